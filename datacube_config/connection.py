@@ -1,0 +1,118 @@
+"""Settings to an open index: the only opener."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from alembic import command
+from alembic.config import Config
+from datacube import Datacube
+from datacube.index.exceptions import IndexSetupError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from datacube_config.embedded import embedded_server
+from datacube_config.errors import IndexUnavailable
+from datacube_config.schema import REVISION, SCHEMA
+from datacube_config.settings import Settings
+
+__all__ = ["Index", "IndexUnavailable", "database_url", "migrate", "open_index", "shown_url"]
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An open index: `engine` reaches the same database for the `neocube` schema."""
+
+    dc: Datacube
+    engine: Engine
+    driver: Literal["postgres", "postgis"]
+
+
+@contextmanager
+def open_index(settings: Settings, *, initialised: bool = True) -> Iterator[Index]:
+    """The index, open for the block; IndexUnavailable where the server refuses, or lacks what `neocube init` makes."""
+    with database_url(settings) as url:
+        engine = _connected_engine(url)
+        try:
+            if initialised:
+                _check_revision(engine, url)
+            dc = _datacube(url, settings.index_driver, initialised)
+            try:
+                yield Index(dc, engine, settings.index_driver)
+            finally:
+                dc.index.close()
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def database_url(settings: Settings) -> Iterator[str]:
+    """The SQLAlchemy URL of the index database; an embedded server runs for the block."""
+    if settings.index_url is not None:
+        yield settings.index_url.get_secret_value()
+    else:
+        with embedded_server(settings.home) as url:
+            yield url
+
+
+@event.listens_for(Engine, "engine_connect")
+def _keep_rowcount(connection: Connection) -> None:
+    """Let INSERT say how many rows it wrote: psycopg 3 forgets otherwise, and ODC 1.9.20 then drops a dataset's lineage silently."""
+    connection.execution_options(preserve_rowcount=True)
+
+
+def shown_url(url: str) -> str:
+    """The URL without its password."""
+    parsed = make_url(url)
+    return parsed.difference_update_query(["password"]).render_as_string(hide_password=True)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the `neocube` schema to the newest revision; the caller holds the lock and commits."""
+    connection.execute(text(f"create schema if not exists {SCHEMA}"))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _connected_engine(url: str) -> Engine:
+    try:
+        arguments = {"connect_timeout": 10, "application_name": "neocube"}
+        engine = create_engine(url, connect_args=arguments, pool_pre_ping=True)
+        with engine.connect():
+            return engine
+    except ArgumentError as error:
+        raise IndexUnavailable("NEOCUBE_INDEX_URL: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from error
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        raise IndexUnavailable(
+            f"the index at {shown_url(url)} cannot be reached: {reason}: start it, or correct NEOCUBE_INDEX_URL"
+        ) from error
+
+
+def _check_revision(engine: Engine, url: str) -> None:
+    with engine.connect() as connection:
+        found = None
+        if connection.scalar(text("select to_regclass(:table)"), {"table": f"{SCHEMA}.revision"}) is not None:
+            found = connection.scalar(text(f"select version_num from {SCHEMA}.revision"))
+    if found != REVISION:
+        raise IndexUnavailable(
+            f"the index at {shown_url(url)} is at revision {found}, expected {REVISION}: run `neocube init`"
+        )
+
+
+def _datacube(url: str, driver: str, validate: bool) -> Datacube:
+    environment = {"default": {"index_driver": driver, "db_url": url}}
+    try:
+        return Datacube(raw_config=environment, app="neocube", validate_connection=validate)
+    except IndexSetupError as error:
+        reason = " ".join(str(error).split())
+        raise IndexUnavailable(
+            f"the index at {shown_url(url)} has no tables for the {driver} driver ({reason}): run `neocube init`"
+        ) from error

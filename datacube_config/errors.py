@@ -1,0 +1,9 @@
+"""What can be wrong with the place: its settings, its index."""
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used: the message says which, what was expected, what came."""
+
+
+class IndexUnavailable(RuntimeError):
+    """The index cannot be opened: the message says which, why, and what to do."""

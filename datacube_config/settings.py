@@ -1,0 +1,149 @@
+"""Every value that depends on the environment, with local defaults."""
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from datacube_config.errors import SettingsError
+
+POSTGRES_SCHEMES = ("postgresql+psycopg", "postgresql+psycopg2", "postgresql", "postgres")
+PREFIX = "NEOCUBE_"
+DEFAULT_HOME = "var"
+
+
+def _usual_driver(known: dict[str, Any]) -> Literal["postgres", "postgis"]:
+    return "postgis" if known.get("index_url") else "postgres"
+
+
+def _usual_store(known: dict[str, Any]) -> str:
+    return str(known["home"] / "store")
+
+
+class Settings(BaseSettings):
+    """Read from the environment, then `<home>/settings.toml`, then the defaults."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    home: Path = Field(default=Path(DEFAULT_HOME), validate_default=True)
+    index_url: SecretStr | None = None
+    index_driver: Literal["postgres", "postgis"] = Field(default_factory=_usual_driver)
+    store_url: str = Field(default_factory=_usual_store)
+    s3_endpoint_url: str | None = None
+    s3_access_key_id: str | None = None
+    s3_secret_access_key: SecretStr | None = None
+    s3_region: str | None = None
+    s3_anonymous: bool = False
+    decode_threads: int | None = Field(default=None, ge=1)
+    memory_limit_bytes: int | None = Field(default=None, ge=1)
+    failure_budget: float = Field(default=0.05, ge=0, le=1)
+    settle_days: int = Field(default=16, ge=0)
+    price_per_core_hour: float = Field(default=0.0, ge=0)
+    price_currency: str = Field(default="GBP", pattern="^[A-Z]{3}$")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("index_url")
+    @classmethod
+    def _named_driver(cls, url: SecretStr | None) -> SecretStr | None:
+        """The URL with psycopg 3 named, as ODC 1.9.20 wants it."""
+        if url is None:
+            return None
+        scheme, separator, rest = url.get_secret_value().partition("://")
+        if scheme not in POSTGRES_SCHEMES or not separator:
+            raise ValueError("expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        return SecretStr(f"postgresql+psycopg://{rest}")
+
+    @field_validator("store_url")
+    @classmethod
+    def _path_or_s3(cls, url: str) -> str:
+        if url.startswith("s3://"):
+            return url.rstrip("/")
+        if "://" in url and not url.startswith("file://"):
+            raise ValueError("expected a path or an s3:// URL")
+        return str(Path(url.removeprefix("file://")).expanduser().absolute())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The caller's values, the environment, the file of the home that those two name."""
+        home = init_settings().get("home") or env_settings().get("home") or DEFAULT_HOME
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=settings_file(Path(home).expanduser()))
+        return init_settings, env_settings, toml
+
+    @property
+    def decode_thread_count(self) -> int:
+        """`decode_threads`, or the cores that this process may use."""
+        return self.decode_threads or len(os.sched_getaffinity(0))
+
+    @property
+    def memory_budget_bytes(self) -> int:
+        """`memory_limit_bytes`, or 80 % of what the machine or the container has free."""
+        return self.memory_limit_bytes or int(0.8 * _available_memory_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class SettingInForce:
+    """One setting: its value (a secret masked) and where it came from."""
+
+    name: str
+    value: str | float | bool | None
+    source: str
+
+
+def settings_file(home: Path) -> Path:
+    """The settings file of a home."""
+    return home / "settings.toml"
+
+
+def get_settings() -> Settings:
+    """The settings in force; SettingsError names the wrong one without showing its value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_input=False)]
+        raise SettingsError(f"settings cannot be used: {'; '.join(problems)}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings.toml: expected TOML: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"settings.toml cannot be read: {error}") from error
+
+
+def explain_settings(settings: Settings) -> list[SettingInForce]:
+    """Each setting with what decided it: an environment variable, the settings file, the caller or the default."""
+    path = settings_file(settings.home)
+    in_file = tomllib.loads(path.read_text()) if path.is_file() else {}
+    environment = {name.upper() for name, value in os.environ.items() if value}
+
+    def source(name: str) -> str:
+        if (variable := f"{PREFIX}{name.upper()}") in environment:
+            return variable
+        if name in in_file:
+            return str(path)
+        return "caller" if name in settings.model_fields_set else "default"
+
+    shown = settings.model_dump(mode="json")
+    return [SettingInForce(name, shown[name], source(name)) for name in type(settings).model_fields]
+
+
+def _available_memory_bytes() -> int:
+    """Free memory, of the control group where one limits it (cgroup v2)."""
+    free = int(psutil.virtual_memory().available)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if not (limit.is_file() and used.is_file()) or (text := limit.read_text().strip()) == "max":
+        return free
+    return min(free, max(0, int(text) - int(used.read_text())))

@@ -1,0 +1,17 @@
+"""Order: what runs, when, how often it is retried. Its three functions for researchers are loaded when first named."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.steps.open_cube import open_cube as open_cube
+
+HOMES = {"open_cube": "flows.steps.open_cube", "plan": "flows.build_cube", "build": "flows.build_cube"}
+
+__all__ = ["build", "open_cube", "plan"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in HOMES:
+        raise AttributeError(f"module 'flows' has no attribute {name!r}: expected one of {', '.join(sorted(HOMES))}")
+    return getattr(import_module(HOMES[name]), name)

@@ -1,0 +1,275 @@
+"""The `neocube` command. Exit codes: 0 done, 1 some of the work failed, 2 the request itself is wrong."""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import click
+
+from datacube_config.errors import IndexUnavailable, SettingsError
+from flows.cli_build import build, plan
+from flows.console import as_json_option, emit
+from products.errors import RequestError
+
+
+class _Commands(click.Group):
+    """Commands whose wrong requests end as one line on stderr and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (RequestError, SettingsError, IndexUnavailable) as error:
+            click.echo(f"neocube: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Commands)
+@click.version_option(package_name="neocube")
+def main() -> None:
+    """Earth-observation archives to feature cubes, trained models and maps."""
+    signal.signal(signal.SIGTERM, _end)
+
+
+@main.command()
+@as_json_option
+def init(as_json: bool) -> None:
+    """Create or migrate the index and add the product definitions. Safe to repeat.
+
+    Example: neocube init
+    """
+    from datacube_config.settings import get_settings
+    from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
+
+    document = init_index(get_settings(), PRODUCT_DEFINITIONS)
+    lines = (f"index {document['index']} ({document['driver']})", f"products {', '.join(document['products'])}")
+    emit(document, as_json, lambda _: "\n".join(lines))
+
+
+@main.command()
+@as_json_option
+@click.option("--shell", is_flag=True, help="Print shell lines that point ODC's own tools at the index.")
+def settings(as_json: bool, shell: bool) -> None:
+    """Print the settings in force and where each came from, secrets masked.
+
+    Example: eval "$(neocube settings --shell)"
+    """
+    from datacube_config.settings import explain_settings, get_settings
+    from datacube_config.shell import shell_lines
+
+    in_force = get_settings()
+    if shell:
+        click.echo(shell_lines(in_force))
+        return
+    document = {each.name: {"value": each.value, "source": each.source} for each in explain_settings(in_force)}
+    lines = [f"{name} = {each['value']}  ({each['source']})" for name, each in document.items()]
+    emit(document, as_json, lambda _: "\n".join(lines))
+
+
+@main.command()
+@as_json_option
+def status(as_json: bool) -> None:
+    """Check the index, the storage and the GPU, and count what is indexed.
+
+    Example: neocube status --json
+    """
+    from datacube_config.settings import get_settings
+    from flows.steps.health import check_health
+
+    document = check_health(get_settings())
+    lines = [f"{'ok  ' if each['ok'] else 'FAIL'} {each['name']}: {each['found']}" for each in document["checks"]]
+    emit(document, as_json, lambda _: "\n".join(lines), failed=not document["ok"])
+
+
+@main.command()
+@as_json_option
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--area", default="demo", show_default=True, help="A name, a path, or west,south,east,north.")
+@click.option("--period", default="2020", show_default=True, help="Such as 2020 or 2020-01-01/2020-06-30.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same pixels.")
+@click.option("--size-px", default=160, show_default=True, help="Side of the landscape in 30 m pixels.")
+@click.option("--faults", type=click.Choice(["none", "usual", "harsh"]), default="none", show_default=True)
+@click.option("--max-scenes-per-platform", "limit", default=10, show_default=True, help="Passes; 0: all of them.")
+def simulate(
+    as_json: bool,
+    directory: Path,
+    area: str,
+    period: str,
+    seed: int,
+    size_px: int,
+    faults: Literal["none", "usual", "harsh"],
+    limit: int,
+) -> None:
+    """Write an archive with known truth into DIRECTORY: Landsat and Sentinel-2 COGs, STAC items, truth/.
+
+    Example: neocube simulate var/demo/archive --seed 1 --faults usual
+    """
+    from flows.steps.areas import find_area
+    from flows.steps.simulated_archive import Simulation, write_archive
+    from products.period import parse_period
+
+    simulation = Simulation(find_area(area), parse_period(period), seed, size_px, faults, limit or None)
+    document = write_archive(directory, simulation)
+    lines = [f"{document['items']} items in {directory}, truth in {document['truth']}"]
+    lines += [f"fault: {fault['kind']} in {fault['item_id']}" for fault in document["faults"]]
+    emit(document, as_json, lambda _: "\n".join(lines))
+
+
+@main.command()
+@as_json_option
+@click.argument("archive")
+@click.option("--collection", "collections", multiple=True, help="Only this collection, by the archive's name or ours.")
+@click.option("--area", help="Only scenes that meet this area: a name, a path, or west,south,east,north.")
+@click.option("--period", help="Only scenes of this period, such as 2020 or 2020-01-01/2020-06-30.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, write nothing.")
+def ingest(
+    as_json: bool, archive: str, collections: tuple[str, ...], area: str | None, period: str | None, dry_run: bool
+) -> None:
+    """Index the scenes of ARCHIVE: a known name, a STAC API, or a catalogue, item collection or folder of items.
+
+    Example: neocube ingest var/demo/archive
+    """
+    from datacube_config.connection import open_index
+    from datacube_config.settings import get_settings
+    from flows.steps.areas import find_area
+    from flows.steps.ingest_archive import ingest_archive
+    from flows.steps.storage import s3_options
+    from products.period import parse_period
+
+    settings, bounds = get_settings(), find_area(area) if area else None
+    span = parse_period(period) if period else None
+    with open_index(settings) as index:
+        report = ingest_archive(
+            index,
+            archive,
+            collections=collections,
+            area=bounds,
+            period=span,
+            dry_run=dry_run,
+            s3_options=s3_options(settings),
+            progress=lambda so_far: click.echo(f"{so_far.found} items, {so_far.added} added", err=True),
+        )
+    emit(report.document(), as_json, _ingested, failed=bool(report.quarantined))
+
+
+@main.command()
+@as_json_option
+@click.option("--product", help="Only this source product.")
+@click.option("--area", help="Only scenes that meet this area: a name, a path, or west,south,east,north.")
+@click.option("--period", help="Only scenes of this period, such as 2020.")
+def scenes(as_json: bool, product: str | None, area: str | None, period: str | None) -> None:
+    """List the indexed scenes, archived ones with the reason.
+
+    Example: neocube scenes --product sentinel2_msi_l2a --period 2020
+    """
+    from datacube_config.connection import open_index
+    from datacube_config.settings import get_settings
+    from flows.steps.areas import find_area
+    from flows.steps.scene_index import list_scenes
+    from products.period import parse_period
+
+    bounds, span = find_area(area) if area else None, parse_period(period) if period else None
+    with open_index(get_settings()) as index:
+        rows = list_scenes(index, product, bounds, span)
+    lines = [f"{each['datetime']}  {each['item_id']}  {each['status']}" for each in rows]
+    emit(rows, as_json, lambda _: "\n".join(lines))
+
+
+@main.command()
+@as_json_option
+@click.option("--retry", is_flag=True, help="Try every item again first.")
+def quarantine(as_json: bool, retry: bool) -> None:
+    """List the items that could not be taken, and why.
+
+    Example: neocube quarantine --retry
+    """
+    from datacube_config.connection import open_index
+    from datacube_config.settings import get_settings
+    from flows.steps.ingest_archive import retry_quarantine
+    from flows.steps.quarantine import listed
+    from flows.steps.storage import s3_options
+
+    settings = get_settings()
+    with open_index(settings) as index:
+        if retry:
+            report = retry_quarantine(index, s3_options=s3_options(settings))
+            click.echo(f"{report.found} tried, {report.found - len(report.quarantined)} passed", err=True)
+        rows = listed(index)
+    emit(rows, as_json, lambda _: "\n".join(f"{each['since']}  {each['id']}  {each['cause']}" for each in rows))
+
+
+@main.command()
+@as_json_option
+@click.argument("recipe")
+@click.option("--area", help="Where to learn from; default: the recipe's. A name, a path, or west,south,east,north.")
+@click.option("--period", help="When to learn from; default: the recipe's. Such as 2020.")
+@click.option("--labels", help="A GeoJSON, GeoPackage or GeoTIFF of labels; default: the recipe's.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+def train(as_json: bool, recipe: str, area: str | None, period: str | None, labels: str | None, device: Any) -> None:
+    """Learn the model of RECIPE from labelled pixels of published features.
+
+    Example: neocube train mangrove_extent --area demo --period 2020 --labels var/demo/archive/truth/labels.geojson
+    """
+    from flows.train_model import train as train_recipe
+
+    emit(train_recipe(recipe, area, period, labels, device).document(), as_json, _trained)
+
+
+@main.command("map")
+@as_json_option
+@click.argument("model")
+@click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
+@click.option("--period", required=True, help="Such as 2020.")
+def map_command(as_json: bool, model: str, area: str, period: str) -> None:
+    """Map an area with MODEL, the name or the id of a trained model: a cube, COGs and STAC.
+
+    Example: neocube map mangrove_extent --area demo --period 2020
+    """
+    from flows.map_area import make_map
+
+    done = make_map(
+        model, area, period, lambda key, is_new: click.echo(f"{key.label}{'' if is_new else ' is there'}", err=True)
+    )
+    document = done.document()
+    emit(document, as_json, _mapped, failed=bool(document["failed"]))
+
+
+def _trained(document: dict[str, Any]) -> str:
+    holdout = document["metrics"]["holdout"]
+    head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
+    scores = [f"{document['metrics']['score']} on blocks never trained on: {holdout['overall']:.3f}"]
+    scores += [f"  {name}: F1 {entry['f1']}, {entry['pixels']} pixels" for name, entry in holdout["per_class"].items()]
+    return "\n".join([head, *scores, f"card {document['card']}"])
+
+
+def _mapped(document: dict[str, Any]) -> str:
+    areas = [
+        f"  {each['period']} {each['class']}: {each['area']:.1f} {each['unit']}" for each in document["pixel_area"]
+    ]
+    failed = [f"failed {each['cell']}: {each['cause']}" for each in document["failed"]]
+    head = [
+        f"{document['mapped']} cells mapped, {document['fresh']} were there",
+        f"cube {document['cube']}",
+        *document["cogs"],
+    ]
+    return "\n".join([*head, *areas, *failed])
+
+
+main.add_command(plan)
+main.add_command(build)
+
+
+def _ingested(report: dict[str, Any]) -> str:
+    counts = ", ".join(f"{report[name]} {name}" for name in ("found", "added", "replaced", "superseded", "unchanged"))
+    refused = [f"quarantined {each['id']}: {each['cause']}" for each in report["quarantined"]]
+    return "\n".join([f"{counts}, {len(refused)} quarantined in {report['seconds']:.1f} s", *refused])
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    """End as an exception does, so that leases and locks are given back."""
+    sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

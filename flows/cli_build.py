@@ -1,0 +1,95 @@
+"""The commands `plan` and `build`."""
+
+from typing import Any
+
+import click
+
+from flows.console import as_json_option, emit, progress_on_stderr
+from products.errors import RequestError
+
+area_option = click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
+period_option = click.option("--period", required=True, help="Such as 2020, 2020-03 or 2019-01-01/2020-12-31.")
+device_option = click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+provisional_option = click.option("--provisional", is_flag=True, help="Also periods that have not settled yet.")
+
+
+@click.command()
+@as_json_option
+@click.argument("recipe")
+@area_option
+@period_option
+@device_option
+@provisional_option
+def plan(as_json: bool, recipe: str, area: str, period: str, device: Any, provisional: bool) -> None:  # noqa: ANN401
+    """Show the cells that `build` would make, with scenes, bytes, memory, seconds and price. Nothing is written.
+
+    Example: neocube plan mangrove_features --area demo --period 2020
+    """
+    from datacube_config.settings import get_settings
+    from flows.build_cube import plan as plan_cells
+
+    settings = get_settings()
+    made = plan_cells(recipe, area, period, device, provisional)
+    emit(made.document(settings.price_per_core_hour, settings.price_currency), as_json, _planned)
+
+
+@click.command()
+@as_json_option
+@click.argument("recipe")
+@area_option
+@period_option
+@device_option
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, each with its own cell."
+)
+@provisional_option
+def build(as_json: bool, recipe: str, area: str, period: str, device: Any, workers: int, provisional: bool) -> None:  # noqa: ANN401
+    """Build the cells that are missing or stale and assemble the cube. Safe to repeat and to interrupt.
+
+    Example: neocube build mangrove_features --area demo --period 2020
+    """
+    from flows import build_cube
+    from flows.prefect_api import has_prefect_api
+    from flows.steps.storage import StorageUnavailable
+
+    asked = {
+        "recipe": recipe,
+        "area": area,
+        "period": period,
+        "device": device,
+        "workers": workers,
+        "provisional": provisional,
+    }
+    try:
+        with progress_on_stderr(f"building {recipe}") as tell:
+            report = build_cube.build_cube(**asked) if has_prefect_api() else build_cube.build(**asked, progress=tell)
+    except StorageUnavailable as error:
+        raise RequestError(str(error)) from error
+    emit(report, as_json, _built, failed=bool(report["failed"]))
+
+
+def _planned(document: dict[str, Any]) -> str:
+    states = [cell["state"] for cell in document["cells"]]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in ("fresh", "stale", "missing"))
+    price = document["price"]
+    lines = [
+        f"{cell['state']:8} {cell['period']}  {cell['tile']}  {cell['scenes']} scenes" for cell in document["cells"]
+    ]
+    lines += [f"note: {note}" for note in document["notes"]]
+    lines.append(f"{len(states)} cells: {counts}")
+    sizes = f"{_size(document['bytes_read'])} decoded, {_size(document['host_bytes'])} of memory"
+    cost = f"about {document['seconds']} s, {price['amount']} {price['currency']}"
+    lines.append(f"{document['scenes']} scenes to read, {sizes}, {cost}")
+    return "\n".join(lines)
+
+
+def _built(report: dict[str, Any]) -> str:
+    failures = [f"failed {each['cell']}: {each['cause']}" for each in report["failed"]]
+    unread = [f"unread in {each['cell']}: {each.get('cause')}" for each in report["unread"]]
+    notes = [f"note: {note}" for note in report["notes"]]
+    counts = f"{report['built']} cells built, {report['fresh']} fresh, {len(failures)} failed in {report['seconds']} s"
+    return "\n".join([*failures, *unread, *notes, counts, f"cube {report['cube']}"])
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.1f} MB"

@@ -1,0 +1,44 @@
+"""Ingest an archive: its scenes into the index, what cannot be taken into quarantine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+
+from datacube_config.connection import open_index
+from datacube_config.settings import get_settings
+from flows.steps.areas import find_area
+from flows.steps.ingest_archive import IngestReport, ingest_archive
+from flows.steps.storage import s3_options
+from products.period import parse_period
+
+
+@flow(name="ingest", flow_run_name="ingest-{archive}", validate_parameters=True)
+def ingest(
+    archive: str,
+    collections: Sequence[str] = (),
+    area: str | None = None,
+    period: str | None = None,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Index the scenes of an archive and report what was found, added, replaced, unchanged and quarantined."""
+    settings = get_settings()
+    with open_index(settings) as index:
+        report = ingest_archive(
+            index,
+            archive,
+            collections=collections,
+            area=find_area(area) if area else None,
+            period=parse_period(period) if period else None,
+            dry_run=dry_run,
+            s3_options=s3_options(settings),
+        )
+    create_table_artifact(key="ingest", table=_table(report), description=f"Ingest of {report.archive}")
+    return report.document()
+
+
+def _table(report: IngestReport) -> list[dict[str, Any]]:
+    counts = ("found", "added", "replaced", "superseded", "unchanged", "seconds")
+    rows = [{"what": name, "value": str(getattr(report, name))} for name in counts]
+    return rows + [{"what": f"quarantined {each['id']}", "value": each["cause"]} for each in report.quarantined]

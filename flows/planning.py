@@ -1,0 +1,223 @@
+"""What to do, as ordered lists, before anything is done. Pure: the index has been asked already."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from odc.geo.geom import Geometry
+from shapely import STRtree
+
+from products.area import Area
+from products.errors import RequestError
+from products.grid import PixelGrid, Tile
+from products.identity import CellKey, SourceKey, cell_id
+from products.period import Period
+from products.pixel.causes import ACCOUNT_NAMES
+from products.scene import Scene
+from products.spec import FeaturesRecipe
+
+# measured by `make bench` on 2 cores: pixels of one band of one scene, masked, and reduced to features, per core and second
+PIXELS_PER_CORE_SECOND = 40e6
+MAX_CELLS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """One cell to have: the id that what should be read gives it, and whether it is `fresh`, `stale` or `missing`."""
+
+    key: CellKey
+    id: UUID
+    state: str
+    scenes: tuple[Scene, ...]
+    active: UUID | None
+    bytes_read: int
+    host_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All cells of a product over an area and a period. `orphans` are active cells that lost all their scenes; `notes` say what is odd and harmless."""
+
+    recipe: FeaturesRecipe
+    area: Area
+    grid: PixelGrid
+    periods: tuple[Period, ...]
+    cells: tuple[PlannedCell, ...]
+    orphans: tuple[UUID, ...]
+    notes: tuple[str, ...]
+    device: str
+    threads: int
+
+    @property
+    def to_build(self) -> tuple[PlannedCell, ...]:
+        """The cells that are missing or stale, in tile and period order."""
+        return tuple(cell for cell in self.cells if cell.state != "fresh")
+
+    @property
+    def scenes(self) -> frozenset[UUID]:
+        """The scenes that the cells to build read."""
+        return frozenset(scene.id for cell in self.to_build for scene in cell.scenes)
+
+    @property
+    def seconds(self) -> float:
+        """Expected duration from the measured rate and the decoded bytes."""
+        return sum(cell.bytes_read for cell in self.to_build) / 2 / PIXELS_PER_CORE_SECOND / max(self.threads, 1)
+
+    def document(self, price_per_core_hour: float, currency: str) -> dict[str, Any]:
+        """The plan as the contract shows it."""
+        return {
+            "cells": [
+                {
+                    "id": str(c.id),
+                    "tile": c.key.tile.label,
+                    "period": c.key.period.label,
+                    "state": c.state,
+                    "scenes": len(c.scenes),
+                }
+                for c in self.cells
+            ],
+            "scenes": len(self.scenes),
+            "bytes_read": sum(cell.bytes_read for cell in self.to_build),
+            "host_bytes": max((cell.host_bytes for cell in self.to_build), default=0),
+            "device_bytes": 0,
+            "device": self.device,
+            "seconds": round(self.seconds, 1),
+            "price": {
+                "amount": round(self.seconds * self.threads / 3600 * price_per_core_hour, 4),
+                "currency": currency,
+            },
+            "orphans": [str(cell) for cell in self.orphans],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Area and period cut into the tiles and cells of a recipe; `span` and `ground` are what to ask the catalogue for."""
+
+    recipe: FeaturesRecipe
+    area: Area
+    grid: PixelGrid
+    tiles: tuple[Tile, ...]
+    periods: tuple[Period, ...]
+
+    @property
+    def span(self) -> Period:
+        """From the first start to the last end."""
+        return Period(min(p.start for p in self.periods), max(p.end for p in self.periods))
+
+    @property
+    def ground(self) -> Geometry:
+        """The rectangle of all tiles with the halo."""
+        return self.grid.mosaic(self.tiles).pad(self.recipe.halo_px or 1).extent
+
+
+def cut_cells(
+    recipe: FeaturesRecipe, area: Area, asked: Period, now: datetime, settle: timedelta, provisional: bool
+) -> Cut:
+    """The tiles and periods of a request; RequestError for a period that is not over, unless `provisional`, or for too many cells."""
+    periods = recipe.period.calendar.cells(asked)
+    unsettled = [period for period in periods if period.end + settle > now]
+    if unsettled and not provisional:
+        raise RequestError(
+            f"the period {unsettled[0].label} settles on {(unsettled[0].end + settle).date()} "
+            f"({settle.days} days after its end): wait, ask for an earlier one, or build it with --provisional"
+        )
+    grid = recipe.grid.pixel_grid(area.geometry)
+    tiles = grid.tiles(area.geometry)
+    if not tiles:
+        raise RequestError(
+            f"the area {area.name!r} holds no tile of {grid.crs}: expected an area within the reach of that CRS"
+        )
+    if len(tiles) * len(periods) > MAX_CELLS:
+        raise RequestError(
+            f"{len(tiles)} tiles x {len(periods)} periods are more than {MAX_CELLS} cells: ask for less, or larger tiles"
+        )
+    return Cut(recipe, area, grid, tiles, periods)
+
+
+def make_plan(
+    cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: str, threads: int
+) -> Plan:
+    """The plan of a request: every cell with the scenes that touch it; RequestError if no cell has any."""
+    touching = _scenes_by_tile(cut, scenes)
+    cells, orphans, empty = [], [], []
+    for tile in cut.tiles:
+        for period in cut.periods:
+            inside = tuple(scene for scene in touching[tile] if period.contains(scene.acquired))
+            was = active.get((tile.label, period.label))
+            if inside:
+                cells.append(_planned(cut, CellKey(cut.recipe.name, cut.recipe.version, tile, period), inside, was))
+            else:
+                empty.append(f"{period.label} {tile.label}")
+                orphans += [was] if was else []
+    if not cells and not orphans:
+        raise RequestError(_nothing(cut, scenes))
+    return Plan(
+        cut.recipe,
+        cut.area,
+        cut.grid,
+        cut.periods,
+        tuple(cells),
+        tuple(orphans),
+        _notes(cut, scenes, empty),
+        device,
+        threads,
+    )
+
+
+def cell_bytes(recipe: FeaturesRecipe, n_scenes: int) -> int:
+    """Peak host bytes of building one cell: integer block, causes with halo and without, saturation, features twice (publish reads back), accounts."""
+    pixels = recipe.grid.tile_px**2
+    wide = (recipe.grid.tile_px + 2 * recipe.halo_px) ** 2
+    per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide + 2 * pixels
+    outputs = 2 * (4 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES)) * pixels
+    return n_scenes * per_scene + outputs
+
+
+def source_keys(scenes: Iterable[Scene]) -> list[SourceKey]:
+    """What a cell that reads these scenes is made of."""
+    return [SourceKey(scene.acquisition, scene.rendition) for scene in scenes]
+
+
+def _planned(cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None) -> PlannedCell:
+    expected = cell_id(key, source_keys(scenes), cut.recipe.digest())
+    state = "missing" if was is None else "fresh" if was == expected else "stale"
+    read = sum(2 * (len(cut.recipe.used_bands) + 1) * cut.recipe.grid.tile_px**2 for _ in scenes)
+    return PlannedCell(key, expected, state, scenes, was, read, cell_bytes(cut.recipe, len(scenes)))
+
+
+def _scenes_by_tile(cut: Cut, scenes: Sequence[Scene]) -> dict[Tile, list[Scene]]:
+    """The scenes whose footprint shares ground with each tile and its halo, in sensing order."""
+    tree = STRtree([scene.footprint.geom for scene in scenes])
+    found = {}
+    for tile in cut.tiles:
+        ground = cut.grid.geobox(tile, cut.recipe.halo_px).extent.to_crs("EPSG:4326").geom
+        found[tile] = [scenes[number] for number in sorted(tree.query(ground, predicate="intersects"))]
+    return found
+
+
+def _notes(cut: Cut, scenes: Sequence[Scene], empty: Sequence[str]) -> tuple[str, ...]:
+    notes = [
+        f"no scene of {source.collection} in {cut.span.label}"
+        for source in cut.recipe.sources
+        if source.collection not in {s.collection for s in scenes}
+    ]
+    if empty:
+        notes.append(f"{len(empty)} cells have no scene: {', '.join(empty[:5])}{' …' if len(empty) > 5 else ''}")
+    return tuple(notes)
+
+
+def _nothing(cut: Cut, scenes: Sequence[Scene]) -> str:
+    collections = ", ".join(source.collection for source in cut.recipe.sources)
+    return (
+        f"no scene of {collections} over the area {cut.area.name!r} in {cut.span.label}"
+        f"{' touches its tiles' if scenes else ''}: ingest some first (neocube ingest), or ask for another period or area"
+    )
+
+
+def batches(cells: Sequence[PlannedCell], most: int = 8) -> list[tuple[PlannedCell, ...]]:
+    """Cells in groups of at most `most`: the unit of a task."""
+    return [tuple(cells[start : start + most]) for start in range(0, len(cells), most)]

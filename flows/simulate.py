@@ -1,0 +1,25 @@
+"""The flow `simulate`: an archive with known truth."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.steps.areas import find_area
+from flows.steps.simulated_archive import FaultLevel, Simulation, write_archive
+from products.period import parse_period
+
+
+@flow(name="simulate")
+def simulate(
+    directory: str,
+    area: str = "demo",
+    period: str = "2020",
+    seed: int = 0,
+    size_px: int = 160,
+    faults: FaultLevel = "none",
+    max_scenes_per_platform: int | None = 10,
+) -> dict[str, Any]:
+    """Write a Landsat and Sentinel-2 archive of a made-up coast; returns `items`, `truth` and `faults`."""
+    simulation = Simulation(find_area(area), parse_period(period), seed, size_px, faults, max_scenes_per_platform)
+    return write_archive(Path(directory), simulation)

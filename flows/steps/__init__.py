@@ -1,0 +1,1 @@
+"""Plain functions that touch the world: catalogues, index, loading, storage, checks."""

@@ -1,0 +1,44 @@
+"""Areas by name, file or bounds."""
+
+import difflib
+from pathlib import Path
+
+import geopandas
+import shapely
+
+import datacube_config
+from products.area import Area, area_from_bounds, area_from_shape
+from products.errors import RequestError
+
+NAMED_AREAS = Path(datacube_config.__file__).parent / "areas"
+
+
+def find_area(text: str) -> Area:
+    """The area of a name in datacube_config/areas, a GeoJSON or GeoPackage path, or `west,south,east,north`."""
+    named = {path.stem: path for path in sorted(NAMED_AREAS.glob("*.geojson"))}
+    if text in named:
+        return _from_file(text, named[text])
+    path = Path(text)
+    if path.suffix.lower() in (".geojson", ".json", ".gpkg"):
+        if not path.is_file():
+            raise RequestError(f"no area file {text}: expected a GeoJSON or GeoPackage file")
+        return _from_file(path.stem, path)
+    if text.count(",") == 3:
+        return area_from_bounds(text)
+    near = difflib.get_close_matches(text, named) or list(named)
+    known = f"; known names: {', '.join(near)}" if near else ""
+    raise RequestError(
+        f"unknown area {text!r}: expected a name, a GeoJSON or GeoPackage path, or west,south,east,north{known}"
+    )
+
+
+def _from_file(name: str, path: Path) -> Area:
+    try:
+        table = geopandas.read_file(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RequestError(f"the area file {path} cannot be read: {error}") from error
+    if table.empty:
+        raise RequestError(f"the area file {path} is empty: expected at least one polygon")
+    if table.crs is None:
+        raise RequestError(f"the area file {path} has no coordinate system: expected one, such as EPSG:4326")
+    return area_from_shape(name, shapely.union_all(table.to_crs("EPSG:4326").geometry.values))

@@ -1,0 +1,113 @@
+"""Where an asset's pixels are: hrefs of a catalogue are untrusted and resolved here, once."""
+
+import ipaddress
+import os.path
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from urllib.parse import unquote, urljoin, urlsplit
+
+from flows.steps.item_refused import ItemRefused
+
+REMOTE = ("http://", "https://", "s3://")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPlace:
+    """Where an item was found: `location` is its URI, relative hrefs start in `folder` and stay in `root`.
+
+    `files_in(folder)` names the files of a folder; `hosts` are those that hrefs may name, any public one if empty.
+    """
+
+    location: str
+    folder: str
+    root: str
+    files_in: Callable[[str], frozenset[str]]
+    hosts: tuple[str, ...] = ()
+
+
+def resolve_href(href: object, place: ItemPlace) -> str:
+    """The path or URL an href stands for, a file of its name beside the item first; or ItemRefused."""
+    if not isinstance(href, str) or not href.strip():
+        raise ItemRefused("the asset has no href")
+    if "/vsi" in href.lower() or "\x00" in href:
+        raise ItemRefused(f"{href!r} is a GDAL virtual path: expected a file of the archive, http, https or s3")
+    path = _local_path(href)
+    beside = _beside(path if path is not None else urlsplit(href).path, place)
+    if path is None:
+        if beside is not None:
+            return beside
+        _require_host(href, place)
+        return href
+    return _inside(path, place, beside)
+
+
+def exists(target: str, place: ItemPlace) -> bool:
+    """Whether a resolved href is there; one outside the archive is found or missed when it is read."""
+    folder, _, name = target.rpartition("/")
+    known = _within(target, place.root) and not target.startswith(("http://", "https://"))
+    return not known or name in place.files_in(folder)
+
+
+def _local_path(href: str) -> str | None:
+    """The path that an href without a remote scheme names, or None for a remote one."""
+    if href.lower().startswith(REMOTE):
+        return None
+    if href.startswith("file:"):
+        return unquote(urlsplit(href).path)
+    if ":" in href.split("/", 1)[0]:
+        raise ItemRefused(f"the scheme of {href!r} is not read: expected http, https, s3 or a path in the archive")
+    return href
+
+
+def _beside(path: str, place: ItemPlace) -> str | None:
+    name = unquote(path).rsplit("/", 1)[-1]
+    if place.folder.startswith(("http://", "https://")) or name not in place.files_in(place.folder):
+        return None
+    return f"{place.folder}/{name}"
+
+
+def _inside(path: str, place: ItemPlace, beside: str | None) -> str:
+    """A relative or local path as an absolute one in the archive, or the file of its name beside the item."""
+    if place.folder.startswith(("http://", "https://")):
+        if path.startswith("/"):
+            raise ItemRefused(f"{path!r} is a local path in a remote catalogue: expected http, https or s3")
+        return urljoin(place.folder + "/", path)
+    target = _join(place.folder, path)
+    if _within(target, place.root) and (beside is None or exists(target, place)):
+        return target
+    if beside is not None:
+        return beside
+    raise ItemRefused(f"{path!r} lies outside the archive {place.root}")
+
+
+def _join(folder: str, path: str) -> str:
+    """`path` from `folder`, without `.` and `..`; `folder` is a local path or an s3 URL."""
+    if folder.startswith("s3://"):
+        bucket, _, key = folder.removeprefix("s3://").partition("/")
+        return f"s3://{bucket}/{os.path.normpath(f'/{key}/{path}').lstrip('/')}"
+    return os.path.normpath(os.path.join(folder, path))  # noqa: PTH118, a path of the catalogue, not yet one of ours
+
+
+def _within(target: str, root: str) -> bool:
+    return target.startswith(root.rstrip("/") + "/")
+
+
+def _require_host(href: str, place: ItemPlace) -> None:
+    """ItemRefused for a host the archive does not use, or one of this machine or network that the archive is not on."""
+    parts = urlsplit(href)
+    host = (parts.hostname or "").lower()
+    if parts.username or parts.password or not host:
+        raise ItemRefused(f"expected a URL with a host and without credentials, got one of host {host!r}")
+    own = (urlsplit(place.root).hostname or "").lower()
+    if place.hosts and host != own and not any(fnmatch(host, pattern) for pattern in place.hosts):
+        raise ItemRefused(f"host {host!r} is not one of this archive's: {', '.join(place.hosts)}")
+    if parts.scheme != "s3" and host != own and _is_private(host):
+        raise ItemRefused(f"host {host!r} is not a public one")
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or "." not in host

@@ -1,0 +1,101 @@
+"""Build one cell: load, compute, publish."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from datacube_config.connection import Index
+from flows.steps.cells import CellDraft, publish_cell
+from flows.steps.loading import Loaded, load_observations
+from flows.steps.storage import Storage
+from products.features import compute_features
+from products.grid import PixelGrid
+from products.identity import CellKey, SourceKey, cell_id
+from products.pixel.causes import ACCOUNT_NAMES
+from products.scene import Scene
+from products.spec import FeaturesRecipe
+from products.template import features_template
+
+
+class TooMuchUnread(RuntimeError):
+    """More pixels are unread than the failure budget allows; the cell is not published."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltCell:
+    """What became of a cell: its id by what was read, whether it was published now, what was read and the accounts in observations."""
+
+    key: CellKey
+    id: UUID
+    published: bool
+    decoded_bytes: int
+    manifest: Mapping[str, Any]
+    accounts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What building needs beside the cell: threads, GDAL's options (endpoints, credentials) and the share of pixels that may be unread."""
+
+    threads: int
+    gdal_options: Mapping[str, Any]
+    failure_budget: float
+
+
+def build_cell(
+    index: Index,
+    storage: Storage,
+    recipe: FeaturesRecipe,
+    grid: PixelGrid,
+    key: CellKey,
+    scenes: tuple[Scene, ...],
+    workshop: Workshop,
+) -> BuiltCell:
+    """Make and publish one cell of features; TooMuchUnread if the read failures exceed the budget. A cell that already has what could be read is left."""
+    loaded = load_observations(recipe, scenes, grid.geobox(key.tile), workshop.threads, dict(workshop.gdal_options))
+    accounts = {
+        name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, loaded.seen.accounts, strict=True)
+    }
+    _check_budget(key, loaded, accounts, workshop.failure_budget)
+    read = tuple(scene for scene in scenes if scene.id not in loaded.manifest.unread_scenes)
+    number = cell_id(key, [SourceKey(scene.acquisition, scene.rendition) for scene in read], recipe.digest())
+    manifest = loaded.manifest.document()
+    if _is_active(index, number):
+        return BuiltCell(key, number, False, loaded.manifest.decoded_bytes, manifest, accounts)
+    features = compute_features(recipe, loaded.seen, workshop.threads)
+    properties = {
+        "neocube:manifest": manifest,
+        "neocube:accounts": accounts,
+        "eo:platform": ",".join(sorted({s.platform for s in read})),
+    }
+    draft = CellDraft(
+        number,
+        key,
+        features_template(recipe),
+        grid,
+        recipe.digest(),
+        {"scene": [scene.id for scene in read]},
+        properties,
+    )
+    published = publish_cell(
+        index, storage, draft, {"features": features[None], "accounts": loaded.seen.accounts[None]}
+    )
+    return BuiltCell(key, number, published, loaded.manifest.decoded_bytes, manifest, accounts)
+
+
+def _is_active(index: Index, number: UUID) -> bool:
+    row = index.dc.index.datasets.get(number)
+    return row is not None and not row.is_archived
+
+
+def _check_budget(key: CellKey, loaded: Loaded, accounts: Mapping[str, int], budget: float) -> None:
+    expected, unread = accounts["expected"], accounts["unread"]
+    if unread > budget * max(expected, 1):
+        first = loaded.manifest.failed[0]
+        raise TooMuchUnread(
+            f"{unread / expected:.1%} of the observations of {key.label} are unread, the failure budget is {budget:.1%}; "
+            f"{len(loaded.manifest.failed)} assets failed, the first: {first.cause}"
+        )

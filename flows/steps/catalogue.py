@@ -1,0 +1,121 @@
+"""What the index knows: the scenes to read and the cells that are published."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from datacube.model import Dataset, Range
+from odc.geo.crs import CRS
+from odc.geo.geom import Geometry
+
+from datacube_config.connection import Index
+from flows.steps.dataset_location import dataset_location
+from products.period import Period
+from products.scene import BandFile, Scene
+from products.spec import SourceSpec
+
+LONLAT = CRS("EPSG:4326")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCell:
+    """An active row of a cell product."""
+
+    id: UUID
+    product: str
+    version: int
+    tile: str
+    period: str
+    location: str
+    properties: Mapping[str, Any]
+
+
+def find_scenes(index: Index, sources: Iterable[SourceSpec], period: Period, area: Geometry) -> list[Scene]:
+    """The active scenes of some sources that share time with `period` and ground with `area` (any CRS), in sensing order."""
+    lonlat = area.to_crs(LONLAT)
+    box = lonlat.boundingbox
+    found: list[Scene] = []
+    for source in sources:
+        for sensor in source.sensors:
+            query = {
+                "time": Range(period.start, period.end),
+                "lon": Range(box.left, box.right),
+                "lat": Range(box.bottom, box.top),
+            }
+            for dataset in index.dc.index.datasets.search(product=sensor.product, **query):
+                scene = scene_of(dataset)
+                wanted = not source.platforms or scene.platform in source.platforms
+                if wanted and period.contains(scene.acquired) and scene.footprint.intersects(lonlat):
+                    found.append(scene)
+    return sorted(found, key=lambda scene: (scene.acquired, scene.item_id, scene.id))
+
+
+def scene_of(dataset: Dataset) -> Scene:
+    """The scene behind an ODC dataset of a source product."""
+    document = dataset.metadata_doc
+    facts = document["properties"]
+    grids = {name: tuple(grid["shape"]) for name, grid in document["grids"].items()}
+    base = dataset_location(dataset).rpartition("/")[0]
+    bands = {}
+    for name, measurement in document["measurements"].items():
+        radiometry = facts["neocube:radiometry"].get(name, {"scale": 1.0, "offset": 0.0, "nodata": 0})
+        bands[name] = BandFile(
+            href=_href(base, measurement["path"]),
+            scale=float(radiometry["scale"]),
+            offset=float(radiometry["offset"]),
+            nodata=int(radiometry["nodata"]),
+            layer=int(measurement.get("band", 1)),
+            shape=grids[measurement.get("grid", "default")],
+        )
+    return Scene(
+        id=dataset.id,
+        item_id=facts["neocube:item_id"],
+        product=dataset.product.name,
+        collection=facts["neocube:collection"],
+        sensor=facts["eo:instrument"],
+        platform=facts["eo:platform"],
+        acquired=_utc(facts["datetime"]),
+        acquisition=facts["neocube:acquisition"],
+        rendition=facts["neocube:rendition"],
+        pass_id=facts["neocube:pass"],
+        footprint=dataset.extent.to_crs(LONLAT),
+        bands=bands,
+    )
+
+
+def published_cells(
+    index: Index, product: str, version: int, periods: Iterable[Period]
+) -> dict[tuple[str, str], PublishedCell]:
+    """The active cells of a product version in some periods, by (tile label, period label)."""
+    if index.dc.index.products.get_by_name(product) is None:
+        return {}
+    labels = {period.label: period for period in periods}
+    if not labels:
+        return {}
+    span = Range(min(p.start for p in labels.values()), max(p.end for p in labels.values()))
+    found = {}
+    for dataset in index.dc.index.datasets.search(product=product, time=span):
+        cell = published_cell(dataset)
+        if cell.version == version and cell.period in labels:
+            found[cell.tile, cell.period] = cell
+    return found
+
+
+def published_cell(dataset: Dataset) -> PublishedCell:
+    """The cell behind an ODC dataset of a cell product."""
+    facts = dataset.metadata_doc["properties"]
+    return PublishedCell(
+        dataset.id, dataset.product.name, int(facts["neocube:product_version"]), facts["neocube:tile"], facts["neocube:period"],
+        dataset_location(dataset), facts,
+    )  # fmt: skip
+
+
+def _href(base: str, path: str) -> str:
+    return path if path.startswith("/") or "://" in path else f"{base}/{path}"
+
+
+def _utc(text: str | datetime) -> datetime:
+    instant = text if isinstance(text, datetime) else datetime.fromisoformat(text)
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

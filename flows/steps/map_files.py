@@ -1,0 +1,132 @@
+"""A map as files: COGs with colours and overviews, a quicklook, STAC items and their collection."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+import xarray
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.features import rasterize
+
+from flows.steps.cubes import CubePlan
+from flows.steps.map_stac import collection_document, item_document
+from flows.steps.models import Model
+from flows.steps.open_cube import open_snapshot
+from flows.steps.pictures_map import map_picture
+from flows.steps.storage import Storage
+from products.area import Area
+from products.learning.forest import NO_PROBABILITY
+from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours, pixel_area
+from products.period import Period
+from products.spec import canonical_digest
+
+COLLECTION = "collection.json"
+COG_OPTIONS = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "num_threads": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class MapFiles:
+    """URLs of what lies beside the cube, and the hectares of each class and period inside the area."""
+
+    collection: str
+    cogs: tuple[str, ...]
+    quicklooks: tuple[str, ...]
+    pixel_area: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MapView:
+    """One period of a map, cut to the bounding box of the area; `inside` marks pixel centres in the area, (y, x)."""
+
+    period: Period
+    geobox: GeoBox
+    codes: NDArray[np.uint8]
+    percent: NDArray[np.uint8]
+    inside: NDArray[np.bool_]
+
+
+def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: str, area: Area) -> MapFiles:
+    """Write the files of a map if they are not there yet; the collection, last, says that they are whole."""
+    name = canonical_digest([plan.digest, area.geometry.wkt])[:16]
+    folder = storage.path("maps", plan.template.product, plan.area, plan.grid.crs.replace(":", "_").lower(), name)
+    is_whole = storage.exists(f"{folder}/{COLLECTION}")
+    cube = open_snapshot(cube_url, storage.options)
+    cogs, pictures, areas, items = [], [], [], []
+    for number, period in enumerate(plan.periods):
+        view = map_view(cube, number, period, area)
+        paths = {key: f"{folder}/{period.label}/{key}" for key in ("map_class.tif", "probability.tif", "quicklook.png")}
+        if not is_whole:
+            write_period(storage, paths, view, model)
+            items.append(item_document(model, plan, view.geobox, period))
+            storage.write_bytes(f"{folder}/{period.label}/item.json", _json(items[-1]))
+        cogs += [storage.url(paths["map_class.tif"]), storage.url(paths["probability.tif"])]
+        pictures.append(storage.url(paths["quicklook.png"]))
+        resolution = plan.grid.resolution_m
+        counted = pixel_area(view.codes, view.inside, model.recipe.class_names, resolution)
+        areas += [entry | {"period": period.label} for entry in counted]
+    if not is_whole:
+        storage.write_bytes(f"{folder}/{COLLECTION}", _json(collection_document(model, plan, items)))
+    return MapFiles(storage.url(f"{folder}/{COLLECTION}"), tuple(cogs), tuple(pictures), tuple(areas))
+
+
+def map_view(cube: xarray.Dataset, number: int, period: Period, area: Area) -> MapView:
+    """The part of a map cube that the area's bounding box covers."""
+    whole = cube.odc.geobox
+    here = area.geometry.to_crs(whole.crs)
+    window = whole.overlap_roi(whole.enclosing(here), tol=0.01)
+    cut = cube.isel(period=number, y=window[0], x=window[1])
+    geobox = whole[window]
+    burnt = rasterize([here.geom], geobox.shape, transform=geobox.affine, dtype="uint8")
+    return MapView(period, geobox, cut[MAP_CLASS].values, cut[PROBABILITY].values, burnt.astype(bool))
+
+
+def write_period(storage: Storage, paths: dict[str, str], view: MapView, model: Model) -> None:
+    """The two COGs and the quicklook of one period."""
+    names, colours = model.recipe.class_names, class_colours(model.recipe.class_names)
+    table = {0: (0, 0, 0, 0)} | {code: (*colour, 255) for code, colour in colours.items()}
+    tags = {"classes": ", ".join(f"{code}={name}" for code, name in enumerate(names, start=1)), "model": str(model.id)}
+    if model.simulated:
+        tags["simulated"] = "yes"
+    classes = cog(view.codes[None], view.geobox, 0, "MODE", tags, (MAP_CLASS,), table)
+    shares = cog(
+        view.percent, view.geobox, NO_PROBABILITY, "AVERAGE", tags, [f"{PROBABILITY}_{name}" for name in names]
+    )
+    storage.write_bytes(paths["map_class.tif"], classes)
+    storage.write_bytes(paths["probability.tif"], shares)
+    title = f"{model.recipe.map.name} {view.period.label}" + (" (simulated data)" if model.simulated else "")
+    storage.write_bytes(paths["quicklook.png"], map_picture(view.codes, view.geobox, names, colours, title))
+
+
+def cog(
+    pixels: NDArray[np.uint8],
+    geobox: GeoBox,
+    nodata: int,
+    overviews: str,
+    tags: dict[str, str],
+    descriptions: Sequence[str],
+    colours: Mapping[int, tuple[int, ...]] | None = None,
+) -> bytes:
+    """A cloud-optimised GeoTIFF of (band, y, x) uint8; `overviews` is the resampling of its overviews."""
+    with tempfile.TemporaryDirectory(prefix="neocube-") as folder:
+        plain, final = Path(folder) / "plain.tif", Path(folder) / "cog.tif"
+        profile = {"count": pixels.shape[0], "dtype": "uint8", "nodata": nodata, "crs": str(geobox.crs)}
+        shape = {"width": geobox.width, "height": geobox.height, "transform": geobox.affine}
+        with rasterio.open(plain, "w", driver="GTiff", **profile, **shape) as file:
+            file.write(pixels)
+            file.update_tags(**tags)
+            file.descriptions = tuple(descriptions)
+            if colours:
+                file.write_colormap(1, dict(colours))
+        rasterio.shutil.copy(plain, final, **COG_OPTIONS, overview_resampling=overviews)
+        return final.read_bytes()
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=2).encode()

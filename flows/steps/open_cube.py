@@ -1,0 +1,117 @@
+"""Cubes as lazy xarray datasets."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import odc.geo.xr  # noqa: F401 - gives the datasets `.odc`
+import xarray
+from sqlalchemy import select
+from zarr.abc.store import Store
+
+from datacube_config.connection import Index, open_index
+from datacube_config.schema import cube_pointer
+from datacube_config.settings import get_settings
+from flows.steps.areas import find_area
+from flows.steps.storage import s3_options, storage_at
+from products.errors import RequestError
+from products.period import Period, parse_period
+
+LEAST_CHUNK_PX = 1024  # shards of smaller tiles are read several at a time
+GRID_MAPPING = "spatial_ref"
+
+
+@dataclass(frozen=True, slots=True)
+class CubePointer:
+    """The snapshot that is current for a product, version, area and CRS."""
+
+    product: str
+    version: int
+    area: str
+    crs: str
+    snapshot_url: str
+
+
+def open_cube(name: str, area: str, period: str | None = None, crs: str | None = None) -> xarray.Dataset:
+    """The newest version's cube, lazy: one variable (period, y, x) per feature, and `accounts` (period, cause, y, x).
+
+    `period` is as on the command line and keeps the cells whose middle it holds; all by default.
+    `crs` is needed where the area has several zones.
+    """
+    settings = get_settings()
+    with open_index(settings) as index:
+        pointer = find_cube(index, name, find_area(area).name, crs)
+    cube = open_snapshot(pointer.snapshot_url, s3_options(settings))
+    return features_apart(cube if period is None else within(cube, parse_period(period)))
+
+
+def open_snapshot(url: str, options: Mapping[str, Any] | None = None) -> xarray.Dataset:
+    """A snapshot or a cell as stored, dask-lazy by shards, CRS known to odc-geo and rioxarray; `options` are s3fs's."""
+    place = storage_at(url, options)
+    try:
+        stored = _as_stored(place.zarr_store(place.root, read_only=True))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no cube at {url}: expected a Zarr v3 group") from error
+    stored = stored.set_coords([name for name in (GRID_MAPPING, "period_end") if name in stored.variables])
+    stored.coords.to_dataset().load()
+    for array in stored.data_vars.values():
+        array.attrs.pop("grid_mapping", None)
+        array.encoding["grid_mapping"] = GRID_MAPPING
+    return stored.assign({name: array.chunk(_lazy_chunks(array)) for name, array in stored.data_vars.items()})
+
+
+def features_apart(cube: xarray.Dataset) -> xarray.Dataset:
+    """The cube with one variable per feature in place of `features`."""
+    if "features" not in cube:
+        return cube
+    stack = cube["features"]
+    names = [str(name) for name in stack["feature"].values]
+    apart = {name: stack.isel(feature=layer, drop=True) for layer, name in enumerate(names)}
+    return cube.drop_vars(["features", "feature"]).assign(apart)
+
+
+def within(cube: xarray.Dataset, asked: Period) -> xarray.Dataset:
+    """The cells of a cube whose middle lies in a period; RequestError if there is none."""
+    starts, ends = cube["period"].values, cube["period_end"].values
+    first, last = (np.datetime64(instant.replace(tzinfo=None), "ns") for instant in (asked.start, asked.end))
+    middles = starts + (ends - starts) // 2
+    kept = np.flatnonzero((middles >= first) & (middles < last))
+    if kept.size == 0:
+        held = f"{np.datetime_as_string(starts.min(), 'D')} to {np.datetime_as_string(ends.max(), 'D')}"
+        raise RequestError(f"the cube holds no cell of {asked.label}: it has {starts.size}, from {held} (end excluded)")
+    return cube.isel(period=kept)
+
+
+def find_cube(index: Index, product: str, area: str, crs: str | None = None) -> CubePointer:
+    """The pointer of the newest version; RequestError that lists what there is."""
+    column = cube_pointer.c
+    query = select(column.product, column.version, column.area, column.crs, column.snapshot_url)
+    with index.engine.connect() as connection:
+        rows = connection.execute(query.order_by(column.product, column.area, column.version.desc(), column.crs))
+        known = [CubePointer(*row) for row in rows]
+    of_area = [pointer for pointer in known if (pointer.product, pointer.area) == (product, area)]
+    if not of_area:
+        cubes = ", ".join(sorted({f"{pointer.product} over {pointer.area}" for pointer in known}))
+        raise RequestError(f"no cube of {product!r} over {area!r}: there is {cubes or 'none yet, run `neocube build`'}")
+    newest = [pointer for pointer in of_area if pointer.version == of_area[0].version]
+    chosen = [pointer for pointer in newest if crs is None or pointer.crs == crs]
+    if len(chosen) != 1:
+        zones = ", ".join(pointer.crs for pointer in newest)
+        raise RequestError(f"expected crs= as one of {zones} for {product} over {area}, got {crs}")
+    return chosen[0]
+
+
+def _as_stored(store: Store) -> xarray.Dataset:
+    """Cubes have consolidated metadata, cells do not."""
+    try:
+        return xarray.open_zarr(store, consolidated=True, chunks=None, zarr_format=3)
+    except ValueError:
+        return xarray.open_zarr(store, consolidated=False, chunks=None, zarr_format=3)
+
+
+def _lazy_chunks(array: xarray.DataArray) -> dict[Hashable, int]:
+    """One layer of whole shards, along y and x of so many that a chunk is no smaller than LEAST_CHUNK_PX."""
+    stride = array.encoding.get("shards") or array.encoding["chunks"]
+    sides = {dim: int(side) for dim, side in zip(array.dims, stride, strict=True)}
+    return {dim: side * -(-LEAST_CHUNK_PX // side) if dim in ("y", "x") else 1 for dim, side in sides.items()}

@@ -1,0 +1,54 @@
+"""Pictures of learning: where the blocks of each fold lie, and which classes are mistaken for which."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from products.learning.splits import BlockSplit
+
+DPI = 110
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG bytes, without the date of writing."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def split_picture(x: NDArray[Any], y: NDArray[Any], split: BlockSplit) -> bytes:
+    """A map of the samples, coloured by fold, the hold-out in black."""
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.subplots()
+    for fold in range(split.folds):
+        rows = split.test_rows(fold)
+        is_holdout = fold == split.holdout
+        colour, label = ("black", "hold-out") if is_holdout else (f"C{fold}", f"fold {fold + 1}")
+        axes.scatter(x[rows] / 1000, y[rows] / 1000, s=3, color=colour, label=label, linewidths=0)
+    axes.set_aspect("equal")
+    axes.set(title=f"Blocks of {split.block_m:g} m", xlabel="easting, km", ylabel="northing, km")
+    axes.legend(markerscale=4, loc="upper left", fontsize="small")
+    return png(figure)
+
+
+def confusion_picture(matrix: Sequence[Sequence[int]], class_names: Sequence[str], score: str) -> bytes:
+    """The confusion matrix of the hold-out, shares of each true class."""
+    counts = np.asarray(matrix, dtype=float)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    figure = Figure(figsize=(4.5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(class_names))
+    axes.set_xticks(places, class_names)
+    axes.set_yticks(places, class_names)
+    axes.set(xlabel="predicted", ylabel="true", title=f"Hold-out {score}")
+    for row in places:
+        for column in places:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{int(counts[row, column])}", ha="center", va="center", color=colour)
+    return png(figure)

@@ -1,0 +1,198 @@
+"""One band of one scene onto the pixels of a tile: the file is opened once and its window read once."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
+from rasterio.windows import Window
+
+from datacube_config.settings import Settings
+from products.scene import BandFile
+from products.window.resample import average, nearest
+
+ALIGNED = 1e-4  # source pixels: grids closer than this are the same grid
+KERNEL_MARGIN_PX = 4
+
+# per open file: no directory listing, no sidecar probing, one request for the header of a COG
+GDAL_OPTIONS: Mapping[str, Any] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "VSI_CACHE": "TRUE",
+}
+
+
+class UnreadBand(RuntimeError):
+    """A band file could not be opened or read: the message names it and gives GDAL's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class BandRead:
+    """What reading gave: bytes of decoded source pixels, where the file has pixels, (y, x) bool or None for everywhere, and what the manifest should say."""
+
+    decoded_bytes: int
+    covered: NDArray[np.bool_] | None
+    note: str = ""
+
+
+def read_band(file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:
+    """Read a band onto `geobox` into out (y, x), the file's nodata outside; UnreadBand if the file fails."""
+    try:
+        with rasterio.open(gdal_path(file.href), sharing=False) as source:
+            read = _read(source, file, geobox, resampling, out)
+            return replace(read, note=_grid_note(source, file))
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
+
+
+def gdal_path(href: str) -> str:
+    """The GDAL path of an href: s3:// through /vsis3, https:// through /vsicurl, a local path as it is."""
+    if href.startswith("s3://"):
+        return "/vsis3/" + href.removeprefix("s3://")
+    if href.startswith(("https://", "http://")):
+        return "/vsicurl/" + href
+    return href.removeprefix("file://")
+
+
+def _read(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
+    if (
+        CRS(source.crs) != geobox.crs
+        or abs(source.transform.a + source.transform.e) > 1e-9
+        or source.transform.b
+        or source.transform.d
+    ):
+        return _warp(source, file, geobox, resampling, out)
+    to_source = ~source.transform * geobox.affine
+    step, first_column, first_row = to_source.a, to_source.c, to_source.f
+    covered = _covered(source.shape, first_row, first_column, step, out.shape)
+    if (
+        abs(step - 1) < ALIGNED
+        and abs(first_row - round(first_row)) < ALIGNED
+        and abs(first_column - round(first_column)) < ALIGNED
+    ):
+        decoded = _read_aligned(source, file, round(first_row), round(first_column), out)
+        return BandRead(decoded, covered)
+    if resampling not in ("nearest", "average"):
+        return _warp(source, file, geobox, resampling, out)
+    window = _window(source.shape, first_row, first_column, step, out.shape)
+    if window is None:
+        out[...] = file.nodata
+        return BandRead(0, covered)
+    pixels = source.read(file.layer, window=window)
+    kernel = average if resampling == "average" else nearest
+    kernel(pixels, file.nodata, first_row - window.row_off, first_column - window.col_off, step, out)
+    return BandRead(pixels.nbytes, covered)
+
+
+def _read_aligned(source: Any, file: BandFile, row: int, column: int, out: NDArray[Any]) -> int:  # noqa: ANN401
+    height, width = out.shape
+    row0, row1 = max(row, 0), min(row + height, source.height)
+    column0, column1 = max(column, 0), min(column + width, source.width)
+    if (row0, row1, column0, column1) == (row, row + height, column, column + width):
+        source.read(file.layer, window=Window(column, row, width, height), out=out)
+        return int(out.nbytes)
+    out[...] = file.nodata
+    if row0 >= row1 or column0 >= column1:
+        return 0
+    pixels = source.read(file.layer, window=Window(column0, row0, column1 - column0, row1 - row0))
+    out[row0 - row : row1 - row, column0 - column : column1 - column] = pixels
+    return int(pixels.nbytes)
+
+
+def _warp(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
+    """Reproject exactly (no approximated transform), so that any crop gives the same pixels."""
+    source_box = GeoBox(source.shape, source.transform, CRS(source.crs))
+    footprint = geobox.extent.to_crs(source_box.crs, resolution=geobox.resolution.x * 16).boundingbox
+    corners = [
+        ~source.transform * corner for corner in ((footprint.left, footprint.top), (footprint.right, footprint.bottom))
+    ]
+    columns, rows = sorted(c[0] for c in corners), sorted(c[1] for c in corners)
+    margin = KERNEL_MARGIN_PX * max(1.0, geobox.resolution.x / abs(source.transform.a))
+    column0, row0 = max(math.floor(columns[0] - margin), 0), max(math.floor(rows[0] - margin), 0)
+    column1, row1 = min(math.ceil(columns[1] + margin), source.width), min(math.ceil(rows[1] + margin), source.height)
+    out[...] = file.nodata
+    if column0 >= column1 or row0 >= row1:
+        return BandRead(0, np.zeros(out.shape, bool))
+    window = Window(column0, row0, column1 - column0, row1 - row0)
+    pixels = source.read(file.layer, window=window)
+    transform = source.transform * Affine.translation(column0, row0)
+    common = {
+        "src_crs": source.crs,
+        "src_transform": transform,
+        "dst_crs": str(geobox.crs),
+        "dst_transform": geobox.affine,
+        "tolerance": 0.0,
+    }
+    reproject(
+        pixels,
+        out,
+        src_nodata=file.nodata,
+        dst_nodata=file.nodata,
+        init_dest_nodata=True,
+        resampling=Resampling[resampling],
+        **common,
+    )
+    covered = np.zeros(out.shape, np.uint8)
+    reproject(np.ones(pixels.shape, np.uint8), covered, resampling=Resampling.nearest, **common)
+    return BandRead(pixels.nbytes, covered.astype(bool))
+
+
+def _window(
+    shape: tuple[int, int], first_row: float, first_column: float, step: float, target: tuple[int, ...]
+) -> Window | None:
+    row0, row1 = max(math.floor(first_row), 0), min(math.ceil(first_row + step * target[0]), shape[0])
+    column0, column1 = max(math.floor(first_column), 0), min(math.ceil(first_column + step * target[1]), shape[1])
+    return None if row0 >= row1 or column0 >= column1 else Window(column0, row0, column1 - column0, row1 - row0)
+
+
+def _covered(
+    shape: tuple[int, int], first_row: float, first_column: float, step: float, target: tuple[int, ...]
+) -> NDArray[np.bool_] | None:
+    """Where the centre of a target pixel lies on the file; None if everywhere."""
+    rows = first_row + (np.arange(target[0]) + 0.5) * step
+    columns = first_column + (np.arange(target[1]) + 0.5) * step
+    on_rows, on_columns = (rows >= 0) & (rows < shape[0]), (columns >= 0) & (columns < shape[1])
+    return None if on_rows.all() and on_columns.all() else on_rows[:, None] & on_columns[None, :]
+
+
+def _grid_note(source: Any, file: BandFile) -> str:  # noqa: ANN401
+    if file.shape is None or tuple(source.shape) == tuple(file.shape):
+        return ""
+    return f"the file has {source.height} x {source.width} pixels, the catalogue says {file.shape[0]} x {file.shape[1]}: the file is believed"
+
+
+def _words(error: BaseException) -> str:
+    """GDAL's own words: rasterio often hides them in the cause."""
+    parts = [str(error), str(error.__cause__ or "")]
+    return "; ".join(dict.fromkeys(" ".join(part.split()) for part in parts if part)) or type(error).__name__
+
+
+def s3_gdal_options(settings: Settings) -> dict[str, str]:
+    """GDAL's words for the S3 endpoint, credentials and region of the settings."""
+    options = {}
+    if settings.s3_endpoint_url:
+        scheme, _, host = settings.s3_endpoint_url.partition("://")
+        options |= {
+            "AWS_S3_ENDPOINT": host,
+            "AWS_HTTPS": "YES" if scheme == "https" else "NO",
+            "AWS_VIRTUAL_HOSTING": "FALSE",
+        }
+    if settings.s3_anonymous:
+        options["AWS_NO_SIGN_REQUEST"] = "YES"
+    elif settings.s3_access_key_id and settings.s3_secret_access_key:
+        options["AWS_ACCESS_KEY_ID"] = settings.s3_access_key_id
+        options["AWS_SECRET_ACCESS_KEY"] = settings.s3_secret_access_key.get_secret_value()
+    if settings.s3_region:
+        options["AWS_REGION"] = settings.s3_region
+    return options

@@ -1,0 +1,153 @@
+"""Where cells, cubes, models and maps lie: one root, a local folder or an S3 prefix."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import fsspec
+import zarr
+from zarr.abc.store import Store
+from zarr.storage import FsspecStore, LocalStore
+
+from datacube_config.settings import Settings
+from products.errors import RequestError
+
+
+class StorageUnavailable(RuntimeError):
+    """The store cannot be written or read: the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A root (absolute path or s3:// URL) and, for S3, the options of s3fs."""
+
+    root: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the root is a folder of this machine."""
+        return "://" not in self.root
+
+    @cached_property
+    def filesystem(self) -> Any:  # noqa: ANN401
+        """The fsspec filesystem behind the root."""
+        return fsspec.filesystem("file") if self.is_local else fsspec.filesystem("s3", **self.options)
+
+    def path(self, *parts: str) -> str:
+        """The place of an object below the root; RequestError if a part would escape it."""
+        for part in parts:
+            if part.startswith("/") or ".." in part.split("/"):
+                raise RequestError(f"expected a place below {self.root}, got {part!r}")
+        return "/".join((self.root.rstrip("/"), *parts))
+
+    def url(self, path: str) -> str:
+        """The URL of a path: file:///… or s3://…"""
+        return Path(path).as_uri() if self.is_local else path
+
+    def from_url(self, url: str) -> str:
+        """The path behind `url`."""
+        return path_of(url)
+
+    def zarr_store(self, path: str, read_only: bool = False) -> Store:
+        """The Zarr store at a path."""
+        if self.is_local:
+            return LocalStore(path, read_only=read_only)
+        return FsspecStore.from_url(path, storage_options=dict(self.options), read_only=read_only)
+
+    def open_group(self, path: str) -> zarr.Group:
+        """The Zarr group at a path, for reading."""
+        return zarr.open_group(self.zarr_store(path, read_only=True), mode="r", zarr_format=3)
+
+    def exists(self, path: str) -> bool:
+        """Whether an object or folder is there now, past any listing cache."""
+        if not self.is_local:
+            self.filesystem.invalidate_cache()
+        return bool(self.filesystem.exists(path))
+
+    def files(self, path: str) -> list[str]:
+        """All objects below a path, sorted."""
+        if not self.is_local:
+            self.filesystem.invalidate_cache()
+        return sorted(self.filesystem.find(path))
+
+    def read_bytes(self, path: str) -> bytes:
+        """The content of an object."""
+        return bytes(self.filesystem.cat_file(path))
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Put an object; on a folder through a temporary file, so that readers see all or nothing."""
+        if not self.is_local:
+            self.filesystem.pipe_file(path, content)
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(target.name + ".partial")
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+
+    def copy(self, source: str, target: str) -> None:
+        """A hard link, or a server-side copy on S3; a folder across file systems gets a plain copy."""
+        if not self.is_local:
+            self.filesystem.copy(source, target)
+            return
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(target).hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, target)
+
+    def remove(self, path: str) -> None:
+        """Remove an object or folder if it is there."""
+        if self.exists(path):
+            self.filesystem.rm(path, recursive=True)
+
+    def check_writable(self) -> None:
+        """StorageUnavailable, naming the place, if nothing can be written below the root."""
+        probe = self.path(".writable")
+        try:
+            self.write_bytes(probe, b"neocube")
+            self.remove(probe)
+        except OSError as error:
+            raise StorageUnavailable(
+                f"cannot write to the store {self.root}: {error}; check NEOCUBE_STORE_URL and its permissions"
+            ) from error
+
+
+def path_of(url: str) -> str:
+    """The path behind file:///… (percent signs decoded), or what is one already: a path, s3://…"""
+    return unquote(url.removeprefix("file://")) if url.startswith("file://") else url
+
+
+def storage_at(url: str, options: Mapping[str, Any] | None = None) -> Storage:
+    """A store whose root is the place at a URL or path."""
+    return Storage(path_of(url), dict(options or {}))
+
+
+def open_storage(settings: Settings) -> Storage:
+    """The store that the settings name."""
+    url = settings.store_url
+    root = str(settings.home / "store") if url is None else str(url)
+    if root.startswith("s3://"):
+        return Storage(root, s3_options(settings))
+    return Storage(str(Path(root.removeprefix("file://")).absolute()))
+
+
+def s3_options(settings: Settings) -> dict[str, Any]:
+    """The s3fs options of the settings; only what is set, so that the usual AWS sources apply otherwise."""
+    client = {"endpoint_url": settings.s3_endpoint_url, "region_name": settings.s3_region}
+    options: dict[str, Any] = {"client_kwargs": {key: value for key, value in client.items() if value}}
+    if settings.s3_anonymous:
+        return options | {"anon": True}
+    if settings.s3_access_key_id and settings.s3_secret_access_key:
+        options["key"] = settings.s3_access_key_id
+        options["secret"] = settings.s3_secret_access_key.get_secret_value()
+    return options

@@ -1,0 +1,1 @@
+"""What each product is, and the pure computation that makes it."""

@@ -1,0 +1,86 @@
+"""The one place that chooses cpu or gpu, and that names cupy, cudf and cuml."""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from products.errors import RequestError
+
+Device = Literal["cpu", "gpu"]
+Table = pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Where arrays, tables and estimators live; `reason` says why this device was taken."""
+
+    device: Device
+    reason: str
+
+    @property
+    def xp(self) -> ModuleType:
+        """numpy or cupy."""
+        return importlib.import_module("cupy") if self.device == "gpu" else np
+
+    def upload(self, array: np.ndarray) -> Any:  # noqa: ANN401
+        """The array on this device; on the CPU the same array."""
+        return self.xp.asarray(array)
+
+    def download(self, array: Any) -> np.ndarray:  # noqa: ANN401
+        """The array on the host."""
+        return array.get() if self.device == "gpu" else np.asarray(array)
+
+    def table(self, columns: dict[str, np.ndarray]) -> Table:
+        """A pandas table, or a cudf table of the same columns."""
+        host = pd.DataFrame(columns)
+        return importlib.import_module("cudf").from_pandas(host) if self.device == "gpu" else host
+
+    def concat(self, tables: list[Table]) -> Table:
+        """The rows of all tables of this device, numbered anew."""
+        return (importlib.import_module("cudf") if self.device == "gpu" else pd).concat(tables, ignore_index=True)
+
+    def free_bytes(self) -> int | None:
+        """Free device memory in bytes; None on the CPU."""
+        return int(self.xp.cuda.runtime.memGetInfo()[0]) if self.device == "gpu" else None
+
+    def random_forest(self, trees: int, max_depth: int, min_leaf: int, seed: int, n_jobs: int) -> Any:  # noqa: ANN401
+        """An unfitted classifier of scikit-learn or cuML, with sqrt(features) candidates a split."""
+        shared = {"n_estimators": trees, "max_depth": max_depth, "min_samples_leaf": min_leaf, "max_features": "sqrt"}
+        if self.device == "gpu":  # one stream: cuML is reproducible only then
+            cuml = importlib.import_module("cuml.ensemble")
+            return cuml.RandomForestClassifier(**shared, random_state=seed, n_streams=1)
+        ensemble = importlib.import_module("sklearn.ensemble")
+        return ensemble.RandomForestClassifier(**shared, random_state=seed, n_jobs=n_jobs)
+
+    def as_sklearn(self, estimator: Any) -> Any:  # noqa: ANN401
+        """The fitted estimator as a scikit-learn one."""
+        return estimator.as_sklearn() if self.device == "gpu" else estimator
+
+
+def choose_backend(asked: str) -> Backend:
+    """The backend for `auto`, `cpu` or `gpu`; RequestError where `gpu` is asked for and there is none."""
+    if asked not in ("auto", "cpu", "gpu"):
+        raise RequestError(f"unknown device {asked!r}: expected auto, cpu or gpu")
+    if asked == "cpu":
+        return Backend("cpu", "asked for")
+    lack = _gpu_lack()
+    if lack is None:
+        return Backend("gpu", "asked for" if asked == "gpu" else "auto: a CUDA device is available")
+    if asked == "gpu":
+        raise RequestError(f"the device gpu was asked for, but {lack}; use --device cpu, or auto")
+    return Backend("cpu", f"auto: {lack}")
+
+
+def _gpu_lack() -> str | None:
+    """What keeps the GPU from being used, in words; None if nothing does."""
+    for name in ("cupy", "cudf", "cuml"):
+        if importlib.util.find_spec(name) is None:
+            return f"{name} is not installed (extras gpu-cu12 and gpu-cu13)"
+    if not importlib.import_module("cupy").cuda.is_available():
+        return "no CUDA device is available"
+    return None

@@ -1,0 +1,157 @@
+"""Index formulas: parsed into a postfix program over bands, never evaluated as code."""
+
+import ast
+from dataclasses import dataclass
+from enum import IntEnum
+
+from products.errors import RequestError
+
+MAX_FORMULA_CHARACTERS = 500
+MAX_STACK = 8
+
+
+class Op(IntEnum):
+    """One step of a postfix program."""
+
+    BAND = 0
+    CONSTANT = 1
+    ADD = 2
+    SUBTRACT = 3
+    MULTIPLY = 4
+    DIVIDE = 5
+    POWER = 6
+    NEGATE = 7
+
+
+_BINARY: dict[type[ast.operator], Op] = {
+    ast.Add: Op.ADD, ast.Sub: Op.SUBTRACT, ast.Mult: Op.MULTIPLY, ast.Div: Op.DIVIDE, ast.Pow: Op.POWER,
+}  # fmt: skip
+
+# letters of the Awesome Spectral Indices catalogue -> our band names; N2 is the narrow near infrared (MSI B8A)
+CATALOGUE_BANDS = {
+    "A": "coastal", "B": "blue", "G": "green", "R": "red", "RE1": "rededge1", "RE2": "rededge2", "RE3": "rededge3",
+    "N": "nir", "N2": "nir_narrow", "S1": "swir1", "S2": "swir2",
+}  # fmt: skip
+
+# indices the catalogue lacks: CMRI = NDVI - NDWI (Gupta et al. 2018, MethodsX 5, 1129-1139)
+OWN_INDICES = {"CMRI": "(nir - red) / (nir + red) - (green - nir) / (green + nir)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A postfix program: `operations` are (Op, operand); the operand indexes `bands` for BAND and is the value for CONSTANT."""
+
+    text: str
+    bands: tuple[str, ...]
+    operations: tuple[tuple[Op, float], ...]
+
+
+def parse_formula(text: str, known_bands: frozenset[str]) -> Formula:
+    """The program of an arithmetic formula over band names; RequestError for anything else."""
+    if len(text) > MAX_FORMULA_CHARACTERS:
+        raise RequestError(f"formula of {len(text)} characters: expected at most {MAX_FORMULA_CHARACTERS}")
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise RequestError(
+            f"cannot read the formula {text!r}: expected arithmetic such as (nir - red) / (nir + red)"
+        ) from error
+    writer = _Writer(text, known_bands)
+    writer.visit(tree.body)
+    if not writer.bands:
+        raise RequestError(f"the formula {text!r} names no band: expected some of {', '.join(sorted(known_bands))}")
+    if _depth(writer.operations) > MAX_STACK:
+        raise RequestError(f"the formula {text!r} is nested deeper than {MAX_STACK} values: write it more simply")
+    return Formula(text, tuple(writer.bands), tuple(writer.operations))
+
+
+def index_formula(name: str, known_bands: frozenset[str]) -> Formula:
+    """The formula of a catalogue index (Awesome Spectral Indices, Montero et al. 2023) or one of ours, by name in any case."""
+    import spyndex
+
+    own = {key.upper(): text for key, text in OWN_INDICES.items()}
+    if name.upper() in own:
+        return parse_formula(own[name.upper()], known_bands)
+    catalogue = {key.upper(): key for key in spyndex.indices}
+    if name.upper() not in catalogue:
+        raise RequestError(f"unknown index {name!r}{near(name, [*spyndex.indices, *OWN_INDICES])}")
+    index = spyndex.indices[catalogue[name.upper()]]
+    return parse_formula(_in_our_words(index.long_name, index.formula, index.bands), known_bands)
+
+
+def near(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """`; near ones: a, b` for an error message, or `; known: …` when nothing is near."""
+    from difflib import get_close_matches
+
+    by_fold = {entry.lower(): entry for entry in known}
+    close = [by_fold[match] for match in get_close_matches(word.lower(), list(by_fold), n=5, cutoff=0.5)]
+    return f"; near ones: {', '.join(close)}" if close else f"; known: {', '.join(sorted(known)[:40])}"
+
+
+def _in_our_words(title: str, formula: str, symbols: list[str]) -> str:
+    import spyndex
+
+    words = {}
+    for symbol in symbols:
+        if symbol in CATALOGUE_BANDS:
+            words[symbol] = CATALOGUE_BANDS[symbol]
+        elif symbol in spyndex.constants and spyndex.constants[symbol].default is not None:
+            words[symbol] = repr(float(spyndex.constants[symbol].default))
+        else:
+            raise RequestError(
+                f"the index {title!r} needs {symbol!r}, which is neither a band nor a constant here; give its formula instead"
+            )
+    tree = ast.parse(formula, mode="eval")
+    return ast.unparse(_Rename(words).visit(tree))
+
+
+class _Rename(ast.NodeTransformer):
+    def __init__(self, words: dict[str, str]) -> None:
+        self.words = words
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.parse(self.words[node.id], mode="eval").body
+
+
+class _Writer:
+    """Walks a parsed formula, lets arithmetic through and nothing else."""
+
+    def __init__(self, text: str, known_bands: frozenset[str]) -> None:
+        self.text, self.known_bands = text, known_bands
+        self.bands: list[str] = []
+        self.operations: list[tuple[Op, float]] = []
+
+    def visit(self, node: ast.expr) -> None:
+        match node:
+            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _BINARY:
+                self.visit(left)
+                self.visit(right)
+                self.operations.append((_BINARY[type(operator)], 0.0))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                self.visit(operand)
+                self.operations.append((Op.NEGATE, 0.0))
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                self.operations.append((Op.CONSTANT, float(value)))
+            case ast.Name(id=name):
+                self._band(name)
+            case _:
+                raise RequestError(
+                    f"the formula {self.text!r} has {ast.unparse(node)!r}: only bands, numbers, + - * / ** and brackets are allowed"
+                )
+
+    def _band(self, name: str) -> None:
+        if name not in self.known_bands:
+            raise RequestError(
+                f"the formula {self.text!r} names an unknown band {name!r}{near(name, sorted(self.known_bands))}"
+            )
+        if name not in self.bands:
+            self.bands.append(name)
+        self.operations.append((Op.BAND, float(self.bands.index(name))))
+
+
+def _depth(operations: list[tuple[Op, float]]) -> int:
+    height = highest = 0
+    for operation, _ in operations:
+        height += 1 if operation in (Op.BAND, Op.CONSTANT) else 0 if operation is Op.NEGATE else -1
+        highest = max(highest, height)
+    return highest

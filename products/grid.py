@@ -1,0 +1,87 @@
+"""The pixel grid of a product: one immutable lattice per CRS, cut into square tiles."""
+
+import math
+from dataclasses import dataclass
+
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import BoundingBox, Geometry
+from affine import Affine
+
+from products.errors import RequestError
+
+LANDSAT_ANCHOR_M = (
+    15.0  # Landsat pixel edges lie 15 m off multiples of 30 m (USGS LSDS-1619, pixel centres on multiples of 30 m)
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Tile:
+    """A square of `tile_px` pixels: row counts southwards and column eastwards from the anchor."""
+
+    crs: str
+    row: int
+    column: int
+
+    @property
+    def label(self) -> str:
+        """`32647_r-12_c3`."""
+        return f"{self.crs.split(':')[-1]}_r{self.row}_c{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class PixelGrid:
+    """The lattice of one CRS. Lengths are in CRS units (metres)."""
+
+    crs: str
+    resolution_m: float
+    tile_px: int
+    anchor_m: float
+
+    def geobox(self, tile: Tile, halo_px: int = 0) -> GeoBox:
+        """The tile's GeoBox, (tile_px + 2 halo_px) squared."""
+        side = self.tile_px * self.resolution_m
+        left = self.anchor_m + tile.column * side - halo_px * self.resolution_m
+        top = self.anchor_m - tile.row * side + halo_px * self.resolution_m
+        size = self.tile_px + 2 * halo_px
+        affine = Affine(self.resolution_m, 0.0, left, 0.0, -self.resolution_m, top)
+        return GeoBox((size, size), affine, CRS(self.crs))
+
+    def tiles(self, area: Geometry) -> tuple[Tile, ...]:
+        """The tiles that share ground with an area given in any CRS, ordered by row and column."""
+        here = area.to_crs(CRS(self.crs), resolution=self.resolution_m * self.tile_px / 4, wrapdateline=False)
+        side = self.tile_px * self.resolution_m
+        box = here.boundingbox
+        rows = range(math.floor((self.anchor_m - box.top) / side), math.ceil((self.anchor_m - box.bottom) / side))
+        columns = range(math.floor((box.left - self.anchor_m) / side), math.ceil((box.right - self.anchor_m) / side))
+        found = [Tile(self.crs, row, column) for row in rows for column in columns]
+        return tuple(tile for tile in found if self.geobox(tile).extent.intersection(here).area > 0)
+
+    def mosaic(self, tiles: "tuple[Tile, ...]") -> GeoBox:
+        """The smallest GeoBox of whole tiles that holds them all."""
+        rows, columns = [tile.row for tile in tiles], [tile.column for tile in tiles]
+        corner = self.geobox(Tile(self.crs, min(rows), min(columns)))
+        shape = ((max(rows) - min(rows) + 1) * self.tile_px, (max(columns) - min(columns) + 1) * self.tile_px)
+        return GeoBox(shape, corner.affine, CRS(self.crs))
+
+
+def utm_crs(longitude: float, latitude: float) -> str:
+    """The EPSG code of the UTM zone (WGS 84) that holds a point in degrees."""
+    zone = min(int((longitude + 180) // 6) + 1, 60)
+    return f"EPSG:{(32600 if latitude >= 0 else 32700) + zone}"
+
+
+def checked_crs(text: str) -> CRS:
+    """The projected CRS named by an authority code, or RequestError."""
+    try:
+        crs = CRS(text)
+    except Exception as error:  # pyproj and odc-geo raise several unrelated types for an unknown code
+        raise RequestError(f"unknown CRS {text!r}: expected an authority code such as EPSG:32647, or utm") from error
+    if not crs.projected:
+        raise RequestError(f"CRS {text!r} is not projected: features need metres; use utm or an equal-area CRS")
+    return crs
+
+
+def bounding_box(geometry: Geometry) -> BoundingBox:
+    """West, south, east, north in degrees."""
+    return geometry.to_crs(CRS("EPSG:4326"), wrapdateline=False).boundingbox

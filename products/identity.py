@@ -1,0 +1,53 @@
+"""A cell's identity is what made it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID, uuid5
+
+from products.grid import Tile
+from products.period import Period
+from products.spec import canonical_digest
+
+NAMESPACE = UUID("6f0c2c0e-5b1d-5e2b-9a39-0f6b6a1f7a52")
+
+# raised by one whenever a kernel gives other pixels from the same input
+KERNEL_VERSIONS: Mapping[str, int] = {"clear": 1, "fuse": 1, "resample": 1, "harmonise": 1, "temporal": 1}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SourceKey:
+    """What a cell read, never from where: an acquisition in a rendition, or a cell or model by its id."""
+
+    acquisition: str
+    rendition: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellKey:
+    """Where and when a cell is, of which product."""
+
+    product: str
+    version: int
+    tile: Tile
+    period: Period
+
+    @property
+    def label(self) -> str:
+        """`mangrove_features 2020 32647_r-12_c3`."""
+        return f"{self.product} {self.period.label} {self.tile.label}"
+
+
+def cell_id(key: CellKey, sources: Iterable[SourceKey], recipe_digest: str, model_digest: str | None = None) -> UUID:
+    """uuid5 of product, version, CRS, tile, period, sources, recipe digest, kernel versions and model digest, in any order of sources."""
+    document = {
+        "product": key.product,
+        "version": key.version,
+        "crs": key.tile.crs,
+        "tile": [key.tile.row, key.tile.column],
+        "period": [key.period.start.isoformat(), key.period.end.isoformat()],
+        "sources": sorted([source.acquisition, source.rendition] for source in sources),
+        "recipe": recipe_digest,
+        "kernels": dict(KERNEL_VERSIONS),
+        "model": model_digest,
+    }
+    return uuid5(NAMESPACE, canonical_digest(document))

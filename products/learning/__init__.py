@@ -1,0 +1,1 @@
+"""Samples, splits, estimators, accuracy, cards: honest learning."""

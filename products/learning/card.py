@@ -1,0 +1,121 @@
+"""The model card: what was learned, from what, how well, and what it must not be taken for."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from products.learning.recipe import ModelRecipe
+
+SIMULATED = (
+    "Learned from and scored on simulated data with known truth. The figures are a regression score: they show that "
+    "the pipeline works, and say nothing about accuracy on real ground."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFacts:
+    """What a model was learned from, besides its recipe."""
+
+    model_id: str
+    model_digest: str
+    area: str
+    period: str
+    crs: str
+    cells: tuple[str, ...]
+    labels: str
+    labels_digest: str
+    labels_crs: str
+    n_labelled: int
+    n_without_features: int
+    simulated: bool
+    device: str
+    software: Mapping[str, str]
+
+
+def score_name(simulated: bool) -> str:
+    """What the agreement may be called."""
+    return "regression score" if simulated else "accuracy"
+
+
+def card_notes(recipe: ModelRecipe, facts: TrainingFacts) -> list[str]:
+    """Decisions and limits in sentences."""
+    split = recipe.split
+    notes = [
+        f"Blocks of {split.block_m:g} m were dealt into {split.folds} folds; the last was never trained on. Training "
+        f"pixels nearer than {split.buffer_m:g} m to a tested block were left out.",
+        f"Of {facts.n_labelled} labelled pixels, {facts.n_without_features} lacked a feature and were dropped; "
+        f"at most {recipe.samples.max_per_class} a class were drawn.",
+        "The hold-out is no probability sample: areas and map accuracy with intervals need one.",
+    ]
+    if facts.labels_crs.upper() != facts.crs.upper():
+        notes.append(f"The labels were reprojected from {facts.labels_crs} to {facts.crs}.")
+    if facts.simulated:
+        notes.insert(0, SIMULATED)
+    return notes
+
+
+def card_document(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The card as JSON."""
+    return {
+        "model": facts.model_id,
+        "name": recipe.name,
+        "version": recipe.version,
+        "title": recipe.title,
+        "simulated": facts.simulated,
+        "score": score_name(facts.simulated),
+        "classes": {name: code for code, name in enumerate(recipe.class_names, start=1)},
+        "recipe": recipe.model_dump(mode="json"),
+        "trained_from": asdict(facts),
+        "metrics": dict(metrics),
+        "notes": card_notes(recipe, facts),
+    }
+
+
+def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[str, Any]) -> str:
+    """The card for people."""
+    holdout, score = metrics["holdout"], score_name(facts.simulated)
+    spread = holdout["by_block"]
+    lines = [
+        f"# {recipe.title or recipe.name}, version {recipe.version}",
+        "",
+        *[f"- {note}" for note in card_notes(recipe, facts)],
+        "",
+        f"Model `{facts.model_id}`, a random forest of {recipe.estimator.random_forest.trees} trees from "
+        f"`{recipe.features}` over {facts.area}, {facts.period} ({facts.crs}), {len(facts.cells)} cells, "
+        f"on {facts.device}.",
+        f"Labels `{facts.labels}` (SHA-256 {facts.labels_digest[:12]}).",
+        "",
+        f"## {score.capitalize()} on blocks never trained on",
+        "",
+        f"Overall {_percent(holdout['overall'])} of {holdout['pixels']} pixels in {spread['blocks']} blocks "
+        f"(mean of blocks {_percent(spread['mean'])}, lowest {_percent(spread['lowest'])}). "
+        f"By fold {_percent(metrics['folds_mean'])}.",
+        "",
+        "| class | producer's | user's | F1 | pixels | trained on |",
+        "|---|---|---|---|---|---|",
+        *[_class_row(name, entry, metrics["trained_on"]) for name, entry in holdout["per_class"].items()],
+        "",
+        *_confusion_table(recipe, holdout["confusion"]),
+        "",
+        "![confusion](confusion.png) ![split](split.png)",
+        "",
+        "## What it looks at",
+        "",
+        *[f"- {name}: {value:.3f}" for name, value in list(metrics["importance"].items())[:10]],
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _class_row(name: str, entry: Mapping[str, Any], trained_on: Mapping[str, int]) -> str:
+    shares = " | ".join(_percent(entry[key]) for key in ("producers", "users", "f1"))
+    return f"| {name} | {shares} | {entry['pixels']} | {trained_on[name]} |"
+
+
+def _confusion_table(recipe: ModelRecipe, matrix: list[list[int]]) -> list[str]:
+    head = "| true \\ predicted | " + " | ".join(recipe.class_names) + " |"
+    rows = [f"| {n} | " + " | ".join(map(str, row)) + " |" for n, row in zip(recipe.class_names, matrix, strict=True)]
+    return [head, "|---" * (len(recipe.class_names) + 1) + "|", *rows]
+
+
+def _percent(share: float | None) -> str:
+    return "undefined" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,46 @@
+"""The map product of a model: its arrays, colours and areas."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from products.learning.forest import NO_PROBABILITY
+from products.learning.recipe import ModelRecipe
+from products.template import ArrayTemplate, CellTemplate
+
+MAP_CLASS, PROBABILITY = "map_class", "probability"
+M2_PER_HA = 10_000.0
+Colour = tuple[int, int, int]
+KNOWN_COLOURS: dict[str, Colour] = {"mangrove": (17, 112, 67), "water": (66, 146, 198), "other": (217, 196, 150)}
+OTHER_COLOURS: tuple[Colour, ...] = (
+    (228, 26, 28), (152, 78, 163), (255, 127, 0), (166, 86, 40), (247, 129, 191), (120, 120, 120), (255, 237, 111),
+)  # fmt: skip
+
+
+def map_template(recipe: ModelRecipe) -> CellTemplate:
+    """`map_class(period, y, x)` and `probability(period, class, y, x)`, percent, both uint8; nodata 0 and 255."""
+    meanings = ", ".join(f"{code} {name}" for code, name in enumerate(recipe.class_names, start=1))
+    layers = tuple(f"{PROBABILITY}_{name}" for name in recipe.class_names)
+    classes = ArrayTemplate(MAP_CLASS, None, (), "uint8", 0, {"units": "1", "long_name": f"class: {meanings}"})
+    share = {"units": "percent", "long_name": "share of the trees' votes"}
+    probability = ArrayTemplate(PROBABILITY, "class", layers, "uint8", NO_PROBABILITY, share)
+    title = f"Map by {recipe.title or recipe.name}"
+    return CellTemplate(recipe.map.name, recipe.version, title, (classes, probability))
+
+
+def class_colours(class_names: Sequence[str]) -> dict[int, Colour]:
+    """Code -> red, green, blue: the known colour of a class, or the next free one."""
+    spare = iter(OTHER_COLOURS * (1 + len(class_names) // len(OTHER_COLOURS)))
+    return {code: KNOWN_COLOURS.get(name) or next(spare) for code, name in enumerate(class_names, start=1)}
+
+
+def pixel_area(
+    codes: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], class_names: Sequence[str], resolution_m: float
+) -> list[dict[str, Any]]:
+    """Hectares of each class among the pixels `inside` (y, x), by counting pixels; the last entry has no data."""
+    counts = np.bincount(codes[inside], minlength=len(class_names) + 1)
+    pixel_ha = resolution_m**2 / M2_PER_HA
+    named = [*enumerate(class_names, start=1), (0, "no data")]
+    return [{"class": name, "area": round(float(counts[code]) * pixel_ha, 4), "unit": "ha"} for code, name in named]

@@ -1,0 +1,157 @@
+"""The recipe of a model: what to learn from, how to split it, which estimator, and the map it makes."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from products.errors import RequestError
+from products.spec import canonical_digest, plain_name
+
+NOT_PIXELS = {"name", "version", "title", "area", "period", "map"}
+LabelValue = str | int
+
+
+class _Closed(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SamplesSpec(_Closed):
+    """Where labelled pixels come from: a vector file with `class_field`, or a raster; classes get the codes 1, 2, ….
+
+    `values` says which label values mean a class (default: its name in a vector file, its code in a raster), `ignore`
+    which mean none. A pixel counts if it lies wholly inside a label and at least `edge_px` pixels from its edge; in a
+    finer label raster, `min_label_fraction` of the pixel must be of one class.
+    """
+
+    labels: str | None = None
+    class_field: str = "class"
+    classes: tuple[str, ...] = Field(min_length=2, max_length=254)
+    values: dict[str, tuple[LabelValue, ...]] = {}
+    ignore: tuple[LabelValue, ...] = ()
+    max_per_class: int = Field(ge=1, default=20_000)
+    min_label_fraction: float = Field(gt=0.5, le=1.0, default=0.9)
+    edge_px: int = Field(ge=0, le=50, default=1)
+
+    @field_validator("classes")
+    @classmethod
+    def _plain(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        for name in classes:
+            plain_name(name)
+            if classes.count(name) > 1:
+                raise RequestError(f"the class {name!r} stands twice in classes: name each once")
+        return classes
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> "SamplesSpec":
+        for name in self.values:
+            if name not in self.classes:
+                raise RequestError(f"values names the class {name!r}: expected one of {', '.join(self.classes)}")
+        said = [value for values in self.values.values() for value in values] + list(self.ignore)
+        for value in said:
+            if said.count(value) > 1:
+                raise RequestError(f"the label value {value!r} stands twice in values and ignore: give it one meaning")
+        return self
+
+    @property
+    def codes_by_name(self) -> dict[LabelValue, int]:
+        """Label value of a vector file -> class code; 0 for ignored values."""
+        codes: dict[LabelValue, int] = dict.fromkeys(self.ignore, 0)
+        for code, name in enumerate(self.classes, start=1):
+            codes |= dict.fromkeys(self.values.get(name, (name,)), code)
+        return codes
+
+    @property
+    def codes_by_number(self) -> dict[LabelValue, int]:
+        """Label value of a raster -> class code; 0 for ignored values."""
+        codes: dict[LabelValue, int] = dict.fromkeys(self.ignore, 0)
+        for code, name in enumerate(self.classes, start=1):
+            codes |= dict.fromkeys(self.values.get(name, (code,)), code)
+        return codes
+
+
+class SplitSpec(_Closed):
+    """Spatial blocks of `block_m` metres, dealt into `folds`; the last fold is held out of all training.
+
+    Training pixels within `buffer_m` metres of a test block are left out too.
+    """
+
+    block_m: float = Field(gt=0, default=960.0)
+    folds: int = Field(ge=3, le=20, default=5)
+    buffer_m: float = Field(ge=0, default=60.0)
+
+    @model_validator(mode="after")
+    def _narrow(self) -> "SplitSpec":
+        if self.buffer_m * 2 >= self.block_m:
+            raise RequestError(f"expected buffer_m below half of block_m ({self.block_m:g} m), got {self.buffer_m:g}")
+        return self
+
+
+class RandomForestSpec(_Closed):
+    """A random forest (Breiman 2001, Machine Learning 45, 5-32)."""
+
+    trees: int = Field(ge=1, le=5000, default=200)
+    max_depth: int = Field(ge=1, le=64, default=16)
+    min_leaf: int = Field(ge=1, default=2)
+
+
+class EstimatorSpec(_Closed):
+    """The estimator: exactly one kind."""
+
+    random_forest: RandomForestSpec = RandomForestSpec()
+
+
+class MapSpec(_Closed):
+    """The product that this model's maps belong to."""
+
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        return plain_name(name)
+
+
+class ModelRecipe(_Closed):
+    """`kind: model`: an estimator learned from labelled pixels of a features product."""
+
+    name: str
+    version: int = Field(ge=1)
+    kind: Literal["model"]
+    title: str = ""
+    features: str
+    area: str | None = None
+    period: str | None = None
+    samples: SamplesSpec
+    split: SplitSpec = SplitSpec()
+    estimator: EstimatorSpec = EstimatorSpec()
+    seed: int = Field(ge=0, lt=2**32, default=0)
+    map: MapSpec
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        return plain_name(name)
+
+    @field_validator("period", mode="before")
+    @classmethod
+    def _year(cls, value: object) -> object:
+        return str(value) if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _two_products(self) -> "ModelRecipe":
+        if self.name == self.map.name:
+            raise RequestError(f"the model and its map are both called {self.name!r}: give the map another name")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of their map codes 1, 2, …."""
+        return self.samples.classes
+
+    def digest(self) -> str:
+        """SHA-256 of what decides the model but its data, which labels digest and cell ids tell."""
+        document = self.model_dump(mode="json", exclude_defaults=True, exclude=NOT_PIXELS)
+        document["samples"].pop("labels", None)
+        return canonical_digest(document)

@@ -1,0 +1,154 @@
+"""Periods: half-open UTC intervals that follow the calendar, and the cells a recipe cuts them into."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from products.errors import RequestError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DURATION = re.compile(r"^P(\d+)([DWMY])$")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Period:
+    """The half-open UTC interval `[start, end)`."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise RequestError("a period needs instants with a time zone, as 2020-01-01T00:00:00Z")
+        if not self.start < self.end:
+            raise RequestError(
+                f"a period must end after it starts, got {self.start.isoformat()} to {self.end.isoformat()}"
+            )
+
+    @property
+    def label(self) -> str:
+        """`2020`, `2020-03`, `2020-03-01` or `START--END` (ISO dates, end excluded)."""
+        for unit, form in (("Y", "%Y"), ("M", "%Y-%m"), ("D", "%Y-%m-%d")):
+            if add_duration(self.start, 1, unit) == self.end and _starts_unit(self.start, unit):
+                return self.start.strftime(form)
+        form = "%Y-%m-%d" if self.start.time() == self.end.time() == _EPOCH.time() else "%Y-%m-%dT%H%M%SZ"
+        return f"{self.start.strftime(form)}--{self.end.strftime(form)}"
+
+    def contains(self, instant: datetime) -> bool:
+        """Whether an instant with a time zone falls inside."""
+        return self.start <= instant < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A whole number of days, weeks, months or years: ISO 8601 `P1Y`, `P3M`, `P2W`, `P10D`."""
+
+    count: int
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Duration":
+        """The duration that `text` says, or RequestError."""
+        found = _DURATION.match(text)
+        if not found or int(found[1]) == 0:
+            raise RequestError(f"expected a duration such as P1Y, P3M, P2W or P10D, got {text!r}")
+        return cls(int(found[1]), found[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """How time is cut into cells: a cell starts every `step` and lasts `length`; `start` is the month and day that years and months count from."""
+
+    length: Duration
+    step: Duration
+    start_month: int = 1
+    start_day: int = 1
+
+    def cells(self, asked: Period) -> tuple[Period, ...]:
+        """The cells whose step lies in `asked`; RequestError if `asked` cuts a step."""
+        first = self._floor(asked.start)
+        if first != asked.start:
+            raise RequestError(self._cut(asked, first))
+        found, start = [], first
+        while start < asked.end:
+            following = add_duration(start, self.step.count, self.step.unit)
+            if following > asked.end:
+                raise RequestError(self._cut(asked, start))
+            margin = self._margin(start, following)
+            found.append(margin)
+            start = following
+        return tuple(found)
+
+    def _margin(self, start: datetime, following: datetime) -> Period:
+        """A cell longer than its step is centred on it when both count the same unit and the rest is even."""
+        if self.length == self.step:
+            return Period(start, following)
+        extra = self.length.count - self.step.count
+        if self.length.unit == self.step.unit and extra > 0 and extra % 2 == 0:
+            begin = add_duration(start, -(extra // 2), self.step.unit)
+            return Period(begin, add_duration(begin, self.length.count, self.length.unit))
+        return Period(start, add_duration(start, self.length.count, self.length.unit))
+
+    def _floor(self, instant: datetime) -> datetime:
+        if self.step.unit in "DW":
+            days = self.step.count * (7 if self.step.unit == "W" else 1)
+            return _EPOCH + timedelta(days=(instant - _EPOCH).days // days * days)
+        anchor = datetime(1970, self.start_month, self.start_day, tzinfo=UTC)
+        months = self.step.count * (12 if self.step.unit == "Y" else 1)
+        passed = (instant.year - anchor.year) * 12 + instant.month - anchor.month
+        floor = add_duration(anchor, passed // months * months, "M")
+        return floor if floor <= instant else add_duration(floor, -months, "M")
+
+    def _cut(self, asked: Period, start: datetime) -> str:
+        end = add_duration(start, self.step.count, self.step.unit)
+        return (
+            f"the period {asked.label} cuts a cell: cells of this recipe start every P{self.step.count}{self.step.unit}, "
+            f"for example {start.date()} to {end.date()} (end excluded); ask for whole ones"
+        )
+
+
+def add_duration(instant: datetime, count: int, unit: str) -> datetime:
+    """The instant `count` units (D, W, M, Y) later, by the calendar."""
+    if unit in "DW":
+        return instant + timedelta(days=count * (7 if unit == "W" else 1))
+    months = instant.year * 12 + instant.month - 1 + count * (12 if unit == "Y" else 1)
+    return instant.replace(year=months // 12, month=months % 12 + 1)
+
+
+def parse_period(text: str) -> Period:
+    """`2020`, `2020-03`, `2020-03-01`, or `START/END`: two dates include the last day, two instants are half open."""
+    parts = text.strip().split("/")
+    if len(parts) == 1:
+        return _unit(parts[0])
+    if len(parts) != 2:
+        raise RequestError(_expected(text))
+    if "T" in parts[0] or "T" in parts[1]:
+        return Period(_instant(parts[0]), _instant(parts[1]))
+    return Period(_unit(parts[0]).start, _unit(parts[1]).end)
+
+
+def _unit(text: str) -> Period:
+    for form, unit in (("%Y", "Y"), ("%Y-%m", "M"), ("%Y-%m-%d", "D")):
+        try:
+            start = datetime.strptime(text.strip(), form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        return Period(start, add_duration(start, 1, unit))
+    raise RequestError(_expected(text))
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise RequestError(_expected(text)) from error
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def _starts_unit(instant: datetime, unit: str) -> bool:
+    whole = date(instant.year, instant.month if unit in "MD" else 1, instant.day if unit == "D" else 1)
+    return instant == datetime(whole.year, whole.month, whole.day, tzinfo=UTC)
+
+
+def _expected(text: str) -> str:
+    return f"expected a period such as 2020, 2020-03, 2020-01-01/2020-06-30 or 2020-01-01T00:00Z/2020-07-01T00:00Z, got {text!r}"

@@ -1,0 +1,21 @@
+"""Why an observation of a pixel is not used: one cause each, by a written precedence."""
+
+from enum import IntEnum
+
+
+class Cause(IntEnum):
+    """The fate of one observation of one pixel, in order of precedence: the first that applies is the cause."""
+
+    USED = 0
+    UNREAD = 1
+    NODATA = 2
+    CLOUD = 3
+    SHADOW = 4
+    CIRRUS = 5
+    SNOW = 6
+    SATURATED = 7
+    DILATED = 8
+
+
+NOT_EXPECTED = 255  # no scene of the pass covers the pixel, or another scene of the pass gives it
+ACCOUNT_NAMES = ("expected", *(cause.name.lower() for cause in Cause))

@@ -1,0 +1,68 @@
+"""Band-pass adjustment of surface reflectance to Landsat 8 OLI: OLI = slope * sensor + intercept, reflectance 0 to
+1."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+Line = tuple[float, float]
+
+ROY2016_ETM_TO_OLI: Mapping[str, Line] = MappingProxyType(
+    {
+        "blue": (0.9785, -0.0095),
+        "green": (0.9542, -0.0016),
+        "red": (0.9825, -0.0022),
+        "nir": (1.0073, -0.0021),
+        "swir1": (1.0171, -0.0030),
+        "swir2": (0.9949, 0.0029),
+    }
+)
+"""Roy et al. 2016, Remote Sensing of Environment 185, 57-70, Table 2: reduced major axis, surface reflectance, ETM+
+to OLI; used for TM too."""
+
+HLS_MSI_A_TO_OLI: Mapping[str, Line] = MappingProxyType(
+    {
+        "coastal": (0.9959, -0.0002),
+        "blue": (0.9778, -0.0040),
+        "green": (1.0053, -0.0009),
+        "red": (0.9765, 0.0009),
+        "nir_narrow": (0.9983, -0.0001),
+        "swir1": (0.9987, -0.0011),
+        "swir2": (1.0030, -0.0012),
+    }
+)
+"""Claverie et al. 2018, Remote Sensing of Environment 219, 145-161, and the HLS v2.0 user guide: Sentinel-2A to OLI;
+NIR is B8A."""
+
+HLS_MSI_B_TO_OLI: Mapping[str, Line] = MappingProxyType(
+    {
+        "coastal": (0.9959, -0.0002),
+        "blue": (0.9778, -0.0040),
+        "green": (1.0075, -0.0008),
+        "red": (0.9761, 0.0010),
+        "nir_narrow": (0.9966, 0.0000),
+        "swir1": (1.0000, -0.0003),
+        "swir2": (0.9867, 0.0004),
+    }
+)
+"""The same for Sentinel-2B."""
+
+TO_OLI: Mapping[str, Mapping[str, Line]] = MappingProxyType(
+    {
+        "landsat-4": ROY2016_ETM_TO_OLI,
+        "landsat-5": ROY2016_ETM_TO_OLI,
+        "landsat-7": ROY2016_ETM_TO_OLI,
+        "landsat-8": MappingProxyType({}),
+        "landsat-9": MappingProxyType({}),
+        "sentinel-2a": HLS_MSI_A_TO_OLI,
+        "sentinel-2b": HLS_MSI_B_TO_OLI,
+    }
+)
+"""Platform -> band -> (slope, intercept); a platform that is missing is not covered by the published tables."""
+
+
+def oli_adjustment(platform: str, band: str) -> Line:
+    """(slope, intercept) of a band to OLI; (1, 0) where the published tables have none. Sentinel-2C, not covered by
+    them, takes 2A's line."""
+    table = TO_OLI["sentinel-2a" if platform == "sentinel-2c" else platform]
+    name = "nir_narrow" if band == "nir" and platform.startswith("sentinel-2") else band
+    return table.get(name, (1.0, 0.0))

@@ -1,0 +1,133 @@
+"""Find, read and validate recipes. An unknown name lists the near ones; a wrong recipe is answered with its line."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from products.errors import RequestError
+from products.formula import near
+from products.learning.recipe import ModelRecipe
+from products.spec import FeaturesRecipe
+
+DEFINITIONS = Path(__file__).parent / "definitions"
+MAX_RECIPE_BYTES = 200_000
+KINDS: dict[str, type[BaseModel]] = {"features": FeaturesRecipe, "model": ModelRecipe}
+Recipe = FeaturesRecipe | ModelRecipe
+
+
+def recipe_names() -> list[str]:
+    """The names of the recipes that come with neocube."""
+    return sorted(path.name.removesuffix(".recipe.yaml") for path in DEFINITIONS.glob("*.recipe.yaml"))
+
+
+def read_recipe(name_or_path: str) -> Recipe:
+    """The recipe of that name in `products/definitions`, or of a YAML file at that path; RequestError otherwise."""
+    if name_or_path.endswith((".yaml", ".yml")):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise RequestError(f"no recipe file at {name_or_path}")
+    else:
+        path = DEFINITIONS / f"{name_or_path}.recipe.yaml"
+        if name_or_path not in recipe_names():
+            raise RequestError(
+                f"unknown recipe {name_or_path!r}{near(name_or_path, recipe_names())}; or give a path ending in .yaml"
+            )
+    if path.stat().st_size > MAX_RECIPE_BYTES:
+        raise RequestError(f"the recipe {path} has {path.stat().st_size} bytes: expected at most {MAX_RECIPE_BYTES}")
+    return parse_recipe(path.read_text(encoding="utf-8"), path.name)
+
+
+def features_recipe(name_or_path: str) -> FeaturesRecipe:
+    """The recipe, if it makes features; RequestError otherwise."""
+    recipe = read_recipe(name_or_path)
+    if not isinstance(recipe, FeaturesRecipe):
+        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind features")
+    return recipe
+
+
+def model_recipe(name_or_path: str) -> ModelRecipe:
+    """The recipe, if it makes a model; RequestError otherwise."""
+    recipe = read_recipe(name_or_path)
+    if not isinstance(recipe, ModelRecipe):
+        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind model")
+    return recipe
+
+
+def parse_recipe(text: str, origin: str) -> Recipe:
+    """The recipe in a YAML text; `origin` names it in errors."""
+    root = _compose(text, origin)
+    document = yaml.safe_load(text)
+    if not isinstance(document, dict):
+        raise RequestError(f"{origin}: expected a mapping with name, version, kind, …, got {type(document).__name__}")
+    kind = document.get("kind")
+    if kind not in KINDS:
+        raise RequestError(
+            f"{origin}, line {_line(root, ('kind',))}: expected kind: {' or '.join(KINDS)}, got {kind!r}"
+        )
+    try:
+        recipe = KINDS[kind].model_validate(document)
+    except ValidationError as error:
+        raise RequestError(
+            "\n".join(_sentence(origin, root, KINDS[kind], entry) for entry in error.errors())
+        ) from error
+    assert isinstance(recipe, FeaturesRecipe | ModelRecipe)
+    return recipe
+
+
+def _compose(text: str, origin: str) -> yaml.Node:
+    """The node tree, refusing aliases: an alias can make a small file expand without end."""
+    try:
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            if isinstance(token, yaml.AliasToken):
+                raise RequestError(
+                    f"{origin}, line {token.start_mark.line + 1}: YAML aliases (*{token.value}) are not allowed in recipes"
+                )
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise RequestError(f"{origin} is not readable YAML: {' '.join(str(error).split())}") from error
+    if root is None:
+        raise RequestError(f"{origin} is empty: expected a recipe")
+    return root
+
+
+def _sentence(origin: str, root: yaml.Node, model: type[BaseModel], entry: Any) -> str:  # noqa: ANN401
+    place = tuple(part for part in entry["loc"])
+    where = ".".join(str(part) for part in place)
+    prefix = f"{origin}, line {_line(root, place)}" + (f", {where}" if where else "")
+    if entry["type"] == "extra_forbidden":
+        return f"{prefix}: unknown key {place[-1]!r}{near(str(place[-1]), _known_keys(model, place[:-1]))}"
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    return f"{prefix}: {message}" + (
+        f", got {entry['input']!r}" if entry["type"] not in ("value_error", "missing") else ""
+    )
+
+
+def _known_keys(model: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
+    if not place:
+        return [field.alias or name for name, field in model.model_fields.items()]
+    field = model.model_fields.get(str(place[0]))
+    nested = [m for m in _models_in(field.annotation if field else None) if not place[1:] or place[-1] != place[0]]
+    return sorted({f.alias or name for m in nested for name, f in m.model_fields.items()}) or list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]
+
+
+def _line(node: yaml.Node, place: tuple[Any, ...]) -> int:
+    """The line (from 1) of the deepest node of `place` that exists."""
+    line = node.start_mark.line + 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            pairs = {key.value: (key, value) for key, value in node.value}
+            if part not in pairs:
+                continue
+            line, node = pairs[part][0].start_mark.line + 1, pairs[part][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

@@ -1,0 +1,38 @@
+"""A scene as the pipeline sees it: which observation it belongs to and where its bands lie."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from odc.geo.geom import Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class BandFile:
+    """One band of a scene in a file: physical value = DN * scale + offset; `nodata` marks missing DN; `shape` is what the catalogue says."""
+
+    href: str
+    scale: float
+    offset: float
+    nodata: int
+    layer: int = 1
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The chosen rendition of an acquisition. `pass_id` groups the overlapping rows and tiles of one pass; `footprint` is EPSG:4326."""
+
+    id: UUID
+    item_id: str
+    product: str
+    collection: str
+    sensor: str
+    platform: str
+    acquired: datetime
+    acquisition: str
+    rendition: str
+    pass_id: str
+    footprint: Geometry
+    bands: Mapping[str, BandFile]

@@ -1,0 +1,1 @@
+"""A coastal landscape with known truth, and how each sensor sees it."""

@@ -1,0 +1,44 @@
+"""Resampling between two grids of one CRS: area average of integers, and nearest for masks. Deterministic for any crop."""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.uint16] | NDArray[np.uint8]
+
+
+@numba.njit(nogil=True, cache=True)
+def average(source: Integers, nodata: int, first_row: float, first_column: float, step: float, out: Integers) -> None:
+    """Area-weighted mean of the valid source pixels under each target pixel, rounded half up, into out (y, x); `nodata` where none is valid.
+
+    The target pixel (i, j) covers source rows first_row + i * step to first_row + (i + 1) * step, and columns likewise, in source pixels.
+    """
+    height, width = source.shape
+    for i in range(out.shape[0]):
+        top, bottom = first_row + i * step, first_row + (i + 1) * step
+        row0, row1 = max(int(np.floor(top + 1e-6)), 0), min(int(np.ceil(bottom - 1e-6)), height)
+        for j in range(out.shape[1]):
+            left, right = first_column + j * step, first_column + (j + 1) * step
+            column0, column1 = max(int(np.floor(left + 1e-6)), 0), min(int(np.ceil(right - 1e-6)), width)
+            total, weight = 0.0, 0.0
+            for row in range(row0, row1):
+                tall = min(bottom, row + 1.0) - max(top, float(row))
+                for column in range(column0, column1):
+                    value = source[row, column]
+                    if value != nodata:
+                        share = tall * (min(right, column + 1.0) - max(left, float(column)))
+                        total += share * value
+                        weight += share
+            out[i, j] = int(total / weight + 0.5) if weight > 0.0 else nodata
+
+
+@numba.njit(nogil=True, cache=True)
+def nearest(source: Integers, nodata: int, first_row: float, first_column: float, step: float, out: Integers) -> None:
+    """The source pixel under the centre of each target pixel into out (y, x); `nodata` outside the source."""
+    height, width = source.shape
+    for i in range(out.shape[0]):
+        row = int(np.floor(first_row + (i + 0.5) * step + 1e-6))
+        for j in range(out.shape[1]):
+            column = int(np.floor(first_column + (j + 0.5) * step + 1e-6))
+            inside = 0 <= row < height and 0 <= column < width
+            out[i, j] = source[row, column] if inside else nodata

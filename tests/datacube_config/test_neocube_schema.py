@@ -1,0 +1,71 @@
+"""The `neocube` schema: migrations against the tables described in Python."""
+
+import uuid
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from datacube_config import schema
+from datacube_config.connection import MIGRATIONS, migrate, open_index
+from datacube_config.settings import Settings
+
+
+def test_the_revision_named_in_python_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_current_head() == schema.REVISION
+
+
+def test_the_migrations_make_the_tables_that_python_describes(any_settings: Settings) -> None:
+    options = {
+        "include_schemas": True,
+        "include_name": lambda name, kind, _: kind != "schema" or name == schema.SCHEMA,
+        "version_table": "revision",
+        "version_table_schema": schema.SCHEMA,
+    }
+    with open_index(any_settings) as index, index.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_migrating_again_keeps_the_rows(embedded_settings: Settings) -> None:
+    binding = {"product": "mangrove_features", "version": 1, "digest": "abc"}
+    with open_index(embedded_settings) as index:
+        with index.engine.begin() as connection:
+            connection.execute(insert(schema.product_binding).values(binding))
+            migrate(connection)
+        with index.engine.connect() as connection:
+            assert connection.execute(select(schema.product_binding)).mappings().all() == [binding]
+
+
+def test_an_item_is_in_quarantine_once(embedded_settings: Settings) -> None:
+    row = {"archive": "a", "item_id": "i", "cause": "no datetime", "document": {"id": "i"}}
+    with open_index(embedded_settings) as index:
+        with index.engine.begin() as connection:
+            connection.execute(insert(schema.quarantine).values(row, id=uuid.uuid4()))
+            found = connection.execute(select(schema.quarantine)).one()
+        assert found.attempts == 1
+        assert found.since.tzinfo is not None
+        with pytest.raises(IntegrityError, match="quarantine_item"), index.engine.begin() as connection:
+            connection.execute(insert(schema.quarantine).values(row, id=uuid.uuid4()))
+
+
+def test_a_cube_pointer_keeps_the_order_of_its_cells(embedded_settings: Settings) -> None:
+    cells = [uuid.uuid4() for _ in range(3)]
+    pointer = {
+        "product": "p",
+        "version": 1,
+        "area": "a",
+        "crs": "EPSG:32647",
+        "snapshot_url": "s3://b/c",
+        "cell_ids": cells,
+    }
+    with open_index(embedded_settings) as index, index.engine.begin() as connection:
+        connection.execute(insert(schema.cube_pointer).values(pointer))
+        assert connection.scalar(select(schema.cube_pointer.c.cell_ids)) == cells

@@ -1,0 +1,97 @@
+"""open_cube and plain xarray: lazy, one variable per feature, georeferenced, and clear about what is not there."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401 - gives the datasets `.rio`
+import xarray
+
+import flows
+from datacube_config.schema import cube_pointer
+from flows.steps.open_cube import find_cube, open_snapshot, within
+from flows.steps.storage import path_of
+from products.errors import RequestError
+from products.period import parse_period
+
+
+@pytest.fixture
+def home_of_product(published: Any, neocube_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings in force are those of the product."""
+    monkeypatch.setenv("NEOCUBE_HOME", str(published.settings.home))
+    monkeypatch.setenv("NEOCUBE_STORE_URL", published.settings.store_url)
+
+
+@pytest.mark.usefixtures("home_of_product")
+def test_open_cube_gives_one_lazy_variable_per_feature(published: Any) -> None:
+    cube = flows.open_cube("known_features", area="matang")
+    assert set(cube.data_vars) == {"red", "ndvi_p50", "smad", "accounts", "class_map"}
+    assert all(cube[name].chunks for name in cube.data_vars)
+    assert cube.red.dims == ("period", "y", "x")
+    np.testing.assert_array_equal(cube.smad.values, published.features[:, 2])
+    np.testing.assert_array_equal(cube.accounts.sel(cause="used").values, published.arrays["accounts"][:, 1])
+
+
+@pytest.mark.usefixtures("home_of_product")
+def test_open_cube_keeps_the_periods_asked_for(published: Any) -> None:
+    cube = flows.open_cube("known_features", area="matang", period="2020")
+    np.testing.assert_array_equal(cube.period.values, np.array(["2020-01-01"], "datetime64[ns]"))
+    np.testing.assert_array_equal(cube.period_end.values, np.array(["2021-01-01"], "datetime64[ns]"))
+    np.testing.assert_array_equal(cube.red.values, published.features[1:, 0])
+
+
+def test_odc_geo_and_rioxarray_know_where_a_cube_is(published: Any) -> None:
+    cube = open_snapshot(published.cube_url)
+    for found in (cube, cube.features, cube.class_map):
+        assert found.odc.geobox == published.mosaic
+        assert found.rio.crs.to_epsg() == 32647
+        assert found.rio.transform() == published.mosaic.affine
+
+
+def test_plain_xarray_opens_the_same_pixels(published: Any) -> None:
+    plain = xarray.open_zarr(path_of(published.cube_url))
+    np.testing.assert_array_equal(plain.features.values, published.features)
+    assert list(plain.feature.values) == ["red", "ndvi_p50", "smad"]
+
+
+def test_a_chunk_holds_whole_shards_of_one_layer(published: Any) -> None:
+    assert open_snapshot(published.cube_url).features.chunks == ((1, 1), (1, 1, 1), (64,), (64,))
+
+
+def test_a_period_that_the_cube_lacks_is_refused_with_what_it_has(published: Any) -> None:
+    with pytest.raises(
+        RequestError, match=r"no cell of 2015: it has 2, from 2019-01-01 to 2021-01-01 \(end excluded\)"
+    ):
+        within(open_snapshot(published.cube_url), parse_period("2015"))
+
+
+def test_a_cube_that_is_not_there_is_refused_with_those_that_are(published: Any) -> None:
+    with pytest.raises(RequestError, match="no cube of 'other' over 'matang': there is known_features over matang"):
+        find_cube(published.index, "other", "matang")
+    with pytest.raises(RequestError, match="expected crs= as one of EPSG:32647 for .*, got EPSG:32648"):
+        find_cube(published.index, "known_features", "matang", "EPSG:32648")
+    with pytest.raises(FileNotFoundError, match="no cube at /nowhere: expected a Zarr v3 group"):
+        open_snapshot("/nowhere")
+
+
+def test_the_newest_version_counts_and_zones_must_be_told_apart(published: Any) -> None:
+    row = {"product": "zoned", "area": "coast", "snapshot_url": "file:///cube", "cell_ids": []}
+    with published.index.engine.begin() as connection:
+        for version, crs in ((1, "EPSG:32647"), (2, "EPSG:32647"), (2, "EPSG:32648")):
+            connection.execute(cube_pointer.insert().values(**row, version=version, crs=crs))
+    with pytest.raises(
+        RequestError, match="expected crs= as one of EPSG:32647, EPSG:32648 for zoned over coast, got None"
+    ):
+        find_cube(published.index, "zoned", "coast")
+    assert find_cube(published.index, "zoned", "coast", "EPSG:32647").version == 2
+
+
+def test_importing_flows_loads_nothing_heavy() -> None:
+    script = "import flows, sys; print({'xarray', 'datacube', 'prefect', 'zarr'} & set(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert printed == "set()\n"
+    with pytest.raises(AttributeError, match="expected one of build, open_cube, plan"):
+        _ = flows.nothing
