@@ -19,6 +19,7 @@ from datacube_config.errors import IndexUnavailable
 from datacube_config.server_user import ServerUser, server_user
 
 PORT = 5432
+SUPERUSER = "postgres"
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107, macOS 103
 START_WITHIN_S = 20.0
 
@@ -53,7 +54,7 @@ class Cluster:
         """The SQLAlchemy URL, stable for the life of the home."""
         address = {"host": str(self.socket_dir), "port": str(PORT)}
         password = self.password_file.read_text()
-        url = URL.create("postgresql+psycopg", "neocube", password, database="postgres", query=address)
+        url = URL.create("postgresql+psycopg", SUPERUSER, password, database="postgres", query=address)
         return url.render_as_string(hide_password=False)
 
 
@@ -73,7 +74,7 @@ def _conninfo(cluster: Cluster) -> str:
     return psycopg.conninfo.make_conninfo(
         host=str(cluster.socket_dir),
         port=PORT,
-        user="neocube",
+        user=SUPERUSER,
         dbname="postgres",
         password=cluster.password_file.read_text(),
     )
@@ -118,7 +119,7 @@ def _create(cluster: Cluster, user: ServerUser, programs: Path) -> None:
         file.write(secrets.token_urlsafe(24))
     user.own(cluster.password_file)
     done = user.run([
-        str(programs / "initdb"), "-D", str(unfinished), "-U", "neocube", "--auth=scram-sha-256",
+        str(programs / "initdb"), "-D", str(unfinished), "-U", SUPERUSER, "--auth=scram-sha-256",
         f"--pwfile={cluster.password_file}", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8",
     ])  # fmt: skip
     if done.returncode != 0:

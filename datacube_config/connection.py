@@ -9,7 +9,6 @@ from typing import Literal
 from alembic import command
 from alembic.config import Config
 from datacube import Datacube
-from datacube.index.exceptions import IndexSetupError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -20,6 +19,7 @@ from datacube_config.settings import Settings
 
 __all__ = ["Index", "IndexUnavailable", "database_url", "migrate", "open_index", "shown_url"]
 
+ODC_SCHEMAS = {"postgres": "agdc", "postgis": "odc"}
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -39,8 +39,9 @@ def open_index(settings: Settings, *, initialised: bool = True) -> Iterator[Inde
         engine = _connected_engine(url)
         try:
             if initialised:
-                _check_revision(engine, url)
-            dc = _datacube(url, settings.index_driver, initialised)
+                _check_initialised(engine, url, settings.index_driver)
+            environment = {"default": {"index_driver": settings.index_driver, "db_url": url}}
+            dc = Datacube(raw_config=environment, app="neocube", validate_connection=False)
             try:
                 yield Index(dc, engine, settings.index_driver)
             finally:
@@ -85,10 +86,11 @@ def _connected_engine(url: str) -> Engine:
     try:
         arguments = {"connect_timeout": 10, "application_name": "neocube"}
         engine = create_engine(url, connect_args=arguments, pool_pre_ping=True)
+    except (ArgumentError, ValueError) as error:
+        raise IndexUnavailable("NEOCUBE_INDEX_URL: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from error
+    try:
         with engine.connect():
             return engine
-    except ArgumentError as error:
-        raise IndexUnavailable("NEOCUBE_INDEX_URL: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from error
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
         raise IndexUnavailable(
@@ -96,23 +98,18 @@ def _connected_engine(url: str) -> Engine:
         ) from error
 
 
-def _check_revision(engine: Engine, url: str) -> None:
+def _check_initialised(engine: Engine, url: str, driver: str) -> None:
+    """ODC's own check leaves its connection open where it fails."""
+    table = f"{ODC_SCHEMAS[driver]}.dataset"
     with engine.connect() as connection:
         found = None
         if connection.scalar(text("select to_regclass(:table)"), {"table": f"{SCHEMA}.revision"}) is not None:
             found = connection.scalar(text(f"select version_num from {SCHEMA}.revision"))
+        if connection.scalar(text("select to_regclass(:table)"), {"table": table}) is None:
+            raise IndexUnavailable(
+                f"the index at {shown_url(url)} has no table {table} of the {driver} driver: run `neocube init`"
+            )
     if found != REVISION:
         raise IndexUnavailable(
             f"the index at {shown_url(url)} is at revision {found}, expected {REVISION}: run `neocube init`"
         )
-
-
-def _datacube(url: str, driver: str, validate: bool) -> Datacube:
-    environment = {"default": {"index_driver": driver, "db_url": url}}
-    try:
-        return Datacube(raw_config=environment, app="neocube", validate_connection=validate)
-    except IndexSetupError as error:
-        reason = " ".join(str(error).split())
-        raise IndexUnavailable(
-            f"the index at {shown_url(url)} has no tables for the {driver} driver ({reason}): run `neocube init`"
-        ) from error

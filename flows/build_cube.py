@@ -14,6 +14,8 @@ from prefect.cache_policies import NO_CACHE
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings, get_settings
 from flows.planning import Plan, PlannedCell, batches, cut_cells, make_plan
+from flows.run_artifacts import in_subflow_run, leave_build, progress_bar
+from flows.run_events import announce_cube
 from flows.steps.areas import find_area
 from flows.steps.building import BuiltCell, TooMuchUnread, Workshop, build_cell
 from flows.steps.catalogue import find_scenes, published_cells
@@ -156,6 +158,7 @@ def _report(made: Plan, outcomes: Sequence[Outcome], cube: str | None, seconds: 
         "cube": cube,
         "seconds": round(seconds, 2),
         "bytes_read": sum(outcome.decoded_bytes for outcome in done),
+        "cells": [{"cell": o.key.label, "id": str(o.id), "published": o.published, **o.accounts} for o in done],
         "unread": [{"cell": o.key.label, **failure} for o in done for failure in o.manifest["failed"]],
         "notes": list(made.notes),
     }
@@ -167,7 +170,19 @@ def build_cells(settings: Settings, batch: Batch) -> list[Outcome]:
     return build_batch(settings, batch)
 
 
-@flow(name="build-cube")
+def _with_progress_bar(runner: RunBatches) -> RunBatches:
+    def run(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
+        total, n_done, move = sum(len(cells) for _, _, cells in work), 0, progress_bar("build-progress", "cells built")
+        for outcomes in runner(settings, work):
+            n_done += len(outcomes)
+            move(n_done / total)
+            yield outcomes
+        move(1.0)
+
+    return run
+
+
+@flow(name="build-cube", flow_run_name="build-{recipe}-{area}-{period}")
 def build_cube(
     recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False
 ) -> dict[str, Any]:
@@ -177,4 +192,9 @@ def build_cube(
         for batch in work:
             yield build_cells(settings, batch)
 
-    return build(recipe, area, period, device, workers, provisional, run_batches=as_tasks if workers <= 1 else None)
+    runner = _with_progress_bar(as_tasks if workers <= 1 else _run_in_processes(workers))
+    report = build(recipe, area, period, device, workers, provisional, run_batches=runner)
+    leave_build(report, get_settings())
+    if not in_subflow_run():
+        announce_cube(report, recipe, area, period)
+    return report

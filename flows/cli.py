@@ -10,6 +10,7 @@ import click
 
 from datacube_config.errors import IndexUnavailable, SettingsError
 from flows.cli_build import build, plan
+from flows.cli_prefect import demo, serve, tend
 from flows.console import as_json_option, emit
 from products.errors import RequestError
 
@@ -258,6 +259,9 @@ def _mapped(document: dict[str, Any]) -> str:
 
 main.add_command(plan)
 main.add_command(build)
+main.add_command(demo)
+main.add_command(serve)
+main.add_command(tend)
 
 
 def _ingested(report: dict[str, Any]) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
+from flows.run_artifacts import leave_table
 from flows.steps.areas import find_area
 from flows.steps.ingest_archive import IngestReport, ingest_archive
 from flows.steps.storage import s3_options
@@ -34,7 +34,7 @@ def ingest(
             dry_run=dry_run,
             s3_options=s3_options(settings),
         )
-    create_table_artifact(key="ingest", table=_table(report), description=f"Ingest of {report.archive}")
+    leave_table("ingest", _table(report), f"Ingest of {report.archive}")
     return report.document()
 
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
+from flows.run_artifacts import leave_map
 from flows.steps.areas import find_area
 from flows.steps.mapping import MapResult, Progress, map_cells
 from flows.steps.models import find_model
@@ -30,10 +30,9 @@ def make_map(model: str, area: str, period: str, progress: Progress | None = Non
         return map_cells(index, storage, found, cells, settings.decode_thread_count, progress)
 
 
-@flow(name="map-area")
+@flow(name="map-area", flow_run_name="map-{area}-{period}-{model}")
 def map_area(model: str, area: str, period: str) -> dict[str, Any]:
     """Map an area with a trained model; returns `cube`, `cogs`, `pixel_area` and what else lies beside them."""
     document = make_map(model, area, period).document()
-    title = f"Pixel areas of {document['product']} over {area}"
-    create_table_artifact(key="map-areas", table=document["pixel_area"], description=title)
+    leave_map(document, get_settings())
     return document

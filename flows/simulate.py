@@ -10,7 +10,7 @@ from flows.steps.simulated_archive import FaultLevel, Simulation, write_archive
 from products.period import parse_period
 
 
-@flow(name="simulate")
+@flow(name="simulate", flow_run_name="simulate-{area}-{period}")
 def simulate(
     directory: str,
     area: str = "demo",

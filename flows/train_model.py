@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
 
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
+from flows.run_artifacts import in_subflow_run, leave_markdown
+from flows.run_events import announce_model
 from flows.steps.areas import find_area
 from flows.steps.storage import open_storage
 from flows.steps.training import TrainedModel, feature_cells, learn_model
@@ -40,7 +41,7 @@ def train(
         return learn_model(index, storage, spec, cells, path, backend, settings.decode_thread_count)
 
 
-@flow(name="train-model")
+@flow(name="train-model", flow_run_name="train-{recipe}-{area}-{period}")
 def train_model(
     recipe: str,
     area: str | None = None,
@@ -50,8 +51,11 @@ def train_model(
 ) -> dict[str, Any]:
     """Learn the model of a recipe; returns `model`, `metrics`, `card`."""
     found = train(recipe, area, period, labels, device)
-    create_markdown_artifact(key="model-card", markdown=_artifact(found), description=f"Model {found.name} {found.id}")
-    return found.document()
+    leave_markdown("model-card", _artifact(found), f"Model {found.name} {found.id}")
+    document = found.document()
+    if not in_subflow_run():
+        announce_model(document)
+    return document
 
 
 def _asked(recipe: ModelRecipe, what: str, value: str | None) -> str:

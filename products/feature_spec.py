@@ -137,6 +137,12 @@ def feature_kind(value: Any) -> str:  # noqa: ANN401
     return kind
 
 
+def checked_kind(value: Any) -> Any:  # noqa: ANN401
+    """The entry of `features:` as it is; RequestError for an unknown kind."""
+    feature_kind(value)
+    return value
+
+
 def known_band(band: str) -> str:
     """The band, or RequestError with the near ones."""
     if band not in KNOWN_BANDS:

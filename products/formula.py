@@ -8,6 +8,7 @@ from products.errors import RequestError
 
 MAX_FORMULA_CHARACTERS = 500
 MAX_STACK = 8
+LARGEST_CONSTANT = 1e30  # well within float32
 
 
 class Op(IntEnum):
@@ -131,13 +132,18 @@ class _Writer:
                 self.visit(operand)
                 self.operations.append((Op.NEGATE, 0.0))
             case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-                self.operations.append((Op.CONSTANT, float(value)))
+                self._constant(value)
             case ast.Name(id=name):
                 self._band(name)
             case _:
                 raise RequestError(
                     f"the formula {self.text!r} has {ast.unparse(node)!r}: only bands, numbers, + - * / ** and brackets are allowed"
                 )
+
+    def _constant(self, value: float) -> None:
+        if abs(value) > LARGEST_CONSTANT:
+            raise RequestError(f"the formula {self.text!r} has a number beyond {LARGEST_CONSTANT:g}")
+        self.operations.append((Op.CONSTANT, float(value)))
 
     def _band(self, name: str) -> None:
         if name not in self.known_bands:

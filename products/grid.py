@@ -10,6 +10,7 @@ from affine import Affine
 
 from products.errors import RequestError
 
+METRES_PER_DEGREE = 111_320.0  # of latitude and of longitude at the equator, WGS 84
 LANDSAT_ANCHOR_M = (
     15.0  # Landsat pixel edges lie 15 m off multiples of 30 m (USGS LSDS-1619, pixel centres on multiples of 30 m)
 )
@@ -49,7 +50,8 @@ class PixelGrid:
 
     def tiles(self, area: Geometry) -> tuple[Tile, ...]:
         """The tiles that share ground with an area given in any CRS, ordered by row and column."""
-        here = area.to_crs(CRS(self.crs), resolution=self.resolution_m * self.tile_px / 4, wrapdateline=False)
+        step = _edge_step(area.crs, self.resolution_m * self.tile_px)
+        here = area.to_crs(CRS(self.crs), resolution=step, wrapdateline=False)
         side = self.tile_px * self.resolution_m
         box = here.boundingbox
         rows = range(math.floor((self.anchor_m - box.top) / side), math.ceil((self.anchor_m - box.bottom) / side))
@@ -63,6 +65,11 @@ class PixelGrid:
         corner = self.geobox(Tile(self.crs, min(rows), min(columns)))
         shape = ((max(rows) - min(rows) + 1) * self.tile_px, (max(columns) - min(columns) + 1) * self.tile_px)
         return GeoBox(shape, corner.affine, CRS(self.crs))
+
+
+def _edge_step(crs: CRS, side_m: float) -> float:
+    """A quarter of a tile in units of `crs`: edges of an area are straight there, and curved on the grid."""
+    return side_m / 4 / (METRES_PER_DEGREE if crs.geographic else 1.0)
 
 
 def utm_crs(longitude: float, latitude: float) -> str:

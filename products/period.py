@@ -29,7 +29,7 @@ class Period:
     def label(self) -> str:
         """`2020`, `2020-03`, `2020-03-01` or `START--END` (ISO dates, end excluded)."""
         for unit, form in (("Y", "%Y"), ("M", "%Y-%m"), ("D", "%Y-%m-%d")):
-            if add_duration(self.start, 1, unit) == self.end and _starts_unit(self.start, unit):
+            if _starts_unit(self.start, unit) and add_duration(self.start, 1, unit) == self.end:
                 return self.start.strftime(form)
         form = "%Y-%m-%d" if self.start.time() == self.end.time() == _EPOCH.time() else "%Y-%m-%dT%H%M%SZ"
         return f"{self.start.strftime(form)}--{self.end.strftime(form)}"
@@ -131,9 +131,10 @@ def _unit(text: str) -> Period:
     for form, unit in (("%Y", "Y"), ("%Y-%m", "M"), ("%Y-%m-%d", "D")):
         try:
             start = datetime.strptime(text.strip(), form).replace(tzinfo=UTC)
-        except ValueError:
+            end = add_duration(start, 1, unit)
+        except (ValueError, OverflowError):
             continue
-        return Period(start, add_duration(start, 1, unit))
+        return Period(start, end)
     raise RequestError(_expected(text))
 
 

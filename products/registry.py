@@ -57,12 +57,11 @@ def model_recipe(name_or_path: str) -> ModelRecipe:
 
 def parse_recipe(text: str, origin: str) -> Recipe:
     """The recipe in a YAML text; `origin` names it in errors."""
-    root = _compose(text, origin)
-    document = yaml.safe_load(text)
+    root, document = _compose(text, origin)
     if not isinstance(document, dict):
         raise RequestError(f"{origin}: expected a mapping with name, version, kind, …, got {type(document).__name__}")
     kind = document.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise RequestError(
             f"{origin}, line {_line(root, ('kind',))}: expected kind: {' or '.join(KINDS)}, got {kind!r}"
         )
@@ -76,8 +75,8 @@ def parse_recipe(text: str, origin: str) -> Recipe:
     return recipe
 
 
-def _compose(text: str, origin: str) -> yaml.Node:
-    """The node tree, refusing aliases: an alias can make a small file expand without end."""
+def _compose(text: str, origin: str) -> tuple[yaml.Node, Any]:
+    """The node tree and the document, refusing aliases: an alias can make a small file expand without end."""
     try:
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
             if isinstance(token, yaml.AliasToken):
@@ -85,11 +84,14 @@ def _compose(text: str, origin: str) -> yaml.Node:
                     f"{origin}, line {token.start_mark.line + 1}: YAML aliases (*{token.value}) are not allowed in recipes"
                 )
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
+        document = yaml.safe_load(text)
+    except RequestError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RequestError(f"{origin} is not readable YAML: {' '.join(str(error).split())}") from error
     if root is None:
         raise RequestError(f"{origin} is empty: expected a recipe")
-    return root
+    return root, document
 
 
 def _sentence(origin: str, root: yaml.Node, model: type[BaseModel], entry: Any) -> str:  # noqa: ANN401
@@ -105,11 +107,12 @@ def _sentence(origin: str, root: yaml.Node, model: type[BaseModel], entry: Any) 
 
 
 def _known_keys(model: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
-    if not place:
-        return [field.alias or name for name, field in model.model_fields.items()]
-    field = model.model_fields.get(str(place[0]))
-    nested = [m for m in _models_in(field.annotation if field else None) if not place[1:] or place[-1] != place[0]]
-    return sorted({f.alias or name for m in nested for name, f in m.model_fields.items()}) or list(model.model_fields)
+    """The keys that may stand at a place; of every kind of feature, where there are several."""
+    models = [model]
+    for part in place:
+        fields = [f for m in models for name, f in m.model_fields.items() if part in (name, f.alias)]
+        models = [m for field in fields for m in _models_in(field.annotation)] or models
+    return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401

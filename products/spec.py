@@ -6,10 +6,10 @@ import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from odc.geo.geom import Geometry
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, field_validator, model_validator
 
 from products.errors import RequestError
-from products.feature_spec import Feature, FeatureName, feature_kind
+from products.feature_spec import Feature, FeatureName, checked_kind, feature_kind
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration
 from products.sensors import COLLECTIONS, Sensor, sensors_of
@@ -117,7 +117,7 @@ class HarmoniseSpec(Closed):
     msi: Literal["hls", "none"] = "hls"
 
 
-TaggedFeature = Annotated[Feature, Discriminator(feature_kind)]
+TaggedFeature = Annotated[Feature, Discriminator(feature_kind), BeforeValidator(checked_kind)]
 
 
 class FeaturesRecipe(Closed):
@@ -155,12 +155,22 @@ class FeaturesRecipe(Closed):
                 )
         return sources
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "FeaturesRecipe":
-        names = [name for feature in self.features for name in feature.names()]
+    @field_validator("features")
+    @classmethod
+    def _together(cls, features: tuple[TaggedFeature, ...]) -> tuple[TaggedFeature, ...]:
+        names = [name for feature in features for name in feature.names()]
         for name in names:
             if names.count(name) > 1:
                 raise RequestError(f"two features are called {name!r}: give one of them another `name:`")
+        kinds = [feature_kind(feature) for feature in features]
+        if kinds.count("geomedian") > 1:
+            raise RequestError("expected one geomedian of all its bands, got two")
+        if "mads" in kinds and "geomedian" not in kinds:
+            raise RequestError("mads are distances to the geomedian: add `- geomedian: {bands: […]}`")
+        return features
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FeaturesRecipe":
         for feature in self.features:
             missing = set(feature.bands()) - self.bands()
             if missing:
@@ -192,9 +202,8 @@ class FeaturesRecipe(Closed):
 
     def digest(self) -> str:
         """SHA-256 of the pixel-affecting fields in canonical JSON; titles, comments and spelled-out defaults change nothing."""
-        return canonical_digest(
-            self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "version", "title"})
-        )
+        fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "version", "title"})
+        return canonical_digest(fields | {"feature_kinds": [feature_kind(feature) for feature in self.features]})
 
 
 def canonical_digest(document: Any) -> str:  # noqa: ANN401

@@ -107,7 +107,7 @@ def new_database() -> Iterator[Callable[[str], str]]:
     def create(template: str) -> str:
         name = f"t{secrets.token_hex(6)}"
         with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
-            connection.execute(f"create database {name} template {template}")  # type: ignore[arg-type]
+            connection.execute(f"create database {name} template {template}")
         return f"{url}/{name}"
 
     run("initdb", "-D", data, *access)
@@ -146,3 +146,48 @@ def s3_endpoint() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def small_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated archive of the area demo in 2020, two passes a platform, without faults; not to be changed."""
+    from flows.steps.areas import find_area
+    from flows.steps.simulated_archive import Simulation, write_archive
+    from products.period import parse_period
+
+    folder = tmp_path_factory.mktemp("small") / "archive"
+    write_archive(folder, Simulation(find_area("demo"), parse_period("2020"), 3, 160, "none", 2))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`mangrove_features` with tiles of 96 pixels, so that the small archive makes several cells."""
+    from products.registry import DEFINITIONS
+
+    text = (DEFINITIONS / "mangrove_features.recipe.yaml").read_text()
+    path = tmp_path_factory.mktemp("recipe") / "small.recipe.yaml"
+    path.write_text(text.replace("tile_px: 256", "tile_px: 96"))
+    assert "tile_px: 96" in path.read_text()
+    return path
+
+
+@pytest.fixture(scope="session")
+def ingested_home(tmp_path_factory: pytest.TempPathFactory, initialised_home: Path, small_archive: Path) -> Path:
+    """A home to copy from, with the small archive ingested, its server stopped."""
+    from datacube_config.connection import open_index
+    from flows.steps.ingest_archive import ingest_archive
+
+    home = tmp_path_factory.mktemp("ingested") / "home"
+    subprocess.run(["cp", "-a", str(initialised_home), str(home)], check=True)
+    with open_index(Settings(home=home)) as index:
+        report = ingest_archive(index, str(small_archive))
+    assert report.added == report.found > 0
+    return home
+
+
+@pytest.fixture
+def ingested_settings(neocube_home: Path, ingested_home: Path) -> Settings:
+    """Settings of a home of its own, with the small archive ingested."""
+    subprocess.run(["cp", "-a", str(ingested_home), str(neocube_home)], check=True)
+    return Settings(home=neocube_home)

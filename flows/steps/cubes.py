@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import zarr
 from sqlalchemy.dialects.postgresql import insert
@@ -16,13 +16,13 @@ from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
 from flows.steps.catalogue import PublishedCell
 from flows.steps.cell_store import create_array, day_number, write_coordinates
-from flows.steps.cells import cell_path
+from flows.steps.cells import cell_path, writer_of
 from flows.steps.storage import Storage
 from products.grid import PixelGrid, Tile
+from products.identity import NAMESPACE
 from products.period import Period
 from products.template import CellTemplate
 
-COMPLETE = "neocube-complete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,18 @@ class CubePlan:
 
 
 def publish_cube(index: Index, storage: Storage, plan: CubePlan) -> str:
-    """Assemble the snapshot if it is not there yet, switch the pointer to it, and return its URL."""
+    """Assemble the snapshot if it is not there yet, switch the pointer to it, and return its path or s3:// URL."""
     name = plan.template
     folder = f"{name.product}-v{name.version}"
     path = storage.path("cubes", folder, plan.area, plan.grid.crs.replace(":", "_").lower(), f"{plan.digest}.zarr")
-    if not storage.exists(f"{path}/{COMPLETE}"):
-        storage.remove(path)
-        assemble(storage, path, plan)
-        storage.write_bytes(f"{path}/{COMPLETE}", plan.digest.encode())
-    url = storage.url(path)
-    _point(index, plan, url)
-    return url
+    complete = path.removesuffix(".zarr") + ".complete"
+    with writer_of(index, uuid5(NAMESPACE, path)):
+        if not storage.exists(complete):
+            storage.remove(path)
+            assemble(storage, path, plan)
+            storage.write_bytes(complete, plan.digest.encode())
+    _point(index, plan, storage.url(path))
+    return path
 
 
 def assemble(storage: Storage, path: str, plan: CubePlan) -> None:

@@ -8,21 +8,25 @@ from typing import Any
 
 import yaml
 from datacube import Datacube
+from datacube.drivers.postgres._core import METADATA
 from datacube.index.exceptions import IndexSetupError
 from datacube.utils import jsonify_document
 from datacube.utils.changes import get_doc_changes
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 import datacube_config
 import products
-from datacube_config.connection import Index, migrate, open_index
+from datacube_config.connection import ODC_SCHEMAS, Index, migrate, open_index
+from datacube_config.schema import SCHEMA
 from datacube_config.settings import Settings
 from products.errors import RequestError
 
 METADATA_TYPES = Path(datacube_config.__file__).parent / "metadata_types"
 PRODUCT_DEFINITIONS = Path(products.__file__).parent / "definitions"
 LOCK = "neocube init"
-FIRST_WITH_ADMIN_GRANTS = 160_000  # ODC 1.9.20 writes `grant … with admin true`, which PostgreSQL 15 does not know
+# ODC 1.9.20's postgis driver writes `grant … with admin true`, which PostgreSQL 15 does not know; its postgres driver
+# cannot add a metadata type without its roles.
+FIRST_WITH_ADMIN_GRANTS = 160_000
 
 
 def init_index(settings: Settings, definitions: Path) -> dict[str, Any]:
@@ -84,12 +88,30 @@ def _alone(engine: Engine) -> Iterator[None]:
 
 
 def _make_odc_schema(index: Index) -> None:
-    with index.engine.connect() as connection:
+    with index.engine.begin() as connection:
         version = int(connection.scalar(text("show server_version_num")) or 0)
+        _drop_unfinished(connection, index.driver)
+    # ODC adds each product's search indexes to its table descriptions, and would make them in the next new database.
+    for table in METADATA.tables.values():
+        table.indexes.difference_update({each for each in table.indexes if str(each.name).startswith("dix_")})
+    with_roles = index.driver == "postgres" or version >= FIRST_WITH_ADMIN_GRANTS
     try:
-        index.dc.index.init_db(with_permissions=version >= FIRST_WITH_ADMIN_GRANTS)
+        index.dc.index.init_db(with_permissions=with_roles)
     except IndexSetupError as error:
         raise RequestError(f"the database cannot be made an ODC index: {error}") from error
+
+
+def _drop_unfinished(connection: Connection, driver: str) -> None:
+    """Drop an ODC schema without products where ours is missing: an init was killed, and ODC never completes one."""
+    odc, products = ODC_SCHEMAS[driver], "dataset_type" if driver == "postgres" else "product"
+    exists = text("select to_regclass(:table) is not null")
+    if connection.scalar(exists, {"table": f"{SCHEMA}.revision"}):
+        return
+    if connection.scalar(exists, {"table": f"{odc}.{products}"}) and connection.scalar(
+        text(f"select exists (select from {odc}.{products})")
+    ):
+        return
+    connection.execute(text(f"drop schema if exists {odc} cascade"))
 
 
 def _documents(folder: Path, pattern: str) -> list[dict[str, Any]]:

@@ -98,7 +98,7 @@ def _api_items(url: str, known: KnownArchive | None, wanted: Wanted, files: Arch
     for document in search_items(url, _api_collections(url, known, wanted), wanted.bounds, wanted.interval, rate):
         number = document.get("id") if isinstance(document, dict) else None
         own = next((str(link.get("href")) for link in _links(document) if link.get("rel") == "self"), "")
-        if not own.startswith(("http://", "https://")):
+        if not own.startswith(url + "/"):
             own = f"{url}/collections/{document.get('collection') if number else None}/items/{number}"
         yield _found(document, ItemPlace(own, own.rpartition("/")[0], url, files.files_in, hosts))
 

@@ -1,7 +1,7 @@
 """Load a tile once, by files: decode in threads straight into the integer block, and account for every observation."""
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -117,16 +117,16 @@ def _load_bands(
         for s, scene in enumerate(scenes)
         if needed[s] and _saturation_band(scene)
     }
-    futures = {}
+    futures: list[tuple[int, Future[AssetRead]]] = []
     for s, scene in enumerate(scenes):
         for band, target in _targets(job, scene, block[:, s], saturation.get(s)) if needed[s] else ():
-            futures[s, band] = pool.submit(_load_band, job, scene, band, target)
+            futures.append((s, pool.submit(_load_band, job, scene, band, target)))
     assets: list[list[AssetRead]] = []
     for s, scene in enumerate(scenes):
         if not needed[s]:
             assets.append([AssetRead(scene.id, scene.item_id, band, "unneeded") for band in job.recipe.used_bands])
             continue
-        assets.append([future.result() for (number, _), future in futures.items() if number == s])
+        assets.append([future.result() for number, future in futures if number == s])
         if any(asset.outcome == "failed" for asset in assets[-1]):
             causes[s][causes[s] == Cause.USED] = Cause.UNREAD
         else:

@@ -12,6 +12,7 @@ import rasterio
 import rasterio.shutil
 import xarray
 from numpy.typing import NDArray
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
@@ -60,7 +61,7 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
     cube = open_snapshot(cube_url, storage.options)
     cogs, pictures, areas, items = [], [], [], []
     for number, period in enumerate(plan.periods):
-        view = map_view(cube, number, period, area)
+        view = map_view(cube, plan.grid.crs, number, period, area)
         paths = {key: f"{folder}/{period.label}/{key}" for key in ("map_class.tif", "probability.tif", "quicklook.png")}
         if not is_whole:
             write_period(storage, paths, view, model)
@@ -76,9 +77,10 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
     return MapFiles(storage.url(f"{folder}/{COLLECTION}"), tuple(cogs), tuple(pictures), tuple(areas))
 
 
-def map_view(cube: xarray.Dataset, number: int, period: Period, area: Area) -> MapView:
+def map_view(cube: xarray.Dataset, crs: str, number: int, period: Period, area: Area) -> MapView:
     """The part of a map cube that the area's bounding box covers."""
-    whole = cube.odc.geobox
+    stored = cube.odc.geobox
+    whole = GeoBox(stored.shape, stored.affine, CRS(crs))  # the stored one has its CRS as WKT
     here = area.geometry.to_crs(whole.crs)
     window = whole.overlap_roi(whole.enclosing(here), tol=0.01)
     cut = cube.isel(period=number, y=window[0], x=window[1])

@@ -123,8 +123,8 @@ def find_model(index: Index, storage: Storage, name_or_id: str) -> Model:
     if row is None or row.metadata_doc["properties"].get("odc:product_family") != "model":
         known = _model_names(index)
         raise RequestError(
-            f"unknown model {name_or_id!r}{near(name_or_id, known)}: expected the name or id of a trained model; "
-            f"trained are: {', '.join(known) or 'none yet, run `neocube train`'}"
+            f"unknown model {name_or_id!r}: expected the name or the id of a trained model"
+            f"{near(name_or_id, known) if known else '; none is trained yet: run `neocube train`'}"
         )
     files = ModelFiles(storage, row.product.name, row.id)
     if not files.are_whole():

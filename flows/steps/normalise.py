@@ -153,6 +153,6 @@ def _properties(item: dict[str, Any], identity: Identity, archive: str) -> dict[
 
 
 def _polygonal(shape: shapely.geometry.base.BaseGeometry) -> shapely.geometry.base.BaseGeometry:
-    """The polygons of a shape, without the lines and points that making it valid may leave."""
+    """The polygons of a shape, exteriors counter-clockwise, without the lines that making it valid may leave."""
     parts = [part for part in shapely.get_parts(shape) if part.geom_type in ("Polygon", "MultiPolygon")]
-    return shapely.union_all(parts)
+    return shapely.orient_polygons(shapely.union_all(parts))

@@ -22,7 +22,7 @@ def png(figure: Figure) -> bytes:
 
 def split_picture(x: NDArray[Any], y: NDArray[Any], split: BlockSplit) -> bytes:
     """A map of the samples, coloured by fold, the hold-out in black."""
-    figure = Figure(figsize=(6, 6), layout="constrained")
+    figure = Figure(figsize=(6, 6.4), layout="constrained")
     axes = figure.subplots()
     for fold in range(split.folds):
         rows = split.test_rows(fold)
@@ -31,7 +31,7 @@ def split_picture(x: NDArray[Any], y: NDArray[Any], split: BlockSplit) -> bytes:
         axes.scatter(x[rows] / 1000, y[rows] / 1000, s=3, color=colour, label=label, linewidths=0)
     axes.set_aspect("equal")
     axes.set(title=f"Blocks of {split.block_m:g} m", xlabel="easting, km", ylabel="northing, km")
-    axes.legend(markerscale=4, loc="upper left", fontsize="small")
+    figure.legend(markerscale=4, loc="outside lower center", ncols=split.folds, fontsize="small", frameon=False)
     return png(figure)
 
 

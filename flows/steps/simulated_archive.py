@@ -43,8 +43,7 @@ class Simulation:
 
 
 def write_archive(directory: Path, simulation: Simulation, workers: int = 2) -> dict[str, Any]:
-    """The archive in an empty directory; returns `items`, `truth` and `faults`. RequestError, and nothing left, if it
-    cannot be."""
+    """The archive in an empty directory; returns `items`, `truth` and `faults`. RequestError if it cannot be."""
     longitude, latitude = simulation.area.geometry.centroid.coords[0]
     passes = _checked_passes(simulation, longitude, latitude)
     try:

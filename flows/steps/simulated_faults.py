@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from flows.steps.simulated_items import Item, Processing, item_id, landsat_product, msi_properties, stamp
-from flows.steps.simulated_scenes import COG_OPTIONS, WrittenScene
+from flows.steps.simulated_scenes import WrittenScene, write_cog
 from products.simulation.response import MSI_OFFSET, MSI_SCALE
 
 PLANS: Mapping[str, Mapping[str, int]] = {
@@ -90,8 +91,7 @@ def _duplicate(directory: Path, scene: WrittenScene, rng: np.random.Generator) -
 
 
 def _reprocessing(directory: Path, scene: WrittenScene, rng: np.random.Generator) -> tuple[Item, Details]:
-    """A newer rendition: Landsat with a later processing date, Sentinel-2 as baseline 05.00 with the offset in its
-    DN."""
+    """A newer rendition: Landsat with a later processing date, Sentinel-2 as baseline 05.00 with its offset."""
     generated = scene.processing.generated + REPROCESSED_AFTER
     is_msi = scene.one.is_msi
     later = Processing(generated, "05.00", has_offset=True, offset_applied=False) if is_msi else Processing(generated)
@@ -199,7 +199,6 @@ def _raised(dn: NDArray[np.uint16], step: int) -> NDArray[np.uint16]:
 
 def _rewrite(source: Path, target: Path, change: Change) -> None:
     with rasterio.open(source) as file:
-        pixels, profile = file.read(1), file.profile
-    kept = {key: profile[key] for key in ("count", "height", "width", "dtype", "nodata", "crs", "transform")}
-    with rasterio.open(target, "w", **COG_OPTIONS, **kept) as file:
-        file.write(change(pixels), 1)
+        pixels, nodata = file.read(1), file.nodata
+        geobox = GeoBox(file.shape, file.transform, str(file.crs))
+    write_cog(target, change(pixels), geobox, nodata)

@@ -218,8 +218,7 @@ def _asset(one: Pass, name: str, layer: str, geobox: GeoBox, processing: Process
 
 
 def _scaling(one: Pass, processing: Processing) -> dict[str, float]:
-    """What the catalogue states; Earth Search v1 keeps the offset of baseline 04.00 and later even where it took it
-    off."""
+    """What the catalogue states; Earth Search v1 states an offset from baseline 04.00 on even where it took it off."""
     if not one.is_msi:
         return {"scale": LANDSAT_SCALE, "offset": LANDSAT_OFFSET}
     return {"scale": MSI_SCALE, "offset": MSI_OFFSET if processing.baseline >= "04.00" else 0.0}

@@ -9,6 +9,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
 
 from flows.steps.simulated_items import Item, Processing, file_name, processing_of, scene_item
 from products.simulation.canvas import Canvas, Frame
@@ -60,14 +61,16 @@ class WrittenScene:
 
 
 def write_cog(path: Path, layer: NDArray[Any], geobox: GeoBox, nodata: float | None) -> None:
-    """One or more bands, (y, x) or (band, y, x), as a COG without overviews."""
+    """One or more bands, (y, x) or (band, y, x), as a COG without overviews; OSError if the disk does not take it."""
     stack = layer if layer.ndim == 3 else layer[np.newaxis]
+    shape = {"count": len(stack), "height": geobox.height, "width": geobox.width, "dtype": stack.dtype}
+    place = {"nodata": nodata, "crs": str(geobox.crs), "transform": geobox.affine}
     predictor = 3 if stack.dtype.kind == "f" else 2
-    with rasterio.open(
-        path, "w", **COG_OPTIONS | {"predictor": predictor}, count=len(stack), height=geobox.height, width=geobox.width,
-        dtype=stack.dtype, nodata=nodata, crs=str(geobox.crs), transform=geobox.affine,
-    ) as file:  # fmt: skip
-        file.write(stack)
+    try:
+        with rasterio.open(path, "w", **COG_OPTIONS | {"predictor": predictor}, **shape, **place) as file:
+            file.write(stack)
+    except CPLE_BaseError as error:
+        raise OSError(f"{path.name} was not written whole ({error})") from error
 
 
 def write_pass(stage: Stage, one: Pass) -> list[WrittenScene]:

@@ -49,8 +49,7 @@ def classes_at_30m(landscape: Landscape, size_px: int) -> tuple[NDArray[np.uint8
 
 
 def _clear_median(stage: Stage, scenes: list[WrittenScene]) -> Float:
-    """Median cloud-free OLI reflectance (band, y, x) over at most MOST_PASSES of the passes, at their tides, without
-    noise."""
+    """Median cloud-free OLI reflectance (band, y, x) over at most MOST_PASSES passes, at their tides, no noise."""
     passes = sorted({(scene.one.instant, scene.tide_m) for scene in scenes})
     chosen = passes[:: -(-len(passes) // MOST_PASSES)]
     bands = tuple("nir_narrow" if band == "nir" else band for band in REFLECTANCE_BANDS)
@@ -87,7 +86,7 @@ def _labels(classes: NDArray[np.uint8], grid: GeoBox, rng: np.random.Generator) 
         properties = {"class": square.class_name, "subclass": square.subclass, "block": square.block}
         features.append({"type": "Feature", "id": number, "properties": properties, "geometry": polygon.json})
     crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}
-    return {"type": "FeatureCollection", "name": "labels", "crs": crs, "features": features}
+    return {"type": "FeatureCollection", "name": "labels", "simulated": True, "crs": crs, "features": features}
 
 
 def _dump(path: Path, document: Any) -> None:  # noqa: ANN401

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -211,5 +211,6 @@ def samples_split(samples: Samples, recipe: ModelRecipe) -> BlockSplit:
 
 
 def software_versions(names: Sequence[str] = ("neocube", "scikit-learn", "numpy")) -> dict[str, str]:
-    """The versions that a model came from."""
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    """The versions that a model came from, of what is installed as a package."""
+    installed = {name: version(name) for name in names if any(distributions(name=name))}
+    return {"python": platform.python_version()} | installed

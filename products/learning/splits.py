@@ -52,7 +52,7 @@ def deal_blocks(block: Int64, code: Int64, folds: int, seed: int) -> Int64:
     """The fold of each row: whole blocks are dealt so that every fold gets the same share of each class.
 
     Blocks of the most uneven class counts first, each to the fold whose class shares it evens out most, after the
-    greedy scheme of StratifiedGroupKFold; ties by a shuffle with `seed`.
+    greedy scheme of StratifiedGroupKFold; ties by a shuffle with `seed`. A class in two blocks is trained and held out.
     """
     blocks, position = np.unique(block, return_inverse=True)
     if blocks.size < folds:
@@ -68,9 +68,10 @@ def deal_blocks(block: Int64, code: Int64, folds: int, seed: int) -> Int64:
     order = shuffled[np.argsort(-counts[shuffled].max(axis=1), kind="stable")]
     dealt = np.empty(blocks.size, np.int64)
     share = np.zeros((folds, classes.size))
+    rank = np.array([0, *range(2, folds), 1])
     for index in order:
         spread = [np.std(share + np.eye(folds)[[fold]].T * counts[index], axis=0).sum() for fold in range(folds)]
-        dealt[index] = np.lexsort((share.sum(axis=1), np.round(spread, 12)))[0]
+        dealt[index] = np.lexsort((rank, share.sum(axis=1), np.round(spread, 12)))[0]
         share[dealt[index]] += counts[index]
     return dealt[position]
 

@@ -1,5 +1,4 @@
-"""Band-pass adjustment of surface reflectance to Landsat 8 OLI: OLI = slope * sensor + intercept, reflectance 0 to
-1."""
+"""Band-pass adjustment of surface reflectance (0 to 1) to Landsat 8 OLI: OLI = slope * sensor + intercept."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -8,9 +8,11 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 LANES = 64
-GEOMEDIAN_TOLERANCE = 1e-5  # reflectance; Weiszfeld stops when the step is shorter
+GEOMEDIAN_TOLERANCE = 1e-5  # reflectance; Weiszfeld stops when the rest of the way, judged by its last two steps, is shorter
 GEOMEDIAN_ITERATIONS = 100
-SMALLEST_DISTANCE = 1e-7
+SLOWEST_RATE = 0.99  # a stretched step is at most 100 times as long
+SMALLEST_STEP = 2e-7  # float32 cannot show less
+ON_OBSERVATION = 1e-6  # reflectance; a centre closer than this lies on the observation
 MAX_STACK = 8
 
 
@@ -21,7 +23,7 @@ def geomedian(values: Floats, n: Integers, highest: int, bands: Integers, centre
     A lane stops on its own, so that its result does not depend on its neighbours. Weiszfeld 1937; Vardi and Zhang 2000 (PNAS 97, 1423).
     """
     weight = np.zeros((max(highest, 1), LANES), np.float32)
-    moving = np.zeros(LANES, np.float32)
+    last_step = np.full(LANES, np.inf, np.float32)
     for k in range(highest):
         for lane in range(LANES):
             weight[k, lane] = np.float32(1.0) if k < n[lane] else np.float32(0.0)
@@ -33,20 +35,26 @@ def geomedian(values: Floats, n: Integers, highest: int, bands: Integers, centre
         for lane in range(LANES):
             centre[b, lane] = total[lane] / np.float32(n[lane])
     for lane in range(LANES):
-        moving[lane] = np.float32(1.0) if n[lane] > 2 else np.float32(0.0)
-    for _ in range(GEOMEDIAN_ITERATIONS):
-        if moving.max() == 0.0:
+        if n[lane] <= 2:
+            last_step[lane] = np.float32(0.0)
+    for iteration in range(GEOMEDIAN_ITERATIONS):
+        if last_step.max() == 0.0:
             break
-        _weiszfeld_step(values, weight, highest, bands, centre, moving)
+        _weiszfeld_step(values, weight, highest, bands, centre, last_step, iteration % 3)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 def _weiszfeld_step(
-    values: Floats, weight: Floats, highest: int, bands: Integers, centre: Floats, moving: Floats
+    values: Floats, weight: Floats, highest: int, bands: Integers, centre: Floats, last_step: Floats, phase: int
 ) -> None:
+    """Move the centre of each lane once and say how far in last_step (lane); a lane whose last step is 0 has arrived.
+
+    In phase 2 of 3 the step is stretched to where steps shrinking at the observed rate would end.
+    """
     n_bands = bands.size
     pulled = np.zeros((n_bands, LANES), np.float32)
     pull = np.zeros(LANES, np.float32)
+    here = np.zeros(LANES, np.float32)
     distance = np.empty(LANES, np.float32)
     for k in range(highest):
         for lane in range(LANES):
@@ -56,23 +64,34 @@ def _weiszfeld_step(
                 away = values[bands[b], k, lane] - centre[b, lane]
                 distance[lane] += away * away
         for lane in range(LANES):
-            w = weight[k, lane] / max(np.sqrt(distance[lane]), np.float32(SMALLEST_DISTANCE))
+            far = np.sqrt(distance[lane])
+            is_on = far < np.float32(ON_OBSERVATION)
+            here[lane] += weight[k, lane] if is_on else np.float32(0.0)
+            w = np.float32(0.0) if is_on else weight[k, lane] / far
             distance[lane] = w
             pull[lane] += w
         for b in range(n_bands):
             for lane in range(LANES):
-                pulled[b, lane] += distance[lane] * values[bands[b], k, lane]
+                pulled[b, lane] += distance[lane] * (values[bands[b], k, lane] - centre[b, lane])
     for lane in range(LANES):
         distance[lane] = np.float32(0.0)
     for b in range(n_bands):
         for lane in range(LANES):
-            new = pulled[b, lane] / pull[lane] if moving[lane] > 0.0 else centre[b, lane]
-            step = new - centre[b, lane]
-            distance[lane] += step * step
-            centre[b, lane] = new
+            distance[lane] += pulled[b, lane] * pulled[b, lane]
     for lane in range(LANES):
-        if distance[lane] <= np.float32(GEOMEDIAN_TOLERANCE * GEOMEDIAN_TOLERANCE):
-            moving[lane] = np.float32(0.0)
+        force = np.sqrt(distance[lane])
+        moves = here[lane] < force and last_step[lane] > 0.0
+        pull[lane] = (np.float32(1.0) - here[lane] / force) / pull[lane] if moves else np.float32(0.0)
+        step = force * pull[lane]
+        rate = min(step / last_step[lane], np.float32(SLOWEST_RATE)) if moves else np.float32(0.0)
+        rest = np.float32(1.0) - rate
+        arrived = step <= np.float32(SMALLEST_STEP) or (phase > 0 and step <= np.float32(GEOMEDIAN_TOLERANCE) * rest)
+        last_step[lane] = np.float32(0.0) if arrived else step
+        if phase == 2:
+            pull[lane] /= rest
+    for b in range(n_bands):
+        for lane in range(LANES):
+            centre[b, lane] += pulled[b, lane] * pull[lane]
 
 
 @numba.njit(nogil=True, cache=True)

@@ -54,12 +54,14 @@ def _deviations(
     rows: Floats,
     out: Floats,
 ) -> None:
-    """Median spectral, Euclidean and Bray-Curtis distance to the centre (band, lane) into out (3, lane)."""
+    """Median spectral, Euclidean and Bray-Curtis distance to the centre (band, lane) into out (3, lane); undefined distances are missing."""
     norm = np.zeros(LANES, np.float32)
+    found = np.empty(LANES, np.int64)
     for b in range(bands.size):
         for lane in range(LANES):
             norm[lane] += centre[b, lane] * centre[b, lane]
     for measure in range(3):
+        found[:] = 0
         for k in range(highest):
             dot, square, near, far = (
                 np.zeros(LANES, np.float32),
@@ -81,10 +83,12 @@ def _deviations(
                     rows[k, lane] = np.sqrt(square[lane])
                 else:
                     rows[k, lane] = near[lane] / far[lane]
-                if k >= n[lane]:
+                good = k < n[lane] and np.isfinite(rows[k, lane])
+                found[lane] += good
+                if not good:
                     rows[k, lane] = np.inf
         sort_rows(rows, highest)
-        pick_quantile(rows, n, np.float32(0.5), out[measure])
+        pick_quantile(rows, found, np.float32(0.5), out[measure])
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

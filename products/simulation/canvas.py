@@ -83,8 +83,7 @@ def place_canvas(longitude: float, latitude: float, size_px: int) -> Canvas:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A swath edge: pixels with `across * column + down * row < limit` are seen; columns and rows in canvas sides, 0
-    to 1."""
+    """A swath edge: pixels with `across * column + down * row < limit` are seen; unit: the canvas side."""
 
     across: float
     down: float

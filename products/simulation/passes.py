@@ -63,8 +63,7 @@ class Pass:
 
 
 def passes_over(longitude: float, latitude: float, period: Period, limit: int | None = None) -> list[Pass]:
-    """The passes in a period by time, at most `limit` per platform, spread evenly. Landsat days are the true ones of
-    the path."""
+    """The passes in a period by time, at most `limit` per platform, spread evenly; Landsat days are the true ones."""
     path = wrs_path_rows(longitude, latitude)[0]
     found: list[Pass] = []
     for platform in PLATFORMS:

@@ -1,5 +1,4 @@
-"""The layers of a scene: what a pass leaves in each band and quality layer, and how its rows and tiles cut the
-landscape."""
+"""The layers of a scene: what a pass leaves in each band and quality layer, cut into its rows or tiles."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

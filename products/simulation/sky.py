@@ -44,8 +44,7 @@ class Sky:
 
 
 def make_sky(rng: np.random.Generator, shape: tuple[int, int], sun: Sun, cell_m: float) -> Sky:
-    """A sky: cover drawn for a humid coast (mean 0.3), shadows thrown away from the sun by clouds 800 to 2500 m
-    high."""
+    """A sky: cover drawn for a humid coast (mean 0.3), shadows away from the sun by clouds 800 to 2500 m high."""
     cover = float(np.clip(rng.beta(0.9, 2.1), 0, 0.98))
     height_m = rng.uniform(800, 2500)
     field = fractal_field(rng, shape, 1.6, (1.5, 90))
@@ -71,8 +70,7 @@ def _shadow_shift(sun: Sun, height_m: float, cell_m: float) -> tuple[int, int]:
 
 
 def through_sky(reflectance: Float, sky: Sky, bands: Sequence[str]) -> Float:
-    """Reflectance (band, y, x) at the sensor: shaded, veiled by cirrus, covered by cloud; changed in place and
-    returned."""
+    """Reflectance (band, y, x) at the sensor: shaded, veiled by cirrus, covered by cloud; changed in place."""
     for index, band in enumerate(bands):
         layer = reflectance[index]
         layer *= 1 - np.float32(SHADOW_DEPTH[band]) * sky.shadow

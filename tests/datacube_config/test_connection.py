@@ -32,16 +32,26 @@ def test_two_indexes_are_open_at_once(embedded_settings: Settings, server_settin
 
 def test_an_index_without_init_asks_for_it(neocube_home: Path) -> None:
     with (
-        pytest.raises(IndexUnavailable, match="at revision None, expected 0001: run `neocube init`"),
+        pytest.raises(IndexUnavailable, match=r"no table agdc\.dataset of the postgres driver: run `neocube init`"),
         open_index(Settings(home=neocube_home)),
     ):
         pytest.fail("nothing was initialised")
 
 
+def test_an_older_schema_asks_for_init(embedded_settings: Settings) -> None:
+    with open_index(embedded_settings) as index, index.engine.begin() as connection:
+        connection.execute(text("update neocube.revision set version_num = '0000'"))
+    with (
+        pytest.raises(IndexUnavailable, match="is at revision 0000, expected 0001: run `neocube init`"),
+        open_index(embedded_settings),
+    ):
+        pytest.fail("the schema is older than the code")
+
+
 def test_the_wrong_driver_asks_for_init(server_settings: Settings) -> None:
     wrong = server_settings.model_copy(update={"index_driver": "postgis"})
     with (
-        pytest.raises(IndexUnavailable, match="no tables for the postgis driver .*run `neocube init`"),
+        pytest.raises(IndexUnavailable, match=r"no table odc\.dataset of the postgis driver: run `neocube init`"),
         open_index(wrong),
     ):
         pytest.fail("the schema is that of the postgres driver")
@@ -52,7 +62,7 @@ def test_a_stopped_server_is_one_clear_error_without_its_password(neocube_home: 
         port = free.getsockname()[1]
     stopped = server(neocube_home, f"postgresql://odc:s3cret@127.0.0.1:{port}/cube")
     with (
-        pytest.raises(IndexUnavailable, match="cannot be reached: .*refused.*: start it, or correct") as caught,
+        pytest.raises(IndexUnavailable, match=r"cannot be reached: .*refused.*: start it, or correct") as caught,
         open_index(stopped),
     ):
         pytest.fail("no server listens")

@@ -124,3 +124,10 @@ def published_on_s3(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) 
     init_index(settings, tmp_path_factory.mktemp("no_definitions"))
     with open_index(settings) as index:
         yield publish(settings, index)
+
+
+@pytest.fixture
+def published_on_postgis(postgis_settings: Settings) -> Iterator[PublishedProduct]:
+    """The same, indexed by ODC's postgis driver."""
+    with open_index(postgis_settings) as index:
+        yield publish(postgis_settings, index)

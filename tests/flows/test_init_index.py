@@ -1,6 +1,8 @@
 """`init_index` on each kind of index."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,15 +11,17 @@ from typing import Any
 import pytest
 import yaml
 from datacube.index.hl import Doc2Dataset
+from sqlalchemy import create_engine, text
 
-from datacube_config.connection import open_index
+from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
 from flows.steps.index_setup import METADATA_TYPES, PRODUCT_DEFINITIONS, init_index
 from products.errors import RequestError
 from products.sensors import SENSORS
 
+REPOSITORY = Path(__file__).parents[2]
 SOURCE_PRODUCTS = sorted(sensor.product for sensor in SENSORS.values())
-SCENE = {
+SCENE: dict[str, Any] = {
     "$schema": "https://schemas.opendatacube.org/dataset",
     "id": "6b8bd0ac-0b8d-5a52-8a0d-0a3ac2b6a3a1",
     "label": "scene",
@@ -72,6 +76,26 @@ def test_inits_at_once_make_one_index(new_settings: Settings) -> None:
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda _: init_index(new_settings, PRODUCT_DEFINITIONS), range(3)))
     assert [each["products"] for each in done] == [SOURCE_PRODUCTS] * 3
+
+
+@pytest.mark.parametrize("odc_table", ["agdc.metadata_type", "agdc.dataset_location", "agdc.dataset_type"])
+def test_an_init_that_was_killed_is_made_good(neocube_home: Path, odc_table: str) -> None:
+    settings = Settings(home=neocube_home)
+    exists = text(f"select to_regclass('{odc_table}') is not null")
+    with database_url(settings) as url:
+        engine = create_engine(url)
+        init = subprocess.Popen([sys.executable, "-m", "flows.cli", "init"], cwd=REPOSITORY)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while not connection.scalar(exists):
+                assert init.poll() is None
+        init.kill()
+        init.wait()
+        engine.dispose()
+        assert init_index(settings, PRODUCT_DEFINITIONS)["products"] == SOURCE_PRODUCTS
+    with open_index(settings) as index:
+        assert {"eo3", "neocube_scene", "neocube_cell"} <= {
+            each.name for each in index.dc.index.metadata_types.get_all()
+        }
 
 
 def test_a_scene_is_found_by_the_fields_of_its_metadata_type(any_settings: Settings) -> None:

@@ -155,15 +155,20 @@ def test_a_block_size_fits_both_sides() -> None:
 def test_a_layer_that_is_not_there_is_named(published: Any) -> None:
     url = f"{published.cell_url}/features"
     assert open_layer(url, 3).read((slice(0, 2), slice(0, 5))).shape == (2, 5)
-    with pytest.raises(UnreadableCellError, match="expected a layer from 1 to 3 of .*/features, the dataset says 4"):
+    with pytest.raises(UnreadableCellError, match=r"expected a layer from 1 to 3 of .*/features, the dataset says 4"):
         open_layer(url, 4)
 
 
 def test_a_cell_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        UnreadableCellError, match=f"cannot read file://{tmp_path}/gone/features, which the index names"
+        UnreadableCellError, match=rf"cannot read file://{tmp_path}/gone/features, which the index names"
     ):
         open_layer(f"{tmp_path.as_uri()}/gone/features")
+
+
+def test_cells_in_a_postgis_index_are_read_like_those_in_a_postgres_one(published_on_postgis: Any) -> None:
+    found = published_on_postgis.index.dc.load(product=PRODUCT, measurements=FEATURES, like=published_on_postgis.mosaic)
+    np.testing.assert_array_equal(stacked(found), published_on_postgis.features)
 
 
 def test_cells_on_s3_are_read_with_the_access_of_the_settings(

@@ -71,7 +71,7 @@ def test_a_period_that_the_cube_lacks_is_refused_with_what_it_has(published: Any
 def test_a_cube_that_is_not_there_is_refused_with_those_that_are(published: Any) -> None:
     with pytest.raises(RequestError, match="no cube of 'other' over 'matang': there is known_features over matang"):
         find_cube(published.index, "other", "matang")
-    with pytest.raises(RequestError, match="expected crs= as one of EPSG:32647 for .*, got EPSG:32648"):
+    with pytest.raises(RequestError, match=r"expected crs= as one of EPSG:32647 for .*, got EPSG:32648"):
         find_cube(published.index, "known_features", "matang", "EPSG:32648")
     with pytest.raises(FileNotFoundError, match="no cube at /nowhere: expected a Zarr v3 group"):
         open_snapshot("/nowhere")

@@ -137,7 +137,7 @@ def test_two_rows_and_two_tiles_share_each_pass(clean: Path) -> None:
 
 
 def test_stated_scales_give_the_cloud_free_truth_back(tmp_path: Path) -> None:
-    """Over clear mangrove the red of every scene, scaled as its item says, is that of the truth but for the band-pass."""
+    """Over clear vegetation the red of every Sentinel-2 scene, scaled as its item says, is that of vegetation."""
     _simulate(tmp_path / "a", period="2020-01/2020-04", limit=4)
     seen: set[tuple[str, Any]] = set()
     for item in _items(tmp_path / "a"):

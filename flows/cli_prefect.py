@@ -1,0 +1,99 @@
+"""The commands around Prefect: `demo`, `serve` and `tend`."""
+
+import atexit
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows.console import as_json_option, emit
+
+if TYPE_CHECKING:
+    from flows.steps.prefect_processes import Server
+
+
+@click.command()
+@as_json_option
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--size-px", default=160, show_default=True, help="Side of the landscape in 30 m pixels.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same pixels.")
+def demo(as_json: bool, directory: Path, size_px: int, seed: int) -> None:
+    """Simulate an archive in DIRECTORY, ingest it, build a cube, train a model and map the area, as one Prefect flow.
+
+    Example: neocube demo var/demo
+    """
+    from datacube_config.settings import get_settings
+
+    server = _start_server(get_settings().home) if not os.environ.get("PREFECT_API_URL") else None
+    from flows.demo import demo as demo_flow
+
+    if server:
+        server.wait_until_ready()
+    emit(demo_flow(str(directory), seed=seed, size_px=size_px), as_json, _shown)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback unless you say otherwise; no login.")
+@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True)
+@click.option("--runs", type=click.IntRange(1), default=2, show_default=True, help="Flow runs at a time.")
+def serve(host: str, port: int, runs: int) -> None:
+    """Run Prefect's server, a worker and the deployments of deployments/prefect.yaml until interrupted.
+
+    Example: neocube serve --port 4200
+    """
+    from datacube_config.settings import get_settings
+    from flows.serve import running_service
+
+    click.echo("starting: server, deployments, worker", err=True)
+    with running_service(get_settings(), host, port, runs) as service:
+        click.echo(f"ready: request form and runs on {service.page}, logs in {service.logs}")
+        status = service.wait()
+    click.echo("stopped", err=True)
+    sys.exit(status)
+
+
+@click.command()
+@as_json_option
+def tend(as_json: bool) -> None:
+    """Start what standing orders lack: trainings on new cubes, maps with new models. Safe to repeat.
+
+    Example: neocube tend
+    """
+    from flows.prefect_api import has_prefect_api
+    from flows.tend import tend as tend_flow
+    from flows.tend import tend_here
+
+    report = tend_flow() if has_prefect_api() else tend_here()
+    emit(report, as_json, _tended, failed=bool(report["failed"]))
+
+
+def _start_server(home: Path) -> "Server":
+    """A private server that ends after Prefect has sent its last log lines; call it before Prefect is imported."""
+    from flows.steps.prefect_processes import free_port, private_environment, running_server
+
+    os.environ.update(private_environment(home))
+    until_exit = ExitStack()
+    atexit.register(until_exit.close)
+    log = home / "logs" / "prefect-server.log"
+    server = until_exit.enter_context(running_server("127.0.0.1", free_port(), {}, log, ui=False))
+    os.environ["PREFECT_API_URL"] = server.url
+    return server
+
+
+def _tended(report: dict[str, Any]) -> str:
+    lines = [f"done    {each['kind']} {each['what']}: {each['result']}" for each in report["done"]]
+    lines += [f"failed  {each['what']}: {each['cause']}" for each in report["failed"]]
+    lines += [f"running elsewhere  {each}" for each in report["elsewhere"]]
+    return "\n".join(lines) or "nothing was due"
+
+
+def _shown(document: dict[str, Any]) -> str:
+    holdout = document["metrics"]["holdout"]
+    lines = [f"cube   {document['cube']}", f"map    {document['map']}"]
+    lines += [f"image  {path}" for path in document["quicklooks"]]
+    lines += [f"{each['class']}: {each['area']:.1f} {each['unit']}" for each in document["pixel_area"]]
+    lines.append(f"{document['score']} {holdout['overall']:.3f} on blocks never trained on")
+    return "\n".join(lines)

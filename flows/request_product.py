@@ -1,0 +1,125 @@
+"""A product on request: build the cube, then train and map with it, as one chain."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from prefect import flow
+from pydantic import Field
+
+from datacube_config.connection import open_index
+from datacube_config.settings import get_settings
+from flows.build_cube import build_cube
+from flows.map_area import map_area
+from flows.run_artifacts import leave_markdown
+from flows.run_events import announce_cube, announce_model
+from flows.steps.areas import find_area
+from flows.steps.follow_ups import Order, claimed, due, keep_standing
+from flows.tend import follow
+from flows.train_model import train_model
+from products.errors import RequestError
+from products.registry import features_recipe, model_recipe, parse_recipe
+
+RecipeText = Annotated[
+    str, Field(title="Recipe", description="A name such as mangrove_features, or a whole features recipe in YAML.")
+]
+AreaText = Annotated[str, Field(title="Area", description="A known name, or west,south,east,north in degrees.")]
+PeriodText = Annotated[str, Field(title="Period", description="Such as 2020, 2020-03 or 2019-01-01/2020-12-31.")]
+ModelText = Annotated[
+    str | None, Field(title="Model to train", description="The name of a model recipe, such as mangrove_extent.")
+]
+LabelsText = Annotated[
+    str | None, Field(title="Labels", description="A label file, where the model recipe names none.")
+]
+ThenMap = Annotated[bool, Field(title="Map", description="Map the same area and period with the trained model.")]
+KeepUp = Annotated[bool, Field(title="Keep up", description="Train and map again whenever the cube changes.")]
+
+
+@flow(name="request-product", flow_run_name="request-{area}-{period}")
+def request_product(
+    recipe: RecipeText,
+    area: AreaText,
+    period: PeriodText,
+    train: ModelText = None,
+    labels: LabelsText = None,
+    then_map: ThenMap = True,
+    keep_up: KeepUp = False,
+    device: Literal["auto", "cpu", "gpu"] = "auto",
+    workers: Annotated[int, Field(ge=1, le=64, title="Processes")] = 1,
+    provisional: Annotated[bool, Field(title="Also unsettled periods")] = False,
+) -> dict[str, Any]:
+    """Build a cube over an area and a period and, if asked, train a model on it and map with that."""
+    source = recipe_argument(recipe, get_settings().home)
+    if train:
+        check_model(train, source, labels)
+    built = build_cube(source, area, period, device, workers, provisional)
+    if built["failed"]:
+        raise RequestError(f"{len(built['failed'])} cells failed, so nothing follows: {built['failed'][0]}")
+    found: dict[str, Any] = {"built": built, "trained": None, "mapped": None}
+    if train is None:
+        announce_cube(built, recipe, area, period)
+    else:
+        found |= _run_chain(Order(train, area, period, labels, then_map), built, keep_up)
+    leave_markdown("request", _summary(found), f"{recipe if is_name(recipe) else 'A recipe'} over {area}, {period}")
+    return found
+
+
+def recipe_argument(recipe: str, home: Path) -> str:
+    """The name itself, or a file in `home` that now holds the YAML text; paths are refused: forms reach no files."""
+    if is_name(recipe):
+        return recipe
+    if "\n" not in recipe.strip():
+        raise RequestError(f"expected the name of a recipe or its whole YAML text, got {recipe!r}: paste the text")
+    parse_recipe(recipe, "the recipe in the request")
+    path = home / "requests" / f"{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.recipe.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(recipe, encoding="utf-8")
+    return str(path)
+
+
+def check_model(train: str, features: str, labels: str | None) -> None:
+    """RequestError, before anything is built, if the model could not be trained on these features or has no labels."""
+    model, wanted = model_recipe(train), features_recipe(features)
+    learned_from = features_recipe(model.features)
+    if (learned_from.name, learned_from.version, learned_from.digest()) != (
+        wanted.name,
+        wanted.version,
+        wanted.digest(),
+    ):
+        raise RequestError(
+            f"the model {model.name} learns from {learned_from.name} version {learned_from.version}, the request asks "
+            f"for {wanted.name} version {wanted.version}: ask for {model.features}, or train another model"
+        )
+    if not (labels or model.samples.labels):
+        raise RequestError(f"the model recipe {model.name} names no labels: give a label file")
+
+
+def is_name(recipe: str) -> bool:
+    """Whether it is a plain recipe name."""
+    return recipe.isidentifier()
+
+
+def _run_chain(order: Order, built: dict[str, Any], keep_up: bool) -> dict[str, Any]:
+    """Train and map here, claimed before the event goes out, so that what the event wakes finds nothing left to do."""
+    with open_index(get_settings()) as index:
+        if keep_up:
+            keep_standing(index, order)
+        training = due(index, order, find_area(order.area).name)
+        assert training is not None
+        with claimed(index, training, wait=True):
+            announce_cube(built, order.model, order.area, order.period)
+            trained = follow(index, training, train_model, map_area)
+        mapping = order.mapping(trained["model"], training.parameters["cube"])
+        with claimed(index, mapping, wait=True):
+            announce_model(trained)
+            mapped = follow(index, mapping, train_model, map_area) if order.then_map else None
+    return {"trained": trained, "mapped": mapped}
+
+
+def _summary(found: dict[str, Any]) -> str:
+    lines = [f"- cube: `{found['built']['cube']}`"]
+    if found["trained"]:
+        lines.append(f"- model: `{found['trained']['model']}`, {found['trained']['metrics']['score']}")
+    if found["mapped"]:
+        lines.append(f"- map: `{found['mapped']['cube']}`")
+    return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""What a Prefect run leaves to look at: tables, progress, pictures. Outside a run nothing is left."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.context import FlowRunContext
+
+from datacube_config.settings import Settings
+from flows.steps.open_cube import open_snapshot
+from flows.steps.pictures import coverage_picture, quicklook_picture
+from flows.steps.storage import open_storage, s3_options
+
+MOST_IMAGE_BYTES = 200_000
+
+
+def in_flow_run() -> bool:
+    """Whether this code runs inside a Prefect flow run."""
+    return FlowRunContext.get() is not None
+
+
+def in_subflow_run() -> bool:
+    """Whether the flow run was started by another flow run, which then says what follows."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and context.flow_run.parent_task_run_id is not None
+
+
+def leave_table(key: str, rows: Sequence[dict[str, Any]], description: str) -> None:
+    """A table; values are shown as text."""
+    if in_flow_run():
+        shown = [{name: str(value) for name, value in row.items()} for row in rows]
+        create_table_artifact(key=key, table=shown, description=description)
+
+
+def leave_markdown(key: str, markdown: str, description: str) -> None:
+    """A page of markdown."""
+    if in_flow_run():
+        create_markdown_artifact(key=key, markdown=markdown, description=description)
+
+
+def leave_picture(key: str, png: bytes, description: str, url: str | None = None) -> None:
+    """A picture, inside the artifact where it is small, otherwise as a link to `url`."""
+    if not in_flow_run():
+        return
+    if len(png) <= MOST_IMAGE_BYTES:
+        inline = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        create_image_artifact(image_url=inline, key=key, description=description)
+    elif url:
+        create_link_artifact(link=url, key=key, description=description)
+
+
+def progress_bar(key: str, description: str) -> Callable[[float], None]:
+    """A progress bar at 0 %; the function moves it to a share between 0 and 1."""
+    if not in_flow_run():
+        return lambda share: None
+    artifact = create_progress_artifact(progress=0.0, key=key, description=description)
+    assert isinstance(artifact, UUID)
+
+    def move(share: float) -> None:
+        update_progress_artifact(artifact, progress=round(100 * min(max(share, 0.0), 1.0), 1))
+
+    return move
+
+
+def leave_build(report: Mapping[str, Any], settings: Settings) -> None:
+    """The table of cells with their observations, the coverage and the quicklook of the cube."""
+    if not in_flow_run():
+        return
+    failed = [{"cell": each["cell"], "id": "", "published": f"failed: {each['cause']}"} for each in report["failed"]]
+    rows = [*report["cells"], *failed] or [{"cell": f"{report['fresh']} cells are fresh", "id": "", "published": "no"}]
+    leave_table("build-cells", rows, f"{report['built']} built, {report['fresh']} fresh: {report['cube']}")
+    if report["cube"]:
+        cube = open_snapshot(report["cube"], s3_options(settings))
+        leave_picture("build-coverage", coverage_picture(cube), "Clear observations used, per pixel")
+        leave_picture("build-quicklook", quicklook_picture(cube), "The cube's last period")
+
+
+def leave_map(document: Mapping[str, Any], settings: Settings) -> None:
+    """The pixel areas and the picture of each period of a map."""
+    if not in_flow_run():
+        return
+    leave_table("map-areas", document["pixel_area"], f"Pixel areas of {document['product']}: {document['cube']}")
+    storage = open_storage(settings)
+    for url in document["quicklooks"]:
+        leave_picture("map", storage.read_bytes(storage.from_url(url)), f"{document['product']}: {url}", url)

@@ -1,0 +1,139 @@
+"""What should follow a published cube or model, and what of it is done: rows of `neocube.follow_up`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from datacube_config.connection import Index
+from datacube_config.schema import cube_pointer, follow_up
+from products.identity import NAMESPACE
+from products.learning.recipe import ModelRecipe
+from products.registry import model_recipe, read_recipe, recipe_names
+
+TRAIN, MAP, STANDING = "train", "map", "standing"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """One piece of work: `kind` train or map, `subject` what it is about, `parameters` of its flow."""
+
+    kind: str
+    subject: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def id(self) -> UUID:
+        """The same for the same kind and subject."""
+        return uuid5(NAMESPACE, f"{self.kind}|{self.subject}")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Train a model recipe on the cube of its features over an area and a period, and map these if `then_map`."""
+
+    model: str
+    area: str
+    period: str
+    labels: str | None = None
+    then_map: bool = True
+
+    def training(self, cube: str) -> FollowUp:
+        """The training that this order asks for on a cube snapshot."""
+        recipe = model_recipe(self.model)
+        asked = {"recipe": self.model, "area": self.area, "period": self.period, "labels": self.labels}
+        subject = f"{recipe.name} v{recipe.version} {recipe.digest()[:16]} of {self.period}, {self.labels} on {cube}"
+        return FollowUp(TRAIN, subject, {**asked, "then_map": self.then_map, "cube": cube})
+
+    def mapping(self, model: str, cube: str) -> FollowUp:
+        """The mapping that follows once the model is there."""
+        return FollowUp(MAP, f"{model} over {cube}", {"model": model, "area": self.area, "period": self.period})
+
+
+def standing_orders(index: Index) -> list[Order]:
+    """The orders that requests left, and those of model recipes that name area, period and labels."""
+    with index.engine.connect() as connection:
+        rows = connection.execute(select(follow_up.c.parameters).where(follow_up.c.kind == STANDING)).scalars().all()
+    kept = [Order(**row) for row in rows]
+    for name in recipe_names():
+        recipe = read_recipe(name)
+        if isinstance(recipe, ModelRecipe) and recipe.area and recipe.period and recipe.samples.labels:
+            kept.append(Order(name, recipe.area, recipe.period))
+    return list(dict.fromkeys(kept))
+
+
+def keep_standing(index: Index, order: Order) -> None:
+    """Repeat an order whenever its cube changes."""
+    fields = {
+        "model": order.model,
+        "area": order.area,
+        "period": order.period,
+        "labels": order.labels,
+        "then_map": order.then_map,
+    }
+    subject = ", ".join(str(value) for value in fields.values())
+    note(index, FollowUp(STANDING, subject, fields))
+
+
+def due(index: Index, order: Order, area_name: str) -> FollowUp | None:
+    """The training of an order on the newest cube of its features over the area; None while there is no cube."""
+    features = read_recipe(model_recipe(order.model).features)
+    table = cube_pointer
+    wanted = (table.c.product == features.name) & (table.c.version == features.version) & (table.c.area == area_name)
+    with index.engine.connect() as connection:
+        cubes = connection.execute(select(table.c.snapshot_url).where(wanted).order_by(table.c.crs)).scalars().all()
+    return order.training(" ".join(cubes)) if cubes else None
+
+
+def note(index: Index, work: FollowUp) -> None:
+    """Remember work to do; nothing changes where it is known."""
+    with index.engine.begin() as connection:
+        _note(connection, work)
+
+
+def finish(index: Index, work: FollowUp, then: Sequence[FollowUp] = ()) -> None:
+    """Remember that work is done and, in the same transaction, what follows it."""
+    with index.engine.begin() as connection:
+        _note(connection, work)
+        connection.execute(follow_up.update().where(follow_up.c.id == work.id).values(done_at=func.now()))
+        for each in then:
+            _note(connection, each)
+
+
+def outstanding(index: Index, kind: str) -> list[FollowUp]:
+    """The work of a kind that is not done, oldest first."""
+    wanted = (follow_up.c.kind == kind) & follow_up.c.done_at.is_(None)
+    query = select(follow_up.c.kind, follow_up.c.subject, follow_up.c.parameters).where(wanted)
+    with index.engine.connect() as connection:
+        return [FollowUp(*row) for row in connection.execute(query.order_by(follow_up.c.requested_at, follow_up.c.id))]
+
+
+def is_done(index: Index, work: FollowUp) -> bool:
+    """Whether somebody has finished it."""
+    with index.engine.connect() as connection:
+        return connection.scalar(select(follow_up.c.done_at).where(follow_up.c.id == work.id)) is not None
+
+
+@contextmanager
+def claimed(index: Index, work: FollowUp, *, wait: bool) -> Iterator[bool]:
+    """Be the one that does this work, by a lock that ends with this process; False if another is."""
+    number = work.id.int & 0x7FFFFFFFFFFFFFFF
+    with index.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if wait:
+            connection.execute(text("select pg_advisory_lock(:number)"), {"number": number})
+        elif not connection.scalar(text("select pg_try_advisory_lock(:number)"), {"number": number}):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            connection.execute(text("select pg_advisory_unlock(:number)"), {"number": number})
+
+
+def _note(connection: Connection, work: FollowUp) -> None:
+    values = {"id": work.id, "kind": work.kind, "subject": work.subject, "parameters": dict(work.parameters)}
+    connection.execute(insert(follow_up).values(**values).on_conflict_do_nothing())

@@ -1,0 +1,74 @@
+"""Pictures of a cube: how often each pixel was observed clearly, and what the ground looks like."""
+
+import io
+
+import numpy as np
+import xarray
+from matplotlib import colormaps, image
+from matplotlib.colors import BoundaryNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+COVERAGE_PX = 600
+QUICKLOOK_PX = 240
+NOTHING = "#e6e6e6"
+MOST_COLOURS = 9
+
+
+def coverage_picture(cube: xarray.Dataset) -> bytes:
+    """A PNG of the used observations per pixel in a cube's last period, with a legend; grey where there is none."""
+    counts = thinned(cube["accounts"].isel(period=-1).sel(cause="used"), COVERAGE_PX)
+    steps = _steps(int(counts.max()))
+    colours = colormaps["YlGnBu"].resampled(len(steps) - 1).with_extremes(bad=NOTHING)
+    figure = Figure(figsize=(6.0, 5.6), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(
+        np.ma.masked_equal(counts, 0), cmap=colours, norm=BoundaryNorm(steps, colours.N), interpolation="nearest"
+    )
+    axes.set_axis_off()
+    axes.set_title(f"{cube.attrs.get('neocube:product', 'cube')}, {_year(cube)}")
+    figure.colorbar(shown, ax=axes, ticks=steps, label="clear observations used", shrink=0.8)
+    empty = Patch(facecolor=NOTHING, edgecolor="grey", label=f"none: {np.mean(counts == 0):.1%} of the pixels")
+    figure.legend(handles=[empty], loc="outside lower center", frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def quicklook_picture(cube: xarray.Dataset) -> bytes:
+    """A PNG of a cube's last period in red, green and blue (else its first feature), 2nd to 98th percentile."""
+    names = [str(name) for name in cube["feature"].values]
+    bands = ["red", "green", "blue"] if {"red", "green", "blue"} <= set(names) else names[:1] * 3
+    last = cube["features"].isel(period=-1)
+    layers = [_stretched(thinned(last.sel(feature=band), QUICKLOOK_PX)) for band in bands]
+    buffer = io.BytesIO()
+    image.imsave(buffer, np.stack(layers, axis=-1), format="png", metadata={"Software": "neocube"})
+    return buffer.getvalue()
+
+
+def thinned(layer: xarray.DataArray, most_px: int) -> NDArray[np.generic]:
+    """Every n-th pixel of a layer (y, x), so that no side is longer than `most_px`."""
+    step = max(1, -(-max(layer.sizes["y"], layer.sizes["x"]) // most_px))
+    return np.asarray(layer.isel(y=slice(None, None, step), x=slice(None, None, step)).values)
+
+
+def _stretched(layer: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Values as 1 to 255 between their 2nd and 98th percentile; 0 where there is none."""
+    values = layer.astype(np.float32)
+    is_known = np.isfinite(values)
+    if not is_known.any():
+        return np.zeros(values.shape, np.uint8)
+    low, high = np.percentile(values[is_known], [2, 98])
+    share = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
+    return np.where(is_known, 1 + np.nan_to_num(share) * 254, 0).astype(np.uint8)
+
+
+def _steps(most: int) -> list[int]:
+    """Class limits from 1 to above the largest count, at most nine classes."""
+    width = max(1, -(-most // MOST_COLOURS))
+    return list(range(1, max(most, 1) + width + 1, width))
+
+
+def _year(cube: xarray.Dataset) -> str:
+    return str(np.datetime_as_string(cube["period"].values[-1], unit="D"))

@@ -1,0 +1,119 @@
+"""The float64 plain-NumPy answer that the fast kernels are compared with: one pixel after the other, no speed intended."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+
+GRADIENT_TOLERANCE = 1e-8  # length of the mean unit vector from the centre to the observations
+MAX_ITERATIONS = 200_000
+REDUCER_BY_CODE = {-1.0: np.mean, -2.0: np.std, -3.0: np.min, -4.0: np.max}
+
+
+def geomedian(observations: Doubles) -> Doubles:
+    """float64 (band,): the geometric median of (observation, band), by Weiszfeld's iteration from the mean; NaN without observations.
+
+    Weiszfeld 1937; the test of each observation and the step away from one are Vardi and Zhang 2000 (PNAS 97, 1423-1426).
+    Of two observations, where every point between is a median, the one half way.
+    """
+    if len(observations) == 0:
+        return np.full(observations.shape[1], np.nan)
+    for observation in observations:
+        pull, at = _pull(observations, observation)
+        if np.linalg.norm(pull) <= at and len(observations) != 2:
+            return observation.copy()
+    centre = observations.mean(axis=0)
+    for _ in range(MAX_ITERATIONS if len(observations) > 2 else 0):
+        pull, at = _pull(observations, centre)
+        length = float(np.linalg.norm(pull))
+        if length / len(observations) < GRADIENT_TOLERANCE:
+            break
+        distance = np.linalg.norm(observations - centre, axis=1)
+        away = distance > 0
+        centre = centre + max(0.0, 1 - at / length) * pull / np.sum(1 / distance[away])
+    return centre
+
+
+def gradient_norm(observations: Doubles, centre: Doubles) -> float:
+    """The length of the mean unit vector from the centre to the observations that are not on it."""
+    return float(np.linalg.norm(_pull(observations, centre)[0]) / len(observations))
+
+
+def deviations(observations: Doubles, centre: Doubles) -> Doubles:
+    """float64 (3,): median spectral (1 - cosine), Euclidean and Bray-Curtis distance to the centre; undefined distances are missing."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = observations @ centre / (np.linalg.norm(observations, axis=1) * np.linalg.norm(centre))
+        bray_curtis = np.abs(observations - centre).sum(axis=1) / np.abs(observations + centre).sum(axis=1)
+    euclidean = np.linalg.norm(observations - centre, axis=1)
+    return np.array([_reduced(distances, 0.5) for distances in (1 - cosine, euclidean, bray_curtis)])
+
+
+def index_values(program: Doubles, observations: Doubles) -> Doubles:
+    """float64 (observation,): a postfix program (step, 2), as `products.features` writes it, over observations (observation, band)."""
+    stack: list[Doubles] = []
+    with np.errstate(all="ignore"):
+        for operation, operand in program:
+            if operation < 0:
+                break
+            if operation == 0:
+                stack.append(observations[:, int(operand)])
+            elif operation == 1:
+                stack.append(np.full(len(observations), operand))
+            elif operation == 7:
+                stack.append(-stack.pop())
+            else:
+                right, left = stack.pop(), stack.pop()
+                stack.append(_combined(int(operation), left, right))
+    return stack[0]
+
+
+def temporal_features(
+    block: NDArray[np.uint16], causes: NDArray[np.uint8], gain: NDArray[np.float32], bias: NDArray[np.float32],
+    geomedian_bands: NDArray[np.int64], with_mads: bool,
+    programs: Doubles, reducers: NDArray[np.float32], min_observations: int,
+) -> Doubles:  # fmt: skip
+    """float64 (feature, y, x): what `products.pixel.temporal.temporal_features` should give, from the same arguments."""
+    reflectance = block.astype(float) * gain.T[:, :, None, None] + bias.T[:, :, None, None]
+    n_features = geomedian_bands.size + 3 * with_mads + int(np.count_nonzero(~np.isnan(reducers)))
+    out = np.full((n_features, *block.shape[2:]), np.nan)
+    for y, x in np.ndindex(*block.shape[2:]):
+        seen = reflectance[:, causes[:, y, x] == 0, y, x].T
+        if len(seen) >= max(min_observations, 1):
+            out[:, y, x] = list(_features_of(seen, geomedian_bands, with_mads, programs, reducers))
+    return out
+
+
+def _features_of(
+    seen: Doubles, geomedian_bands: NDArray[np.int64], with_mads: bool, programs: Doubles, reducers: NDArray[np.float32]
+) -> Iterable[float]:
+    if geomedian_bands.size:
+        centre = geomedian(seen[:, geomedian_bands])
+        yield from centre
+        if with_mads:
+            yield from deviations(seen[:, geomedian_bands], centre)
+    for program, row in zip(programs, reducers, strict=True):
+        values = index_values(program, seen)
+        yield from (_reduced(values, float(reducer)) for reducer in row if not np.isnan(reducer))
+
+
+def _reduced(values: Doubles, reducer: float) -> float:
+    """A quantile (linear, Hyndman and Fan 1996, type 7), or by its negative code mean, population std, min or max, of the finite values."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return float("nan")
+    return float(np.quantile(finite, reducer) if reducer >= 0 else REDUCER_BY_CODE[reducer](finite))
+
+
+def _pull(observations: Doubles, point: Doubles) -> tuple[Doubles, int]:
+    """The sum of unit vectors from a point to the observations away from it, and the number of observations on it."""
+    away = observations - point
+    distance = np.linalg.norm(away, axis=1)
+    off = distance > 0
+    return (away[off] / distance[off, None]).sum(axis=0), int(np.count_nonzero(~off))
+
+
+def _combined(operation: int, left: Doubles, right: Doubles) -> Doubles:
+    by_operation = {2: np.add, 3: np.subtract, 4: np.multiply, 5: np.divide, 6: np.power}
+    return np.asarray(by_operation[operation](left, right), float)

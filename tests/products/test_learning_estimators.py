@@ -1,0 +1,122 @@
+"""Learning as a whole: reproducible, honest about blocks never trained on, and named for what it is."""
+
+import numpy as np
+import pytest
+
+from products.devices import choose_backend
+from products.learning.card import TrainingFacts, card_document, card_markdown
+from products.learning.estimators import fit_forest, learn
+from products.learning.maps import class_colours, map_template, pixel_area
+from products.learning.recipe import ModelRecipe
+from products.learning.samples import Samples, labelled_pixels
+from products.learning.splits import BlockSplit, split_blocks
+from products.template import odc_product_definition
+
+CPU = choose_backend("cpu")
+RECIPE = ModelRecipe.model_validate(
+    {
+        "name": "coast_model",
+        "version": 2,
+        "kind": "model",
+        "features": "coast_features",
+        "samples": {"classes": ["mangrove", "water", "other"]},
+        "estimator": {"random_forest": {"trees": 12, "max_depth": 6}},
+        "map": {"name": "coast_map"},
+    }
+)
+
+
+def learned_from(noise: float = 0.2) -> tuple[Samples, BlockSplit]:
+    """Three stripes that one feature tells apart; the other feature is noise."""
+    random = np.random.default_rng(0)
+    codes = np.repeat(np.array([1, 2, 3], np.uint8), 20)[:, None] * np.ones((1, 60), np.uint8)
+    features = random.normal(0, noise, (2, 60, 60)).astype(np.float32)
+    features[0] += codes
+    axis = 15 + 30.0 * np.arange(60)
+    samples = labelled_pixels(CPU, features, codes, axis, axis, 0, ("ndvi_p50", "red"), 0)
+    code = samples.column("code").astype(np.int64)
+    split = split_blocks(samples.column("x").astype(float), samples.column("y").astype(float), code, 300, 5, 30, 0)
+    return samples, split
+
+
+def facts(simulated: bool) -> TrainingFacts:
+    return TrainingFacts(
+        "id", "digest", "matang", "2020", "EPSG:32647", ("a", "b"), "labels.gpkg", "f" * 64, "EPSG:4326",
+        3600, 4, simulated, "cpu", {"scikit-learn": "1.5"},
+    )  # fmt: skip
+
+
+def test_what_can_be_told_apart_is_learned() -> None:
+    forest, metrics = learn(CPU, *learned_from(), RECIPE, 1)
+    assert metrics["holdout"]["overall"] > 0.97
+    assert metrics["folds_mean"] > 0.97
+    assert len(metrics["folds"]) == 4
+    assert metrics["importance"]["ndvi_p50"] > 0.8
+    assert next(iter(metrics["importance"])) == "ndvi_p50"
+    assert forest.class_names == RECIPE.class_names
+
+
+def test_noise_scores_like_chance_on_blocks_never_trained_on() -> None:
+    _, metrics = learn(CPU, *learned_from(noise=1000.0), RECIPE, 1)
+    assert metrics["holdout"]["overall"] == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_the_number_of_jobs_does_not_change_the_forest() -> None:
+    samples, split = learned_from()
+    rows = split.train_rows(split.holdout)
+    one, two = (fit_forest(CPU, samples, rows, RECIPE, jobs) for jobs in (1, 2))
+    assert one.digest() == two.digest()
+
+
+def test_the_seed_changes_the_forest() -> None:
+    samples, split = learned_from()
+    rows = split.train_rows(split.holdout)
+    other = RECIPE.model_copy(update={"seed": 1})
+    assert fit_forest(CPU, samples, rows, RECIPE, 1).digest() != fit_forest(CPU, samples, rows, other, 1).digest()
+
+
+def test_scores_on_simulated_data_are_never_called_accuracy() -> None:
+    _, metrics = learn(CPU, *learned_from(), RECIPE, 1)
+    text, document = card_markdown(RECIPE, facts(True), metrics), card_document(RECIPE, facts(True), metrics)
+    assert document["score"] == "regression score"
+    assert "## Regression score on blocks never trained on" in text
+    assert "say nothing about accuracy on real ground" in document["notes"][0]
+    assert "## Accuracy" not in text
+
+
+def test_the_card_tells_reprojection_drops_and_buffer() -> None:
+    _, metrics = learn(CPU, *learned_from(), RECIPE, 1)
+    text = card_markdown(RECIPE, facts(False), metrics)
+    assert "## Accuracy on blocks never trained on" in text
+    assert "The labels were reprojected from EPSG:4326 to EPSG:32647." in text
+    assert "Of 3600 labelled pixels, 4 lacked a feature" in text
+    assert "| mangrove |" in text
+
+
+def test_the_map_has_a_class_and_a_share_for_each_class() -> None:
+    template = map_template(RECIPE)
+    assert (template.product, template.version) == ("coast_map", 2)
+    assert template.measurements == {
+        "map_class": ("map_class", 0),
+        "probability_mangrove": ("probability", 0),
+        "probability_water": ("probability", 1),
+        "probability_other": ("probability", 2),
+    }
+    measurements = odc_product_definition(template)["measurements"]
+    assert isinstance(measurements, list)
+    assert [(each["dtype"], each["nodata"]) for each in measurements] == [("uint8", 0)] + [("uint8", 255)] * 3
+
+
+def test_pixel_areas_add_up_to_the_area() -> None:
+    codes = np.array([[1, 1, 2], [3, 0, 2]], np.uint8)
+    inside = np.array([[True, True, True], [True, True, False]])
+    found = pixel_area(codes, inside, RECIPE.class_names, 30.0)
+    assert [(each["class"], each["area"]) for each in found] == [
+        ("mangrove", 0.18), ("water", 0.09), ("other", 0.09), ("no data", 0.09),
+    ]  # fmt: skip
+    assert {each["unit"] for each in found} == {"ha"}
+
+
+def test_every_class_has_a_colour_of_its_own() -> None:
+    names = ("mangrove", "ice", "rock", *(f"crop_{i}" for i in range(4)))
+    assert len(set(class_colours(names).values())) == len(names)
