@@ -10,10 +10,10 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import psycopg
-from sqlalchemy import URL
 
 from datacube_config.errors import IndexUnavailable
 from datacube_config.server_user import ServerUser, server_user
@@ -51,11 +51,9 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """The SQLAlchemy URL, stable for the life of the home."""
-        address = {"host": str(self.socket_dir), "port": str(PORT)}
-        password = self.password_file.read_text()
-        url = URL.create("postgresql+psycopg", SUPERUSER, password, database="postgres", query=address)
-        return url.render_as_string(hide_password=False)
+        """The URL, for SQLAlchemy, stable for the life of the home."""
+        password, host = self.password_file.read_text(), quote(str(self.socket_dir), safe="")
+        return f"postgresql+psycopg://{SUPERUSER}:{password}@/postgres?host={host}&port={PORT}"
 
 
 def is_running(cluster: Cluster) -> bool:

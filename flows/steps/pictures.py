@@ -18,7 +18,7 @@ MOST_COLOURS = 9
 
 def coverage_picture(cube: xarray.Dataset) -> bytes:
     """A PNG of the used observations per pixel in a cube's last period, with a legend; grey where there is none."""
-    counts = thinned(cube["accounts"].isel(period=-1).sel(cause="used"), COVERAGE_PX)
+    counts = thinned(_seen(cube)["accounts"].sel(cause="used"), COVERAGE_PX)
     steps = _steps(int(counts.max()))
     colours = colormaps["YlGnBu"].resampled(len(steps) - 1).with_extremes(bad=NOTHING)
     figure = Figure(figsize=(6.0, 5.6), layout="constrained")
@@ -40,10 +40,12 @@ def quicklook_picture(cube: xarray.Dataset) -> bytes:
     """A PNG of a cube's last period in red, green and blue (else its first feature), 2nd to 98th percentile."""
     names = [str(name) for name in cube["feature"].values]
     bands = ["red", "green", "blue"] if {"red", "green", "blue"} <= set(names) else names[:1] * 3
-    last = cube["features"].isel(period=-1)
+    last = _seen(cube)["features"]
     layers = [_stretched(thinned(last.sel(feature=band), QUICKLOOK_PX)) for band in bands]
+    colours = np.stack(layers, axis=-1)
+    factor = max(1, QUICKLOOK_PX // max(colours.shape[:2]))
     buffer = io.BytesIO()
-    image.imsave(buffer, np.stack(layers, axis=-1), format="png", metadata={"Software": "neocube"})
+    image.imsave(buffer, colours.repeat(factor, 0).repeat(factor, 1), format="png", metadata={"Software": "neocube"})
     return buffer.getvalue()
 
 
@@ -53,14 +55,24 @@ def thinned(layer: xarray.DataArray, most_px: int) -> NDArray[np.generic]:
     return np.asarray(layer.isel(y=slice(None, None, step), x=slice(None, None, step)).values)
 
 
+def _seen(cube: xarray.Dataset) -> xarray.Dataset:
+    """The last period, cut to the rows and columns over which any scene lay; all of it where none did."""
+    last = cube.isel(period=-1)
+    expected = last["accounts"].sel(cause="expected").values > 0
+    if not expected.any():
+        return last
+    rows, columns = np.flatnonzero(expected.any(axis=1)), np.flatnonzero(expected.any(axis=0))
+    return last.isel(y=slice(rows[0], rows[-1] + 1), x=slice(columns[0], columns[-1] + 1))
+
+
 def _stretched(layer: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Values as 1 to 255 between their 2nd and 98th percentile; 0 where there is none."""
+    """Square roots of the values' places between their 2nd and 98th percentile, as 1 to 255; 0 where there is none."""
     values = layer.astype(np.float32)
     is_known = np.isfinite(values)
     if not is_known.any():
         return np.zeros(values.shape, np.uint8)
     low, high = np.percentile(values[is_known], [2, 98])
-    share = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
+    share = np.sqrt(np.clip((values - low) / max(high - low, 1e-6), 0, 1))
     return np.where(is_known, 1 + np.nan_to_num(share) * 254, 0).astype(np.uint8)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-STARTUP_SECONDS = 120.0
+STARTUP_SECONDS = 300.0
 STOP_SECONDS = 20.0
 
 
@@ -49,7 +49,7 @@ class Server:
     log: Path
 
     def wait_until_ready(self) -> None:
-        """Return once the API answers; PrefectDidNotStart if the process ends or two minutes pass first."""
+        """Return once the API answers; PrefectDidNotStart if the process ends or five minutes pass first."""
         end = time.monotonic() + STARTUP_SECONDS
         with httpx.Client(trust_env=False) as client:
             while time.monotonic() < end:

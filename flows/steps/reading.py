@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
-from rasterio.warp import reproject
+from rasterio.features import rasterize
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from datacube_config.settings import Settings
@@ -20,7 +20,7 @@ from products.scene import BandFile
 from products.window.resample import average, nearest
 
 ALIGNED = 1e-4  # source pixels: grids closer than this are the same grid
-KERNEL_MARGIN_PX = 4
+WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
 
 # per open file: no directory listing, no sidecar probing, one request for the header of a COG
 GDAL_OPTIONS: Mapping[str, Any] = {
@@ -66,21 +66,15 @@ def gdal_path(href: str) -> str:
 
 
 def _read(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
-    if (
-        CRS(source.crs) != geobox.crs
-        or abs(source.transform.a + source.transform.e) > 1e-9
-        or source.transform.b
-        or source.transform.d
-    ):
+    if CRS(source.crs) != geobox.crs:
         return _warp(source, file, geobox, resampling, out)
     to_source = ~source.transform * geobox.affine
-    step, first_column, first_row = to_source.a, to_source.c, to_source.f
+    first_column, first_row, step = to_source.c, to_source.f, to_source.a
+    if abs(to_source.e - step) > ALIGNED / max(out.shape) or to_source.b or to_source.d:
+        return _warp(source, file, geobox, resampling, out)
     covered = _covered(source.shape, first_row, first_column, step, out.shape)
-    if (
-        abs(step - 1) < ALIGNED
-        and abs(first_row - round(first_row)) < ALIGNED
-        and abs(first_column - round(first_column)) < ALIGNED
-    ):
+    is_aligned = all(abs(value - round(value)) < ALIGNED for value in (first_row, first_column))
+    if abs(step - 1) < ALIGNED / max(out.shape) and is_aligned:
         decoded = _read_aligned(source, file, round(first_row), round(first_column), out)
         return BandRead(decoded, covered)
     if resampling not in ("nearest", "average"):
@@ -111,41 +105,31 @@ def _read_aligned(source: Any, file: BandFile, row: int, column: int, out: NDArr
 
 
 def _warp(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
-    """Reproject exactly (no approximated transform), so that any crop gives the same pixels."""
-    source_box = GeoBox(source.shape, source.transform, CRS(source.crs))
-    footprint = geobox.extent.to_crs(source_box.crs, resolution=geobox.resolution.x * 16).boundingbox
-    corners = [
-        ~source.transform * corner for corner in ((footprint.left, footprint.top), (footprint.right, footprint.bottom))
-    ]
-    columns, rows = sorted(c[0] for c in corners), sorted(c[1] for c in corners)
-    margin = KERNEL_MARGIN_PX * max(1.0, geobox.resolution.x / abs(source.transform.a))
-    column0, row0 = max(math.floor(columns[0] - margin), 0), max(math.floor(rows[0] - margin), 0)
-    column1, row1 = min(math.ceil(columns[1] + margin), source.width), min(math.ceil(rows[1] + margin), source.height)
-    out[...] = file.nodata
-    if column0 >= column1 or row0 >= row1:
-        return BandRead(0, np.zeros(out.shape, bool))
-    window = Window(column0, row0, column1 - column0, row1 - row0)
-    pixels = source.read(file.layer, window=window)
-    transform = source.transform * Affine.translation(column0, row0)
-    common = {
-        "src_crs": source.crs,
-        "src_transform": transform,
-        "dst_crs": str(geobox.crs),
-        "dst_transform": geobox.affine,
-        "tolerance": 0.0,
-    }
-    reproject(
-        pixels,
-        out,
-        src_nodata=file.nodata,
-        dst_nodata=file.nodata,
-        init_dest_nodata=True,
-        resampling=Resampling[resampling],
-        **common,
+    """Reproject exactly and with one scale for the whole file, so that any crop gives the same pixels."""
+    footprint = GeoBox(source.shape, source.transform, CRS(source.crs)).extent.to_crs(
+        geobox.crs, resolution=abs(source.transform.a) * 16
     )
-    covered = np.zeros(out.shape, np.uint8)
-    reproject(np.ones(pixels.shape, np.uint8), covered, resampling=Resampling.nearest, **common)
-    return BandRead(pixels.nbytes, covered.astype(bool))
+    covered = rasterize([footprint.geom], out_shape=out.shape, transform=geobox.affine, dtype="uint8").astype(bool)
+    if not covered.any():
+        out[...] = file.nodata
+        return BandRead(0, covered)
+    across, down = geobox.resolution.x, -geobox.resolution.y
+    scale = {"XSCALE": source.transform.a / across, "YSCALE": -source.transform.e / down}
+    with WarpedVRT(
+        source,
+        crs=str(geobox.crs),
+        transform=geobox.affine,
+        height=out.shape[0],
+        width=out.shape[1],
+        resampling=Resampling[resampling],
+        src_nodata=file.nodata,
+        nodata=file.nodata,
+        tolerance=WARP_TOLERANCE_PX,
+        **({key: repr(value) for key, value in scale.items()} if source.crs.is_projected else {}),
+    ) as warped:
+        warped.read(file.layer, out=out)
+    share = covered.sum() * across * down / abs(source.transform.a * source.transform.e)
+    return BandRead(int(share * np.dtype(source.dtypes[file.layer - 1]).itemsize), covered)
 
 
 def _window(

@@ -6,12 +6,14 @@ from typing import Any
 
 import httpx
 
+from products.errors import RequestError
+
 PAGE_ITEMS = 200
 RETRIES = 4
 BUSY = (429, 500, 502, 503, 504)
 
 
-class ApiUnavailable(RuntimeError):
+class ApiUnavailable(RequestError):
     """The API did not answer as a STAC API does; the message says which address and what came."""
 
 

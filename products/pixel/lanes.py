@@ -10,7 +10,7 @@ Integers = NDArray[np.int64]
 LANES = 64
 GEOMEDIAN_TOLERANCE = 1e-5  # reflectance; Weiszfeld stops when the rest of the way, judged by its last two steps, is shorter
 GEOMEDIAN_ITERATIONS = 100
-SLOWEST_RATE = 0.99  # a stretched step is at most 100 times as long
+SLOWEST_RATE = 0.98  # a stretched step is at most 50 times as long
 SMALLEST_STEP = 2e-7  # float32 cannot show less
 ON_OBSERVATION = 1e-6  # reflectance; a centre closer than this lies on the observation
 MAX_STACK = 8
@@ -83,11 +83,12 @@ def _weiszfeld_step(
         moves = here[lane] < force and last_step[lane] > 0.0
         pull[lane] = (np.float32(1.0) - here[lane] / force) / pull[lane] if moves else np.float32(0.0)
         step = force * pull[lane]
-        rate = min(step / last_step[lane], np.float32(SLOWEST_RATE)) if moves else np.float32(0.0)
+        before = last_step[lane]
+        rate = min(step / before, np.float32(SLOWEST_RATE)) if moves else np.float32(0.0)
         rest = np.float32(1.0) - rate
         arrived = step <= np.float32(SMALLEST_STEP) or (phase > 0 and step <= np.float32(GEOMEDIAN_TOLERANCE) * rest)
         last_step[lane] = np.float32(0.0) if arrived else step
-        if phase == 2:
+        if phase == 2 and step < before:
             pull[lane] /= rest
     for b in range(n_bands):
         for lane in range(LANES):

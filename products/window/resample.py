@@ -4,6 +4,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+HALF_UP = 0.5 + 1e-4  # shares carry rounding errors of the coordinates: without it they would decide ties, each crop in its way
+
 Integers = NDArray[np.uint16] | NDArray[np.uint8]
 
 
@@ -29,7 +31,7 @@ def average(source: Integers, nodata: int, first_row: float, first_column: float
                         share = tall * (min(right, column + 1.0) - max(left, float(column)))
                         total += share * value
                         weight += share
-            out[i, j] = int(total / weight + 0.5) if weight > 0.0 else nodata
+            out[i, j] = int(total / weight + HALF_UP) if weight > 0.0 else nodata
 
 
 @numba.njit(nogil=True, cache=True)

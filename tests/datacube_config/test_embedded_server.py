@@ -139,7 +139,7 @@ def test_a_pid_file_whose_number_now_belongs_to_another_program_is_no_obstacle(n
         pid_file = neocube_home / "postgres" / "postmaster.pid"
         lines = pid_file.read_text().splitlines()
         owner = pid_file.stat()
-    sleeper = subprocess.Popen(["sleep", "60"], user=owner.st_uid, group=owner.st_gid, extra_groups=[])
+    sleeper = subprocess.Popen(["sleep", "60"], user=owner.st_uid, group=owner.st_gid)
     try:
         pid_file.write_text("\n".join([str(sleeper.pid), *lines[1:]]) + "\n")
         os.chown(pid_file, owner.st_uid, owner.st_gid)

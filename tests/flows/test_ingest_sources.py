@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -16,9 +15,11 @@ import httpx
 import pytest
 import rustac
 import s3fs
+from click.testing import CliRunner, Result
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
+from flows.cli import main
 from flows.steps.areas import find_area
 from flows.steps.ingest_archive import ingest_archive
 from flows.steps.scene_index import list_scenes
@@ -61,7 +62,8 @@ def write_catalogue(root: Path, items: list[Item]) -> None:
         folder.mkdir(parents=True)
         (folder / f"{item['id']}.json").write_text(json.dumps(locally(item)))
         for asset in locally(item)["assets"].values():
-            (folder / asset["href"]).touch()
+            if asset["href"].endswith(".tif"):
+                (folder / asset["href"]).touch()
     head = {"stac_version": "1.0.0", "description": "scenes"}
     children = [
         {"rel": "child", "href": "./sentinel/collection.json"},
@@ -185,8 +187,6 @@ def test_pages_of_an_api_join_without_loss(api: str, monkeypatch: pytest.MonkeyP
 def test_a_server_that_is_no_stac_api_is_named(api: str) -> None:
     with pytest.raises(ApiUnavailable, match=r"/nowhere/search: answered 404"):
         list(search_items(api + "/nowhere", []))
-    with pytest.raises(ApiUnavailable, match="ConnectError"):
-        list(search_items("http://127.0.0.1:9", []))
 
 
 @pytest.fixture
@@ -221,9 +221,8 @@ def test_an_archive_in_s3_is_read_like_a_local_one(
     assert (folder.found, folder.unchanged) == (1, 1)
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
 
 
 def test_the_command_line_ingests_lists_and_retries(
@@ -234,7 +233,7 @@ def test_the_command_line_ingests_lists_and_retries(
     missing.unlink()
     done = run("ingest", str(tmp_path / "archive"), "--json")
     report = json.loads(done.stdout)
-    assert (done.returncode, report["found"], report["added"], len(report["quarantined"])) == (1, 10, 9, 1)
+    assert (done.exit_code, report["found"], report["added"], len(report["quarantined"])) == (1, 10, 9, 1)
     (kept,) = json.loads(run("quarantine", "--json").stdout)
     assert kept["id"] == items[3]["id"]
     assert {"id", "archive", "cause", "since"} <= kept.keys()
@@ -246,7 +245,7 @@ def test_the_command_line_ingests_lists_and_retries(
         0
     ].keys()
     again = run("ingest", str(tmp_path / "archive"))
-    assert (again.returncode, again.stdout.startswith("10 found, 0 added")) == (0, True)
+    assert (again.exit_code, again.stdout.startswith("10 found, 0 added")) == (0, True)
     wrong = run("ingest", "nowhere")
-    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert "no archive 'nowhere'" in wrong.stderr

@@ -28,7 +28,7 @@ def stops_within(home: Path, seconds: float) -> bool:
     return True
 
 
-@pytest.mark.parametrize("program", ["sh", "bash"])
+@pytest.mark.parametrize("program", ["sh"])
 def test_a_bare_datacube_reads_the_embedded_index_until_the_shell_ends(
     embedded_settings: Settings, program: str
 ) -> None:

@@ -368,7 +368,7 @@ def test_cells_without_a_feature_of_the_model_are_refused(coast: Coast, mapped: 
 
 
 def test_training_and_mapping_work_on_s3(s3_endpoint: str, tmp_path: Path) -> None:
-    access = {"s3_access_key_id": "reader", "s3_secret_access_key": "secret", "s3_region": "us-east-1"}
+    access = {"s3_access_key_id": "reader", "s3_secret_access_key": "secret"}
     place = {"home": tmp_path / "home", "store_url": "s3://coast/store", "s3_endpoint_url": s3_endpoint}
     settings = Settings.model_validate(access | place)
     open_storage(settings).filesystem.mkdir("coast")

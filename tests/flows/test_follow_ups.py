@@ -1,0 +1,81 @@
+"""What follows a cube or a model is remembered in the index and done once."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from datacube_config.connection import Index, open_index
+from datacube_config.settings import Settings
+from flows.steps.follow_ups import (
+    MAP,
+    TRAIN,
+    FollowUp,
+    Order,
+    claimed,
+    due,
+    finish,
+    is_done,
+    keep_standing,
+    note,
+    outstanding,
+    standing_orders,
+)
+
+TRAINING = FollowUp(TRAIN, "a model on a cube", {"recipe": "mangrove_extent"})
+MAPPING = FollowUp(MAP, "a map with the model", {"model": "an id"})
+ORDER = Order("mangrove_extent", "demo", "2020", "labels.geojson")
+
+
+@pytest.fixture
+def index(embedded_settings: Settings) -> Iterator[Index]:
+    """An open, empty index."""
+    with open_index(embedded_settings) as opened:
+        yield opened
+
+
+def test_work_noted_twice_is_outstanding_once(index: Index) -> None:
+    note(index, TRAINING)
+    note(index, TRAINING)
+    assert outstanding(index, TRAIN) == [TRAINING]
+    assert outstanding(index, MAP) == []
+
+
+def test_finished_work_is_not_outstanding_and_stays_so_when_noted_again(index: Index) -> None:
+    finish(index, TRAINING)
+    note(index, TRAINING)
+    assert is_done(index, TRAINING)
+    assert outstanding(index, TRAIN) == []
+
+
+def test_finishing_a_training_makes_its_map_outstanding(index: Index) -> None:
+    note(index, TRAINING)
+    finish(index, TRAINING, [MAPPING])
+    assert outstanding(index, MAP) == [MAPPING]
+
+
+def test_one_at_a_time_does_a_piece_of_work(index: Index) -> None:
+    with claimed(index, TRAINING, wait=False) as is_first:
+        assert is_first
+        with claimed(index, TRAINING, wait=False) as is_second, claimed(index, MAPPING, wait=False) as is_other:
+            assert (is_second, is_other) == (False, True)
+    with claimed(index, TRAINING, wait=False) as is_free_again:
+        assert is_free_again
+
+
+def test_a_kept_order_stands_once_however_often_it_is_asked_for(index: Index) -> None:
+    before = standing_orders(index)
+    keep_standing(index, ORDER)
+    keep_standing(index, ORDER)
+    assert standing_orders(index) == [ORDER, *before]
+    assert outstanding(index, TRAIN) == []
+
+
+def test_an_order_is_due_only_once_there_is_a_cube(index: Index) -> None:
+    assert due(index, ORDER, "demo") is None
+
+
+def test_a_training_is_another_one_on_another_cube_or_with_other_labels() -> None:
+    first = ORDER.training("cube-1")
+    assert first == ORDER.training("cube-1")
+    others = [ORDER.training("cube-2"), Order("mangrove_extent", "demo", "2020", "other.geojson").training("cube-1")]
+    assert len({first.id, *(other.id for other in others)}) == 3

@@ -1,0 +1,96 @@
+"""deployments/prefect.yaml says what `neocube serve` registers."""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.events import DeploymentEventTrigger
+from prefect.flows import load_flow_from_entrypoint
+
+from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
+from flows.serve import POOL, prefect_file
+
+DECLARED: list[dict[str, Any]] = yaml.safe_load(prefect_file().read_text())["deployments"]
+KNOWN_KEYS = {
+    "name", "description", "entrypoint", "parameters", "schedules", "concurrency_limit", "work_pool", "triggers", "tags",
+}  # fmt: skip
+
+
+def label(deployment: dict[str, Any]) -> str:
+    """Flow module and deployment name."""
+    return f"{deployment['entrypoint'].split('.')[1]}/{deployment['name']}"
+
+
+each_deployment = pytest.mark.parametrize("deployment", DECLARED, ids=label)
+
+
+def named(name: str) -> dict[str, Any]:
+    """The deployment of that label."""
+    return next(deployment for deployment in DECLARED if label(deployment) == name)
+
+
+@each_deployment
+def test_an_entrypoint_is_a_module_path_to_a_flow(deployment: dict[str, Any]) -> None:
+    assert set(deployment) <= KNOWN_KEYS
+    assert ":" not in deployment["entrypoint"]
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    assert isinstance(getattr(import_module(module), name), Flow)
+    assert load_flow_from_entrypoint(deployment["entrypoint"]).name.replace("-", "_") == module.split(".")[1]
+
+
+@each_deployment
+def test_parameters_are_those_of_the_flow(deployment: dict[str, Any]) -> None:
+    flow = load_flow_from_entrypoint(deployment["entrypoint"])
+    signature = inspect.signature(flow.fn)
+    given = deployment.get("parameters", {})
+    assert set(given) <= set(signature.parameters)
+    needed = {name for name, each in signature.parameters.items() if each.default is inspect.Parameter.empty}
+    if deployment.get("schedules") or deployment.get("triggers"):
+        assert needed <= set(given)
+    flow.validate_parameters({**dict.fromkeys(needed, "text"), **given})
+
+
+@each_deployment
+def test_every_run_waits_its_turn_in_the_pool(deployment: dict[str, Any]) -> None:
+    assert deployment["work_pool"] == {"name": POOL}
+    assert deployment["concurrency_limit"]["limit"] >= 1
+    assert deployment["concurrency_limit"]["collision_strategy"] == "ENQUEUE"
+
+
+@each_deployment
+def test_schedules_can_be_read(deployment: dict[str, Any]) -> None:
+    for schedule in deployment.get("schedules", []):
+        CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
+
+
+def test_ingest_is_nightly_and_building_is_weekly() -> None:
+    assert [each["cron"] for each in named("ingest/nightly")["schedules"]] == ["0 2 * * *"]
+    assert [each["cron"] for each in named("build_cube/weekly")["schedules"]] == ["0 4 * * 0"]
+
+
+def test_what_needs_the_network_runs_by_schedule_only_once_an_operator_says_so() -> None:
+    for name in ("ingest/nightly", "build_cube/weekly"):
+        assert [each["active"] for each in named(name)["schedules"]] == [False]
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "kinds"),
+    [
+        ("tend/when-a-cube-publishes", CUBE_PUBLISHED, ["train"]),
+        ("tend/when-a-model-publishes", MODEL_PUBLISHED, ["map"]),
+    ],
+)
+def test_a_published_cube_wakes_training_and_a_published_model_mapping(name: str, event: str, kinds: list[str]) -> None:
+    deployment = named(name)
+    triggers = [DeploymentEventTrigger.model_validate(each) for each in deployment["triggers"]]
+    assert [trigger.expect for trigger in triggers] == [{event}]
+    assert deployment["parameters"] == {"kinds": kinds}
+
+
+def test_no_entrypoint_is_named_in_a_file_path() -> None:
+    assert ".py:" not in Path(prefect_file()).read_text()

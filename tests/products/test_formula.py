@@ -1,0 +1,113 @@
+"""Formulas are arithmetic and nothing else; catalogue indices mean what the catalogue says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import spyndex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from products.errors import RequestError
+from products.features import _programs
+from products.formula import CATALOGUE_BANDS, index_formula, parse_formula
+from products.pixel.reference import index_values
+
+BANDS = frozenset(CATALOGUE_BANDS.values())
+OLI = {"B": "SR_B2", "G": "SR_B3", "R": "SR_B4", "N": "SR_B5", "S1": "SR_B6", "S2": "SR_B7"}
+
+
+def evaluated(text: str, **bands: np.ndarray) -> np.ndarray:
+    formula = parse_formula(text, BANDS)
+    program = _programs([formula], {band: place for place, band in enumerate(bands)})[0]
+    return index_values(program, np.column_stack([np.atleast_1d(values) for values in bands.values()]).astype(float))
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1), st.integers(1, 5))
+def test_a_formula_follows_the_rules_of_arithmetic(nir: float, red: float, power: int) -> None:
+    text = f"-(nir - 2 * red) / (nir + red) ** {power} + 0.5 - red"
+    expected = -(nir - 2 * red) / (nir + red) ** power + 0.5 - red
+
+    np.testing.assert_allclose(evaluated(text, nir=np.array(nir), red=np.array(red)), expected, rtol=1e-12)
+
+
+def test_a_formula_names_its_bands_once_in_order() -> None:
+    assert parse_formula("(nir - red) / (nir + red)", BANDS).bands == ("nir", "red")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nir.real", "__import__('os')", "nir if red else 1", "nir @ red", "nir + 1j", "nir + True", "nir[0]", "(nir, red)",
+     "lambda: nir", "nir // red", "nir > red", "[nir for nir in red]", "'nir'", "+nir", "(nir := 1)"],
+)  # fmt: skip
+def test_anything_but_arithmetic_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match=r"only bands, numbers, \+ - \* / \*\* and brackets are allowed"):
+        parse_formula(text, BANDS)
+
+
+@pytest.mark.parametrize("text", ["", "(nir", "nir red", "nir +", "(" * 300 + "nir" + ")" * 300])
+def test_what_cannot_be_read_is_answered_with_an_example(text: str) -> None:
+    with pytest.raises(RequestError, match=r"(cannot read the formula|formula of \d+ characters)"):
+        parse_formula(text, BANDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nri + red", "names an unknown band 'nri'; near ones: nir"),
+        ("1 + 2", "names no band: expected some of blue"),
+        ("nir + " * 100 + "nir", "formula of 603 characters: expected at most 500"),
+        ("(blue + " * 9 + "red" + ")" * 9, "nested deeper than 8 values: write it more simply"),
+        ("1" + "0" * 400 + " * nir", "has a number beyond 1e"),
+        ("1e400 * nir", "has a number beyond 1e"),
+    ],
+)
+def test_a_wrong_formula_is_refused_in_plain_words(text: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        parse_formula(text, BANDS)
+
+
+def test_an_unknown_index_lists_the_near_ones() -> None:
+    with pytest.raises(RequestError, match="unknown index 'NDVX'; near ones: NDVI"):
+        index_formula("NDVX", BANDS)
+
+
+def test_an_index_that_needs_more_than_bands_and_constants_is_refused() -> None:
+    with pytest.raises(RequestError, match="needs 'kNN', which is neither a band nor a constant here"):
+        index_formula("kNDVI", BANDS)
+
+
+def test_cmri_is_ours_and_ndvi_minus_ndwi() -> None:
+    assert index_formula("cmri", BANDS).bands == ("nir", "red", "green")
+
+
+@pytest.mark.parametrize(
+    "name", ["NDVI", "MNDWI", "MVI", "NDWI", "EVI", "SAVI", "MSAVI", "NBR", "NDBI", "BSI", "AWEIsh", "GNDVI", "NDMI", "SR"]
+)
+def test_a_catalogue_index_gives_what_the_catalogue_computes(shared_data: Path, name: str) -> None:
+    table = json.loads((shared_data / "reference" / "spyndex" / "spectral.json").read_text())
+    samples = {letter: np.array(list(table[column].values())) for letter, column in OLI.items()}
+    constants = {symbol: spyndex.constants[symbol].default for symbol in ("L", "g", "C1", "C2", "alpha", "beta", "gamma")}
+    expected = spyndex.computeIndex(name, params={**samples, **constants})
+
+    found = evaluated(index_formula(name, BANDS).text, **{CATALOGUE_BANDS[letter]: v for letter, v in samples.items()})
+
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "published"), [("NDVI", "NDVI"), ("MSAVI", "MSAVI2")])
+def test_indices_of_a_real_chip_equal_the_published_rasters(shared_data: Path, name: str, published: str) -> None:
+    folder = shared_data / "sentinel2_l2a" / "barbellino"
+    with rasterio.open(folder / "S2A2A_20170703_022_Barbellino_BOA_10.tif") as file:
+        red, nir = file.read([4, 8]).astype(float) / 1e4
+        missing = (file.read([4, 8]) == file.nodata).any(axis=0)
+    with rasterio.open(folder / f"S2A2A_20170703_022_Barbellino_{published}_10.tif") as file:
+        expected, known = file.read(1), file.read(1) != file.nodata
+    both = known & ~missing
+
+    found = evaluated(index_formula(name, BANDS).text, nir=nir[both], red=red[both])
+
+    assert both.sum() > 900
+    assert np.abs(found * 1e4 - expected[both]).max() <= 0.5 + 1e-6

@@ -1,0 +1,100 @@
+"""The grid is one lattice: tiles share its pixel edges, and any area finds all its tiles."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from odc.geo.geom import Geometry, box
+
+from products.errors import RequestError
+from products.grid import PixelGrid, Tile, checked_crs, utm_crs
+
+GRID = PixelGrid("EPSG:32647", 30.0, 256, 15.0)
+SIDE = 256 * 30.0
+
+
+def test_a_landsat_tile_starts_15_m_off_multiples_of_30_m() -> None:
+    geobox = GRID.geobox(Tile(GRID.crs, -12, 3))
+
+    assert geobox.shape == (256, 256)
+    assert geobox.affine.c == 15.0 + 3 * SIDE
+    assert geobox.affine.f == 15.0 + 12 * SIDE
+    assert geobox.affine.c % 30 == 15.0
+
+
+def test_a_halo_widens_the_tile_on_every_side() -> None:
+    tile = Tile(GRID.crs, 5, -2)
+    inner, wide = GRID.geobox(tile), GRID.geobox(tile, halo_px=3)
+
+    assert wide.shape == (262, 262)
+    assert wide[3:-3, 3:-3] == inner
+
+
+@given(st.integers(-2000, 2000), st.integers(-2000, 2000))
+def test_neighbouring_tiles_share_their_edge(row: int, column: int) -> None:
+    here, right = GRID.geobox(Tile(GRID.crs, row, column)), GRID.geobox(Tile(GRID.crs, row, column + 1))
+    below = GRID.geobox(Tile(GRID.crs, row + 1, column))
+
+    assert here.boundingbox.right == right.boundingbox.left
+    assert here.boundingbox.bottom == below.boundingbox.top
+
+
+def test_an_area_on_four_tiles_finds_them_by_row_and_column() -> None:
+    corner = GRID.geobox(Tile(GRID.crs, -60, 60)).boundingbox
+    area = box(corner.right - 100, corner.bottom - 100, corner.right + 100, corner.bottom + 100, GRID.crs)
+
+    assert GRID.tiles(area) == tuple(Tile(GRID.crs, row, column) for row in (-60, -59) for column in (60, 61))
+
+
+def test_a_tile_that_only_touches_the_area_is_not_needed() -> None:
+    inside = GRID.geobox(Tile(GRID.crs, -60, 60)).boundingbox
+
+    assert GRID.tiles(box(*inside.bbox, GRID.crs)) == (Tile(GRID.crs, -60, 60),)
+
+
+def test_the_curved_edge_of_a_wide_area_in_degrees_loses_no_tile() -> None:
+    grid = PixelGrid("EPSG:32647", 30.0, 64, 0.0)
+    area = box(96.0, 64.9, 102.0, 65.0, "EPSG:4326")
+    middle = Geometry(box(98.99, 64.901, 99.01, 64.9011, "EPSG:4326").geom, "EPSG:4326")
+
+    assert set(grid.tiles(middle)) <= set(grid.tiles(area))
+
+
+def test_a_mosaic_holds_every_tile_whole() -> None:
+    tiles = (Tile(GRID.crs, 2, 7), Tile(GRID.crs, 4, 6))
+    mosaic = GRID.mosaic(tiles)
+
+    assert mosaic.shape == (3 * 256, 2 * 256)
+    assert mosaic[:256, 256:] == GRID.geobox(tiles[0])
+    assert mosaic[512:, :256] == GRID.geobox(tiles[1])
+
+
+def test_a_tile_label_names_crs_row_and_column() -> None:
+    assert Tile("EPSG:32647", -12, 3).label == "32647_r-12_c3"
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude", "crs"),
+    [(99.0, 4.8, "EPSG:32647"), (-70.0, -0.1, "EPSG:32719"), (180.0, 10.0, "EPSG:32660"), (-180.0, 0.0, "EPSG:32601")],
+)
+def test_a_point_lies_in_its_utm_zone(longitude: float, latitude: float, crs: str) -> None:
+    assert utm_crs(longitude, latitude) == crs
+
+
+@pytest.mark.parametrize("text", ["EPSG:99999", "nonsense", "", "EPSG:-1"])
+def test_an_unknown_crs_is_named(text: str) -> None:
+    with pytest.raises(RequestError, match="unknown CRS .*expected an authority code such as EPSG:32647"):
+        checked_crs(text)
+
+
+def test_a_crs_in_degrees_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"'EPSG:4326' is not projected: features need metres"):
+        checked_crs("EPSG:4326")
+
+
+def test_the_lattice_does_not_depend_on_the_area() -> None:
+    for easting in (500_000.0, 512_345.0):
+        area = box(easting, 500_000, easting + 10_000, 510_000, GRID.crs)
+        for tile in GRID.tiles(area):
+            assert math.remainder(GRID.geobox(tile).affine.c - 15.0, SIDE) == 0.0
