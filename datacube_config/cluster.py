@@ -7,6 +7,7 @@ import os
 import secrets
 import shlex
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from datacube_config.server_user import ServerUser, server_user
 
 PORT = 5432
 SUPERUSER = "postgres"
+UNFINISHED = "postgres.partial-"
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107, macOS 103
 START_WITHIN_S = 20.0
 
@@ -82,6 +84,8 @@ def start(cluster: Cluster) -> None:
     """Make the cluster where it is missing, and run it; IndexUnavailable with PostgreSQL's own reason."""
     programs = _programs(cluster)
     user = server_user(cluster.data_dir, programs)
+    for left_by_killed_start in cluster.home.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(left_by_killed_start, ignore_errors=True)
     if not cluster.data_dir.exists():
         _create(cluster, user, programs)
     if cluster.socket_dir != cluster.data_dir:
@@ -106,10 +110,7 @@ def start(cluster: Cluster) -> None:
 
 def _create(cluster: Cluster, user: ServerUser, programs: Path) -> None:
     """A new data directory, made beside its place and moved there when whole."""
-    unfinished = cluster.home / "postgres.partial"
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    unfinished.mkdir(mode=0o700)
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=cluster.home))
     user.own(unfinished)
     cluster.password_file.unlink(missing_ok=True)
     descriptor = os.open(cluster.password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -159,6 +160,8 @@ def stop(cluster: Cluster) -> None:
     done = user.run([str(programs / "pg_ctl"), "stop", "-w", "-m", "fast", "-D", str(cluster.data_dir)])
     if done.returncode != 0:
         _log.debug("the embedded index in %s was not running: %s", cluster.home, done.stderr.strip())
+    elif cluster.socket_dir != cluster.data_dir:
+        shutil.rmtree(cluster.socket_dir, ignore_errors=True)
 
 
 def _programs(cluster: Cluster) -> Path:

@@ -62,7 +62,7 @@ def database_url(settings: Settings) -> Iterator[str]:
 
 @event.listens_for(Engine, "engine_connect")
 def _keep_rowcount(connection: Connection) -> None:
-    """Let INSERT say how many rows it wrote: psycopg 3 forgets otherwise, and ODC 1.9.20 then drops a dataset's lineage silently."""
+    """Let INSERT say how many rows it wrote, or ODC 1.9.20 over psycopg 3 drops a dataset's lineage silently."""
     connection.execution_options(preserve_rowcount=True)
 
 

@@ -23,7 +23,7 @@ from flows.steps.cells import retire_cell
 from flows.steps.cubes import CubePlan, publish_cube
 from flows.steps.index_setup import add_product
 from flows.steps.product_binding import bind_product
-from flows.steps.reading import s3_gdal_options
+from flows.steps.reading import raster_access
 from flows.steps.storage import Storage, StorageUnavailable, open_storage
 from products.errors import RequestError
 from products.grid import PixelGrid
@@ -105,7 +105,7 @@ def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
     """Build some cells, one after the other, on an index connection of their own; a failed cell does not stop the others."""
     recipe, grid, cells = batch
     storage = open_storage(settings)
-    workshop = Workshop(settings.decode_thread_count, s3_gdal_options(settings), settings.failure_budget)
+    workshop = Workshop(settings.decode_thread_count, raster_access(settings), settings.failure_budget)
     outcomes: list[Outcome] = []
     with open_index(settings) as index:
         for cell in cells:
@@ -123,10 +123,12 @@ def run_here(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome
 
 
 def chosen_device(device: Device) -> str:
-    """cpu or gpu; RequestError where a GPU is demanded and features have no GPU leaf here."""
-    from products.devices import choose_backend
-
-    return choose_backend(device).device
+    """cpu: features are computed there, whatever GPU is present; RequestError where a GPU is demanded."""
+    if device == "gpu":
+        raise RequestError(
+            "features are computed on the CPU in this version: use --device cpu or auto; `neocube train` can use a GPU"
+        )
+    return "cpu"
 
 
 def _run_in_processes(workers: int) -> RunBatches:

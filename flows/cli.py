@@ -1,5 +1,6 @@
 """The `neocube` command. Exit codes: 0 done, 1 some of the work failed, 2 the request itself is wrong."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ class _Commands(click.Group):
 def main() -> None:
     """Earth-observation archives to feature cubes, trained models and maps."""
     signal.signal(signal.SIGTERM, _end)
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect reports its use over the network otherwise
 
 
 @main.command()

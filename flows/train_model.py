@@ -69,4 +69,4 @@ def _artifact(found: TrainedModel) -> str:
     rows = [f"| {name} | {entry['f1']} | {entry['pixels']} |" for name, entry in holdout["per_class"].items()]
     head = [f"## {found.name}: {found.card['score']} {holdout['overall']} on the hold-out", ""]
     notes = [f"- {note}" for note in found.card["notes"]]
-    return "\n".join([*head, "| class | F1 | pixels |", "|---|---|---|", *rows, "", *notes, "", found.card_url])
+    return "\n".join([*head, "| class | F1 | pixels |", "|---|---|---|", *rows, "", *notes, "", found.card_path])

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox, Geometry
-from affine import Affine
 
 from products.errors import RequestError
 

@@ -13,6 +13,14 @@ from products.spec import FeaturesRecipe
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 MAX_RECIPE_BYTES = 200_000
+MAX_DEPTH = 20
+_OPENING = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 KINDS: dict[str, type[BaseModel]] = {"features": FeaturesRecipe, "model": ModelRecipe}
 Recipe = FeaturesRecipe | ModelRecipe
 
@@ -77,8 +85,12 @@ def parse_recipe(text: str, origin: str) -> Recipe:
 
 def _compose(text: str, origin: str) -> tuple[yaml.Node, Any]:
     """The node tree and the document, refusing aliases: an alias can make a small file expand without end."""
+    depth = 0
     try:
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > MAX_DEPTH:
+                raise RequestError(f"{origin}, line {token.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
             if isinstance(token, yaml.AliasToken):
                 raise RequestError(
                     f"{origin}, line {token.start_mark.line + 1}: YAML aliases (*{token.value}) are not allowed in recipes"
@@ -87,7 +99,7 @@ def _compose(text: str, origin: str) -> tuple[yaml.Node, Any]:
         document = yaml.safe_load(text)
     except RequestError:
         raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise RequestError(f"{origin} is not readable YAML: {' '.join(str(error).split())}") from error
     if root is None:
         raise RequestError(f"{origin} is empty: expected a recipe")

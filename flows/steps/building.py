@@ -10,6 +10,7 @@ import numpy as np
 from datacube_config.connection import Index
 from flows.steps.cells import CellDraft, publish_cell
 from flows.steps.loading import Loaded, load_observations
+from flows.steps.reading import RasterAccess
 from flows.steps.storage import Storage
 from products.features import compute_features
 from products.grid import PixelGrid
@@ -38,10 +39,10 @@ class BuiltCell:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What building needs beside the cell: threads, GDAL's options (endpoints, credentials) and the share of pixels that may be unread."""
+    """What building needs beside the cell: threads, how files are opened and the share of pixels that may be unread."""
 
     threads: int
-    gdal_options: Mapping[str, Any]
+    access: RasterAccess
     failure_budget: float
 
 
@@ -55,7 +56,7 @@ def build_cell(
     workshop: Workshop,
 ) -> BuiltCell:
     """Make and publish one cell of features; TooMuchUnread if the read failures exceed the budget. A cell that already has what could be read is left."""
-    loaded = load_observations(recipe, scenes, grid.geobox(key.tile), workshop.threads, dict(workshop.gdal_options))
+    loaded = load_observations(recipe, scenes, grid.geobox(key.tile), workshop.threads, workshop.access)
     accounts = {
         name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, loaded.seen.accounts, strict=True)
     }

@@ -29,7 +29,7 @@ def arrays_digest(arrays: Arrays) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-        digest.update(memoryview(array).cast("B"))
+        digest.update(array.view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -12,8 +12,8 @@ from odc.geo.geobox import GeoBox
 from sqlalchemy import text
 
 from datacube_config.connection import Index
-from flows.steps.cell_store import Arrays, arrays_digest, verify_cell, write_cell
 from flows.steps.catalogue import published_cells
+from flows.steps.cell_store import Arrays, arrays_digest, verify_cell, write_cell
 from flows.steps.scene_index import record_reasons
 from flows.steps.storage import Storage
 from products.grid import PixelGrid

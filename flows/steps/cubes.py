@@ -24,7 +24,6 @@ from products.period import Period
 from products.template import CellTemplate
 
 
-
 @dataclass(frozen=True, slots=True)
 class CubePlan:
     """The cells of a cube by (tile, period); a place without a cell stays empty and is named in the attributes."""

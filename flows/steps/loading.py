@@ -4,16 +4,14 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
 from flows.steps.manifest import AssetRead, ReadManifest
-from flows.steps.reading import GDAL_OPTIONS, BandRead, UnreadBand, read_band
+from flows.steps.reading import BandRead, RasterAccess, UnreadBand, read_band
 from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import cause_table, count_causes, disk, grow, keep_one_scene, mark_grown, refine, unbalanced
@@ -22,7 +20,6 @@ from products.sensors import SENSORS
 from products.spec import FeaturesRecipe, SourceSpec
 
 ATTEMPTS = 2
-GdalOptions = dict[str, Any]
 
 
 class UnbalancedAccounts(RuntimeError):
@@ -42,7 +39,7 @@ class _Job:
     recipe: FeaturesRecipe
     geobox: GeoBox
     halo_px: int
-    gdal_options: GdalOptions
+    access: RasterAccess
 
     def source(self, scene: Scene) -> SourceSpec:
         return next(source for source in self.recipe.sources if source.collection == scene.collection)
@@ -57,10 +54,10 @@ def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
 
 
 def load_observations(
-    recipe: FeaturesRecipe, scenes: Iterable[Scene], geobox: GeoBox, threads: int, gdal_options: GdalOptions
+    recipe: FeaturesRecipe, scenes: Iterable[Scene], geobox: GeoBox, threads: int, access: RasterAccess
 ) -> Loaded:
     """The scenes on the pixels of `geobox`, masked, one observation a pass; failed assets are in the manifest and their pixels unread."""
-    job = _Job(recipe, geobox, recipe.halo_px, {**GDAL_OPTIONS, **gdal_options})
+    job = _Job(recipe, geobox, recipe.halo_px, access)
     ordered = in_written_order(scenes)
     wide = geobox.pad(job.halo_px) if job.halo_px else geobox
     wide_causes = np.empty((len(ordered), *wide.shape), np.uint8)
@@ -157,7 +154,7 @@ def _load_band(job: _Job, scene: Scene, band: str, out: NDArray[np.uint16]) -> A
 def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16]) -> BandRead:
     if band not in scene.bands:
         raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
-    with rasterio.Env(**job.gdal_options):
+    with job.access.env():
         return read_band(scene.bands[band], geobox, method, out)
 
 

@@ -34,7 +34,7 @@ COG_OPTIONS = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "num_th
 
 @dataclass(frozen=True, slots=True)
 class MapFiles:
-    """URLs of what lies beside the cube, and the hectares of each class and period inside the area."""
+    """Paths (or s3:// URLs) of what lies beside the cube, and the hectares of each class and period inside the area."""
 
     collection: str
     cogs: tuple[str, ...]
@@ -67,14 +67,14 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
             write_period(storage, paths, view, model)
             items.append(item_document(model, plan, view.geobox, period))
             storage.write_bytes(f"{folder}/{period.label}/item.json", _json(items[-1]))
-        cogs += [storage.url(paths["map_class.tif"]), storage.url(paths["probability.tif"])]
-        pictures.append(storage.url(paths["quicklook.png"]))
+        cogs += [paths["map_class.tif"], paths["probability.tif"]]
+        pictures.append(paths["quicklook.png"])
         resolution = plan.grid.resolution_m
         counted = pixel_area(view.codes, view.inside, model.recipe.class_names, resolution)
         areas += [entry | {"period": period.label} for entry in counted]
     if not is_whole:
         storage.write_bytes(f"{folder}/{COLLECTION}", _json(collection_document(model, plan, items)))
-    return MapFiles(storage.url(f"{folder}/{COLLECTION}"), tuple(cogs), tuple(pictures), tuple(areas))
+    return MapFiles(f"{folder}/{COLLECTION}", tuple(cogs), tuple(pictures), tuple(areas))
 
 
 def map_view(cube: xarray.Dataset, crs: str, number: int, period: Period, area: Area) -> MapView:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
+from rasterio.session import AWSSession
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
@@ -31,6 +32,37 @@ GDAL_OPTIONS: Mapping[str, Any] = {
     "GDAL_HTTP_RETRY_DELAY": "1",
     "VSI_CACHE": "TRUE",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class RasterAccess:
+    """How files are opened: GDAL options and, for S3, the words of rasterio's AWSSession. Plain values, so that it crosses to other processes."""
+
+    options: Mapping[str, str] = field(default_factory=dict)
+    aws: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
+
+    def env(self) -> rasterio.Env:
+        """The rasterio environment of one read."""
+        session = AWSSession(**self.aws) if self.aws else None
+        return rasterio.Env(session=session, **{**GDAL_OPTIONS, **self.options})
+
+
+def raster_access(settings: Settings) -> RasterAccess:
+    """The endpoint, credentials and region of the settings, as GDAL and rasterio want them."""
+    options: dict[str, str] = {}
+    aws: dict[str, str | bool] = {}
+    if settings.s3_endpoint_url:
+        scheme, _, host = settings.s3_endpoint_url.partition("://")
+        options = {"AWS_HTTPS": "YES" if scheme == "https" else "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
+        aws["endpoint_url"] = host
+    if settings.s3_anonymous:
+        aws["aws_unsigned"] = True
+    elif settings.s3_access_key_id and settings.s3_secret_access_key:
+        aws["aws_access_key_id"] = settings.s3_access_key_id
+        aws["aws_secret_access_key"] = settings.s3_secret_access_key.get_secret_value()
+    if settings.s3_region:
+        aws["region_name"] = settings.s3_region
+    return RasterAccess(options, aws)
 
 
 class UnreadBand(RuntimeError):
@@ -160,23 +192,3 @@ def _words(error: BaseException) -> str:
     """GDAL's own words: rasterio often hides them in the cause."""
     parts = [str(error), str(error.__cause__ or "")]
     return "; ".join(dict.fromkeys(" ".join(part.split()) for part in parts if part)) or type(error).__name__
-
-
-def s3_gdal_options(settings: Settings) -> dict[str, str]:
-    """GDAL's words for the S3 endpoint, credentials and region of the settings."""
-    options = {}
-    if settings.s3_endpoint_url:
-        scheme, _, host = settings.s3_endpoint_url.partition("://")
-        options |= {
-            "AWS_S3_ENDPOINT": host,
-            "AWS_HTTPS": "YES" if scheme == "https" else "NO",
-            "AWS_VIRTUAL_HOSTING": "FALSE",
-        }
-    if settings.s3_anonymous:
-        options["AWS_NO_SIGN_REQUEST"] = "YES"
-    elif settings.s3_access_key_id and settings.s3_secret_access_key:
-        options["AWS_ACCESS_KEY_ID"] = settings.s3_access_key_id
-        options["AWS_SECRET_ACCESS_KEY"] = settings.s3_secret_access_key.get_secret_value()
-    if settings.s3_region:
-        options["AWS_REGION"] = settings.s3_region
-    return options

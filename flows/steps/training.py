@@ -70,13 +70,13 @@ class TrainedModel:
     name: str
     trained: bool
     card: dict[str, Any]
-    card_url: str
+    card_path: str
 
     def document(self) -> dict[str, Any]:
         """As the contract shows it."""
         metrics = {"score": self.card["score"], **self.card["metrics"]}
         shown = {"model": str(self.id), "name": self.name, "trained": self.trained, "simulated": self.card["simulated"]}
-        return shown | {"metrics": metrics, "card": self.card_url, "notes": self.card["notes"]}
+        return shown | {"metrics": metrics, "card": self.card_path, "notes": self.card["notes"]}
 
 
 def feature_cells(index: Index, recipe: FeaturesRecipe, area: Area, period: Period) -> FeatureCells:
@@ -111,7 +111,7 @@ def learn_model(
     if row is not None and files.are_whole():
         if row.is_archived:
             promote_model(index, number, recipe)
-        return TrainedModel(number, recipe.name, False, read_card(files), files.url("card.md"))
+        return TrainedModel(number, recipe.name, False, read_card(files), files.path("card.md"))
     samples = gather_samples(backend, storage, inputs, labels, recipe)
     check_classes(samples, recipe.class_names)
     split = samples_split(samples, recipe)
@@ -121,7 +121,7 @@ def learn_model(
     draft = ModelDraft(number, recipe, forest, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
     publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split), cells)
-    return TrainedModel(number, recipe.name, True, card, files.url("card.md"))
+    return TrainedModel(number, recipe.name, True, card, files.path("card.md"))
 
 
 def training_facts(

@@ -8,7 +8,9 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 LANES = 64
-GEOMEDIAN_TOLERANCE = 1e-5  # reflectance; Weiszfeld stops when the rest of the way, judged by its last two steps, is shorter
+GEOMEDIAN_TOLERANCE = (
+    1e-5  # reflectance; Weiszfeld stops when the rest of the way, judged by its last two steps, is shorter
+)
 GEOMEDIAN_ITERATIONS = 100
 SLOWEST_RATE = 0.98  # a stretched step is at most 50 times as long
 SMALLEST_STEP = 2e-7  # float32 cannot show less

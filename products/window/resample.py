@@ -4,7 +4,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-HALF_UP = 0.5 + 1e-4  # shares carry rounding errors of the coordinates: without it they would decide ties, each crop in its way
+HALF_UP = (
+    0.5 + 1e-4
+)  # shares carry rounding errors of the coordinates: without it they would decide ties, each crop in its way
 
 Integers = NDArray[np.uint16] | NDArray[np.uint8]
 

@@ -17,6 +17,8 @@ from flows.build_cube import build, plan
 from flows.steps.catalogue import find_scenes, published_cells
 from flows.steps.cubes import current_cube
 from flows.steps.ingest_archive import ingest_archive
+from flows.steps.loading import in_written_order, load_observations
+from flows.steps.reading import RasterAccess
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import features_recipe
@@ -46,7 +48,11 @@ def a_scene_of_few_cells(settings: Settings, recipe: Path) -> Iterator[tuple[Ind
 
 
 def files(root: str) -> dict[str, float]:
-    return {str(path): path.stat().st_mtime_ns for path in sorted(Path(root).rglob("*")) if path.is_file() and path.name != ".writable"}
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in sorted(Path(root).rglob("*"))
+        if path.is_file() and path.name != ".writable"
+    }
 
 
 def test_a_second_build_does_nothing(ingested_settings: Settings, small_recipe: Path) -> None:
@@ -60,7 +66,9 @@ def test_a_second_build_does_nothing(ingested_settings: Settings, small_recipe: 
     assert files(ingested_settings.store_url) == before
 
 
-def test_only_the_cells_of_a_retired_scene_are_rebuilt_and_its_return_restores_them(ingested_settings: Settings, small_recipe: Path) -> None:
+def test_only_the_cells_of_a_retired_scene_are_rebuilt_and_its_return_restores_them(
+    ingested_settings: Settings, small_recipe: Path
+) -> None:
     build(str(small_recipe), AREA, YEAR)
     before = cells_of(ingested_settings)
     with a_scene_of_few_cells(ingested_settings, small_recipe) as (index, scene, touched):
@@ -91,7 +99,9 @@ def test_a_cell_that_loses_all_its_scenes_is_archived(ingested_settings: Setting
     assert cells_of(ingested_settings) == {}
 
 
-def test_the_cell_keeps_every_scene_as_lineage(any_settings: Settings, small_archive: Path, small_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cell_keeps_every_scene_as_lineage(
+    any_settings: Settings, small_archive: Path, small_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if any_settings.index_url is not None:
         monkeypatch.setenv("NEOCUBE_INDEX_URL", any_settings.index_url.get_secret_value())
         monkeypatch.setenv("NEOCUBE_INDEX_DRIVER", any_settings.index_driver)
@@ -107,14 +117,22 @@ def test_the_cell_keeps_every_scene_as_lineage(any_settings: Settings, small_arc
                 assert cell.id in {dataset.id for dataset in derived}
             else:
                 tree = index.dc.index.lineage.get_source_tree(cell.id)
-                assert {child.dataset_id for part in tree.children.values() for child in part} == {s.id for s in cell.scenes}
+                assert {child.dataset_id for part in tree.children.values() for child in part} == {
+                    s.id for s in cell.scenes
+                }
     assert build(str(small_recipe), AREA, YEAR)["built"] == 0
 
 
-def test_tile_size_workers_and_threads_do_not_change_pixels(ingested_settings: Settings, small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tile_size_workers_and_threads_do_not_change_pixels(
+    ingested_settings: Settings, small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = opened(build(str(small_recipe), AREA, YEAR)["cube"])
     other = tmp_path / "other.recipe.yaml"
-    other.write_text(small_recipe.read_text().replace("name: mangrove_features", "name: wide_features").replace("tile_px: 96", "tile_px: 128"))
+    other.write_text(
+        small_recipe.read_text()
+        .replace("name: mangrove_features", "name: wide_features")
+        .replace("tile_px: 96", "tile_px: 128")
+    )
     monkeypatch.setenv("NEOCUBE_DECODE_THREADS", "1")
     report = build(str(other), AREA, YEAR, workers=2)
     assert report["failed"] == []
@@ -122,11 +140,19 @@ def test_tile_size_workers_and_threads_do_not_change_pixels(ingested_settings: S
     same_x, same_y = np.intersect1d(one.x, two.x), np.intersect1d(one.y, two.y)
     assert len(same_x) >= 64 and len(same_y) >= 64
     for name in ("features", "accounts"):
-        left, right = (cube[name].sel(x=same_x, y=same_y).transpose("period", ..., "y", "x").values for cube in (one, two))
+        left, right = (
+            cube[name].sel(x=same_x, y=same_y).transpose("period", ..., "y", "x").values for cube in (one, two)
+        )
         np.testing.assert_array_equal(left, right)
 
 
-def test_an_unread_asset_is_unread_and_the_cell_stays_stale_until_it_is_read(embedded_settings: Settings, small_archive: Path, small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unread_asset_is_unread_and_the_cell_stays_stale_until_it_is_read(
+    embedded_settings: Settings,
+    small_archive: Path,
+    small_recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     archive = tmp_path / "archive"
     shutil.copytree(small_archive, archive)
     with open_index(embedded_settings) as index:
@@ -137,7 +163,9 @@ def test_an_unread_asset_is_unread_and_the_cell_stays_stale_until_it_is_read(emb
     monkeypatch.setenv("NEOCUBE_FAILURE_BUDGET", "1")
     report = build(str(small_recipe), AREA, YEAR)
     assert report["failed"] == []
-    assert {Path(entry["cause"].split("cannot read ")[1].split(":")[0]).name for entry in report["unread"]} == {broken.name}
+    assert {Path(entry["cause"].split("cannot read ")[1].split(":")[0]).name for entry in report["unread"]} == {
+        broken.name
+    }
     accounts = opened(report["cube"]).accounts
     assert int(accounts.sel(cause="unread").sum()) > 0
     assert bool((accounts.sel(cause="expected") == accounts.drop_sel(cause="expected").sum("cause")).all())
@@ -150,7 +178,13 @@ def test_an_unread_asset_is_unread_and_the_cell_stays_stale_until_it_is_read(emb
     assert all(cell.state == "fresh" for cell in plan(str(small_recipe), AREA, YEAR).cells)
 
 
-def test_more_unread_than_the_budget_fails_the_cell_and_names_the_file(embedded_settings: Settings, small_archive: Path, small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_unread_than_the_budget_fails_the_cell_and_names_the_file(
+    embedded_settings: Settings,
+    small_archive: Path,
+    small_recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     archive = tmp_path / "archive"
     shutil.copytree(small_archive, archive)
     with open_index(embedded_settings) as index:
@@ -164,7 +198,9 @@ def test_more_unread_than_the_budget_fails_the_cell_and_names_the_file(embedded_
     assert len(cells_of(embedded_settings)) == report["built"]
 
 
-def test_another_recipe_under_the_same_name_and_version_is_refused(ingested_settings: Settings, small_recipe: Path, tmp_path: Path) -> None:
+def test_another_recipe_under_the_same_name_and_version_is_refused(
+    ingested_settings: Settings, small_recipe: Path, tmp_path: Path
+) -> None:
     build(str(small_recipe), AREA, YEAR)
     changed = tmp_path / "changed.recipe.yaml"
     changed.write_text(small_recipe.read_text().replace("dilate_px: 2", "dilate_px: 1"))
@@ -184,7 +220,10 @@ def test_a_cube_is_a_new_snapshot_when_a_cell_changes(ingested_settings: Setting
     assert second != first
     np.testing.assert_array_equal(opened(first).features.values, pixels)
     with open_index(ingested_settings) as index:
-        assert current_cube(index, "mangrove_features", 1, plan(str(small_recipe), AREA, YEAR).area.name, "EPSG:32647") == f"file://{second}"
+        assert (
+            current_cube(index, "mangrove_features", 1, plan(str(small_recipe), AREA, YEAR).area.name, "EPSG:32647")
+            == f"file://{second}"
+        )
 
 
 def opened(url: str) -> Any:
@@ -193,13 +232,9 @@ def opened(url: str) -> Any:
 
 def clearest_asset(index: Index, recipe: Path) -> Path:
     """The red band of the scene with the most clear pixels."""
-    from flows.steps.loading import load_observations
-
     wanted = features_recipe(str(recipe))
     made = plan(str(recipe), AREA, YEAR)
     cell = made.cells[0]
-    loaded = load_observations(wanted, cell.scenes, made.grid.geobox(cell.key.tile), 1, {})
+    loaded = load_observations(wanted, cell.scenes, made.grid.geobox(cell.key.tile), 1, RasterAccess())
     clear = (loaded.seen.causes == 0).sum(axis=(1, 2))
-    from flows.steps.loading import in_written_order
-
     return Path(in_written_order(cell.scenes)[int(clear.argmax())].bands["red"].href)

@@ -86,7 +86,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, ingested_home: Path, s
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_killed_build_run_again_leaves_the_same_bytes(stage: str, undisturbed: dict[str, str], ingested_settings: Settings, small_recipe: Path) -> None:
+def test_a_killed_build_run_again_leaves_the_same_bytes(
+    stage: str, undisturbed: dict[str, str], ingested_settings: Settings, small_recipe: Path
+) -> None:
     killed_by = run_in_child(lambda: build(str(small_recipe), AREA, YEAR), STAGES[stage])
     assert killed_by == signal.SIGKILL
     report = build(str(small_recipe), AREA, YEAR)
@@ -114,4 +116,8 @@ def run_in_child(work: Callable[[], object], patch: Patch) -> int:
 
 
 def digests(root: Path) -> dict[str, str]:
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }

@@ -16,9 +16,8 @@ from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
 from flows.serve import POOL, prefect_file
 
 DECLARED: list[dict[str, Any]] = yaml.safe_load(prefect_file().read_text())["deployments"]
-KNOWN_KEYS = {
-    "name", "description", "entrypoint", "parameters", "schedules", "concurrency_limit", "work_pool", "triggers", "tags",
-}  # fmt: skip
+WHAT = {"name", "description", "entrypoint", "parameters", "tags"}
+WHEN_AND_WHERE = {"schedules", "triggers", "concurrency_limit", "work_pool"}
 
 
 def label(deployment: dict[str, Any]) -> str:
@@ -36,7 +35,7 @@ def named(name: str) -> dict[str, Any]:
 
 @each_deployment
 def test_an_entrypoint_is_a_module_path_to_a_flow(deployment: dict[str, Any]) -> None:
-    assert set(deployment) <= KNOWN_KEYS
+    assert set(deployment) <= WHAT | WHEN_AND_WHERE
     assert ":" not in deployment["entrypoint"]
     module, _, name = deployment["entrypoint"].rpartition(".")
     assert isinstance(getattr(import_module(module), name), Flow)

@@ -22,7 +22,9 @@ def test_bounds_that_are_not_four_numbers_are_refused(text: str) -> None:
         area_from_bounds(text)
 
 
-@pytest.mark.parametrize("text", ["2,0,1,1", "0,1,1,0", "0,0,0,1", "-181,0,1,1", "0,-91,1,1", "0,0,500000,1", "nan,0,1,1"])
+@pytest.mark.parametrize(
+    "text", ["2,0,1,1", "0,1,1,0", "0,0,0,1", "-181,0,1,1", "0,-91,1,1", "0,0,500000,1", "nan,0,1,1"]
+)
 def test_bounds_outside_the_world_or_turned_round_are_refused(text: str) -> None:
     with pytest.raises(RequestError, match=r"expected west < east within -180\.\.180"):
         area_from_bounds(text)

@@ -52,7 +52,9 @@ def test_a_period_contains_its_start_and_not_its_end() -> None:
     assert not period.contains(day("2021-01-01"))
 
 
-@pytest.mark.parametrize("text", ["", "20", "2020-13", "2020-02-30", "last year", "a/b/c", "2020-01-01T25:00/2020", "9999"])
+@pytest.mark.parametrize(
+    "text", ["", "20", "2020-13", "2020-02-30", "last year", "a/b/c", "2020-01-01T25:00/2020", "9999"]
+)
 def test_an_unreadable_period_is_answered_with_examples(text: str) -> None:
     with pytest.raises(RequestError, match="expected a period such as 2020, 2020-03"):
         parse_period(text)
@@ -98,7 +100,9 @@ def test_days_and_weeks_count_from_1970() -> None:
 
 @pytest.mark.parametrize("asked", ["2020-01-01/2020-06-30", "2020-03/2021-02", "2019-12-31/2020-12-31"])
 def test_a_period_that_cuts_a_cell_is_an_error_that_shows_a_whole_one(asked: str) -> None:
-    with pytest.raises(RequestError, match=r"cuts a cell: cells of this recipe start every P1Y, for example \d{4}-01-01 to"):
+    with pytest.raises(
+        RequestError, match=r"cuts a cell: cells of this recipe start every P1Y, for example \d{4}-01-01 to"
+    ):
         calendar("P1Y").cells(parse_period(asked))
 
 

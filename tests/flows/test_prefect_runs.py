@@ -1,0 +1,172 @@
+"""The flows as Prefect runs, on a real server: states, names, artifacts, and follow-ups done once."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from datacube_config.connection import database_url, open_index
+from datacube_config.settings import Settings
+from flows.build_cube import build
+from flows.request_product import recipe_argument, request_product
+from flows.run_artifacts import MOST_IMAGE_BYTES
+from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
+from flows.steps.areas import find_area
+from flows.steps.catalogue import find_scenes
+from flows.steps.follow_ups import MAP, TRAIN, outstanding
+from flows.steps.prefect_processes import free_port, private_environment, running_server
+from flows.tend import FollowUpsFailed, tend, tend_here
+from products.errors import RequestError
+from products.period import parse_period
+from products.registry import features_recipe
+
+REQUEST = {"recipe": "mangrove_features", "area": "demo", "period": "2020", "train": "mangrove_extent"}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A home whose index holds the small archive, and the API of its Prefect server."""
+
+    settings: Settings
+    url: str
+    labels: str
+
+    def asked(self, what: str, filters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What the API has of a kind."""
+        answer = httpx.post(f"{self.url}/{what}/filter", json=filters or {}, timeout=60)
+        answer.raise_for_status()
+        found = answer.json()
+        return list(found["events"] if what == "events" else found)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, ingested_home: Path, small_archive: Path) -> Iterator[Served]:
+    """A private Prefect server and a home of its own, for the tests of this file."""
+    home = tmp_path_factory.mktemp("served") / "home"
+    subprocess.run(["cp", "-a", str(ingested_home), str(home)], check=True)
+    settings, environment = Settings(home=home), private_environment(home)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        database_url(settings),
+        running_server("127.0.0.1", free_port(), environment, home / "logs" / "server.log", ui=False) as server,
+    ):
+        patch.setenv("NEOCUBE_HOME", str(home))
+        patch.setenv("DO_NOT_TRACK", "1")
+        server.wait_until_ready()
+        with temporary_settings({PREFECT_API_URL: server.url, PREFECT_HOME: home / "prefect"}):
+            yield Served(settings, server.url, str(small_archive / "truth" / "labels.geojson"))
+            APILogWorker.drain_all()
+            EventsWorker.drain_all()
+
+
+@pytest.fixture(scope="module")
+def requested(served: Served) -> dict[str, Any]:
+    """What a request gave that trains, maps and keeps up."""
+    found = request_product(**REQUEST, labels=served.labels, keep_up=True)
+    EventsWorker.drain_all()
+    return dict(found)
+
+
+def change_the_cube(settings: Settings) -> None:
+    """Retire one scene and build again, without Prefect, so that nobody is told."""
+    recipe, ground = features_recipe(REQUEST["recipe"]), find_area(REQUEST["area"]).geometry
+    with open_index(settings) as index:
+        scene = find_scenes(index, recipe.sources, parse_period(REQUEST["period"]), ground)[0]
+        index.dc.index.datasets.archive([scene.id])
+    assert build(REQUEST["recipe"], REQUEST["area"], REQUEST["period"])["built"] >= 1
+
+
+def test_a_request_builds_trains_and_maps(served: Served, requested: dict[str, Any]) -> None:
+    assert requested["built"]["built"] >= 1
+    assert requested["trained"]["metrics"]["holdout"]["overall"] >= 0.9
+    assert Path(requested["mapped"]["cube"].removeprefix("file://")).is_dir()
+    with open_index(served.settings) as index:
+        assert outstanding(index, TRAIN) == outstanding(index, MAP) == []
+
+
+def test_runs_are_named_by_what_they_do(served: Served, requested: dict[str, Any]) -> None:
+    runs = {run["name"]: run["state_type"] for run in served.asked("flow_runs")}
+    names = ["request-demo-2020", "build-mangrove_features-demo-2020", "train-mangrove_extent-demo-2020"]
+    assert [runs[name] for name in [*names, f"map-demo-2020-{requested['trained']['model']}"]] == ["COMPLETED"] * 4
+
+
+@pytest.mark.usefixtures("requested")
+def test_runs_leave_tables_progress_and_pictures(served: Served) -> None:
+    left = {each["key"]: each for each in served.asked("artifacts")}
+    kinds = {key: each["type"] for key, each in left.items()}
+    tables = {"build-cells": "table", "map-areas": "table"}
+    pictures = {"build-coverage": "image", "build-quicklook": "image", "map": "image"}
+    assert kinds == {
+        "build-progress": "progress",
+        "model-card": "markdown",
+        "request": "markdown",
+        **tables,
+        **pictures,
+    }
+    assert left["build-progress"]["data"] == 100
+    for picture in pictures:
+        assert left[picture]["data"].startswith("data:image/png;base64,")
+        assert len(left[picture]["data"]) < 1.4 * MOST_IMAGE_BYTES
+
+
+@pytest.mark.usefixtures("requested")
+def test_a_request_sends_one_event_for_its_cube_and_one_for_its_model(served: Served) -> None:
+    sent = [event["event"] for event in served.asked("events") if event["event"].startswith("neocube.")]
+    assert sorted(sent) == [CUBE_PUBLISHED, MODEL_PUBLISHED]
+
+
+@pytest.mark.usefixtures("requested")
+def test_what_a_request_has_done_is_not_done_again() -> None:
+    assert tend() == {"done": [], "failed": [], "elsewhere": []}
+
+
+@pytest.mark.usefixtures("requested")
+def test_a_cube_that_changes_without_an_event_is_made_good_by_tend(served: Served) -> None:
+    change_the_cube(served.settings)
+    done = tend()["done"]
+    assert [each["kind"] for each in done] == ["train", "map"]
+    assert tend_here() == {"done": [], "failed": [], "elsewhere": []}
+
+
+@pytest.mark.usefixtures("requested")
+def test_a_follow_up_that_fails_stays_due_and_names_its_cause(served: Served, tmp_path: Path) -> None:
+    labels = shutil.copy(served.labels, tmp_path / "labels.geojson")
+    request_product(**REQUEST, labels=str(labels), keep_up=True)
+    change_the_cube(served.settings)
+    Path(labels).unlink()
+    with pytest.raises(FollowUpsFailed, match=r"labels\.geojson"):
+        tend()
+    with open_index(served.settings) as index:
+        assert [work.parameters["labels"] for work in outstanding(index, TRAIN)] == [str(labels)]
+
+
+def test_a_recipe_is_asked_for_by_name_or_as_text_and_never_as_a_path(tmp_path: Path) -> None:
+    assert recipe_argument("mangrove_features", tmp_path) == "mangrove_features"
+    with pytest.raises(RequestError, match="expected the name of a recipe or its whole YAML text, got '/etc/passwd'"):
+        recipe_argument("/etc/passwd", tmp_path)
+    with pytest.raises(RequestError, match="expected kind"):
+        recipe_argument("name: x\nkind: nonsense\n", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_given_as_text_is_kept_in_the_home(tmp_path: Path, small_recipe: Path) -> None:
+    kept = recipe_argument(small_recipe.read_text(), tmp_path)
+    assert Path(kept).is_relative_to(tmp_path)
+    assert features_recipe(kept) == features_recipe(str(small_recipe))
+
+
+def test_a_model_that_learns_from_other_features_is_refused_before_anything_is_built(
+    served: Served, small_recipe: Path
+) -> None:
+    with pytest.raises(RequestError, match="the model mangrove_extent learns from mangrove_features version 1"):
+        request_product(**{**REQUEST, "recipe": small_recipe.read_text()}, labels=served.labels)
+    with pytest.raises(RequestError, match="names no labels: give a label file"):
+        request_product(**REQUEST)

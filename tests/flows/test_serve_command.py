@@ -1,0 +1,102 @@
+"""`neocube serve` for real: a request through the API, events that wake what follows, and a clean end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from datacube_config.connection import open_index
+from datacube_config.settings import Settings
+from flows.steps.follow_ups import Order, keep_standing
+from flows.steps.prefect_processes import free_port
+
+pytestmark = pytest.mark.full
+
+PATIENCE_S = 400.0
+
+
+class Api:
+    """The API of a served Prefect."""
+
+    def __init__(self, port: int) -> None:
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=60, trust_env=False)
+
+    def runs(self, deployment: str) -> list[dict[str, Any]]:
+        """The flow runs of a deployment, by its full name."""
+        found = self.client.get(f"/deployments/name/{deployment}").raise_for_status().json()
+        wanted = {"deployments": {"id": {"any_": [found["id"]]}}}
+        return list(self.client.post("/flow_runs/filter", json=wanted).raise_for_status().json())
+
+    def start(self, deployment: str, parameters: dict[str, Any]) -> None:
+        """Ask for a run, as the form does."""
+        found = self.client.get(f"/deployments/name/{deployment}").raise_for_status().json()
+        asked = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        self.client.post(f"/deployments/{found['id']}/create_flow_run", json=asked).raise_for_status()
+
+    def completed(self, deployment: str) -> bool:
+        """Whether the deployment has a run that completed; a failed one is an error."""
+        states = {run["state_type"]: run["state"]["message"] for run in self.runs(deployment)}
+        assert not {"FAILED", "CRASHED"} & set(states), states
+        return "COMPLETED" in states
+
+    def artifacts(self) -> set[str]:
+        """The keys of all artifacts."""
+        return {each["key"] for each in self.client.post("/artifacts/filter", json={}).raise_for_status().json()}
+
+
+def wait_until(is_so: Callable[[], bool], what: str) -> None:
+    """Fail with `what` after PATIENCE_S."""
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for {what}"
+        time.sleep(1.0)
+
+
+@pytest.fixture
+def served(ingested_settings: Settings, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Api]]:
+    """`neocube serve` on a free port, ready."""
+    port, output = free_port(), tmp_path / "serve.out"
+    command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(port)]
+    environment = {**os.environ, "NEOCUBE_HOME": str(ingested_settings.home)}
+    with output.open("wb") as stdout:
+        process = subprocess.Popen(command, env=environment, stdout=stdout)
+    try:
+        wait_until(lambda: b"ready" in output.read_bytes() or process.poll() is not None, "serve to be ready")
+        assert process.poll() is None
+        yield process, Api(port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def test_a_request_wakes_training_which_wakes_mapping_and_nothing_outlives_the_command(
+    served: tuple[subprocess.Popen[bytes], Api], ingested_settings: Settings, small_archive: Path
+) -> None:
+    process, api = served
+    labels = small_archive / "truth" / "labels.geojson"
+    with open_index(ingested_settings) as index:
+        keep_standing(index, Order("mangrove_extent", "demo", "2020", str(labels)))
+
+    request = {"recipe": "mangrove_features", "area": "demo", "period": "2020"}
+    api.start("request-product/request-product", request)
+    wait_until(lambda: api.completed("request-product/request-product"), "the request")
+    assert {"build-cells", "build-progress", "build-coverage", "build-quicklook", "request"} <= api.artifacts()
+    wait_until(lambda: api.completed("tend/when-a-cube-publishes"), "the training that the cube's event wakes")
+    assert "model-card" in api.artifacts()
+    wait_until(lambda: api.completed("tend/when-a-model-publishes"), "the mapping that the model's event wakes")
+    assert {"map", "map-areas"} <= api.artifacts()
+    assert len(api.runs("tend/when-a-cube-publishes")) == len(api.runs("tend/when-a-model-publishes")) == 1
+
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    gone, alive = psutil.wait_procs(started, timeout=10)
+    assert alive == [], gone

@@ -1,0 +1,157 @@
+"""Each observation of a pixel has one fate, by the published mask tables and the written precedence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
+from products.pixel.clear import (
+    cause_table,
+    count_causes,
+    disk,
+    grow,
+    keep_one_scene,
+    mark_grown,
+    refine,
+    unbalanced,
+)
+
+NO_SATURATION = np.empty((0, 0), np.uint16)
+BIT_CAUSES = {
+    "fill": Cause.NODATA, "cloud": Cause.CLOUD, "cloud_shadow": Cause.SHADOW, "cirrus": Cause.CIRRUS, "snow": Cause.SNOW,
+    "dilated_cloud": Cause.DILATED, "clear": Cause.USED, "water": Cause.USED,
+}  # fmt: skip
+SCL_WORDS = {
+    "no data": Cause.NODATA, "saturated": Cause.SATURATED, "cloud shadows": Cause.SHADOW, "cloud medium": Cause.CLOUD,
+    "cloud high": Cause.CLOUD, "thin cirrus": Cause.CIRRUS, "snow": Cause.SNOW,
+}  # fmt: skip
+
+
+def causes(*scenes: list[int]) -> np.ndarray:
+    return np.array(scenes, np.uint8)[:, None, :]
+
+
+@pytest.mark.parametrize("name", list(BIT_CAUSES))
+def test_qa_pixel_bits_lie_where_the_published_table_says(shared_data: Path, name: str) -> None:
+    tables = json.loads((shared_data / "reference" / "facts" / "landsat_c2_l2_tables.json").read_text())
+    field = next(field for field in tables["qa_pixel"] if field["name"] == name)
+
+    assert cause_table("qa_pixel")[1 << field["offset"]] == BIT_CAUSES[name]
+
+
+def test_scl_classes_mean_what_the_published_table_says(shared_data: Path) -> None:
+    classes = json.loads((shared_data / "reference" / "facts" / "sentinel2_l2a_tables.json").read_text())["SCL"]
+    for value, words in classes.items():
+        expected = next((cause for start, cause in SCL_WORDS.items() if words.startswith(start)), Cause.USED)
+        assert cause_table("scl")[int(value)] == expected, words
+
+
+def test_the_published_landsat_values_decode() -> None:
+    named = {1: Cause.NODATA, 21824: Cause.USED, 21952: Cause.USED, 22280: Cause.CLOUD, 23888: Cause.SHADOW, 30048: Cause.SNOW}
+
+    assert {value: Cause(int(cause_table("qa_pixel")[value])) for value in named} == named
+
+
+@given(st.integers(0, 65535))
+def test_of_several_bits_the_first_cause_by_precedence_counts(value: int) -> None:
+    bits = {0: Cause.NODATA, 3: Cause.CLOUD, 4: Cause.SHADOW, 2: Cause.CIRRUS, 5: Cause.SNOW, 1: Cause.DILATED}
+    present = [cause for bit, cause in bits.items() if value >> bit & 1]
+
+    assert cause_table("qa_pixel")[value] == min(present, default=Cause.USED)
+
+
+def test_what_is_kept_counts_as_used() -> None:
+    snow = cause_table("qa_pixel", ("snow",))
+
+    assert snow[1 << 5] == Cause.USED
+    assert snow[1 << 5 | 1 << 3] == Cause.CLOUD
+    assert cause_table("scl", ("snow",))[11] == Cause.USED
+    assert cause_table("scl", ("cirrus",))[10] == Cause.USED
+    assert cause_table("scl")[10] == Cause.CIRRUS
+
+
+def test_an_unknown_scl_class_is_no_data() -> None:
+    assert (cause_table("scl")[12:256] == Cause.NODATA).all()
+
+
+def test_another_mask_band_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected the mask band qa_pixel or scl, got 'fmask'"):
+        cause_table("fmask")
+
+
+def test_a_disk_is_round() -> None:
+    assert disk(0).tolist() == [[0, 0]]
+    assert len(disk(1)) == 5
+    assert len(disk(2)) == 13
+    assert len(disk(3)) == 29
+
+
+def test_the_first_scene_of_a_pass_that_has_data_gives_the_pixel() -> None:
+    both = causes([0, 3, 2, 1, 255, 2, 1, 255], [0, 0, 0, 0, 0, 1, 2, 255])
+    keep_one_scene(both)
+
+    assert both[0, 0].tolist() == [0, 3, 255, 255, 255, 255, 1, 255]
+    assert both[1, 0].tolist() == [255, 255, 0, 0, 0, 1, 255, 255]
+
+
+@given(st.lists(st.lists(st.sampled_from([0, 1, 2, 3, 8, 255]), min_size=4, max_size=4), min_size=1, max_size=5))
+def test_a_pass_is_at_most_one_observation_of_a_pixel(scenes: list[list[int]]) -> None:
+    before, after = causes(*scenes), causes(*scenes)
+    keep_one_scene(after)
+    expected = (before != NOT_EXPECTED).any(axis=0)
+
+    np.testing.assert_array_equal((after != NOT_EXPECTED).sum(axis=0), expected)
+
+
+def test_clouds_and_shadows_grow_by_a_disk_and_nothing_else_does() -> None:
+    wide = np.zeros((1, 9, 9), np.uint8)
+    wide[0, 4, 4], wide[0, 0, 0], wide[0, 8, 8] = Cause.CLOUD, Cause.SNOW, Cause.CIRRUS
+    grown = grow(wide, disk(2), 2)
+
+    assert grown.shape == (5, 5)
+    assert grown.sum() == 13
+    assert grown[2, 0] == grown[0, 2] == 1
+
+
+def test_only_clear_pixels_become_dilated() -> None:
+    one = causes([0, 1, 2, 3, 7, 255])
+    mark_grown(one, np.ones((1, 6), np.uint8))
+
+    assert one[0, 0].tolist() == [Cause.DILATED, 1, 2, 3, 7, 255]
+
+
+def test_bands_refine_what_the_mask_calls_clear() -> None:
+    mask = np.array([[0, 0, 0, 0, 3, 8]], np.uint8)
+    block = np.array([[[9, 0, 9, 65535, 0, 0]], [[9, 9, 9, 9, 9, 9]]], np.uint16)
+    refine(mask, block, np.array([[0, 4, 4, 0, 4, 0]], np.uint16))
+
+    assert mask[0].tolist() == [0, Cause.NODATA, Cause.SATURATED, Cause.SATURATED, Cause.CLOUD, Cause.NODATA]
+
+
+def test_without_a_saturation_band_only_the_largest_number_is_saturated() -> None:
+    mask = np.zeros((1, 2), np.uint8)
+    refine(mask, np.array([[[65535, 65534]]], np.uint16), NO_SATURATION)
+
+    assert mask[0].tolist() == [Cause.SATURATED, Cause.USED]
+
+
+@given(st.lists(st.lists(st.sampled_from([*range(9), 255]), min_size=5, max_size=5), min_size=1, max_size=6))
+def test_accounts_balance_for_any_fates(scenes: list[list[int]]) -> None:
+    stack = causes(*scenes)
+    accounts = np.zeros((len(ACCOUNT_NAMES), 1, 5), np.uint16)
+    count_causes(stack, accounts)
+
+    assert unbalanced(accounts) == 0
+    np.testing.assert_array_equal(accounts[0], (stack != NOT_EXPECTED).sum(axis=0))
+    np.testing.assert_array_equal(accounts[1 + Cause.CLOUD], (stack == Cause.CLOUD).sum(axis=0))
+
+
+def test_accounts_that_do_not_balance_are_counted() -> None:
+    accounts = np.zeros((len(ACCOUNT_NAMES), 2, 2), np.uint16)
+    accounts[0, 0, 1] = 3
+
+    assert unbalanced(accounts) == 1

@@ -1,0 +1,78 @@
+"""A cell's id follows from what made it and from nothing else."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from products import identity
+from products.grid import Tile
+from products.identity import CellKey, SourceKey, cell_id
+from products.period import Period, parse_period
+
+KEY = CellKey("mangrove_features", 1, Tile("EPSG:32647", -12, 3), parse_period("2020"))
+SOURCES = (SourceKey("LC08_127057_20200110", "02_T1_20200824"), SourceKey("S2A_47NPD_20200112", "0214"))
+
+
+def test_an_id_is_the_same_on_every_machine() -> None:
+    assert cell_id(KEY, SOURCES, "digest") == UUID("b70b7d91-7c1d-56f2-996e-976486b1c5e6")
+
+
+def test_a_cell_is_named_by_product_period_and_tile() -> None:
+    assert KEY.label == "mangrove_features 2020 32647_r-12_c3"
+
+
+@given(st.permutations(range(6)))
+def test_the_order_of_sources_does_not_matter(order: list[int]) -> None:
+    sources = [SourceKey(f"acquisition {number % 4}", f"rendition {number}") for number in range(6)]
+
+    assert cell_id(KEY, [sources[number] for number in order], "digest") == cell_id(KEY, sources, "digest")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(KEY, product="other"),
+        replace(KEY, version=2),
+        replace(KEY, tile=Tile("EPSG:32648", -12, 3)),
+        replace(KEY, tile=Tile("EPSG:32647", -11, 3)),
+        replace(KEY, tile=Tile("EPSG:32647", 3, -12)),
+        replace(KEY, period=parse_period("2021")),
+        replace(KEY, period=Period(KEY.period.start, datetime(2021, 1, 2, tzinfo=UTC))),
+    ],
+)
+def test_another_place_time_or_product_has_another_id(other: CellKey) -> None:
+    assert cell_id(other, SOURCES, "digest") != cell_id(KEY, SOURCES, "digest")
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        (),
+        SOURCES[:1],
+        (*SOURCES, SourceKey("LC09", "02")),
+        (replace(SOURCES[0], rendition="02_T1_20230101"), SOURCES[1]),
+        (
+            SourceKey(SOURCES[0].acquisition, SOURCES[1].rendition),
+            SourceKey(SOURCES[1].acquisition, SOURCES[0].rendition),
+        ),
+    ],
+)
+def test_other_sources_or_renditions_give_another_id(sources: tuple[SourceKey, ...]) -> None:
+    assert cell_id(KEY, sources, "digest") != cell_id(KEY, SOURCES, "digest")
+
+
+def test_another_recipe_or_model_gives_another_id() -> None:
+    ids = {cell_id(KEY, SOURCES, "digest"), cell_id(KEY, SOURCES, "other"), cell_id(KEY, SOURCES, "digest", "model")}
+
+    assert len(ids) == 3
+
+
+def test_a_kernel_that_gives_other_pixels_gives_another_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cell_id(KEY, SOURCES, "digest")
+    monkeypatch.setattr(identity, "KERNEL_VERSIONS", {**identity.KERNEL_VERSIONS, "temporal": 99})
+
+    assert cell_id(KEY, SOURCES, "digest") != before

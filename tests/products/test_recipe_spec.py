@@ -1,0 +1,213 @@
+"""A features recipe is read strictly: every mistake is answered with its line and what was expected."""
+
+import re
+from itertools import pairwise
+
+import pytest
+
+from products.errors import RequestError
+from products.features import file_band
+from products.registry import DEFINITIONS, features_recipe, model_recipe, parse_recipe, read_recipe, recipe_names
+from products.spec import FeaturesRecipe
+
+TEXT = (DEFINITIONS / "mangrove_features.recipe.yaml").read_text()
+HEAD = TEXT[: TEXT.index("features:\n")]
+
+
+def parsed(text: str) -> FeaturesRecipe:
+    recipe = parse_recipe(text, "mine.yaml")
+    assert isinstance(recipe, FeaturesRecipe)
+    return recipe
+
+
+def changed(old: str, new: str) -> str:
+    assert old in TEXT
+    return TEXT.replace(old, new, 1)
+
+
+def with_features(*entries: str) -> str:
+    return HEAD + "features:\n" + "".join(f"  - {entry}\n" for entry in entries)
+
+
+def test_feature_names_are_predictable_and_in_recipe_order() -> None:
+    assert parsed(TEXT).feature_names == (
+        "blue", "green", "red", "nir", "swir1", "swir2", "smad", "emad", "bcmad",
+        "ndvi_p10", "ndvi_p50", "ndvi_p90", "mndwi_p10", "mndwi_p50", "mndwi_p90", "mvi_p10", "mvi_p50", "mvi_p90",
+        "count_used", "count_expected",
+    )  # fmt: skip
+
+
+def test_only_bands_that_a_feature_needs_are_read() -> None:
+    recipe = parsed(with_features("index: {names: [NDVI], reduce: [p50]}", "count: {}"))
+
+    assert recipe.used_bands == ("nir", "red")
+
+
+def test_the_halo_is_the_largest_growth_of_clouds() -> None:
+    assert parsed(TEXT).halo_px == 3
+
+
+def test_resampling_is_cubic_for_landsat_and_average_for_msi_unless_stated() -> None:
+    stated = changed("{collection: landsat-c2-l2,", "{collection: landsat-c2-l2, resampling: bilinear,")
+
+    assert [source.resampling_method for source in parsed(TEXT).sources] == ["cubic", "average"]
+    assert [source.resampling_method for source in parsed(stated).sources] == ["bilinear", "average"]
+
+
+def test_the_near_infrared_of_msi_is_b8a_where_hls_applies() -> None:
+    assert file_band("nir", "msi", parsed(TEXT).harmonise) == "nir_narrow"
+    assert file_band("nir", "oli", parsed(TEXT).harmonise) == "nir"
+    assert file_band("nir", "msi", parsed(changed("msi: hls", "msi: none")).harmonise) == "nir"
+    assert file_band("nir", "msi", None) == "nir"
+
+
+def test_platforms_limit_the_sensors_of_a_source() -> None:
+    recipe = parsed(changed("{collection: landsat-c2-l2,", "{collection: landsat-c2-l2, platforms: [landsat-7],"))
+
+    assert [sensor.name for sensor in recipe.sources[0].sensors] == ["etm"]
+
+
+SAME = [
+    changed("title: Annual mangrove features from Landsat and Sentinel-2", "title: Another title # and a comment"),
+    changed("period: P1Y", "period: {length: P1Y}"),
+    changed("resolution_m: 30", "resolution_m: 30.0"),
+    changed("version: 1", "version: 2"),
+    changed("harmonise: {target: oli, tm_etm: roy2016, msi: hls}", "harmonise: {}"),
+    TEXT + "min_observations: 1\n",
+]
+OTHER = [
+    changed("resolution_m: 30", "resolution_m: 20"),
+    changed("dilate_px: 2", "dilate_px: 1"),
+    changed("anchor: landsat", "anchor: edge"),
+    changed("msi: hls", "msi: none"),
+    changed("harmonise: {target: oli, tm_etm: roy2016, msi: hls}", "harmonise: none"),
+    changed("p90", "p95"),
+    changed("  - count: {}\n", ""),
+    TEXT + "min_observations: 3\n",
+]
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_what_does_not_affect_pixels_leaves_the_digest(text: str) -> None:
+    assert parsed(text).digest() == parsed(TEXT).digest()
+
+
+@pytest.mark.parametrize("text", OTHER)
+def test_what_affects_pixels_changes_the_digest(text: str) -> None:
+    assert parsed(text).digest() != parsed(TEXT).digest()
+
+
+def test_features_without_parameters_have_their_own_digests() -> None:
+    geomedian = "geomedian: {bands: [blue, red]}"
+
+    assert (
+        parsed(with_features(geomedian, "count: {}")).digest() != parsed(with_features(geomedian, "mads: {}")).digest()
+    )
+
+
+MISTAKES = [
+    ("kind: features", "kind: feature", 3, "expected kind: features or model, got 'feature'"),
+    ("kind: features", "kind: [features]", 3, "expected kind: features or model, got ['features']"),
+    ("version: 1", "version: 1\nharmonize: none", 3, "unknown key 'harmonize'; near ones: harmonise"),
+    ("tile_px", "tilepx", 5, "unknown key 'tilepx'; near ones: tile_px"),
+    ("clear: {dilate_px: 2}", "claer: {dilate_px: 2}", 8, "unknown key 'claer'; near ones: clear"),
+    ("dilate_px: 2", "dilate: 2", 8, "unknown key 'dilate'; near ones: dilate_px"),
+    ("reduce: [", "reducee: [", 14, "unknown key 'reducee'; near ones: reduce"),
+    ("crs: utm", 'crs: "EPSG:99999"', 5, "unknown CRS 'EPSG:99999': expected an authority code"),
+    ("crs: utm", 'crs: "EPSG:4326"', 5, "CRS 'EPSG:4326' is not projected"),
+    ("resolution_m: 30", "resolution_m: -30", 5, "greater than 0, got -30"),
+    ("tile_px: 256", "tile_px: 5", 5, "greater than or equal to 16, got 5"),
+    ("period: P1Y", "period: 1Y", 6, "expected a duration such as P1Y, P3M, P2W or P10D, got '1Y'"),
+    ("period: P1Y", 'period: {length: P1Y, start: "02-30"}', 6, "expected start as MM-DD with a day up to 28"),
+    ("collection: landsat-c2-l2", "collection: landsat", 8, "unknown collection 'landsat': expected one of landsat-c2-l2"),
+    ("collection: sentinel-2-l2a", "collection: landsat-c2-l2", 7, "the collection 'landsat-c2-l2' stands twice"),
+    ("{collection: landsat-c2-l2,", "{collection: landsat-c2-l2, platforms: [landsat-6],", 8, "unknown platform 'landsat-6'"),
+    ("green, red", "gren, red", 12, "unknown band 'gren'; near ones: green"),
+    ("blue, green", "blue, blue", 12, "a band stands twice in blue, blue"),
+    ("mads: {}", "madz: {}", 13, "unknown feature 'madz'; near ones: mads"),
+    ("mads: {}", "mads", 13, "expected one feature as `- kind: {…}` with a kind of geomedian, mads, index, count"),
+    ("NDVI,", "NDVX,", 14, "unknown index 'NDVX'; near ones: NDVI"),
+    ("p10,", "q10,", 14, "unknown reducer 'q10': expected p0 to p100, mean, std, min, max"),
+    ("p10,", "p101,", 14, "unknown reducer 'p101'"),
+    ("[p10, p50, p90]", "[]", 14, "at least 1 item"),
+    ("count: {}", "count: {}\n  - count: {}", 11, "two features are called 'count_used': give one of them another `name:`"),
+    ("count: {}", "index: {names: [ndvi], reduce: [p50]}", 11, "two features are called 'ndvi_p50'"),
+    ("count: {}", "geomedian: {bands: [coastal, blue]}", 11, "two features are called 'blue'"),
+    ("  - geomedian: {bands: [blue, green, red, nir, swir1, swir2]}\n", "", 11, "mads are distances to the geomedian"),
+    ("NDVI,", "NDREI,", 1, "'ndrei_p10' needs the band 'rededge1', which not every source has"),
+    ("count: {}", "index: {formula: nir - red, reduce: [p50]}", 15, "the formula 'nir - red' needs a name:"),
+    ("count: {}", "index: {formula: nir.x, name: my, reduce: [p50]}", 15, "only bands, numbers"),
+    ("count: {}", "index: {formula: nir, name: My, reduce: [p50]}", 15, "expected a name of lower-case letters"),
+    ("count: {}", "index: {reduce: [p50]}", 15, "an index needs either names: [NDVI, …] or formula: and name:"),
+    ("name: mangrove_features", "name: ../etc", 1, "expected a name of lower-case letters, digits and underscores"),
+    ("version: 1\n", "", 1, "version: Field required"),
+    ("version: 1", "version: 0", 2, "greater than or equal to 1, got 0"),
+    ("title:", "title: &a x\nfoo: *a\nx:", 5, "YAML aliases (*a) are not allowed in recipes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"), MISTAKES, ids=[new.strip() or "gone" for _, new, *_ in MISTAKES]
+)
+def test_a_mistake_is_answered_with_its_line(old: str, new: str, line: int, message: str) -> None:
+    with pytest.raises(RequestError, match=rf"(?s)mine\.yaml, line {line}\b.*{re.escape(message)}"):
+        parsed(changed(old, new))
+
+
+def test_several_mistakes_are_answered_at_once() -> None:
+    text = changed("tile_px", "tilepx").replace("p10,", "q10,")
+    with pytest.raises(RequestError, match=r"line 5.*tilepx(?s:.)*line 14.*q10"):
+        parsed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "mine.yaml is empty: expected a recipe"),
+        ("- a\n- b", "mine.yaml: expected a mapping with name, version, kind, …, got list"),
+        ("a: [b", "mine.yaml is not readable YAML: .*line 1"),
+        ("a:\n\t- b", "mine.yaml is not readable YAML"),
+        ("a: \x00", "mine.yaml is not readable YAML"),
+        ("? [a]\n: b", "mine.yaml is not readable YAML: .*unhashable key"),
+        ("title: 2020-13-45", "mine.yaml is not readable YAML: month must be in 1"),
+        ("[" * 20_000, "mine.yaml, line 1: nested deeper than 20 levels"),
+    ],
+)
+def test_a_text_that_is_no_recipe_is_refused(text: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        parse_recipe(text, "mine.yaml")
+
+
+def test_python_tags_are_not_read() -> None:
+    with pytest.raises(RequestError, match="could not determine a constructor for the tag"):
+        parse_recipe("a: !!python/object/apply:os.system [true]", "mine.yaml")
+
+
+def test_an_unknown_recipe_lists_the_near_ones() -> None:
+    with pytest.raises(
+        RequestError, match=r"unknown recipe 'mangrove_featurs'; near ones: mangrove_features.*ending in \.yaml"
+    ):
+        read_recipe("mangrove_featurs")
+
+
+def test_a_missing_recipe_file_is_named() -> None:
+    with pytest.raises(RequestError, match=r"no recipe file at nowhere/mine\.yaml"):
+        read_recipe("nowhere/mine.yaml")
+
+
+def test_a_recipe_of_another_kind_is_refused() -> None:
+    with pytest.raises(RequestError, match="'mangrove_extent' is of kind model: expected kind features"):
+        features_recipe("mangrove_extent")
+    with pytest.raises(RequestError, match="'mangrove_features' is of kind features: expected kind model"):
+        model_recipe("mangrove_features")
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        parsed(TEXT).version = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_that_comes_with_neocube_reads(name: str) -> None:
+    assert read_recipe(name).name == name
+    assert all(a < b for a, b in pairwise(recipe_names()))

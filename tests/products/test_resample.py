@@ -1,0 +1,80 @@
+"""Resampling of integers: exact area averages, masks never mixed, and any crop the same."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from products.window.resample import average, nearest
+
+
+def pixels(seed: int = 0, side: int = 60) -> NDArray[np.uint16]:
+    random = np.random.default_rng(seed)
+    source = random.integers(1, 65535, (side, side)).astype(np.uint16)
+    source[random.random(source.shape) < 0.1] = 0
+    return source
+
+
+def test_three_by_three_pixels_become_their_mean_rounded_half_up() -> None:
+    source = pixels()
+    out = np.empty((20, 20), np.uint16)
+    average(source, 0, 0.0, 0.0, 3.0, out)
+    blocks = source.reshape(20, 3, 20, 3).astype(float)
+    valid = blocks > 0
+
+    np.testing.assert_array_equal(out, np.floor(blocks.sum((1, 3)) / valid.sum((1, 3)) + 0.5))
+
+
+def test_a_tie_is_rounded_up_whatever_the_coordinates_carry() -> None:
+    source = np.array([[1, 2], [1, 2]], np.uint16)
+    for noise in (-1e-9, 0.0, 1e-9):
+        out = np.empty((1, 1), np.uint16)
+        average(source, 0, noise, noise, 2.0, out)
+        assert out[0, 0] == 2
+
+
+def test_pixels_that_are_half_under_the_target_count_half() -> None:
+    source = np.array([[100, 400]], np.uint16)
+    out = np.empty((1, 1), np.uint16)
+    average(source, 0, 0.0, 0.0, 1.5, out)
+
+    assert out[0, 0] == 200
+
+
+def test_missing_pixels_take_no_part_and_alone_they_stay_missing() -> None:
+    source = np.array([[0, 10, 0, 0], [0, 0, 0, 0]], np.uint16)
+    out = np.empty((1, 2), np.uint16)
+    average(source, 0, 0.0, 0.0, 2.0, out)
+
+    assert out.tolist() == [[10, 0]]
+
+
+def test_the_largest_numbers_do_not_wrap() -> None:
+    out = np.empty((2, 2), np.uint16)
+    average(np.full((6, 6), 65535, np.uint16), 0, 0.0, 0.0, 3.0, out)
+
+    assert (out == 65535).all()
+
+
+def test_nearest_takes_the_pixel_under_the_centre_and_nothing_outside() -> None:
+    source = np.arange(1, 17, dtype=np.uint8).reshape(4, 4)
+    finer, outside = np.empty((8, 8), np.uint8), np.empty((2, 2), np.uint8)
+    nearest(source, 0, 0.0, 0.0, 0.5, finer)
+    nearest(source, 255, -1.0, 3.0, 1.0, outside)
+
+    np.testing.assert_array_equal(finer, source.repeat(2, 0).repeat(2, 1))
+    assert outside.tolist() == [[255, 255], [4, 255]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([0.5, 1.5, 2.0, 3.0, 1.7, 0.33]), st.floats(-4, 4), st.integers(0, 12), st.integers(0, 12), st.booleans()
+)
+def test_a_crop_gives_the_same_pixels(step: float, first: float, top: int, left: int, by_area: bool) -> None:
+    source = pixels(3)
+    kernel = average if by_area else nearest
+    whole, part = np.empty((20, 20), np.uint16), np.empty((6, 7), np.uint16)
+    kernel(source, 0, first, first, step, whole)
+    kernel(source, 0, first + top * step, first + left * step, step, part)
+
+    np.testing.assert_array_equal(part, whole[top : top + 6, left : left + 7])
