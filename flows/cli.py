@@ -11,8 +11,9 @@ import click
 
 from datacube_config.errors import IndexUnavailable, SettingsError
 from flows.cli_build import build, plan
+from flows.cli_learn import map_command, train
 from flows.cli_prefect import demo, serve, tend
-from flows.console import as_json_option, emit
+from flows.console import as_json_option, emit, progress_on_stderr
 from products.errors import RequestError
 
 
@@ -133,27 +134,19 @@ def ingest(
 
     Example: neocube ingest var/demo/archive
     """
-    from datacube_config.connection import open_index
-    from datacube_config.settings import get_settings
-    from flows.steps.areas import find_area
-    from flows.steps.ingest_archive import ingest_archive
-    from flows.steps.storage import s3_options
-    from products.period import parse_period
+    from flows.ingest import ingest as ingest_flow
+    from flows.ingest import take_in
+    from flows.prefect_api import has_prefect_api
 
-    settings, bounds = get_settings(), find_area(area) if area else None
-    span = parse_period(period) if period else None
-    with open_index(settings) as index:
-        report = ingest_archive(
-            index,
-            archive,
-            collections=collections,
-            area=bounds,
-            period=span,
-            dry_run=dry_run,
-            s3_options=s3_options(settings),
-            progress=lambda so_far: click.echo(f"{so_far.found} items, {so_far.added} added", err=True),
-        )
-    emit(report.document(), as_json, _ingested, failed=bool(report.quarantined))
+    if has_prefect_api():
+        report = ingest_flow(archive, collections, area, period, dry_run)
+    else:
+        with progress_on_stderr(f"ingesting {archive}") as tell:
+            taken = take_in(
+                archive, collections, area, period, dry_run, lambda n: tell(f"{n.found} items, {n.added} added")
+            )
+            report = taken.document()
+    emit(report, as_json, _ingested, failed=bool(report["quarantined"]))
 
 
 @main.command()
@@ -202,68 +195,8 @@ def quarantine(as_json: bool, retry: bool) -> None:
     emit(rows, as_json, lambda _: "\n".join(f"{each['since']}  {each['id']}  {each['cause']}" for each in rows))
 
 
-@main.command()
-@as_json_option
-@click.argument("recipe")
-@click.option("--area", help="Where to learn from; default: the recipe's. A name, a path, or west,south,east,north.")
-@click.option("--period", help="When to learn from; default: the recipe's. Such as 2020.")
-@click.option("--labels", help="A GeoJSON, GeoPackage or GeoTIFF of labels; default: the recipe's.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
-def train(as_json: bool, recipe: str, area: str | None, period: str | None, labels: str | None, device: Any) -> None:
-    """Learn the model of RECIPE from labelled pixels of published features.
-
-    Example: neocube train mangrove_extent --area demo --period 2020 --labels var/demo/archive/truth/labels.geojson
-    """
-    from flows.train_model import train as train_recipe
-
-    emit(train_recipe(recipe, area, period, labels, device).document(), as_json, _trained)
-
-
-@main.command("map")
-@as_json_option
-@click.argument("model")
-@click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
-@click.option("--period", required=True, help="Such as 2020.")
-def map_command(as_json: bool, model: str, area: str, period: str) -> None:
-    """Map an area with MODEL, the name or the id of a trained model: a cube, COGs and STAC.
-
-    Example: neocube map mangrove_extent --area demo --period 2020
-    """
-    from flows.map_area import make_map
-
-    done = make_map(
-        model, area, period, lambda key, is_new: click.echo(f"{key.label}{'' if is_new else ' is there'}", err=True)
-    )
-    document = done.document()
-    emit(document, as_json, _mapped, failed=bool(document["failed"]))
-
-
-def _trained(document: dict[str, Any]) -> str:
-    holdout = document["metrics"]["holdout"]
-    head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
-    scores = [f"{document['metrics']['score']} on blocks never trained on: {holdout['overall']:.3f}"]
-    scores += [f"  {name}: F1 {entry['f1']}, {entry['pixels']} pixels" for name, entry in holdout["per_class"].items()]
-    return "\n".join([head, *scores, f"card {document['card']}"])
-
-
-def _mapped(document: dict[str, Any]) -> str:
-    areas = [
-        f"  {each['period']} {each['class']}: {each['area']:.1f} {each['unit']}" for each in document["pixel_area"]
-    ]
-    failed = [f"failed {each['cell']}: {each['cause']}" for each in document["failed"]]
-    head = [
-        f"{document['mapped']} cells mapped, {document['fresh']} were there",
-        f"cube {document['cube']}",
-        *document["cogs"],
-    ]
-    return "\n".join([*head, *areas, *failed])
-
-
-main.add_command(plan)
-main.add_command(build)
-main.add_command(demo)
-main.add_command(serve)
-main.add_command(tend)
+for command in (plan, build, train, map_command, demo, serve, tend):
+    main.add_command(command)
 
 
 def _ingested(report: dict[str, Any]) -> str:

@@ -93,7 +93,7 @@ def _tended(report: dict[str, Any]) -> str:
 def _shown(document: dict[str, Any]) -> str:
     holdout = document["metrics"]["holdout"]
     lines = [f"cube   {document['cube']}", f"map    {document['map']}"]
-    lines += [f"image  {path}" for path in document["quicklooks"]]
+    lines += [f"image  {url.removeprefix('file://')}" for url in document["quicklooks"]]
     lines += [f"{each['class']}: {each['area']:.1f} {each['unit']}" for each in document["pixel_area"]]
     lines.append(f"{document['score']} {holdout['overall']:.3f} on blocks never trained on")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Ingest an archive: its scenes into the index, what cannot be taken into quarantine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefect import flow
@@ -14,7 +14,31 @@ from flows.steps.storage import s3_options
 from products.period import parse_period
 
 
-@flow(name="ingest", flow_run_name="ingest-{archive}", validate_parameters=True)
+def take_in(
+    archive: str,
+    collections: Sequence[str] = (),
+    area: str | None = None,
+    period: str | None = None,
+    dry_run: bool = False,
+    progress: Callable[[IngestReport], None] | None = None,
+) -> IngestReport:
+    """Index the scenes of an archive; `progress` is told the counts so far."""
+    settings = get_settings()
+    ground, span = find_area(area) if area else None, parse_period(period) if period else None
+    with open_index(settings) as index:
+        return ingest_archive(
+            index,
+            archive,
+            collections=collections,
+            area=ground,
+            period=span,
+            dry_run=dry_run,
+            s3_options=s3_options(settings),
+            progress=progress,
+        )
+
+
+@flow(name="ingest", flow_run_name="ingest-{archive}")
 def ingest(
     archive: str,
     collections: Sequence[str] = (),
@@ -23,17 +47,7 @@ def ingest(
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Index the scenes of an archive and report what was found, added, replaced, unchanged and quarantined."""
-    settings = get_settings()
-    with open_index(settings) as index:
-        report = ingest_archive(
-            index,
-            archive,
-            collections=collections,
-            area=find_area(area) if area else None,
-            period=parse_period(period) if period else None,
-            dry_run=dry_run,
-            s3_options=s3_options(settings),
-        )
+    report = take_in(archive, collections, area, period, dry_run)
     leave_table("ingest", _table(report), f"Ingest of {report.archive}")
     return report.document()
 

@@ -19,7 +19,10 @@ _REDUCER_CODES = {"mean": MEAN, "std": STD, "min": MIN, "max": MAX}
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """The integers of a tile: block (band, scene, y, x) uint16, causes (scene, y, x) uint8 (0 = used), gain and bias (scene, band) to harmonised reflectance, accounts (fate, y, x) uint16."""
+    """The integers of a tile: block (band, scene, y, x) uint16, causes (scene, y, x) uint8 (0 = used), accounts (fate, y, x) uint16.
+
+    Gain and bias (scene, band) make harmonised reflectance of them.
+    """
 
     bands: tuple[str, ...]
     block: NDArray[np.uint16]
@@ -39,14 +42,17 @@ def file_band(band: str, sensor: str, harmonise: HarmoniseSpec | None) -> str:
 def reflectance_terms(
     scenes: Sequence[Scene], bands: Sequence[str], harmonise: HarmoniseSpec | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Gain and bias, float32 (scene, band): harmonised reflectance = DN * gain + bias; scale, offset and band-pass adjustment in one."""
+    """Gain and bias, float32 (scene, band): harmonised reflectance = DN * gain + bias; NaN for a band that a scene lacks.
+
+    Scale, offset and band-pass adjustment in one.
+    """
     gain, bias = np.empty((2, len(scenes), len(bands)), np.float64)
     for s, scene in enumerate(scenes):
         for b, band in enumerate(bands):
-            file = scene.bands[file_band(band, scene.sensor, harmonise)]
+            file = scene.bands.get(file_band(band, scene.sensor, harmonise))
             slope, intercept = _adjustment(scene, band, harmonise)
-            gain[s, b] = slope * file.scale
-            bias[s, b] = slope * file.offset + intercept
+            gain[s, b] = slope * file.scale if file else np.nan
+            bias[s, b] = slope * file.offset + intercept if file else np.nan
     return gain.astype(np.float32), bias.astype(np.float32)
 
 

@@ -84,7 +84,7 @@ def read_band(file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]
         with rasterio.open(gdal_path(file.href), sharing=False) as source:
             read = _read(source, file, geobox, resampling, out)
             return replace(read, note=_grid_note(source, file))
-    except (rasterio.errors.RasterioError, OSError) as error:
+    except (rasterio.errors.RasterioError, OSError, IndexError) as error:
         raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
 
 

@@ -122,7 +122,10 @@ def sort_rows(rows: Floats, n_rows: int) -> None:
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def pick_quantile(rows: Floats, n: Integers, quantile: np.float32, out: Floats) -> None:
-    """The quantile of sorted rows (k, lane) over the first n[lane], linear between neighbours (Hyndman and Fan 1996, type 7), into out (lane); NaN where n is 0."""
+    """The quantile of sorted rows (k, lane) over the first n[lane], into out (lane); NaN where n is 0.
+
+    Linear between neighbours (Hyndman and Fan 1996, type 7).
+    """
     for lane in range(LANES):
         if n[lane] == 0:
             out[lane] = np.nan

@@ -1,6 +1,7 @@
 """The float64 plain-NumPy answer that the fast kernels are compared with: one pixel after the other, no speed intended."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ Doubles = NDArray[np.float64]
 
 GRADIENT_TOLERANCE = 1e-8  # length of the mean unit vector from the centre to the observations
 MAX_ITERATIONS = 200_000
-REDUCER_BY_CODE = {-1.0: np.mean, -2.0: np.std, -3.0: np.min, -4.0: np.max}
+REDUCER_BY_CODE: Mapping[float, Callable[[Doubles], Any]] = {-1.0: np.mean, -2.0: np.std, -3.0: np.min, -4.0: np.max}
 
 
 def geomedian(observations: Doubles) -> Doubles:
@@ -75,7 +76,9 @@ def temporal_features(
     programs: Doubles, reducers: NDArray[np.float32], min_observations: int,
 ) -> Doubles:  # fmt: skip
     """float64 (feature, y, x): what `products.pixel.temporal.temporal_features` should give, from the same arguments."""
-    reflectance = block.astype(float) * gain.T[:, :, None, None] + bias.T[:, :, None, None]
+    reflectance = block.astype(np.float64) * gain.T[:, :, None, None].astype(np.float64) + bias.T[
+        :, :, None, None
+    ].astype(np.float64)
     n_features = geomedian_bands.size + 3 * with_mads + int(np.count_nonzero(~np.isnan(reducers)))
     out = np.full((n_features, *block.shape[2:]), np.nan)
     for y, x in np.ndindex(*block.shape[2:]):

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import rasterio
-
 
 def test_the_demo_ends_with_a_map_that_agrees_with_the_truth(neocube_home: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flows.cli", "demo", str(tmp_path / "demo"), "--size-px", "120", "--json"]
@@ -19,7 +17,5 @@ def test_the_demo_ends_with_a_map_that_agrees_with_the_truth(neocube_home: Path,
     assert holdout["per_class"]["mangrove"]["f1"] >= 0.85
     assert document["score"] == "regression score"
     pictures = [Path(url.removeprefix("file://")) for url in document["quicklooks"]]
-    assert pictures
-    with rasterio.open(pictures[0]) as picture:
-        assert picture.driver == "PNG"
+    assert [path.read_bytes()[:4] for path in pictures] == [b"\x89PNG"]
     assert (neocube_home / "prefect").is_dir()

@@ -34,7 +34,9 @@ def over(tiles: Iterable[Tile], margin_px: int = -20) -> Geometry:
 AREA = Area("four_tiles", over(TILES))
 
 
-def scene(name: str, tiles: Iterable[Tile], day: str = "2020-03-01", collection: str = "landsat-c2-l2", rendition: str = "1") -> Scene:
+def scene(
+    name: str, tiles: Iterable[Tile], day: str = "2020-03-01", collection: str = "landsat-c2-l2", rendition: str = "1"
+) -> Scene:
     acquired = datetime.fromisoformat(day).replace(tzinfo=UTC)
     return Scene(
         uuid5(NAMESPACE, name + rendition), name, "product", collection, "oli", "landsat-8", acquired, name, rendition, name, over(tiles), {}
@@ -49,11 +51,19 @@ ALL = [
 ]
 
 
-def cut(period: str = "2020", now: datetime = NOW, provisional: bool = False, recipe: FeaturesRecipe = RECIPE, area: Area = AREA) -> Cut:
+def cut(
+    period: str = "2020",
+    now: datetime = NOW,
+    provisional: bool = False,
+    recipe: FeaturesRecipe = RECIPE,
+    area: Area = AREA,
+) -> Cut:
     return cut_cells(recipe, area, parse_period(period), now, SETTLE, provisional)
 
 
-def plan(scenes: Iterable[Scene] = ALL, period: str = "2020", active: dict[tuple[str, str], UUID] | None = None) -> Plan:
+def plan(
+    scenes: Iterable[Scene] = ALL, period: str = "2020", active: dict[tuple[str, str], UUID] | None = None
+) -> Plan:
     return make_plan(cut(period), list(scenes), active or {}, "cpu", 2)
 
 
@@ -190,7 +200,9 @@ def test_what_is_odd_and_harmless_is_a_note() -> None:
 
 
 def test_no_scene_at_all_is_an_error() -> None:
-    with pytest.raises(RequestError, match="no scene of landsat-c2-l2, sentinel-2-l2a over the area 'four_tiles' in 2020: ingest"):
+    with pytest.raises(
+        RequestError, match="no scene of landsat-c2-l2, sentinel-2-l2a over the area 'four_tiles' in 2020: ingest"
+    ):
         plan([])
 
 

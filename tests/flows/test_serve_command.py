@@ -71,7 +71,9 @@ def served(ingested_settings: Settings, tmp_path: Path) -> Iterator[tuple[subpro
     try:
         wait_until(lambda: b"ready" in output.read_bytes() or process.poll() is not None, "serve to be ready")
         assert process.poll() is None
-        yield process, Api(port)
+        api = Api(port)
+        yield process, api
+        api.client.close()
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

@@ -51,7 +51,14 @@ def test_scl_classes_mean_what_the_published_table_says(shared_data: Path) -> No
 
 
 def test_the_published_landsat_values_decode() -> None:
-    named = {1: Cause.NODATA, 21824: Cause.USED, 21952: Cause.USED, 22280: Cause.CLOUD, 23888: Cause.SHADOW, 30048: Cause.SNOW}
+    named = {
+        1: Cause.NODATA,
+        21824: Cause.USED,
+        21952: Cause.USED,
+        22280: Cause.CLOUD,
+        23888: Cause.SHADOW,
+        30048: Cause.SNOW,
+    }
 
     assert {value: Cause(int(cause_table("qa_pixel")[value])) for value in named} == named
 

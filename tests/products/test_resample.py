@@ -68,7 +68,11 @@ def test_nearest_takes_the_pixel_under_the_centre_and_nothing_outside() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from([0.5, 1.5, 2.0, 3.0, 1.7, 0.33]), st.floats(-4, 4), st.integers(0, 12), st.integers(0, 12), st.booleans()
+    st.sampled_from([0.5, 1.5, 2.0, 3.0, 1.7, 0.33]),
+    st.floats(-4, 4),
+    st.integers(0, 12),
+    st.integers(0, 12),
+    st.booleans(),
 )
 def test_a_crop_gives_the_same_pixels(step: float, first: float, top: int, left: int, by_area: bool) -> None:
     source = pixels(3)

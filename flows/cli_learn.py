@@ -1,0 +1,69 @@
+"""The commands `train` and `map`."""
+
+from typing import Any
+
+import click
+
+from flows.console import as_json_option, emit, progress_on_stderr
+
+
+@click.command()
+@as_json_option
+@click.argument("recipe")
+@click.option("--area", help="Where to learn from; default: the recipe's. A name, a path, or west,south,east,north.")
+@click.option("--period", help="When to learn from; default: the recipe's. Such as 2020.")
+@click.option("--labels", help="A GeoJSON, GeoPackage or GeoTIFF of labels; default: the recipe's.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+def train(as_json: bool, recipe: str, area: str | None, period: str | None, labels: str | None, device: str) -> None:
+    """Learn the model of RECIPE from labelled pixels of published features.
+
+    Example: neocube train mangrove_extent --area demo --period 2020 --labels var/demo/archive/truth/labels.geojson
+    """
+    from flows import train_model
+    from flows.prefect_api import has_prefect_api
+
+    asked: dict[str, Any] = {"recipe": recipe, "area": area, "period": period, "labels": labels, "device": device}
+    document = train_model.train_model(**asked) if has_prefect_api() else train_model.train(**asked).document()
+    emit(document, as_json, _trained)
+
+
+@click.command("map")
+@as_json_option
+@click.argument("model")
+@click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
+@click.option("--period", required=True, help="Such as 2020.")
+def map_command(as_json: bool, model: str, area: str, period: str) -> None:
+    """Map an area with MODEL, the name or the id of a trained model: a cube, COGs and STAC.
+
+    Example: neocube map mangrove_extent --area demo --period 2020
+    """
+    from flows import map_area
+    from flows.prefect_api import has_prefect_api
+
+    if has_prefect_api():
+        document = map_area.map_area(model, area, period)
+    else:
+        with progress_on_stderr(f"mapping {area}") as tell:
+            document = map_area.make_map(model, area, period, lambda key, is_new: tell(key.label)).document()
+    emit(document, as_json, _mapped, failed=bool(document["failed"]))
+
+
+def _trained(document: dict[str, Any]) -> str:
+    holdout = document["metrics"]["holdout"]
+    head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
+    scores = [f"{document['metrics']['score']} on blocks never trained on: {holdout['overall']:.3f}"]
+    scores += [f"  {name}: F1 {entry['f1']}, {entry['pixels']} pixels" for name, entry in holdout["per_class"].items()]
+    return "\n".join([head, *scores, f"card {document['card']}"])
+
+
+def _mapped(document: dict[str, Any]) -> str:
+    areas = [
+        f"  {each['period']} {each['class']}: {each['area']:.1f} {each['unit']}" for each in document["pixel_area"]
+    ]
+    failed = [f"failed {each['cell']}: {each['cause']}" for each in document["failed"]]
+    head = [
+        f"{document['mapped']} cells mapped, {document['fresh']} were there",
+        f"cube {document['cube']}",
+        *document["cogs"],
+    ]
+    return "\n".join([*head, *areas, *failed])

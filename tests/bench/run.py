@@ -1,0 +1,112 @@
+"""`make bench`: ours against the named peer and the named limit, side by side in one run; the table, and var/bench.json."""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from peers import better_chunks, decode_once
+from tile_archive import CRS, tile_geobox, write_tile_archive
+
+ROUNDS = 3
+RECIPE = """
+name: bench_features
+version: {version}
+kind: features
+grid: {{crs: "EPSG:32647", resolution_m: 10, tile_px: 2048, anchor: edge}}
+period: P1Y
+sources:
+  - {{collection: sentinel-2-l2a, clear: {{dilate_px: 0}}}}
+features:
+  - geomedian: {{bands: [blue, green, red, nir, swir1, swir2]}}
+  - mads: {{}}
+  - index: {{names: [NDVI, MNDWI, MVI], reduce: [p10, p50, p90]}}
+  - count: {{}}
+"""
+
+
+def main() -> None:
+    """Write the archive once, warm everything up, then take turns."""
+    root = Path(os.environ.get("NEOCUBE_BENCH", "var/bench")).absolute()
+    items = write_tile_archive(root / "archive")
+    threads = len(os.sched_getaffinity(0))
+    build = _ours(root, items)
+    ways = {"decode": lambda: decode_once(items, threads), "ours": build, **better_chunks(items, root / "peer.zarr", threads)}
+    seconds: dict[object, list[float]] = {name: [] for name in ways}
+    build()
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            seconds[name].append(_timed(way))
+    peer = min((512, 1024), key=lambda chunk: statistics.median(seconds[chunk]))
+    row = {
+        "name": "one 2048 px tile, 20 Sentinel-2 dates x 6 bands + SCL, COGs to published Zarr: geomedian, MADs, 3 indices x 3 percentiles, counts",
+        "ours_s": round(statistics.median(seconds["ours"]), 2),
+        "peer": f"odc.stac.load + geomad geomedian and MADs + to_zarr, {peer} px chunks",
+        "peer_s": round(statistics.median(seconds[peer]), 2),
+        "limit": f"decoding the same files once, {threads} threads",
+        "limit_s": round(statistics.median(seconds["decode"]), 2),
+        "peer_over_ours": _ratio(seconds[peer], seconds["ours"]),
+        "ours_over_limit": _ratio(seconds["ours"], seconds["decode"]),
+        "rounds": {str(name): [round(value, 2) for value in values] for name, values in seconds.items()},
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    Path("var").mkdir(exist_ok=True)
+    Path("var/bench.json").write_text(json.dumps([row], indent=2) + "\n")
+    sys.stdout.write(_table([row]))
+
+
+def _ours(root: Path, items: Path) -> Callable[[], None]:
+    """`neocube build` of the tile as one new cell of a new version each time, index, accounts and read-back included."""
+    home = root / "home"
+    os.environ["NEOCUBE_HOME"] = str(home)
+    for command in (["init"], ["ingest", str(items)]):
+        subprocess.run([sys.executable, "-m", "flows.cli", *command], check=True, stdout=subprocess.DEVNULL)
+    from flows.build_cube import build
+
+    box = tile_geobox().boundingbox
+    inside = tile_geobox()[900:1100, 900:1100].extent.to_crs("EPSG:4326").boundingbox
+    assert CRS == "EPSG:32647"
+    assert box.width == box.height
+    area = f"{inside.left},{inside.bottom},{inside.right},{inside.top}"
+    recipe = root / "bench.recipe.yaml"
+
+    def run() -> None:
+        recipe.write_text(RECIPE.format(version=int(time.time() * 1000) % 2_000_000_000))
+        report = build(str(recipe), area, "2020")
+        assert (report["built"], report["failed"], report["unread"]) == (1, [], []), report
+
+    return run
+
+
+def _timed(way: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    way()
+    return time.perf_counter() - started
+
+
+def _ratio(above: list[float], below: list[float]) -> dict[str, float]:
+    """Ratio round by round: smallest, median, largest."""
+    ratios = [a / b for a, b in zip(above, below, strict=True)]
+    return {"min": round(min(ratios), 2), "median": round(statistics.median(ratios), 2), "max": round(max(ratios), 2)}
+
+
+def _table(rows: list[dict[str, object]]) -> str:
+    lines = ["| job | ours | peer | peer / ours | limit | ours / limit |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        faster, above = row["peer_over_ours"], row["ours_over_limit"]
+        assert isinstance(faster, dict)
+        assert isinstance(above, dict)
+        lines.append(
+            f"| {row['name']} | {row['ours_s']} s | {row['peer']}: {row['peer_s']} s | {faster['median']} ({faster['min']} to {faster['max']}) "
+            f"| {row['limit']}: {row['limit_s']} s | {above['median']} ({above['min']} to {above['max']}) |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
