@@ -1,4 +1,4 @@
-"""What can be wrong with the place: its settings, its index."""
+"""What can be wrong with the place: its settings, its index, its store."""
 
 
 class SettingsError(ValueError):
@@ -7,3 +7,7 @@ class SettingsError(ValueError):
 
 class IndexUnavailable(RuntimeError):
     """The index cannot be opened: the message says which, why, and what to do."""
+
+
+class StorageUnavailable(RuntimeError):
+    """The store cannot be written or read: the message says which, why, and what to do."""

@@ -12,6 +12,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from datacube_config.connection import Index, open_index
+from datacube_config.errors import StorageUnavailable
 from datacube_config.settings import Settings, get_settings
 from flows.planning import Plan, PlannedCell, batches, cut_cells, make_plan
 from flows.run_artifacts import in_subflow_run, leave_build, progress_bar
@@ -24,7 +25,7 @@ from flows.steps.cubes import CubePlan, publish_cube
 from flows.steps.index_setup import add_product
 from flows.steps.product_binding import bind_product
 from flows.steps.reading import raster_access
-from flows.steps.storage import Storage, StorageUnavailable, open_storage
+from flows.steps.storage import Storage, open_storage
 from products.errors import RequestError
 from products.grid import PixelGrid
 from products.period import parse_period

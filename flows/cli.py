@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from datacube_config.errors import IndexUnavailable, SettingsError
+from datacube_config.errors import IndexUnavailable, SettingsError, StorageUnavailable
 from flows.cli_build import build, plan
 from flows.cli_learn import map_command, train
 from flows.cli_prefect import demo, serve, tend
@@ -23,7 +23,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except (RequestError, SettingsError, IndexUnavailable) as error:
+        except (RequestError, SettingsError, IndexUnavailable, StorageUnavailable) as error:
             click.echo(f"neocube: {error}", err=True)
             sys.exit(2)
 

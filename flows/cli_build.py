@@ -5,7 +5,6 @@ from typing import Any
 import click
 
 from flows.console import as_json_option, emit, progress_on_stderr
-from products.errors import RequestError
 
 area_option = click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
 period_option = click.option("--period", required=True, help="Such as 2020, 2020-03 or 2019-01-01/2020-12-31.")
@@ -50,7 +49,6 @@ def build(as_json: bool, recipe: str, area: str, period: str, device: Any, worke
     """
     from flows import build_cube
     from flows.prefect_api import has_prefect_api
-    from flows.steps.storage import StorageUnavailable
 
     asked = {
         "recipe": recipe,
@@ -60,11 +58,8 @@ def build(as_json: bool, recipe: str, area: str, period: str, device: Any, worke
         "workers": workers,
         "provisional": provisional,
     }
-    try:
-        with progress_on_stderr(f"building {recipe}") as tell:
-            report = build_cube.build_cube(**asked) if has_prefect_api() else build_cube.build(**asked, progress=tell)
-    except StorageUnavailable as error:
-        raise RequestError(str(error)) from error
+    with progress_on_stderr(f"building {recipe}") as tell:
+        report = build_cube.build_cube(**asked) if has_prefect_api() else build_cube.build(**asked, progress=tell)
     emit(report, as_json, _built, failed=bool(report["failed"]))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.console import as_json_option, emit
+from products.errors import RequestError
 
 if TYPE_CHECKING:
     from flows.steps.prefect_processes import Server
@@ -46,11 +47,15 @@ def serve(host: str, port: int, runs: int) -> None:
     """
     from datacube_config.settings import get_settings
     from flows.serve import running_service
+    from flows.steps.prefect_processes import PrefectDidNotStart
 
     click.echo("starting: server, deployments, worker", err=True)
-    with running_service(get_settings(), host, port, runs) as service:
-        click.echo(f"ready: request form and runs on {service.page}, logs in {service.logs}")
-        status = service.wait()
+    try:
+        with running_service(get_settings(), host, port, runs) as service:
+            click.echo(f"ready: request form and runs on {service.page}, logs in {service.logs}")
+            status = service.wait()
+    except PrefectDidNotStart as error:
+        raise RequestError(str(error)) from error
     click.echo("stopped", err=True)
     sys.exit(status)
 

@@ -11,7 +11,14 @@ import flows
 from datacube_config.connection import database_url
 from datacube_config.settings import Settings
 from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
-from flows.steps.prefect_processes import Server, private_environment, run_prefect, running_prefect, running_server
+from flows.steps.prefect_processes import (
+    Server,
+    check_port,
+    private_environment,
+    run_prefect,
+    running_prefect,
+    running_server,
+)
 from products.errors import RequestError
 
 POOL = "neocube"
@@ -52,6 +59,7 @@ def prefect_file() -> Path:
 def running_service(settings: Settings, host: str, port: int, runs: int) -> Iterator[Service]:
     """Server, deployments and a worker for `runs` flow runs at a time; the embedded index runs all the while."""
     declared = prefect_file()
+    check_port(host, port)
     environment = private_environment(settings.home)
     logs = settings.home / "logs"
     with ExitStack() as stack:

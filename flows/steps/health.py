@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 
 from datacube_config import schema
 from datacube_config.connection import Index, open_index
-from datacube_config.errors import IndexUnavailable
+from datacube_config.errors import IndexUnavailable, StorageUnavailable
 from datacube_config.settings import Settings
-from flows.steps.storage import StorageUnavailable, open_storage
+from flows.steps.storage import open_storage
 
 
 def check_health(settings: Settings) -> dict[str, Any]:

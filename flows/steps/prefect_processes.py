@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from products.errors import RequestError
+
 STARTUP_SECONDS = 300.0
 STOP_SECONDS = 20.0
 
@@ -40,6 +42,17 @@ def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that nobody listens on now."""
     with socket.create_server((host, 0)) as listening:
         return int(listening.getsockname()[1])
+
+
+def check_port(host: str, port: int) -> None:
+    """RequestError if nothing can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise RequestError(
+            f"cannot listen on {host}, port {port}: {error.strerror}: choose another --port or --host"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

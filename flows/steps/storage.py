@@ -14,12 +14,9 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
+from datacube_config.errors import StorageUnavailable
 from datacube_config.settings import Settings
 from products.errors import RequestError
-
-
-class StorageUnavailable(RuntimeError):
-    """The store cannot be written or read: the message says which and why."""
 
 
 @dataclass(frozen=True)

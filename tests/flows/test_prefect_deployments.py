@@ -1,19 +1,23 @@
 """deployments/prefect.yaml says what `neocube serve` registers."""
 
 import inspect
+import socket
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from prefect import Flow
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import DeploymentEventTrigger
 from prefect.flows import load_flow_from_entrypoint
 
+from flows.cli import main
 from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
 from flows.serve import POOL, prefect_file
+from flows.steps.prefect_processes import PrefectDidNotStart, private_environment, run_prefect
 
 DECLARED: list[dict[str, Any]] = yaml.safe_load(prefect_file().read_text())["deployments"]
 WHAT = {"name", "description", "entrypoint", "parameters", "tags"}
@@ -89,6 +93,21 @@ def test_a_published_cube_wakes_training_and_a_published_model_mapping(name: str
     triggers = [DeploymentEventTrigger.model_validate(each) for each in deployment["triggers"]]
     assert [trigger.expect for trigger in triggers] == [{event}]
     assert deployment["parameters"] == {"kinds": kinds}
+
+
+@pytest.mark.usefixtures("neocube_home")
+def test_serving_on_a_port_that_is_taken_is_refused_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = CliRunner().invoke(main, ["serve", "--port", str(port)])
+    assert refused.exit_code == 2
+    said = f"neocube: cannot listen on 127.0.0.1, port {port}: Address already in use: choose another --port or --host"
+    assert refused.stderr.splitlines()[-1].startswith(said)
+
+
+def test_a_prefect_process_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(PrefectDidNotStart, match="prefect no-such-command failed: .*no-such-command"):
+        run_prefect(["no-such-command"], private_environment(tmp_path), tmp_path / "logs" / "prefect.log")
 
 
 def test_no_entrypoint_is_named_in_a_file_path() -> None:
