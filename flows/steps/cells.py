@@ -63,7 +63,8 @@ def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Array
             or row.metadata_doc["properties"]["neocube:content_digest"] != digest
             or not storage.exists(path)
         ):
-            write_cell(storage, path, draft.template, draft.key, draft.geobox, arrays, _attributes(draft, digest))
+            with storage.writing(path, f"the cell {draft.key.label}"):
+                write_cell(storage, path, draft.template, draft.key, draft.geobox, arrays, _attributes(draft, digest))
         verify_cell(storage, path, draft.template, digest)
         _commit(index, storage, draft, digest, restore=row is not None)
     return True

@@ -61,7 +61,8 @@ def publish_cube(index: Index, storage: Storage, plan: CubePlan) -> str:
     with writer_of(index, uuid5(NAMESPACE, path)):
         if not storage.exists(complete):
             storage.remove(path)
-            assemble(storage, path, plan)
+            with storage.writing(path, f"the cube of {name.product}"):
+                assemble(storage, path, plan)
             storage.write_bytes(complete, plan.digest.encode())
     _point(index, plan, storage.url(path))
     return path

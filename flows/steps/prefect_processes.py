@@ -50,9 +50,8 @@ def check_port(host: str, port: int) -> None:
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        raise RequestError(
-            f"cannot listen on {host}, port {port}: {error.strerror}: choose another --port or --host"
-        ) from error
+        reason = str(error.strerror).partition(" (")[0]
+        raise RequestError(f"cannot listen on {host}, port {port}: {reason}: choose another --port or --host") from error
 
 
 @dataclass(frozen=True, slots=True)

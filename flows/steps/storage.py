@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +107,18 @@ class Storage:
         """Remove an object or folder if it is there."""
         if self.exists(path):
             self.filesystem.rm(path, recursive=True)
+
+    @contextmanager
+    def writing(self, path: str, what: str) -> Iterator[None]:
+        """Write a folder whole: StorageUnavailable, in one line, and nothing left of it, if the store gives out."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self.remove(path)
+            raise StorageUnavailable(
+                f"cannot write {what} to {path}: {reason}: make room there, or set NEOCUBE_STORE_URL to another place"
+            ) from error
 
     def check_writable(self) -> None:
         """StorageUnavailable, naming the place, if nothing can be written below the root."""
