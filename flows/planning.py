@@ -20,6 +20,9 @@ from products.spec import FeaturesRecipe
 
 # measured by `make bench` on 2 cores: pixels of one band of one scene, masked, and reduced to features, per core and second
 PIXELS_PER_CORE_SECOND = 40e6
+# resident set of a process with all libraries loaded and kernels compiled, before it reads a pixel (Linux, Python 3.11), and GDAL's block cache
+PROCESS_BYTES = 520_000_000
+SOURCE_RESOLUTION_M = {"landsat-c2-l2": 30.0, "sentinel-2-l2a": 10.0}
 MAX_CELLS = 1_000_000
 
 
@@ -149,7 +152,9 @@ def make_plan(
             inside = tuple(scene for scene in touching[tile] if period.contains(scene.acquired))
             was = active.get((tile.label, period.label))
             if inside:
-                cells.append(_planned(cut, CellKey(cut.recipe.name, cut.recipe.version, tile, period), inside, was))
+                cells.append(
+                    _planned(cut, CellKey(cut.recipe.name, cut.recipe.version, tile, period), inside, was, threads)
+                )
             else:
                 empty.append(f"{period.label} {tile.label}")
                 orphans += [was] if was else []
@@ -168,13 +173,19 @@ def make_plan(
     )
 
 
-def cell_bytes(recipe: FeaturesRecipe, n_scenes: int) -> int:
-    """Peak host bytes of building one cell: integer block, causes with halo and without, saturation, features twice (publish reads back), accounts."""
+def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int) -> int:
+    """Peak resident bytes of a process that builds one cell.
+
+    The integer block and the causes with and without halo per scene; one mask and one source window per reading thread; the
+    features once as computed and once in the order of the recipe; the accounts; the process itself.
+    """
     pixels = recipe.grid.tile_px**2
     wide = (recipe.grid.tile_px + 2 * recipe.halo_px) ** 2
-    per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide + 2 * pixels
-    outputs = 2 * (4 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES)) * pixels
-    return n_scenes * per_scene + outputs
+    per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide
+    finest = min(SOURCE_RESOLUTION_M[source.collection] for source in recipe.sources)
+    per_thread = 2 * wide + 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
+    outputs = (8 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES)) * pixels
+    return PROCESS_BYTES + n_scenes * per_scene + threads * per_thread + outputs
 
 
 def source_keys(scenes: Iterable[Scene]) -> list[SourceKey]:
@@ -182,11 +193,11 @@ def source_keys(scenes: Iterable[Scene]) -> list[SourceKey]:
     return [SourceKey(scene.acquisition, scene.rendition) for scene in scenes]
 
 
-def _planned(cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None) -> PlannedCell:
+def _planned(cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None, threads: int) -> PlannedCell:
     expected = cell_id(key, source_keys(scenes), cut.recipe.digest())
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     read = sum(2 * (len(cut.recipe.used_bands) + 1) * cut.recipe.grid.tile_px**2 for _ in scenes)
-    return PlannedCell(key, expected, state, scenes, was, read, cell_bytes(cut.recipe, len(scenes)))
+    return PlannedCell(key, expected, state, scenes, was, read, cell_bytes(cut.recipe, len(scenes), threads))
 
 
 def _scenes_by_tile(cut: Cut, scenes: Sequence[Scene]) -> dict[Tile, list[Scene]]:

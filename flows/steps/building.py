@@ -8,6 +8,7 @@ from uuid import UUID
 import numpy as np
 
 from datacube_config.connection import Index
+from flows.steps.cell_store import Arrays
 from flows.steps.cells import CellDraft, publish_cell
 from flows.steps.loading import Loaded, load_observations
 from flows.steps.reading import RasterAccess
@@ -57,34 +58,28 @@ def build_cell(
 ) -> BuiltCell:
     """Make and publish one cell of features; TooMuchUnread if the read failures exceed the budget. A cell that already has what could be read is left."""
     loaded = load_observations(recipe, scenes, grid.geobox(key.tile), workshop.threads, workshop.access)
-    accounts = {
-        name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, loaded.seen.accounts, strict=True)
-    }
+    seen, manifest = loaded.seen, loaded.manifest
+    accounts = {name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, seen.accounts, strict=True)}
     _check_budget(key, loaded, accounts, workshop.failure_budget)
-    read = tuple(scene for scene in scenes if scene.id not in loaded.manifest.unread_scenes)
+    read = tuple(scene for scene in scenes if scene.id not in manifest.unread_scenes)
     number = cell_id(key, [SourceKey(scene.acquisition, scene.rendition) for scene in read], recipe.digest())
-    manifest = loaded.manifest.document()
-    if _is_active(index, number):
-        return BuiltCell(key, number, False, loaded.manifest.decoded_bytes, manifest, accounts)
-    features = compute_features(recipe, loaded.seen, workshop.threads)
-    properties = {
-        "neocube:manifest": manifest,
-        "neocube:accounts": accounts,
-        "eo:platform": ",".join(sorted({s.platform for s in read})),
-    }
-    draft = CellDraft(
-        number,
-        key,
-        features_template(recipe),
-        grid,
-        recipe.digest(),
-        {"scene": [scene.id for scene in read]},
-        properties,
-    )
-    published = publish_cell(
-        index, storage, draft, {"features": features[None], "accounts": loaded.seen.accounts[None]}
-    )
-    return BuiltCell(key, number, published, loaded.manifest.decoded_bytes, manifest, accounts)
+    published = False
+    if not _is_active(index, number):
+        arrays: Arrays = {"features": compute_features(recipe, seen, workshop.threads)[None], "accounts": seen.accounts[None]}
+        del loaded, seen  # the integer block is the largest part, and publishing reads back
+        properties = {
+            "neocube:manifest": manifest.document(),
+            "neocube:accounts": accounts,
+            "eo:platform": _platforms(read),
+        }
+        lineage = {"scene": [scene.id for scene in read]}
+        draft = CellDraft(number, key, features_template(recipe), grid, recipe.digest(), lineage, properties)
+        published = publish_cell(index, storage, draft, arrays)
+    return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts)
+
+
+def _platforms(scenes: tuple[Scene, ...]) -> str:
+    return ",".join(sorted({scene.platform for scene in scenes}))
 
 
 def _is_active(index: Index, number: UUID) -> bool:

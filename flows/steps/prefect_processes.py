@@ -51,7 +51,9 @@ def check_port(host: str, port: int) -> None:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]
-        raise RequestError(f"cannot listen on {host}, port {port}: {reason}: choose another --port or --host") from error
+        raise RequestError(
+            f"cannot listen on {host}, port {port}: {reason}: choose another --port or --host"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

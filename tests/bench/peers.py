@@ -49,7 +49,9 @@ def usual_way(items: Path, target: Path, chunk_px: int, threads: int) -> None:
         output_dtypes=["float32"], dask_gufunc_kwargs={"output_sizes": {"feature": len(REFLECTANCE) + 3}},
     )  # fmt: skip
     with dask.config.set(scheduler="threads", num_workers=threads):
-        made.transpose("feature", "y", "x").drop_vars(["spatial_ref"], errors="ignore").to_dataset(name="features").to_zarr(target, mode="w")
+        made.transpose("feature", "y", "x").drop_vars(["spatial_ref"], errors="ignore").to_dataset(
+            name="features"
+        ).to_zarr(target, mode="w")
 
 
 def better_chunks(items: Path, target: Path, threads: int) -> dict[int, Callable[[], None]]:

@@ -36,7 +36,11 @@ def main() -> None:
     items = write_tile_archive(root / "archive")
     threads = len(os.sched_getaffinity(0))
     build = _ours(root, items)
-    ways = {"decode": lambda: decode_once(items, threads), "ours": build, **better_chunks(items, root / "peer.zarr", threads)}
+    ways = {
+        "decode": lambda: decode_once(items, threads),
+        "ours": build,
+        **better_chunks(items, root / "peer.zarr", threads),
+    }
     seconds: dict[object, list[float]] = {name: [] for name in ways}
     build()
     for _ in range(ROUNDS):

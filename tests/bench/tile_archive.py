@@ -58,15 +58,26 @@ def _scene(folder: Path, number: int, smooth: NDArray[np.float32]) -> dict[str, 
             white = np.repeat(np.repeat(cloud, 2 // step, 0), 2 // step, 1)
             ground = LEVEL[band] * (1 + 0.2 * smooth[::step, ::step] + 0.05 * np.sin(number / 3))
             noise = rng.normal(0, 25, ground.shape)
-            pixels = (np.where(white, 6000 + 400 * smooth[::step, ::step], ground) + noise).clip(1, 20000).astype("uint16")
+            pixels = (
+                (np.where(white, 6000 + 400 * smooth[::step, ::step], ground) + noise).clip(1, 20000).astype("uint16")
+            )
         _write(place / f"{band}.tif", pixels, resolution)
     return _item(name, when, place)
 
 
 def _write(path: Path, pixels: NDArray[Any], resolution: int) -> None:
-    profile = {"driver": "COG", "height": pixels.shape[0], "width": pixels.shape[1], "count": 1, "dtype": pixels.dtype, "crs": CRS}
+    profile = {
+        "driver": "COG",
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+        "count": 1,
+        "dtype": pixels.dtype,
+        "crs": CRS,
+    }
     options = {"compress": "deflate", "predictor": 2, "blocksize": 512, "overviews": "none", "nodata": 0}
-    with rasterio.open(path, "w", transform=from_origin(LEFT, TOP, resolution, resolution), **profile, **options) as file:
+    with rasterio.open(
+        path, "w", transform=from_origin(LEFT, TOP, resolution, resolution), **profile, **options
+    ) as file:
         file.write(pixels, 1)
 
 

@@ -19,10 +19,14 @@ BLOCK_M = 480.0
 TO_MODEL = np.array([0, 1, 2, 3, 3, 3], np.uint8)
 
 
-def test_the_map_agrees_with_the_truth_on_blocks_never_trained_on(ingested_settings: Settings, small_archive: Path, tmp_path: Path) -> None:
+def test_the_map_agrees_with_the_truth_on_blocks_never_trained_on(
+    ingested_settings: Settings, small_archive: Path, tmp_path: Path
+) -> None:
     labels = geopandas.read_file(small_archive / "truth" / "labels.geojson").to_crs("EPSG:32647")
     corners = labels.bounds
-    block = block_ids(((corners.minx + corners.maxx) / 2).to_numpy(), ((corners.miny + corners.maxy) / 2).to_numpy(), BLOCK_M)
+    block = block_ids(
+        ((corners.minx + corners.maxx) / 2).to_numpy(), ((corners.miny + corners.maxy) / 2).to_numpy(), BLOCK_M
+    )
     trained_on = labels[block % 2 == 0]
     path = tmp_path / "half.geojson"
     document = json.loads(trained_on.to_crs("EPSG:4326").to_json(drop_id=True))

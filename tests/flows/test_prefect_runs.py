@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,11 @@ def test_runs_leave_tables_progress_and_pictures(served: Served) -> None:
 
 @pytest.mark.usefixtures("requested")
 def test_a_request_sends_one_event_for_its_cube_and_one_for_its_model(served: Served) -> None:
-    sent = [event["event"] for event in served.asked("events") if event["event"].startswith("neocube.")]
+    end = time.monotonic() + 60
+    sent: list[str] = []
+    while len(sent) < 2 and time.monotonic() < end:  # the server stores events in batches
+        sent = [event["event"] for event in served.asked("events") if event["event"].startswith("neocube.")]
+        time.sleep(0.5)
     assert sorted(sent) == [CUBE_PUBLISHED, MODEL_PUBLISHED]
 
 

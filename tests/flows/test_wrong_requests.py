@@ -42,7 +42,9 @@ def refused(result: Result, *words: str) -> None:
         (AREA, "2026", ("settles on 2027-01-17", "--provisional")),
     ],
 )
-def test_a_wrong_area_or_period_is_refused(command: str, area: str, period: str, words: tuple[str, ...], ingested_settings: Settings) -> None:
+def test_a_wrong_area_or_period_is_refused(
+    command: str, area: str, period: str, words: tuple[str, ...], ingested_settings: Settings
+) -> None:
     refused(neocube(command, "mangrove_features", "--area", area, "--period", period), *words)
     assert not list(Path(ingested_settings.store_url).rglob("*.zarr"))
 
@@ -64,7 +66,9 @@ def test_an_empty_area_is_refused(ingested_settings: Settings, tmp_path: Path) -
         ("p10", "q10", ("line 14", "unknown reducer 'q10'")),
     ],
 )
-def test_a_wrong_recipe_is_answered_with_its_line(old: str, new: str, words: tuple[str, ...], ingested_settings: Settings, small_recipe: Path, tmp_path: Path) -> None:
+def test_a_wrong_recipe_is_answered_with_its_line(
+    old: str, new: str, words: tuple[str, ...], ingested_settings: Settings, small_recipe: Path, tmp_path: Path
+) -> None:
     assert ingested_settings.index_url is None
     wrong = tmp_path / "wrong.recipe.yaml"
     text = small_recipe.read_text()
@@ -75,12 +79,21 @@ def test_a_wrong_recipe_is_answered_with_its_line(old: str, new: str, words: tup
 
 def test_an_unknown_recipe_lists_the_near_ones(ingested_settings: Settings) -> None:
     assert ingested_settings.index_url is None
-    refused(neocube("build", "mangrove_feature", "--area", AREA, "--period", YEAR), "unknown recipe", "mangrove_features")
+    refused(
+        neocube("build", "mangrove_feature", "--area", AREA, "--period", YEAR), "unknown recipe", "mangrove_features"
+    )
 
 
-def test_a_cell_beyond_the_memory_limit_is_refused_before_it_starts(ingested_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_beyond_the_memory_limit_is_refused_before_it_starts(
+    ingested_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NEOCUBE_MEMORY_LIMIT_BYTES", "1000000")
-    refused(neocube("build", "mangrove_features", "--area", AREA, "--period", YEAR), "may be used", "tile_px", "NEOCUBE_MEMORY_LIMIT_BYTES")
+    refused(
+        neocube("build", "mangrove_features", "--area", AREA, "--period", YEAR),
+        "may be used",
+        "tile_px",
+        "NEOCUBE_MEMORY_LIMIT_BYTES",
+    )
     assert not Path(ingested_settings.store_url, "cells").exists()
 
 
@@ -97,10 +110,16 @@ def test_an_index_that_was_never_made_says_so(neocube_home: Path) -> None:
     assert not (neocube_home / "store" / "cells").exists()
 
 
-def test_a_store_that_cannot_be_written_is_one_clear_line(ingested_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_written_is_one_clear_line(
+    ingested_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert ingested_settings.index_url is None
     monkeypatch.setenv("NEOCUBE_STORE_URL", "/proc/neocube")
-    refused(neocube("build", "mangrove_features", "--area", AREA, "--period", YEAR), "cannot write to the store /proc/neocube", "NEOCUBE_STORE_URL")
+    refused(
+        neocube("build", "mangrove_features", "--area", AREA, "--period", YEAR),
+        "cannot write to the store /proc/neocube",
+        "NEOCUBE_STORE_URL",
+    )
 
 
 @pytest.fixture
@@ -108,14 +127,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("needs root, to mount a small file system")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_fails_the_cells_and_leaves_nothing_of_them(ingested_settings: Settings, small_disk: Path, small_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_fails_the_cells_and_leaves_nothing_of_them(
+    ingested_settings: Settings, small_disk: Path, small_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NEOCUBE_STORE_URL", str(small_disk / "store"))
     result = neocube("build", str(small_recipe), "--area", AREA, "--period", YEAR)
     assert result.exit_code in (1, 2), result.output
