@@ -9,6 +9,7 @@ AREA ?= matang
 PERIOD ?= 2020
 LABELS ?=
 BASE := $(VENV)/neocube-base
+KERNELS := $(VENV)/neocube-kernels
 
 .PHONY: install demo demo-real test test-full bench lint constraints
 
@@ -34,11 +35,17 @@ $(BASE): pyproject.toml $(CONSTRAINTS)
 	$(call installed,.$(if $(GPU),[gpu-$(GPU)]))
 	@touch $@
 
-demo: $(BASE)
+# numba keeps compiled kernels by the file that names them, and would keep the old code of a kernel that another file calls.
+$(KERNELS): $(wildcard products/*/*.py)
+	@mkdir -p $(VENV)
+	@find products -name '*.nb?' -delete
+	@touch $@
+
+demo: $(BASE) $(KERNELS)
 	$(BIN)/neocube demo var/demo
 
 # Sentinel-2 only: Landsat files behind Earth Search want a USGS account. Exit code 1 of ingest: some items are in quarantine.
-demo-real: $(BASE)
+demo-real: $(BASE) $(KERNELS)
 	@echo "This reads Sentinel-2 scenes over the network, from the open Earth Search archive."
 	$(BIN)/neocube init
 	$(BIN)/neocube ingest earth-search --collection sentinel-2-l2a --area $(AREA) --period $(PERIOD) || test $$? -eq 1
@@ -51,13 +58,13 @@ else
 	$(BIN)/neocube map mangrove_extent --area $(AREA) --period $(PERIOD)
 endif
 
-test:
+test: $(KERNELS)
 	$(BIN)/pytest -m 'not full' $(PYTEST_ARGS)
 
-test-full:
+test-full: $(KERNELS)
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-bench:
+bench: $(KERNELS)
 	$(BIN)/python tests/bench/run.py
 
 lint:

@@ -65,7 +65,10 @@ def build_cell(
     number = cell_id(key, [SourceKey(scene.acquisition, scene.rendition) for scene in read], recipe.digest())
     published = False
     if not _is_active(index, number):
-        arrays: Arrays = {"features": compute_features(recipe, seen, workshop.threads)[None], "accounts": seen.accounts[None]}
+        arrays: Arrays = {
+            "features": compute_features(recipe, seen, workshop.threads)[None],
+            "accounts": seen.accounts[None],
+        }
         del loaded, seen  # the integer block is the largest part, and publishing reads back
         properties = {
             "neocube:manifest": manifest.document(),

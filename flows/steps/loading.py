@@ -14,7 +14,17 @@ from flows.steps.manifest import AssetRead, ReadManifest
 from flows.steps.reading import BandRead, RasterAccess, UnreadBand, read_band
 from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
-from products.pixel.clear import cause_table, count_causes, disk, grow, keep_one_scene, mark_grown, refine, unbalanced
+from products.pixel.clear import (
+    cause_table,
+    count_causes,
+    disk,
+    grow,
+    keep_one_scene,
+    look_up,
+    mark_grown,
+    refine,
+    unbalanced,
+)
 from products.scene import Scene
 from products.sensors import SENSORS
 from products.spec import FeaturesRecipe, SourceSpec
@@ -93,7 +103,7 @@ def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: NDArray[np.uint8])
     if read is None:
         causes[...] = np.where(_footprint(scene, wide), np.uint8(Cause.UNREAD), np.uint8(NOT_EXPECTED))
         return asset
-    np.take(cause_table(sensor.mask, job.source(scene).clear.keep), values, out=causes)
+    look_up(cause_table(sensor.mask, job.source(scene).clear.keep), values, causes)
     if read.covered is not None:
         causes[~read.covered] = NOT_EXPECTED
     return asset

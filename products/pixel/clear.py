@@ -48,6 +48,14 @@ def cause_table(mask: str, keep: tuple[str, ...] = ()) -> Bytes:
     return table
 
 
+@numba.njit(nogil=True, cache=True)
+def look_up(table: Bytes, values: Counts, causes: Bytes) -> None:
+    """The cause of each mask value (y, x) into causes (y, x)."""
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            causes[y, x] = table[values[y, x]]
+
+
 def disk(radius_px: int) -> NDArray[np.int64]:
     """int64 (n, 2): row and column offsets within `radius_px` of the centre."""
     span = range(-radius_px, radius_px + 1)

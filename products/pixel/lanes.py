@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-LANES = 64
+LANES = 128
 GEOMEDIAN_TOLERANCE = (
     1e-5  # reflectance; Weiszfeld stops when the rest of the way, judged by its last two steps, is shorter
 )

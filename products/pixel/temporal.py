@@ -44,63 +44,62 @@ def _gather(
     return highest
 
 
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+def _distances(
+    values: Floats, highest: int, bands: NDArray[np.int64], centre: Floats, norm: Floats, sums: Floats, rows: Floats
+) -> None:
+    """Spectral, Euclidean and Bray-Curtis distance of each observation to the centre (band, lane) into rows (3, k, lane); sums (5, lane) is scratch."""
+    for k in range(highest):
+        sums[:] = np.float32(0.0)
+        for b in range(bands.size):
+            for lane in range(LANES):
+                v, c = values[bands[b], k, lane], centre[b, lane]
+                sums[0, lane] += v * c
+                sums[1, lane] += v * v
+                sums[2, lane] += (v - c) * (v - c)
+                sums[3, lane] += abs(v - c)
+                sums[4, lane] += abs(v + c)
+        for lane in range(LANES):
+            rows[0, k, lane] = np.float32(1.0) - sums[0, lane] / np.sqrt(sums[1, lane] * norm[lane])
+            rows[1, k, lane] = np.sqrt(sums[2, lane])
+            rows[2, k, lane] = sums[3, lane] / sums[4, lane]
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _deviations(
-    values: Floats,
-    n: NDArray[np.int64],
-    highest: int,
-    bands: NDArray[np.int64],
-    centre: Floats,
-    rows: Floats,
-    out: Floats,
-) -> None:
-    """Median spectral, Euclidean and Bray-Curtis distance to the centre (band, lane) into out (3, lane); undefined distances are missing."""
+    values: Floats, n: NDArray[np.int64], highest: int, bands: NDArray[np.int64], centre: Floats, rows: Floats, out: Floats
+) -> None:  # fmt: skip
+    """Median of each of three distances to the centre (band, lane) into out (3, lane); undefined distances are missing; rows (3, k, lane) is scratch."""
     norm = np.zeros(LANES, np.float32)
+    sums = np.empty((5, LANES), np.float32)
     found = np.empty(LANES, np.int64)
     for b in range(bands.size):
         for lane in range(LANES):
             norm[lane] += centre[b, lane] * centre[b, lane]
+    _distances(values, highest, bands, centre, norm, sums, rows)
     for measure in range(3):
-        found[:] = 0
-        for k in range(highest):
-            dot, square, near, far = (
-                np.zeros(LANES, np.float32),
-                np.zeros(LANES, np.float32),
-                np.zeros(LANES, np.float32),
-                np.zeros(LANES, np.float32),
-            )
-            for b in range(bands.size):
-                for lane in range(LANES):
-                    v, c = values[bands[b], k, lane], centre[b, lane]
-                    dot[lane] += v * c
-                    square[lane] += v * v if measure == 0 else (v - c) * (v - c)
-                    near[lane] += abs(v - c)
-                    far[lane] += abs(v + c)
-            for lane in range(LANES):
-                if measure == 0:
-                    rows[k, lane] = np.float32(1.0) - dot[lane] / np.sqrt(square[lane] * norm[lane])
-                elif measure == 1:
-                    rows[k, lane] = np.sqrt(square[lane])
-                else:
-                    rows[k, lane] = near[lane] / far[lane]
-                good = k < n[lane] and np.isfinite(rows[k, lane])
-                found[lane] += good
-                if not good:
-                    rows[k, lane] = np.inf
-        sort_rows(rows, highest)
-        pick_quantile(rows, found, np.float32(0.5), out[measure])
+        _drop_missing(rows[measure], n, highest, found)
+        sort_rows(rows[measure], highest)
+        pick_quantile(rows[measure], found, np.float32(0.5), out[measure])
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _reduce_index(rows: Floats, n: NDArray[np.int64], highest: int, reducers: Floats, out: Floats) -> None:
-    """Reduce rows (k, lane) of one index into out (reducer, lane); values that are not finite are missing."""
-    found = np.zeros(LANES, np.int64)
+def _drop_missing(rows: Floats, n: NDArray[np.int64], highest: int, found: NDArray[np.int64]) -> None:
+    """Put infinity where rows (k, lane) has no finite value of the first n[lane], and count the others into found (lane)."""
+    found[:] = 0
     for k in range(highest):
         for lane in range(LANES):
             good = k < n[lane] and np.isfinite(rows[k, lane])
             found[lane] += good
             if not good:
                 rows[k, lane] = np.inf
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _reduce_index(rows: Floats, n: NDArray[np.int64], highest: int, reducers: Floats, out: Floats) -> None:
+    """Reduce rows (k, lane) of one index into out (reducer, lane); values that are not finite are missing."""
+    found = np.empty(LANES, np.int64)
+    _drop_missing(rows, n, highest, found)
     sort_rows(rows, highest)
     for r in range(reducers.size):
         if reducers[r] >= 0:
@@ -123,7 +122,7 @@ def _rows_of_features(
     """Rows first_row to last_row of out (feature, y, x): geomedian, MADs, then each index by its reducers (NaN-padded)."""
     n_bands, n_times, _, full_width = block.shape
     values = np.zeros((n_bands, max(n_times, 1), LANES), np.float32)
-    rows = np.zeros((max(n_times, 1), LANES), np.float32)
+    rows = np.zeros((3, max(n_times, 1), LANES), np.float32)
     centre = np.zeros((max(geomedian_bands.size, 1), LANES), np.float32)
     reduced = np.zeros((max(reducers.shape[1], 3), LANES), np.float32)
     n = np.zeros(LANES, np.int64)
@@ -145,11 +144,11 @@ def _rows_of_features(
                         out[f, y, x0 + lane] = reduced[m, lane] if n[lane] >= min_observations else np.nan
                     f += 1
             for i in range(programs.shape[0]):
-                run_program(programs[i], values, highest, rows)
+                run_program(programs[i], values, highest, rows[0])
                 used = 0
                 while used < reducers.shape[1] and not np.isnan(reducers[i, used]):
                     used += 1
-                _reduce_index(rows, n, highest, reducers[i, :used], reduced)
+                _reduce_index(rows[0], n, highest, reducers[i, :used], reduced)
                 for r in range(used):
                     for lane in range(width):
                         out[f, y, x0 + lane] = reduced[r, lane] if n[lane] >= min_observations else np.nan
