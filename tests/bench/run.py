@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peers import better_chunks, decode_once
-from tile_archive import CRS, tile_geobox, write_tile_archive
+from tile_archive import tile_geobox, write_tile_archive
 
 ROUNDS = 3
 RECIPE = """
@@ -57,7 +56,7 @@ def main() -> None:
         "peer_over_ours": _ratio(seconds[peer], seconds["ours"]),
         "ours_over_limit": _ratio(seconds["ours"], seconds["decode"]),
         "rounds": {str(name): [round(value, 2) for value in values] for name, values in seconds.items()},
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **_memory(root),
     }
     Path("var").mkdir(exist_ok=True)
     Path("var/bench.json").write_text(json.dumps([row], indent=2) + "\n")
@@ -72,19 +71,34 @@ def _ours(root: Path, items: Path) -> Callable[[], None]:
         subprocess.run([sys.executable, "-m", "flows.cli", *command], check=True, stdout=subprocess.DEVNULL)
     from flows.build_cube import build
 
-    box = tile_geobox().boundingbox
-    inside = tile_geobox()[900:1100, 900:1100].extent.to_crs("EPSG:4326").boundingbox
-    assert CRS == "EPSG:32647"
-    assert box.width == box.height
-    area = f"{inside.left},{inside.bottom},{inside.right},{inside.top}"
-    recipe = root / "bench.recipe.yaml"
-
     def run() -> None:
-        recipe.write_text(RECIPE.format(version=int(time.time() * 1000) % 2_000_000_000))
-        report = build(str(recipe), area, "2020")
+        report = build(_new_recipe(root), _area(), "2020")
         assert (report["built"], report["failed"], report["unread"]) == (1, [], []), report
 
     return run
+
+
+def _memory(root: Path) -> dict[str, int]:
+    """What a build plans and what it takes, in a process of its own."""
+    script = Path(__file__).with_name("peak_memory.py")
+    done = subprocess.run(
+        [sys.executable, str(script), _new_recipe(root), _area()], check=True, capture_output=True, text=True
+    )
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _new_recipe(root: Path) -> str:
+    """The bench recipe under a version that was never built."""
+    recipe = root / "bench.recipe.yaml"
+    recipe.write_text(RECIPE.format(version=int(time.time() * 1000) % 2_000_000_000))
+    return str(recipe)
+
+
+def _area() -> str:
+    """A patch inside the one tile."""
+    inside = tile_geobox()[900:1100, 900:1100].extent.to_crs("EPSG:4326").boundingbox
+    return f"{inside.left},{inside.bottom},{inside.right},{inside.top}"
 
 
 def _timed(way: Callable[[], None]) -> float:
@@ -109,6 +123,8 @@ def _table(rows: list[dict[str, object]]) -> str:
             f"| {row['name']} | {row['ours_s']} s | {row['peer']}: {row['peer_s']} s | {faster['median']} ({faster['min']} to {faster['max']}) "
             f"| {row['limit']}: {row['limit_s']} s | {above['median']} ({above['min']} to {above['max']}) |"
         )
+        planned, peak = int(str(row["planned_bytes"])), int(str(row["peak_bytes"]))
+        lines.append(f"\nPeak memory {peak / 1e9:.2f} GB, planned {planned / 1e9:.2f} GB.")
     return "\n".join(lines) + "\n"
 
 
