@@ -15,6 +15,8 @@ LANDSAT_ANCHOR_M = (
     15.0  # Landsat pixel edges lie 15 m off multiples of 30 m (USGS LSDS-1619, pixel centres on multiples of 30 m)
 )
 
+MAX_TILES = 1_000_000
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Tile:
@@ -56,6 +58,10 @@ class PixelGrid:
         box = here.boundingbox
         rows = range(math.floor((self.anchor_m - box.top) / side), math.ceil((self.anchor_m - box.bottom) / side))
         columns = range(math.floor((box.left - self.anchor_m) / side), math.ceil((box.right - self.anchor_m) / side))
+        if len(rows) * len(columns) > MAX_TILES:
+            raise RequestError(
+                f"the area spans {len(rows)} x {len(columns)} tiles, at most {MAX_TILES} are allowed: ask for less ground"
+            )
         found = [Tile(self.crs, row, column) for row in rows for column in columns]
         return tuple(tile for tile in found if self.geobox(tile).extent.intersection(here).area > 0)
 

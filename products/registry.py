@@ -103,7 +103,21 @@ def _compose(text: str, origin: str) -> tuple[yaml.Node, Any]:
         raise RequestError(f"{origin} is not readable YAML: {' '.join(str(error).split())}") from error
     if root is None:
         raise RequestError(f"{origin} is empty: expected a recipe")
+    _refuse_repeated_keys(root, origin)
     return root, document
+
+
+def _refuse_repeated_keys(node: yaml.Node, origin: str) -> None:
+    """YAML keeps the last of two equal keys in silence; we do not."""
+    children = node.value if isinstance(node, yaml.SequenceNode) else []
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
+        for key, child in node.value:
+            if keys.count(key.value) > 1:
+                raise RequestError(f"{origin}, line {key.start_mark.line + 1}: the key {key.value!r} stands twice")
+            children.append(child)
+    for child in children:
+        _refuse_repeated_keys(child, origin)
 
 
 def _sentence(origin: str, root: yaml.Node, model: type[BaseModel], entry: Any) -> str:  # noqa: ANN401

@@ -9,7 +9,7 @@ from odc.geo.geom import Geometry
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, field_validator, model_validator
 
 from products.errors import RequestError
-from products.feature_spec import Feature, FeatureName, checked_kind, feature_kind
+from products.feature_spec import Feature, FeatureName, IndexStep, checked_kind, feature_kind
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration
 from products.sensors import COLLECTIONS, Sensor, sensors_of
@@ -28,7 +28,7 @@ class GridSpec(Closed):
 
     crs: str = "utm"
     resolution_m: float = Field(gt=0)
-    tile_px: int = Field(ge=16, le=8192, default=1024)
+    tile_px: int = Field(ge=16, le=8192, multiple_of=8, default=1024)
     anchor: Literal["edge", "landsat"] = "edge"
 
     @field_validator("crs")
@@ -201,9 +201,17 @@ class FeaturesRecipe(Closed):
         return max(source.clear.dilate_px for source in self.sources)
 
     def digest(self) -> str:
-        """SHA-256 of the pixel-affecting fields in canonical JSON; titles, comments and spelled-out defaults change nothing."""
+        """SHA-256 of the pixel-affecting fields in canonical JSON; titles, comments and spelled-out defaults change nothing.
+
+        The formulas behind index names are part of it: a catalogue that changes one makes another product.
+        """
         fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "version", "title"})
-        return canonical_digest(fields | {"feature_kinds": [feature_kind(feature) for feature in self.features]})
+        for source, written in zip(fields["sources"], self.sources, strict=True):
+            source["resampling"] = written.resampling_method
+        steps = [step for step in self.features if isinstance(step, IndexStep)]
+        formulas = {name: formula.text for step in steps for name, formula in step.formulas()}
+        kinds = [feature_kind(feature) for feature in self.features]
+        return canonical_digest(fields | {"feature_kinds": kinds, "formulas": formulas})
 
 
 def canonical_digest(document: Any) -> str:  # noqa: ANN401

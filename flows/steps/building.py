@@ -11,6 +11,7 @@ from datacube_config.connection import Index
 from flows.steps.cell_store import Arrays
 from flows.steps.cells import CellDraft, publish_cell
 from flows.steps.loading import Loaded, load_observations
+from flows.steps.manifest import ReadManifest
 from flows.steps.reading import RasterAccess
 from flows.steps.storage import Storage
 from products.features import compute_features
@@ -62,7 +63,7 @@ def build_cell(
     accounts = {name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, seen.accounts, strict=True)}
     _check_budget(key, loaded, accounts, workshop.failure_budget)
     read = tuple(scene for scene in scenes if scene.id not in manifest.unread_scenes)
-    number = cell_id(key, [SourceKey(scene.acquisition, scene.rendition) for scene in read], recipe.digest())
+    number = cell_id(key, _source_keys(scenes, manifest), recipe.digest())
     published = False
     if not _is_active(index, number):
         arrays: Arrays = {
@@ -79,6 +80,12 @@ def build_cell(
         draft = CellDraft(number, key, features_template(recipe), grid, recipe.digest(), lineage, properties)
         published = publish_cell(index, storage, draft, arrays)
     return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts)
+
+
+def _source_keys(scenes: tuple[Scene, ...], manifest: ReadManifest) -> list[SourceKey]:
+    """What the cell is made of: a scene with an unread asset counts as another rendition, so that the cell stays stale."""
+    unread = manifest.unread_scenes
+    return [SourceKey(s.acquisition, f"{s.rendition} unread" if s.id in unread else s.rendition) for s in scenes]
 
 
 def _platforms(scenes: tuple[Scene, ...]) -> str:

@@ -4,6 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
+import spyndex
 
 from products.errors import RequestError
 from products.features import file_band
@@ -116,7 +117,7 @@ MISTAKES = [
     ("crs: utm", 'crs: "EPSG:99999"', 5, "unknown CRS 'EPSG:99999': expected an authority code"),
     ("crs: utm", 'crs: "EPSG:4326"', 5, "CRS 'EPSG:4326' is not projected"),
     ("resolution_m: 30", "resolution_m: -30", 5, "greater than 0, got -30"),
-    ("tile_px: 256", "tile_px: 5", 5, "greater than or equal to 16, got 5"),
+    ("tile_px: 256", "tile_px: 5", 5, "multiple of 8, got 5"),
     ("period: P1Y", "period: 1Y", 6, "expected a duration such as P1Y, P3M, P2W or P10D, got '1Y'"),
     ("period: P1Y", 'period: {length: P1Y, start: "02-30"}', 6, "expected start as MM-DD with a day up to 28"),
     ("collection: landsat-c2-l2", "collection: landsat", 8, "unknown collection 'landsat': expected one of landsat-c2-l2"),
@@ -211,3 +212,20 @@ def test_a_recipe_cannot_be_changed() -> None:
 def test_every_recipe_that_comes_with_neocube_reads(name: str) -> None:
     assert read_recipe(name).name == name
     assert all(a < b for a, b in pairwise(recipe_names()))
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line() -> None:
+    with pytest.raises(RequestError, match=r"mine.yaml, line \d+: the key 'version' stands twice"):
+        parsed(TEXT + "version: 2\n")
+
+
+def test_the_formula_behind_an_index_is_part_of_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = parsed(TEXT).digest()
+    assert parsed(TEXT).digest() == before
+    monkeypatch.setattr(spyndex.indices["NDVI"], "formula", "(N - R)/(N + R + 0.1)")
+    assert parsed(TEXT).digest() != before
+
+
+def test_spelling_a_default_out_does_not_change_the_digest() -> None:
+    assert parsed(changed("dilate_px: 2}}", "dilate_px: 2}, resampling: cubic}")).digest() == parsed(TEXT).digest()
+    assert parsed(changed("dilate_px: 2}}", "dilate_px: 2}, resampling: bilinear}")).digest() != parsed(TEXT).digest()
