@@ -25,7 +25,7 @@ def shared_data() -> Path:
     """The folder of real Earth-observation files that lies beside the checkout."""
     if not SHARED_DATA.is_dir():
         pytest.skip("test data ../shared/data is absent")
-    return SHARED_DATA
+    return SHARED_DATA.resolve()
 
 
 @pytest.fixture
