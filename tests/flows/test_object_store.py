@@ -21,7 +21,7 @@ from flows.train_model import train
 def s3_settings(embedded_settings: Settings, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with the store in a bucket, and the credentials of the test server."""
     values = {
-        "STORE_URL": "s3://cubes/store",
+        "STORE_URL": "s3://whole-job/store",
         "S3_ENDPOINT_URL": s3_endpoint,
         "S3_ACCESS_KEY_ID": "who",
         "S3_SECRET_ACCESS_KEY": "secret",
@@ -31,7 +31,7 @@ def s3_settings(embedded_settings: Settings, s3_endpoint: str, monkeypatch: pyte
         monkeypatch.setenv(f"NEOCUBE_{name}", value)
     settings = Settings(home=embedded_settings.home)
     files = s3fs.S3FileSystem(**s3_options(settings), skip_instance_cache=True)
-    for bucket in ("cubes", "archive"):
+    for bucket in ("whole-job", "archive"):
         files.mkdir(bucket)
     return settings
 
@@ -51,7 +51,7 @@ def test_the_whole_job_runs_in_an_object_store_with_the_same_pixels(
     assert (report.added, report.quarantined) == (report.found, [])
     first = build(str(small_recipe), "demo", "2020")
     assert (first["failed"], first["unread"]) == ([], [])
-    assert first["cube"].startswith("s3://cubes/store/cubes/mangrove_features-v1/")
+    assert first["cube"].startswith("s3://whole-job/store/cubes/mangrove_features-v1/")
     assert build(str(small_recipe), "demo", "2020")["built"] == 0
     assert all(cell.state == "fresh" for cell in plan(str(small_recipe), "demo", "2020").cells)
     there = xr.open_zarr(first["cube"], storage_options=s3_options(s3_settings)).load()
@@ -64,7 +64,7 @@ def test_the_whole_job_runs_in_an_object_store_with_the_same_pixels(
     )
     model = train(str(model_recipe), "demo", "2020", str(small_archive / "truth" / "labels.geojson"))
     mapped = make_map(str(model.id), "demo", "2020").document()
-    assert mapped["cube"].startswith("s3://cubes/store/") and all(store.exists(cog) for cog in mapped["cogs"])
+    assert mapped["cube"].startswith("s3://whole-job/store/") and all(store.exists(cog) for cog in mapped["cogs"])
 
     for name in ("STORE_URL", "S3_ENDPOINT_URL"):
         monkeypatch.delenv(f"NEOCUBE_{name}")
