@@ -8,7 +8,7 @@ import numpy as np
 from products.pixel.causes import ACCOUNT_NAMES
 from products.spec import FeaturesRecipe
 
-CHUNK_PX = 256
+CHUNK_PX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ArrayTemplate:
         return (1, len(self.layers), tile_px, tile_px) if self.layer_dim else (1, tile_px, tile_px)
 
     def chunks(self, tile_px: int) -> tuple[int, ...]:
-        """The inner chunks: one layer, at most 256 pixels square, dividing the tile."""
+        """The inner chunks: one layer, at most 512 pixels square, dividing the tile."""
         side = next(size for size in range(min(CHUNK_PX, tile_px), 0, -1) if tile_px % size == 0)
         return (1, 1, side, side) if self.layer_dim else (1, side, side)
 

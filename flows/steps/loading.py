@@ -193,9 +193,10 @@ def _settle_passes(
     def settle(members: list[int]) -> None:
         part = slice(members[0], members[-1] + 1)
         radius = job.source(scenes[members[0]]).clear.dilate_px
-        keep_one_scene(wide_causes[part])
+        if len(members) > 1:
+            keep_one_scene(wide_causes[part])
+            keep_one_scene(causes[part])
         grown = grow(wide_causes[part], disk(radius), job.halo_px) if radius else None
-        keep_one_scene(causes[part])
         if grown is not None:
             mark_grown(causes[part], grown)
 

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from datacube_config.settings import Settings
 from products.scene import BandFile
-from products.window.resample import average, nearest
+from products.window.resample import average, nearest, replicate
 
 ALIGNED = 1e-4  # source pixels: grids closer than this are the same grid
 WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
@@ -117,6 +117,14 @@ def _read(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDA
         out[...] = file.nodata
         return BandRead(0, covered)
     pixels = source.read(file.layer, window=window)
+    factor = round(1 / step)
+    rows, columns = (first_row - window.row_off) * factor, (first_column - window.col_off) * factor
+    is_nested = abs(step * factor - 1) < ALIGNED / max(out.shape) and all(
+        abs(v - round(v)) < ALIGNED for v in (rows, columns)
+    )
+    if is_nested:
+        replicate(pixels, file.nodata, round(rows), round(columns), factor, out)
+        return BandRead(pixels.nbytes, covered)
     kernel = average if resampling == "average" else nearest
     kernel(pixels, file.nodata, first_row - window.row_off, first_column - window.col_off, step, out)
     return BandRead(pixels.nbytes, covered)

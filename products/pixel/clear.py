@@ -111,22 +111,21 @@ def refine(causes: Bytes, block: Counts, saturation: Counts) -> None:
 
     Of pixels that the mask calls clear, one with a band without data becomes nodata, one with DN 65535 or a saturation bit saturated.
     """
-    n_bands = block.shape[0]
-    has_saturation = saturation.size > 0
+    width = causes.shape[1]
+    empty, full = np.empty(width, np.bool_), np.empty(width, np.bool_)
     for y in range(causes.shape[0]):
-        for x in range(causes.shape[1]):
-            cause = causes[y, x]
-            if cause != 0 and cause != 8:
-                continue
-            saturated = has_saturation and saturation[y, x] != 0
-            for b in range(n_bands):
-                if block[b, y, x] == 0:
-                    cause = np.uint8(2)
-                    break
-                saturated |= block[b, y, x] == 65535
-            if saturated and cause != 2:
-                cause = np.uint8(7)
-            causes[y, x] = cause
+        empty[:] = False
+        full[:] = False
+        if saturation.size > 0:
+            for x in range(width):
+                full[x] = saturation[y, x] != 0
+        for b in range(block.shape[0]):
+            for x in range(width):
+                empty[x] |= block[b, y, x] == 0
+                full[x] |= block[b, y, x] == 65535
+        for x in range(width):
+            if causes[y, x] == 0 or causes[y, x] == 8:
+                causes[y, x] = 2 if empty[x] else 7 if full[x] else causes[y, x]
 
 
 @numba.njit(nogil=True, cache=True)

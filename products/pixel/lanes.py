@@ -11,7 +11,8 @@ LANES = 128
 GEOMEDIAN_TOLERANCE = (
     1e-5  # reflectance; Weiszfeld stops when the rest of the way, judged by its last two steps, is shorter
 )
-GEOMEDIAN_ITERATIONS = 100
+STEPS_A_ROUND = 9  # a multiple of the three phases of a step
+GEOMEDIAN_ROUNDS = 11
 SLOWEST_RATE = 0.98  # a stretched step is at most 50 times as long
 SMALLEST_STEP = 2e-7  # float32 cannot show less
 ON_OBSERVATION = 1e-6  # reflectance; a centre closer than this lies on the observation
@@ -39,15 +40,63 @@ def geomedian(values: Floats, n: Integers, highest: int, bands: Integers, centre
     for lane in range(LANES):
         if n[lane] <= 2:
             last_step[lane] = np.float32(0.0)
-    for iteration in range(GEOMEDIAN_ITERATIONS):
-        if last_step.max() == 0.0:
+    _iterate(values, weight, highest, bands, centre, last_step, LANES)
+    if last_step.max() > 0.0:
+        _finish_stragglers(values, weight, highest, bands, centre, last_step)
+
+
+@numba.njit(nogil=True, cache=True)
+def _iterate(
+    values: Floats, weight: Floats, highest: int, bands: Integers, centre: Floats, last_step: Floats, width: int
+) -> None:
+    """A round of steps on the first `width` lanes; it ends early where all have arrived."""
+    for step in range(STEPS_A_ROUND):
+        if last_step[:width].max() == 0.0:
             break
-        _weiszfeld_step(values, weight, highest, bands, centre, last_step, iteration % 3)
+        _weiszfeld_step(values, weight, highest, bands, centre, last_step, step % 3, width)
+
+
+@numba.njit(nogil=True, cache=True)
+def _finish_stragglers(
+    values: Floats, weight: Floats, highest: int, bands: Integers, centre: Floats, last_step: Floats
+) -> None:
+    """Go on with the lanes that have not arrived, moved side by side after each round: few pixels need many steps."""
+    n_bands = bands.size
+    own = np.arange(n_bands)
+    lanes = np.nonzero(last_step > 0.0)[0]
+    some, mine = np.zeros((n_bands, highest, LANES), np.float32), np.zeros((n_bands, LANES), np.float32)
+    their, last = np.zeros((highest, LANES), np.float32), np.zeros(LANES, np.float32)
+    for _ in range(1, GEOMEDIAN_ROUNDS):
+        width = min(-(-lanes.size // 16) * 16, LANES)
+        for j in range(width):
+            lane = lanes[min(j, lanes.size - 1)]
+            last[j] = last_step[lane] if j < lanes.size else np.float32(0.0)
+            for k in range(highest):
+                their[k, j] = weight[k, lane]
+            for b in range(n_bands):
+                mine[b, j] = centre[b, lane]
+                for k in range(highest):
+                    some[b, k, j] = values[bands[b], k, lane]
+        _iterate(some, their, highest, own, mine, last, width)
+        for j in range(lanes.size):
+            last_step[lanes[j]] = last[j]
+            for b in range(n_bands):
+                centre[b, lanes[j]] = mine[b, j]
+        lanes = np.nonzero(last_step > 0.0)[0]
+        if lanes.size == 0:
+            break
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 def _weiszfeld_step(
-    values: Floats, weight: Floats, highest: int, bands: Integers, centre: Floats, last_step: Floats, phase: int
+    values: Floats,
+    weight: Floats,
+    highest: int,
+    bands: Integers,
+    centre: Floats,
+    last_step: Floats,
+    phase: int,
+    width: int,
 ) -> None:
     """Move the centre of each lane once and say how far in last_step (lane); a lane whose last step is 0 has arrived.
 
@@ -59,13 +108,13 @@ def _weiszfeld_step(
     here = np.zeros(LANES, np.float32)
     distance = np.empty(LANES, np.float32)
     for k in range(highest):
-        for lane in range(LANES):
+        for lane in range(width):
             distance[lane] = np.float32(0.0)
         for b in range(n_bands):
-            for lane in range(LANES):
+            for lane in range(width):
                 away = values[bands[b], k, lane] - centre[b, lane]
                 distance[lane] += away * away
-        for lane in range(LANES):
+        for lane in range(width):
             far = np.sqrt(distance[lane])
             is_on = far < np.float32(ON_OBSERVATION)
             here[lane] += weight[k, lane] if is_on else np.float32(0.0)
@@ -73,14 +122,14 @@ def _weiszfeld_step(
             distance[lane] = w
             pull[lane] += w
         for b in range(n_bands):
-            for lane in range(LANES):
+            for lane in range(width):
                 pulled[b, lane] += distance[lane] * (values[bands[b], k, lane] - centre[b, lane])
-    for lane in range(LANES):
+    for lane in range(width):
         distance[lane] = np.float32(0.0)
     for b in range(n_bands):
-        for lane in range(LANES):
+        for lane in range(width):
             distance[lane] += pulled[b, lane] * pulled[b, lane]
-    for lane in range(LANES):
+    for lane in range(width):
         force = np.sqrt(distance[lane])
         moves = here[lane] < force and last_step[lane] > 0.0
         pull[lane] = (np.float32(1.0) - here[lane] / force) / pull[lane] if moves else np.float32(0.0)
@@ -89,11 +138,11 @@ def _weiszfeld_step(
         rate = min(step / before, np.float32(SLOWEST_RATE)) if moves else np.float32(0.0)
         rest = np.float32(1.0) - rate
         arrived = step <= np.float32(SMALLEST_STEP) or (phase > 0 and step <= np.float32(GEOMEDIAN_TOLERANCE) * rest)
-        last_step[lane] = np.float32(0.0) if arrived else step
+        last_step[lane] = step if moves and not arrived else np.float32(0.0)
         if phase == 2 and step < before:
             pull[lane] /= rest
     for b in range(n_bands):
-        for lane in range(LANES):
+        for lane in range(width):
             centre[b, lane] += pulled[b, lane] * pull[lane]
 
 

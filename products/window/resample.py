@@ -46,3 +46,25 @@ def nearest(source: Integers, nodata: int, first_row: float, first_column: float
             column = int(np.floor(first_column + (j + 0.5) * step + 1e-6))
             inside = 0 <= row < height and 0 <= column < width
             out[i, j] = source[row, column] if inside else nodata
+
+
+@numba.njit(nogil=True, cache=True)
+def replicate(source: Integers, nodata: int, first_row: int, first_column: int, factor: int, out: Integers) -> None:
+    """Average and nearest where `factor` x `factor` target pixels lie in each source pixel: its value, into out (y, x); `nodata` outside.
+
+    Target pixel (i, j) lies in source pixel ((first_row + i) // factor, (first_column + j) // factor).
+    """
+    height, width = source.shape
+    for i in range(out.shape[0]):
+        row = (first_row + i) // factor
+        if not 0 <= row < height:
+            out[i, :] = nodata
+            continue
+        j = 0
+        while j < out.shape[1]:
+            column = (first_column + j) // factor
+            last = min((column + 1) * factor - first_column, out.shape[1])
+            value = source[row, column] if 0 <= column < width else nodata
+            while j < last:
+                out[i, j] = value
+                j += 1

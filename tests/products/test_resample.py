@@ -1,11 +1,12 @@
 """Resampling of integers: exact area averages, masks never mixed, and any crop the same."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from products.window.resample import average, nearest
+from products.window.resample import average, nearest, replicate
 
 
 def pixels(seed: int = 0, side: int = 60) -> NDArray[np.uint16]:
@@ -82,3 +83,16 @@ def test_a_crop_gives_the_same_pixels(step: float, first: float, top: int, left:
     kernel(source, 0, first + top * step, first + left * step, step, part)
 
     np.testing.assert_array_equal(part, whole[top : top + 6, left : left + 7])
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (1, 2), (-3, 5), (40, -2)])
+def test_pixels_nested_in_source_pixels_are_what_average_and_nearest_give(factor: int, row: int, column: int) -> None:
+    rng = np.random.default_rng(factor)
+    source = rng.integers(0, 5, (12, 14)).astype("uint16")
+    found, mean, near = (np.empty((19, 23), "uint16") for _ in range(3))
+    replicate(source, 0, row, column, factor, found)
+    average(source, 0, row / factor, column / factor, 1 / factor, mean)
+    nearest(source, 0, row / factor, column / factor, 1 / factor, near)
+    np.testing.assert_array_equal(found, mean)
+    np.testing.assert_array_equal(found, near)

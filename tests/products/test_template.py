@@ -29,7 +29,7 @@ def test_measurements_are_the_feature_names_and_not_the_accounts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tile_px", "chunk"), [(256, 256), (1024, 256), (1000, 250), (96, 96), (2048, 256), (300, 150)]
+    ("tile_px", "chunk"), [(256, 256), (1024, 512), (1000, 500), (96, 96), (2048, 512), (300, 300)]
 )
 def test_inner_chunks_divide_the_tile(tile_px: int, chunk: int) -> None:
     features = TEMPLATE.arrays[0]
@@ -44,7 +44,7 @@ def test_an_array_without_layers_is_one_measurement() -> None:
 
     assert array.dims == ("period", "y", "x")
     assert array.shape(512) == (1, 512, 512)
-    assert array.chunks(512) == (1, 256, 256)
+    assert array.chunks(1024) == (1, 512, 512)
     assert CellTemplate("map", 1, "", (array,)).measurements == {"class_map": ("class_map", 0)}
 
 
