@@ -8,10 +8,9 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.features import rasterize
 
 from flows.steps.manifest import AssetRead, ReadManifest
-from flows.steps.reading import BandRead, RasterAccess, UnreadBand, read_band
+from flows.steps.reading import BandRead, RasterAccess, UnreadBand, covered_by, read_band
 from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
@@ -210,5 +209,4 @@ def _inner(wide: NDArray[np.uint8], halo: int) -> NDArray[np.uint8]:
 
 
 def _footprint(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
-    shape = scene.footprint.to_crs(geobox.crs).geom
-    return rasterize([shape], out_shape=geobox.shape, transform=geobox.affine, dtype="uint8").astype(bool)
+    return covered_by(scene.footprint.to_crs(geobox.crs), geobox)

@@ -1,6 +1,7 @@
 """One band of one scene onto the pixels of a tile: the file is opened once and its window read once."""
 
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.session import AWSSession
@@ -20,6 +22,7 @@ from datacube_config.settings import Settings
 from products.scene import BandFile
 from products.window.resample import average, nearest, replicate
 
+_RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
 ALIGNED = 1e-4  # source pixels: grids closer than this are the same grid
 WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
 
@@ -145,12 +148,19 @@ def _read_aligned(source: Any, file: BandFile, row: int, column: int, out: NDArr
     return int(pixels.nbytes)
 
 
+def covered_by(ground: Geometry, geobox: GeoBox) -> NDArray[np.bool_]:
+    """Whether the centre of each pixel (y, x) lies on a piece of ground in the CRS of the geobox."""
+    with _RASTERIZING:
+        burnt = rasterize([ground.geom], out_shape=geobox.shape, transform=geobox.affine, dtype="uint8")
+    return burnt.astype(bool)
+
+
 def _warp(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
     """Reproject exactly and with one scale for the whole file, so that any crop gives the same pixels."""
     footprint = GeoBox(source.shape, source.transform, CRS(source.crs)).extent.to_crs(
         geobox.crs, resolution=abs(source.transform.a) * 16
     )
-    covered = rasterize([footprint.geom], out_shape=out.shape, transform=geobox.affine, dtype="uint8").astype(bool)
+    covered = covered_by(footprint, geobox)
     if not covered.any():
         out[...] = file.nodata
         return BandRead(0, covered)
