@@ -1,10 +1,24 @@
 """The tables of the `neocube` schema: what ODC cannot say about scenes and cells."""
 
-from sqlalchemy import ARRAY, Column, DateTime, Integer, MetaData, Table, Text, UniqueConstraint, Uuid, func
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    DateTime,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "neocube"
-REVISION = "0001"  # of datacube_config.migrations
+REVISION = "0002"  # of datacube_config.migrations
 
 metadata = MetaData(schema=SCHEMA)
 
@@ -26,6 +40,7 @@ quarantine = Table(
     _moment("since"),
     _moment("last_tried"),
     Column("attempts", Integer, nullable=False, server_default="1"),
+    Column("retry_at", DateTime(timezone=True)),  # null: only on request
     UniqueConstraint("archive", "item_id", name="quarantine_item"),
 )
 
@@ -68,4 +83,75 @@ follow_up = Table(
     _moment("requested_at"),
     Column("done_at", DateTime(timezone=True)),
     UniqueConstraint("kind", "subject", name="follow_up_subject"),
+)
+
+# What an archive was seen to hold: the digest of each item as it came, and when it went.
+known_item = Table(
+    "known_item",
+    metadata,
+    Column("archive", Text, primary_key=True),
+    Column("collection", Text, primary_key=True),
+    Column("item_id", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("dataset_id", Uuid),
+    _moment("last_seen"),
+    Column("gone_at", DateTime(timezone=True)),
+)
+
+harvest = Table(
+    "harvest",
+    metadata,
+    Column("archive", Text, primary_key=True),
+    Column("collection", Text, primary_key=True),
+    Column("area", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("high_water", DateTime(timezone=True)),
+    Column("listed_at", DateTime(timezone=True)),
+    Column("next_page", JSONB),
+    _moment("updated"),
+)
+
+rate_limit = Table(
+    "rate_limit",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("tokens", Float, nullable=False),
+    _moment("filled_at"),
+    Column("closed_until", DateTime(timezone=True)),
+)
+
+radiometric_verdict = Table(
+    "radiometric_verdict",
+    metadata,
+    Column("archive", Text, primary_key=True),
+    Column("collection", Text, primary_key=True),
+    Column("baseline", Text, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    Column("evidence", JSONB, nullable=False),
+    _moment("checked_at"),
+)
+
+mirror_file = Table(
+    "mirror_file",
+    metadata,
+    Column("dataset_id", Uuid, primary_key=True),
+    Column("band", Text, primary_key=True),
+    Column("mirror", Text, primary_key=True),
+    Column("href", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("clip", JSONB),
+    Column("encoding", Text, nullable=False, server_default="source"),
+    _moment("copied_at"),
+)
+
+retirement = Table(
+    "retirement",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("selection", JSONB, nullable=False),
+    Column("dataset_ids", ARRAY(Uuid), nullable=False),
+    _moment("applied_at"),
+    Column("restored_at", DateTime(timezone=True)),
+    Column("swept_at", DateTime(timezone=True)),
 )
