@@ -60,8 +60,8 @@ TO_OLI: Mapping[str, Mapping[str, Line]] = MappingProxyType(
 
 
 def oli_adjustment(platform: str, band: str) -> Line:
-    """(slope, intercept) of a band to OLI; (1, 0) where the published tables have none. Sentinel-2C, not covered by
-    them, takes 2A's line."""
-    table = TO_OLI["sentinel-2a" if platform == "sentinel-2c" else platform]
+    """(slope, intercept) of a band to OLI; (1, 0) where the published tables have none. Sentinel-2C and D, not
+    covered by them, take 2A's line."""
+    table = TO_OLI["sentinel-2a" if platform in ("sentinel-2c", "sentinel-2d") else platform]
     name = "nir_narrow" if band == "nir" and platform.startswith("sentinel-2") else band
     return table.get(name, (1.0, 0.0))

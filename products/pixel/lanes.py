@@ -1,245 +1,195 @@
-"""Statistics of many pixels side by side: the last axis is `LANES` neighbouring pixels, so that each step is a vector instruction."""
+"""Statistics of many pixels side by side: `LANES` neighbouring pixels are the last axis of every array, so that each step is a vector instruction.
+
+Arrays are flat, with a constant distance between the rows of a step, and loops over bands are unrolled (the bands come as a tuple). Inner loops
+run on slices, whose indices are never negative. Only then does the compiler see that nothing overlaps, and use the vector units.
+"""
+
+from typing import Any
 
 import numba
 import numpy as np
+from llvmlite.ir import FunctionType  # type: ignore[import-untyped]
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
+Integers = NDArray[np.int32]
+Bands = tuple[Any, ...]  # one entry a band: its length is known when compiling
 
-LANES = 128
-GEOMEDIAN_TOLERANCE = (
-    1e-5  # reflectance; Weiszfeld stops when the rest of the way, judged by its last two steps, is shorter
-)
-STEPS_A_ROUND = 9  # a multiple of the three phases of a step
-GEOMEDIAN_ROUNDS = 11
-SLOWEST_RATE = 0.98  # a stretched step is at most 50 times as long
-SMALLEST_STEP = 2e-7  # float32 cannot show less
-ON_OBSERVATION = 1e-6  # reflectance; a centre closer than this lies on the observation
+LANES = 32
+LARGEST = np.float32(np.finfo(np.float32).max)
 MAX_STACK = 8
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
-def geomedian(values: Floats, n: Integers, highest: int, bands: Integers, centre: Floats) -> None:
-    """The geometric median of values (band, k, lane), k < n[lane], into centre (band, lane), by Weiszfeld's iteration from the mean.
+def _of_two(name: str) -> Any:  # noqa: ANN401
+    """LLVM's own minimum or maximum of two numbers that are not NaN: a comparison would become a store under a mask, which is slow on AMD."""
 
-    A lane stops on its own, so that its result does not depend on its neighbours. Weiszfeld 1937; Vardi and Zhang 2000 (PNAS 97, 1423).
+    @intrinsic
+    def pick(_: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
+        def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:  # noqa: ANN401
+            kind = args[0].type
+            function = builder.module.declare_intrinsic(name, [kind], FunctionType(kind, [kind, kind]))
+            return builder.call(function, args, fastmath=("nnan", "nsz"))
+
+        return a(a, b), generate
+
+    return pick
+
+
+_smaller, _larger = _of_two("llvm.minnum"), _of_two("llvm.maxnum")
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+def distances(
+    values: Floats, n_bands: int, weight: Floats, highest: int, bands: Bands, centre: Floats, made: Floats,
+    rows: Floats, n_rows: int, found: Integers,
+) -> None:  # fmt: skip
+    """Spectral (1 - cosine), Euclidean and Bray-Curtis distance of each observation to the centre (band, lane) into the first three of rows (k, row, lane).
+
+    Infinity where it is missing; the others are counted into found (row, lane). made (3, lane) is scratch.
     """
-    weight = np.zeros((max(highest, 1), LANES), np.float32)
-    last_step = np.full(LANES, np.inf, np.float32)
     for k in range(highest):
+        seen, used = values[k * n_bands * LANES : (k + 1) * n_bands * LANES], weight[k * LANES : (k + 1) * LANES]
         for lane in range(LANES):
-            weight[k, lane] = np.float32(1.0) if k < n[lane] else np.float32(0.0)
-    for b in range(bands.size):
-        total = np.zeros(LANES, np.float32)
-        for k in range(highest):
-            for lane in range(LANES):
-                total[lane] += values[bands[b], k, lane] * weight[k, lane]
-        for lane in range(LANES):
-            centre[b, lane] = total[lane] / np.float32(n[lane])
+            product, norm, own = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+            square, difference, total = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+            for b in range(len(bands)):
+                v, c = seen[b * LANES + lane], centre[b * LANES + lane]
+                product += v * c
+                norm += v * v
+                own += c * c
+                square += (v - c) * (v - c)
+                difference += abs(v - c)
+                total += abs(v + c)
+            made[lane] = np.float32(1.0) - product / np.sqrt(norm * own)
+            made[LANES + lane] = np.sqrt(square)
+            made[2 * LANES + lane] = difference / total
+        for m in range(3):
+            first = (k * n_rows + m) * LANES
+            _keep(
+                made[m * LANES : (m + 1) * LANES], used, rows[first : first + LANES], found[m * LANES : (m + 1) * LANES]
+            )
+
+
+@numba.njit(nogil=True, cache=True)
+def _keep(made: Floats, used: Floats, row: Floats, n: Integers) -> None:
+    """What was made (lane) into a row to sort, infinity where it is not finite or not used (lane), and count the others."""
     for lane in range(LANES):
-        if n[lane] <= 2:
-            last_step[lane] = np.float32(0.0)
-    _iterate(values, weight, highest, bands, centre, last_step, LANES)
-    if last_step.max() > 0.0:
-        _finish_stragglers(values, weight, highest, bands, centre, last_step)
-
-
-@numba.njit(nogil=True, cache=True)
-def _iterate(
-    values: Floats, weight: Floats, highest: int, bands: Integers, centre: Floats, last_step: Floats, width: int
-) -> None:
-    """A round of steps on the first `width` lanes; it ends early where all have arrived."""
-    for step in range(STEPS_A_ROUND):
-        if last_step[:width].max() == 0.0:
-            break
-        _weiszfeld_step(values, weight, highest, bands, centre, last_step, step % 3, width)
-
-
-@numba.njit(nogil=True, cache=True)
-def _finish_stragglers(
-    values: Floats, weight: Floats, highest: int, bands: Integers, centre: Floats, last_step: Floats
-) -> None:
-    """Go on with the lanes that have not arrived, moved side by side after each round: few pixels need many steps."""
-    n_bands = bands.size
-    own = np.arange(n_bands)
-    lanes = np.nonzero(last_step > 0.0)[0]
-    some, mine = np.zeros((n_bands, highest, LANES), np.float32), np.zeros((n_bands, LANES), np.float32)
-    their, last = np.zeros((highest, LANES), np.float32), np.zeros(LANES, np.float32)
-    for _ in range(1, GEOMEDIAN_ROUNDS):
-        width = min(-(-lanes.size // 16) * 16, LANES)
-        for j in range(width):
-            lane = lanes[min(j, lanes.size - 1)]
-            last[j] = last_step[lane] if j < lanes.size else np.float32(0.0)
-            for k in range(highest):
-                their[k, j] = weight[k, lane]
-            for b in range(n_bands):
-                mine[b, j] = centre[b, lane]
-                for k in range(highest):
-                    some[b, k, j] = values[bands[b], k, lane]
-        _iterate(some, their, highest, own, mine, last, width)
-        for j in range(lanes.size):
-            last_step[lanes[j]] = last[j]
-            for b in range(n_bands):
-                centre[b, lanes[j]] = mine[b, j]
-        lanes = np.nonzero(last_step > 0.0)[0]
-        if lanes.size == 0:
-            break
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
-def _weiszfeld_step(
-    values: Floats,
-    weight: Floats,
-    highest: int,
-    bands: Integers,
-    centre: Floats,
-    last_step: Floats,
-    phase: int,
-    width: int,
-) -> None:
-    """Move the centre of each lane once and say how far in last_step (lane); a lane whose last step is 0 has arrived.
-
-    In phase 2 of 3 the step is stretched to where steps shrinking at the observed rate would end.
-    """
-    n_bands = bands.size
-    pulled = np.zeros((n_bands, LANES), np.float32)
-    pull = np.zeros(LANES, np.float32)
-    here = np.zeros(LANES, np.float32)
-    distance = np.empty(LANES, np.float32)
-    for k in range(highest):
-        for lane in range(width):
-            distance[lane] = np.float32(0.0)
-        for b in range(n_bands):
-            for lane in range(width):
-                away = values[bands[b], k, lane] - centre[b, lane]
-                distance[lane] += away * away
-        for lane in range(width):
-            far = np.sqrt(distance[lane])
-            is_on = far < np.float32(ON_OBSERVATION)
-            here[lane] += weight[k, lane] if is_on else np.float32(0.0)
-            w = np.float32(0.0) if is_on else weight[k, lane] / far
-            distance[lane] = w
-            pull[lane] += w
-        for b in range(n_bands):
-            for lane in range(width):
-                pulled[b, lane] += distance[lane] * (values[bands[b], k, lane] - centre[b, lane])
-    for lane in range(width):
-        distance[lane] = np.float32(0.0)
-    for b in range(n_bands):
-        for lane in range(width):
-            distance[lane] += pulled[b, lane] * pulled[b, lane]
-    for lane in range(width):
-        force = np.sqrt(distance[lane])
-        moves = here[lane] < force and last_step[lane] > 0.0
-        pull[lane] = (np.float32(1.0) - here[lane] / force) / pull[lane] if moves else np.float32(0.0)
-        step = force * pull[lane]
-        before = last_step[lane]
-        rate = min(step / before, np.float32(SLOWEST_RATE)) if moves else np.float32(0.0)
-        rest = np.float32(1.0) - rate
-        arrived = step <= np.float32(SMALLEST_STEP) or (phase > 0 and step <= np.float32(GEOMEDIAN_TOLERANCE) * rest)
-        last_step[lane] = step if moves and not arrived else np.float32(0.0)
-        if phase == 2 and step < before:
-            pull[lane] /= rest
-    for b in range(n_bands):
-        for lane in range(width):
-            centre[b, lane] += pulled[b, lane] * pull[lane]
+        is_good = (used[lane] > np.float32(0.0)) & (abs(made[lane]) <= LARGEST)
+        row[lane] = made[lane] if is_good else np.float32(np.inf)
+        n[lane] += np.int32(is_good)
 
 
 @numba.njit(nogil=True, cache=True)
 def _exchange(low: Floats, high: Floats) -> None:
-    for lane in range(LANES):
-        a, b = low[lane], high[lane]
-        low[lane] = a if a < b else b
-        high[lane] = b if a < b else a
+    for x in range(low.size):
+        a, b = low[x], high[x]
+        low[x], high[x] = _smaller(a, b), _larger(a, b)
 
 
 @numba.njit(nogil=True, cache=True)
-def sort_rows(rows: Floats, n_rows: int) -> None:
-    """Sort each lane of rows (k, lane), k < n_rows, upwards, in place; no NaN (Batcher's merge exchange: Knuth, TAOCP 3, 5.2.2 M)."""
+def sort_rows(rows: Floats, width: int, highest: int) -> None:
+    """Sort each column of rows (k, width), k < highest, upwards, in place; no NaN (Batcher's merge exchange: Knuth, TAOCP 3, 5.2.2 M)."""
     p = 1
-    while p < n_rows:
+    while p < highest:
         k = p
         while k >= 1:
-            for j in range(k % p, n_rows - k, 2 * k):
-                for i in range(min(k, n_rows - j - k)):
+            for j in range(k % p, highest - k, 2 * k):
+                for i in range(min(k, highest - j - k)):
                     if (i + j) // (2 * p) == (i + j + k) // (2 * p):
-                        _exchange(rows[i + j], rows[i + j + k])
+                        low, high = (i + j) * width, (i + j + k) * width
+                        _exchange(rows[low : low + width], rows[high : high + width])
             k //= 2
         p *= 2
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def pick_quantile(rows: Floats, n: Integers, quantile: np.float32, out: Floats) -> None:
-    """The quantile of sorted rows (k, lane) over the first n[lane], into out (lane); NaN where n is 0.
+def pick_quantile(rows: Floats, n_rows: int, row: int, found: Integers, quantile: np.float32, out: Floats) -> None:
+    """The quantile of one of the sorted rows (k, row, lane) over the first found[row, lane], into out (lane); NaN where that is 0.
 
     Linear between neighbours (Hyndman and Fan 1996, type 7).
     """
     for lane in range(LANES):
-        if n[lane] == 0:
-            out[lane] = np.nan
-            continue
-        place = np.float64(quantile) * (n[lane] - 1)
+        n = max(found[row * LANES + lane], 1)
+        place = np.float64(quantile) * (n - 1)
         low = int(place)
-        high = min(low + 1, n[lane] - 1)
+        high = min(low + 1, n - 1)
         share = np.float32(place - low)
-        out[lane] = rows[low, lane] + (rows[high, lane] - rows[low, lane]) * share
+        a, b = rows[(low * n_rows + row) * LANES + lane], rows[(high * n_rows + row) * LANES + lane]
+        out[lane] = a + (b - a) * share if found[row * LANES + lane] > 0 else np.float32(np.nan)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def mean_and_std(rows: Floats, n: Integers, want_std: bool, out: Floats) -> None:
-    """The mean, or the population standard deviation, of the first n[lane] rows (k, lane) into out (lane); NaN where n is 0."""
+def mean_and_std(rows: Floats, n_rows: int, row: int, found: Integers, want_std: bool, out: Floats) -> None:
+    """The mean, or the population standard deviation, of the first found[row, lane] of one of rows (k, row, lane) into out (lane); NaN where that is 0."""
     for lane in range(LANES):
+        n = found[row * LANES + lane]
         total = 0.0
-        for k in range(n[lane]):
-            total += np.float64(rows[k, lane])
-        mean = total / n[lane] if n[lane] else np.nan
+        for k in range(n):
+            total += np.float64(rows[(k * n_rows + row) * LANES + lane])
+        mean = total / n if n else np.nan
         if want_std:
             square = 0.0
-            for k in range(n[lane]):
-                square += (np.float64(rows[k, lane]) - mean) ** 2
-            mean = np.sqrt(square / n[lane]) if n[lane] else np.nan
+            for k in range(n):
+                square += (np.float64(rows[(k * n_rows + row) * LANES + lane]) - mean) ** 2
+            mean = np.sqrt(square / n) if n else np.nan
         out[lane] = np.float32(mean)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def run_program(program: NDArray[np.float64], values: Floats, highest: int, rows: Floats) -> None:
-    """Evaluate a postfix program (step, 2), ended by operation -1, on values (band, k, lane) into rows (k, lane)."""
-    stack = np.empty((MAX_STACK, LANES), np.float32)
+def run_program(
+    program: NDArray[np.float64], values: Floats, n_bands: int, weight: Floats, highest: int, stack: Floats,
+    rows: Floats, n_rows: int, row: int, found: Integers,
+) -> None:  # fmt: skip
+    """Evaluate a postfix program (step, 2), ended by operation -1, on values (k, band, lane) into one of rows (k, row, lane).
+
+    Infinity where it is missing; the others are counted into found (row, lane). stack (MAX_STACK, k, lane) is scratch.
+    """
+    size = highest * LANES
+    top = -1
+    for step in range(program.shape[0]):
+        operation, operand = int(program[step, 0]), program[step, 1]
+        if operation < 0:
+            break
+        if operation == 0:
+            top += 1
+            for k in range(highest):
+                first = (k * n_bands + int(operand)) * LANES
+                _copy(values[first : first + LANES], stack[top * size + k * LANES : top * size + (k + 1) * LANES])
+        elif operation == 1:
+            top += 1
+            stack[top * size : (top + 1) * size] = np.float32(operand)
+        elif operation == 7:
+            for i in range(size):
+                stack[top * size + i] = -stack[top * size + i]
+        else:
+            _combine(operation, stack[(top - 1) * size : top * size], stack[top * size : (top + 1) * size])
+            top -= 1
     for k in range(highest):
-        top = -1
-        for step in range(program.shape[0]):
-            operation, operand = int(program[step, 0]), program[step, 1]
-            if operation < 0:
-                break
-            if operation == 0:
-                top += 1
-                for lane in range(LANES):
-                    stack[top, lane] = values[int(operand), k, lane]
-            elif operation == 1:
-                top += 1
-                for lane in range(LANES):
-                    stack[top, lane] = np.float32(operand)
-            elif operation == 7:
-                for lane in range(LANES):
-                    stack[top, lane] = -stack[top, lane]
-            else:
-                _combine(operation, stack[top - 1], stack[top])
-                top -= 1
-        for lane in range(LANES):
-            rows[k, lane] = stack[0, lane]
+        first, own = (k * n_rows + row) * LANES, slice(k * LANES, (k + 1) * LANES)
+        _keep(stack[own], weight[own], rows[first : first + LANES], found[row * LANES : (row + 1) * LANES])
+
+
+@numba.njit(nogil=True, cache=True)
+def _copy(source: Floats, target: Floats) -> None:
+    for lane in range(LANES):
+        target[lane] = source[lane]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _combine(operation: int, left: Floats, right: Floats) -> None:
-    for lane in range(LANES):
-        if operation == 2:
-            left[lane] = left[lane] + right[lane]
-        elif operation == 3:
-            left[lane] = left[lane] - right[lane]
-        elif operation == 4:
-            left[lane] = left[lane] * right[lane]
-        elif operation == 5:
-            left[lane] = left[lane] / right[lane]
-        else:
-            left[lane] = left[lane] ** right[lane]
+    if operation == 2:
+        for i in range(left.size):
+            left[i] += right[i]
+    elif operation == 3:
+        for i in range(left.size):
+            left[i] -= right[i]
+    elif operation == 4:
+        for i in range(left.size):
+            left[i] *= right[i]
+    elif operation == 5:
+        for i in range(left.size):
+            left[i] /= right[i]
+    else:
+        for i in range(left.size):
+            left[i] = left[i] ** right[i]

@@ -8,151 +8,156 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from products.pixel.lanes import LANES, geomedian, mean_and_std, pick_quantile, run_program, sort_rows
+from products.pixel.geomedian import geomedian, state_rows
+from products.pixel.lanes import (
+    LANES,
+    MAX_STACK,
+    Bands,
+    distances,
+    mean_and_std,
+    pick_quantile,
+    run_program,
+    sort_rows,
+)
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.uint16]
+Scratch = tuple[Floats, Floats, Floats, NDArray[np.int32], Floats, NDArray[np.bool_]]
 ROWS_PER_TASK = 16
+STRIPS = 8  # side by side
 MEAN, STD, MIN, MAX = -1.0, -2.0, -3.0, -4.0
+
+
+@numba.njit(nogil=True, cache=True)
+def _scale(numbers: Counts, used: Floats, gain: np.float32, bias: np.float32, values: Floats) -> None:
+    for lane in range(numbers.size):
+        value = np.float32(numbers[lane]) * gain + bias
+        values[lane] = value if used[lane] > np.float32(0.0) else np.float32(0.0)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _gather(
-    block: Counts,
-    causes: NDArray[np.uint8],
-    gain: Floats,
-    bias: Floats,
-    y: int,
-    x0: int,
-    width: int,
-    values: Floats,
-    n: NDArray[np.int64],
-) -> int:
-    """Pack the used observations of a strip into values (band, k, lane), k < n[lane], and say the largest n."""
-    n[:] = 0
-    for t in range(block.shape[1]):
-        for lane in range(width):
-            if causes[t, y, x0 + lane] == 0:
-                k = n[lane]
-                for b in range(block.shape[0]):
-                    values[b, k, lane] = np.float32(block[b, t, y, x0 + lane]) * gain[t, b] + bias[t, b]
-                n[lane] = k + 1
-    highest = n.max()
-    for lane in range(LANES):
-        for k in range(n[lane], highest):
-            values[:, k, lane] = 0.0
-    return highest
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
-def _distances(
-    values: Floats, highest: int, bands: NDArray[np.int64], centre: Floats, norm: Floats, sums: Floats, rows: Floats
-) -> None:
-    """Spectral, Euclidean and Bray-Curtis distance of each observation to the centre (band, lane) into rows (3, k, lane); sums (5, lane) is scratch."""
-    for k in range(highest):
-        sums[:] = np.float32(0.0)
-        for b in range(bands.size):
-            for lane in range(LANES):
-                v, c = values[bands[b], k, lane], centre[b, lane]
-                sums[0, lane] += v * c
-                sums[1, lane] += v * v
-                sums[2, lane] += (v - c) * (v - c)
-                sums[3, lane] += abs(v - c)
-                sums[4, lane] += abs(v + c)
-        for lane in range(LANES):
-            rows[0, k, lane] = np.float32(1.0) - sums[0, lane] / np.sqrt(sums[1, lane] * norm[lane])
-            rows[1, k, lane] = np.sqrt(sums[2, lane])
-            rows[2, k, lane] = sums[3, lane] / sums[4, lane]
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _deviations(
-    values: Floats, n: NDArray[np.int64], highest: int, bands: NDArray[np.int64], centre: Floats, rows: Floats, out: Floats
+    block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats, order: NDArray[np.int64],
+    y: int, x0: int, width: int, values: Floats, weight: Floats, highest: NDArray[np.int64],
 ) -> None:  # fmt: skip
-    """Median of each of three distances to the centre (band, lane) into out (3, lane); undefined distances are missing; rows (3, k, lane) is scratch."""
-    norm = np.zeros(LANES, np.float32)
-    sums = np.empty((5, LANES), np.float32)
-    found = np.empty(LANES, np.int64)
-    for b in range(bands.size):
-        for lane in range(LANES):
-            norm[lane] += centre[b, lane] * centre[b, lane]
-    _distances(values, highest, bands, centre, norm, sums, rows)
-    for measure in range(3):
-        _drop_missing(rows[measure], n, highest, found)
-        sort_rows(rows[measure], highest)
-        pick_quantile(rows[measure], found, np.float32(0.5), out[measure])
+    """The observations with a used pixel in each strip of a group into values (strip, k, band, lane), bands in the given order.
+
+    weight (strip, k, lane) is 1 or 0; highest (strip) is their number. A group, because memory is fastest read in runs.
+    """
+    highest[:] = 0
+    is_taken = np.zeros(STRIPS, np.bool_)
+    for t in range(block.shape[1]):
+        for strip in range(-(-width // LANES)):
+            start, end = x0 + strip * LANES, x0 + min((strip + 1) * LANES, width)
+            cause, k = causes[t, y, start:end], highest[strip]
+            n_used = 0
+            for lane in range(cause.size):
+                n_used += cause[lane] == 0
+            is_taken[strip] = n_used > 0
+            if n_used == 0:
+                continue
+            used = weight[strip, k * LANES : (k + 1) * LANES]
+            used[:] = np.float32(0.0)
+            for lane in range(cause.size):
+                used[lane] = np.float32(1.0) if cause[lane] == 0 else np.float32(0.0)
+            highest[strip] += 1
+        for b in range(order.size):
+            row, g, c = block[order[b], t, y], gain[t, order[b]], bias[t, order[b]]
+            for strip in range(-(-width // LANES)):
+                start, end = x0 + strip * LANES, x0 + min((strip + 1) * LANES, width)
+                k = highest[strip] - 1
+                if is_taken[strip]:
+                    first = (k * order.size + b) * LANES
+                    used = weight[strip, k * LANES : (k + 1) * LANES]
+                    _scale(row[start:end], used, g, c, values[strip, first : first + LANES])
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _drop_missing(rows: Floats, n: NDArray[np.int64], highest: int, found: NDArray[np.int64]) -> None:
-    """Put infinity where rows (k, lane) has no finite value of the first n[lane], and count the others into found (lane)."""
+def _put(layer: Floats, enough: NDArray[np.bool_], out: Floats) -> None:
+    for lane in range(out.size):
+        out[lane] = layer[lane] if enough[lane] else np.float32(np.nan)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _reduce(rows: Floats, n_rows: int, row: int, found: NDArray[np.int32], reducer: np.float32, out: Floats) -> None:
+    """One of the sorted rows (k, row, lane) into out (lane) by a quantile or the code of a statistic."""
+    if reducer >= 0:
+        pick_quantile(rows, n_rows, row, found, reducer, out)
+    elif reducer == MIN:
+        pick_quantile(rows, n_rows, row, found, np.float32(0.0), out)
+    elif reducer == MAX:
+        pick_quantile(rows, n_rows, row, found, np.float32(1.0), out)
+    else:
+        mean_and_std(rows, n_rows, row, found, reducer == STD, out)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _strip_of_features(
+    values: Floats, n_bands: int, weight: Floats, highest: int, bands: Bands, n_mads: int,
+    programs: NDArray[np.float64], reducers: Floats, min_observations: int, scratch: Scratch, out: Floats,
+) -> None:  # fmt: skip
+    """The features of one strip into out (feature, lane)."""
+    rows, stack, state, found, picked, enough = scratch
+    n_rows = n_mads + programs.shape[0]
+    for lane in range(LANES):
+        n = np.float32(0.0)
+        for k in range(highest):
+            n += weight[k * LANES + lane]
+        enough[lane] = n >= min_observations
+    if len(bands):
+        geomedian(values, n_bands, weight, highest, bands, state)
+        for b in range(len(bands)):
+            _put(state[b * LANES : (b + 1) * LANES], enough, out[b])
     found[:] = 0
-    for k in range(highest):
-        for lane in range(LANES):
-            good = k < n[lane] and np.isfinite(rows[k, lane])
-            found[lane] += good
-            if not good:
-                rows[k, lane] = np.inf
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _reduce_index(rows: Floats, n: NDArray[np.int64], highest: int, reducers: Floats, out: Floats) -> None:
-    """Reduce rows (k, lane) of one index into out (reducer, lane); values that are not finite are missing."""
-    found = np.empty(LANES, np.int64)
-    _drop_missing(rows, n, highest, found)
-    sort_rows(rows, highest)
-    for r in range(reducers.size):
-        if reducers[r] >= 0:
-            pick_quantile(rows, found, reducers[r], out[r])
-        elif reducers[r] == MIN:
-            pick_quantile(rows, found, np.float32(0.0), out[r])
-        elif reducers[r] == MAX:
-            pick_quantile(rows, found, np.float32(1.0), out[r])
-        else:
-            mean_and_std(rows, found, reducers[r] == STD, out[r])
+    if n_mads:
+        distances(values, n_bands, weight, highest, bands, state, stack, rows, n_rows, found)
+    for i in range(programs.shape[0]):
+        run_program(programs[i], values, n_bands, weight, highest, stack, rows, n_rows, n_mads + i, found)
+    sort_rows(rows, n_rows * LANES, highest)
+    f = len(bands)
+    for m in range(n_mads):
+        pick_quantile(rows, n_rows, m, found, np.float32(0.5), picked)
+        _put(picked, enough, out[f])
+        f += 1
+    for i in range(programs.shape[0]):
+        for r in range(reducers.shape[1]):
+            if not np.isnan(reducers[i, r]):
+                _reduce(rows, n_rows, n_mads + i, found, reducers[i, r], picked)
+                _put(picked, enough, out[f])
+                f += 1
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _rows_of_features(
-    block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats,
-    geomedian_bands: NDArray[np.int64], with_mads: bool,
-    programs: NDArray[np.float64], reducers: Floats,
+    block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats, order: NDArray[np.int64],
+    bands: Bands, with_mads: bool, programs: NDArray[np.float64], reducers: Floats,
     min_observations: int, out: Floats, first_row: int, last_row: int,
 ) -> None:  # fmt: skip
     """Rows first_row to last_row of out (feature, y, x): geomedian, MADs, then each index by its reducers (NaN-padded)."""
-    n_bands, n_times, _, full_width = block.shape
-    values = np.zeros((n_bands, max(n_times, 1), LANES), np.float32)
-    rows = np.zeros((3, max(n_times, 1), LANES), np.float32)
-    centre = np.zeros((max(geomedian_bands.size, 1), LANES), np.float32)
-    reduced = np.zeros((max(reducers.shape[1], 3), LANES), np.float32)
-    n = np.zeros(LANES, np.int64)
+    n_bands, n_times, full_width = order.size, max(block.shape[1], 1), block.shape[3]
+    n_mads = 3 if with_mads else 0
+    n_rows = n_mads + programs.shape[0]
+    values = np.zeros((STRIPS, n_times * n_bands * LANES), np.float32)
+    weight = np.zeros((STRIPS, n_times * LANES), np.float32)
+    highest = np.zeros(STRIPS, np.int64)
+    scratch = (
+        np.zeros(n_times * n_rows * LANES, np.float32),
+        np.zeros(MAX_STACK * n_times * LANES, np.float32),
+        np.zeros(state_rows(bands) * LANES, np.float32),
+        np.zeros(n_rows * LANES, np.int32),
+        np.zeros(LANES, np.float32),
+        np.zeros(LANES, np.bool_),
+    )
     for y in range(first_row, last_row):
-        for x0 in range(0, full_width, LANES):
-            width = min(LANES, full_width - x0)
-            highest = _gather(block, causes, gain, bias, y, x0, width, values, n)
-            f = 0
-            if geomedian_bands.size:
-                geomedian(values, n, highest, geomedian_bands, centre)
-                for b in range(geomedian_bands.size):
-                    for lane in range(width):
-                        out[f, y, x0 + lane] = centre[b, lane] if n[lane] >= min_observations else np.nan
-                    f += 1
-            if with_mads:
-                _deviations(values, n, highest, geomedian_bands, centre, rows, reduced)
-                for m in range(3):
-                    for lane in range(width):
-                        out[f, y, x0 + lane] = reduced[m, lane] if n[lane] >= min_observations else np.nan
-                    f += 1
-            for i in range(programs.shape[0]):
-                run_program(programs[i], values, highest, rows[0])
-                used = 0
-                while used < reducers.shape[1] and not np.isnan(reducers[i, used]):
-                    used += 1
-                _reduce_index(rows[0], n, highest, reducers[i, :used], reduced)
-                for r in range(used):
-                    for lane in range(width):
-                        out[f, y, x0 + lane] = reduced[r, lane] if n[lane] >= min_observations else np.nan
-                    f += 1
+        for x0 in range(0, full_width, STRIPS * LANES):
+            width = min(STRIPS * LANES, full_width - x0)
+            _gather(block, causes, gain, bias, order, y, x0, width, values, weight, highest)
+            for strip in range(-(-width // LANES)):
+                _strip_of_features(
+                    values[strip], n_bands, weight[strip], highest[strip], bands, n_mads, programs, reducers,
+                    min_observations, scratch,
+                    out[:, y, x0 + strip * LANES : x0 + min((strip + 1) * LANES, width)],
+                )  # fmt: skip
 
 
 def in_row_tasks(run_rows: Callable[[int, int], Any], n_rows: int, threads: int) -> None:
@@ -179,22 +184,23 @@ def temporal_features(
     """
     n_features = geomedian_bands.size + 3 * with_mads + int(np.count_nonzero(~np.isnan(reducers)))
     out = np.empty((n_features, *block.shape[2:]), np.float32)
+    others = np.setdiff1d(np.arange(block.shape[0]), geomedian_bands)
+    order = np.concatenate([geomedian_bands, others]).astype(np.int64)
+    bands = (0,) * geomedian_bands.size
+    moved = _moved_operands(programs, order)
 
     def run_rows(first: int, last: int) -> None:
         _rows_of_features(
-            block,
-            causes,
-            gain,
-            bias,
-            geomedian_bands,
-            with_mads,
-            programs,
-            reducers,
-            min_observations,
-            out,
-            first,
-            last,
+            block, causes, gain, bias, order, bands, with_mads, moved, reducers, min_observations, out, first, last
         )
 
     in_row_tasks(run_rows, block.shape[2], threads)
     return out
+
+
+def _moved_operands(programs: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The programs with bands counted in the given order."""
+    moved = programs.copy()
+    is_band = programs[..., 0] == 0
+    moved[..., 1][is_band] = np.argsort(order)[programs[..., 1][is_band].astype(np.int64)]
+    return moved

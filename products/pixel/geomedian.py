@@ -1,0 +1,134 @@
+"""The geometric median of many pixels side by side: `LANES` neighbouring pixels are the last axis, as in `products.pixel.lanes`."""
+
+import numba
+import numpy as np
+
+from products.pixel.lanes import LANES, Bands, Floats
+
+GEOMEDIAN_TOLERANCE = (
+    2e-6  # reflectance; the iteration ends where the rest of the way, judged by its last two steps, is shorter
+)
+GEOMEDIAN_STEPS = 100
+LONGEST_STRETCH = 50.0  # a step is at most as many times as long as Weiszfeld's
+SMALLEST_STEP = 2e-7  # float32 cannot show less
+ON_OBSERVATION = 1e-6  # reflectance; a centre closer than this lies on the observation
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def geomedian(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Bands, state: Floats) -> None:
+    """The geometric median of the first len(bands) bands of values (k, band, lane), weight (k, lane) 1 or 0, into the first rows of state (row, lane).
+
+    Weiszfeld's iteration from the mean, each step lengthened by the secant of the last two (Anderson 1965, depth one) unless steps grow. A lane
+    stops on its own, so that its result does not depend on its neighbours. Weiszfeld 1937; Vardi and Zhang 2000 (PNAS 97, 1423); Walker and Ni 2011
+    (SIAM J. Numer. Anal. 49, 1715).
+    """
+    _start(values, n_bands, weight, highest, bands, state)
+    for _ in range(GEOMEDIAN_STEPS):
+        _pull(values, n_bands, weight, highest, bands, state)
+        if not _move(bands, state):
+            break
+
+
+@numba.njit(nogil=True, cache=True)
+def state_rows(bands: Bands) -> int:
+    """Rows of the state of `geomedian`: centre, step, last move, last step; then weight on the centre, pull, last length, active."""
+    return 4 * len(bands) + 4
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _start(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Bands, state: Floats) -> None:
+    """The mean; lanes with one or two observations have arrived."""
+    here, pull, length, active = 4 * len(bands), 4 * len(bands) + 1, 4 * len(bands) + 2, 4 * len(bands) + 3
+    state[: state_rows(bands) * LANES] = np.float32(0.0)
+    for k in range(highest):
+        seen, used = values[k * n_bands * LANES : (k + 1) * n_bands * LANES], weight[k * LANES : (k + 1) * LANES]
+        for lane in range(LANES):
+            state[pull * LANES + lane] += used[lane]
+            for b in range(len(bands)):
+                state[b * LANES + lane] += seen[b * LANES + lane] * used[lane]
+    for lane in range(LANES):
+        n = state[pull * LANES + lane]
+        for b in range(len(bands)):
+            state[b * LANES + lane] /= n
+        state[here * LANES + lane] = np.float32(0.0)
+        state[length * LANES + lane] = np.float32(-1.0)
+        state[active * LANES + lane] = np.float32(1.0) if n > 2 else np.float32(0.0)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+def _pull(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Bands, state: Floats) -> None:
+    """Sums over the observations: unit vectors from the centre to them, their inverse distances, and the weight on the centre."""
+    n, here, pull = len(bands), 4 * len(bands), 4 * len(bands) + 1
+    for lane in range(LANES):
+        for b in range(n):
+            state[(n + b) * LANES + lane] = np.float32(0.0)
+        state[here * LANES + lane] = np.float32(0.0)
+        state[pull * LANES + lane] = np.float32(0.0)
+    for k in range(highest):
+        seen, used = values[k * n_bands * LANES : (k + 1) * n_bands * LANES], weight[k * LANES : (k + 1) * LANES]
+        for lane in range(LANES):
+            square = np.float32(0.0)
+            for b in range(n):
+                away = seen[b * LANES + lane] - state[b * LANES + lane]
+                square += away * away
+            distance = np.sqrt(square)
+            is_on = distance < np.float32(ON_OBSERVATION)
+            share = np.float32(0.0) if is_on else used[lane] / distance
+            state[here * LANES + lane] += used[lane] if is_on else np.float32(0.0)
+            state[pull * LANES + lane] += share
+            for b in range(n):
+                away = seen[b * LANES + lane] - state[b * LANES + lane]
+                state[(n + b) * LANES + lane] += share * away
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+def _move(bands: Bands, state: Floats) -> bool:
+    """Move the centre of each lane that has not arrived; whether any has not."""
+    n, here, pull, length, active = (
+        len(bands),
+        4 * len(bands),
+        4 * len(bands) + 1,
+        4 * len(bands) + 2,
+        4 * len(bands) + 3,
+    )
+    for lane in range(LANES):
+        square = np.float32(0.0)
+        for b in range(n):
+            square += state[(n + b) * LANES + lane] * state[(n + b) * LANES + lane]
+        force = np.sqrt(square)
+        on = state[here * LANES + lane]
+        scale = (np.float32(1.0) - on / force) / state[pull * LANES + lane] if on < force else np.float32(0.0)
+        step, change, along, moved = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        for b in range(n):
+            f = state[(n + b) * LANES + lane] * scale
+            df = f - state[(3 * n + b) * LANES + lane]
+            dx = state[(2 * n + b) * LANES + lane]
+            step += f * f
+            change += df * df
+            along += f * df
+            moved += dx * dx
+        shrinks = step < state[length * LANES + lane]
+        secant = along / change if shrinks and change > np.float32(0.0) else np.float32(0.0)
+        stretched = np.float32(0.0)
+        for b in range(n):
+            f = state[(n + b) * LANES + lane] * scale
+            move = f - secant * (state[(2 * n + b) * LANES + lane] + f - state[(3 * n + b) * LANES + lane])
+            stretched += move * move
+        longest = np.float32(LONGEST_STRETCH * LONGEST_STRETCH) * step
+        cut = np.sqrt(longest / stretched) if stretched > longest else np.float32(1.0)
+        goes = state[active * LANES + lane]
+        for b in range(n):
+            f = state[(n + b) * LANES + lane] * scale
+            move = cut * (f - secant * (state[(2 * n + b) * LANES + lane] + f - state[(3 * n + b) * LANES + lane]))
+            state[(2 * n + b) * LANES + lane] = move
+            state[(3 * n + b) * LANES + lane] = f
+            state[b * LANES + lane] += move if goes > np.float32(0.0) else np.float32(0.0)
+        rest = min(max(change / moved, np.float32(1.0 / LONGEST_STRETCH**2)), np.float32(1.0))
+        near = shrinks and step <= np.float32(GEOMEDIAN_TOLERANCE**2) * rest
+        far = step > np.float32(SMALLEST_STEP**2)
+        state[active * LANES + lane] = goes if far and not near else np.float32(0.0)
+        state[length * LANES + lane] = step
+    still = np.float32(0.0)
+    for lane in range(LANES):
+        still = max(still, state[active * LANES + lane])
+    return bool(still > np.float32(0.0))
