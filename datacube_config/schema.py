@@ -93,8 +93,13 @@ known_item = Table(
     Column("collection", Text, primary_key=True),
     Column("item_id", Text, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
-    Column("dataset_id", Uuid),
+    Column("dataset_id", Uuid),  # null: part of another scene (note), or in quarantine
+    Column("note", Text),
+    Column("acquired", DateTime(timezone=True)),
+    Column("bounds", ARRAY(Float)),  # west, south, east, north in degrees; east beyond 180 across the antimeridian
+    _moment("first_seen"),
     _moment("last_seen"),
+    Column("seen_by", Uuid),  # the run that last saw it
     Column("gone_at", DateTime(timezone=True)),
 )
 
@@ -105,8 +110,11 @@ harvest = Table(
     Column("collection", Text, primary_key=True),
     Column("area", Text, primary_key=True),
     Column("period", Text, primary_key=True),
+    Column("mark", Text),  # updated, created or datetime: the property that high_water is of
     Column("high_water", DateTime(timezone=True)),
     Column("listed_at", DateTime(timezone=True)),
+    Column("signature", Text),  # of the files of a local archive, once each of its items was taken
+    Column("n_items", Integer),
     Column("next_page", JSONB),
     _moment("updated"),
 )
@@ -118,6 +126,7 @@ rate_limit = Table(
     Column("tokens", Float, nullable=False),
     _moment("filled_at"),
     Column("closed_until", DateTime(timezone=True)),
+    Column("closed_because", Text),
 )
 
 radiometric_verdict = Table(
@@ -126,6 +135,7 @@ radiometric_verdict = Table(
     Column("archive", Text, primary_key=True),
     Column("collection", Text, primary_key=True),
     Column("baseline", Text, primary_key=True),
+    Column("claim", Text, primary_key=True),  # scale and offset as the metadata have them
     Column("verdict", Text, nullable=False),
     Column("evidence", JSONB, nullable=False),
     _moment("checked_at"),
@@ -151,6 +161,8 @@ retirement = Table(
     Column("id", Uuid, primary_key=True),
     Column("selection", JSONB, nullable=False),
     Column("dataset_ids", ARRAY(Uuid), nullable=False),
+    Column("promoted_ids", ARRAY(Uuid), nullable=False),  # restored in the place of retired renditions
+    Column("pointers", JSONB, nullable=False),  # rows of cube_pointer that it took away
     _moment("applied_at"),
     Column("restored_at", DateTime(timezone=True)),
     Column("swept_at", DateTime(timezone=True)),

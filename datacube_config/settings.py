@@ -4,11 +4,17 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import psutil
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from datacube_config.errors import SettingsError
 
@@ -39,6 +45,9 @@ class Settings(BaseSettings):
     s3_secret_access_key: SecretStr | None = None
     s3_region: str | None = None
     s3_anonymous: bool = False
+    archives: Path | None = None
+    radiometric_check: Literal["auto", "off"] = "auto"
+    mirrors: Annotated[tuple[str, ...], NoDecode] = ()
     decode_threads: int | None = Field(default=None, ge=1)
     memory_limit_bytes: int | None = Field(default=None, ge=1)
     failure_budget: float = Field(default=0.05, ge=0, le=1)
@@ -50,6 +59,21 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("archives")
+    @classmethod
+    def _absolute_archives(cls, archives: Path | None) -> Path | None:
+        return archives.expanduser().absolute() if archives else None
+
+    @field_validator("mirrors", mode="before")
+    @classmethod
+    def _between_commas(cls, mirrors: object) -> object:
+        """Roots of mirrors, local ones absolute; in a variable, between commas."""
+        names = mirrors.split(",") if isinstance(mirrors, str) else mirrors
+        if not isinstance(names, list | tuple):
+            raise ValueError("expected folders or s3:// URLs")
+        roots = [str(name).strip() for name in names if str(name).strip()]
+        return tuple(root.rstrip("/") if "://" in root else str(Path(root).expanduser().absolute()) for root in roots)
 
     @field_validator("index_url")
     @classmethod

@@ -63,7 +63,7 @@ def plan_with(
     """The same on an open index."""
     settle = timedelta(days=settings.settle_days)
     cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
-    scenes = find_scenes(index, recipe.sources, cut.span, cut.ground)
+    scenes = find_scenes(index, recipe.sources, cut.span, cut.ground, settings.mirrors)
     active = {
         place: cell.id for place, cell in published_cells(index, recipe.name, recipe.version, cut.periods).items()
     }

@@ -10,8 +10,10 @@ from typing import Any, Literal
 import click
 
 from datacube_config.errors import IndexUnavailable, SettingsError, StorageUnavailable
+from flows.cli_archives import reconcile, retire
 from flows.cli_build import build, plan
 from flows.cli_learn import map_command, train
+from flows.cli_mirror import mirror_options, mirror_words
 from flows.cli_prefect import demo, serve, tend
 from flows.console import as_json_option, emit, progress_on_stderr
 from products.errors import RequestError
@@ -127,10 +129,25 @@ def simulate(
 @click.option("--area", help="Only scenes that meet this area: a name, a path, or west,south,east,north.")
 @click.option("--period", help="Only scenes of this period, such as 2020 or 2020-01-01/2020-06-30.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, write nothing.")
+@click.option("--as", "as_source", metavar="NAME", help="ARCHIVE is a path of rasters of this source of sources.yaml.")
+@click.option("--full", is_flag=True, help="List everything, not only what changed since the last listing.")
+@mirror_options
 def ingest(
-    as_json: bool, archive: str, collections: tuple[str, ...], area: str | None, period: str | None, dry_run: bool
+    as_json: bool,
+    archive: str,
+    collections: tuple[str, ...],
+    area: str | None,
+    period: str | None,
+    dry_run: bool,
+    as_source: str | None,
+    full: bool,
+    mirror: dict[str, Any] | None,
 ) -> None:
     """Index the scenes of ARCHIVE: a known name, a STAC API, or a catalogue, item collection or folder of items.
+
+    With --as: the label, elevation or other rasters at the path ARCHIVE.
+
+    With --mirror: then copy their files, or what is not there yet, to a folder or bucket.
 
     Example: neocube ingest var/demo/archive
     """
@@ -139,14 +156,28 @@ def ingest(
     from flows.prefect_api import has_prefect_api
 
     if has_prefect_api():
-        report = ingest_flow(archive, collections, area, period, dry_run)
+        report = ingest_flow(archive, collections, area, period, dry_run, as_source, mirror, full)
     else:
         with progress_on_stderr(f"ingesting {archive}") as tell:
             taken = take_in(
-                archive, collections, area, period, dry_run, lambda n: tell(f"{n.found} items, {n.added} added")
+                archive,
+                collections,
+                area,
+                period,
+                dry_run,
+                lambda n: tell(f"{n.found} items, {n.added} added"),
+                as_source,
+                full,
             )
             report = taken.document()
-    emit(report, as_json, _ingested, failed=bool(report["quarantined"]))
+            if mirror and not dry_run:
+                from flows.mirror_archive import mirror_archive
+
+                report["mirror"] = mirror_archive(
+                    archive, mirror, collections, area, period, lambda n: tell(f"{n.files} files, {n.copied} copied")
+                )
+    is_incomplete = bool(report["quarantined"] or report["stopped"] or report.get("mirror", {}).get("failed"))
+    emit(report, as_json, _ingested, failed=is_incomplete)
 
 
 @main.command()
@@ -182,27 +213,46 @@ def quarantine(as_json: bool, retry: bool) -> None:
     """
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
+    from datacube_config.sources import source_table
     from flows.steps.ingest_archive import retry_quarantine
+    from flows.steps.ingest_rasters import retry_rasters
     from flows.steps.quarantine import listed
+    from flows.steps.reading import raster_access
     from flows.steps.storage import s3_options
 
     settings = get_settings()
+    sources = source_table(settings.home)
     with open_index(settings) as index:
         if retry:
-            report = retry_quarantine(index, s3_options=s3_options(settings))
-            click.echo(f"{report.found} tried, {report.found - len(report.quarantined)} passed", err=True)
+            report = retry_quarantine(
+                index,
+                s3_options=s3_options(settings),
+                access=raster_access(settings),
+                radiometric_check=settings.radiometric_check,
+                rasters=sources.names,
+            )
+            again = [
+                report,
+                *retry_rasters(index, sources, s3_options=s3_options(settings), access=raster_access(settings)),
+            ]
+            tried, refused = sum(each.found for each in again), sum(len(each.quarantined) for each in again)
+            click.echo(f"{tried} tried, {tried - refused} passed", err=True)
         rows = listed(index)
     emit(rows, as_json, lambda _: "\n".join(f"{each['since']}  {each['id']}  {each['cause']}" for each in rows))
 
 
-for command in (plan, build, train, map_command, demo, serve, tend):
+for command in (reconcile, retire, plan, build, train, map_command, demo, serve, tend):
     main.add_command(command)
 
 
 def _ingested(report: dict[str, Any]) -> str:
     counts = ", ".join(f"{report[name]} {name}" for name in ("found", "added", "replaced", "superseded", "unchanged"))
-    refused = [f"quarantined {each['id']}: {each['cause']}" for each in report["quarantined"]]
-    return "\n".join([f"{counts}, {len(refused)} quarantined in {report['seconds']:.1f} s", *refused])
+    told = [f"quarantined {each['id']}: {each['cause']}" for each in report["quarantined"]]
+    told += [f"gone {name}: the archive no longer has it" for name in report["gone"]]
+    told += [f"stopped {each['collection']}: {each['cause']}" for each in report["stopped"]]
+    told += ["went on where the run before was cut off"] if report["resumed"] else []
+    told += [mirror_words(report["mirror"])] if "mirror" in report else []
+    return "\n".join([f"{counts}, {len(report['quarantined'])} quarantined in {report['seconds']:.1f} s", *told])
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

@@ -7,10 +7,16 @@ from prefect import flow
 
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
+from datacube_config.sources import source_table
+from flows.mirror_archive import mirror_archive
 from flows.run_artifacts import leave_table
 from flows.steps.areas import find_area
-from flows.steps.ingest_archive import IngestReport, ingest_archive
+from flows.steps.ingest_archive import ingest_archive
+from flows.steps.ingest_rasters import ingest_rasters
+from flows.steps.ingest_report import IngestReport
+from flows.steps.reading import raster_access
 from flows.steps.storage import s3_options
+from products.errors import RequestError
 from products.period import parse_period
 
 
@@ -21,11 +27,28 @@ def take_in(
     period: str | None = None,
     dry_run: bool = False,
     progress: Callable[[IngestReport], None] | None = None,
+    as_source: str | None = None,
+    full: bool = False,
 ) -> IngestReport:
-    """Index the scenes of an archive; `progress` is told the counts so far."""
+    """Index the scenes of an archive, or the rasters at a path as a source of sources.yaml; `progress` is told the counts so far."""
     settings = get_settings()
     ground, span = find_area(area) if area else None, parse_period(period) if period else None
+    if as_source and collections:
+        raise RequestError("--as takes no --collection: the name of the source says what the files are")
     with open_index(settings) as index:
+        if as_source:
+            return ingest_rasters(
+                index,
+                as_source,
+                archive,
+                source_table(settings.home),
+                area=ground,
+                period=span,
+                dry_run=dry_run,
+                s3_options=s3_options(settings),
+                access=raster_access(settings),
+                progress=progress,
+            )
         return ingest_archive(
             index,
             archive,
@@ -33,7 +56,10 @@ def take_in(
             area=ground,
             period=span,
             dry_run=dry_run,
+            full=full,
             s3_options=s3_options(settings),
+            access=raster_access(settings),
+            radiometric_check=settings.radiometric_check,
             progress=progress,
         )
 
@@ -45,14 +71,21 @@ def ingest(
     area: str | None = None,
     period: str | None = None,
     dry_run: bool = False,
+    as_source: str | None = None,
+    mirror: dict[str, Any] | None = None,
+    full: bool = False,
 ) -> dict[str, Any]:
-    """Index the scenes of an archive and report what was found, added, replaced, unchanged and quarantined."""
-    report = take_in(archive, collections, area, period, dry_run)
+    """Index the scenes of an archive, or rasters as a source of sources.yaml, and report what was found, added, replaced, unchanged and quarantined."""
+    report = take_in(archive, collections, area, period, dry_run, as_source=as_source, full=full)
     leave_table("ingest", _table(report), f"Ingest of {report.archive}")
-    return report.document()
+    if mirror is None or dry_run:
+        return report.document()
+    return {**report.document(), "mirror": mirror_archive(archive, mirror, collections, area, period)}
 
 
 def _table(report: IngestReport) -> list[dict[str, Any]]:
     counts = ("found", "added", "replaced", "superseded", "unchanged", "seconds")
     rows = [{"what": name, "value": str(getattr(report, name))} for name in counts]
+    rows += [{"what": f"stopped {each['collection']}", "value": each["cause"]} for each in report.stopped]
+    rows += [{"what": f"gone {name}", "value": "the archive no longer has it"} for name in report.gone]
     return rows + [{"what": f"quarantined {each['id']}", "value": each["cause"]} for each in report.quarantined]

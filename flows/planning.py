@@ -182,7 +182,7 @@ def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int) -> int:
     pixels = recipe.grid.tile_px**2
     wide = (recipe.grid.tile_px + 2 * recipe.halo_px) ** 2
     per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide
-    finest = min(SOURCE_RESOLUTION_M[source.collection] for source in recipe.sources)
+    finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
     per_thread = 2 * wide + 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
     outputs = (8 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES)) * pixels
     return PROCESS_BYTES + n_scenes * per_scene + threads * per_thread + outputs

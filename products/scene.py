@@ -9,8 +9,31 @@ from odc.geo.geom import Geometry
 
 
 @dataclass(frozen=True, slots=True)
+class Clip:
+    """The part of a file that a copy holds: `window` (row, column, height, width) in pixels of the whole file, whose grid and layers follow."""
+
+    window: tuple[int, int, int, int]
+    crs: str
+    transform: tuple[float, ...]
+    shape: tuple[int, int]
+    dtypes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BandPlace:
+    """Where a band file can be read: its source, or a copy, whole or clipped, of `size_bytes`."""
+
+    href: str
+    size_bytes: int | None = None
+    clip: Clip | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BandFile:
-    """One band of a scene in a file: physical value = DN * scale + offset; `nodata` marks missing DN; `shape` is what the catalogue says."""
+    """One band of a scene in a file: physical value = DN * scale + offset; `nodata` marks missing DN; `shape` is what the catalogue says.
+
+    `href` is the source; `places`, if any, are all to read from, it included, the preferred first.
+    """
 
     href: str
     scale: float
@@ -18,6 +41,7 @@ class BandFile:
     nodata: int
     layer: int = 1
     shape: tuple[int, ...] | None = None
+    places: tuple[BandPlace, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

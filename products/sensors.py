@@ -29,7 +29,7 @@ SENSORS = {
         Sensor("tm", "landsat-c2-l2", "landsat_tm_c2_l2", ("landsat-4", "landsat-5"), LANDSAT_REFLECTANCE, "qa_pixel", "qa_radsat"),
         Sensor("etm", "landsat-c2-l2", "landsat_etm_c2_l2", ("landsat-7",), LANDSAT_REFLECTANCE, "qa_pixel", "qa_radsat"),
         Sensor("oli", "landsat-c2-l2", "landsat_oli_c2_l2", ("landsat-8", "landsat-9"), ("coastal", *LANDSAT_REFLECTANCE), "qa_pixel", "qa_radsat"),
-        Sensor("msi", "sentinel-2-l2a", "sentinel2_msi_l2a", ("sentinel-2a", "sentinel-2b", "sentinel-2c"), MSI_REFLECTANCE, "scl", None),
+        Sensor("msi", "sentinel-2-l2a", "sentinel2_msi_l2a", ("sentinel-2a", "sentinel-2b", "sentinel-2c", "sentinel-2d"), MSI_REFLECTANCE, "scl", None),
     )
 }  # fmt: skip
 

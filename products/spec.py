@@ -9,10 +9,11 @@ from odc.geo.geom import Geometry
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, field_validator, model_validator
 
 from products.errors import RequestError
+from products.external import ExternalProduct
 from products.feature_spec import Feature, FeatureName, IndexStep, checked_kind, feature_kind
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration
-from products.sensors import COLLECTIONS, Sensor, sensors_of
+from products.sensors import COLLECTIONS, SENSORS, Sensor, sensors_of
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
 
@@ -78,18 +79,31 @@ class ClearSpec(Closed):
 
 
 class SourceSpec(Closed):
-    """One collection to read. `resampling` is used where the file's grid is not the product's."""
+    """One collection to read, or an existing ODC `product` and how to read it. `resampling` is used where grids differ."""
 
     collection: str
+    product: ExternalProduct | None = None
     platforms: tuple[str, ...] = ()
     clear: ClearSpec = ClearSpec()
     resampling: Literal["nearest", "average", "bilinear", "cubic"] | None = None
 
     DEFAULT_RESAMPLING: ClassVar[dict[str, str]] = {"landsat-c2-l2": "cubic", "sentinel-2-l2a": "average"}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _product_form(cls, value: Any) -> Any:  # noqa: ANN401
+        """`{product: NAME, sensor: …, bands: …}` names an ODC product in the place of a collection."""
+        if not isinstance(value, dict) or not isinstance(value.get("product"), str):
+            return value
+        if "collection" in value:
+            raise RequestError("a source is a collection or a product: expected one of them")
+        reading = {key: value[key] for key in ExternalProduct.model_fields if key in value}
+        rest = {key: value[key] for key in value if key not in reading}
+        return {**rest, "collection": value["product"], "product": reading}
+
     @model_validator(mode="after")
     def _known(self) -> "SourceSpec":
-        known = {platform for sensor in sensors_of(self.collection) for platform in sensor.platforms}
+        known = {platform for sensor in self._all_sensors() for platform in sensor.platforms}
         for platform in self.platforms:
             if platform not in known:
                 raise RequestError(
@@ -100,13 +114,20 @@ class SourceSpec(Closed):
     @property
     def sensors(self) -> tuple[Sensor, ...]:
         """The sensors this source reads."""
-        all_of_them = sensors_of(self.collection)
-        return tuple(s for s in all_of_them if not self.platforms or set(s.platforms) & set(self.platforms))
+        return tuple(s for s in self._all_sensors() if not self.platforms or set(s.platforms) & set(self.platforms))
 
     @property
     def resampling_method(self) -> str:
         """The stated or default resampling: cubic for Landsat, area average for MSI."""
-        return self.resampling or self.DEFAULT_RESAMPLING[self.collection]
+        return self.resampling or self.DEFAULT_RESAMPLING[self.family]
+
+    @property
+    def family(self) -> str:
+        """The collection, or for an external product the one whose sensor it is of."""
+        return SENSORS[self.product.sensor].collection if self.product else self.collection
+
+    def _all_sensors(self) -> tuple[Sensor, ...]:
+        return (self.product.as_sensor(self.collection),) if self.product else sensors_of(self.collection)
 
 
 class HarmoniseSpec(Closed):

@@ -42,7 +42,8 @@ def test_it_reads_one_known_coast_and_one_year_from_an_archive_that_needs_no_acc
         "--period",
         "2020",
     ]
-    assert archive_table().archives["earth-search"].signing is None
+    signed = {host for rule in archive_table().archives["earth-search"].signing for host in rule.hosts}
+    assert signed == {"usgs-landsat"}, "Sentinel-2 is open"
     assert find_area("matang").name == "matang"
 
 

@@ -2,14 +2,21 @@
 
 import ipaddress
 import os.path
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from urllib.parse import unquote, urljoin, urlsplit
+from functools import lru_cache
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
+from flows.steps.href_secrets import without_secrets
 from flows.steps.item_refused import ItemRefused
+from flows.steps.links_out import leads_out
 
 REMOTE = ("http://", "https://", "s3://")
+# A scheme, a host without port or user, and a path without query, fragment or escapes: its host is looked at once.
+PLAIN = re.compile(r"((?:https?|s3)://[a-z0-9.-]+)/[\w./~+=,:-]*", re.ASCII)
+SITES = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +34,39 @@ class ItemPlace:
 
 
 def resolve_href(href: object, place: ItemPlace) -> str:
-    """The path or URL an href stands for, a file of its name beside the item first; or ItemRefused."""
+    """The path or URL an href stands for, a file of its name beside the item first, without secrets; or ItemRefused."""
     if not isinstance(href, str) or not href.strip():
         raise ItemRefused("the asset has no href")
-    if "/vsi" in href.lower() or "\x00" in href:
+    if not href.isprintable():
+        raise ItemRefused(f"expected a printable href, got {href!r}")
+    if "/vsi" in unquote(href).lower():
         raise ItemRefused(f"{href!r} is a GDAL virtual path: expected a file of the archive, http, https or s3")
+    if (plain := PLAIN.fullmatch(href)) and _is_allowed(plain[1], place.root, place.hosts):
+        return _beside(href, place) or href
     path = _local_path(href)
-    beside = _beside(path if path is not None else urlsplit(href).path, place)
+    beside = _beside(path if path is not None else _split(href).path, place)
     if path is None:
         if beside is not None:
             return beside
         _require_host(href, place)
-        return href
+        return without_secrets(href)
     return _inside(path, place, beside)
 
 
 def exists(target: str, place: ItemPlace) -> bool:
     """Whether a resolved href is there; one outside the archive is found or missed when it is read."""
     folder, _, name = target.rpartition("/")
-    known = _within(target, place.root) and not target.startswith(("http://", "https://"))
+    known = _within(target, place.root) and not target.startswith(SITES)
     return not known or name in place.files_in(folder)
+
+
+@lru_cache(maxsize=4096)
+def is_private(host: str) -> bool:
+    """Whether a host name or address is one of this machine or of a private network."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or "." not in host
 
 
 def _local_path(href: str) -> str | None:
@@ -54,7 +74,7 @@ def _local_path(href: str) -> str | None:
     if href.lower().startswith(REMOTE):
         return None
     if href.startswith("file:"):
-        return unquote(urlsplit(href).path)
+        return unquote(_split(href).path)
     if ":" in href.split("/", 1)[0]:
         raise ItemRefused(f"the scheme of {href!r} is not read: expected http, https, s3 or a path in the archive")
     return href
@@ -62,23 +82,35 @@ def _local_path(href: str) -> str | None:
 
 def _beside(path: str, place: ItemPlace) -> str | None:
     name = unquote(path).rsplit("/", 1)[-1]
-    if place.folder.startswith(("http://", "https://")) or name not in place.files_in(place.folder):
+    if place.folder.startswith(SITES) or name not in place.files_in(place.folder):
         return None
-    return f"{place.folder}/{name}"
+    return _followed(f"{place.folder}/{name}", place)
 
 
 def _inside(path: str, place: ItemPlace, beside: str | None) -> str:
     """A relative or local path as an absolute one in the archive, or the file of its name beside the item."""
-    if place.folder.startswith(("http://", "https://")):
+    if place.folder.startswith(SITES):
         if path.startswith("/"):
             raise ItemRefused(f"{path!r} is a local path in a remote catalogue: expected http, https or s3")
-        return urljoin(place.folder + "/", path)
+        target = urljoin(place.folder + "/", path)
+        _require_host(target, place)
+        return without_secrets(target)
     target = _join(place.folder, path)
     if _within(target, place.root) and (beside is None or exists(target, place)):
-        return target
+        return _followed(target, place)
     if beside is not None:
         return beside
     raise ItemRefused(f"{path!r} lies outside the archive {place.root}")
+
+
+def _followed(target: str, place: ItemPlace) -> str:
+    """A path in the archive, unless a symbolic link leads from it out of the archive."""
+    if leads_out(target, place.root):
+        raise ItemRefused(
+            f"{target} is a symbolic link out of the archive {place.root}: expected files inside it, or ingest the "
+            "folder that it leads to"
+        )
+    return target
 
 
 def _join(folder: str, path: str) -> str:
@@ -95,19 +127,32 @@ def _within(target: str, root: str) -> bool:
 
 def _require_host(href: str, place: ItemPlace) -> None:
     """ItemRefused for a host the archive does not use, or one of this machine or network that the archive is not on."""
-    parts = urlsplit(href)
+    parts = _split(href)
     host = (parts.hostname or "").lower()
-    if parts.username or parts.password or not host:
+    if parts.username or parts.password or not host or "\\" in href:
         raise ItemRefused(f"expected a URL with a host and without credentials, got one of host {host!r}")
-    own = (urlsplit(place.root).hostname or "").lower()
-    if place.hosts and host != own and not any(fnmatch(host, pattern) for pattern in place.hosts):
-        raise ItemRefused(f"host {host!r} is not one of this archive's: {', '.join(place.hosts)}")
-    if parts.scheme != "s3" and host != own and _is_private(host):
+    own = (_split(place.root).hostname or "").lower()
+    if place.hosts and host != own:
+        if not any(fnmatch(host, pattern) for pattern in place.hosts):
+            raise ItemRefused(f"host {host!r} is not one of this archive's: {', '.join(place.hosts)}")
+        if parts.scheme.lower() == "http":
+            raise ItemRefused(f"the href on host {host!r} is not encrypted: expected https or s3")
+    if parts.scheme != "s3" and host != own and is_private(host) and host not in place.hosts:
         raise ItemRefused(f"host {host!r} is not a public one")
 
 
-def _is_private(host: str) -> bool:
+@lru_cache(maxsize=1024)
+def _is_allowed(origin: str, root: str, hosts: tuple[str, ...]) -> bool:
+    """Whether an archive may name files of a scheme and host."""
     try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or "." not in host
+        _require_host(origin, ItemPlace("", "", root, lambda folder: frozenset(), hosts))
+    except ItemRefused:
+        return False
+    return True
+
+
+def _split(href: str) -> SplitResult:
+    try:
+        return urlsplit(href)
+    except ValueError as error:
+        raise ItemRefused(f"{href!r} is no URL: {error}") from error

@@ -1,22 +1,22 @@
 """What the index knows: the scenes to read and the cells that are published."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from datacube.model import Dataset, Range
-from odc.geo.crs import CRS
 from odc.geo.geom import Geometry
 
 from datacube_config.connection import Index
+from flows.steps.antimeridian import in_one_piece, meet, turns
 from flows.steps.dataset_location import dataset_location
+from flows.steps.external_products import external_scene, require_external
+from flows.steps.mirror_locations import with_mirrors
 from products.period import Period
 from products.scene import BandFile, Scene
 from products.spec import SourceSpec
-
-LONLAT = CRS("EPSG:4326")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +32,33 @@ class PublishedCell:
     properties: Mapping[str, Any]
 
 
-def find_scenes(index: Index, sources: Iterable[SourceSpec], period: Period, area: Geometry) -> list[Scene]:
-    """The active scenes of some sources that share time with `period` and ground with `area` (any CRS), in sensing order."""
-    lonlat = area.to_crs(LONLAT)
+def find_scenes(
+    index: Index, sources: Iterable[SourceSpec], period: Period, area: Geometry, mirrors: Sequence[str] = ()
+) -> list[Scene]:
+    """The active scenes of some sources that share time with `period` and ground with `area` (any CRS), in sensing order.
+
+    Their bands know their copies at mirrors, those of `mirrors` preferred.
+    """
+    lonlat = in_one_piece(area)
     box = lonlat.boundingbox
     found: list[Scene] = []
     for source in sources:
+        if source.product:
+            require_external(index, source.collection, source.product)
         for sensor in source.sensors:
-            query = {
-                "time": Range(period.start, period.end),
-                "lon": Range(box.left, box.right),
-                "lat": Range(box.bottom, box.top),
+            query = {"time": Range(period.start, period.end), "lat": Range(box.bottom, box.top)}
+            datasets = {
+                dataset.id: dataset
+                for longitudes in turns(box.left, box.right)
+                for dataset in index.dc.index.datasets.search(product=sensor.product, lon=Range(*longitudes), **query)
             }
-            for dataset in index.dc.index.datasets.search(product=sensor.product, **query):
-                scene = scene_of(dataset)
+            for dataset in datasets.values():
+                scene = external_scene(dataset, source.product) if source.product else scene_of(dataset)
                 wanted = not source.platforms or scene.platform in source.platforms
-                if wanted and period.contains(scene.acquired) and scene.footprint.intersects(lonlat):
+                if wanted and period.contains(scene.acquired) and meet(scene.footprint, lonlat):
                     found.append(scene)
-    return sorted(found, key=lambda scene: (scene.acquired, scene.item_id, scene.id))
+    ordered = sorted(found, key=lambda scene: (scene.acquired, scene.item_id, scene.id))
+    return with_mirrors(index, ordered, mirrors)
 
 
 def scene_of(dataset: Dataset) -> Scene:
@@ -80,7 +89,7 @@ def scene_of(dataset: Dataset) -> Scene:
         acquisition=facts["neocube:acquisition"],
         rendition=facts["neocube:rendition"],
         pass_id=facts["neocube:pass"],
-        footprint=dataset.extent.to_crs(LONLAT),
+        footprint=in_one_piece(dataset.extent),
         bands=bands,
     )
 

@@ -1,19 +1,25 @@
-"""Where a STAC item lies: its footprint, coordinate system and pixel grids."""
+"""Where a STAC item lies: the grids of its bands, and the coordinate system that puts them on its footprint."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 import shapely
 from odc.geo.crs import CRS
-from odc.geo.geom import Geometry
-from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from flows.steps.item_refused import ItemRefused
+from flows.steps.coordinate_systems import candidate_systems, from_lonlat, stated_crs
+from flows.steps.geojson_polygons import is_one_ring, lonlat_polygon
+from flows.steps.item_refused import ItemRefused, brief
+from flows.steps.raster_drivers import driver_of, require_self_contained
+
+MAX_PX = 100_000
+LEAST_OVERLAP = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +30,25 @@ class PixelGrid:
     transform: tuple[float, ...]
 
     @property
+    def corners(self) -> tuple[tuple[float, float], ...]:
+        """Upper left, upper right, lower right and lower left, in the CRS."""
+        (rows, columns), (a, b, c, d, e, f) = self.shape, self.transform
+        pixels = ((0, 0), (columns, 0), (columns, rows), (0, rows))
+        return tuple((a * x + b * y + c, d * x + e * y + f) for x, y in pixels)
+
+    @property
     def outline(self) -> BaseGeometry:
         """The rectangle of the grid, in its CRS."""
-        (rows, columns), (a, b, c, d, e, f) = self.shape, self.transform
-        corners = ((0, 0), (columns, 0), (columns, rows), (0, rows))
-        return shapely.Polygon([(a * x + b * y + c, d * x + e * y + f) for x, y in corners])
+        return shapely.Polygon(self.corners)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The CRS of the grid, the footprint in it, and a note where it is not the CRS that the item states."""
+
+    crs: CRS
+    footprint: BaseGeometry
+    note: str | None = None
 
 
 FileGrid = tuple[str, PixelGrid]
@@ -37,17 +57,7 @@ ReadGrid = Callable[[str], FileGrid | None]
 
 def lonlat_footprint(item: dict[str, Any]) -> BaseGeometry:
     """The footprint in degrees, in one piece: beyond 180 across the antimeridian. ItemRefused if there is none."""
-    geometry = item.get("geometry")
-    if not isinstance(geometry, dict):
-        raise ItemRefused("no geometry: expected a GeoJSON polygon")
-    try:
-        shape = shapely.geometry.shape(geometry)
-        whole = shapely.make_valid(shapely.union_all([_unwrapped(part) for part in _polygons(shape)]))
-    except (shapely.errors.ShapelyError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ItemRefused(f"unreadable geometry: {error}") from error
-    if not whole.area > 0:
-        raise ItemRefused(f"the geometry has no surface: expected a polygon, got {geometry.get('type')}")
-    return whole
+    return lonlat_polygon(item.get("geometry"))
 
 
 def grids_of(
@@ -55,18 +65,22 @@ def grids_of(
 ) -> tuple[CRS, dict[str, PixelGrid]]:
     """The CRS and the grid of each band, as the item states them; where it states none, as the file beside it says."""
     properties = item["properties"]
-    crs = _stated_crs([properties, *assets.values()])
+    crs = stated_crs(properties)
+    for asset in assets.values():
+        own = stated_crs(asset)
+        if crs is not None and own is not None and str(own) != str(crs):
+            raise ItemRefused(f"two coordinate systems in one item: {crs} and {own}")
+        crs = crs or own
+    common = _stated_grid(properties)
     grids: dict[str, PixelGrid] = {}
     read: FileGrid | None = None
     for band, asset in assets.items():
-        stated = _stated_grid(asset) or _stated_grid(properties)
+        stated = _stated_grid(asset) or common
         if stated is None or crs is None:
             read = read_grid(hrefs[band]) or read
             if read is None:
-                raise ItemRefused(
-                    f"no grid for {band}: expected proj:shape, proj:transform and proj:code, "
-                    "or a readable file beside the item"
-                )
+                missing = "proj:shape and proj:transform" if crs else "proj:code, proj:shape and proj:transform"
+                raise ItemRefused(f"no grid for {band}: expected {missing}, or a readable file beside the item")
             crs, stated = crs or CRS(read[0]), stated or read[1]
         grids[band] = stated
     if crs is None:
@@ -79,7 +93,8 @@ def read_file_grid(href: str) -> FileGrid | None:
     if not Path(href).is_file():
         return None
     try:
-        with rasterio.open(href) as raster:
+        with rasterio.open(href, driver=driver_of(href)) as raster:
+            require_self_contained(raster)
             if raster.crs is None:
                 return None
             return raster.crs.to_string(), PixelGrid(raster.shape, tuple(raster.transform)[:6])
@@ -87,58 +102,46 @@ def read_file_grid(href: str) -> FileGrid | None:
         return None
 
 
-def located_crs(crs: CRS, grid: PixelGrid, footprint: BaseGeometry) -> tuple[CRS, str | None]:
-    """The stated CRS if it puts the grid on the footprint, else the UTM zone that does, with a note; or ItemRefused."""
-    if grid.outline.intersects(project(footprint, crs)):
-        return crs, None
-    longitude = (footprint.centroid.x + 180) % 360 - 180
-    zone = int((longitude + 180) // 6) % 60 + 1
-    for epsg in (32600 + zone, 32700 + zone):
-        placed = project(footprint, CRS(f"EPSG:{epsg}"))
-        if grid.outline.intersection(placed).area > 0.5 * placed.area:
-            return CRS(f"EPSG:{epsg}"), f"stated {crs} puts the grid elsewhere; EPSG:{epsg} puts it on the geometry"
-    raise ItemRefused(f"the grid in {crs} does not meet the geometry of the item, nor does it in UTM zone {zone}")
+def locate(crs: CRS, grid: PixelGrid, footprint: BaseGeometry) -> Located:
+    """The footprint in the stated CRS if that puts the grid on it, else in the system that does; or ItemRefused."""
+    placed = project(footprint, crs)
+    if _meet(grid, placed):
+        return Located(crs, placed)
+    longitude, latitude = (footprint.centroid.x + 180) % 360 - 180, footprint.centroid.y
+    for other in candidate_systems(longitude, latitude):
+        placed = project(footprint, other)
+        if _meet(grid, placed):
+            note = f"stated {crs} puts the grid elsewhere; {other} puts it on the geometry"
+            return Located(other, placed, note)
+    raise ItemRefused(
+        f"the grid in {crs} does not meet the geometry of the item at longitude {longitude:.2f} and latitude "
+        f"{latitude:.2f}, nor does it in any UTM zone there"
+    )
 
 
 def project(footprint: BaseGeometry, crs: CRS) -> BaseGeometry:
-    """A footprint in degrees, projected and valid."""
-    return shapely.make_valid(Geometry(footprint, CRS("EPSG:4326")).to_crs(crs).geom)
+    """A footprint in degrees, projected and valid; empty where the CRS cannot show it."""
+    x, y = shapely.get_coordinates(footprint).T.copy()
+    xy = np.column_stack(from_lonlat(str(crs)).transform(x, y, inplace=True))
+    if not np.isfinite(xy).all():
+        return shapely.Polygon()
+    if is_one_ring(footprint):
+        shape = shapely.Polygon(xy)
+    else:
+        shape = shapely.transform(footprint, lambda _: xy)
+    return shape if shape.is_valid else shapely.make_valid(shape)
 
 
-def _polygons(shape: BaseGeometry) -> list[shapely.Polygon]:
-    parts = [part for part in shapely.get_parts(shape) if isinstance(part, shapely.Polygon)]
-    if not parts:
-        raise ValueError(f"expected a polygon, got {shape.geom_type}")
-    west = min(part.bounds[0] for part in parts)
-    east = max(part.bounds[2] for part in parts)
-    if east - west > 180 and len(parts) > 1:
-        return [_shifted(part) if part.centroid.x < 0 else part for part in parts]
-    return parts
-
-
-def _unwrapped(part: shapely.Polygon) -> BaseGeometry:
-    """A polygon whose ring jumps from 180 to -180 without saying so, made continuous."""
-    west, _, east, _ = part.bounds
-    longitudes = shapely.get_coordinates(part)[:, 0]
-    jumps = abs(longitudes[1:] - longitudes[:-1]) > 180
-    return shapely.make_valid(_shifted(part) if east - west > 180 and jumps.any() else part)
-
-
-def _shifted(part: shapely.Polygon) -> shapely.Polygon:
-    """A polygon whose western longitudes count on beyond 180."""
-    return shapely.transform(shapely.force_2d(part), lambda xy: xy + [360, 0] * (xy[:, :1] < 0))
-
-
-def _stated_crs(places: list[dict[str, Any]]) -> CRS | None:
-    for place in places:
-        epsg = place.get("proj:epsg")
-        text = place.get("proj:code") or (f"EPSG:{epsg}" if epsg else None) or place.get("proj:wkt2")
-        if text:
-            try:
-                return CRS(text)
-            except (CRSError, ValueError) as error:
-                raise ItemRefused(f"unknown coordinate system {text!r}") from error
-    return None
+def _meet(grid: PixelGrid, placed: BaseGeometry) -> bool:
+    """Whether a grid holds at least half of a footprint: plain where it is all inside, but for an edge of two pixels."""
+    west, south, east, north = placed.bounds
+    (left, top), _, (right, bottom), _ = grid.corners
+    a, b, _, d, _, _ = grid.transform
+    edge = 2 * a
+    is_large = b == d == 0 and min(east - west, north - south) > 50 * edge > 0
+    if is_large and min(west - left, right - east, south - bottom, top - north) >= -edge:
+        return True
+    return bool(placed.area > 0 and grid.outline.intersection(placed).area > LEAST_OVERLAP * placed.area)
 
 
 def _stated_grid(place: dict[str, Any]) -> PixelGrid | None:
@@ -146,10 +149,19 @@ def _stated_grid(place: dict[str, Any]) -> PixelGrid | None:
     if not shape or not transform:
         return None
     try:
-        rows, columns = (int(n) for n in shape)
-        a, b, c, d, e, f = (float(n) for n in transform[:6])
-    except (TypeError, ValueError) as error:
-        raise ItemRefused(f"unreadable grid: proj:shape {shape!r}, proj:transform {transform!r}") from error
-    if rows <= 0 or columns <= 0 or a * e - b * d == 0 or not all(map(isfinite, (a, b, c, d, e, f))):
-        raise ItemRefused(f"impossible grid: proj:shape {shape!r}, proj:transform {transform!r}")
+        return _grid(tuple(shape), tuple(transform))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ItemRefused(
+            f"impossible grid: expected rows, columns and an affine transform in proj:shape {brief(shape)} "
+            f"and proj:transform {brief(transform)}"
+        ) from error
+
+
+@lru_cache(maxsize=4096)
+def _grid(shape: tuple[Any, ...], transform: tuple[Any, ...]) -> PixelGrid:
+    """The grid of two lists of an item; TypeError, ValueError or OverflowError if they make none."""
+    rows, columns = (int(n) for n in shape)
+    a, b, c, d, e, f = (float(n) for n in transform[:6])
+    if not (0 < rows <= MAX_PX and 0 < columns <= MAX_PX and a * e - b * d and all(map(isfinite, (a, b, c, d, e, f)))):
+        raise ValueError("impossible grid")
     return PixelGrid((rows, columns), (a, b, c, d, e, f))

@@ -19,6 +19,7 @@ import products
 from datacube_config.connection import ODC_SCHEMAS, Index, migrate, open_index
 from datacube_config.schema import SCHEMA
 from datacube_config.settings import Settings
+from flows.steps.known_scenes import add_lookup_indexes
 from products.errors import RequestError
 
 METADATA_TYPES = Path(datacube_config.__file__).parent / "metadata_types"
@@ -39,6 +40,8 @@ def init_index(settings: Settings, definitions: Path) -> dict[str, Any]:
             _add_metadata_type(index.dc, document)
         for document in _documents(definitions, "*.odc-product.yaml"):
             add_product(index.dc, document)
+        with index.engine.begin() as connection:
+            add_lookup_indexes(connection, index.driver)
         return {
             "index": index.engine.url.render_as_string(hide_password=True),
             "driver": index.driver,

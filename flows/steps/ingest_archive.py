@@ -1,56 +1,39 @@
-"""An archive into the index: every item becomes a scene, is known already, or goes to quarantine with its cause."""
+"""An archive into the index, from where the run before left off: what it lists is taken, what it lost is noted."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import shapely
 
 from datacube_config.archives import collection_aliases
 from datacube_config.connection import Index
 from flows.steps.archive_files import ArchiveFiles
-from flows.steps.footprint import lonlat_footprint, read_file_grid
-from flows.steps.item_refused import ItemRefused, NotAScene
-from flows.steps.items import FoundItem, Wanted, archive_location, read_items, reread
-from flows.steps.normalise import SceneDocument, normalise
-from flows.steps.quarantine import keep, kept_items, release
-from flows.steps.scene_identity import sensing_time
-from flows.steps.scene_index import take_scenes
+from flows.steps.footprint import lonlat_footprint
+from flows.steps.harvest import Batch, HarvestKey, area_key, held_thread, period_key
+from flows.steps.harvest_files import file_batches, unchanged_items
+from flows.steps.harvest_pages import ApiHarvest, api_batches
+from flows.steps.ingest_report import IngestReport, Progress
+from flows.steps.item_facts import sensing_time
+from flows.steps.item_refused import ItemRefused
+from flows.steps.items import FoundItem, StacApi, Wanted, acknowledge, archive_location, reread, stac_api
+from flows.steps.known_items import touch_known
+from flows.steps.polite_requests import ApiUnavailable, Patience, open_client
+from flows.steps.quarantine import kept_archives, kept_items, release
+from flows.steps.rare_collection import rare_collection
+from flows.steps.rate_limit import bucket_of
+from flows.steps.reading import RasterAccess
+from flows.steps.stac_api import Provider
+from flows.steps.take_items import Take, take_items
 from products.area import Area
 from products.period import Period
 
-BATCH_ITEMS = 500
+RETRY_ITEMS = 200
 
 
-@dataclass(slots=True)
-class IngestReport:
-    """What an ingest did. found = added + replaced + superseded + unchanged + skipped + quarantined.
-
-    `replaced`: added, and a lower rendition archived; `superseded`: added and archived at once, below another;
-    `skipped`: items that are part of another item's scene.
-    """
-
-    archive: str
-    dry_run: bool = False
-    found: int = 0
-    added: int = 0
-    replaced: int = 0
-    superseded: int = 0
-    unchanged: int = 0
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    quarantined: list[dict[str, str]] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def document(self) -> dict[str, Any]:
-        """The report as JSON has it."""
-        return asdict(self)
-
-
-Progress = Callable[[IngestReport], None]
-
-
+@rare_collection()
 def ingest_archive(
     index: Index,
     archive: str,
@@ -59,82 +42,128 @@ def ingest_archive(
     area: Area | None = None,
     period: Period | None = None,
     dry_run: bool = False,
+    full: bool = False,
     s3_options: Mapping[str, Any] | None = None,
+    access: RasterAccess | None = None,
+    radiometric_check: Literal["auto", "off"] = "auto",
+    patience: Patience | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Index what an archive holds; safe to repeat and to interrupt. RequestError if there is no such archive."""
-    started = time.monotonic()
-    files = ArchiveFiles(s3_options)
-    name = archive_location(archive)
+    """Index what an archive holds; safe to repeat and to interrupt. RequestError if there is no such archive.
+
+    `full`: list everything, also where the last listing allows to ask for what changed since.
+    """
+    started, files, name = time.monotonic(), ArchiveFiles(s3_options), archive_location(archive)
     report = IngestReport(name, dry_run)
+    take = Take(index, name, report, files, access or RasterAccess(), radiometric_check)
     wanted = Wanted(tuple(collections), area.geometry.boundingbox.bbox if area else None, _interval(period))
-    items = (
-        found for found in read_items(archive, wanted, files) if _in_scope(found, wanted.collections, area, period)
-    )
-    # A trial run writes nothing, so that only one batch of all can tell which renditions would win.
-    for batch in _batches(items, None if dry_run else BATCH_ITEMS):
-        _take(index, name, batch, report)
-        report.seconds = round(time.monotonic() - started, 3)
-        if progress:
-            progress(report)
+    api = stac_api(archive, wanted, files)
+    if not dry_run:
+        _retry(take, only_due=True)
+    if api is not None:
+        batches = _of_api(take, api, wanted, (area, period), patience or Patience(), full)
+    else:
+        batches = _of_files(take, archive, wanted, (area, period), full)
+    with closing(batches):
+        for batch in _whole(batches) if dry_run else batches:
+            _settle(take, batch, [each for each in batch.items if _in_scope(each, wanted.collections, area, period)])
+            report.seconds = round(time.monotonic() - started, 3)
+            if progress:
+                progress(report)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
 
-def retry_quarantine(index: Index, *, s3_options: Mapping[str, Any] | None = None) -> IngestReport:
-    """Try everything in quarantine again, from the stored documents; what could not be read is read again."""
-    started = time.monotonic()
-    files = ArchiveFiles(s3_options)
-    report = IngestReport("quarantine")
-    by_archive: dict[str, list[FoundItem]] = {}
-    for archive, found in kept_items(index, files):
-        again = [found] if found.document else reread(found, files)
-        by_archive.setdefault(archive, []).extend(again)
-        if found.id not in {each.id for each in again}:
-            release(index, archive, [found.id])
-    for archive, items in by_archive.items():
-        _take(index, archive, items, report)
+def retry_quarantine(
+    index: Index,
+    *,
+    s3_options: Mapping[str, Any] | None = None,
+    access: RasterAccess | None = None,
+    radiometric_check: Literal["auto", "off"] = "auto",
+    rasters: Container[str] = (),
+) -> IngestReport:
+    """Try everything in quarantine but `rasters` again, from the stored documents; what could not be read is read again."""
+    started, files, report = time.monotonic(), ArchiveFiles(s3_options), IngestReport("quarantine")
+    for archive in (archive for archive in kept_archives(index) if archive not in rasters):
+        _retry(Take(index, archive, report, files, access or RasterAccess(), radiometric_check), only_due=False)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
 
-def _take(index: Index, archive: str, batch: Sequence[FoundItem], report: IngestReport) -> None:
-    """Normalise a batch, index it, keep what was refused."""
-    scenes: list[SceneDocument] = []
-    passed: list[str] = []
-    refused: list[tuple[FoundItem, str]] = []
-    for found in batch:
-        try:
-            scenes.append(_scene(found, archive))
-            passed.append(found.id)
-        except NotAScene as note:
-            report.skipped.append({"id": found.id, "note": str(note)})
-            passed.append(found.id)
-        except ItemRefused as refusal:
-            refused.append((found, str(refusal)))
-    decision = take_scenes(index, scenes, dry_run=report.dry_run)
+def _retry(take: Take, *, only_due: bool) -> None:
+    """Take what is in quarantine of an archive; with `only_due`, what may have healed since it was tried last."""
+    kept = kept_items(take.index, take.files, take.archive, only_due=only_due)
+    while some := list(islice(kept, RETRY_ITEMS)):
+        again: dict[str, list[FoundItem]] = {
+            found.id: [found] if found.document else reread(found, take.files) for found in some
+        }
+        take_items(take, [each for found in again.values() for each in found])
+        lost = [name for name, found in again.items() if name not in {each.id for each in found}]
+        release(take.index, take.archive, lost)
+
+
+def _settle(take: Take, batch: Batch, inside: Sequence[FoundItem]) -> None:
+    """Take what is asked for of a batch, note that the rest is still there, and let the archive forget its messages."""
+    report = take.report
+    taken = take_items(take, inside)
+    batch.n_new, batch.n_scenes, batch.n_repeated = taken.n_new, taken.n_scenes, taken.n_repeated
     if not report.dry_run:
-        again = {found.id for found, _ in refused}
-        release(index, archive, [name for name in passed if name not in again])
-        keep(index, archive, refused)
-    report.found += len(batch)
-    report.added += len(decision.added)
-    report.replaced += len(decision.replaced)
-    report.superseded += len(decision.superseded)
-    report.unchanged += decision.unchanged
-    report.quarantined += [{"id": found.id, "cause": cause} for found, cause in refused]
+        asked = {id(found) for found in inside}
+        touch_known(take.index.engine, take.archive, [each for each in batch.items if id(each) not in asked], take.run)
+        acknowledge(batch.items)
+    report.pages += batch.n_pages
+    report.resumed |= batch.is_resumed
+    report.gone += batch.gone
+    report.found += batch.n_unread
+    report.unchanged += batch.n_unread
 
 
-def _scene(found: FoundItem, archive: str) -> SceneDocument:
-    """The scene of an item; ItemRefused for whatever is wrong with it."""
-    if found.document is None:
-        raise ItemRefused(found.cause or "unreadable item")
-    try:
-        return normalise(found.document, found.place, archive, read_file_grid)
-    except (ItemRefused, NotAScene):
-        raise
-    except Exception as error:  # the boundary: what one untrusted document provokes must not stop its page
-        raise ItemRefused(f"unexpected content: {type(error).__name__}: {error}") from error
+def _of_api(
+    take: Take,
+    api: StacApi,
+    wanted: Wanted,
+    limits: tuple[Area | None, Period | None],
+    patience: Patience,
+    full: bool,
+) -> Generator[Batch]:
+    """The pages of each wanted collection of an API; a collection that the API does not let end is noted."""
+    area, period = limits
+    dry_run, engine = take.report.dry_run, take.index.engine
+    with open_client(patience) as client:
+        provider = Provider(client, bucket_of(api.url, api.requests_per_second, None if dry_run else engine), patience)
+        for collection in api.collections or (() if wanted.collections else ("",)):
+            harvest = ApiHarvest(api, collection, wanted, period, take.files, provider)
+            key = HarvestKey(take.archive, collection, area_key(area), period_key(period))
+            try:
+                with held_thread(engine, key, dry_run=dry_run) as thread:
+                    yield from api_batches(harvest, thread, forced=full)
+            except ApiUnavailable as error:
+                if not take.report.found:
+                    raise
+                take.report.stopped.append({"collection": collection, "cause": str(error)})
+
+
+def _of_files(
+    take: Take, archive: str, wanted: Wanted, limits: tuple[Area | None, Period | None], full: bool
+) -> Generator[Batch]:
+    """The items of an archive that is listed whole each time."""
+    area, period = limits
+    key = HarvestKey(take.archive, ",".join(sorted(wanted.collections)), area_key(area), period_key(period))
+    with held_thread(take.index.engine, key, dry_run=take.report.dry_run) as thread:
+        count = None if full else unchanged_items(thread)
+        if count is not None:
+            yield Batch([], n_unread=count)
+        else:
+            yield from file_batches(archive, wanted, period, take.files, thread)
+
+
+def _whole(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """All batches as one: a trial run writes nothing, so that only all items together tell which renditions would win."""
+    whole = Batch([])
+    for batch in batches:
+        whole.items += batch.items
+        whole.n_pages += batch.n_pages
+    yield whole
 
 
 def _in_scope(found: FoundItem, collections: Sequence[str], area: Area | None, period: Period | None) -> bool:
@@ -168,9 +197,3 @@ def _meets(footprint: shapely.geometry.base.BaseGeometry, area: Area) -> bool:
 
 def _interval(period: Period | None) -> str | None:
     return f"{period.start:%Y-%m-%dT%H:%M:%SZ}/{period.end:%Y-%m-%dT%H:%M:%SZ}" if period else None
-
-
-def _batches(items: Iterable[FoundItem], size: int | None) -> Iterator[list[FoundItem]]:
-    stream = iter(items)
-    while batch := list(islice(stream, size)):
-        yield batch

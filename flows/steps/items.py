@@ -1,44 +1,38 @@
-"""The items of an archive, whatever kind it is: catalogue, item collection, folder, stac-geoparquet or STAC API."""
+"""The items of an archive, whatever kind it is: an API, a catalogue, files, a bucket, its inventory, or a queue."""
 
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 import httpx
-import pyarrow.parquet
-import rustac
 
-from datacube_config.archives import KnownArchive, archive_table, collection_aliases
-from flows.steps.archive_files import ArchiveFiles, as_uri
-from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.stac_api import collection_ids, search_items
+from datacube_config.archives import KnownArchive, archive_table
+from flows.steps.archive_files import SITES, ArchiveFiles
+from flows.steps.delivered_scenes import delivered_in_file
+from flows.steps.found_items import FoundItem, Source, Wanted, acknowledge
+from flows.steps.items_api import StacApi, api_item, api_items, api_of, offers_search
+from flows.steps.items_parquet import PARQUET, parquet_items
+from flows.steps.items_queue import queue_pages
+from flows.steps.items_s3 import inventory_items, is_inventory, prefix_items
+from flows.steps.items_static import CATALOGUE_FILES, file_items, folder_items, items_at, linked_items
 from products.errors import RequestError
-from products.sensors import COLLECTIONS
 
-RASTERS = (".tif", ".tiff", ".jp2")
-NO_ITEM = "no STAC item describes the rasters of this folder: expected an item (.json) beside them"
+__all__ = [
+    "FoundItem",
+    "StacApi",
+    "Wanted",
+    "acknowledge",
+    "api_item",
+    "archive_location",
+    "read_items",
+    "read_pages",
+    "reread",
+    "stac_api",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class FoundItem:
-    """An item as found, or why there is none: `document` is None where nothing could be read."""
-
-    id: str
-    place: ItemPlace
-    document: dict[str, Any] | None
-    cause: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to ask an archive for: our collections or the archive's, bounds in degrees, and an RFC 3339 interval."""
-
-    collections: tuple[str, ...] = ()
-    bounds: tuple[float, float, float, float] | None = None
-    interval: str | None = None
+PAGE_ITEMS = 500
+EXPECTED = "expected a path, an s3://, sqs:// or http(s):// URL, or one of"
 
 
 def archive_location(archive: str) -> str:
@@ -50,21 +44,29 @@ def archive_location(archive: str) -> str:
 
 def read_items(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[FoundItem]:
     """Every item of an archive; RequestError if there is no such archive."""
+    return chain.from_iterable(read_pages(archive, wanted, files))
+
+
+def read_pages(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[list[FoundItem]]:
+    """Every item of an archive, a few hundred at a time; RequestError if there is no such archive."""
+    location = archive_location(archive)
+    known = archive_table().archives.get(location)
+    if known is not None and known.kind == "queue":
+        return queue_pages(known.url, _source(known.url, files, known))
+    if known is None and location.startswith("sqs://"):
+        return queue_pages(location, Source(location, files))
+    return _pages(_known_items(known, wanted, files) if known else _items(location, wanted, files))
+
+
+def stac_api(archive: str, wanted: Wanted, files: ArchiveFiles) -> StacApi | None:
+    """The STAC API that an archive is, or None; RequestError if nothing answers at its URL."""
     location = archive_location(archive)
     known = archive_table().archives.get(location)
     if known is not None:
-        return _api_items(known.url, known, wanted, files)
-    if location.startswith(("http://", "https://")):
-        return _site_items(location, wanted, files)
-    if not files.exists(location):
-        names = ", ".join(archive_table().archives)
-        raise RequestError(f"no archive {archive!r}: expected a path, an s3:// or http(s):// URL, or one of {names}")
-    if not files.is_folder(location):
-        return _file_items(location, location.rpartition("/")[0], files)
-    for name in ("catalog.json", "collection.json"):
-        if name in files.files_in(location):
-            return _linked_items(f"{location}/{name}", location, files)
-    return _folder_items(location, files)
+        return api_of(known.url, known, wanted) if known.kind == "api" else None
+    if location.startswith(SITES) and offers_search(_landing(location, files)):
+        return api_of(location, None, wanted)
+    return None
 
 
 def reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
@@ -72,165 +74,74 @@ def reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
     location = found.place.location.removeprefix("file://")
     if "://" in location and not location.startswith("s3://"):
         return [found]
+    source = Source(found.place.root, files, found.place.hosts)
     if files.is_folder(location):
-        return list(_folder_items(location, files))
-    return list(_quiet_items(location, found.place.root, files))
+        return list(folder_items(location, source))
+    if delivered := delivered_in_file(location, source.root, files):
+        return [FoundItem(*each) for each in delivered]
+    return list(items_at([location], source, quiet=True))
 
 
-def _site_items(url: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[FoundItem]:
+def _known_items(known: KnownArchive, wanted: Wanted, files: ArchiveFiles) -> Iterator[FoundItem]:
+    """The items of an archive that archives.yaml describes, queues apart."""
+    if known.kind == "api":
+        return api_items(api_of(known.url, known, wanted), wanted, files)
+    url = known.url.rstrip("/") if "://" in known.url else str(Path(known.url).expanduser().resolve())
+    if known.kind == "inventory":
+        return inventory_items(url, _source(url, files, known), known.items)
+    if known.kind == "prefix":
+        return prefix_items(url, _source(url, files, known), known.items)
+    if known.kind == "parquet":
+        return parquet_items(url, _source(url.rpartition("/")[0], files, known), wanted)
+    return _items(url, wanted, files, known)
+
+
+def _items(
+    location: str, wanted: Wanted, files: ArchiveFiles, known: KnownArchive | None = None
+) -> Iterator[FoundItem]:
+    """The items at a path or URL, by what is found there."""
+    folder = location.rpartition("/")[0]
+    if location.startswith(SITES):
+        return _site_items(location, wanted, files, known)
+    if not files.exists(location):
+        raise RequestError(f"no archive {location!r}: {EXPECTED} {', '.join(archive_table().archives)}")
+    if not files.is_folder(location):
+        if location.lower().endswith(PARQUET):
+            return parquet_items(location, _source(folder, files, known), wanted)
+        if location.endswith("/manifest.json") and is_inventory(files.read_json(location)):
+            return inventory_items(location, _source(folder, files, known), known.items if known else "*.json")
+        return file_items(location, _source(folder, files, known))
+    source = _source(location, files, known)
+    for name in CATALOGUE_FILES:
+        if name in files.files_in(location):
+            return linked_items(f"{location}/{name}", source)
+    return folder_items(location, source)
+
+
+def _site_items(url: str, wanted: Wanted, files: ArchiveFiles, known: KnownArchive | None) -> Iterator[FoundItem]:
     """An http(s) address: a STAC API if its landing page offers search, else a catalogue or a file of items."""
+    source = _source(url.rpartition("/")[0], files, known)
+    if url.lower().endswith(PARQUET):
+        return parquet_items(url, source, wanted)
+    landing = _landing(url, files)
+    if offers_search(landing):
+        return api_items(api_of(url, known, wanted), wanted, files)
+    if isinstance(landing, dict) and landing.get("type") in ("Catalog", "Collection"):
+        return linked_items(url, source)
+    return file_items(url, source)
+
+
+def _landing(url: str, files: ArchiveFiles) -> Any:  # noqa: ANN401
     try:
-        landing = files.read_json(url)
+        return files.read_json(url)
     except (httpx.HTTPError, ValueError) as error:
         raise RequestError(f"no STAC at {url}: {type(error).__name__}: {error}") from error
-    links = landing.get("links", []) if isinstance(landing, dict) else []
-    if any(link.get("rel") == "search" for link in links):
-        return _api_items(url, None, wanted, files)
-    root = url.rpartition("/")[0]
-    if isinstance(landing, dict) and landing.get("type") in ("Catalog", "Collection"):
-        return _linked_items(url, root, files)
-    return _file_items(url, root, files)
 
 
-def _api_items(url: str, known: KnownArchive | None, wanted: Wanted, files: ArchiveFiles) -> Iterator[FoundItem]:
-    hosts = known.hosts if known else ()
-    rate = known.requests_per_second if known else 20.0
-    for document in search_items(url, _api_collections(url, known, wanted), wanted.bounds, wanted.interval, rate):
-        number = document.get("id") if isinstance(document, dict) else None
-        own = next((str(link.get("href")) for link in _links(document) if link.get("rel") == "self"), "")
-        if not own.startswith(url + "/"):
-            own = f"{url}/collections/{document.get('collection') if number else None}/items/{number}"
-        yield _found(document, ItemPlace(own, own.rpartition("/")[0], url, files.files_in, hosts))
+def _source(root: str, files: ArchiveFiles, known: KnownArchive | None) -> Source:
+    return Source(root, files, known.hosts if known else (), known.alternate if known else None)
 
 
-def _api_collections(url: str, known: KnownArchive | None, wanted: Wanted) -> list[str]:
-    """The API's own names of the wanted collections; of all that we know when none is asked for."""
-    if known is None:
-        ours = [name for name in wanted.collections if name in COLLECTIONS]
-        if not ours:
-            return list(wanted.collections)
-        aliases = collection_aliases()
-        return [name for name in collection_ids(url) if name in wanted.collections or aliases.get(name) in ours]
-    asked = wanted.collections or tuple(known.collections)
-    return [alias for name in asked for alias in known.collections.get(name, (name,))]
-
-
-def _linked_items(start: str, root: str, files: ArchiveFiles) -> Iterator[FoundItem]:
-    """The items a static catalogue links to, depth first, each once."""
-    waiting, seen = [start], {start}
-    while waiting:
-        location = waiting.pop()
-        try:
-            document = files.read_json(location)
-        except (OSError, ValueError, httpx.HTTPError) as error:
-            yield _unreadable(location, root, files, error)
-            continue
-        if isinstance(document, dict) and document.get("type") in ("Catalog", "Collection"):
-            links = (link for link in _links(document) if link.get("rel") in ("child", "item"))
-            targets = dict.fromkeys(_target(str(link.get("href")), location) for link in links)
-            fresh = [target for target in targets if target not in seen]
-            seen.update(fresh)
-            waiting.extend(target for target in reversed(fresh) if _inside(target, root))
-            for target in (target for target in fresh if not _inside(target, root)):
-                cause = f"{location} links to {target}, outside the archive {root}"
-                yield FoundItem(target.rpartition("/")[2], _place(target, root, root, files), None, cause)
-        else:
-            yield from _documents(document, location, root, files)
-
-
-def _folder_items(root: str, files: ArchiveFiles) -> Iterator[FoundItem]:
-    """The items of the .json files below a folder, and a cause for folders of rasters that no item describes."""
-    described: list[str] = []
-    for folder, names in files.walk(root):
-        found = False
-        for name in names:
-            if name.lower().endswith((".json", ".geojson")):
-                for item in _quiet_items(f"{folder}/{name}", root, files):
-                    found = True
-                    yield item
-        if found:
-            described.append(folder)
-        elif any(n.lower().endswith(RASTERS) for n in names) and not any(_inside(folder, up) for up in described):
-            yield FoundItem(folder.rpartition("/")[2], _place(folder, folder, root, files), None, NO_ITEM)
-
-
-def _quiet_items(location: str, root: str, files: ArchiveFiles) -> Iterator[FoundItem]:
-    """The items of one file; none for a file that is JSON but no item, such as an MTL."""
-    try:
-        document = files.read_json(location)
-    except (OSError, ValueError) as error:
-        yield _unreadable(location, root, files, error)
-        return
-    kinds = [document] if isinstance(document, dict) else document if isinstance(document, list) else []
-    if any(isinstance(kind, dict) and kind.get("type") in ("Feature", "FeatureCollection") for kind in kinds):
-        yield from _documents(document, location, root, files)
-
-
-def _file_items(location: str, root: str, files: ArchiveFiles) -> Iterator[FoundItem]:
-    """The items of one file: an item, an item collection, or stac-geoparquet; RequestError for anything else."""
-    if location.lower().endswith((".parquet", ".geoparquet")):
-        raw = files.filesystem(location).cat_file(location)
-        return _documents(_parquet(raw), location, root, files)
-    try:
-        document = files.read_json(location)
-    except ValueError as error:
-        raise RequestError(
-            f"{location} is not JSON ({error}): expected a STAC catalogue, item or collection"
-        ) from error
-    if isinstance(document, dict) and document.get("type") in ("Catalog", "Collection"):
-        return _linked_items(location, root, files)
-    return _documents(document, location, root, files)
-
-
-def _parquet(raw: bytes) -> dict[str, Any]:
-    return dict(rustac.from_arrow(pyarrow.parquet.read_table(io.BytesIO(raw))))
-
-
-def _documents(document: Any, location: str, root: str, files: ArchiveFiles) -> Iterator[FoundItem]:  # noqa: ANN401
-    """The item or items of one JSON document."""
-    features = document.get("features") if isinstance(document, dict) else document
-    if isinstance(features, list):
-        for number, feature in enumerate(features):
-            name = feature.get("id", number) if isinstance(feature, dict) else number
-            yield _found(feature, _place(f"{location}#{name}", location.rpartition("/")[0], root, files))
-    else:
-        yield _found(document, _place(location, location.rpartition("/")[0], root, files))
-
-
-def _found(document: Any, place: ItemPlace) -> FoundItem:  # noqa: ANN401
-    fallback = place.location.rpartition("/")[2]
-    if not isinstance(document, dict):
-        return FoundItem(fallback, place, None, f"expected a STAC item, got {type(document).__name__}")
-    return FoundItem(str(document.get("id") or fallback), place, document)
-
-
-def _unreadable(location: str, root: str, files: ArchiveFiles, error: Exception) -> FoundItem:
-    place = _place(location, location.rpartition("/")[0], root, files)
-    return FoundItem(location.rpartition("/")[2], place, None, f"unreadable item: {type(error).__name__}: {error}")
-
-
-def _place(location: str, folder: str, root: str, files: ArchiveFiles) -> ItemPlace:
-    return ItemPlace(as_uri(location), folder, root, files.files_in)
-
-
-def _links(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-    links = document.get("links") if isinstance(document, dict) else None
-    return [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
-
-
-def _target(href: str, location: str) -> str:
-    """The absolute path or URL a link of a catalogue names."""
-    if "://" in href:
-        return urlsplit(href).path if href.startswith("file://") else href
-    if location.startswith(("http://", "https://")):
-        return urljoin(location, href)
-    scheme, _, rest = location.rpartition("://")
-    path = str(Path(f"/{rest}" if scheme else rest).parent.joinpath(href))
-    parts: list[str] = []
-    for part in path.split("/"):
-        parts = parts[:-1] if part == ".." else [*parts, part] if part not in ("", ".") else parts
-    return f"{scheme}://{'/'.join(parts)}" if scheme else "/" + "/".join(parts)
-
-
-def _inside(target: str, root: str) -> bool:
-    return target == root or target.startswith(root.rstrip("/") + "/")
+def _pages(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:
+    while page := list(islice(items, PAGE_ITEMS)):
+        yield page

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from flows.steps.manifest import AssetRead, ReadManifest
-from flows.steps.reading import BandRead, RasterAccess, UnreadBand, covered_by, read_band
+from flows.steps.mirror_locations import read_nearest
+from flows.steps.reading import BandRead, RasterAccess, UnreadBand, covered_by
 from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
@@ -102,7 +103,9 @@ def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: NDArray[np.uint8])
     if read is None:
         causes[...] = np.where(_footprint(scene, wide), np.uint8(Cause.UNREAD), np.uint8(NOT_EXPECTED))
         return asset
-    look_up(cause_table(sensor.mask, job.source(scene).clear.keep), values, causes)
+    source = job.source(scene)
+    keep = source.clear.keep
+    look_up(source.product.mask.table(keep) if source.product else cause_table(sensor.mask, keep), values, causes)
     if read.covered is not None:
         causes[~read.covered] = NOT_EXPECTED
     return asset
@@ -123,21 +126,29 @@ def _load_bands(
         for s, scene in enumerate(scenes)
         if needed[s] and _saturation_band(scene)
     }
-    futures: list[tuple[int, Future[AssetRead]]] = []
-    for s, scene in enumerate(scenes):
-        for band, target in _targets(job, scene, block[:, s], saturation.get(s)) if needed[s] else ():
-            futures.append((s, pool.submit(_load_band, job, scene, band, target)))
-    assets: list[list[AssetRead]] = []
-    for s, scene in enumerate(scenes):
-        if not needed[s]:
-            assets.append([AssetRead(scene.id, scene.item_id, band, "unneeded") for band in job.recipe.used_bands])
-            continue
-        assets.append([future.result() for number, future in futures if number == s])
-        if any(asset.outcome == "failed" for asset in assets[-1]):
+    unneeded = [
+        AssetRead(scene.id, scene.item_id, band, "unneeded") for scene in scenes for band in job.recipe.used_bands
+    ]
+    n_bands = len(job.recipe.used_bands)
+
+    def finish(s: int, reads: Sequence[Future[AssetRead]]) -> list[AssetRead]:
+        assets = [read.result() for read in reads]
+        if any(asset.outcome == "failed" for asset in assets):
             causes[s][causes[s] == Cause.USED] = Cause.UNREAD
         else:
             refine(causes[s], block[:, s], saturation.get(s, np.empty((0, 0), np.uint16)))
-    return assets
+        return assets
+
+    finished: dict[int, Future[list[AssetRead]]] = {}
+    for s, scene in enumerate(scenes):
+        if needed[s]:
+            targets = _targets(job, scene, block[:, s], saturation.get(s))
+            reads = [pool.submit(_load_band, job, scene, band, target) for band, target in targets]
+            # Behind its reads in the queue, so that it never waits for one that has not begun.
+            finished[s] = pool.submit(finish, s, reads)
+    return [
+        finished[s].result() if s in finished else unneeded[s * n_bands : (s + 1) * n_bands] for s in range(len(scenes))
+    ]
 
 
 def _targets(
@@ -164,7 +175,7 @@ def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: 
     if band not in scene.bands:
         raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
     with job.access.env():
-        return read_band(scene.bands[band], geobox, method, out)
+        return read_nearest(scene.bands[band], geobox, method, out)
 
 
 def _attempt(job: _Job, scene: Scene, band: str, read: Callable[[], BandRead]) -> tuple[AssetRead, BandRead | None]:

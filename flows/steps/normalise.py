@@ -2,22 +2,25 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import shapely
-from datacube.index.eo3 import EO3_SCHEMA, prep_eo3
+from datacube.index.eo3 import EO3_SCHEMA
 
-from datacube_config.archives import asset_names
+from flows.steps.acquisition import Identity
 from flows.steps.asset_hrefs import ItemPlace, exists, resolve_href
-from flows.steps.footprint import PixelGrid, ReadGrid, grids_of, located_crs, lonlat_footprint, project
-from flows.steps.item_refused import ItemRefused
+from flows.steps.band_assets import band_assets
+from flows.steps.footprint import PixelGrid, ReadGrid, grids_of, locate, lonlat_footprint
+from flows.steps.geojson_polygons import is_one_ring
+from flows.steps.item_facts import number
+from flows.steps.item_refused import ItemRefused, brief
+from flows.steps.landsat_identity import refuse_temperature
 from flows.steps.radiometry import band_radiometry
-from flows.steps.scene_identity import Identity, identify
-from products.sensors import Sensor
+from flows.steps.scene_identity import identify
 
 SCENE_NAMESPACE = uuid5(NAMESPACE_URL, "https://neocube.org/scene")
+MAX_ID, MAX_ASSETS = 256, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class SceneDocument:
     rendition: str
     location: str
     document: dict[str, Any]
+    archive: str = ""
+    slice: str = ""
 
 
 def scene_id(product: str, acquisition: str, rendition: str) -> UUID:
@@ -40,21 +45,24 @@ def scene_id(product: str, acquisition: str, rendition: str) -> UUID:
 def normalise(item: dict[str, Any], place: ItemPlace, archive: str, read_grid: ReadGrid) -> SceneDocument:
     """The EO3 document of an item; ItemRefused with the cause, or NotAScene."""
     _require_shape(item)
+    refuse_temperature(item)
     footprint = lonlat_footprint(item)
     identity = identify(item)
-    assets = _band_assets(item["assets"], identity.sensor)
+    assets = band_assets(item["assets"], identity.sensor, archive)
     hrefs = _band_hrefs(assets, place)
-    crs, grids = grids_of(item, assets, hrefs, read_grid)
-    crs, note = located_crs(crs, next(iter(grids.values())), footprint)
+    stated, grids = grids_of(item, assets, hrefs, read_grid)
     names = _grid_names(grids)
-    number = scene_id(identity.sensor.product, identity.acquisition, identity.rendition)
+    default = next(iter(names))
+    located = locate(stated, default, footprint)
+    number_ = scene_id(identity.sensor.product, identity.acquisition, identity.rendition)
+    geometry = _geojson(_polygonal(located.footprint))
     document = {
         "$schema": EO3_SCHEMA,
-        "id": str(number),
-        "label": str(item["id"]),
+        "id": str(number_),
+        "label": item["id"],
         "product": {"name": identity.sensor.product},
-        "crs": str(crs),
-        "geometry": shapely.geometry.mapping(_polygonal(project(footprint, crs))),
+        "crs": str(located.crs),
+        "geometry": geometry,
         "grids": {name: {"shape": list(grid.shape), "transform": list(grid.transform)} for grid, name in names.items()},
         "properties": {
             **_properties(item, identity, archive),
@@ -62,44 +70,47 @@ def normalise(item: dict[str, Any], place: ItemPlace, archive: str, read_grid: R
                 band: band_radiometry(identity.sensor, band, asset, item["properties"], identity.baseline)
                 for band, asset in assets.items()
             },
-            **({"neocube:note": note} if note else {}),
+            **({"neocube:note": located.note} if located.note else {}),
         },
         "measurements": {band: _measurement(hrefs[band], names[grids[band]]) for band in assets},
         "accessories": {},
         "lineage": {},
+        "grid_spatial": {"projection": _projection(str(located.crs), default, geometry)},
+        "extent": _extent(footprint),
     }
     return SceneDocument(
-        number,
+        number_,
         identity.sensor.product,
         identity.acquisition,
         identity.rendition,
         place.location,
-        prep_eo3(document, remap_lineage=False),
+        document,
+        archive,
+        identity.slice,
     )
 
 
 def _require_shape(item: dict[str, Any]) -> None:
+    """ItemRefused for what is no STAC item at all, or too large for one."""
     for key, kind in (("id", str), ("properties", dict), ("assets", dict)):
         value = item.get(key)
         if not isinstance(value, kind) or not value:
-            raise ItemRefused(f"no {key}: expected a STAC item with {key}, got {type(value).__name__}")
-    if not item["id"].isprintable():
-        raise ItemRefused(f"id: expected a printable text, got {item['id']!r}")
+            raise ItemRefused(f"no {key}: expected a STAC item with {key}, got {_kind_of(item, value)}")
+    if not item["id"].isprintable() or len(item["id"]) > MAX_ID:
+        raise ItemRefused(f"id: expected a printable text of at most {MAX_ID} characters, got {brief(item['id'])}")
     if not isinstance(item.get("collection"), str | None):
         raise ItemRefused(f"collection: expected a text, got {type(item['collection']).__name__}")
+    if len(item["assets"]) > MAX_ASSETS:
+        raise ItemRefused(f"assets: expected at most {MAX_ASSETS}, got {len(item['assets'])}")
 
 
-def _band_assets(assets: dict[str, Any], sensor: Sensor) -> dict[str, dict[str, Any]]:
-    """The item's asset for each band of the sensor; ItemRefused for a required band without one."""
-    by_name = {_plain(name): asset for name, asset in assets.items() if isinstance(asset, dict)}
-    found: dict[str, dict[str, Any]] = {}
-    for band, names in asset_names(sensor.name).items():
-        asset = next((by_name[_plain(name)] for name in names if by_name.get(_plain(name), {}).get("href")), None)
-        if asset is not None:
-            found[band] = asset
-        elif band in sensor.reflectance or band == sensor.mask:
-            raise ItemRefused(f"missing asset {band}: the item has none of {', '.join(names)} with an href")
-    return found
+def _kind_of(item: dict[str, Any], value: object) -> str:
+    """What a document without items' keys is, where it says so."""
+    if item.get("$schema") == EO3_SCHEMA:
+        return "an EO3 dataset document"
+    if item.get("type") in ("Collection", "Catalog"):
+        return f"a STAC {item['type']}"
+    return "nothing" if not value else brief(value)
 
 
 def _band_hrefs(assets: dict[str, dict[str, Any]], place: ItemPlace) -> dict[str, str]:
@@ -112,11 +123,6 @@ def _band_hrefs(assets: dict[str, dict[str, Any]], place: ItemPlace) -> dict[str
         if not exists(hrefs[band], place):
             raise ItemRefused(f"missing asset {band}: {hrefs[band]} does not exist")
     return hrefs
-
-
-def _plain(name: str) -> str:
-    lower = name.lower()
-    return lower.removesuffix(".tif").removesuffix(".jp2")
 
 
 def _grid_names(grids: dict[str, PixelGrid]) -> dict[PixelGrid, str]:
@@ -148,11 +154,41 @@ def _properties(item: dict[str, Any], identity: Identity, archive: str) -> dict[
         "neocube:rendition": identity.rendition,
         "neocube:pass": identity.pass_id,
     }
-    cloud = item["properties"].get("eo:cloud_cover")
-    return {**found, "eo:cloud_cover": float(cloud)} if isinstance(cloud, int | float) and isfinite(cloud) else found
+    if identity.slice:
+        found["neocube:slice"] = identity.slice
+    cloud = number(item["properties"].get("eo:cloud_cover"))
+    return found if cloud is None else {**found, "eo:cloud_cover": cloud}
 
 
 def _polygonal(shape: shapely.geometry.base.BaseGeometry) -> shapely.geometry.base.BaseGeometry:
     """The polygons of a shape, exteriors counter-clockwise, without the lines that making it valid may leave."""
-    parts = [part for part in shapely.get_parts(shape) if part.geom_type in ("Polygon", "MultiPolygon")]
-    return shapely.orient_polygons(shapely.union_all(parts))
+    if shape.geom_type not in ("Polygon", "MultiPolygon"):
+        shape = shapely.union_all([part for part in shapely.get_parts(shape) if part.geom_type.endswith("Polygon")])
+    return shapely.orient_polygons(shape)
+
+
+def _geojson(shape: shapely.geometry.base.BaseGeometry) -> dict[str, Any]:
+    """GeoJSON of a polygon or several."""
+    if is_one_ring(shape):
+        return {"type": "Polygon", "coordinates": [shapely.get_coordinates(shape).tolist()]}
+    polygons = [[_ring(one.exterior), *map(_ring, one.interiors)] for one in shapely.get_parts(shape)]
+    is_one = shape.geom_type == "Polygon"
+    return {"type": shape.geom_type, "coordinates": polygons[0] if is_one else polygons}
+
+
+def _ring(ring: shapely.LinearRing) -> list[list[float]]:
+    coordinates: list[list[float]] = shapely.get_coordinates(ring).tolist()
+    return coordinates
+
+
+def _projection(crs: str, grid: PixelGrid, geometry: dict[str, Any]) -> dict[str, Any]:
+    """What the index calls `grid_spatial`, as datacube's `prep_eo3` writes it."""
+    corners = zip(("ul", "ur", "lr", "ll"), grid.corners, strict=True)
+    points = {name: {"x": x, "y": y} for name, (x, y) in corners}
+    return {"spatial_reference": crs, "geo_ref_points": points, "valid_data": geometry}
+
+
+def _extent(footprint: shapely.geometry.base.BaseGeometry) -> dict[str, dict[str, float]]:
+    """Bounds in degrees, beyond 180 across the antimeridian."""
+    west, south, east, north = footprint.bounds
+    return {"lon": {"begin": west, "end": east}, "lat": {"begin": south, "end": north}}

@@ -1,11 +1,12 @@
 """Items that could not be taken: kept with their cause and their document, and retried."""
 
-import json
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, Engine, case, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from datacube_config.connection import Index
@@ -13,6 +14,11 @@ from datacube_config.schema import quarantine
 from flows.steps.archive_files import ArchiveFiles
 from flows.steps.asset_hrefs import ItemPlace
 from flows.steps.items import FoundItem
+from flows.steps.known_items import key_text
+
+PAUSES = (timedelta(hours=1), timedelta(hours=4), timedelta(days=1), timedelta(days=3), timedelta(days=7))
+HEALING = ("missing asset", "incomplete asset", "unreadable")
+KEPT_PER_QUERY = 200
 
 
 def keep(index: Index, archive: str, refused: Iterable[tuple[FoundItem, str]]) -> None:
@@ -28,15 +34,28 @@ def keep(index: Index, archive: str, refused: Iterable[tuple[FoundItem, str]]) -
             "document": add.excluded.document,
             "last_tried": func.now(),
             "attempts": quarantine.c.attempts + 1,
+            "retry_at": case((add.excluded.retry_at.is_(None), None), else_=func.now() + _pause()),
         },
     )
+    # In the order of their keys, so that two runs that meet wait for each other and never deadlock.
     with index.engine.begin() as connection:
-        connection.execute(again, list(rows.values()))
+        connection.execute(again, [row for _, row in sorted(rows.items())])
+
+
+def _pause() -> ColumnElement[timedelta]:
+    """The pause before the next try, by the tries so far."""
+    steps = [(quarantine.c.attempts + 1 <= number, pause) for number, pause in enumerate(PAUSES[:-1], 1)]
+    return case(*steps, else_=PAUSES[-1])
+
+
+def may_heal(cause: str) -> bool:
+    """Whether what a cause says is wrong may come right by itself, as files that arrive late do."""
+    return any(sign in cause for sign in HEALING)
 
 
 def release(index: Index, archive: str, item_ids: Iterable[str]) -> None:
     """Take items that passed out of quarantine."""
-    passed = [_clean(name) for name in item_ids]
+    passed = [key_text(name) for name in item_ids]
     if passed:
         with index.engine.begin() as connection:
             here = (quarantine.c.archive == archive, quarantine.c.item_id.in_(passed))
@@ -54,19 +73,46 @@ def listed(index: Index) -> list[dict[str, Any]]:
             "cause": row.cause,
             "since": row.since.isoformat(),
             "attempts": row.attempts,
+            "retry_at": row.retry_at.isoformat() if row.retry_at else None,
         }
         for row in rows
     ]
 
 
-def kept_items(index: Index, files: ArchiveFiles) -> Iterator[tuple[str, FoundItem]]:
-    """(archive, item) of everything in quarantine, as it was stored."""
+def has_kept(engine: Engine, archive: str) -> bool:
+    """Whether anything of an archive is in quarantine."""
+    with engine.connect() as connection:
+        return (
+            connection.execute(select(quarantine.c.id).where(quarantine.c.archive == archive).limit(1)).first()
+            is not None
+        )
+
+
+def kept_archives(index: Index) -> list[str]:
+    """The archives that have items in quarantine."""
     with index.engine.connect() as connection:
-        rows = connection.execute(select(quarantine).order_by(quarantine.c.archive, quarantine.c.item_id)).all()
-    for row in rows:
-        stored = row.document
-        place = ItemPlace(stored["location"], stored["folder"], stored["root"], files.files_in, tuple(stored["hosts"]))
-        yield row.archive, FoundItem(row.item_id, place, stored["item"], None if stored["item"] else row.cause)
+        return list(
+            connection.execute(select(quarantine.c.archive).distinct().order_by(quarantine.c.archive)).scalars()
+        )
+
+
+def kept_items(index: Index, files: ArchiveFiles, archive: str, *, only_due: bool) -> Iterator[FoundItem]:
+    """What is in quarantine of an archive, as it was stored; with `only_due`, what is to be tried again by now."""
+    table, after = quarantine.c, ""
+    due = [table.retry_at <= func.now()] if only_due else []
+    while True:
+        query = select(quarantine).where(table.archive == archive, table.item_id > after, *due)
+        with index.engine.connect() as connection:
+            rows = connection.execute(query.order_by(table.item_id).limit(KEPT_PER_QUERY)).all()
+        for row in rows:
+            stored = row.document
+            place = ItemPlace(
+                stored["location"], stored["folder"], stored["root"], files.files_in, tuple(stored["hosts"])
+            )
+            yield FoundItem(row.item_id, place, stored["item"], None if stored["item"] else row.cause)
+        if not rows:
+            return
+        after = rows[-1].item_id
 
 
 def _row(archive: str, found: FoundItem, cause: str) -> dict[str, Any]:
@@ -79,22 +125,29 @@ def _row(archive: str, found: FoundItem, cause: str) -> dict[str, Any]:
         "hosts": list(place.hosts),
     }
     collection = found.document.get("collection") if found.document else None
-    name = _clean(found.id)
+    name = key_text(found.id)
     return {
         "id": uuid5(NAMESPACE_URL, f"{archive} {name}"),
         "archive": archive,
-        "collection": _clean(collection) if isinstance(collection, str) else None,
+        "collection": key_text(collection) if isinstance(collection, str) else None,
         "item_id": name,
         "cause": _clean(cause),
         "document": _storable(stored),
+        "retry_at": datetime.now(UTC) + PAUSES[0] if may_heal(cause) else None,
     }
 
 
+def _storable(value: Any) -> Any:  # noqa: ANN401
+    """A document as PostgreSQL's JSON can hold it: without NUL, lone surrogates, NaN and infinities."""
+    if isinstance(value, dict):
+        return {_clean(str(name)): _storable(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(each) for each in value]
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return value if value is None or isinstance(value, int) else _clean(str(value))
+
+
 def _clean(text: str) -> str:
-    """Text without the NUL that PostgreSQL cannot hold."""
-    return text.replace("\x00", "")
-
-
-def _storable(document: dict[str, Any]) -> Any:  # noqa: ANN401
-    """The document as PostgreSQL's JSON can hold it: without NUL, NaN and infinities."""
-    return json.loads(json.dumps(document, default=str).replace("\\u0000", ""), parse_constant=lambda _: None)
+    """Text without what PostgreSQL cannot hold: NUL and lone surrogates."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()

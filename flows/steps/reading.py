@@ -2,7 +2,8 @@
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,10 @@ from rasterio.session import AWSSession
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from datacube_config.archives import SigningRule, load_archives
 from datacube_config.settings import Settings
+from flows.steps.raster_drivers import driver_of, require_self_contained
+from flows.steps.signing import signed, signing_by, without_tokens
 from products.scene import BandFile
 from products.window.resample import average, nearest, replicate
 
@@ -40,15 +44,18 @@ GDAL_OPTIONS: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class RasterAccess:
-    """How files are opened: GDAL options and, for S3, the words of rasterio's AWSSession. Plain values, so that it crosses to other processes."""
+    """How files are opened: GDAL options, rasterio's AWSSession, the rules of hosts that sign. Plain values, so that it crosses to other processes."""
 
     options: Mapping[str, str] = field(default_factory=dict)
     aws: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
+    signing: tuple[SigningRule, ...] = ()
 
-    def env(self) -> rasterio.Env:
+    @contextmanager
+    def env(self) -> Iterator[None]:
         """The rasterio environment of one read."""
         session = AWSSession(**self.aws) if self.aws else None
-        return rasterio.Env(session=session, **{**GDAL_OPTIONS, **self.options})
+        with rasterio.Env(session=session, **{**GDAL_OPTIONS, **self.options}), signing_by(self.signing):
+            yield
 
 
 def raster_access(settings: Settings) -> RasterAccess:
@@ -66,7 +73,7 @@ def raster_access(settings: Settings) -> RasterAccess:
         aws["aws_secret_access_key"] = settings.s3_secret_access_key.get_secret_value()
     if settings.s3_region:
         aws["region_name"] = settings.s3_region
-    return RasterAccess(options, aws)
+    return RasterAccess(options, aws, load_archives(settings.archives).signing)
 
 
 class UnreadBand(RuntimeError):
@@ -85,9 +92,21 @@ class BandRead:
 def read_band(file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:
     """Read a band onto `geobox` into out (y, x), the file's nodata outside; UnreadBand if the file fails."""
     try:
-        with rasterio.open(gdal_path(file.href), sharing=False) as source:
-            read = _read(source, file, geobox, resampling, out)
-            return replace(read, note=_grid_note(source, file))
+        with (
+            signed(file.href) as href,
+            rasterio.open(gdal_path(href), driver=driver_of(file.href), sharing=False) as source,
+        ):
+            require_self_contained(source)
+            return read_opened(source, file, geobox, resampling, out)
+    except (rasterio.errors.RasterioError, OSError, IndexError) as error:
+        raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
+
+
+def read_opened(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401, an open rasterio dataset
+    """The same from an open file; UnreadBand if it fails."""
+    try:
+        read = (_read_signed if file.nodata < 0 else _read)(source, file, geobox, resampling, out)
+        return replace(read, note=_grid_note(source, file))
     except (rasterio.errors.RasterioError, OSError, IndexError) as error:
         raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
 
@@ -99,6 +118,14 @@ def gdal_path(href: str) -> str:
     if href.startswith(("https://", "http://")):
         return "/vsicurl/" + href
     return href.removeprefix("file://")
+
+
+def _read_signed(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
+    """A band of signed integers whose nodata is negative: nodata and negative DN become 0, our nodata."""
+    values = np.empty(out.shape, np.int16)
+    read = _read(source, file, geobox, resampling, values)
+    np.maximum(values, 0, out=out, casting="unsafe")
+    return read
 
 
 def _read(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
@@ -210,4 +237,5 @@ def _grid_note(source: Any, file: BandFile) -> str:  # noqa: ANN401
 def _words(error: BaseException) -> str:
     """GDAL's own words: rasterio often hides them in the cause."""
     parts = [str(error), str(error.__cause__ or "")]
-    return "; ".join(dict.fromkeys(" ".join(part.split()) for part in parts if part)) or type(error).__name__
+    said = "; ".join(dict.fromkeys(" ".join(part.split()) for part in parts if part))
+    return without_tokens(said) or type(error).__name__

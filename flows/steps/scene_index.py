@@ -13,15 +13,18 @@ from sqlalchemy import insert, select, text
 
 from datacube_config.connection import Index
 from datacube_config.schema import archive_reason
+from flows.steps.antimeridian import in_one_piece, meet, turns
+from flows.steps.bulk_index import bulk_index
+from flows.steps.index_statistics import refresh_statistics
+from flows.steps.known_scenes import known_ids, known_renditions
 from flows.steps.normalise import SceneDocument
-from flows.steps.scene_identity import rendition_difference, rendition_rank
+from flows.steps.rendition_policy import Candidate, rendition_difference, superseded
 from products.area import Area
 from products.period import Period
 from products.sensors import SENSORS
 
 LOCK = "neocube ingest"
 POLICY = "policy"
-ACQUISITIONS_PER_QUERY = 100
 
 
 @dataclass(slots=True)
@@ -37,8 +40,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class _Rendition:
-    id: UUID
-    name: str
+    candidate: Candidate
     is_active: bool
 
 
@@ -51,19 +53,18 @@ def take_scenes(index: Index, scenes: Sequence[SceneDocument], *, dry_run: bool 
         fresh = [*decision.added, *decision.replaced, *decision.superseded]
         if fresh:
             with index.dc.index.transaction():
-                index.dc.index.datasets.bulk_add(_tuples(index, fresh))
+                bulk_index(index, list(dataset_tuples(index, fresh)))
                 index.dc.index.datasets.archive(list(decision.reasons))
                 # Committed before the archiving it explains, so that no archived scene lacks its reason.
                 record_reasons(index, decision.reasons, POLICY)
+            refresh_statistics(index)
     return decision
 
 
 def decide(index: Index, scenes: Sequence[SceneDocument]) -> Decision:
     """The policy of archives.yaml: the highest rendition of an acquisition is chosen; a known one is never restored."""
     first = {scene.id: scene for scene in reversed(scenes)}
-    ids = list(first)
-    has = index.dc.index.datasets.bulk_has(ids) if ids else []
-    known = {number for number, is_known in zip(ids, has, strict=True) if is_known}
+    known = known_ids(index, first)
     fresh = [scene for number, scene in reversed(first.items()) if number not in known]
     decision = Decision(unchanged=len(scenes) - len(fresh))
     indexed = _known_renditions(index, fresh)
@@ -88,38 +89,43 @@ def list_scenes(
 ) -> list[dict[str, Any]]:
     """The indexed scenes, archived ones with their reason, in order of time."""
     query: dict[str, Any] = {"time": Range(period.start, period.end)} if period else {}
+    places: list[dict[str, Any]] = [{}]
     if area:
         bounds = area.geometry.boundingbox
-        query |= {"lon": Range(bounds.left, bounds.right), "lat": Range(bounds.bottom, bounds.top)}
-    found: list[Dataset] = []
+        latitudes = Range(bounds.bottom, bounds.top)
+        places = [{"lon": Range(*turn), "lat": latitudes} for turn in turns(bounds.left, bounds.right)]
+    by_id: dict[UUID, Dataset] = {}
     for name in [product] if product else sorted({sensor.product for sensor in SENSORS.values()}):
-        found += index.dc.index.datasets.search(product=name, archived=None, **query)
+        for place in places:
+            datasets = index.dc.index.datasets.search(product=name, archived=None, **query, **place)
+            by_id |= {each.id: each for each in datasets}
+    found = list(by_id.values())
     reasons = _reasons(index)
     inside = [each for each in found if (period is None or period.contains(each.center_time)) and _meets(each, area)]
     return [_scene_row(each, reasons) for each in sorted(inside, key=lambda each: (each.center_time, str(each.id)))]
 
 
 def _choose(group: list[SceneDocument], known: list[_Rendition], decision: Decision) -> None:
-    """Of the new renditions of one acquisition and the known ones, keep the highest."""
-    by_rank = sorted(group, key=lambda scene: rendition_rank(scene.rendition))
-    top = by_rank.pop()
-    above = max(known, key=lambda each: rendition_rank(each.name), default=None)
-    chosen_id, chosen = top.id, top.rendition
-    if above is not None and rendition_rank(above.name) > rendition_rank(top.rendition):
-        by_rank.append(top)
-        chosen_id, chosen = above.id, above.name
-    else:
-        beaten = [each for each in known if each.is_active]
-        (decision.replaced if beaten else decision.added).append(top)
-        for each in beaten:
-            decision.reasons[each.id] = _superseded(chosen_id, chosen, each.name)
-    for scene in by_rank:
-        decision.superseded.append(scene)
-        decision.reasons[scene.id] = _superseded(chosen_id, chosen, scene.rendition)
+    """Of the new renditions of one acquisition and the known ones, keep the highest of each slice."""
+    new = {scene.id: Candidate(scene.id, scene.rendition, scene.archive, scene.slice) for scene in group}
+    lost = superseded([*new.values(), *(each.candidate for each in known)])
+    beaten = {each.candidate.id for each in known if each.is_active and lost.get(each.candidate.id) in new.values()}
+    for scene in group:
+        if scene.id in lost:
+            decision.superseded.append(scene)
+        elif any(lost[number].id == scene.id for number in beaten):
+            decision.replaced.append(scene)
+        else:
+            decision.added.append(scene)
+    every = {**new, **{each.candidate.id: each.candidate for each in known}}
+    decision.reasons |= {
+        number: _superseded(lost[number], every[number]) for number in lost.keys() & (new.keys() | beaten)
+    }
 
 
-def _superseded(chosen_id: UUID, chosen: str, other: str) -> str:
-    return f"superseded by {chosen_id}: {rendition_difference(chosen, other)}"
+def _superseded(chosen: Candidate, other: Candidate) -> str:
+    difference = rendition_difference(chosen.rendition, other.rendition, chosen.archive, other.archive)
+    return f"superseded by {chosen.id}: {difference}"
 
 
 def _known_renditions(index: Index, scenes: Iterable[SceneDocument]) -> dict[tuple[str, str], list[_Rendition]]:
@@ -128,18 +134,15 @@ def _known_renditions(index: Index, scenes: Iterable[SceneDocument]) -> dict[tup
     for scene in scenes:
         wanted[scene.product].append(scene.acquisition)
     found: dict[tuple[str, str], list[_Rendition]] = defaultdict(list)
-    for product, acquisitions in wanted.items():
-        keys = list(dict.fromkeys(acquisitions))
-        for start in range(0, len(keys), ACQUISITIONS_PER_QUERY):
-            some = keys[start : start + ACQUISITIONS_PER_QUERY]
-            for each in index.dc.index.datasets.search(product=product, acquisition=some, archived=None):
-                facts = each.metadata_doc["properties"]
-                rendition = _Rendition(each.id, facts["neocube:rendition"], not each.is_archived)
-                found[product, facts["neocube:acquisition"]].append(rendition)
+    for product, renditions in known_renditions(index, wanted).items():
+        for each in renditions:
+            one = Candidate(each.id, each.rendition, each.archive, each.slice)
+            found[product, each.acquisition].append(_Rendition(one, each.is_active))
     return found
 
 
-def _tuples(index: Index, scenes: Iterable[SceneDocument]) -> Iterator[DatasetTuple]:
+def dataset_tuples(index: Index, scenes: Iterable[SceneDocument]) -> Iterator[DatasetTuple]:
+    """The scenes as ODC's bulk interface takes them, with the lineage section that its `add` stores."""
     products = {name: index.dc.index.products.get_by_name(name) for name in {scene.product for scene in scenes}}
     lineage: dict[str, Any] = {} if index.driver == "postgis" else {"source_datasets": {}}
     for scene in scenes:
@@ -155,7 +158,7 @@ def _reasons(index: Index) -> dict[UUID, str]:
 
 def _meets(dataset: Dataset, area: Area | None) -> bool:
     extent = dataset.extent
-    return area is None or extent is None or bool(extent.to_crs("EPSG:4326").intersects(area.geometry))
+    return area is None or extent is None or meet(in_one_piece(extent), area.geometry)
 
 
 def _scene_row(dataset: Dataset, reasons: dict[UUID, str]) -> dict[str, Any]:

@@ -106,26 +106,32 @@ def grow(causes: Bytes, offsets: NDArray[np.int64], halo_px: int) -> Bytes:
 
 
 @numba.njit(nogil=True, cache=True)
+def _extremes(numbers: Counts, lowest: Counts, highest: Counts) -> None:
+    for x in range(numbers.size):
+        lowest[x] = min(lowest[x], numbers[x])
+        highest[x] = max(highest[x], numbers[x])
+
+
+@numba.njit(nogil=True, cache=True)
 def refine(causes: Bytes, block: Counts, saturation: Counts) -> None:
     """Apply, in place, what only the bands know: causes (y, x), block (band, y, x), saturation bits (y, x) or (0, 0) where the sensor has none.
 
     Of pixels that the mask calls clear, one with a band without data becomes nodata, one with DN 65535 or a saturation bit saturated.
     """
     width = causes.shape[1]
-    empty, full = np.empty(width, np.bool_), np.empty(width, np.bool_)
+    lowest, highest = np.empty(width, np.uint16), np.empty(width, np.uint16)
     for y in range(causes.shape[0]):
-        empty[:] = False
-        full[:] = False
+        lowest[:] = 65535
+        highest[:] = 0
+        for b in range(block.shape[0]):
+            _extremes(block[b, y], lowest, highest)
         if saturation.size > 0:
             for x in range(width):
-                full[x] = saturation[y, x] != 0
-        for b in range(block.shape[0]):
-            for x in range(width):
-                empty[x] |= block[b, y, x] == 0
-                full[x] |= block[b, y, x] == 65535
+                highest[x] = 65535 if saturation[y, x] != 0 else highest[x]
+        row = causes[y]
         for x in range(width):
-            if causes[y, x] == 0 or causes[y, x] == 8:
-                causes[y, x] = 2 if empty[x] else 7 if full[x] else causes[y, x]
+            found = 2 if lowest[x] == 0 else 7 if highest[x] == 65535 else row[x]
+            row[x] = found if row[x] == 0 or row[x] == 8 else row[x]
 
 
 @numba.njit(nogil=True, cache=True)

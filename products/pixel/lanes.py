@@ -8,7 +8,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite.ir import FunctionType  # type: ignore[import-untyped]
+from llvmlite.ir import FunctionType
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 

@@ -20,6 +20,7 @@ from products.errors import RequestError
 from products.period import parse_period
 
 Item = dict[str, Any]
+SOME_BYTES = bytes(512)
 
 
 @pytest.fixture
@@ -55,14 +56,14 @@ def rendition_of(template: Item, number: str, baseline: str, generated: str) -> 
 
 
 def write_item(folder: Path, item: Item, without: tuple[str, ...] = ()) -> Path:
-    """A scene folder: the item with relative hrefs and, beside it, an empty file for each raster asset but some."""
+    """A scene folder: the item with relative hrefs and, beside it, a file for each raster asset but some."""
     folder.mkdir(parents=True, exist_ok=True)
     item = copy.deepcopy(item)
     for name, asset in item["assets"].items():
         if asset["href"].endswith(".tif"):
             asset["href"] = "./" + asset["href"].rpartition("/")[2]
             if name not in without:
-                (folder / asset["href"]).touch()
+                (folder / asset["href"]).write_bytes(SOME_BYTES)
     path = folder / f"{item['id']}.json"
     path.write_text(json.dumps(item))
     return path
@@ -106,9 +107,8 @@ def test_real_scene_folders_are_ingested_as_they_are(index: Index, shared_data: 
 
 def test_rasters_without_an_item_are_quarantined_with_that_cause(index: Index, shared_data: Path) -> None:
     report = ingest_archive(index, str(shared_data / "landsat_c2_l2"))
-    assert counts(report) == (11, 4, 0, 0, 0, 3)
+    assert counts(report) == (11, 5, 0, 0, 0, 2)
     assert {each["id"] for each in report.quarantined} == {
-        "mini_LC08_L2SP_098084_20210503",
         "LC08_L1TP_090084_20160121_20170405_01_T1",
         "LC08_L1TP_090084_20160121_20200907_02_T1",
     }
@@ -212,12 +212,12 @@ def broken_items(template: Item) -> dict[str, tuple[str, str]]:
             changed(geometry={"type": "Polygon", "coordinates": [[[0, 0], [float("nan"), 1], [1, 1], [0, 0]]]}),
             "",
         ),
-        "list.json": (changed(properties=[1, 2]), "no properties: expected a STAC item with properties, got list"),
+        "list.json": (changed(properties=[1, 2]), "no properties: expected a STAC item with properties, got [1, 2]"),
         "assets.json": (changed(assets={"red": 3}), "missing asset coastal"),
         "date.json": (changed(properties=properties | {"datetime": "yesterday"}), "no sensing time"),
         "orbit.json": (
             changed(properties=properties | {"sat:relative_orbit": {"a": 1}}),
-            "unexpected content: TypeError",
+            "no relative orbit: expected sat:relative_orbit",
         ),
         "epsg.json": (changed(properties=properties | {"proj:epsg": 999999}), "unknown coordinate system"),
         "far.json": (changed(geometry=square(50, 10)), "does not meet the geometry of the item"),
@@ -252,7 +252,7 @@ def test_a_missing_file_is_quarantined_and_taken_when_it_comes(index: Index, tem
     assert counts(retry_quarantine(index)) == (1, 0, 0, 0, 0, 1)
     again = listed(index)
     assert (again[0]["since"], again[0]["attempts"]) == (first[0]["since"], 2)
-    (tmp_path / "scene/B11.tif").touch()
+    (tmp_path / "scene/B11.tif").write_bytes(SOME_BYTES)
     assert counts(retry_quarantine(index)) == (1, 1, 0, 0, 0, 0)
     assert listed(index) == []
     assert statuses(index) == {template["id"]: "active"}
@@ -268,7 +268,7 @@ def test_the_next_ingest_takes_what_was_in_quarantine(index: Index, template: It
     assert listed(index) == []
     write_item(tmp_path / "other", rendition_of(template, "other", "05.10", "20240101"), without=("red",))
     ingest_archive(index, str(tmp_path))
-    (tmp_path / "other/B04.tif").touch()
+    (tmp_path / "other/B04.tif").write_bytes(SOME_BYTES)
     assert counts(ingest_archive(index, str(tmp_path))) == (2, 0, 1, 0, 1, 0)
     assert listed(index) == []
 
@@ -310,7 +310,7 @@ def test_two_ingests_at_once_index_each_scene_once(embedded_settings: Settings, 
 
 
 def test_an_unknown_archive_is_a_wrong_request(index: Index, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no archive .*expected a path, an s3:// or http.*earth-search"):
+    with pytest.raises(RequestError, match=r"no archive .*expected a path, an s3://, sqs:// or http.*earth-search"):
         ingest_archive(index, "earth-serch")
     (tmp_path / "notes.json").write_text("not json")
     with pytest.raises(RequestError, match="is not JSON"):

@@ -1,0 +1,61 @@
+"""Whether a scene may enter the index: its files are there and hold something, its grids are those of its sensor."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+from uuid import UUID
+
+from datacube_config.archives import archive_table
+from flows.steps.archive_files import ArchiveFiles
+from flows.steps.asset_sizes import MISSING, Size, asked_sizes, listed_sizes, local_sizes
+from flows.steps.grid_check import grid_fault
+from flows.steps.normalise import SceneDocument
+from flows.steps.rate_limit import TokenBucket
+
+Policy = Literal["listed", "head", "off"]
+SITES = ("http://", "https://")
+LEAST_BYTES = 256
+"""The header of a TIFF with one tile, or of a JPEG 2000 file, is longer."""
+
+
+def admission_policy(archive: str) -> Policy:
+    """How remote files of an archive are looked for: as archives.yaml says; else a bucket is listed, and others are taken at their word."""
+    known = archive_table().archives.get(archive)
+    if known is not None and known.admission is not None:
+        return known.admission
+    return "listed" if (archive if known is None else known.url).startswith("s3://") else "off"
+
+
+def admit(
+    scenes: Sequence[SceneDocument], files: ArchiveFiles, policy: Policy = "off", bucket: TokenBucket | None = None
+) -> dict[UUID, str]:
+    """Why scenes are refused, by id. Local files are always looked at; those in S3 unless `off`, by listing or HEAD; those of sites with `head`."""
+    paths = {scene.id: _paths(scene) for scene in scenes}
+    sizes = _sizes({path for bands in paths.values() for path in bands.values()}, files, policy, bucket)
+    faults = {scene.id: _file_fault(paths[scene.id], sizes) or grid_fault(scene.document) for scene in scenes}
+    return {number: fault for number, fault in faults.items() if fault}
+
+
+def _paths(scene: SceneDocument) -> dict[str, str]:
+    return {band: str(measurement["path"]) for band, measurement in scene.document["measurements"].items()}
+
+
+def _sizes(paths: set[str], files: ArchiveFiles, policy: Policy, bucket: TokenBucket | None) -> dict[str, Size]:
+    """The size of each file that the policy looks at."""
+    sizes = local_sizes(path for path in paths if "://" not in path)
+    objects = [path for path in paths if path.startswith("s3://")]
+    if policy == "listed" and objects:
+        sizes |= listed_sizes(objects, files)
+    asked = [*objects, *(path for path in paths if path.startswith(SITES))]
+    if policy == "head" and asked:
+        sizes |= asked_sizes(asked, files, bucket)
+    return sizes
+
+
+def _file_fault(paths: Mapping[str, str], sizes: Mapping[str, Size]) -> str:
+    """What is wrong with the files of a scene, empty if nothing is."""
+    missing = [band for band, path in paths.items() if sizes.get(path) == MISSING]
+    if missing:
+        return f"missing asset {', '.join(missing)}: {paths[missing[0]]} does not exist"
+    known = {band: size for band, path in paths.items() if (size := sizes.get(path)) is not None}
+    small = [f"{band} has {size} bytes" for band, size in known.items() if size < LEAST_BYTES]
+    return f"incomplete asset: {', '.join(small)}, fewer than the header of an image" if small else ""

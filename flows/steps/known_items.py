@@ -1,0 +1,175 @@
+"""What an archive was seen to hold: the digest of each item, the scene it became, when it was last seen."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Engine, text
+
+from flows.steps.items import FoundItem
+
+READING = b"1"  # part of every digest: another number, and the next full listing reads every item anew
+UNREADABLE = b""  # the digest of what could not be read: a name in quarantine, not an item
+KEY_BYTES = 500
+
+_REMEMBER = """
+insert into neocube.known_item (archive, collection, item_id, digest, dataset_id, note, acquired, bounds, seen_by)
+select :archive, collection, item_id, digest, dataset_id, note, acquired,
+    case when west is not null then array[west, south, east, north] end, :run
+from unnest(
+    cast(:collections as text[]), cast(:ids as text[]), cast(:digests as bytea[]), cast(:scenes as uuid[]),
+    cast(:notes as text[]), cast(:acquired as timestamptz[]), cast(:wests as float8[]), cast(:souths as float8[]),
+    cast(:easts as float8[]), cast(:norths as float8[])
+) as seen (collection, item_id, digest, dataset_id, note, acquired, west, south, east, north)
+on conflict (archive, collection, item_id) do update set
+    digest = excluded.digest, dataset_id = excluded.dataset_id, note = excluded.note, acquired = excluded.acquired,
+    bounds = excluded.bounds, seen_by = excluded.seen_by, last_seen = now(), gone_at = null
+"""
+
+Bounds = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FreshItem:
+    """An item to be taken, with what it will be known by."""
+
+    found: FoundItem
+    collection: str
+    item_id: str
+    digest: bytes
+
+
+@dataclass(slots=True)
+class Sifted:
+    """A batch: what is to be taken, how many are known and unchanged, (id, note) of known parts of other scenes."""
+
+    fresh: list[FreshItem] = field(default_factory=list)
+    unchanged: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownItem:
+    """An item as it is to be remembered: without a scene it is part of another (note), or in quarantine."""
+
+    fresh: FreshItem
+    dataset_id: UUID | None = None
+    note: str | None = None
+    acquired: datetime | None = None
+    bounds: Bounds | None = None
+
+
+def item_digest(document: dict[str, Any]) -> bytes:
+    """SHA-256 of an item's canonical JSON without its links, which say where a copy of it lies."""
+    content = {name: value for name, value in document.items() if name != "links"}
+    try:
+        canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # numbers beyond 64 bits, lone surrogates
+        canonical = json.dumps(content, sort_keys=True, default=str).encode()
+    return hashlib.sha256(READING + canonical).digest()
+
+
+def key_text(value: object) -> str:
+    """Text as a key of the database can hold it: no NUL, no lone surrogate, and short."""
+    clean = str(value or "").replace("\x00", "").encode("utf-8", "replace").decode()
+    if len(clean.encode()) <= KEY_BYTES:
+        return clean
+    return f"{clean[:100]}…{hashlib.sha256(clean.encode()).hexdigest()}"
+
+
+def sift(engine: Engine, archive: str, batch: Sequence[FoundItem], run: UUID, *, dry_run: bool) -> Sifted:
+    """Which items of a batch are new or changed; the others are noted as seen by this run."""
+    distinct, repeated = _distinct(batch)
+    sifted, seen = Sifted(repeated=repeated), []
+    known = _known(engine, archive, distinct)
+    for item in distinct:
+        row = known.get((item.collection, item.item_id))
+        if row is None or row.digest != item.digest:
+            sifted.fresh.append(item)
+        elif row.seen_by == run:
+            sifted.repeated += 1
+        elif row.dataset_id is None and row.note is None:
+            sifted.fresh.append(item)
+        else:
+            seen.append(item)
+            if row.dataset_id is None:
+                sifted.skipped.append((item.found.id, row.note))
+            else:
+                sifted.unchanged += 1
+    if not dry_run:
+        _touch(engine, archive, seen, run)
+    return sifted
+
+
+def remember(engine: Engine, archive: str, items: Iterable[KnownItem], run: UUID) -> None:
+    """Keep what items were seen as; the caller has committed their scenes."""
+    last = {(each.fresh.collection, each.fresh.item_id): each for each in items}
+    if not last:
+        return
+    # In the order of their keys, so that two runs that meet wait for each other and never deadlock.
+    rows = [last[key] for key in sorted(last)]
+    corners = list(zip(*(each.bounds or (None,) * 4 for each in rows), strict=True))
+    values = {
+        **_columns([each.fresh for each in rows]),
+        "digests": [each.fresh.digest for each in rows],
+        "scenes": [each.dataset_id for each in rows],
+        "notes": [each.note for each in rows],
+        "acquired": [each.acquired for each in rows],
+        **{name: list(corner) for name, corner in zip(("wests", "souths", "easts", "norths"), corners, strict=True)},
+    }
+    with engine.begin() as connection:
+        connection.execute(text(_REMEMBER), {"archive": archive, "run": run, **values})
+
+
+def touch_known(engine: Engine, archive: str, batch: Sequence[FoundItem], run: UUID) -> None:
+    """Note as seen the known ones among items that were not asked for, whatever they are now."""
+    _touch(engine, archive, [FreshItem(found, *_key(found), b"") for found in batch], run)
+
+
+def _distinct(batch: Sequence[FoundItem]) -> tuple[list[FreshItem], int]:
+    """The items of a batch without those that come twice the same."""
+    found: dict[tuple[str, str, bytes], FreshItem] = {}
+    for each in batch:
+        item = FreshItem(each, *_key(each), item_digest(each.document) if each.document is not None else UNREADABLE)
+        found.setdefault((item.collection, item.item_id, item.digest), item)
+    return list(found.values()), len(batch) - len(found)
+
+
+def _key(found: FoundItem) -> tuple[str, str]:
+    collection = found.document.get("collection") if found.document else None
+    return key_text(collection if isinstance(collection, str) else ""), key_text(found.id)
+
+
+def _known(engine: Engine, archive: str, items: Sequence[FreshItem]) -> dict[tuple[str, str], Any]:
+    query = text(
+        "select k.collection, k.item_id, k.digest, k.dataset_id, k.note, k.seen_by from neocube.known_item k "
+        "join unnest(cast(:collections as text[]), cast(:ids as text[])) as asked (collection, item_id) "
+        "using (collection, item_id) where k.archive = :archive"
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(query, {"archive": archive, **_columns(items)})
+        return {(row.collection, row.item_id): row for row in rows}
+
+
+def _touch(engine: Engine, archive: str, items: Sequence[FreshItem], run: UUID) -> None:
+    if not items:
+        return
+    query = text(
+        "with mine as materialized (select k.ctid from neocube.known_item k "
+        "join unnest(cast(:collections as text[]), cast(:ids as text[])) as asked (collection, item_id) "
+        "using (collection, item_id) where k.archive = :archive order by k.collection, k.item_id for update of k) "
+        "update neocube.known_item set last_seen = now(), seen_by = :run, gone_at = null "
+        "where ctid in (select ctid from mine)"
+    )
+    with engine.begin() as connection:
+        connection.execute(query, {"archive": archive, "run": run, **_columns(items)})
+
+
+def _columns(items: Sequence[FreshItem]) -> dict[str, list[str]]:
+    return {"collections": [item.collection for item in items], "ids": [item.item_id for item in items]}

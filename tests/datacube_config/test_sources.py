@@ -1,0 +1,82 @@
+"""sources.yaml: what is declared, what a file of one's own adds, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from datacube_config.errors import SettingsError
+from datacube_config.sources import RasterSource, SourceTable, source_table
+
+PHOTOS = """
+rasters:
+  harbour_photos:
+    title: Aerial photographs of the harbour
+    kind: image
+    license: various
+    credit: our own
+    files: ["*.tif"]
+    name: '(?P<tile>\\d+)_(?P<date>\\d{8})\\.tif'
+    time: date
+    bands: {red: {dtype: uint8, nodata: 0, layer: 1}, green: {dtype: uint8, nodata: 0, layer: 2}}
+"""
+ENTRY = {
+    "title": "t", "kind": "image", "license": "various", "credit": "c", "files": ["*.tif"], "time": "static",
+    "name": r".*\.tif", "bands": {"red": {"dtype": "uint8", "nodata": 0}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "facts"),
+    [
+        ("global_mangrove_watch", "a/GMW_N26W082_1996_v3.tif", {"tile": "N26W082", "epoch": "1996", "version": "3"}),
+        ("copernicus_dem_glo30", "Copernicus_DSM_COG_10_S04_00_W070_00_DEM.tif", {"tile": "S04_00_W070_00"}),
+        ("jrc_global_surface_water", "occurrence_80W_30Nv1_4_2021.tif", {"tile": "80W_30N", "version": "1_4_2021"}),
+        ("force_landsat", "l2/X0003_Y0048/20200131_LEVEL2_LND08_QAI.tif",
+         {"tile": "X0003_Y0048", "date": "20200131", "platform": "LND08", "band": "QAI"}),
+        ("force_sentinel2", "X-003_Y0048/20200131_LEVEL2_SEN2B_BOA.tif", None),
+    ],
+)  # fmt: skip
+def test_the_declared_names_say_tile_time_and_version(source: str, path: str, facts: dict[str, str] | None) -> None:
+    found = source_table().rasters[source].match(path)
+    assert (found.groupdict() if found else None) == facts
+
+
+def test_every_declared_source_has_a_credit_and_a_licence() -> None:
+    table = source_table()
+    assert len(table.names) >= 8
+    for source in (*table.rasters.values(), *table.folders.values()):
+        assert len(source.credit) > 10 and source.license and source.title
+
+
+def test_a_file_in_the_home_adds_sources(tmp_path: Path) -> None:
+    (tmp_path / "sources.yaml").write_text(PHOTOS)
+    table = source_table(tmp_path)
+    assert table.rasters["harbour_photos"].bands["green"].layer == 2
+    assert "global_mangrove_watch" in table.rasters
+
+
+def test_a_wrong_file_in_the_home_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sources.yaml").write_text(PHOTOS.replace("time: date", "time: epoch"))
+    with pytest.raises(SettingsError, match=r"sources.yaml.*time: epoch needs a group \(\?P<epoch>"):
+        source_table(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "("}, "expected a regular expression"),
+        ({"name": "(?P<colour>x)"}, "unknown group 'colour' in name"),
+        ({"name": "(?P<band>x)"}, "go together"),
+        ({"colour": 1}, "Extra inputs"),
+        ({"license": "a b"}, "String should match pattern"),
+        ({"bands": {"red": {"dtype": "uint8"}}}, "nodata"),
+    ],
+)
+def test_a_wrong_entry_is_refused_with_its_cause(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RasterSource.model_validate(ENTRY | change)
+
+
+def test_a_product_name_that_odc_would_refuse_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a product name of lower-case letters"):
+        SourceTable.model_validate({"rasters": {"My-Photos": ENTRY}})

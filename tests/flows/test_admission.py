@@ -1,0 +1,183 @@
+"""Which scenes are admitted: their files are there and hold something, their grids are those of their sensor."""
+
+import copy
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.steps.admission import admission_policy, admit
+from flows.steps.archive_files import ArchiveFiles
+from flows.steps.footprint import read_file_grid
+from flows.steps.item_refused import ItemRefused, NotAScene
+from flows.steps.items import Wanted, read_items
+from flows.steps.normalise import SceneDocument, normalise
+
+FILES = ArchiveFiles()
+
+
+def scenes_of(folder: Path) -> list[SceneDocument]:
+    scenes = []
+    for found in read_items(str(folder), Wanted(), FILES):
+        with suppress(NotAScene, ItemRefused):
+            scenes.append(normalise(found.document or {}, found.place, "here", read_file_grid))
+    return scenes
+
+
+@pytest.fixture(scope="module")
+def simulated(small_archive: Path) -> list[SceneDocument]:
+    return scenes_of(small_archive)
+
+
+def moved(scene: SceneDocument, root: str) -> SceneDocument:
+    """The scene with its files under another root."""
+    document = copy.deepcopy(scene.document)
+    for band, measurement in document["measurements"].items():
+        measurement["path"] = f"{root}/{band}{Path(measurement['path']).suffix}"
+    return replace(scene, document=document)
+
+
+def with_grid(scene: SceneDocument, **grid: Any) -> SceneDocument:
+    document = copy.deepcopy(scene.document)
+    document["grids"]["default"] |= grid
+    return replace(scene, document=document)
+
+
+def landsat(scenes: list[SceneDocument]) -> SceneDocument:
+    return next(scene for scene in scenes if scene.product.startswith("landsat"))
+
+
+def test_a_whole_archive_is_admitted(simulated: list[SceneDocument]) -> None:
+    assert admit(simulated, FILES) == {}
+
+
+@pytest.mark.parametrize("folder", ["landsat_c2_l2", "sentinel2_l2a", "stac"])
+def test_real_items_and_decimated_files_are_admitted(shared_data: Path, folder: str) -> None:
+    found = [scene for each in sorted((shared_data / folder).iterdir()) for scene in scenes_of(each)]
+    assert found
+    assert admit(found, FILES) == {}
+
+
+def test_missing_and_empty_files_are_named(simulated: list[SceneDocument], tmp_path: Path) -> None:
+    whole = moved(landsat(simulated), str(tmp_path))
+    for measurement in whole.document["measurements"].values():
+        Path(measurement["path"]).write_bytes(b"x" * 1000)
+    assert admit([whole], FILES) == {}
+    Path(whole.document["measurements"]["red"]["path"]).write_bytes(b"")
+    Path(whole.document["measurements"]["nir"]["path"]).write_bytes(b"<Error>AccessDenied</Error>")
+    assert admit([whole], FILES) == {
+        whole.id: "incomplete asset: red has 0 bytes, nir has 27 bytes, fewer than the header of an image"
+    }
+    for band in ("green", "swir1"):
+        Path(whole.document["measurements"][band]["path"]).unlink()
+    path = whole.document["measurements"]["green"]["path"]
+    assert admit([whole], FILES) == {whole.id: f"missing asset green, swir1: {path} does not exist"}
+
+
+@pytest.mark.parametrize("policy", ["listed", "head"])
+def test_files_in_a_bucket_are_looked_for_by_listing_or_asking(
+    simulated: list[SceneDocument], s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, policy: Any
+) -> None:
+    options = {"key": "reader", "secret": "secret", "client_kwargs": {"endpoint_url": s3_endpoint}}
+    files = ArchiveFiles(options)
+    bucket = f"admission-{policy}"
+    filesystem = files.filesystem(f"s3://{bucket}")
+    filesystem.mkdir(bucket)
+    whole, partial, absent = (moved(scene, f"s3://{bucket}/{n}") for n, scene in enumerate(simulated[:3]))
+    for scene in (whole, partial):
+        for measurement in scene.document["measurements"].values():
+            filesystem.pipe(measurement["path"], b"x" * 1000)
+    gone = partial.document["measurements"]["swir2"]["path"]
+    filesystem.rm(gone)
+    refused = admit([whole, partial, absent], files, policy)
+    assert set(refused) == {partial.id, absent.id}
+    assert refused[partial.id] == f"missing asset swir2: {gone} does not exist"
+    assert admit([whole, partial, absent], files, "off") == {}
+    filesystem.pipe(gone, b"x" * 1000)
+    assert set(admit([whole, partial, absent], files, policy)) == {absent.id}
+
+
+@pytest.fixture
+def site() -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+    """A site and what it answers to HEAD: (status, bytes) by path, (200, 1000) for others."""
+    answers: dict[str, tuple[int, int]] = {}
+
+    class Site(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            status, size = answers.get(self.path, (200, 1000))
+            self.send_response(status)
+            self.send_header("Content-Length", str(size))
+            self.end_headers()
+
+        def log_message(self, *words: Any) -> None:
+            """Nothing is logged."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", answers
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_files_of_a_site_are_asked_for_only_where_that_is_wanted(
+    simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]]
+) -> None:
+    url, answers = site
+    scene = moved(landsat(simulated), url)
+    red, nir = (scene.document["measurements"][band]["path"].removeprefix(url) for band in ("red", "nir"))
+    assert admit([scene], FILES, "head") == {}
+    answers[red] = (404, 0)
+    assert admit([scene], FILES, "head") == {scene.id: f"missing asset red: {url}{red} does not exist"}
+    assert admit([scene], FILES, "listed") == {}
+    answers[red], answers[nir] = (503, 0), (302, 0)
+    assert admit([scene], FILES, "head") == {}
+    answers[red] = (200, 0)
+    assert admit([scene], FILES, "head")[scene.id].startswith("incomplete asset: red has 0 bytes")
+
+
+def test_a_site_that_does_not_answer_refuses_nothing(simulated: list[SceneDocument]) -> None:
+    assert admit([moved(landsat(simulated), "http://127.0.0.1:9")], FILES, "head") == {}
+
+
+@pytest.mark.parametrize(
+    ("grid", "cause"),
+    [
+        ({"shape": [0, 40]}, "expected rows and columns, got 0 x 40"),
+        ({"transform": [30, 0, 0, 0, 30, 0, 0, 0, 1]}, "expected a north-up grid, got the transform"),
+        ({"transform": [30, 5, 0, 5, -30, 0, 0, 0, 1]}, "expected a north-up grid, got the transform"),
+        ({"transform": [30, 0, 0, 0, -20, 0, 0, 0, 1]}, "expected square pixels, got 30 x 20 m"),
+        ({"transform": [10, 0, 0, 0, -10, 0, 0, 0, 1]}, "expected pixels of 30 m or an overview of them, got 10 m"),
+        (
+            {"transform": [9e4, 0, 0, 0, -9e4, 0, 0, 0, 1]},
+            "expected pixels of 30 m or an overview of them, got 90000 m",
+        ),
+        ({"shape": [20000, 20000]}, "expected a scene of at most 400 km, got 600 km"),
+        ({"transform": [30, 0, 0, 0, -30, 0, 0, 0, 1]}, "it holds 0% of the footprint's box, expected the scene"),
+    ],
+)
+def test_a_grid_that_the_sensor_cannot_have_is_refused(
+    simulated: list[SceneDocument], grid: dict[str, Any], cause: str
+) -> None:
+    scene = with_grid(landsat(simulated), **grid)
+    refused = admit([scene], FILES)
+    assert refused[scene.id].startswith(f"grid default: {cause}")
+
+
+@pytest.mark.parametrize(
+    ("archive", "policy"),
+    [
+        ("earth-search", "off"),
+        ("https://stac.example.org/v1", "off"),
+        ("s3://bucket/prefix", "listed"),
+        ("/archive/of/ours", "off"),
+    ],
+)
+def test_buckets_are_listed_and_apis_taken_at_their_word(archive: str, policy: str) -> None:
+    assert admission_policy(archive) == policy

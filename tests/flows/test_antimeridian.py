@@ -1,0 +1,58 @@
+"""A scene across the antimeridian is found from both sides of it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from odc.geo.geom import box
+
+from datacube_config.connection import Index, open_index
+from flows.steps.antimeridian import in_one_piece, meet, turns
+from flows.steps.asset_hrefs import ItemPlace
+from flows.steps.catalogue import find_scenes
+from flows.steps.footprint import read_file_grid
+from flows.steps.normalise import normalise
+from flows.steps.scene_index import list_scenes, take_scenes
+from products.area import Area
+from products.period import parse_period
+from products.spec import SourceSpec
+
+SITE = "https://stac.example.org/collections/c/items"
+
+
+@pytest.fixture(params=["embedded_settings", "postgis_settings"])
+def each_index(request: pytest.FixtureRequest, shared_data: Path) -> Iterator[Index]:
+    """An index with tile 01KAB, 179.24 to 180.28 degrees east."""
+    item = json.loads((shared_data / "stac/odd/S2A_T01KAB_20230821_antimeridian.json").read_text())
+    place = ItemPlace(f"{SITE}/i", SITE, SITE, lambda folder: frozenset())
+    with open_index(request.getfixturevalue(request.param)) as index:
+        take_scenes(index, [normalise(item, place, "test", read_file_grid)])
+        yield index
+
+
+def test_a_scene_across_the_antimeridian_is_found_from_both_sides(each_index: Index) -> None:
+    source = SourceSpec(collection="sentinel-2-l2a")
+    areas = {
+        "east": box(179.5, -17.2, 179.9, -16.5, "EPSG:4326"),
+        "west": box(-179.95, -16.8, -179.8, -16.5, "EPSG:4326"),
+        "across": box(160_000, 8_150_000, 200_000, 8_190_000, "EPSG:32701"),
+        "farther west": box(-179.5, -17.2, -179.0, -16.5, "EPSG:4326"),
+        "greenwich": box(-0.5, -17.2, 0.5, -16.5, "EPSG:4326"),
+    }
+    found = {name: len(find_scenes(each_index, [source], parse_period("2023"), area)) for name, area in areas.items()}
+    assert found == {"east": 1, "west": 1, "across": 1, "farther west": 0, "greenwich": 0}
+    for name in ("east", "west", "farther west", "greenwich"):
+        assert len(list_scenes(each_index, area=Area(name, areas[name]))) == found[name]
+
+
+def test_shapes_meet_whichever_longitudes_they_write() -> None:
+    scene = in_one_piece(box(150_000, 8_100_000, 300_000, 8_190_000, "EPSG:32701"))
+    assert 0 < scene.boundingbox.span_x < 3 and scene.boundingbox.right > 180
+    assert meet(scene, box(-179.9, -18, -179, -16, "EPSG:4326")) and meet(scene, box(179, -18, 179.9, -16, "EPSG:4326"))
+    assert not meet(scene, box(-170, -18, -169, -16, "EPSG:4326"))
+
+
+def test_only_areas_near_the_antimeridian_are_asked_for_twice() -> None:
+    assert turns(100, 101) == [(100, 101)] and turns(-80, -79) == [(-80, -79)]
+    assert turns(-179, -178) == [(-179, -178), (181, 182)] and turns(179, 181) == [(179, 181), (-181, -179)]

@@ -1,0 +1,166 @@
+"""An existing Open Data Cube with its own products is used as it is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from datacube.index.hl import Doc2Dataset
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import box
+from rasterio.transform import from_origin
+
+from datacube_config.connection import Index, open_index
+from datacube_config.settings import Settings
+from flows.steps.catalogue import find_scenes
+from flows.steps.loading import load_observations
+from flows.steps.reading import RasterAccess
+from products.errors import RequestError
+from products.external import MaskRule
+from products.period import parse_period
+from products.pixel.causes import Cause
+from products.registry import parse_recipe
+from products.spec import FeaturesRecipe, SourceSpec
+
+RECIPE = """
+name: ard_features
+version: 1
+kind: features
+grid: {crs: "EPSG:32656", resolution_m: 30, tile_px: 16, anchor: landsat}
+period: P1Y
+sources:
+  - product: ga_ls8c_ard_3
+    sensor: oli
+    bands: {blue: nbart_blue, green: nbart_green, red: nbart_red, nir: nbart_nir, swir1: nbart_swir_1, swir2: nbart_swir_2}
+    scale: 0.0001
+    nodata: -999
+    mask: {band: oa_fmask, values: {0: nodata, 2: cloud, 3: shadow, 4: snow}}
+features:
+  - geomedian: {bands: [red, nir]}
+"""
+WEST, NORTH = 600000 + 15, -3100000 - 15 + 10
+YEAR = parse_period("2020")
+
+
+def recipe(text: str = RECIPE) -> FeaturesRecipe:
+    found = parse_recipe(text, "ard.recipe.yaml")
+    assert isinstance(found, FeaturesRecipe)
+    return found
+
+
+@pytest.fixture
+def index(embedded_settings: Settings, shared_data: Path) -> Iterator[Index]:
+    """An index that holds ga_ls8c_ard_3 as its publisher defines it."""
+    with open_index(embedded_settings) as opened:
+        for path in sorted((shared_data / "odc").glob("eo3_landsat_ard.odc-type.yaml")):
+            types = opened.dc.index.metadata_types
+            types.add(types.from_doc(yaml.safe_load(path.read_text())))
+        definition = yaml.safe_load((shared_data / "odc/ga_ls8c_ard_3.odc-product.yaml").read_text())
+        opened.dc.index.products.add(opened.dc.index.products.from_doc(definition))
+        yield opened
+
+
+def document(shared_data: Path) -> dict[str, Any]:
+    name = "stac/dea_deafrica/ga_ls8c_ard_3-1-0_088080_2020-05-25_final.odc-metadata.yaml"
+    return dict(yaml.safe_load((shared_data / name).read_text()))
+
+
+def add(index: Index, metadata: dict[str, Any], location: str) -> None:
+    dataset, error = Doc2Dataset(index.dc.index, skip_lineage=True)(metadata, location)
+    assert error is None
+    index.dc.index.datasets.add(dataset, with_lineage=False)
+
+
+def test_a_published_dataset_is_a_scene_by_our_names(index: Index, shared_data: Path) -> None:
+    add(
+        index,
+        document(shared_data),
+        "s3://dea-public-data/baseline/ga_ls8c_ard_3/088/080/2020/05/25/a.odc-metadata.yaml",
+    )
+    (scene,) = find_scenes(index, recipe().sources, YEAR, box(153, -29, 154, -28, "EPSG:4326"))
+    assert str(scene.id) == "2aa69fcf-aa55-4747-9d95-3652f9fe79b0"
+    assert (scene.platform, scene.sensor, scene.collection) == ("landsat-8", "oli", "ga_ls8c_ard_3")
+    assert scene.pass_id == "landsat-8/088/2020-05-26"
+    red = scene.bands["red"]
+    assert (red.scale, red.offset, red.nodata, red.shape) == (0.0001, 0.0, -999, (7841, 7781))
+    assert red.href == (
+        "s3://dea-public-data/baseline/ga_ls8c_ard_3/088/080/2020/05/25/"
+        "ga_ls8c_nbart_3-1-0_088080_2020-05-25_final_band04.tif"
+    )
+    assert set(scene.bands) == {"blue", "green", "red", "nir", "swir1", "swir2", "qa_pixel"}
+    assert not find_scenes(index, recipe().sources, parse_period("2019"), box(153, -29, 154, -28, "EPSG:4326"))
+
+
+def test_its_signed_pixels_and_its_mask_are_read_and_accounted(index: Index, shared_data: Path, tmp_path: Path) -> None:
+    metadata = document(shared_data)
+    fmask = np.array([[1, 1, 2, 3], [5, 4, 0, 1], [1] * 4, [1] * 4], np.uint8)
+    pixels = np.full((4, 4), 3000, np.int16)
+    pixels[1, 3], pixels[2, 0], pixels[2, 1] = -999, -20, 32000
+    for name in recipe().sources[0].product.bands.values():  # type: ignore[union-attr]
+        write(tmp_path / metadata["measurements"][name]["path"], pixels, -999)
+    write(tmp_path / metadata["measurements"]["oa_fmask"]["path"], fmask, 0)
+    add(index, metadata, (tmp_path / "a.odc-metadata.yaml").as_uri())
+    geobox = GeoBox((4, 6), rasterio.Affine(30, 0, WEST, 0, -30, NORTH), "EPSG:32656")
+    scenes = find_scenes(index, recipe().sources, YEAR, geobox.extent)
+    seen = load_observations(recipe(), scenes, geobox, 2, RasterAccess()).seen
+    used, no, cloud, shadow, snow = Cause.USED, Cause.NODATA, Cause.CLOUD, Cause.SHADOW, Cause.SNOW
+    np.testing.assert_array_equal(
+        seen.causes[0, :, :4],
+        [[used, used, cloud, shadow], [used, snow, no, no], [no, used, used, used], [used] * 4],
+    )
+    assert (seen.causes[0, :, 4:] == 255).all()
+    np.testing.assert_array_equal(seen.block[0, 0, 2, :4], [0, 32000, 3000, 3000])
+    assert seen.gain[0, 0] == pytest.approx(0.0001) and seen.bias[0, 0] == 0
+
+
+def write(path: Path, pixels: np.ndarray[Any, Any], nodata: int) -> None:
+    height, width = pixels.shape
+    profile = {"driver": "GTiff", "count": 1, "dtype": pixels.dtype, "nodata": nodata, "crs": "EPSG:32656"}
+    with rasterio.open(
+        path, "w", height=height, width=width, transform=from_origin(WEST, NORTH, 30, 30), **profile
+    ) as file:
+        file.write(pixels, 1)
+
+
+def test_a_product_or_measurement_that_the_index_lacks_is_named(index: Index) -> None:
+    area = box(153, -29, 154, -28, "EPSG:4326")
+    with pytest.raises(RequestError, match="the index has no product 'ga_ls9c_ard_3': expected one of .*ga_ls8c_ard_3"):
+        find_scenes(index, recipe(RECIPE.replace("ga_ls8c", "ga_ls9c")).sources, YEAR, area)
+    with pytest.raises(RequestError, match="ga_ls8c_ard_3 has no measurement 'nbart_rouge'"):
+        find_scenes(index, recipe(RECIPE.replace("nbart_red", "nbart_rouge")).sources, YEAR, area)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("sensor: oli", "sensor: viirs", "tm"),
+        ("bands: {blue", "bands: {bleu", "unknown band 'bleu' of oli"),
+        ("product: ga", "collection: landsat-c2-l2\n    product: ga", "a source is a collection or a product"),
+        ("values: {0: nodata,", "bits: {1: cloud}, values: {0: nodata,", "expected `values` or `bits`, one of them"),
+        ("2: cloud", "2: fog", "cloud"),
+        ("bands: [red, nir]", "bands: [red, coastal]", "needs the band 'coastal', which not every source has"),
+    ],
+)  # fmt: skip
+def test_a_wrong_source_is_answered_in_words(old: str, new: str, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        recipe(RECIPE.replace(old, new))
+
+
+def test_how_a_product_is_read_is_part_of_the_recipe() -> None:
+    assert recipe().digest() != recipe(RECIPE.replace("3: shadow", "3: cloud")).digest()
+    assert recipe().digest() == recipe(RECIPE.replace("nodata: -999", "nodata: -999   # of the collection")).digest()
+    assert isinstance(SourceSpec.model_validate(recipe().sources[0].model_dump()), SourceSpec)
+
+
+def test_of_several_mask_bits_the_first_cause_counts() -> None:
+    table = MaskRule.model_validate(
+        {"band": "qa", "bits": {1: "shadow", 2: "cloud", 3: "snow"}, "nodata": 65535}
+    ).table()
+    assert [table[value] for value in (0, 0b0010, 0b0110, 0b1010, 65535)] == [
+        Cause.USED, Cause.SHADOW, Cause.CLOUD, Cause.SHADOW, Cause.NODATA,
+    ]  # fmt: skip
+    kept = MaskRule.model_validate({"band": "qa", "values": {4: "snow", 5: "cloud"}}).table(("snow",))
+    assert (kept[4], kept[5], kept[0]) == (Cause.USED, Cause.CLOUD, Cause.NODATA)

@@ -1,0 +1,66 @@
+"""The index answers from its indexes also right after it was filled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from datacube.index.abstract import DatasetTuple
+from sqlalchemy import text
+
+from datacube_config.connection import Index, open_index
+from datacube_config.settings import Settings
+from flows.steps.archive_files import ArchiveFiles
+from flows.steps.bulk_index import bulk_index
+from flows.steps.bulk_schema import CHECKED
+from flows.steps.footprint import read_file_grid
+from flows.steps.index_statistics import refresh_statistics
+from flows.steps.items import Wanted, read_items
+from flows.steps.normalise import SceneDocument, normalise
+from flows.steps.scene_index import dataset_tuples
+
+N_SCENES = 500
+
+
+@pytest.fixture(params=["embedded_settings", "postgis_settings"])
+def index(request: pytest.FixtureRequest) -> Iterator[Index]:
+    settings: Settings = request.getfixturevalue(request.param)
+    with open_index(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def scene(shared_data: Path) -> SceneDocument:
+    archive = str(shared_data / "stac/earth_search/v1/31UDQ_2023_3_items.json")
+    found = next(iter(read_items(archive, Wanted(), ArchiveFiles())))
+    return normalise(found.document or {}, found.place, "test", read_file_grid)
+
+
+def fill(index: Index, scene: SceneDocument) -> None:
+    """Copies of a scene, each of another acquisition."""
+    [(product, document, uri, lineage)] = dataset_tuples(index, [scene])
+    ids = [uuid4() for _ in range(N_SCENES)]
+    copies = [
+        document | {"id": str(number), "properties": document["properties"] | {"neocube:acquisition": str(number)}}
+        for number in ids
+    ]
+    bulk_index(index, [DatasetTuple(product, copy, uri, lineage) for copy in copies])
+
+
+def test_a_table_that_has_doubled_is_analysed_and_one_that_has_not_is_left(index: Index, scene: SceneDocument) -> None:
+    table = next(iter(CHECKED[index.driver]))
+    fill(index, scene)
+    assert known_rows(index, table) < N_SCENES
+    refresh_statistics(index)
+    assert known_rows(index, table) == N_SCENES
+    fill(index, scene)
+    with index.engine.begin() as connection:
+        connection.execute(text(f"update pg_class set relpages = relpages * 9 where oid = '{table}'::regclass"))
+    refresh_statistics(index)
+    assert known_rows(index, table) == N_SCENES
+
+
+def known_rows(index: Index, table: str) -> int:
+    """How many rows PostgreSQL believes a table to have."""
+    with index.engine.connect() as connection:
+        return int(connection.scalar(text("select reltuples from pg_class where oid = to_regclass(:t)"), {"t": table}))

@@ -1,0 +1,205 @@
+"""An ingest killed with SIGKILL at any stage and run again, or run beside another, leaves what one undisturbed run leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+import flows.steps.harvest
+import flows.steps.ingest_archive
+import flows.steps.known_items
+import flows.steps.quarantine
+import flows.steps.scene_index
+import flows.steps.take_items
+from datacube_config.connection import Index, open_index
+from datacube_config.settings import Settings
+from flows.steps.areas import find_area
+from flows.steps.ingest_archive import IngestReport, ingest_archive
+from flows.steps.scene_index import list_scenes
+from tests.flows.hostile_stac import Fault, HostileStac, hostile_stac
+
+Item = dict[str, Any]
+Patch = Callable[[pytest.MonkeyPatch], None]
+State = dict[str, list[Any]]
+
+
+def die(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before(owner: Any, name: str, call: int = 1) -> Patch:
+    """Die when `owner.name` is called for the `call`-th time, instead of doing it."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        original, calls = getattr(owner, name), iter(range(1, 1_000_000))
+        monkeypatch.setattr(owner, name, lambda *a, **k: die() if next(calls) == call else original(*a, **k))
+
+    return patch
+
+
+def after(owner: Any, name: str, call: int = 1) -> Patch:
+    """Die when the `call`-th call of `owner.name` is done."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        original, calls = getattr(owner, name), iter(range(1, 1_000_000))
+
+        def done(*a: Any, **k: Any) -> Any:
+            result = original(*a, **k)
+            return die() if next(calls) == call else result
+
+        monkeypatch.setattr(owner, name, done)
+
+    return patch
+
+
+take, thread = flows.steps.take_items, flows.steps.harvest.Thread
+STAGES = {
+    "before the first batch is sifted": before(take, "sift"),
+    "with a page normalised, not indexed": before(take, "take_scenes", 2),
+    "inside the transaction of a page": before(flows.steps.scene_index, "record_reasons", 2),
+    "with a page committed, quarantine as it was": before(take, "release", 2),
+    "before what was refused is kept": before(take, "keep", 2),
+    "before items are remembered": before(take, "remember", 3),
+    "with items remembered, the page not stored": before(thread, "keep_page", 3),
+    "after the page is stored": after(thread, "keep_page", 3),
+    "at the end of the listing": before(thread, "complete"),
+    "after the end": after(thread, "complete"),
+}
+
+
+@pytest.fixture(scope="module")
+def items(shared_data: Path) -> list[Item]:
+    """26 items of two tiles: one of them in two renditions, one without a geometry, one without a band."""
+    found: list[Item] = []
+    for name in ("c1/13TDE_2024_10_items.json", "v0/S2_36MYB_2020_16_items.json"):
+        found += json.loads((shared_data / "stac/earth_search" / name).read_text())["features"]
+    found = [item | {"collection": "sentinel-2-c1-l2a"} for item in found]
+    better = json.loads(json.dumps(found[0]))
+    name = better["properties"]["s2:product_uri"].replace("_N0510_", "_N0511_")
+    better |= {"id": f"{better['id']}_b"}
+    better["properties"] |= {"s2:processing_baseline": "05.11", "s2:product_uri": name}
+    del found[5]["assets"]["red"]
+    return [*found, better, found[1] | {"id": "nowhere", "geometry": None}]
+
+
+@pytest.fixture(scope="module")
+def api(items: list[Item]) -> Iterator[HostileStac]:
+    with hostile_stac(items) as stac:
+        yield stac
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, initialised_home: Path, api: HostileStac
+) -> tuple[IngestReport, State]:
+    home = tmp_path_factory.mktemp("undisturbed") / "home"
+    subprocess.run(["cp", "-a", str(initialised_home), str(home)], check=True)
+    report = ingest(Settings(home=home), api.url)
+    assert (report.found, len(report.quarantined)) == (28, 2)
+    assert report.added + report.replaced == 25
+    return report, state(Settings(home=home))
+
+
+def ingest(settings: Settings, archive: str, **options: Any) -> IngestReport:
+    with open_index(settings) as index:
+        return ingest_archive(index, archive, radiometric_check="off", **options)
+
+
+def state(settings: Settings) -> State:
+    """What ingest left, without the times and the number of tries."""
+    with open_index(settings) as index:
+        return {
+            "scenes": sorted(json.dumps(row, sort_keys=True) for row in list_scenes(index)),
+            "quarantine": rows(index, "select archive, item_id, cause from neocube.quarantine"),
+            "known": rows(
+                index,
+                "select archive, collection, item_id, encode(digest, 'hex'), cast(dataset_id as text), gone_at is null "
+                "from neocube.known_item",
+            ),
+            "harvest": rows(index, "select archive, mark, cast(high_water as text), next_page from neocube.harvest"),
+        }
+
+
+def rows(index: Index, query: str) -> list[Any]:
+    with index.engine.connect() as connection:
+        return sorted(tuple(row) for row in connection.execute(text(query)))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_ingest_run_again_leaves_the_same_index(
+    stage: str, undisturbed: tuple[IngestReport, State], embedded_settings: Settings, api: HostileStac
+) -> None:
+    assert killed_by(lambda: ingest(embedded_settings, api.url), STAGES[stage]) == signal.SIGKILL
+    report = ingest(embedded_settings, api.url)
+    assert report.stopped == []
+    assert state(embedded_settings) == undisturbed[1]
+
+
+def test_an_ingest_killed_again_and_again_comes_to_its_end(
+    undisturbed: tuple[IngestReport, State], embedded_settings: Settings, api: HostileStac
+) -> None:
+    api.searches.clear()
+    for _ in range(5):
+        assert killed_by(lambda: ingest(embedded_settings, api.url), after(thread, "keep_page")) == signal.SIGKILL
+    report = ingest(embedded_settings, api.url)
+    assert (report.resumed, report.pages) == (True, 1)
+    assert len(api.searches) == 6
+    assert state(embedded_settings) == undisturbed[1]
+
+
+def test_ingests_of_overlapping_areas_at_once_leave_the_same_index(
+    undisturbed: tuple[IngestReport, State], embedded_settings: Settings, api: HostileStac
+) -> None:
+    areas = [None, "-110,30,-100,50", "-180,-90,180,90"]
+    children = [
+        fork(lambda area=area: ingest(embedded_settings, api.url, area=find_area(area) if area else None))
+        for area in areas
+    ]
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+    left, alone = state(embedded_settings), undisturbed[1]
+    assert {name: left[name] for name in ("scenes", "quarantine", "known")} == {
+        name: alone[name] for name in ("scenes", "quarantine", "known")
+    }
+    assert len(left["harvest"]) == 3
+    assert all(row[3] is None for row in left["harvest"])
+
+
+def test_two_ingests_of_the_same_from_a_bad_api_leave_the_same_index(
+    undisturbed: tuple[IngestReport, State], embedded_settings: Settings, items: list[Item], api: HostileStac
+) -> None:
+    throttled = Fault("status", 429, "slow down", {"retry-after": "1"})
+    api.searches.clear()
+    api.faults = {2: Fault("cut"), 4: throttled, 7: Fault("same page"), 9: Fault("garbled")}
+    children = [fork(lambda: ingest(embedded_settings, api.url)) for _ in range(2)]
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    api.faults = {}
+    assert state(embedded_settings) == undisturbed[1]
+
+
+def killed_by(work: Callable[[], object], patch: Patch) -> int:
+    """Run `work` with a patch in a forked process and return the signal that ended it."""
+    return os.WTERMSIG(os.waitpid(fork(work, patch), 0)[1])
+
+
+def fork(work: Callable[[], object], patch: Patch | None = None) -> int:
+    """A forked process that does `work`: exit code 0 if it ends well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside the thread of the API
+        child = os.fork()
+    if child == 0:
+        try:
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                if patch:
+                    patch(monkeypatch)
+                work()
+            os._exit(0)
+        finally:
+            os._exit(17)
+    return child

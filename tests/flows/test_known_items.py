@@ -1,0 +1,182 @@
+"""What is known of an archive: unchanged items are passed over, changed ones taken, lost ones noted."""
+
+import copy
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from datacube_config.connection import Index, open_index
+from datacube_config.settings import Settings
+from flows.steps import take_items
+from flows.steps.areas import find_area
+from flows.steps.gone_items import gone_items
+from flows.steps.ingest_archive import ingest_archive
+from flows.steps.known_items import item_digest, key_text
+from flows.steps.quarantine import listed
+from flows.steps.scene_index import list_scenes
+from products.period import parse_period
+
+Item = dict[str, Any]
+
+
+@pytest.fixture
+def index(embedded_settings: Settings) -> Iterator[Index]:
+    with open_index(embedded_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def items(shared_data: Path) -> list[Item]:
+    """Ten Sentinel-2 items of Earth Search c1."""
+    document = json.loads((shared_data / "stac/earth_search/c1/13TDE_2024_10_items.json").read_text())
+    features: list[Item] = document["features"]
+    return features
+
+
+def written(path: Path, items: list[Item]) -> str:
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    return str(path)
+
+
+def rows(index: Index, query: str) -> list[Any]:
+    with index.engine.connect() as connection:
+        return list(connection.execute(text(query)))
+
+
+def ingest(index: Index, archive: str, **options: Any) -> Any:
+    return ingest_archive(index, archive, radiometric_check="off", **options)
+
+
+def test_the_digest_is_of_what_an_item_says_not_of_how_it_is_written(items: list[Item]) -> None:
+    item = items[0]
+    shuffled = dict(random.Random(1).sample(list(item.items()), len(item)))
+    elsewhere = item | {"links": [{"rel": "self", "href": "https://mirror.example.org/item"}]}
+    assert item_digest(item) == item_digest(shuffled) == item_digest(elsewhere)
+    changed = copy.deepcopy(item)
+    changed["assets"]["red"]["href"] += "?"
+    assert item_digest(changed) != item_digest(item)
+    assert item_digest({"a": 2**70}) != item_digest({"a": 2**70 + 1})
+    assert len(item_digest({"a": "\ud800", "b": float("nan")})) == 32
+
+
+@given(st.text(max_size=2000))
+def test_any_text_makes_a_key_that_the_database_can_hold(value: str) -> None:
+    key = key_text(value)
+    assert len(key.encode()) <= 500
+    assert "\x00" not in key
+    assert key_text(key) == key
+
+
+def test_texts_too_long_for_a_key_stay_apart() -> None:
+    assert key_text("a" * 2000 + "b") != key_text("a" * 2000 + "c")
+
+
+def test_unchanged_items_are_counted_and_not_read_again(
+    index: Index, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = written(tmp_path / "items.json", items)
+    assert ingest(index, archive).added == 10
+    before = rows(index, "select item_id, last_seen from neocube.known_item order by 1")
+    items[4]["properties"]["eo:cloud_cover"] = 12.5
+    written(tmp_path / "items.json", items)
+    seen: list[str] = []
+    original = take_items.normalise
+    monkeypatch.setattr(take_items, "normalise", lambda *a: seen.append(a[0]["id"]) or original(*a))  # type: ignore[func-returns-value]
+    report = ingest(index, archive)
+    assert (report.found, report.unchanged, report.added) == (10, 10, 0)
+    assert seen == [items[4]["id"]]
+    after = rows(index, "select item_id, last_seen from neocube.known_item order by 1")
+    assert all(new.last_seen > old.last_seen for old, new in zip(before, after, strict=True))
+
+
+def test_a_part_of_another_scene_stays_one(index: Index, shared_data: Path) -> None:
+    archive = str(shared_data / "landsat_c2_l2/LC08_L2SP_008059_20191201")
+    first, again = ingest(index, archive), ingest(index, archive)
+    assert first.skipped
+    assert again.skipped == first.skipped
+    assert (again.unchanged, again.added) == (1, 0)
+
+
+def test_what_a_file_no_longer_holds_is_gone_and_comes_back(index: Index, items: list[Item], tmp_path: Path) -> None:
+    archive = written(tmp_path / "items.json", items)
+    ingest(index, archive)
+    written(tmp_path / "items.json", items[2:])
+    report = ingest(index, archive)
+    assert report.gone == sorted(item["id"] for item in items[:2])
+    assert [each["id"] for each in gone_items(index, archive)] == report.gone
+    assert list(gone_items(index, "another")) == []
+    assert len(list_scenes(index)) == 10
+    assert ingest(index, archive).gone == []
+    written(tmp_path / "items.json", items)
+    assert (ingest(index, archive).unchanged, list(gone_items(index))) == (10, [])
+
+
+def test_a_part_of_an_archive_says_nothing_of_the_rest(index: Index, items: list[Item], tmp_path: Path) -> None:
+    archive = written(tmp_path / "items.json", items)
+    ingest(index, archive)
+    days = [item["properties"]["datetime"][:10] for item in items]
+    written(tmp_path / "items.json", [item for item, day in zip(items, days, strict=True) if day[8:] not in days[0]])
+    assert ingest(index, archive, area=find_area("0,0,1,1")).gone == []
+    assert ingest(index, archive, collections=["landsat-c2-l2"]).gone == []
+    assert ingest(index, archive, period=parse_period(days[-1])).gone == []
+    assert items[0]["id"] in ingest(index, archive, period=parse_period(days[0])).gone
+
+
+def test_an_item_that_cannot_be_read_may_be_any_of_the_known_ones(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    for item in items[:3]:
+        (tmp_path / f"{item['id']}.json").write_text(json.dumps(item))
+    ingest(index, str(tmp_path))
+    broken = tmp_path / f"{items[0]['id']}.json"
+    broken.write_text("{")
+    report = ingest(index, str(tmp_path))
+    assert (len(report.quarantined), report.gone) == (1, [])
+    broken.unlink()
+    assert ingest(index, str(tmp_path)).gone == [items[0]["id"]]
+
+
+def test_what_is_in_quarantine_is_never_unchanged(index: Index, items: list[Item], tmp_path: Path) -> None:
+    bad = copy.deepcopy(items[0])
+    bad["geometry"] = None
+    archive = written(tmp_path / "items.json", [bad])
+    assert [len(ingest(index, archive).quarantined) for _ in range(2)] == [1, 1]
+    assert listed(index)[0]["attempts"] == 2
+
+
+def test_only_causes_that_may_heal_are_tried_again_by_themselves_ever_later(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    bad = copy.deepcopy(items[0])
+    bad["geometry"] = None
+    (tmp_path / "bad.json").write_text(json.dumps(bad))
+    (tmp_path / "half.json").write_text("{")
+    pauses = []
+    for _ in range(7):
+        ingest(index, str(tmp_path))
+        pauses += rows(index, "select retry_at - last_tried from neocube.quarantine where item_id = 'half.json'")
+    assert [round(pause[0].total_seconds() / 3600) for pause in pauses] == [1, 4, 24, 72, 168, 168, 168]
+    assert {each["id"]: each["retry_at"] is None for each in listed(index)} == {"half.json": False, bad["id"]: True}
+
+
+def test_ingest_begins_with_what_is_due_in_the_quarantine_of_its_archive(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "other").mkdir()
+    for name in ("archive", "other"):
+        (tmp_path / name / "late.json").write_text("{")
+        ingest(index, str(tmp_path / name))
+    (tmp_path / "archive/late.json").write_text(json.dumps(items[0]))
+    with index.engine.begin() as connection:
+        connection.execute(text("update neocube.quarantine set retry_at = now()"))
+    report = ingest(index, str(tmp_path / "archive"), period=parse_period("1999"))
+    assert (report.found, report.added) == (1, 1)
+    assert [(each["archive"], each["attempts"]) for each in listed(index)] == [(str(tmp_path / "other"), 1)]
