@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,7 @@ def compare_archive(
     with open_index(settings) as index, compared_tables(index) as connection:
         n_skipped = 0
         for name in names:
-            n_skipped += list_archive(
-                connection, name, name, scope, files, lambda n, name=name: tell(f"{n} items of {name}")
-            )
+            n_skipped += list_archive(connection, name, name, scope, files, partial(_tell_count, tell, name))
         tell("comparing")
         index_listing(connection, index, scope)
         findings = compare(connection, index, names, scope)
@@ -119,3 +118,7 @@ def reconcile(
     if report["alarms"]:
         raise ReconcileAlarm("; ".join(report["alarms"]))
     return report
+
+
+def _tell_count(tell: Callable[[str], None], archive: str, n_items: int) -> None:
+    tell(f"{n_items} items of {archive}")

@@ -142,7 +142,7 @@ class Thread:
     def begin(self, first: PageRequest | None, *, is_full: bool) -> Listing:
         """A new listing; it begins now, by the clock of the database."""
         with self.engine.connect() as connection:
-            return Listing(is_full, connection.scalar(select(func.now())), first, first)
+            return Listing(is_full, connection.execute(select(func.now())).scalar_one(), first, first)
 
     def _write(self, values: dict[str, Any]) -> None:
         if not self.is_kept:

@@ -56,7 +56,9 @@ def clip_from(document: Mapping[str, Any] | None) -> Clip | None:
     """The clip that a row's document says; None for a whole copy."""
     if document is None:
         return None
-    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
+    lists: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+    }
     return Clip(**lists)
 
 

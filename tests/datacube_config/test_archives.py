@@ -78,7 +78,7 @@ def test_the_setting_names_the_file(neocube_home: Path, monkeypatch: pytest.Monk
 
 def test_the_example_of_the_documentation_is_taken(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
-    (example,) = (block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "our-s2" in block)
+    (example,) = (block for block in re.findall(r"```yml\n(.*?)```", text, re.DOTALL) if "our-s2" in block)
     table = load_archives(own_file(tmp_path, example))
     assert (table.order[0], table.archives["our-s2"].kind) == ("our-s2", "prefix")
 

@@ -105,15 +105,25 @@ def test_real_scene_folders_are_ingested_as_they_are(index: Index, shared_data: 
         assert counts(ingest_archive(index, str(shared_data / name)))[1:5] == (0, 0, 0, 1)
 
 
-def test_rasters_without_an_item_are_quarantined_with_that_cause(index: Index, shared_data: Path) -> None:
+def test_rasters_of_other_levels_are_quarantined_with_that_cause(index: Index, shared_data: Path) -> None:
     report = ingest_archive(index, str(shared_data / "landsat_c2_l2"))
     assert counts(report) == (11, 5, 0, 0, 0, 2)
-    assert {each["id"] for each in report.quarantined} == {
-        "LC08_L1TP_090084_20160121_20170405_01_T1",
-        "LC08_L1TP_090084_20160121_20200907_02_T1",
-    }
-    assert all("no STAC item describes the rasters" in each["cause"] for each in report.quarantined)
+    causes = {each["id"]: each["cause"] for each in report.quarantined}
+    assert causes.keys() == {"LC08_L1TP_090084_20160121_20170405_01_T1", "LC08_L1TP_090084_20160121_20200907_02_T1"}
+    assert all(
+        "expected a Collection 2 Level-2 MTL" in cause or "expected Level-2" in cause for cause in causes.values()
+    )
     assert len(report.skipped) == 4
+
+
+def test_rasters_without_an_item_are_quarantined_with_that_cause(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "scene").mkdir()
+    (tmp_path / "scene/B04.tif").write_bytes(SOME_BYTES)
+    report = ingest_archive(index, str(tmp_path))
+    (refused,) = report.quarantined
+    assert "no STAC item describes the rasters" in refused["cause"]
+    (tmp_path / "scene/B04.tif").unlink()
+    assert ingest_archive(index, str(tmp_path)).gone == []
 
 
 def test_an_archive_ingested_again_adds_nothing(each_index: Index, shared_data: Path) -> None:

@@ -55,7 +55,7 @@ def locally(item: Item) -> Item:
 
 
 def write_catalogue(root: Path, items: list[Item]) -> None:
-    """catalog.json -> collection.json -> an item in a folder of its own, with empty files, two of the links twice."""
+    """catalog.json -> collection.json -> an item in a folder of its own, with files, two of the links twice."""
     names = [f"./{item['id']}/{item['id']}.json" for item in items]
     for item in items:
         folder = root / "sentinel" / str(item["id"])
@@ -63,7 +63,7 @@ def write_catalogue(root: Path, items: list[Item]) -> None:
         (folder / f"{item['id']}.json").write_text(json.dumps(locally(item)))
         for asset in locally(item)["assets"].values():
             if asset["href"].endswith(".tif"):
-                (folder / asset["href"]).touch()
+                (folder / asset["href"]).write_bytes(bytes(512))
     head = {"stac_version": "1.0.0", "description": "scenes"}
     children = [
         {"rel": "child", "href": "./sentinel/collection.json"},
@@ -237,7 +237,7 @@ def test_the_command_line_ingests_lists_and_retries(
     (kept,) = json.loads(run("quarantine", "--json").stdout)
     assert kept["id"] == items[3]["id"]
     assert {"id", "archive", "cause", "since"} <= kept.keys()
-    missing.touch()
+    missing.write_bytes(bytes(512))
     assert json.loads(run("quarantine", "--retry", "--json").stdout) == []
     rows = json.loads(run("scenes", "--json", "--period", "2024").stdout)
     assert len(rows) == 10
@@ -248,4 +248,5 @@ def test_the_command_line_ingests_lists_and_retries(
     assert (again.exit_code, again.stdout.startswith("10 found, 0 added")) == (0, True)
     wrong = run("ingest", "nowhere")
     assert (wrong.exit_code, wrong.stdout) == (2, "")
-    assert "no archive 'nowhere'" in wrong.stderr
+    assert "no archive" in wrong.stderr
+    assert "nowhere" in wrong.stderr

@@ -116,9 +116,13 @@ def test_a_real_sentinel_2_scene_becomes_a_cube(embedded_settings: Settings, sha
 
 
 def test_a_folder_without_an_item_is_quarantined_with_that_cause(
-    embedded_settings: Settings, shared_data: Path
+    embedded_settings: Settings, shared_data: Path, tmp_path: Path
 ) -> None:
+    folder = tmp_path / "mini_LC08_L2SP_098084_20210503"
+    folder.mkdir()
+    for raster in (shared_data / "landsat_c2_l2" / folder.name).glob("*.TIF"):
+        (folder / raster.name).symlink_to(raster)
     with open_index(embedded_settings) as index:
-        report = ingest_archive(index, str(shared_data / "landsat_c2_l2/mini_LC08_L2SP_098084_20210503"))
+        report = ingest_archive(index, str(folder))
     assert report.added == 0
     assert "no STAC item describes the rasters of this folder" in report.quarantined[0]["cause"]
