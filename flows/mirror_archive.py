@@ -6,11 +6,11 @@ from typing import Any
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.steps.areas import find_area
-from flows.steps.file_copy import FileAccess
 from flows.steps.items import archive_location
 from flows.steps.mirror_jobs import MirrorOrder, mirror_order
 from flows.steps.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror
 from flows.steps.reading import raster_access
+from flows.steps.source_bytes import FileAccess
 from flows.steps.storage import s3_options
 from products.period import parse_period
 

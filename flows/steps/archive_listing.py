@@ -19,8 +19,9 @@ from flows.steps.footprint import lonlat_footprint
 from flows.steps.index_rows import SCENE_KIND, dataset_rows
 from flows.steps.item_facts import sensing_time
 from flows.steps.item_refused import ItemRefused, NotAScene
-from flows.steps.items import FoundItem, Wanted, read_items
+from flows.steps.items import FoundItem, Wanted
 from flows.steps.landsat_identity import refuse_temperature
+from flows.steps.listed_items import listed_items
 from flows.steps.normalise import scene_id
 from flows.steps.scene_identity import identify
 from products.area import Area
@@ -102,7 +103,7 @@ def list_archive(
     bounds = scope.area.geometry.boundingbox.bbox if scope.area else None
     wanted = Wanted(scope.collections, bounds, _interval(scope.period))
     n_listed = n_skipped = 0
-    for found in _batches(read_items(archive, wanted, files)):
+    for found in _batches(listed_items(connection.engine, archive, wanted, files)):
         rows = [row for item in found if (row := _row(item, location, scope)) is not None]
         copy_rows(connection, f"listing ({COPIED})", [row for row in rows if row])
         n_skipped += sum(not row for row in rows)

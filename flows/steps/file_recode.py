@@ -17,10 +17,11 @@ from rasterio import windows
 
 from datacube_config.errors import StorageUnavailable
 from flows.steps.clips import GDAL_TYPES, Window, clip_of, united, window_over
-from flows.steps.file_copy import Copied, CopyFailed, FileAccess, Stopped, hash_file, only_writer, writing_to
+from flows.steps.file_copy import Copied, Stopped, hash_file, only_writer, writing_to
 from flows.steps.raster_drivers import driver_of, require_self_contained
 from flows.steps.reading import RasterAccess, gdal_path
 from flows.steps.signing import signed
+from flows.steps.source_bytes import CopyFailed, FileAccess
 from products.scene import Clip
 
 BLOCK_PX = 512

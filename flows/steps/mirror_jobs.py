@@ -13,10 +13,12 @@ from odc.geo.geom import Geometry
 from sqlalchemy import Row
 
 from flows.steps.clips import holds_window, window_over
-from flows.steps.file_copy import Copied, CopyFailed, FileAccess, copy_file, file_digest
+from flows.steps.file_copy import Copied, copy_file, file_digest
 from flows.steps.file_recode import CLIPPED, STAGED, recode_file, window_to_copy
 from flows.steps.mirror_locations import clip_from
+from flows.steps.packed_files import is_packed_folder
 from flows.steps.reading import RasterAccess
+from flows.steps.source_bytes import CopyFailed, FileAccess
 from products.area import Area
 from products.errors import RequestError
 from products.registry import features_recipe
@@ -148,12 +150,13 @@ def _is_enough(kept: Row[Any], order: MirrorOrder) -> bool:
 def _copied(job: MirrorJob, kept: Row[Any] | None, damage: str, order: MirrorOrder, work: Workplace) -> Outcome:
     stem = f"{order.root}/{job.scene.product}/{job.scene.acquired:%Y}/{job.scene.id}/{job.bands[0]}"
     is_staged = order.stage or (kept is not None and kept.encoding == STAGED)
+    is_packed = is_packed_folder(job.href)
     asked = None
-    if order.ground is not None or is_staged:
+    if order.ground is not None or is_staged or is_packed:
         asked = window_to_copy(job.href, order.ground, clip_from(kept.clip) if kept is not None else None, work.access)
         if asked is None:
             return Outcome("outside", damage=damage)
-    if asked is None or (asked.is_whole and not is_staged):
+    if asked is None or (asked.is_whole and not is_staged and not is_packed):
         return Outcome("copied", copy_file(job.href, stem + _suffix(job.href), work.files, work.stop), damage=damage)
     encoding = STAGED if is_staged else CLIPPED
     part = "" if asked.is_whole else "-r{}c{}h{}w{}".format(*asked.window)

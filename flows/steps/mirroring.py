@@ -16,10 +16,10 @@ from datacube_config.connection import Index
 from datacube_config.schema import mirror_file
 from flows.steps.antimeridian import meet
 from flows.steps.catalogue import scene_of
-from flows.steps.file_copy import CopyFailed, FileAccess
 from flows.steps.mirror_jobs import MirrorJob, MirrorOrder, Outcome, Workplace, have_file, jobs_of
 from flows.steps.mirror_locations import recorded_copies
 from flows.steps.reading import RasterAccess
+from flows.steps.source_bytes import CopyFailed, FileAccess
 from products.area import Area
 from products.period import Period
 from products.scene import Scene

@@ -14,10 +14,11 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from flows.steps.clips import as_whole_file, holds_tile, united, window_over
-from flows.steps.file_copy import CopyFailed, FileAccess, Stopped
+from flows.steps.file_copy import Stopped
 from flows.steps.file_recode import CLIPPED, STAGED, recode_file, window_to_copy
 from flows.steps.mirror_locations import read_nearest
 from flows.steps.reading import RasterAccess, UnreadBand, read_band
+from flows.steps.source_bytes import CopyFailed, FileAccess
 from products.scene import BandFile, BandPlace, Clip
 
 CORNER = (500_000.0, 300_000.0)

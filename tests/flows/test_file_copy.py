@@ -15,7 +15,8 @@ import s3fs
 
 from datacube_config.archives import SigningRule
 from datacube_config.errors import StorageUnavailable
-from flows.steps.file_copy import CHUNK_BYTES, Copied, CopyFailed, FileAccess, Stopped, copy_file, file_digest
+from flows.steps.file_copy import Copied, Stopped, copy_file, file_digest
+from flows.steps.source_bytes import CHUNK_BYTES, CopyFailed, FileAccess
 
 CONTENT = os.urandom(2 * CHUNK_BYTES + 12345)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

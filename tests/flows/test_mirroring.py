@@ -32,11 +32,11 @@ from flows.build_cube import build, plan
 from flows.cli import main
 from flows.steps.areas import find_area
 from flows.steps.catalogue import find_scenes, published_cells
-from flows.steps.file_copy import FileAccess
 from flows.steps.loading import load_observations
 from flows.steps.mirror_jobs import MirrorOrder, mirror_order
 from flows.steps.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror
 from flows.steps.reading import RasterAccess
+from flows.steps.source_bytes import FileAccess
 from flows.steps.storage import s3_options
 from products.period import parse_period
 from products.registry import features_recipe

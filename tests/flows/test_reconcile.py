@@ -114,7 +114,11 @@ def test_every_acquisition_is_in_one_state_and_each_difference_is_named(each_hom
     report = compare_archive(str(archive))
     assert [row["item_id"] for row in report["missing"]] == [landsat[1]]
     assert [(row["item_id"], "missing asset" in row["cause"]) for row in report["quarantined"]] == [(landsat[0], True)]
-    assert [(row["kind"], row["id"]) for row in report["orphans"]] == [("scene", UUID(active[sentinel[0]]))]
+    orphan = UUID(active[sentinel[0]])
+    assert [(row["kind"], row["id"]) for row in report["orphans"]] == [
+        ("scene", orphan),
+        ("scene without files", orphan),
+    ]
     assert [(row["item_id"], row["better_item"]) for row in report["stale"]] == [(sentinel[1], better)]
     assert "baseline 05.11 >" in report["stale"][0]["why"]
     for row in (*report["freshness"], *report["collections"]):
@@ -290,6 +294,12 @@ def test_findings_beyond_what_is_kept_are_counted(
     report = flows.reconcile.compare_archive(str(tiny_archive), storage="off")
     assert len(report["missing"]) == 2 < report["counts"]["missing"]
     assert report["truncated"] == ["missing"]
+
+
+def test_a_queue_is_not_an_archive_to_compare_with(embedded_settings: Settings) -> None:
+    assert embedded_settings.index_url is None
+    with pytest.raises(RequestError, match="sqs://new-scenes is a queue, which does not list what there is"):
+        compare_archive("sqs://new-scenes")
 
 
 def test_nothing_is_left_in_the_database(embedded_settings: Settings, tiny_archive: Path) -> None:

@@ -250,7 +250,7 @@ def test_undoing_leaves_what_was_replaced_and_says_why(home: Settings) -> None:
             made.maps[0]: "it is active already",
             made.maps[1]: "archived again since: replaced by another",
         }
-        assert {each["product"]: each["opened"] for each in undone["cubes"]} == {"known": False, "known_map": False}
+        assert {each["product"]: each["opened"] for each in undone["cubes"]} == {"known": False, "known_map": True}
 
 
 def test_sweeping_deletes_what_was_retired_and_nothing_else(each_home: Settings, tiny_archive: Path) -> None:
