@@ -20,7 +20,7 @@ from flows.steps.items import archive_location
 from flows.steps.metrics import metrics_path, write_metrics
 from flows.steps.pictures_reconcile import reconcile_picture
 from flows.steps.reconcile_report import Limits, alarms_of, gauges_of, totals_of
-from flows.steps.reconciling import between_archives, compare, freshness
+from flows.steps.reconciling import between_archives, compare, forget_purged, freshness
 from flows.steps.storage import open_storage, s3_options
 from flows.steps.storage_check import StorageMode, lost_files, stored_orphans
 from products.errors import RequestError
@@ -44,7 +44,7 @@ def compare_archive(
     max_age_days: float | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The report: findings with counts, freshness, alarms, and where its picture and metrics lie. Nothing is changed."""
+    """The report: findings with counts, freshness, alarms, and where its picture and metrics lie."""
     started, settings = time.monotonic(), get_settings()
     scope = Scope(tuple(collections), find_area(area) if area else None, parse_period(period) if period else None)
     limits = Limits(max_missing, max_age_days)
@@ -66,6 +66,7 @@ def compare_archive(
             findings.add("orphans", lost_files(connection, index, files, names, storage))
         fresh = freshness(connection)
         between = between_archives(connection, names)
+        n_forgotten = forget_purged(index, names)
     totals = totals_of(fresh)
     report = {
         "archive": names[0],
@@ -77,6 +78,7 @@ def compare_archive(
         "between": between,
         "freshness": fresh,
         "not_scenes": n_skipped,
+        "forgotten": n_forgotten,
         "storage": storage,
         "alarms": alarms_of(totals, limits, datetime.now(UTC)),
     }

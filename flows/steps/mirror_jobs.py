@@ -110,16 +110,15 @@ def jobs_of(
 def have_file(job: MirrorJob, order: MirrorOrder, work: Workplace) -> Outcome:
     """Keep what the mirror has, or copy it; a source that fails is tried again unless that is of no use. CopyFailed, StorageUnavailable."""
     damage = _damage(job.kept, order, work) if job.kept is not None else ""
-    kept = None if damage else job.kept
-    if kept is not None and _is_enough(kept, order):
+    if job.kept is not None and not damage and _is_enough(job.kept, order):
         return Outcome("kept")
     for attempt in range(1, ATTEMPTS):
         try:
-            return _copied(job, kept, damage, order, work)
+            return _copied(job, damage, order, work)
         except CopyFailed as failure:
             if failure.is_final or work.stop.wait(max(2**attempt, failure.wait_s)):
                 raise
-    return _copied(job, kept, damage, order, work)
+    return _copied(job, damage, order, work)
 
 
 def _damage(kept: Row[Any], order: MirrorOrder, work: Workplace) -> str:
@@ -147,13 +146,16 @@ def _is_enough(kept: Row[Any], order: MirrorOrder) -> bool:
     return clip is None or (order.ground is not None and holds_window(clip, window_over(order.ground, clip)))
 
 
-def _copied(job: MirrorJob, kept: Row[Any] | None, damage: str, order: MirrorOrder, work: Workplace) -> Outcome:
+def _copied(job: MirrorJob, damage: str, order: MirrorOrder, work: Workplace) -> Outcome:
+    """A copy that serves the order and all that the one before it served."""
     stem = f"{order.root}/{job.scene.product}/{job.scene.acquired:%Y}/{job.scene.id}/{job.bands[0]}"
-    is_staged = order.stage or (kept is not None and kept.encoding == STAGED)
+    kept = clip_from(job.kept.clip) if job.kept is not None else None
+    ground = None if job.kept is not None and kept is None else order.ground
+    is_staged = order.stage or (job.kept is not None and job.kept.encoding == STAGED)
     is_packed = is_packed_folder(job.href)
     asked = None
-    if order.ground is not None or is_staged or is_packed:
-        asked = window_to_copy(job.href, order.ground, clip_from(kept.clip) if kept is not None else None, work.access)
+    if ground is not None or is_staged or is_packed:
+        asked = window_to_copy(job.href, ground, kept, work.access)
         if asked is None:
             return Outcome("outside", damage=damage)
     if asked is None or (asked.is_whole and not is_staged and not is_packed):

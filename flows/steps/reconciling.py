@@ -99,6 +99,11 @@ where l.archive = :here and not exists (
     select from listing o where o.archive = :there and o.product = l.product and o.acquisition = l.acquisition and o.part = l.part)
 order by l.acquired, l.item_id
 """
+# Rows of scenes that somebody purged: ingest would take its digest for the scene.
+FORGET = """
+delete from neocube.known_item k where k.archive = any(:archives) and k.dataset_id is not null
+and not exists (select from {rows} r where r.id = k.dataset_id)
+"""
 
 
 @dataclass(slots=True)
@@ -133,6 +138,13 @@ def compare(connection: Connection, index: Index, archives: Sequence[str], scope
     )
     findings.add("gone", _rows(connection, GONE.format(rows=dataset_rows(index)), names))
     return findings
+
+
+def forget_purged(index: Index, archives: Sequence[str]) -> int:
+    """Let ingest take the items again whose scenes have left the index altogether; how many they are."""
+    statement = text(FORGET.format(rows=dataset_rows(index)))
+    with index.engine.begin() as connection:
+        return connection.execute(statement, {"archives": list(archives)}).rowcount
 
 
 def freshness(connection: Connection) -> list[dict[str, Any]]:

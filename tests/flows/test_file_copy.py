@@ -32,6 +32,7 @@ class Site:
     serves_ranges: bool = True
     breaks_after: int | None = None
     status: int = 200
+    redirect: str = ""
     asked: list[str | None] = field(default_factory=list)
 
 
@@ -44,6 +45,12 @@ def site() -> Iterator[tuple[str, Site]]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             state.asked.append(asked)
+            if state.redirect:
+                self.send_response(302)
+                self.send_header("Location", state.redirect)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if state.status != 200:
                 self.send_response(state.status)
                 self.send_header("Retry-After", "7")
@@ -170,6 +177,25 @@ def test_a_download_that_changed_starts_anew(site: tuple[str, Site], tmp_path: P
     state.breaks_after, state.etag, state.content = None, '"two"', CONTENT[::-1]
     assert copied(url, target).moved_bytes == len(CONTENT)
     assert target.read_bytes() == CONTENT[::-1]
+
+
+def test_a_download_without_a_mark_is_never_gone_on_with(site: tuple[str, Site], tmp_path: Path) -> None:
+    url, state = site
+    target = tmp_path / "mirror" / "red.tif"
+    state.etag, state.breaks_after = "", CHUNK_BYTES + 5
+    with pytest.raises(CopyFailed, match="peer closed connection"):
+        copied(url, target)
+    state.breaks_after, state.content = None, CONTENT[::-1]
+    assert copied(url, target).moved_bytes == len(CONTENT)
+    assert target.read_bytes() == CONTENT[::-1]
+    assert leftovers(target.parent) == ["red.tif"]
+
+
+def test_a_redirect_to_a_private_host_is_not_followed(site: tuple[str, Site], tmp_path: Path) -> None:
+    url, state = site
+    state.redirect = url.replace("127.0.0.1", "localhost")
+    with pytest.raises(CopyFailed, match=r"it redirects to 'localhost', which is not a public host"):
+        copied(url, tmp_path / "mirror" / "red.tif")
 
 
 @pytest.mark.parametrize(("status", "is_final", "wait_s"), [(404, True, 7.0), (403, True, 7.0), (429, False, 7.0)])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -35,6 +36,7 @@ from flows.steps.catalogue import find_scenes, published_cells
 from flows.steps.loading import load_observations
 from flows.steps.mirror_jobs import MirrorOrder, mirror_order
 from flows.steps.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror
+from flows.steps.packed_files import packed_folder
 from flows.steps.reading import RasterAccess
 from flows.steps.source_bytes import FileAccess
 from flows.steps.storage import s3_options
@@ -288,6 +290,22 @@ def test_a_clip_is_widened_for_another_area_and_a_whole_copy_serves_any(
 
 def box_of(west: float, north: float, first: int, last: int, step: float, crs: CRS) -> Geometry:
     return box(west + first * step, north - last * step, west + last * step, north - first * step, crs)
+
+
+def test_a_file_in_a_zip_is_written_anew_with_its_pixels(index: Index, small_archive: Path, tmp_path: Path) -> None:
+    scene = next(scenes_to_mirror(index, str(small_archive), ("sentinel-2-l2a",), None, None))
+    red = scene.bands["red"]
+    with zipfile.ZipFile(tmp_path / "scene.zip", "w") as packed:
+        packed.write(red.href, "IMG/red.tif")
+    inside = replace(red, href=f"{packed_folder(str(tmp_path / 'scene.zip'))}/IMG/red.tif")
+    order = mirror_order(str(tmp_path / "mirror"), "red")
+    for counts in ((1, 0), (0, 1)):
+        report = mirror_scenes(index, [replace(scene, bands={"red": inside})], order, FileAccess(), RasterAccess())
+        assert (report.copied, report.kept, report.failed) == (*counts, [])
+    (row,) = rows(index)
+    assert (row.clip, row.encoding) == (None, "deflate")
+    with rasterio.open(row.href) as copy, rasterio.open(red.href) as source:
+        np.testing.assert_array_equal(copy.read(), source.read())
 
 
 def test_staged_copies_have_the_same_pixels_and_serve_who_does_not_ask(

@@ -77,7 +77,7 @@ def test_ingest_is_nightly_and_building_is_weekly() -> None:
 
 
 def test_what_needs_the_network_runs_by_schedule_only_once_an_operator_says_so() -> None:
-    for name in ("ingest/nightly", "build_cube/weekly"):
+    for name in ("ingest/nightly", "reconcile/after-the-ingest", "build_cube/weekly"):
         assert [each["active"] for each in named(name)["schedules"]] == [False]
 
 

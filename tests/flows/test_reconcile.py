@@ -27,6 +27,7 @@ from flows.steps.simulated_archive import Simulation, write_archive
 from flows.steps.storage import open_storage
 from products.errors import RequestError
 from products.period import parse_period
+from tests.flows.hostile_stac import Fault, hostile_stac
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +126,11 @@ def test_every_acquisition_is_in_one_state_and_each_difference_is_named(each_hom
         assert row["expected"] == row["indexed"] + row["retired"] + row["quarantined"] + row["missing"]
     totals = {row["collection"]: row for row in report["collections"]}
     assert (totals["sentinel-2-l2a"]["retired"], totals["landsat-c2-l2"]["quarantined"]) == (1, 1)
-    ingested(each_home, archive)
-    assert compare_archive(str(archive))["counts"]["missing"] == 0
+    assert report["forgotten"] == 1
+    with open_index(each_home) as index:
+        ingest_archive(index, str(archive), full=True)
+    again = compare_archive(str(archive))
+    assert (again["counts"]["missing"], again["forgotten"]) == (0, 0)
 
 
 def test_two_archives_are_compared_by_acquisition(embedded_settings: Settings, archive: Path, tmp_path: Path) -> None:
@@ -174,7 +178,13 @@ def test_an_item_that_is_two_scenes_or_one_scene_that_is_two_items_is_double(
 def test_what_is_gone_upstream_is_listed(embedded_settings: Settings, tiny_archive: Path) -> None:
     active = ingested(embedded_settings, tiny_archive)
     number = next(iter(active.values()))
-    row = {"archive": str(tiny_archive), "collection": "c", "item_id": "left", "digest": b"", "dataset_id": number}
+    row = {
+        "archive": str(tiny_archive),
+        "collection": "c",
+        "item_id": "left",
+        "digest": b"",
+        "dataset_id": UUID(number),
+    }
     with open_index(embedded_settings) as index, index.engine.begin() as connection:
         connection.execute(insert(known_item).values(**row, gone_at=datetime.now(UTC)))
     (gone,) = compare_archive(str(tiny_archive), storage="off")["gone"]
@@ -307,3 +317,18 @@ def test_nothing_is_left_in_the_database(embedded_settings: Settings, tiny_archi
     with open_index(embedded_settings) as index, index.engine.connect() as connection:
         left = connection.scalars(text("select relname from pg_class where relname in ('listing', 'indexed')")).all()
     assert left == []
+
+
+def test_a_stac_api_is_listed_page_by_page_in_the_turn_of_all_workers(
+    embedded_settings: Settings, tiny_archive: Path
+) -> None:
+    items = [json.loads(path.read_text()) for path in items_of(tiny_archive).values()]
+    ingested(embedded_settings, tiny_archive)
+    with hostile_stac(items, faults={2: Fault("status", 429, "slow down", {"retry-after": "0"})}) as stac:
+        report = compare_archive(stac.url, str(tiny_archive), storage="off")
+        assert len(stac.searches) > 2
+    assert report["counts"]["missing"] == 0
+    assert [each["count"] for each in report["between"]] == [0, 0]
+    assert sum(row["indexed"] for row in report["collections"]) == len(items)
+    with open_index(embedded_settings) as index, index.engine.connect() as connection:
+        assert connection.scalars(text("select provider from neocube.rate_limit")).all() == ["127.0.0.1"]
