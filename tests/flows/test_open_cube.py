@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,20 @@ def test_a_cube_that_is_not_there_is_refused_with_those_that_are(published: Any)
         open_snapshot("/nowhere")
 
 
-def test_the_newest_version_counts_and_zones_must_be_told_apart(published: Any) -> None:
+@pytest.fixture
+def zoned_pointers(published: Any) -> Iterator[None]:
+    """Pointers of a product in two versions over two zones, for one test: the index is the session's."""
     row = {"product": "zoned", "area": "coast", "snapshot_url": "file:///cube", "cell_ids": []}
     with published.index.engine.begin() as connection:
         for version, crs in ((1, "EPSG:32647"), (2, "EPSG:32647"), (2, "EPSG:32648")):
             connection.execute(cube_pointer.insert().values(**row, version=version, crs=crs))
+    yield
+    with published.index.engine.begin() as connection:
+        connection.execute(cube_pointer.delete().where(cube_pointer.c.product == "zoned"))
+
+
+@pytest.mark.usefixtures("zoned_pointers")
+def test_the_newest_version_counts_and_zones_must_be_told_apart(published: Any) -> None:
     with pytest.raises(
         RequestError, match="expected crs= as one of EPSG:32647, EPSG:32648 for zoned over coast, got None"
     ):
