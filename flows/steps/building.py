@@ -78,7 +78,7 @@ def build_cell(
         }
         lineage = {"scene": [scene.id for scene in read]}
         draft = CellDraft(number, key, features_template(recipe), grid, recipe.digest(), lineage, properties)
-        published = publish_cell(index, storage, draft, arrays)
+        published = publish_cell(index, storage, draft, arrays, workshop.threads)
     return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from zarr.codecs import BloscCodec, BloscShuffle
 
+from flows.steps.shards import CHUNK_CODEC, BrokenShard, decode_shard, encode_shard
 from flows.steps.storage import Storage
 from products.identity import CellKey
 from products.template import ArrayTemplate, CellTemplate
 
-COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.shuffle)
+COMPRESSOR = BloscCodec(**CHUNK_CODEC, shuffle=BloscShuffle.shuffle)
 DAY_UNITS = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "standard_name": "time"}
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -23,14 +25,20 @@ class DigestMismatch(RuntimeError):
     """What was read back is not what was written."""
 
 
-def arrays_digest(arrays: Arrays) -> str:
-    """SHA-256 over name, dtype, shape and C-order little-endian bytes of each array, by name."""
+def arrays_digest(arrays: Arrays, threads: int = 1) -> str:
+    """SHA-256 over name, dtype and shape of each array, by name, and the SHA-256 of the C-order little-endian bytes of each of its (y, x) layers."""
     digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-        digest.update(array.view(np.uint8).data)
+    with ThreadPoolExecutor(threads) as pool:
+        for name in sorted(arrays):
+            array = np.ascontiguousarray(arrays[name])
+            digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+            for part in pool.map(_layer_digest, array.reshape(-1, *array.shape[-2:])):
+                digest.update(part)
     return digest.hexdigest()
+
+
+def _layer_digest(layer: NDArray[Any]) -> bytes:
+    return hashlib.sha256(layer.view(np.uint8).data).digest()
 
 
 def write_cell(
@@ -41,14 +49,15 @@ def write_cell(
     geobox: GeoBox,
     arrays: Arrays,
     attributes: Mapping[str, Any],
+    threads: int = 1,
 ) -> None:
     """Write a cell's group at `path`, replacing the leavings of a writer that died there."""
     storage.remove(path)
     group = zarr.create_group(storage.zarr_store(path), zarr_format=3, attributes=dict(attributes))
     for array in template.arrays:
         content = arrays[array.name]
-        target = create_array(group, array, content.shape, content.shape, content.shape[-1])
-        target[...] = content
+        create_array(group, array, content.shape, content.shape, content.shape[-1])
+        storage.write_parts(_shard_path(path, array), encode_shard(array, content, threads))
     start, end = day_number(key.period.start), day_number(key.period.end)
     write_coordinates(group, template, geobox, [start], [end])
 
@@ -90,19 +99,26 @@ def write_coordinates(
     _put(group, "spatial_ref", np.asarray(crs.epsg or 0, "int32"), (), reference)
 
 
-def read_arrays(storage: Storage, path: str, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """The arrays of a cell, from the store and not from any cache."""
-    group = storage.open_group(path)
-    return {name: np.asarray(group[name][...]) for name in names}  # type: ignore[index]
-
-
-def verify_cell(storage: Storage, path: str, template: CellTemplate, digest: str) -> None:
-    """DigestMismatch unless the arrays at `path` have the digest."""
-    found = arrays_digest(read_arrays(storage, path, tuple(array.name for array in template.arrays)))
+def verify_cell(
+    storage: Storage, path: str, template: CellTemplate, tile_px: int, digest: str, threads: int = 1
+) -> None:
+    """DigestMismatch unless the arrays at `path`, as the store gives them back, have the digest."""
+    try:
+        arrays = {
+            array.name: decode_shard(array, storage.read_bytes(_shard_path(path, array)), array.shape(tile_px), threads)
+            for array in template.arrays
+        }
+    except BrokenShard as error:
+        raise DigestMismatch(f"{path} does not read back: {error}") from error
+    found = arrays_digest(arrays, threads)
     if found != digest:
         raise DigestMismatch(
             f"{path} reads back with digest {found[:12]}, written as {digest[:12]}: the store lost or changed bytes"
         )
+
+
+def _shard_path(path: str, array: ArrayTemplate) -> str:
+    return "/".join((path, array.name, "c", *("0" for _ in array.dims)))
 
 
 def day_number(instant: Any) -> float:  # noqa: ANN401

@@ -50,22 +50,24 @@ def cell_path(storage: Storage, product: str, cell: UUID) -> str:
     return storage.path("cells", product, str(cell))
 
 
-def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Arrays) -> bool:
+def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Arrays, threads: int = 1) -> bool:
     """Write a cell and make it the active one of its tile and period; False if it was that already."""
     with writer_of(index, draft.id):
         row = index.dc.index.datasets.get(draft.id)
         if row is not None and not row.is_archived:
             return False
         path = cell_path(storage, draft.key.product, draft.id)
-        digest = arrays_digest(arrays)
+        digest = arrays_digest(arrays, threads)
         if (
             row is None
             or row.metadata_doc["properties"]["neocube:content_digest"] != digest
             or not storage.exists(path)
         ):
             with storage.writing(path, f"the cell {draft.key.label}"):
-                write_cell(storage, path, draft.template, draft.key, draft.geobox, arrays, _attributes(draft, digest))
-        verify_cell(storage, path, draft.template, digest)
+                write_cell(
+                    storage, path, draft.template, draft.key, draft.geobox, arrays, _attributes(draft, digest), threads
+                )
+        verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
         _commit(index, storage, draft, digest, restore=row is not None)
     return True
 

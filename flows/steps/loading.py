@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,12 @@ from products.pixel.clear import (
     keep_one_scene,
     look_up,
     mark_grown,
+    note_extremes,
+    note_saturation,
     refine,
     unbalanced,
 )
+from products.pixel.rows import in_row_tasks
 from products.scene import Scene
 from products.sensors import SENSORS
 from products.spec import FeaturesRecipe, SourceSpec
@@ -79,15 +83,19 @@ def load_observations(
         bands = _load_bands(job, pool, ordered, masks, causes, block)
         _settle_passes(job, pool, ordered, wide_causes, causes)
     manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s])))
-    return Loaded(_observations(recipe, ordered, block, causes), manifest)
+    return Loaded(_observations(recipe, ordered, block, causes, threads), manifest)
 
 
 def _observations(
-    recipe: FeaturesRecipe, scenes: Sequence[Scene], block: NDArray[np.uint16], causes: NDArray[np.uint8]
+    recipe: FeaturesRecipe, scenes: Sequence[Scene], block: NDArray[np.uint16], causes: NDArray[np.uint8], threads: int
 ) -> Observations:
     accounts = np.zeros((len(ACCOUNT_NAMES), *causes.shape[1:]), np.uint16)
-    count_causes(causes, accounts)
-    if wrong := unbalanced(accounts):
+
+    def count_rows(first: int, last: int) -> int:
+        count_causes(causes[:, first:last], accounts[:, first:last])
+        return unbalanced(accounts[:, first:last])
+
+    if wrong := sum(in_row_tasks(count_rows, causes.shape[1], threads)):
         raise UnbalancedAccounts(
             f"{wrong} pixels have observations without a fate; nothing is published, please report it"
         )
@@ -121,54 +129,63 @@ def _load_bands(
 ) -> list[list[AssetRead]]:
     """Read the bands of every scene with a clear pixel into the block; refine its causes, or mark it unread."""
     needed = [masks[s].outcome == "read" and bool((causes[s] == Cause.USED).any()) for s in range(len(scenes))]
-    saturation = {
-        s: np.empty(causes.shape[1:], np.uint16)
-        for s, scene in enumerate(scenes)
-        if needed[s] and _saturation_band(scene)
-    }
-    unneeded = [
-        AssetRead(scene.id, scene.item_id, band, "unneeded") for scene in scenes for band in job.recipe.used_bands
-    ]
-    n_bands = len(job.recipe.used_bands)
 
-    def finish(s: int, reads: Sequence[Future[AssetRead]]) -> list[AssetRead]:
+    def finish(s: int, extremes: _Extremes, reads: Sequence[Future[AssetRead]]) -> list[AssetRead]:
         assets = [read.result() for read in reads]
         if any(asset.outcome == "failed" for asset in assets):
             causes[s][causes[s] == Cause.USED] = Cause.UNREAD
-        else:
-            refine(causes[s], block[:, s], saturation.get(s, np.empty((0, 0), np.uint16)))
+        elif extremes.noted is not None:
+            refine(causes[s], extremes.noted)
         return assets
 
     finished: dict[int, Future[list[AssetRead]]] = {}
     for s, scene in enumerate(scenes):
         if needed[s]:
-            targets = _targets(job, scene, block[:, s], saturation.get(s))
-            reads = [pool.submit(_load_band, job, scene, band, target) for band, target in targets]
+            extremes = _Extremes()
+            reads = [
+                pool.submit(_load_band, job, scene, *target, extremes) for target in _targets(job, scene, block[:, s])
+            ]
             # Behind its reads in the queue, so that it never waits for one that has not begun.
-            finished[s] = pool.submit(finish, s, reads)
+            finished[s] = pool.submit(finish, s, extremes, reads)
+    bands = job.recipe.used_bands
     return [
-        finished[s].result() if s in finished else unneeded[s * n_bands : (s + 1) * n_bands] for s in range(len(scenes))
+        finished[s].result()
+        if s in finished
+        else [AssetRead(scene.id, scene.item_id, band, "unneeded") for band in bands]
+        for s, scene in enumerate(scenes)
     ]
 
 
-def _targets(
-    job: _Job, scene: Scene, layers: NDArray[np.uint16], saturation: NDArray[np.uint16] | None
-) -> list[tuple[str, NDArray[np.uint16]]]:
-    targets = [
-        (file_band(band, scene.sensor, job.recipe.harmonise), layers[b]) for b, band in enumerate(job.recipe.used_bands)
-    ]
-    name = _saturation_band(scene)
-    return targets + ([(name, saturation)] if name and saturation is not None else [])
+class _Extremes:
+    """Where any band of one scene has no data or is saturated, (y, x) as `note_extremes` writes it, noted while each band is still in the cache."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.noted: NDArray[np.uint8] | None = None
+
+    def note(self, kernel: Callable[[NDArray[np.uint16], NDArray[np.uint8]], None], band: NDArray[np.uint16]) -> None:
+        with self._lock:
+            if self.noted is None:
+                self.noted = np.zeros(band.shape, np.uint8)
+            kernel(band, self.noted)
 
 
-def _saturation_band(scene: Scene) -> str | None:
-    name = SENSORS[scene.sensor].saturation
-    return name if name in scene.bands else None
+def _targets(job: _Job, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[str, NDArray[np.uint16] | None]]:
+    """The bands to read of a scene and where to: None for the radiometric saturation band, which is only noted."""
+    bands = job.recipe.used_bands
+    targets = [(file_band(band, scene.sensor, job.recipe.harmonise), layers[b]) for b, band in enumerate(bands)]
+    saturation = SENSORS[scene.sensor].saturation
+    return [*targets, *([(saturation, None)] if saturation in scene.bands and saturation else [])]
 
 
-def _load_band(job: _Job, scene: Scene, band: str, out: NDArray[np.uint16]) -> AssetRead:
-    method = "nearest" if band == _saturation_band(scene) else job.source(scene).resampling_method
-    return _attempt(job, scene, band, lambda: _read(job, scene, band, job.geobox, method, out))[0]
+def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | None, extremes: _Extremes) -> AssetRead:
+    is_bits = layer is None
+    out = np.empty(job.geobox.shape, np.uint16) if layer is None else layer
+    method = "nearest" if is_bits else job.source(scene).resampling_method
+    asset, read = _attempt(job, scene, band, lambda: _read(job, scene, band, job.geobox, method, out))
+    if read is not None:
+        extremes.note(note_saturation if is_bits else note_extremes, out)
+    return asset
 
 
 def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16]) -> BandRead:

@@ -106,31 +106,33 @@ def grow(causes: Bytes, offsets: NDArray[np.int64], halo_px: int) -> Bytes:
 
 
 @numba.njit(nogil=True, cache=True)
-def _extremes(numbers: Counts, lowest: Counts, highest: Counts) -> None:
-    for x in range(numbers.size):
-        lowest[x] = min(lowest[x], numbers[x])
-        highest[x] = max(highest[x], numbers[x])
+def note_extremes(numbers: Counts, extremes: Bytes) -> None:
+    """Add what one band (y, x) says to extremes (y, x): bit 0 where it has no data (DN 0), bit 1 where it is saturated (DN 65535)."""
+    for y in range(numbers.shape[0]):
+        row, noted = numbers[y], extremes[y]
+        for x in range(row.size):
+            noted[x] |= np.uint8(row[x] == 0) | np.uint8(row[x] == 65535) << np.uint8(1)
 
 
 @numba.njit(nogil=True, cache=True)
-def refine(causes: Bytes, block: Counts, saturation: Counts) -> None:
-    """Apply, in place, what only the bands know: causes (y, x), block (band, y, x), saturation bits (y, x) or (0, 0) where the sensor has none.
+def note_saturation(bits: Counts, extremes: Bytes) -> None:
+    """Add a radiometric saturation band (y, x) to extremes (y, x): bit 1 where any band saturated."""
+    for y in range(bits.shape[0]):
+        row, noted = bits[y], extremes[y]
+        for x in range(row.size):
+            noted[x] |= np.uint8(row[x] != 0) << np.uint8(1)
 
-    Of pixels that the mask calls clear, one with a band without data becomes nodata, one with DN 65535 or a saturation bit saturated.
+
+@numba.njit(nogil=True, cache=True)
+def refine(causes: Bytes, extremes: Bytes) -> None:
+    """Apply, in place, what only the bands know: causes (y, x), extremes (y, x) as noted.
+
+    Of pixels that the mask calls clear, one with a band without data becomes nodata, one with a saturated band saturated.
     """
-    width = causes.shape[1]
-    lowest, highest = np.empty(width, np.uint16), np.empty(width, np.uint16)
     for y in range(causes.shape[0]):
-        lowest[:] = 65535
-        highest[:] = 0
-        for b in range(block.shape[0]):
-            _extremes(block[b, y], lowest, highest)
-        if saturation.size > 0:
-            for x in range(width):
-                highest[x] = 65535 if saturation[y, x] != 0 else highest[x]
-        row = causes[y]
-        for x in range(width):
-            found = 2 if lowest[x] == 0 else 7 if highest[x] == 65535 else row[x]
+        row, noted = causes[y], extremes[y]
+        for x in range(row.size):
+            found = np.uint8(2) if noted[x] & 1 else np.uint8(7) if noted[x] else row[x]
             row[x] = found if row[x] == 0 or row[x] == 8 else row[x]
 
 
@@ -147,15 +149,26 @@ def mark_grown(causes: Bytes, grown: Bytes) -> None:
 @numba.njit(nogil=True, cache=True)
 def count_causes(causes: Bytes, accounts: Counts) -> None:
     """Add the scenes (scene, y, x) to accounts (1 + cause, y, x): expected first, then each cause."""
-    for s in range(causes.shape[0]):
-        for y in range(causes.shape[1]):
-            for x in range(causes.shape[2]):
-                cause = causes[s, y, x]
-                if cause != NOT_EXPECTED:
+    for y in range(causes.shape[1]):
+        for s in range(causes.shape[0]):
+            row = causes[s, y]
+            for x in range(row.size):
+                if row[x] != NOT_EXPECTED:
                     accounts[0, y, x] += np.uint16(1)
-                    accounts[1 + cause, y, x] += np.uint16(1)
+                    accounts[1 + row[x], y, x] += np.uint16(1)
 
 
+@numba.njit(nogil=True, cache=True)
 def unbalanced(accounts: Counts) -> int:
     """The number of pixels (1 + cause, y, x) whose causes do not add up to what was expected."""
-    return int(np.count_nonzero(accounts[0] != accounts[1:].sum(axis=0, dtype=np.uint32)))
+    wrong = 0
+    total = np.zeros(accounts.shape[2], np.uint32)
+    for y in range(accounts.shape[1]):
+        total[:] = 0
+        for c in range(1, accounts.shape[0]):
+            row = accounts[c, y]
+            for x in range(row.size):
+                total[x] += row[x]
+        for x in range(total.size):
+            wrong += total[x] != accounts[0, y, x]
+    return wrong

@@ -1,9 +1,5 @@
 """The fused CPU kernel: integers in, temporal statistics out, one pass over strips of neighbouring pixels as vector lanes."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +15,11 @@ from products.pixel.lanes import (
     run_program,
     sort_rows,
 )
+from products.pixel.rows import in_row_tasks
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.uint16]
 Scratch = tuple[Floats, Floats, Floats, NDArray[np.int32], Floats, NDArray[np.bool_]]
-ROWS_PER_TASK = 16
 STRIPS = 8  # side by side
 MEAN, STD, MIN, MAX = -1.0, -2.0, -3.0, -4.0
 
@@ -158,18 +154,6 @@ def _rows_of_features(
                     min_observations, scratch,
                     out[:, y, x0 + strip * LANES : x0 + min((strip + 1) * LANES, width)],
                 )  # fmt: skip
-
-
-def in_row_tasks(run_rows: Callable[[int, int], Any], n_rows: int, threads: int) -> None:
-    """Call `run_rows(first, last)` over all rows from `threads` threads; the first error is raised."""
-    starts = range(0, n_rows, ROWS_PER_TASK)
-    if threads <= 1:
-        for start in starts:
-            run_rows(start, min(start + ROWS_PER_TASK, n_rows))
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(run_rows, start, min(start + ROWS_PER_TASK, n_rows)) for start in starts]:
-            done.result()
 
 
 def temporal_features(

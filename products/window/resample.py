@@ -55,16 +55,50 @@ def replicate(source: Integers, nodata: int, first_row: int, first_column: int, 
     Target pixel (i, j) lies in source pixel ((first_row + i) // factor, (first_column + j) // factor).
     """
     height, width = source.shape
+    column0 = max(-(-first_column // factor), 0)
+    column1 = max(min((first_column + out.shape[1]) // factor, width), column0)
+    whole0, whole1 = column0 * factor - first_column, column1 * factor - first_column
     for i in range(out.shape[0]):
         row = (first_row + i) // factor
+        if i > 0 and row == (first_row + i - 1) // factor:
+            _copy(out[i - 1], out[i])
+            continue
         if not 0 <= row < height:
             out[i, :] = nodata
             continue
-        j = 0
-        while j < out.shape[1]:
-            column = (first_column + j) // factor
-            last = min((column + 1) * factor - first_column, out.shape[1])
-            value = source[row, column] if 0 <= column < width else nodata
-            while j < last:
-                out[i, j] = value
-                j += 1
+        _replicate_edge(source[row], nodata, first_column, factor, out[i], 0, min(whole0, out.shape[1]))
+        if whole0 < whole1:
+            if factor == 2:
+                _replicate_twice(source[row, column0:column1], out[i, whole0:whole1])
+            else:
+                _replicate_whole(source[row, column0:column1], factor, out[i, whole0:whole1])
+        _replicate_edge(source[row], nodata, first_column, factor, out[i], max(whole1, 0), out.shape[1])
+
+
+@numba.njit(nogil=True, cache=True)
+def _replicate_edge(
+    row: Integers, nodata: int, first_column: int, factor: int, out: Integers, start: int, end: int
+) -> None:
+    for j in range(start, end):
+        column = (first_column + j) // factor
+        out[j] = row[column] if 0 <= column < row.size else nodata
+
+
+@numba.njit(nogil=True, cache=True)
+def _replicate_twice(row: Integers, out: Integers) -> None:
+    for column in range(row.size):  # two stores at a constant distance: the compiler uses the vector units
+        out[2 * column] = row[column]
+        out[2 * column + 1] = row[column]
+
+
+@numba.njit(nogil=True, cache=True)
+def _replicate_whole(row: Integers, factor: int, out: Integers) -> None:
+    for column in range(row.size):
+        for place in range(factor):
+            out[factor * column + place] = row[column]
+
+
+@numba.njit(nogil=True, cache=True)
+def _copy(row: Integers, out: Integers) -> None:
+    for column in range(row.size):
+        out[column] = row[column]

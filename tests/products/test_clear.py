@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
@@ -16,11 +16,12 @@ from products.pixel.clear import (
     grow,
     keep_one_scene,
     mark_grown,
+    note_extremes,
+    note_saturation,
     refine,
     unbalanced,
 )
 
-NO_SATURATION = np.empty((0, 0), np.uint16)
 BIT_CAUSES = {
     "fill": Cause.NODATA, "cloud": Cause.CLOUD, "cloud_shadow": Cause.SHADOW, "cirrus": Cause.CIRRUS, "snow": Cause.SNOW,
     "dilated_cloud": Cause.DILATED, "clear": Cause.USED, "water": Cause.USED,
@@ -131,21 +132,39 @@ def test_only_clear_pixels_become_dilated() -> None:
     assert one[0, 0].tolist() == [Cause.DILATED, 1, 2, 3, 7, 255]
 
 
+def noted(*bands: list[int], saturation: list[int] | None = None) -> np.ndarray:
+    extremes = np.zeros((1, len(bands[0])), np.uint8)
+    for band in bands:
+        note_extremes(np.array([band], np.uint16), extremes)
+    if saturation:
+        note_saturation(np.array([saturation], np.uint16), extremes)
+    return extremes
+
+
 def test_bands_refine_what_the_mask_calls_clear() -> None:
     mask = np.array([[0, 0, 0, 0, 3, 8]], np.uint8)
-    block = np.array([[[9, 0, 9, 65535, 0, 0]], [[9, 9, 9, 9, 9, 9]]], np.uint16)
-    refine(mask, block, np.array([[0, 4, 4, 0, 4, 0]], np.uint16))
+    refine(mask, noted([9, 0, 9, 65535, 0, 0], [9, 9, 9, 9, 9, 9], saturation=[0, 4, 4, 0, 4, 0]))
 
     assert mask[0].tolist() == [0, Cause.NODATA, Cause.SATURATED, Cause.SATURATED, Cause.CLOUD, Cause.NODATA]
 
 
 def test_without_a_saturation_band_only_the_largest_number_is_saturated() -> None:
     mask = np.zeros((1, 2), np.uint8)
-    refine(mask, np.array([[[65535, 65534]]], np.uint16), NO_SATURATION)
+    refine(mask, noted([65535, 65534]))
 
     assert mask[0].tolist() == [Cause.SATURATED, Cause.USED]
 
 
+def test_the_order_of_the_bands_changes_no_cause() -> None:
+    bands = [[0, 65535, 9, 9], [65535, 0, 9, 65535], [9, 9, 9, 9]]
+    masks = [np.zeros((1, 4), np.uint8) for _ in range(2)]
+    refine(masks[0], noted(*bands))
+    refine(masks[1], noted(*reversed(bands)))
+
+    assert masks[0].tolist() == masks[1].tolist() == [[Cause.NODATA, Cause.NODATA, Cause.USED, Cause.SATURATED]]
+
+
+@settings(deadline=None)  # the first example compiles the kernel
 @given(st.lists(st.lists(st.sampled_from([*range(9), 255]), min_size=5, max_size=5), min_size=1, max_size=6))
 def test_accounts_balance_for_any_fates(scenes: list[list[int]]) -> None:
     stack = causes(*scenes)

@@ -1,0 +1,81 @@
+"""Zarr v3 shards, encoded and decoded by all threads: zarr-python does it with one (ADR 0010). Every other reader sees plain Zarr."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs.blosc import Blosc
+from numpy.typing import NDArray
+
+from products.template import ArrayTemplate
+
+CHUNK_CODEC = {"cname": "lz4", "clevel": 5}
+_CRC_BYTES = 4
+
+
+class BrokenShard(RuntimeError):
+    """The bytes are not the shard that the array's shape, chunks and checksum ask for."""
+
+
+def encode_shard(array: ArrayTemplate, content: NDArray[Any], threads: int) -> list[bytes]:
+    """The parts of the one shard of an array (`array.dims`): its chunks in C order, then the index (zarr v3 `sharding_indexed`, index at the end).
+
+    The index holds offset and length of each chunk as little-endian uint64, and their CRC-32C.
+    """
+    chunks = array.chunks(content.shape[-1])
+    codec = Blosc(**CHUNK_CODEC, shuffle=Blosc.SHUFFLE)
+
+    def encode(place: tuple[slice, ...]) -> bytes:
+        encoded: bytes = codec.encode(np.ascontiguousarray(content[place]))
+        return encoded
+
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        parts = list(pool.map(encode, _places(content.shape, chunks)))
+    lengths = np.array([len(part) for part in parts], "<u8")
+    index = np.stack([np.cumsum(lengths) - lengths, lengths], axis=-1).astype("<u8").tobytes()
+    return [*parts, index, np.uint32(google_crc32c.value(index)).astype("<u4").tobytes()]
+
+
+def decode_shard(array: ArrayTemplate, shard: bytes, shape: tuple[int, ...], threads: int) -> NDArray[Any]:
+    """The array (`array.dims`) in a shard; BrokenShard if the checksum of its index, or a chunk, is not as written."""
+    places = list(_places(shape, array.chunks(shape[-1])))
+    index = _index_of(shard, len(places))
+    content = np.empty(shape, array.dtype)
+    codec = Blosc()
+
+    def decode(number: int) -> None:
+        offset, length = (int(value) for value in index[number])
+        target = content[places[number]]
+        try:
+            target[...] = np.frombuffer(codec.decode(memoryview(shard)[offset : offset + length]), array.dtype).reshape(
+                target.shape
+            )
+        except (RuntimeError, ValueError) as error:
+            raise BrokenShard(f"chunk {number} of {array.name} cannot be decoded: {error}") from error
+
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        list(pool.map(decode, range(len(places))))
+    return content
+
+
+def _index_of(shard: bytes, n_chunks: int) -> NDArray[np.uint64]:
+    """uint64 (chunk, 2): offset and length."""
+    size = 16 * n_chunks
+    if len(shard) < size + _CRC_BYTES:
+        raise BrokenShard(
+            f"a shard of {len(shard)} bytes: expected at least the index of {n_chunks} chunks, {size + _CRC_BYTES} bytes"
+        )
+    index, crc = shard[-size - _CRC_BYTES : -_CRC_BYTES], shard[-_CRC_BYTES:]
+    if google_crc32c.value(index) != int.from_bytes(crc, "little"):
+        raise BrokenShard("the index of a shard has another checksum than was written")
+    return np.frombuffer(index, "<u8").reshape(n_chunks, 2)
+
+
+def _places(shape: Sequence[int], chunks: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """The chunks of a shard in C order."""
+    steps = [range(0, size, chunk) for size, chunk in zip(shape, chunks, strict=True)]
+    for starts in product(*steps):
+        yield tuple(slice(start, start + chunk) for start, chunk in zip(starts, chunks, strict=True))
