@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from zarr.codecs import BloscCodec, BloscShuffle
 
-from flows.steps.shards import CHUNK_CODEC, BrokenShard, decode_shard, encode_shard
+from flows.steps.shards import CHUNK_CODEC, CHUNK_LEVEL, BrokenShard, decode_shard, encode_shard
 from flows.steps.storage import Storage
 from products.identity import CellKey
 from products.template import ArrayTemplate, CellTemplate
 
-COMPRESSOR = BloscCodec(**CHUNK_CODEC, shuffle=BloscShuffle.shuffle)
+COMPRESSOR = BloscCodec(cname=CHUNK_CODEC, clevel=CHUNK_LEVEL, shuffle=BloscShuffle.shuffle)
 DAY_UNITS = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "standard_name": "time"}
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 import google_crc32c
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from products.template import ArrayTemplate
 
-CHUNK_CODEC = {"cname": "lz4", "clevel": 5}
+CHUNK_CODEC: Final = "lz4"
+CHUNK_LEVEL: Final = 5
 _CRC_BYTES = 4
 
 
@@ -26,7 +27,7 @@ def encode_shard(array: ArrayTemplate, content: NDArray[Any], threads: int) -> l
     The index holds offset and length of each chunk as little-endian uint64, and their CRC-32C.
     """
     chunks = array.chunks(content.shape[-1])
-    codec = Blosc(**CHUNK_CODEC, shuffle=Blosc.SHUFFLE)
+    codec = Blosc(CHUNK_CODEC, CHUNK_LEVEL, Blosc.SHUFFLE)
 
     def encode(place: tuple[slice, ...]) -> bytes:
         encoded: bytes = codec.encode(np.ascontiguousarray(content[place]))
