@@ -1,91 +1,94 @@
 """The features a recipe may ask for: what they are called, which bands they need."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Tag, field_validator, model_validator
+from pydantic import Field, Tag, field_validator, model_validator
 
 from products.errors import RequestError
+from products.feature_step import (
+    KNOWN_BANDS,
+    BandsStep,
+    LimitedStep,
+    OneIndexStep,
+    Step,
+    checked_bands,
+    checked_name,
+    checked_reducers,
+)
 from products.formula import Formula, index_formula, near, parse_formula
-from products.sensors import SENSORS
+from products.pixel.season import SEASON_METRICS
+from products.pixel.tasselled_cap import TASSELLED_CAP, component_formula
 
 FeatureName = str
-Reducer = str
-KNOWN_BANDS = frozenset(band for sensor in SENSORS.values() for band in sensor.reflectance)
-PLAIN_REDUCERS = ("mean", "std", "min", "max")
+Reducers = tuple[str, ...]
 
 
-class _Step(BaseModel):
-    """A feature written as `- kind: {parameters}`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unwrap(cls, value: Any) -> Any:  # noqa: ANN401
-        if isinstance(value, dict) and len(value) == 1:
-            parameters = next(iter(value.values()))
-            return {} if parameters is None else parameters
-        return value
-
-
-class GeomedianStep(_Step):
+class GeomedianStep(BandsStep):
     """The geometric median of the clear observations over some bands (Roberts et al. 2017, IEEE TGRS 55, 6254-6264)."""
 
     bands_asked: tuple[str, ...] = Field(alias="bands", min_length=2)
-
-    @field_validator("bands_asked")
-    @classmethod
-    def _known(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
-        for band in bands:
-            known_band(band)
-        if len(set(bands)) < len(bands):
-            raise RequestError(f"a band stands twice in {', '.join(bands)}")
-        return bands
 
     def names(self) -> tuple[FeatureName, ...]:
         """The band names themselves."""
         return self.bands_asked
 
-    def bands(self) -> tuple[str, ...]:
-        """Bands in the order of the recipe."""
-        return self.bands_asked
 
-
-class MadsStep(_Step):
+class MadsStep(Step):
     """Spectral, Euclidean and Bray-Curtis median absolute deviation from the geomedian (Roberts et al. 2018, IGARSS)."""
 
     def names(self) -> tuple[FeatureName, ...]:
         """smad, emad, bcmad."""
         return ("smad", "emad", "bcmad")
 
+
+class MedoidStep(BandsStep):
+    """The observation with the least sum of distances to all others (Flood 2013, Remote Sens. 5, 6481-6500)."""
+
+    bands_asked: tuple[str, ...] = Field(alias="bands", min_length=2)
+
+    def names(self) -> tuple[FeatureName, ...]:
+        """`medoid_red`, …"""
+        return tuple(f"medoid_{band}" for band in self.bands_asked)
+
+
+class BestStep(OneIndexStep):
+    """The observation with the highest, or lowest, index (Holben 1986, Int. J. Remote Sens. 7, 1417-1434)."""
+
+    take: Literal["max", "min"] = "max"
+    bands_asked: tuple[str, ...] = Field(alias="bands", min_length=1)
+
+    @field_validator("bands_asked")
+    @classmethod
+    def _known(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        return checked_bands(bands)
+
+    def names(self) -> tuple[FeatureName, ...]:
+        """`max_ndvi_red`, …"""
+        return tuple(f"{self.take}_{self.prefix}_{band}" for band in self.bands_asked)
+
     def bands(self) -> tuple[str, ...]:
-        """The geomedian's bands: none of its own."""
-        return ()
+        """The bands it takes, then those of the index."""
+        return tuple(dict.fromkeys([*self.bands_asked, *super().bands()]))
 
 
-class IndexStep(_Step):
+class IndexStep(LimitedStep):
     """Spectral indices of every clear observation, reduced over time."""
 
     names_asked: tuple[str, ...] = Field(alias="names", default=())
     formula: str | None = None
     name: str | None = None
-    reduce: tuple[Reducer, ...] = Field(min_length=1)
+    reduce: Reducers = Field(min_length=1)
 
     @field_validator("reduce")
     @classmethod
-    def _reducers(cls, reduce: tuple[str, ...]) -> tuple[str, ...]:
-        for reducer in reduce:
-            quantile_of(reducer)
-        return reduce
+    def _reducers(cls, reduce: Reducers) -> Reducers:
+        return checked_reducers(reduce)
 
     @model_validator(mode="after")
     def _one_way(self) -> "IndexStep":
         if bool(self.names_asked) == bool(self.formula):
             raise RequestError("an index needs either names: [NDVI, …] or formula: and name:, and not both")
-        if self.formula and not self.name:
-            raise RequestError(f"the formula {self.formula!r} needs a name:")
-        if self.name and not (self.name.isidentifier() and self.name == self.name.lower()):
-            raise RequestError(f"expected a name of lower-case letters, digits and underscores, got {self.name!r}")
+        checked_name(self.name, self.formula)
         _ = self.formulas()
         return self
 
@@ -99,41 +102,116 @@ class IndexStep(_Step):
         """`ndvi_p50`, … index by index."""
         return tuple(f"{name}_{reducer}" for name, _ in self.formulas() for reducer in self.reduce)
 
-    def bands(self) -> tuple[str, ...]:
-        """Bands of all formulas."""
-        return tuple(dict.fromkeys(band for _, formula in self.formulas() for band in formula.bands))
+
+class BandStep(LimitedStep):
+    """Bands of every clear observation, reduced over time."""
+
+    names_asked: tuple[str, ...] = Field(alias="names", min_length=1)
+    reduce: Reducers = Field(min_length=1)
+
+    @field_validator("names_asked")
+    @classmethod
+    def _known(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        return checked_bands(bands)
+
+    @field_validator("reduce")
+    @classmethod
+    def _reducers(cls, reduce: Reducers) -> Reducers:
+        return checked_reducers(reduce)
+
+    def formulas(self) -> tuple[tuple[str, Formula], ...]:
+        """Each band as it is."""
+        return tuple((band, parse_formula(band, KNOWN_BANDS)) for band in self.names_asked)
+
+    def names(self) -> tuple[FeatureName, ...]:
+        """`red_p50`, … band by band."""
+        return tuple(f"{name}_{reducer}" for name, _ in self.formulas() for reducer in self.reduce)
 
 
-class CountStep(_Step):
+class TasselledCapStep(LimitedStep):
+    """Brightness, greenness and wetness of every clear observation, reduced over time."""
+
+    coefficients: Literal["crist1985", "huang2002", "baig2014"] = "crist1985"
+    reduce: Reducers = Field(min_length=1)
+
+    @field_validator("reduce")
+    @classmethod
+    def _reducers(cls, reduce: Reducers) -> Reducers:
+        return checked_reducers(reduce)
+
+    def formulas(self) -> tuple[tuple[str, Formula], ...]:
+        """(component, program)."""
+        return tuple(
+            (name, parse_formula(component_formula(self.coefficients, name), KNOWN_BANDS))
+            for name in TASSELLED_CAP[self.coefficients]
+        )
+
+    def names(self) -> tuple[FeatureName, ...]:
+        """`brightness_p50`, … component by component."""
+        return tuple(f"{name}_{reducer}" for name, _ in self.formulas() for reducer in self.reduce)
+
+
+class HarmonicsStep(OneIndexStep):
+    """Harmonic regression of an index over time: level, trend, amplitude and day of maximum of each harmonic, RMSE."""
+
+    order: int = Field(ge=1, le=4, default=1)
+    trend: bool = False
+
+    def names(self) -> tuple[FeatureName, ...]:
+        """`ndvi_level`, [`ndvi_trend`], `ndvi_amplitude_1`, `ndvi_day_1`, …, `ndvi_rmse`."""
+        waves = [f"{part}_{k}" for k in range(1, self.order + 1) for part in ("amplitude", "day")]
+        return tuple(f"{self.prefix}_{part}" for part in ("level", *(["trend"] if self.trend else []), *waves, "rmse"))
+
+
+class SeasonStep(OneIndexStep):
+    """Season metrics of an index from a smooth regular series (Whittaker; TIMESAT's relative amplitude)."""
+
+    step_days: int = Field(ge=1, le=60, default=10)
+    smoothness: float = Field(ge=0.01, le=1e6, default=10.0)
+    threshold: float = Field(gt=0, lt=1, default=0.5)
+    min_steps: int = Field(ge=3, default=6)
+
+    def names(self) -> tuple[FeatureName, ...]:
+        """`ndvi_season_start`, …"""
+        return tuple(f"{self.prefix}_season_{metric}" for metric in SEASON_METRICS)
+
+
+class CountStep(Step):
     """The pixel accounts as features: observations used, masked and expected."""
 
     def names(self) -> tuple[FeatureName, ...]:
         """Number of clear observations, and of expected ones."""
         return ("count_used", "count_expected")
 
-    def bands(self) -> tuple[str, ...]:
-        """None of its own."""
-        return ()
-
 
 Feature = (
     Annotated[GeomedianStep, Tag("geomedian")]
     | Annotated[MadsStep, Tag("mads")]
+    | Annotated[MedoidStep, Tag("medoid")]
+    | Annotated[BestStep, Tag("best")]
     | Annotated[IndexStep, Tag("index")]
+    | Annotated[BandStep, Tag("band")]
+    | Annotated[TasselledCapStep, Tag("tasselled_cap")]
+    | Annotated[HarmonicsStep, Tag("harmonics")]
+    | Annotated[SeasonStep, Tag("season")]
     | Annotated[CountStep, Tag("count")]
 )
-KINDS = ("geomedian", "mads", "index", "count")
+KINDS = {
+    GeomedianStep: "geomedian", MadsStep: "mads", MedoidStep: "medoid", BestStep: "best", IndexStep: "index", BandStep: "band",
+    TasselledCapStep: "tasselled_cap", HarmonicsStep: "harmonics", SeasonStep: "season", CountStep: "count",
+}  # fmt: skip
 
 
 def feature_kind(value: Any) -> str:  # noqa: ANN401
     """The tag of one entry of `features:`; RequestError for an unknown one."""
-    if isinstance(value, _Step):
-        return type(value).__name__.removesuffix("Step").lower()
+    if isinstance(value, Step):
+        return KINDS[type(value)]
+    known = list(KINDS.values())
     if not isinstance(value, dict) or len(value) != 1:
-        raise RequestError(f"expected one feature as `- kind: {{…}}` with a kind of {', '.join(KINDS)}, got {value!r}")
+        raise RequestError(f"expected one feature as `- kind: {{…}}` with a kind of {', '.join(known)}, got {value!r}")
     kind = str(next(iter(value)))
-    if kind not in KINDS:
-        raise RequestError(f"unknown feature {kind!r}{near(kind, list(KINDS))}")
+    if kind not in known:
+        raise RequestError(f"unknown feature {kind!r}{near(kind, known)}")
     return kind
 
 
@@ -141,19 +219,3 @@ def checked_kind(value: Any) -> Any:  # noqa: ANN401
     """The entry of `features:` as it is; RequestError for an unknown kind."""
     feature_kind(value)
     return value
-
-
-def known_band(band: str) -> str:
-    """The band, or RequestError with the near ones."""
-    if band not in KNOWN_BANDS:
-        raise RequestError(f"unknown band {band!r}{near(band, sorted(KNOWN_BANDS))}")
-    return band
-
-
-def quantile_of(reducer: Reducer) -> float | None:
-    """The quantile in 0..1 that `p50` means; None for mean, std, min, max; RequestError otherwise."""
-    if reducer in PLAIN_REDUCERS:
-        return None
-    if reducer.startswith("p") and reducer[1:].isdigit() and 0 <= int(reducer[1:]) <= 100:
-        return int(reducer[1:]) / 100
-    raise RequestError(f"unknown reducer {reducer!r}: expected p0 to p100, {', '.join(PLAIN_REDUCERS)}")

@@ -6,24 +6,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from products.feature_spec import CountStep, GeomedianStep, IndexStep, MadsStep, quantile_of
-from products.formula import Formula
+from products.feature_program import Operand, feature_program
+from products.feature_spec import CountStep
+from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.harmonise import oli_adjustment
-from products.pixel.temporal import MAX, MEAN, MIN, STD, temporal_features
+from products.pixel.temporal import temporal_features
 from products.scene import Scene
-from products.spec import FeaturesRecipe, HarmoniseSpec
-
-_REDUCER_CODES = {"mean": MEAN, "std": STD, "min": MIN, "max": MAX}
+from products.source_spec import HarmoniseSpec
+from products.spec import FeaturesRecipe
 
 
 @dataclass(frozen=True, slots=True)
 class Observations:
     """The integers of a tile: block (band, scene, y, x) uint16, causes (scene, y, x) uint8 (0 = used), accounts (fate, y, x) uint16.
 
-    Gain and bias (scene, band) make harmonised reflectance of them.
+    Gain and bias (scene, band) make harmonised reflectance of them; NaN for a band that a scene lacks.
     """
 
+    scenes: tuple[Scene, ...]
     bands: tuple[str, ...]
     block: NDArray[np.uint16]
     causes: NDArray[np.uint8]
@@ -56,27 +57,28 @@ def reflectance_terms(
     return gain.astype(np.float32), bias.astype(np.float32)
 
 
-def compute_features(recipe: FeaturesRecipe, seen: Observations, threads: int) -> NDArray[np.float32]:
-    """float32 (feature, y, x) in the order of `recipe.feature_names`."""
-    place = {band: position for position, band in enumerate(seen.bands)}
-    geomedian = next((step for step in recipe.features if isinstance(step, GeomedianStep)), None)
-    with_mads = any(isinstance(step, MadsStep) for step in recipe.features)
-    indices = [
-        (f"{name}_", formula, step.reduce)
-        for step in recipe.features
-        if isinstance(step, IndexStep)
-        for name, formula in step.formulas()
-    ]
+def compute_features(recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int) -> NDArray[np.float32]:
+    """float32 (feature, y, x) in the order of `recipe.feature_names`, of the observations in a period."""
+    program = feature_program(recipe, [scene.acquired for scene in seen.scenes], period)
+    rows = np.array([seen.bands.index(band) for band, _ in program.operands], np.int64)
+    gain, bias = _operand_terms(seen, program.operands, rows)
     stack = temporal_features(
-        seen.block, seen.causes, seen.gain, seen.bias,
-        np.array([place[band] for band in geomedian.bands()] if geomedian else [], np.int64), with_mads,
-        _programs([formula for _, formula, _ in indices], place), _reducers([reduce for _, _, reduce in indices]),
-        recipe.min_observations, threads,
+        seen.block, seen.causes, gain, bias, program.geomedian_bands, program.with_mads, program.programs,
+        program.reducers, recipe.min_observations, threads, rows, program.ordered,
     )  # fmt: skip
-    made = [*(geomedian.names() if geomedian else ()), *(("smad", "emad", "bcmad") if with_mads else ())]
-    made += [prefix + reducer for prefix, _, reduce in indices for reducer in reduce]
-    layers: Mapping[str, NDArray[np.float32]] = dict(zip(made, stack, strict=True))
-    return _in_recipe_order(recipe, layers, seen.accounts)
+    return _in_recipe_order(recipe, dict(zip(program.names, stack, strict=True)), seen.accounts)
+
+
+def _operand_terms(
+    seen: Observations, operands: Sequence[Operand], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Gain and bias, float32 (scene, operand); NaN for scenes of collections that an operand leaves out."""
+    gain, bias = seen.gain[:, rows], seen.bias[:, rows]
+    for number, (_, limit) in enumerate(operands):
+        for s, scene in enumerate(seen.scenes):
+            if limit and scene.collection not in limit:
+                gain[s, number] = bias[s, number] = np.nan
+    return gain, bias
 
 
 def _in_recipe_order(
@@ -99,23 +101,3 @@ def _adjustment(scene: Scene, band: str, harmonise: HarmoniseSpec | None) -> tup
         return 1.0, 0.0
     method = {"tm": harmonise.tm_etm, "etm": harmonise.tm_etm, "msi": harmonise.msi, "oli": "none"}[scene.sensor]
     return (1.0, 0.0) if method == "none" else oli_adjustment(scene.platform, band)
-
-
-def _programs(formulas: Sequence[Formula], place: Mapping[str, int]) -> NDArray[np.float64]:
-    """float64 (index, step, 2): operation and operand, padded with operation -1; bands by their place in the block."""
-    longest = max((len(formula.operations) for formula in formulas), default=0) + 1
-    programs = np.full((len(formulas), longest, 2), -1.0)
-    for i, formula in enumerate(formulas):
-        for step, (operation, operand) in enumerate(formula.operations):
-            programs[i, step] = operation, place[formula.bands[int(operand)]] if operation == 0 else operand
-    return programs
-
-
-def _reducers(reduce: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-    """float32 (index, reducer): a quantile, or a negative code for mean, std, min and max, padded with NaN."""
-    table = np.full((len(reduce), max((len(names) for names in reduce), default=1)), np.nan, np.float32)
-    for i, names in enumerate(reduce):
-        for r, name in enumerate(names):
-            quantile = quantile_of(name)
-            table[i, r] = _REDUCER_CODES[name] if quantile is None else quantile
-    return table

@@ -1,6 +1,7 @@
 """Index formulas: parsed into a postfix program over bands, never evaluated as code."""
 
 import ast
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -33,6 +34,8 @@ CATALOGUE_BANDS = {
     "A": "coastal", "B": "blue", "G": "green", "R": "red", "RE1": "rededge1", "RE2": "rededge2", "RE3": "rededge3",
     "N": "nir", "N2": "nir_narrow", "S1": "swir1", "S2": "swir2",
 }  # fmt: skip
+
+MSI_ONLY = ("RE1", "RE2", "RE3", "N2")
 
 # indices the catalogue lacks: CMRI = NDVI - NDWI (Gupta et al. 2018, MethodsX 5, 1129-1139)
 OWN_INDICES = {"CMRI": "(nir - red) / (nir + red) - (green - nir) / (green + nir)"}
@@ -90,20 +93,42 @@ def near(word: str, known: list[str] | tuple[str, ...]) -> str:
 
 
 def _in_our_words(title: str, formula: str, symbols: list[str]) -> str:
-    import spyndex
-
-    words = {}
-    for symbol in symbols:
-        if symbol in CATALOGUE_BANDS:
-            words[symbol] = CATALOGUE_BANDS[symbol]
-        elif symbol in spyndex.constants and spyndex.constants[symbol].default is not None:
-            words[symbol] = repr(float(spyndex.constants[symbol].default))
-        else:
-            raise RequestError(
-                f"the index {title!r} needs {symbol!r}, which is neither a band nor a constant here; give its formula instead"
-            )
+    words = {symbol: _in_our_word(title, symbol, symbols) for symbol in symbols}
     tree = ast.parse(formula, mode="eval")
     return ast.unparse(_Rename(words).visit(tree))
+
+
+def _in_our_word(title: str, symbol: str, symbols: list[str]) -> str:
+    """A band, a constant, a wavelength (`lambdaN`) or a kernel (`kNR`) of the catalogue in our formulas."""
+    import spyndex
+
+    if symbol in CATALOGUE_BANDS:
+        return CATALOGUE_BANDS[symbol]
+    if symbol.removeprefix("lambda") in CATALOGUE_BANDS:
+        return repr(_wavelength_nm(symbol.removeprefix("lambda"), symbols))
+    if symbol.startswith("k") and len(symbol) == 3:
+        return _kernel(*(_in_our_word(title, part, symbols) for part in symbol[1:]))
+    if symbol in spyndex.constants and spyndex.constants[symbol].default is not None:
+        return repr(float(spyndex.constants[symbol].default))
+    raise RequestError(
+        f"the index {title!r} needs {symbol!r}, which is neither a band nor a constant here; give its formula instead"
+    )
+
+
+def _wavelength_nm(band: str, symbols: list[str]) -> float:
+    """The centre of a band: OLI's, to which bands are harmonised, or MSI's where the index has a band that OLI lacks."""
+    import spyndex
+
+    if any(symbol.removeprefix("lambda") in MSI_ONLY for symbol in symbols):
+        return float(spyndex.bands[band].sentinel2a.wavelength)
+    return float(
+        spyndex.bands["N2" if band == "N" else band].landsat8.wavelength
+    )  # OLI's near infrared is a narrow one
+
+
+def _kernel(a: str, b: str) -> str:
+    """exp(-(a - b)^2 / (2 sigma^2)) with sigma half of a + b: the radial basis function of Camps-Valls et al. 2021 (Science Advances 7, eabc7447)."""
+    return "1.0" if a == b else f"{math.e!r} ** (-((({a}) - ({b})) / (0.5 * (({a}) + ({b})))) ** 2 / 2)"
 
 
 class _Rename(ast.NodeTransformer):

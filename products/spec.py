@@ -3,25 +3,19 @@
 import hashlib
 import json
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from odc.geo.geom import Geometry
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
 from products.errors import RequestError
-from products.external import ExternalProduct
-from products.feature_spec import Feature, FeatureName, IndexStep, checked_kind, feature_kind
+from products.feature_spec import Feature, FeatureName, SeasonStep, checked_kind, feature_kind
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration
-from products.sensors import COLLECTIONS, SENSORS, Sensor, sensors_of
+from products.sensors import COLLECTIONS
+from products.source_spec import Closed, HarmoniseSpec, SourceSpec
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
-
-
-class Closed(BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class GridSpec(Closed):
@@ -71,73 +65,6 @@ class PeriodSpec(Closed):
         return Calendar(length, Duration.parse(self.step) if self.step else length, int(found[1]), int(found[2]))
 
 
-class ClearSpec(Closed):
-    """What counts as clear: cloud and shadow are grown by a disk of `dilate_px` target pixels."""
-
-    dilate_px: int = Field(ge=0, le=50, default=0)
-    keep: tuple[Literal["snow", "cirrus"], ...] = ()
-
-
-class SourceSpec(Closed):
-    """One collection to read, or an existing ODC `product` and how to read it. `resampling` is used where grids differ."""
-
-    collection: str
-    product: ExternalProduct | None = None
-    platforms: tuple[str, ...] = ()
-    clear: ClearSpec = ClearSpec()
-    resampling: Literal["nearest", "average", "bilinear", "cubic"] | None = None
-
-    DEFAULT_RESAMPLING: ClassVar[dict[str, str]] = {"landsat-c2-l2": "cubic", "sentinel-2-l2a": "average"}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _product_form(cls, value: Any) -> Any:  # noqa: ANN401
-        """`{product: NAME, sensor: …, bands: …}` names an ODC product in the place of a collection."""
-        if not isinstance(value, dict) or not isinstance(value.get("product"), str):
-            return value
-        if "collection" in value:
-            raise RequestError("a source is a collection or a product: expected one of them")
-        reading = {key: value[key] for key in ExternalProduct.model_fields if key in value}
-        rest = {key: value[key] for key in value if key not in reading}
-        return {**rest, "collection": value["product"], "product": reading}
-
-    @model_validator(mode="after")
-    def _known(self) -> "SourceSpec":
-        known = {platform for sensor in self._all_sensors() for platform in sensor.platforms}
-        for platform in self.platforms:
-            if platform not in known:
-                raise RequestError(
-                    f"unknown platform {platform!r} of {self.collection}: expected some of {', '.join(sorted(known))}"
-                )
-        return self
-
-    @property
-    def sensors(self) -> tuple[Sensor, ...]:
-        """The sensors this source reads."""
-        return tuple(s for s in self._all_sensors() if not self.platforms or set(s.platforms) & set(self.platforms))
-
-    @property
-    def resampling_method(self) -> str:
-        """The stated or default resampling: cubic for Landsat, area average for MSI."""
-        return self.resampling or self.DEFAULT_RESAMPLING[self.family]
-
-    @property
-    def family(self) -> str:
-        """The collection, or for an external product the one whose sensor it is of."""
-        return SENSORS[self.product.sensor].collection if self.product else self.collection
-
-    def _all_sensors(self) -> tuple[Sensor, ...]:
-        return (self.product.as_sensor(self.collection),) if self.product else sensors_of(self.collection)
-
-
-class HarmoniseSpec(Closed):
-    """Band-pass adjustment to OLI; `none` leaves a sensor as it is."""
-
-    target: Literal["oli"] = "oli"
-    tm_etm: Literal["roy2016", "none"] = "roy2016"
-    msi: Literal["hls", "none"] = "hls"
-
-
 TaggedFeature = Annotated[Feature, Discriminator(feature_kind), BeforeValidator(checked_kind)]
 
 
@@ -184,26 +111,37 @@ class FeaturesRecipe(Closed):
             if names.count(name) > 1:
                 raise RequestError(f"two features are called {name!r}: give one of them another `name:`")
         kinds = [feature_kind(feature) for feature in features]
-        if kinds.count("geomedian") > 1:
-            raise RequestError("expected one geomedian of all its bands, got two")
+        for kind in ("geomedian", "medoid"):
+            if kinds.count(kind) > 1:
+                raise RequestError(f"expected one {kind} of all its bands, got two")
+        if len({step.step_days for step in features if isinstance(step, SeasonStep)}) > 1:
+            raise RequestError("expected the same step_days in all season features of a recipe")
         if "mads" in kinds and "geomedian" not in kinds:
             raise RequestError("mads are distances to the geomedian: add `- geomedian: {bands: […]}`")
         return features
 
     @model_validator(mode="after")
     def _consistent(self) -> "FeaturesRecipe":
+        read = [source.collection for source in self.sources]
         for feature in self.features:
-            missing = set(feature.bands()) - self.bands()
+            for collection in feature.limited_to():
+                if collection not in read:
+                    raise RequestError(
+                        f"the feature {feature.names()[0]!r} is limited to {collection!r}, which is not a source: expected some of {', '.join(read)}"
+                    )
+            missing = set(feature.bands()) - self.bands(feature.limited_to())
             if missing:
+                among = "its sources have" if feature.limited_to() else "every source has"
                 raise RequestError(
-                    f"the feature {feature.names()[0]!r} needs the band {sorted(missing)[0]!r}, which not every source has; "
-                    f"bands of all sources: {', '.join(sorted(self.bands()))}"
+                    f"the feature {feature.names()[0]!r} needs the band {sorted(missing)[0]!r}, which not {among}; "
+                    f"bands of all sources: {', '.join(sorted(self.bands()))}; limit the feature with `sources:` to use others"
                 )
         return self
 
-    def bands(self) -> frozenset[str]:
-        """The reflectance bands that every source has."""
-        sensors = [sensor for source in self.sources for sensor in source.sensors]
+    def bands(self, collections: tuple[str, ...] = ()) -> frozenset[str]:
+        """The reflectance bands that every source has, or every one of some."""
+        read = [source for source in self.sources if not collections or source.collection in collections]
+        sensors = [sensor for source in read for sensor in source.sensors]
         return frozenset.intersection(*(frozenset(sensor.reflectance) for sensor in sensors))
 
     @property
@@ -229,8 +167,7 @@ class FeaturesRecipe(Closed):
         fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "version", "title"})
         for source, written in zip(fields["sources"], self.sources, strict=True):
             source["resampling"] = written.resampling_method
-        steps = [step for step in self.features if isinstance(step, IndexStep)]
-        formulas = {name: formula.text for step in steps for name, formula in step.formulas()}
+        formulas = {name: formula.text for step in self.features for name, formula in step.formulas()}
         kinds = [feature_kind(feature) for feature in self.features]
         return canonical_digest(fields | {"feature_kinds": kinds, "formulas": formulas})
 

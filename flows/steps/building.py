@@ -67,7 +67,7 @@ def build_cell(
     published = False
     if not _is_active(index, number):
         arrays: Arrays = {
-            "features": compute_features(recipe, seen, workshop.threads)[None],
+            "features": compute_features(recipe, seen, key.period, workshop.threads)[None],
             "accounts": seen.accounts[None],
         }
         del loaded, seen  # the integer block is the largest part, and publishing reads back

@@ -16,7 +16,7 @@ from flows.steps.external_products import external_scene, require_external
 from flows.steps.mirror_locations import with_mirrors
 from products.period import Period
 from products.scene import BandFile, Scene
-from products.spec import SourceSpec
+from products.source_spec import SourceSpec
 
 
 @dataclass(frozen=True, slots=True)

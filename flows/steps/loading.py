@@ -31,7 +31,8 @@ from products.pixel.clear import (
 from products.pixel.rows import in_row_tasks
 from products.scene import Scene
 from products.sensors import SENSORS
-from products.spec import FeaturesRecipe, SourceSpec
+from products.source_spec import SourceSpec
+from products.spec import FeaturesRecipe
 
 ATTEMPTS = 2
 
@@ -100,7 +101,7 @@ def _observations(
             f"{wrong} pixels have observations without a fate; nothing is published, please report it"
         )
     gain, bias = reflectance_terms(scenes, recipe.used_bands, recipe.harmonise)
-    return Observations(recipe.used_bands, block, causes, gain, bias, accounts)
+    return Observations(tuple(scenes), recipe.used_bands, block, causes, gain, bias, accounts)
 
 
 def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: NDArray[np.uint8]) -> AssetRead:
@@ -171,9 +172,14 @@ class _Extremes:
 
 
 def _targets(job: _Job, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[str, NDArray[np.uint16] | None]]:
-    """The bands to read of a scene and where to: None for the radiometric saturation band, which is only noted."""
-    bands = job.recipe.used_bands
-    targets = [(file_band(band, scene.sensor, job.recipe.harmonise), layers[b]) for b, band in enumerate(bands)]
+    """The bands to read of a scene and where to: None for the radiometric saturation band, which is only noted. Bands that its sensor lacks are left out."""
+    has = {band for sensor in job.source(scene).sensors for band in sensor.reflectance if sensor.name == scene.sensor}
+    bands = [
+        (b, file_band(band, scene.sensor, job.recipe.harmonise))
+        for b, band in enumerate(job.recipe.used_bands)
+        if band in has
+    ]
+    targets: list[tuple[str, NDArray[np.uint16] | None]] = [(band, layers[b]) for b, band in bands]
     saturation = SENSORS[scene.sensor].saturation
     return [*targets, *([(saturation, None)] if saturation in scene.bands and saturation else [])]
 

@@ -16,12 +16,13 @@ from products.pixel.lanes import (
     sort_rows,
 )
 from products.pixel.rows import in_row_tasks
+from products.pixel.time_ordered import OrderedScratch, TimeOrdered, ordered_scratch, ordered_strip
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.uint16]
 Scratch = tuple[Floats, Floats, Floats, NDArray[np.int32], Floats, NDArray[np.bool_]]
 STRIPS = 8  # side by side
-MEAN, STD, MIN, MAX = -1.0, -2.0, -3.0, -4.0
+MEAN, STD, MIN, MAX, COUNT = -1.0, -2.0, -3.0, -4.0, -5.0
 
 
 @numba.njit(nogil=True, cache=True)
@@ -33,12 +34,12 @@ def _scale(numbers: Counts, used: Floats, gain: np.float32, bias: np.float32, va
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _gather(
-    block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats, order: NDArray[np.int64],
-    y: int, x0: int, width: int, values: Floats, weight: Floats, highest: NDArray[np.int64],
+    block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats, layers: NDArray[np.int64],
+    y: int, x0: int, width: int, values: Floats, weight: Floats, highest: NDArray[np.int64], scene_of: NDArray[np.int64],
 ) -> None:  # fmt: skip
-    """The observations with a used pixel in each strip of a group into values (strip, k, band, lane), bands in the given order.
+    """The observations with a used pixel in each strip of a group into values (strip, k, band, lane); layers (band) of the block.
 
-    weight (strip, k, lane) is 1 or 0; highest (strip) is their number. A group, because memory is fastest read in runs.
+    weight (strip, k, lane) is 1 or 0; highest (strip) is their number, scene_of (strip, k) the scene of each. A group, because memory is fastest read in runs.
     """
     highest[:] = 0
     is_taken = np.zeros(STRIPS, np.bool_)
@@ -56,14 +57,15 @@ def _gather(
             used[:] = np.float32(0.0)
             for lane in range(cause.size):
                 used[lane] = np.float32(1.0) if cause[lane] == 0 else np.float32(0.0)
+            scene_of[strip, k] = t
             highest[strip] += 1
-        for b in range(order.size):
-            row, g, c = block[order[b], t, y], gain[t, order[b]], bias[t, order[b]]
+        for b in range(layers.size):
+            row, g, c = block[layers[b], t, y], gain[t, b], bias[t, b]
             for strip in range(-(-width // LANES)):
                 start, end = x0 + strip * LANES, x0 + min((strip + 1) * LANES, width)
                 k = highest[strip] - 1
                 if is_taken[strip]:
-                    first = (k * order.size + b) * LANES
+                    first = (k * layers.size + b) * LANES
                     used = weight[strip, k * LANES : (k + 1) * LANES]
                     _scale(row[start:end], used, g, c, values[strip, first : first + LANES])
 
@@ -83,6 +85,9 @@ def _reduce(rows: Floats, n_rows: int, row: int, found: NDArray[np.int32], reduc
         pick_quantile(rows, n_rows, row, found, np.float32(0.0), out)
     elif reducer == MAX:
         pick_quantile(rows, n_rows, row, found, np.float32(1.0), out)
+    elif reducer == COUNT:
+        for lane in range(LANES):
+            out[lane] = np.float32(found[row * LANES + lane])
     else:
         mean_and_std(rows, n_rows, row, found, reducer == STD, out)
 
@@ -90,9 +95,10 @@ def _reduce(rows: Floats, n_rows: int, row: int, found: NDArray[np.int32], reduc
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _strip_of_features(
     values: Floats, n_bands: int, weight: Floats, highest: int, bands: Bands, n_mads: int,
-    programs: NDArray[np.float64], reducers: Floats, min_observations: int, scratch: Scratch, out: Floats,
+    programs: NDArray[np.float64], reducers: Floats, min_observations: int, scratch: Scratch, ordered: TimeOrdered | None,
+    room: OrderedScratch | None, scene_of: NDArray[np.int64], out: Floats,
 ) -> None:  # fmt: skip
-    """The features of one strip into out (feature, lane)."""
+    """The features of one strip into out (feature, lane); those that need the time of each observation last."""
     rows, stack, state, found, picked, enough = scratch
     n_rows = n_mads + programs.shape[0]
     for lane in range(LANES):
@@ -109,6 +115,11 @@ def _strip_of_features(
         distances(values, n_bands, weight, highest, bands, state, stack, rows, n_rows, found)
     for i in range(programs.shape[0]):
         run_program(programs[i], values, n_bands, weight, highest, stack, rows, n_rows, n_mads + i, found)
+    if ordered is not None:  # compiled only where it is asked for
+        n_before = len(bands) + n_mads + np.count_nonzero(~np.isnan(reducers))
+        ordered_strip(
+            values, n_bands, weight, highest, rows, n_rows, n_mads, ordered, room, scene_of, enough, out[n_before:]
+        )
     sort_rows(rows, n_rows * LANES, highest)
     f = len(bands)
     for m in range(n_mads):
@@ -125,17 +136,19 @@ def _strip_of_features(
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _rows_of_features(
-    block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats, order: NDArray[np.int64],
+    block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats, layers: NDArray[np.int64],
     bands: Bands, with_mads: bool, programs: NDArray[np.float64], reducers: Floats,
-    min_observations: int, out: Floats, first_row: int, last_row: int,
+    min_observations: int, ordered: TimeOrdered | None, out: Floats, first_row: int, last_row: int,
 ) -> None:  # fmt: skip
-    """Rows first_row to last_row of out (feature, y, x): geomedian, MADs, then each index by its reducers (NaN-padded)."""
-    n_bands, n_times, full_width = order.size, max(block.shape[1], 1), block.shape[3]
+    """Rows first_row to last_row of out (feature, y, x): geomedian, MADs, each index by its reducers (NaN-padded), then what needs the order of time."""
+    n_bands, n_times, full_width = layers.size, max(block.shape[1], 1), block.shape[3]
     n_mads = 3 if with_mads else 0
     n_rows = n_mads + programs.shape[0]
     values = np.zeros((STRIPS, n_times * n_bands * LANES), np.float32)
     weight = np.zeros((STRIPS, n_times * LANES), np.float32)
     highest = np.zeros(STRIPS, np.int64)
+    scene_of = np.zeros((STRIPS, n_times), np.int64)
+    room = ordered_scratch(ordered, n_times) if ordered is not None else None
     scratch = (
         np.zeros(n_times * n_rows * LANES, np.float32),
         np.zeros(MAX_STACK * n_times * LANES, np.float32),
@@ -147,11 +160,11 @@ def _rows_of_features(
     for y in range(first_row, last_row):
         for x0 in range(0, full_width, STRIPS * LANES):
             width = min(STRIPS * LANES, full_width - x0)
-            _gather(block, causes, gain, bias, order, y, x0, width, values, weight, highest)
+            _gather(block, causes, gain, bias, layers, y, x0, width, values, weight, highest, scene_of)
             for strip in range(-(-width // LANES)):
                 _strip_of_features(
                     values[strip], n_bands, weight[strip], highest[strip], bands, n_mads, programs, reducers,
-                    min_observations, scratch,
+                    min_observations, scratch, ordered, room, scene_of[strip],
                     out[:, y, x0 + strip * LANES : x0 + min((strip + 1) * LANES, width)],
                 )  # fmt: skip
 
@@ -160,23 +173,28 @@ def temporal_features(
     block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats,
     geomedian_bands: NDArray[np.int64], with_mads: bool,
     programs: NDArray[np.float64], reducers: Floats, min_observations: int, threads: int,
+    layers: NDArray[np.int64] | None = None, ordered: TimeOrdered | None = None,
 ) -> Floats:  # fmt: skip
-    """float32 (feature, y, x) from block (band, scene, y, x) uint16 and causes (scene, y, x), 0 = used; reflectance = DN * gain + bias, (scene, band).
+    """float32 (feature, y, x) from block (layer, scene, y, x) uint16 and causes (scene, y, x), 0 = used; reflectance = DN * gain + bias, (scene, band).
 
-    `programs` (index, step, 2) and `reducers` (index, r), NaN-padded, as `products.features` writes them. NaN where fewer than
+    `layers` (band) says where in the block each band lies: one layer may serve several bands, with other gains; by default band and layer are the same.
+    `programs` (index, step, 2), `reducers` (index, r), NaN-padded, and `ordered` as `products.feature_program` writes them. NaN where fewer than
     `min_observations` are used. The result of a pixel depends on that pixel alone.
     """
-    n_features = geomedian_bands.size + 3 * with_mads + int(np.count_nonzero(~np.isnan(reducers)))
+    n_ordered = ordered.n_features if ordered is not None else 0
+    n_features = geomedian_bands.size + 3 * with_mads + int(np.count_nonzero(~np.isnan(reducers))) + n_ordered
     out = np.empty((n_features, *block.shape[2:]), np.float32)
-    others = np.setdiff1d(np.arange(block.shape[0]), geomedian_bands)
-    order = np.concatenate([geomedian_bands, others]).astype(np.int64)
+    at = np.arange(block.shape[0]) if layers is None else layers
+    order = np.concatenate([geomedian_bands, np.setdiff1d(np.arange(at.size), geomedian_bands)]).astype(np.int64)
     bands = (0,) * geomedian_bands.size
     moved = _moved_operands(programs, order)
+    asked = ordered.with_bands(order) if ordered is not None else None
+    gain, bias = np.ascontiguousarray(gain[:, order]), np.ascontiguousarray(bias[:, order])
 
     def run_rows(first: int, last: int) -> None:
         _rows_of_features(
-            block, causes, gain, bias, order, bands, with_mads, moved, reducers, min_observations, out, first, last
-        )
+            block, causes, gain, bias, at[order], bands, with_mads, moved, reducers, min_observations, asked, out, first, last
+        )  # fmt: skip
 
     in_row_tasks(run_rows, block.shape[2], threads)
     return out

@@ -18,12 +18,14 @@ from flows.steps.loading import Loaded, in_written_order, load_observations
 from flows.steps.reading import RasterAccess
 from products.features import compute_features
 from products.identity import NAMESPACE
+from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.registry import parse_recipe
 from products.scene import BandFile, Scene
 from products.spec import FeaturesRecipe
 
 SIDE = 40
+YEAR = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 GEOBOX = GeoBox((SIDE, SIDE), Affine(30, 0, 500_010, 0, -30, 300_000), CRS("EPSG:32647"))
 GROUND = GEOBOX.pad(10)
 CLEAR, FILL, CLOUD, SHADOW, CIRRUS, SNOW, WATER = 21824, 1, 22280, 23888, 21892, 21888 + 32, 21952
@@ -94,7 +96,7 @@ def account(loaded: Loaded, name: str) -> Array:
 
 
 def features(loaded: Loaded) -> NDArray[np.float32]:
-    return compute_features(recipe(), loaded.seen, 1)
+    return compute_features(recipe(), loaded.seen, YEAR, 1)
 
 
 def painted(**areas: tuple[tuple[slice, slice], int]) -> Callable[[dict[str, Array]], None]:

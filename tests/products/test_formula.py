@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from products.errors import RequestError
-from products.features import _programs
+from products.feature_program import programs
 from products.formula import CATALOGUE_BANDS, index_formula, parse_formula
 from products.pixel.reference import index_values
 
@@ -20,8 +20,8 @@ OLI = {"B": "SR_B2", "G": "SR_B3", "R": "SR_B4", "N": "SR_B5", "S1": "SR_B6", "S
 
 
 def evaluated(text: str, **bands: np.ndarray) -> np.ndarray:
-    formula = parse_formula(text, BANDS)
-    program = _programs([formula], {band: place for place, band in enumerate(bands)})[0]
+    formula = parse_formula(text, BANDS | bands.keys())
+    program = programs([(formula, ())], {(band, ()): place for place, band in enumerate(bands)})[0]
     return index_values(program, np.column_stack([np.atleast_1d(values) for values in bands.values()]).astype(float))
 
 
@@ -97,6 +97,41 @@ def test_a_catalogue_index_gives_what_the_catalogue_computes(shared_data: Path, 
     found = evaluated(index_formula(name, BANDS).text, **{CATALOGUE_BANDS[letter]: v for letter, v in samples.items()})
 
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_every_optical_index_of_the_catalogue_is_here_and_computes_what_the_catalogue_computes() -> None:
+    """Left out are those of thermal, radar, other sensors' bands, and photosynthetically active radiation."""
+    random = np.random.default_rng(2)
+    reflectance = {letter: random.uniform(0.02, 0.5, 50) for letter in CATALOGUE_BANDS}
+    elsewhere = {"T", "T1", "HH", "HV", "VV", "VH", "G1", "Y", "PAR"}
+    left_out = {name for name, index in spyndex.indices.items() if elsewhere & set(index.bands)} | {"NIRvH2"}
+    for name, index in spyndex.indices.items():
+        if name in left_out:
+            with pytest.raises(RequestError, match="neither a band nor a constant here"):
+                index_formula(name, frozenset(CATALOGUE_BANDS.values()))
+            continue
+        found = index_formula(name, frozenset(CATALOGUE_BANDS.values()))
+        if not any(symbol.startswith(("lambda", "k")) and symbol not in spyndex.constants for symbol in index.bands):
+            values = {
+                symbol: reflectance.get(symbol, getattr(spyndex.constants.get(symbol), "default", None))
+                for symbol in index.bands
+            }
+            with np.errstate(all="ignore"):
+                expected = spyndex.computeIndex(name, params=values)
+                computed = evaluated(found.text, **{CATALOGUE_BANDS[letter]: v for letter, v in reflectance.items()})
+            np.testing.assert_allclose(computed, expected, rtol=1e-9, err_msg=name)
+    assert len(spyndex.indices) - len(left_out) >= 240
+
+
+def test_kernel_indices_and_wavelengths_follow_their_papers() -> None:
+    random = np.random.default_rng(3)
+    red, nir, swir1 = random.uniform(0.02, 0.5, (3, 20))
+    every = frozenset(CATALOGUE_BANDS.values())
+    kndvi = evaluated(index_formula("kNDVI", every).text, red=red, nir=nir)
+    fai = evaluated(index_formula("FAI", every).text, red=red, nir=nir, swir1=swir1)
+
+    np.testing.assert_allclose(kndvi, np.tanh(((nir - red) / (nir + red)) ** 2), rtol=1e-9)
+    np.testing.assert_allclose(fai, nir - (red + (swir1 - red) * (865.0 - 655.0) / (1610.0 - 655.0)), atol=2e-3)
 
 
 @pytest.mark.parametrize(("name", "published"), [("NDVI", "NDVI"), ("MSAVI", "MSAVI2")])

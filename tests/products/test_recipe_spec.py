@@ -44,6 +44,43 @@ def test_only_bands_that_a_feature_needs_are_read() -> None:
     assert recipe.used_bands == ("nir", "red")
 
 
+@pytest.mark.parametrize(
+    ("entry", "names"),
+    [
+        ("medoid: {bands: [red, nir]}", ("medoid_red", "medoid_nir")),
+        ("best: {index: NDVI, bands: [red]}", ("max_ndvi_red",)),
+        ("band: {names: [red], reduce: [mean, count]}", ("red_mean", "red_count")),
+        ("tasselled_cap: {reduce: [median]}", ("brightness_median", "greenness_median", "wetness_median")),
+        ("harmonics: {index: NDVI}", ("ndvi_level", "ndvi_amplitude_1", "ndvi_day_1", "ndvi_rmse")),
+        ("harmonics: {formula: nir - red, name: gap, trend: true}", ("gap_level", "gap_trend", "gap_amplitude_1", "gap_day_1", "gap_rmse")),
+        ("index: {names: [kNDVI], reduce: [p50]}", ("kndvi_p50",)),
+    ],
+)  # fmt: skip
+def test_every_kind_names_its_layers(entry: str, names: tuple[str, ...]) -> None:
+    assert parsed(with_features(entry)).feature_names == names
+
+
+def test_a_feature_may_be_limited_to_the_sources_that_have_its_bands() -> None:
+    limited = parsed(
+        with_features(
+            "index: {names: [NDREI], reduce: [p50], sources: [sentinel-2-l2a]}", "band: {names: [red], reduce: [p50]}"
+        )
+    )
+
+    assert limited.used_bands == ("nir", "rededge1", "red")
+    with pytest.raises(
+        RequestError, match=r"needs the band 'rededge1', which not every source has.*limit the feature with `sources:`"
+    ):
+        parsed(with_features("index: {names: [NDREI], reduce: [p50]}"))
+    with pytest.raises(RequestError, match="is limited to 'sentinel-1', which is not a source"):
+        parsed(with_features("index: {names: [NDVI], reduce: [p50], sources: [sentinel-1]}"))
+
+
+def test_seasons_of_one_recipe_have_one_step() -> None:
+    with pytest.raises(RequestError, match="same step_days"):
+        parsed(with_features("season: {index: NDVI}", "season: {index: EVI, step_days: 5}"))
+
+
 def test_the_halo_is_the_largest_growth_of_clouds() -> None:
     assert parsed(TEXT).halo_px == 3
 
@@ -126,7 +163,7 @@ MISTAKES = [
     ("green, red", "gren, red", 12, "unknown band 'gren'; near ones: green"),
     ("blue, green", "blue, blue", 12, "a band stands twice in blue, blue"),
     ("mads: {}", "madz: {}", 13, "unknown feature 'madz'; near ones: mads"),
-    ("mads: {}", "mads", 13, "expected one feature as `- kind: {…}` with a kind of geomedian, mads, index, count"),
+    ("mads: {}", "mads", 13, "expected one feature as `- kind: {…}` with a kind of geomedian, mads, medoid, best, index"),
     ("NDVI,", "NDVX,", 14, "unknown index 'NDVX'; near ones: NDVI"),
     ("p10,", "q10,", 14, "unknown reducer 'q10': expected p0 to p100, mean, std, min, max"),
     ("p10,", "p101,", 14, "unknown reducer 'p101'"),

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from products.feature_spec import KNOWN_BANDS
-from products.features import _programs, _reducers
+from products.feature_program import programs, reducers
+from products.feature_step import KNOWN_BANDS
 from products.formula import parse_formula
 from products.pixel import reference
 from products.pixel.lanes import LANES
@@ -20,9 +20,9 @@ from products.pixel.temporal import temporal_features
 BANDS = ("blue", "green", "red", "nir")
 TEXTS = ("(nir - red) / (nir + red)", "-(blue ** 2) + 3 * green - 0.5", "nir / (blue - blue)")
 REDUCE = (("p10", "p50", "p90", "std"), ("min", "max", "mean"), ("p50",))
-PLACE = {band: place for place, band in enumerate(BANDS)}
-PROGRAMS = _programs([parse_formula(text, KNOWN_BANDS) for text in TEXTS], PLACE)
-REDUCERS = _reducers(REDUCE)
+PLACE = {(band, ()): place for place, band in enumerate(BANDS)}
+PROGRAMS = programs([(parse_formula(text, KNOWN_BANDS), ()) for text in TEXTS], PLACE)
+REDUCERS = reducers(REDUCE)
 Block, Causes = NDArray[np.uint16], NDArray[np.uint8]
 
 # reflectance; Weiszfeld is slow where an observation is almost the median, which is rare but for few observations

@@ -1,0 +1,140 @@
+"""A recipe's features as the arrays that the kernels take: operands, programs, reducers, and what needs the order of time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from products.feature_spec import (
+    BandStep,
+    BestStep,
+    GeomedianStep,
+    HarmonicsStep,
+    IndexStep,
+    MadsStep,
+    MedoidStep,
+    SeasonStep,
+    TasselledCapStep,
+)
+from products.feature_step import OneIndexStep, Step, quantile_of
+from products.formula import Formula
+from products.period import Period
+from products.pixel.harmonic import basis
+from products.pixel.temporal import COUNT, MAX, MEAN, MIN, STD
+from products.pixel.time_ordered import TimeOrdered
+from products.spec import FeaturesRecipe
+
+_REDUCER_CODES = {"mean": MEAN, "std": STD, "min": MIN, "max": MAX, "count": COUNT}
+Operand = tuple[str, tuple[str, ...]]  # a band, and the collections it is limited to; all if empty
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureProgram:
+    """What the temporal kernel is asked for; `names` are its layers in the order in which it makes them."""
+
+    operands: tuple[Operand, ...]
+    geomedian_bands: Integers
+    with_mads: bool
+    programs: NDArray[np.float64]
+    reducers: NDArray[np.float32]
+    ordered: TimeOrdered | None
+    names: tuple[str, ...]
+
+
+def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: Period) -> FeatureProgram:
+    """The program of a recipe for scenes sensed at some times in a period."""
+    steps = [step for step in recipe.features if isinstance(step, Step)]
+    operands = tuple(dict.fromkeys((band, step.limited_to()) for step in steps for band in step.bands()))
+    place = {operand: number for number, operand in enumerate(operands)}
+    evaluated = _evaluated(steps)
+    geomedian = next((step for step in steps if isinstance(step, GeomedianStep)), None)
+    with_mads = any(isinstance(step, MadsStep) for step in steps)
+    reduce = [() if isinstance(step, OneIndexStep) else step.reduce for step, _, _ in evaluated]
+    names = [*(geomedian.names() if geomedian else ()), *(MadsStep().names() if with_mads else ())]
+    names += [
+        f"{name}_{reducer}" for (_, name, _), reducers in zip(evaluated, reduce, strict=True) for reducer in reducers
+    ]
+    ordered = [step for kind in _ORDERED for step in steps if isinstance(step, kind)]
+    return FeatureProgram(
+        operands,
+        np.array([place[band, ()] for band in geomedian.bands()] if geomedian else [], np.int64),
+        with_mads,
+        programs([(formula, step.limited_to()) for step, _, formula in evaluated], place),
+        reducers(reduce),
+        _time_ordered(ordered, evaluated, place, times, period) if ordered else None,
+        (*names, *(name for step in ordered for name in step.names())),
+    )
+
+
+_ORDERED: tuple[type[Step], ...] = (MedoidStep, BestStep, HarmonicsStep, SeasonStep)
+_Evaluated = tuple[IndexStep | BandStep | TasselledCapStep | OneIndexStep, str, Formula]
+
+
+def _evaluated(steps: Sequence[Step]) -> list[_Evaluated]:
+    """(step, name, formula) of each index to evaluate: those that are reduced, then those that no other step evaluates for the same sources."""
+    reduced = (IndexStep, BandStep, TasselledCapStep)
+    found: list[_Evaluated] = [(step, *pair) for step in steps if isinstance(step, reduced) for pair in step.formulas()]
+    for step in steps:
+        if isinstance(step, OneIndexStep) and not _rows_of(step, found):
+            found.append((step, *step.formulas()[0]))
+    return found
+
+
+def _rows_of(step: OneIndexStep, evaluated: Sequence[_Evaluated]) -> list[int]:
+    wanted = (step.formulas()[0][1].text, step.limited_to())
+    return [row for row, (by, _, formula) in enumerate(evaluated) if (formula.text, by.limited_to()) == wanted]
+
+
+def _time_ordered(
+    ordered: Sequence[Step],
+    evaluated: Sequence[_Evaluated],
+    place: Mapping[Operand, int],
+    times: Sequence[datetime],
+    period: Period,
+) -> TimeOrdered:
+    medoid = next((step for step in ordered if isinstance(step, MedoidStep)), None)
+    best = [step for step in ordered if isinstance(step, BestStep)]
+    fits = [step for step in ordered if isinstance(step, HarmonicsStep)]
+    seasons = [step for step in ordered if isinstance(step, SeasonStep)]
+    row = {id(step): _rows_of(step, evaluated)[0] for step in ordered if isinstance(step, OneIndexStep)}
+    picked = np.full((len(best), 2 + max((len(step.bands_asked) for step in best), default=0)), -1, np.int64)
+    for i, step in enumerate(best):
+        bands = [place[band, step.limited_to()] for band in step.bands_asked]
+        picked[i, : 2 + len(bands)] = [row[id(step)], 1 if step.take == "max" else -1, *bands]
+    new_year = datetime(period.start.year, 1, 1, tzinfo=UTC)
+    middle = period.start + (period.end - period.start) / 2
+    step_days = seasons[0].step_days if seasons else 1
+    since = [(time - period.start).total_seconds() / 86400 for time in times]
+    n_steps = int(np.ceil((period.end - period.start).total_seconds() / 86400 / step_days)) if seasons else 1
+    return TimeOrdered(
+        np.array([place[band, ()] for band in medoid.bands()] if medoid else [], np.int64),
+        picked,
+        np.array([(row[id(step)], step.order, step.trend) for step in fits], np.int64).reshape(-1, 3),
+        basis(times, new_year, middle, max((step.order for step in fits), default=0)),
+        np.array([(row[id(s)], s.smoothness, s.threshold, s.min_steps) for s in seasons], float).reshape(-1, 4),
+        np.clip(np.array(since) // step_days, 0, n_steps - 1).astype(np.int64),
+        np.array([n_steps, step_days], float),
+    )
+
+
+def programs(formulas: Sequence[tuple[Formula, tuple[str, ...]]], place: Mapping[Operand, int]) -> NDArray[np.float64]:
+    """float64 (index, step, 2): operation and operand, padded with operation -1; bands, limited to some collections, by their place."""
+    longest = max((len(formula.operations) for formula, _ in formulas), default=0) + 1
+    table = np.full((len(formulas), longest, 2), -1.0)
+    for i, (formula, limit) in enumerate(formulas):
+        for step, (operation, operand) in enumerate(formula.operations):
+            table[i, step] = operation, place[formula.bands[int(operand)], limit] if operation == 0 else operand
+    return table
+
+
+def reducers(reduce: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+    """float32 (index, reducer): a quantile, or a negative code for mean, std, min, max and count, padded with NaN."""
+    table = np.full((len(reduce), max((len(names) for names in reduce), default=1) or 1), np.nan, np.float32)
+    for i, names in enumerate(reduce):
+        for r, name in enumerate(names):
+            quantile = quantile_of(name)
+            table[i, r] = _REDUCER_CODES[name] if quantile is None else quantile
+    return table

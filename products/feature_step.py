@@ -1,0 +1,137 @@
+"""What every feature of a recipe has: names, bands, formulas and the sources it is limited to."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from products.errors import RequestError
+from products.formula import Formula, index_formula, near, parse_formula
+from products.sensors import SENSORS
+
+KNOWN_BANDS = frozenset(band for sensor in SENSORS.values() for band in sensor.reflectance)
+PLAIN_REDUCERS = ("mean", "std", "min", "max", "median", "count")
+Bands = tuple[str, ...]
+
+
+class Step(BaseModel):
+    """A feature written as `- kind: {parameters}`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unwrap(cls, value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, dict) and len(value) == 1:
+            parameters = next(iter(value.values()))
+            return {} if parameters is None else parameters
+        return value
+
+    def names(self) -> tuple[str, ...]:
+        """The names of its layers, in cube order."""
+        raise TypeError(f"{type(self).__name__} has no layers of its own")
+
+    def bands(self) -> Bands:
+        """The bands it reads; none of its own by default."""
+        return ()
+
+    def formulas(self) -> tuple[tuple[str, Formula], ...]:
+        """(name, program) of each index it evaluates."""
+        return ()
+
+    def limited_to(self) -> tuple[str, ...]:
+        """The collections whose scenes it uses; all if empty."""
+        return ()
+
+
+class LimitedStep(Step):
+    """A feature that may be limited to the scenes of some `sources:`, as where others lack its bands."""
+
+    sources: tuple[str, ...] = ()
+
+    def limited_to(self) -> tuple[str, ...]:
+        """The collections whose scenes it uses; all if empty."""
+        return self.sources
+
+    def bands(self) -> Bands:
+        """Bands of all formulas."""
+        return tuple(dict.fromkeys(band for _, formula in self.formulas() for band in formula.bands))
+
+
+class OneIndexStep(LimitedStep):
+    """A feature of one index: `index: NDVI`, or `formula:` with a `name:`."""
+
+    index: str | None = None
+    formula: str | None = None
+    name: str | None = None
+
+    @model_validator(mode="after")
+    def _one_index(self) -> "OneIndexStep":
+        if bool(self.index) == bool(self.formula):
+            raise RequestError("expected either index: NDVI (or another) or formula: and name:, and not both")
+        checked_name(self.name, self.formula)
+        _ = self.formulas()
+        return self
+
+    @property
+    def prefix(self) -> str:
+        """The name that its layers begin with: `name:`, or the index in lower case."""
+        return self.name or str(self.index).lower()
+
+    def formulas(self) -> tuple[tuple[str, Formula], ...]:
+        """The one program."""
+        if self.formula:
+            return ((self.prefix, parse_formula(self.formula, KNOWN_BANDS)),)
+        return ((self.prefix, index_formula(str(self.index), KNOWN_BANDS)),)
+
+
+class BandsStep(Step):
+    """A feature of some bands as they are."""
+
+    bands_asked: Bands = Field(alias="bands", min_length=1)
+
+    @field_validator("bands_asked")
+    @classmethod
+    def _known(cls, bands: Bands) -> Bands:
+        return checked_bands(bands)
+
+    def bands(self) -> Bands:
+        """Bands in the order of the recipe."""
+        return self.bands_asked
+
+
+def checked_name(name: str | None, formula: str | None) -> None:
+    """RequestError for a formula without a name, or a name that cannot be part of a measurement's."""
+    if formula and not name:
+        raise RequestError(f"the formula {formula!r} needs a name:")
+    if name and not (name.isidentifier() and name == name.lower()):
+        raise RequestError(f"expected a name of lower-case letters, digits and underscores, got {name!r}")
+
+
+def checked_bands(bands: Bands) -> Bands:
+    """The bands; RequestError for an unknown or repeated one."""
+    for band in bands:
+        if band not in KNOWN_BANDS:
+            raise RequestError(f"unknown band {band!r}{near(band, sorted(KNOWN_BANDS))}")
+    if len(set(bands)) < len(bands):
+        raise RequestError(f"a band stands twice in {', '.join(bands)}")
+    return bands
+
+
+def checked_reducers(reduce: tuple[str, ...]) -> tuple[str, ...]:
+    """The reducers; RequestError for an unknown or repeated one."""
+    for reducer in reduce:
+        quantile_of(reducer)
+        if reduce.count(reducer) > 1:
+            raise RequestError(f"the reducer {reducer!r} stands twice: expected each once")
+    return reduce
+
+
+def quantile_of(reducer: str) -> float | None:
+    """The quantile in 0..1 that `p50` or `median` means; None for mean, std, min, max, count; RequestError otherwise."""
+    if reducer == "median":
+        return 0.5
+    if reducer in PLAIN_REDUCERS:
+        return None
+    if reducer.startswith("p") and reducer[1:].isdigit() and 0 <= int(reducer[1:]) <= 100:
+        return int(reducer[1:]) / 100
+    raise RequestError(f"unknown reducer {reducer!r}: expected p0 to p100, {', '.join(PLAIN_REDUCERS)}")

@@ -1,0 +1,56 @@
+"""The float64 plain-NumPy answer for features that need the order of time: one pixel after the other, no speed intended."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from products.pixel.harmonic import DAYS_A_YEAR
+
+Doubles = NDArray[np.float64]
+
+
+def medoid(observations: Doubles) -> Doubles:
+    """float64 (band,): of (observation, band) the one with the least sum of distances to all others, the earliest of equals."""
+    apart = np.linalg.norm(observations[:, None] - observations[None], axis=-1).sum(axis=1)
+    return observations[int(np.argmin(apart))]
+
+
+def harmonics(values: Doubles, years: Doubles, from_middle: Doubles, order: int, with_trend: bool) -> Doubles:
+    """float64 (term + 1,): level, [trend], amplitude and day of each harmonic, RMSE, by `numpy.linalg.lstsq`; NaN where there are too few values or dates."""
+    columns = [np.ones_like(years), *([from_middle] if with_trend else [])]
+    for k in range(1, order + 1):
+        columns += [np.cos(2 * math.pi * k * years), np.sin(2 * math.pi * k * years)]
+    design = np.stack(columns, axis=-1)
+    found, _, rank, _ = np.linalg.lstsq(design, values, rcond=1e-6)
+    if len(values) <= design.shape[1] or rank < design.shape[1]:
+        return np.full(design.shape[1] + 1, np.nan)
+    rmse = np.sqrt(np.mean((values - design @ found) ** 2))
+    head, waves = list(found[: 1 + with_trend]), found[1 + with_trend :].reshape(-1, 2)
+    for k, (a, b) in enumerate(waves, start=1):
+        head += [np.hypot(a, b), np.mod(np.arctan2(b, a) / (2 * math.pi), 1.0) * DAYS_A_YEAR / k]
+    return np.array([*head, rmse])
+
+
+def whittaker(values: Doubles, weights: Doubles, smoothness: float) -> Doubles:
+    """float64 (n,): the smoother as one dense linear system."""
+    second = np.diff(np.eye(len(values)), n=2, axis=0)
+    return np.asarray(np.linalg.solve(np.diag(weights) + smoothness * second.T @ second, weights * values), float)
+
+
+def season(series: Doubles, step_days: float, share: float, fine: int = 2000) -> Doubles:
+    """float64 (7,): the metrics of `products.pixel.season`, from the series interpolated at `fine` points a step: exact to a step / fine."""
+    at = np.linspace(0, len(series) - 1, (len(series) - 1) * fine + 1)
+    dense = np.interp(at, np.arange(len(series)), series)
+    top = int(np.argmax(series))
+    peak, left, right = series[top], series[: top + 1].min(), series[top:].min()
+    before = np.flatnonzero(dense[: top * fine] <= left + share * (peak - left))
+    after = np.flatnonzero(dense[top * fine + 1 :] <= right + share * (peak - right))
+    start = at[before[-1]] if before.size else 0.0
+    end = at[top * fine + 1 + after[0]] if after.size else float(len(series) - 1)
+    base = min(left, right)
+    inside = (at >= start) & (at <= end)
+    area = np.trapezoid(dense[inside] - base, at[inside])
+    return np.array(
+        [start * step_days, top * step_days, end * step_days, (end - start) * step_days, area * step_days, peak, base]
+    )

@@ -1,0 +1,102 @@
+"""Features that need to know which observation is which and when: medoid, best by an index, harmonics and season metrics, strip by strip."""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from products.pixel.composites import best_by_index, medoid
+from products.pixel.harmonic import fit_harmonics
+from products.pixel.lanes import LANES, Floats
+from products.pixel.season import SEASON_METRICS, season_metrics
+
+Integers = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+OrderedScratch = tuple[Doubles, Doubles, Doubles, Floats, Floats, Integers]
+N_METRICS = len(SEASON_METRICS)
+
+
+class TimeOrdered(NamedTuple):
+    """What is asked for: bands and programs by number, and the time of each scene as the fits see it.
+
+    medoid_bands (band); best (composite, 2 + bands): program, 1 for the highest and -1 for the lowest, then bands, padded with -1; fits (fit, 3):
+    program, order, 1 with trend; base (scene, 2 + 2 order) of `products.pixel.harmonic.basis`; seasons (season, 4): program, smoothness,
+    share, least number of steps; step_of (scene); steps (2): number of steps and days of one.
+    """
+
+    medoid_bands: Integers
+    best: Integers
+    fits: Integers
+    base: Doubles
+    seasons: Doubles
+    step_of: Integers
+    steps: Doubles
+
+    @property
+    def n_features(self) -> int:
+        """How many layers come of it."""
+        picked = self.medoid_bands.size + int(np.count_nonzero(self.best[:, 2:] >= 0))
+        fitted = sum(2 + 2 * int(order) + int(trend) for _, order, trend in self.fits)
+        return picked + fitted + N_METRICS * len(self.seasons)
+
+    def with_bands(self, order: Integers) -> "TimeOrdered":
+        """The same with bands counted in the given order."""
+        place = np.argsort(order)
+        best = self.best.copy()
+        best[:, 2:] = np.where(best[:, 2:] >= 0, place[best[:, 2:]], -1)
+        return self._replace(medoid_bands=place[self.medoid_bands], best=best)
+
+
+@numba.njit(nogil=True, cache=True)
+def ordered_scratch(asked: TimeOrdered, n_times: int) -> OrderedScratch:
+    """Room for `ordered_strip`: normal equations, solution, season, sums of distances, layers of lanes, scene of each observation."""
+    n_terms = asked.base.shape[1]
+    widest = max(asked.medoid_bands.size, asked.best.shape[1], n_terms + 1, N_METRICS)
+    return (
+        np.zeros((n_terms, n_terms)),
+        np.zeros(n_terms),
+        np.zeros((7, int(asked.steps[0]))),
+        np.zeros(n_times * LANES, np.float32),
+        np.zeros((widest, LANES), np.float32),
+        np.zeros(n_times, np.int64),
+    )
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def ordered_strip(
+    values: Floats, n_bands: int, weight: Floats, highest: int, rows: Floats, n_rows: int, first_row: int,
+    asked: TimeOrdered, scratch: OrderedScratch, scene_of: Integers, enough: NDArray[np.bool_], out: Floats,
+) -> None:  # fmt: skip
+    """The features of one strip into out (feature, lane); rows (k, first_row + program, lane) are not sorted yet, scene_of (k)."""
+    normal, solution, room, totals, layers, _ = scratch
+    f = 0
+    if asked.medoid_bands.size:
+        medoid(values, n_bands, weight, highest, asked.medoid_bands, totals, layers)
+        f = _put_layers(layers, asked.medoid_bands.size, enough, out, f)
+    for i in range(asked.best.shape[0]):
+        bands = asked.best[i, 2:]
+        n = np.count_nonzero(bands >= 0)
+        row = first_row + asked.best[i, 0]
+        best_by_index(values, n_bands, rows, n_rows, row, highest, float(asked.best[i, 1]), bands[:n], layers)
+        f = _put_layers(layers, n, enough, out, f)
+    for i in range(asked.fits.shape[0]):
+        order, with_trend = asked.fits[i, 1], asked.fits[i, 2]
+        fit_harmonics(
+            rows, n_rows, first_row + asked.fits[i, 0], highest, scene_of, asked.base, order, with_trend, normal, solution, layers
+        )  # fmt: skip
+        f = _put_layers(layers, 2 + 2 * order + with_trend, enough, out, f)
+    for i in range(asked.seasons.shape[0]):
+        season_metrics(
+            rows, n_rows, first_row + int(asked.seasons[i, 0]), highest, scene_of, asked.step_of, int(asked.steps[0]), asked.steps[1],
+            asked.seasons[i, 1], asked.seasons[i, 2], int(asked.seasons[i, 3]), room, layers,
+        )  # fmt: skip
+        f = _put_layers(layers, N_METRICS, enough, out, f)
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_layers(layers: Floats, n: int, enough: NDArray[np.bool_], out: Floats, f: int) -> int:
+    for i in range(n):
+        for lane in range(out.shape[1]):
+            out[f + i, lane] = layers[i, lane] if enough[lane] else np.float32(np.nan)
+    return f + n

@@ -1,0 +1,291 @@
+"""Medoid, best composites, harmonics and season metrics agree with the float64 reference, and a pixel depends on itself alone."""
+
+import csv
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from products.feature_program import FeatureProgram, feature_program
+from products.period import Period
+from products.pixel import ordered_reference as exact
+from products.pixel.harmonic import DAYS_A_YEAR, basis, years_since
+from products.pixel.reference import index_values
+from products.pixel.season import SEASON_METRICS, season_of, smooth
+from products.pixel.temporal import temporal_features
+from products.registry import parse_recipe
+from products.spec import FeaturesRecipe
+
+YEAR = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
+MIDDLE = YEAR.start + (YEAR.end - YEAR.start) / 2
+FEATURES = """
+  - geomedian: {bands: [blue, red, nir]}
+  - medoid: {bands: [blue, red, nir]}
+  - best: {index: NDVI, bands: [red, nir]}
+  - best: {index: NDVI, take: min, bands: [blue]}
+  - index: {names: [NDVI], reduce: [median, count, p90]}
+  - harmonics: {index: NDVI, order: 2}
+  - harmonics: {formula: nir - red, name: gap, order: 1, trend: true}
+  - season: {index: NDVI, min_steps: 4}
+"""
+Block, Causes = NDArray[np.uint16], NDArray[np.uint8]
+
+
+def recipe(features: str = FEATURES) -> FeaturesRecipe:
+    text = f"""
+name: ordered
+version: 1
+kind: features
+grid: {{crs: "EPSG:32647", resolution_m: 30, tile_px: 64}}
+period: P1Y
+sources:
+  - {{collection: sentinel-2-l2a}}
+features:{features}"""
+    made = parse_recipe(text, "ordered.yaml")
+    assert isinstance(made, FeaturesRecipe)
+    return made
+
+
+def days(n_scenes: int, seed: int = 0) -> list[datetime]:
+    chosen = np.sort(np.random.default_rng(seed).choice(366, n_scenes, replace=False))
+    return [YEAR.start + timedelta(days=int(day), hours=3) for day in chosen]
+
+
+def stack(times: list[datetime], seed: int = 0, shape: tuple[int, int] = (2, 40)) -> tuple[Block, Causes]:
+    """Bands blue, red, nir with a season of the pixel's own day of peak, noise, and a third of the observations masked."""
+    random = np.random.default_rng(seed)
+    day = np.array([(time - YEAR.start).days for time in times])[:, None, None]
+    wave = np.cos(2 * np.pi * (day - random.integers(0, 366, shape)) / DAYS_A_YEAR)
+    noise = random.normal(0, 40, (3, len(times), *shape))
+    red, nir = 900 - 300 * wave, 3000 + 800 * wave
+    block = (np.stack([0 * wave + 500, red, nir]) + noise).astype(np.uint16)
+    return block, (random.random((len(times), *shape)) < 0.33).astype(np.uint8) * 3
+
+
+def computed(
+    program: FeatureProgram, block: Block, causes: Causes, threads: int = 1, min_observations: int = 1
+) -> dict[str, NDArray[np.float32]]:
+    n_scenes = block.shape[1]
+    gain, bias = np.full((n_scenes, 3), 1e-4, np.float32), np.zeros((n_scenes, 3), np.float32)
+    made = temporal_features(
+        block, causes, gain, bias, program.geomedian_bands, program.with_mads, program.programs, program.reducers,
+        min_observations, threads, None, program.ordered,
+    )  # fmt: skip
+    return dict(zip(program.names, made, strict=True))
+
+
+@pytest.fixture(scope="module", params=[3, 8, 25, 60])
+def both(request: pytest.FixtureRequest) -> tuple[dict[str, NDArray[np.float32]], Block, Causes, list[datetime]]:
+    times = days(request.param)
+    block, causes = stack(times, request.param)
+    program = feature_program(recipe(), times, YEAR)
+    assert program.operands == (("blue", ()), ("red", ()), ("nir", ()))
+    return computed(program, block, causes), block, causes, times
+
+
+Both = tuple[dict[str, NDArray[np.float32]], Block, Causes, list[datetime]]
+
+
+def pixels(block: Block, causes: Causes) -> list[tuple[int, int, NDArray[np.float64], NDArray[np.bool_]]]:
+    """y, x, reflectance (observation, band) of the used ones, and which they are."""
+    found = []
+    for y, x in np.ndindex(*causes.shape[1:]):
+        used = causes[:, y, x] == 0
+        found.append((y, x, block[:, used, y, x].T.astype(np.float64) * np.float64(np.float32(1e-4)), used))
+    return found
+
+
+def test_the_layers_come_in_the_order_of_the_recipe_s_names() -> None:
+    names = set(recipe().feature_names)
+
+    assert set(feature_program(recipe(), days(5), YEAR).names) == names
+    assert {
+        "medoid_red",
+        "max_ndvi_nir",
+        "min_ndvi_blue",
+        "ndvi_amplitude_2",
+        "gap_trend",
+        "ndvi_season_length",
+    } <= names
+
+
+def test_the_same_index_is_evaluated_once() -> None:
+    assert len(feature_program(recipe(), days(5), YEAR).programs) == 2
+
+
+def test_medoid_and_best_are_observations_of_the_pixel(both: Both) -> None:
+    made, block, causes, _ = both
+    for y, x, seen, used in pixels(block, causes):
+        if not used.any():
+            assert np.isnan(made["medoid_red"][y, x]) and np.isnan(made["max_ndvi_nir"][y, x])
+            continue
+        medoid = np.array([made[f"medoid_{band}"][y, x] for band in ("blue", "red", "nir")])
+        apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1).sum(axis=1)
+        chosen = int(np.argmin(np.abs(seen - medoid).sum(axis=1)))
+        np.testing.assert_allclose(medoid, seen[chosen], atol=1e-6)
+        assert apart[chosen] <= apart.min() * (1 + 1e-5) + 1e-6
+        ndvi = (seen[:, 2] - seen[:, 1]) / (seen[:, 2] + seen[:, 1])
+        best, worst = int(np.argmax(ndvi)), int(np.argmin(ndvi))
+        assert made["max_ndvi_red"][y, x] == pytest.approx(seen[best, 1], abs=1e-6)
+        assert made["max_ndvi_nir"][y, x] == pytest.approx(seen[best, 2], abs=1e-6)
+        assert made["min_ndvi_blue"][y, x] == pytest.approx(seen[worst, 0], abs=1e-6)
+
+
+def test_harmonics_agree_with_least_squares(both: Both) -> None:
+    made, block, causes, times = both
+    years, middle = years_since(times, YEAR.start), years_since(times, MIDDLE)
+    for y, x, seen, used in pixels(block, causes):
+        ndvi = (seen[:, 2] - seen[:, 1]) / (seen[:, 2] + seen[:, 1])
+        wanted = exact.harmonics(ndvi, years[used], middle[used], 2, with_trend=False)
+        names = ("level", "amplitude_1", "day_1", "amplitude_2", "day_2", "rmse")
+        found = np.array([made[f"ndvi_{name}"][y, x] for name in names])
+        assert np.isnan(found).all() == (used.sum() <= 5)
+        if used.sum() > 8:  # of fewer, dates may hardly tell the terms apart, and days of tiny waves mean nothing
+            np.testing.assert_allclose(found[[0, 1, 3, 5]], wanted[[0, 1, 3, 5]], atol=2e-4, rtol=2e-4)
+            assert abs((found[2] - wanted[2] + DAYS_A_YEAR / 2) % DAYS_A_YEAR - DAYS_A_YEAR / 2) < 0.1
+        gap = exact.harmonics(seen[:, 2] - seen[:, 1], years[used], middle[used], 1, with_trend=True)
+        if used.sum() > 8:
+            fitted = np.array([made[f"gap_{name}"][y, x] for name in ("level", "trend", "amplitude_1", "rmse")])
+            np.testing.assert_allclose(fitted, gap[[0, 1, 2, 4]], atol=5e-4, rtol=1e-3)
+
+
+def test_season_metrics_agree_with_the_reference(both: Both) -> None:
+    made, block, causes, times = both
+    step = np.array([(time - YEAR.start).total_seconds() / 86400 // 10 for time in times]).astype(int)
+    for y, x, seen, used in pixels(block, causes)[:40]:
+        found = np.array([made[f"ndvi_season_{metric}"][y, x] for metric in SEASON_METRICS])
+        steps = np.unique(step[used])
+        assert np.isnan(found).all() == (len(steps) < 4)
+        if len(steps) < 4:
+            continue
+        ndvi = (seen[:, 2] - seen[:, 1]) / (seen[:, 2] + seen[:, 1])
+        values, weights = np.zeros(37), np.zeros(37)
+        for number in steps:
+            values[number], weights[number] = ndvi[step[used] == number].mean(), 1.0
+        wanted = exact.season(exact.whittaker(values, weights, 10.0), 10.0, 0.5)
+        np.testing.assert_allclose(found[[0, 2, 3]], wanted[[0, 2, 3]], atol=0.1)
+        np.testing.assert_allclose(found[[1, 5, 6]], wanted[[1, 5, 6]], rtol=1e-4, atol=1e-5)
+        assert found[4] == pytest.approx(wanted[4], rel=2e-3, abs=0.05)
+
+
+def test_a_known_season_is_found_on_its_day() -> None:
+    times = days(60, seed=3)
+    day = np.array([(time - YEAR.start).total_seconds() / 86400 for time in times])
+    ndvi = 0.5 + 0.3 * np.cos(2 * np.pi * (day - 200) / DAYS_A_YEAR)
+    nir = np.full(60, 30_000)
+    block = np.stack([np.full(60, 500), nir * (1 - ndvi) / (1 + ndvi), nir]).round().astype(np.uint16)[:, :, None, None]
+    made = computed(feature_program(recipe(), times, YEAR), block, np.zeros((60, 1, 1), np.uint8))
+
+    assert made["ndvi_day_1"][0, 0] == pytest.approx(200, abs=0.2)
+    assert made["ndvi_amplitude_1"][0, 0] == pytest.approx(0.3, abs=1e-3)
+    assert made["ndvi_level"][0, 0] == pytest.approx(0.5, abs=1e-3)
+    assert made["ndvi_season_peak"][0, 0] == pytest.approx(200, abs=10)
+    assert made["ndvi_season_length"][0, 0] == pytest.approx(DAYS_A_YEAR / 2, abs=10)
+    assert made["ndvi_count"][0, 0] == 60
+
+
+def test_neighbours_threads_and_order_of_lanes_change_no_pixel() -> None:
+    times = days(20, seed=5)
+    block, causes = stack(times, 5, (5, 70))
+    program = feature_program(recipe(), times, YEAR)
+    whole = computed(program, block, causes)
+    crop = computed(
+        program, np.ascontiguousarray(block[:, :, 2:4, 13:50]), np.ascontiguousarray(causes[:, 2:4, 13:50]), 3
+    )
+    for name, layer in whole.items():
+        np.testing.assert_array_equal(layer[2:4, 13:50], crop[name], err_msg=name)
+
+
+def test_masked_observations_and_too_few_have_no_influence() -> None:
+    times = days(12, seed=6)
+    block, causes = stack(times, 6)
+    spoiled = block.copy()
+    spoiled[:, causes != 0] = 65535
+    program = feature_program(recipe(), times, YEAR)
+    clean, dirty = computed(program, block, causes), computed(program, spoiled, causes)
+    few = computed(program, block, causes, min_observations=9)
+    enough = (causes == 0).sum(axis=0) >= 9
+    for name in program.names:
+        np.testing.assert_array_equal(clean[name], dirty[name], err_msg=name)
+        np.testing.assert_array_equal(np.isnan(few[name]), ~enough | np.isnan(clean[name]), err_msg=name)
+    assert enough.any() and not enough.all()
+
+
+def test_dates_that_cannot_tell_the_terms_apart_are_nan() -> None:
+    times = [YEAR.start + timedelta(days=100, seconds=n) for n in range(12)]
+    block, _ = stack(times, 7)
+    made = computed(feature_program(recipe(), times, YEAR), block, np.zeros(block.shape[1:], np.uint8))
+
+    assert np.isnan(made["ndvi_amplitude_1"]).all() and np.isnan(made["ndvi_rmse"]).all()
+    assert np.isfinite(made["ndvi_median"]).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(3, 60), st.floats(0.01, 1e4), st.integers(0, 2**31))
+def test_the_smoother_solves_its_system(n: int, smoothness: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    values, weights = random.normal(0.4, 0.2, n), (random.random(n) < 0.6).astype(float)
+    weights[[0, n - 1]] = 1.0
+    out, work = np.zeros(n), np.zeros((3, n))
+    smooth(values, weights, smoothness, n, work, out)
+
+    np.testing.assert_allclose(out, exact.whittaker(values, weights, smoothness), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("series", "start", "end"),
+    [([0, 1, 2, 1, 0], 1, 3), ([2, 1, 0], 0, 1), ([0, 1, 2], 1, 2), ([1, 1, 1], 0, 2), ([0, 0, 4, 2, 2, 0], 1.5, 3)],
+)
+def test_start_and_end_lie_where_the_series_crosses_half_of_its_height(
+    series: list[float], start: float, end: float
+) -> None:
+    out = np.zeros(7)
+    season_of(np.array(series, float), len(series), 1.0, 0.5, out)
+
+    assert out[0] == pytest.approx(start)
+    assert out[2] == pytest.approx(end) or series == [1, 1, 1]
+
+
+def test_the_basis_counts_years_from_new_year_and_from_the_middle() -> None:
+    made = basis([YEAR.start, MIDDLE], YEAR.start, MIDDLE, 1)
+
+    np.testing.assert_allclose(made[0], [1, -366 / 2 / DAYS_A_YEAR, 1, 0], atol=1e-12)
+    assert made[1, 1] == 0
+    assert made[1, 2] == pytest.approx(np.cos(np.pi * 366 / DAYS_A_YEAR))
+
+
+def test_a_real_landsat_series_fits_as_least_squares_says(shared_data: Path) -> None:
+    """The 'normal' pixel of pyccd: ordinal date, six bands x 10000, thermal, CFMask class 0 and 1 clear."""
+    found = sorted((shared_data / "timeseries").rglob("*normal*.csv"))
+    rows = [row for row in csv.reader(found[0].open()) if row and row[0].strip().isdigit()]
+    table = np.array([[int(float(value)) for value in row] for row in rows])
+    clear = np.isin(table[:, -1], (0, 1)) & (table[:, 1:7] > 0).all(axis=1) & (table[:, 1:7] < 10_000).all(axis=1)
+    table = table[clear][np.argsort(table[clear][:, 0])]
+    times = [datetime.fromordinal(int(day)).replace(tzinfo=UTC) for day in table[:, 0]]
+    span = Period(datetime(times[0].year, 1, 1, tzinfo=UTC), datetime(times[-1].year + 1, 1, 1, tzinfo=UTC))
+    block = table[:, [1, 3, 4]].T.astype(np.uint16)[:, :, None, None]
+    asked = recipe(FEATURES[: FEATURES.index("  - season")])
+    made = computed(feature_program(asked, times, span), block, np.zeros((len(times), 1, 1), np.uint8))
+    ndvi = index_values(
+        np.array([[0, 2], [0, 1], [3, 0], [0, 2], [0, 1], [2, 0], [5, 0]], float), block[:, :, 0, 0].T * 1e-4
+    )
+    middle = span.start + (span.end - span.start) / 2
+    wanted = exact.harmonics(ndvi, years_since(times, span.start), years_since(times, middle), 2, with_trend=False)
+
+    assert len(times) > 200
+    names = ("level", "amplitude_1", "day_1", "amplitude_2", "day_2", "rmse")
+    np.testing.assert_allclose([made[f"ndvi_{name}"][0, 0] for name in names], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_tasselled_cap_weights_are_those_published(shared_data: Path) -> None:
+    from products.pixel.tasselled_cap import BANDS, CRIST1985
+
+    published = json.loads((shared_data / "reference" / "facts" / "tasselled_cap_crist1985.json").read_text())
+
+    assert tuple(published["bands"]) == BANDS
+    assert {name: tuple(weights) for name, weights in published["TM_reflectance_Crist1985"].items()} == dict(CRIST1985)
