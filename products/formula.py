@@ -73,13 +73,17 @@ def index_formula(name: str, known_bands: frozenset[str]) -> Formula:
     """The formula of a catalogue index (Awesome Spectral Indices, Montero et al. 2023) or one of ours, by name in any case."""
     import spyndex
 
-    own = {key.upper(): text for key, text in OWN_INDICES.items()}
-    if name.upper() in own:
-        return parse_formula(own[name.upper()], known_bands)
-    catalogue = {key.upper(): key for key in spyndex.indices}
-    if name.upper() not in catalogue:
-        raise RequestError(f"unknown index {name!r}{near(name, [*spyndex.indices, *OWN_INDICES])}")
-    index = spyndex.indices[catalogue[name.upper()]]
+    known = [*OWN_INDICES, *spyndex.indices]
+    meant = [name] if name in known else [key for key in known if key.upper() == name.upper()]
+    if not meant:
+        raise RequestError(f"unknown index {name!r}{near(name, known)}")
+    if len(meant) > 1:
+        raise RequestError(
+            f"the index {name!r} may be {' or '.join(meant)}, which differ in case only: write the one you mean"
+        )
+    if meant[0] in OWN_INDICES:
+        return parse_formula(OWN_INDICES[meant[0]], known_bands)
+    index = spyndex.indices[meant[0]]
     return parse_formula(_in_our_words(index.long_name, index.formula, index.bands), known_bands)
 
 
