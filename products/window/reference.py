@@ -48,3 +48,44 @@ def texture(patch: Doubles, low: float, high: float, levels: int) -> dict[str, f
         "energy": math.sqrt(asm),
         "entropy": math.nan if np.isnan(asm) else -sum(p * math.log(p) for p in share.flat if p > 0),
     }
+
+
+def terrain(elevation: Doubles, resolution_m: float) -> dict[str, float]:
+    """Each terrain measure of the centre of elevation (3, 3) in metres, by the formulas of the papers that `products.window.terrain` names.
+
+    One NaN among the nine makes all of them NaN but the position.
+    """
+    (a, b, c), (d, centre, f), (g, h, i) = elevation + 0 * elevation.sum()
+    east = ((c + 2 * f + i) - (a + 2 * d + g)) / (8 * resolution_m)
+    north = ((a + 2 * b + c) - (g + 2 * h + i)) / (8 * resolution_m)
+    slope = math.atan(math.hypot(east, north))
+    aspect = math.atan2(-east, -north) % (2 * math.pi) if slope != 0 else math.nan
+    zenith, azimuth = math.radians(45), math.radians(315)
+    light = math.cos(zenith) * math.cos(slope)
+    light += 0.0 if slope == 0 else math.sin(zenith) * math.sin(slope) * math.cos(azimuth - aspect)
+    others = np.delete(elevation.ravel(), 4)
+    known = others[~np.isnan(others)]
+    return {
+        "slope": math.degrees(slope),
+        "aspect": math.degrees(aspect),
+        "eastness": 0.0 if slope == 0 else math.sin(slope) * math.sin(aspect),
+        "northness": 0.0 if slope == 0 else math.sin(slope) * math.cos(aspect),
+        "hillshade": light if math.isnan(light) else max(light, 0.0),
+        "roughness": float(np.max(elevation) - np.min(elevation)),
+        "ruggedness": math.sqrt(float(((others - centre) ** 2).sum())),
+        "position": float(elevation[1, 1] - known.mean()) if known.size else math.nan,
+    }
+
+
+def dilated(mask: Mask, radius_px: float) -> Mask:
+    """bool (y, x): True within radius_px of any True pixel of mask (y, x); nothing lies outside the image."""
+    return squared_distance(mask) <= radius_px**2
+
+
+def squared_distance(mask: Mask) -> Doubles:
+    """float64 (y, x), pixels squared: to the nearest True pixel of mask (y, x), each compared; infinite where there is none."""
+    ys, xs = np.nonzero(mask)
+    nearest = np.full(mask.shape, np.inf)
+    for y, x in np.ndindex(mask.shape):
+        nearest[y, x] = np.min((ys - y) ** 2.0 + (xs - x) ** 2.0, initial=np.inf)
+    return nearest
