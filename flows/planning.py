@@ -114,7 +114,7 @@ class Cut:
     @property
     def ground(self) -> Geometry:
         """The rectangle of all tiles with the halo."""
-        return self.grid.mosaic(self.tiles).pad(self.recipe.halo_px or 1).extent
+        return self.grid.mosaic(self.tiles).pad(self.recipe.reach_px or 1).extent
 
 
 def cut_cells(
@@ -179,8 +179,8 @@ def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int) -> int:
     The integer block and the causes with and without halo per scene; one mask and one source window per reading thread; the
     features once as computed and once in the order of the recipe; the accounts; the process itself.
     """
-    pixels = recipe.grid.tile_px**2
-    wide = (recipe.grid.tile_px + 2 * recipe.halo_px) ** 2
+    pixels = (recipe.grid.tile_px + 2 * recipe.margin_px) ** 2
+    wide = (recipe.grid.tile_px + 2 * recipe.reach_px) ** 2
     per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide
     finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
     per_thread = 2 * wide + 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
@@ -205,7 +205,7 @@ def _scenes_by_tile(cut: Cut, scenes: Sequence[Scene]) -> dict[Tile, list[Scene]
     tree = STRtree([scene.footprint.geom for scene in scenes])
     found = {}
     for tile in cut.tiles:
-        ground = cut.grid.geobox(tile, cut.recipe.halo_px).extent.to_crs("EPSG:4326").geom
+        ground = cut.grid.geobox(tile, cut.recipe.reach_px).extent.to_crs("EPSG:4326").geom
         found[tile] = [scenes[number] for number in sorted(tree.query(ground, predicate="intersects"))]
     return found
 

@@ -46,7 +46,7 @@ class FeatureProgram:
 
 def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: Period) -> FeatureProgram:
     """The program of a recipe for scenes sensed at some times in a period."""
-    steps = [step for step in recipe.features if isinstance(step, Step)]
+    steps = recipe.steps
     operands = tuple(dict.fromkeys((band, step.limited_to()) for step in steps for band in step.bands()))
     place = {operand: number for number, operand in enumerate(operands)}
     evaluated = _evaluated(steps)

@@ -18,6 +18,7 @@ from products.feature_step import (
 from products.formula import Formula, index_formula, near, parse_formula
 from products.pixel.season import SEASON_METRICS
 from products.pixel.tasselled_cap import TASSELLED_CAP, component_formula
+from products.window_spec import DistanceStep, TerrainStep, TextureStep
 
 FeatureName = str
 Reducers = tuple[str, ...]
@@ -194,11 +195,15 @@ Feature = (
     | Annotated[TasselledCapStep, Tag("tasselled_cap")]
     | Annotated[HarmonicsStep, Tag("harmonics")]
     | Annotated[SeasonStep, Tag("season")]
+    | Annotated[TextureStep, Tag("texture")]
+    | Annotated[TerrainStep, Tag("terrain")]
+    | Annotated[DistanceStep, Tag("distance")]
     | Annotated[CountStep, Tag("count")]
 )
 KINDS = {
     GeomedianStep: "geomedian", MadsStep: "mads", MedoidStep: "medoid", BestStep: "best", IndexStep: "index", BandStep: "band",
-    TasselledCapStep: "tasselled_cap", HarmonicsStep: "harmonics", SeasonStep: "season", CountStep: "count",
+    TasselledCapStep: "tasselled_cap", HarmonicsStep: "harmonics", SeasonStep: "season", TextureStep: "texture",
+    TerrainStep: "terrain", DistanceStep: "distance", CountStep: "count",
 }  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from products.pixel.temporal import temporal_features
 from products.scene import Scene
 from products.source_spec import HarmoniseSpec
 from products.spec import FeaturesRecipe
+from products.window_features import window_features, without_margin
+from products.window_spec import WindowStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,13 @@ def reflectance_terms(
     return gain.astype(np.float32), bias.astype(np.float32)
 
 
-def compute_features(recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int) -> NDArray[np.float32]:
-    """float32 (feature, y, x) in the order of `recipe.feature_names`, of the observations in a period."""
+def compute_features(
+    recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None = None
+) -> NDArray[np.float32]:
+    """float32 (feature, y, x) in the order of `recipe.feature_names`, of the observations in a period, and of rasters (y, x).
+
+    Observations and rasters reach `recipe.margin_px` beyond the features on all sides.
+    """
     program = feature_program(recipe, [scene.acquired for scene in seen.scenes], period)
     rows = np.array([seen.bands.index(band) for band, _ in program.operands], np.int64)
     gain, bias = _operand_terms(seen, program.operands, rows)
@@ -66,7 +73,12 @@ def compute_features(recipe: FeaturesRecipe, seen: Observations, period: Period,
         seen.block, seen.causes, gain, bias, program.geomedian_bands, program.with_mads, program.programs,
         program.reducers, recipe.min_observations, threads, rows, program.ordered,
     )  # fmt: skip
-    return _in_recipe_order(recipe, dict(zip(program.names, stack, strict=True)), seen.accounts)
+    layers = dict(zip(program.names, stack, strict=True))
+    counts = without_margin(seen.accounts, recipe.margin_px)
+    if not any(isinstance(step, WindowStep) for step in recipe.features):
+        return _in_recipe_order(recipe, layers, counts)
+    inner = {name: without_margin(layer, recipe.margin_px) for name, layer in layers.items()}
+    return _in_recipe_order(recipe, inner | window_features(recipe, layers, rasters or {}), counts)
 
 
 def _operand_terms(
@@ -86,7 +98,7 @@ def _in_recipe_order(
 ) -> NDArray[np.float32]:
     if tuple(layers) == recipe.feature_names and layers:
         base = next(iter(layers.values())).base
-        if base is not None and base.shape[0] == len(layers):
+        if base is not None and base.shape == (len(layers), *accounts.shape[1:]):
             return base
     out = np.empty((len(recipe.feature_names), *accounts.shape[1:]), np.float32)
     counts = {f"count_{name}": accounts[ACCOUNT_NAMES.index(name)] for name in ("used", "expected")}

@@ -9,11 +9,13 @@ from odc.geo.geom import Geometry
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
 from products.errors import RequestError
-from products.feature_spec import Feature, FeatureName, SeasonStep, checked_kind, feature_kind
+from products.feature_spec import Feature, FeatureName, IndexStep, SeasonStep, checked_kind, feature_kind
+from products.feature_step import Step
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration
 from products.sensors import COLLECTIONS
 from products.source_spec import Closed, HarmoniseSpec, SourceSpec
+from products.window_spec import RasterInput, TextureStep, WindowStep
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
 
@@ -123,7 +125,13 @@ class FeaturesRecipe(Closed):
     @model_validator(mode="after")
     def _consistent(self) -> "FeaturesRecipe":
         read = [source.collection for source in self.sources]
+        if not self.used_bands:
+            raise RequestError(
+                "expected a feature of the scenes beside those of rasters, as `- count: {}` with an index or a band"
+            )
         for feature in self.features:
+            if isinstance(feature, TextureStep) and feature.of.feature and feature.of.feature not in self.feature_names:
+                raise RequestError(f"texture of {feature.of.feature!r}, which is not a feature of the recipe: add it")
             for collection in feature.limited_to():
                 if collection not in read:
                     raise RequestError(
@@ -152,12 +160,38 @@ class FeaturesRecipe(Closed):
     @property
     def used_bands(self) -> tuple[str, ...]:
         """The bands that are read, in the order of the block."""
-        return tuple(dict.fromkeys(band for feature in self.features for band in feature.bands()))
+        return tuple(dict.fromkeys(band for step in self.steps for band in step.bands()))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The features, and the indices that textures are of where no feature is that already."""
+        textures = [step.of for step in self.features if isinstance(step, TextureStep) and step.of.index]
+        made = set(self.feature_names)
+        hidden = {of.layer: of for of in textures if of.layer not in made}
+        added = [IndexStep.model_validate({"names": (of.index,), "reduce": (of.reduce,)}) for of in hidden.values()]
+        return (*self.features, *added)
 
     @property
     def halo_px(self) -> int:
-        """How far, in pixels, masks are read beyond the tile: the largest growth of clouds."""
+        """How far, in pixels, masks are read beyond the bands: the largest growth of clouds."""
         return max(source.clear.dilate_px for source in self.sources)
+
+    @property
+    def margin_px(self) -> int:
+        """How far, in pixels, bands and rasters are read beyond the tile: the farthest look of a window feature."""
+        steps = [step for step in self.features if isinstance(step, WindowStep)]
+        return max((step.margin_px(self.grid.resolution_m) for step in steps), default=0)
+
+    @property
+    def reach_px(self) -> int:
+        """How far, in pixels, anything is read beyond the tile."""
+        return self.halo_px + self.margin_px
+
+    @property
+    def rasters(self) -> tuple[RasterInput, ...]:
+        """The rasters that its features read, each once."""
+        asked = [step.raster() for step in self.features if isinstance(step, WindowStep)]
+        return tuple(dict.fromkeys(raster for raster in asked if raster))
 
     def digest(self) -> str:
         """SHA-256 of the pixel-affecting fields in canonical JSON; titles, comments and spelled-out defaults change nothing.
@@ -167,7 +201,7 @@ class FeaturesRecipe(Closed):
         fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "version", "title"})
         for source, written in zip(fields["sources"], self.sources, strict=True):
             source["resampling"] = written.resampling_method
-        formulas = {name: formula.text for step in self.features for name, formula in step.formulas()}
+        formulas = {name: formula.text for step in self.steps for name, formula in step.formulas()}
         kinds = [feature_kind(feature) for feature in self.features]
         return canonical_digest(fields | {"feature_kinds": kinds, "formulas": formulas})
 

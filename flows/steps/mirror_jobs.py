@@ -55,7 +55,7 @@ def mirror_order(
     if clip_for and area is not None:
         recipe = features_recipe(clip_for)
         grid = recipe.grid.pixel_grid(area.geometry)
-        ground = grid.mosaic(grid.tiles(area.geometry)).pad(recipe.halo_px or 1).extent
+        ground = grid.mosaic(grid.tiles(area.geometry)).pad(recipe.reach_px or 1).extent
     return MirrorOrder(_root(root), _bands(bands), ground, stage, verify)
 
 
