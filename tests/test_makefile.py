@@ -36,7 +36,7 @@ def test_what_needs_the_tools_of_a_developer_installs_them_once(target: str, clo
 
 
 def test_the_demo_installs_no_tools_of_a_developer(clone: Path) -> None:
-    assert "-e '.'" in commands_of("demo", clone) and "dev" not in commands_of("demo", clone)
+    assert "-e '.'" in commands_of("demo", clone) and "[dev" not in commands_of("demo", clone)
 
 
 def test_an_installation_for_developers_is_one_for_the_demo_too(clone: Path) -> None:

@@ -10,11 +10,12 @@ import xarray as xr
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.build_cube import build, plan
-from flows.map_area import make_map
+from flows.build_here import build
+from flows.map_here import make_map
+from flows.plan_cells import plan
 from flows.steps.ingest_archive import ingest_archive
 from flows.steps.storage import open_storage, s3_options
-from flows.train_model import train
+from flows.train_here import train
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
-from flows.build_cube import build
+from flows.build_here import build
 from flows.request_product import recipe_argument, request_product
 from flows.run_artifacts import MOST_IMAGE_BYTES
 from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
@@ -24,7 +24,8 @@ from flows.steps.areas import find_area
 from flows.steps.catalogue import find_scenes
 from flows.steps.follow_ups import MAP, TRAIN, outstanding
 from flows.steps.prefect_processes import free_port, private_environment, running_server
-from flows.tend import FollowUpsFailed, tend, tend_here
+from flows.tend import FollowUpsFailed, tend
+from flows.tend_here import tend_here
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import features_recipe
