@@ -27,7 +27,9 @@ def demo(as_json: bool, directory: str, size_px: int, seed: int) -> None:
     Example: neocube demo var/demo
     """
     from datacube_config.settings import get_settings
+    from flows.steps.simulated_archive import local_directory
 
+    local_directory(directory)
     server = _start_server(get_settings().home) if not os.environ.get("PREFECT_API_URL") else None
     from flows.demo import demo as demo_flow
 
