@@ -9,6 +9,7 @@ AREA ?= matang
 PERIOD ?= 2020
 LABELS ?=
 BASE := $(VENV)/neocube-base
+DEV := $(VENV)/neocube-dev
 KERNELS := $(VENV)/neocube-kernels
 
 .PHONY: install demo demo-real test test-full bench lint constraints
@@ -23,13 +24,21 @@ define installed
 	if test -n "$$index"; then export UV_DEFAULT_INDEX="$$index"; fi; \
 	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install -c $(CONSTRAINTS) -e '$(1)' \
 	|| { echo "make: uv failed, pip tries the same and takes some minutes"; $(BIN)/python -m pip install -c $(CONSTRAINTS) -e '$(1)'; }
+	@test -z "$$PYTHONDONTWRITEBYTECODE" || { echo "make: bytecode of what the commands import"; env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c '$(IMPORTED)'; }
 endef
+
+# Where PYTHONDONTWRITEBYTECODE is set, every command would compile these thousand modules again; all that is installed would take three times as long.
+IMPORTED := import flows.demo, flows.reconcile, flows.retire, flows.serve, prefect.server.api.server
+
+comma := ,
 
 install:
 	$(call installed,.[dev$(if $(GPU),$(comma)gpu-$(GPU))])
-	@touch $(BASE)
+	@touch $(BASE) $(DEV)
 
-comma := ,
+$(DEV): pyproject.toml $(CONSTRAINTS)
+	$(call installed,.[dev$(if $(GPU),$(comma)gpu-$(GPU))])
+	@touch $(BASE) $@
 
 $(BASE): pyproject.toml $(CONSTRAINTS)
 	$(call installed,.$(if $(GPU),[gpu-$(GPU)]))
@@ -58,16 +67,16 @@ else
 	$(BIN)/neocube map mangrove_extent --area $(AREA) --period $(PERIOD)
 endif
 
-test: $(KERNELS)
+test: $(DEV) $(KERNELS)
 	$(BIN)/pytest -m 'not full' $(PYTEST_ARGS)
 
-test-full: $(KERNELS)
+test-full: $(DEV) $(KERNELS)
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-bench: $(KERNELS)
+bench: $(DEV) $(KERNELS)
 	$(BIN)/python tests/bench/run.py
 
-lint:
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -11,11 +11,11 @@ from alembic import command
 from alembic.config import Config
 from datacube import Datacube
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from datacube_config.archives import use_archives
 from datacube_config.embedded import embedded_server
-from datacube_config.errors import IndexUnavailable
+from datacube_config.errors import IndexLost, IndexUnavailable
 from datacube_config.schema import REVISION, SCHEMA
 from datacube_config.settings import Settings
 
@@ -23,6 +23,8 @@ __all__ = ["Index", "IndexUnavailable", "database_url", "migrate", "open_index",
 
 ODC_SCHEMAS = {"postgres": "agdc", "postgis": "odc"}
 MIGRATIONS = Path(__file__).with_name("migrations")
+# SQLSTATE classes: connection exception, insufficient resources, operator intervention, system error
+LOST_STATES = ("08", "53", "57", "58")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Index:
 def open_index(settings: Settings, *, initialised: bool = True) -> Iterator[Index]:
     """The index, open for the block; IndexUnavailable where the server refuses, or lacks what `neocube init` makes.
 
-    From here on the archives of the settings are in force.
+    IndexLost where the server gives out inside the block. From here on the archives of the settings are in force.
     """
     use_archives(settings.archives)
     with database_url(settings) as url:
@@ -50,6 +52,14 @@ def open_index(settings: Settings, *, initialised: bool = True) -> Iterator[Inde
             dc = Datacube(raw_config=environment, app="neocube", validate_connection=False)
             try:
                 yield Index(dc, engine, settings.index_driver)
+            except (DBAPIError, psycopg.OperationalError) as error:
+                if not _is_lost(error):
+                    raise
+                reason = " ".join(str(getattr(error, "orig", error)).split())
+                raise IndexLost(
+                    f"the index at {shown_url(url)} gave out during the work: {reason}: "
+                    "what was committed stays; start it and run the same again"
+                ) from error
             finally:
                 dc.index.close()
         finally:
@@ -110,6 +120,17 @@ def _connected_engine(url: str) -> Engine:
         raise IndexUnavailable(
             f"the index at {shown_url(url)} cannot be reached: {reason}: start it, or correct NEOCUBE_INDEX_URL"
         ) from error
+
+
+def _is_lost(error: DBAPIError | psycopg.OperationalError) -> bool:
+    """Whether the server or the way to it is what failed, not the statement."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, OperationalError | psycopg.OperationalError) and (
+        state is None or state.startswith(LOST_STATES)
+    )
 
 
 def _check_initialised(engine: Engine, url: str, driver: str) -> None:

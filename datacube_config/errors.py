@@ -11,3 +11,11 @@ class IndexUnavailable(RuntimeError):
 
 class StorageUnavailable(RuntimeError):
     """The store cannot be written or read: the message says which, why, and what to do."""
+
+
+class IndexLost(IndexUnavailable):
+    """The index gave out while it was used: what was committed stays, the rest is done by running again."""
+
+
+class StorageLost(StorageUnavailable):
+    """The store gave out while it was used: what was published stays, the rest is done by running again."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flows.steps.open_cube import open_cube as open_cube
 
-HOMES = {"open_cube": "flows.steps.open_cube", "plan": "flows.build_cube", "build": "flows.build_cube"}
+HOMES = {"open_cube": "flows.steps.open_cube", "plan": "flows.plan_cells", "build": "flows.build_here"}
 
 __all__ = ["build", "open_cube", "plan"]
 

@@ -1,170 +1,17 @@
-"""Build what is missing or stale of a features recipe over an area and a period, and assemble the cube."""
+"""The flow `build-cube`: build what is missing or stale of a features recipe, and assemble the cube."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from multiprocessing import get_context
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from datacube_config.connection import Index, open_index
-from datacube_config.errors import StorageUnavailable
 from datacube_config.settings import Settings, get_settings
-from flows.planning import Plan, PlannedCell, batches, cut_cells, make_plan
+from flows.build_here import Batch, Outcome, RunBatches, build, build_batch, run_in_processes
+from flows.failed_work import cell_causes, end_failed
+from flows.plan_cells import Device
 from flows.run_artifacts import in_subflow_run, leave_build, progress_bar
 from flows.run_events import announce_cube
-from flows.steps.areas import find_area
-from flows.steps.building import BuiltCell, TooMuchUnread, Workshop, build_cell
-from flows.steps.catalogue import find_scenes, published_cells
-from flows.steps.cells import retire_cell
-from flows.steps.cubes import CubePlan, publish_cube
-from flows.steps.index_setup import add_product
-from flows.steps.product_binding import bind_product
-from flows.steps.reading import raster_access
-from flows.steps.storage import Storage, open_storage
-from products.errors import RequestError
-from products.grid import PixelGrid
-from products.period import parse_period
-from products.registry import features_recipe
-from products.spec import FeaturesRecipe
-from products.template import features_template, odc_product_definition
-
-Device = Literal["auto", "cpu", "gpu"]
-
-
-@dataclass(frozen=True, slots=True)
-class FailedCell:
-    """A cell that was not published, and why."""
-
-    cell: str
-    cause: str
-
-
-Outcome = BuiltCell | FailedCell
-Batch = tuple[FeaturesRecipe, PixelGrid, tuple[PlannedCell, ...]]
-RunBatches = Callable[[Settings, Sequence[Batch]], Iterable[list[Outcome]]]
-Progress = Callable[[str], None]
-
-
-def plan(recipe: str, area: str, period: str, device: Device = "auto", provisional: bool = False) -> Plan:
-    """The exact cells to build, with scenes, bytes and memory, before anything is done; RequestError if the request is wrong."""
-    settings = get_settings()
-    with open_index(settings) as index:
-        return plan_with(index, settings, features_recipe(recipe), area, period, device, provisional)
-
-
-def plan_with(
-    index: Index, settings: Settings, recipe: FeaturesRecipe, area: str, period: str, device: Device, provisional: bool
-) -> Plan:
-    """The same on an open index."""
-    settle = timedelta(days=settings.settle_days)
-    cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
-    scenes = find_scenes(index, recipe.sources, cut.span, cut.ground, settings.mirrors)
-    active = {
-        place: cell.id for place, cell in published_cells(index, recipe.name, recipe.version, cut.periods).items()
-    }
-    made = make_plan(cut, scenes, active, chosen_device(device), settings.decode_thread_count)
-    largest = max((cell.host_bytes for cell in made.to_build), default=0)
-    if largest > settings.memory_budget_bytes:
-        raise RequestError(
-            f"a cell needs {largest / 1e9:.1f} GB, {settings.memory_budget_bytes / 1e9:.1f} GB may be used: "
-            f"take a smaller tile_px than {recipe.grid.tile_px}, or raise NEOCUBE_MEMORY_LIMIT_BYTES"
-        )
-    return made
-
-
-def build(
-    recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False,
-    *, run_batches: RunBatches | None = None, progress: Progress | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Build and publish; returns `built`, `fresh`, `failed`, `cube`, `seconds`, `bytes_read`, `reads`. Safe to repeat and to kill."""
-    started, settings, wanted = time.monotonic(), get_settings(), features_recipe(recipe)
-    storage = open_storage(settings)
-    storage.check_writable()
-    with open_index(settings) as index:
-        made = plan_with(index, settings, wanted, area, period, device, provisional)
-        bind_product(index, wanted.name, wanted.version, wanted.digest())
-        add_product(index.dc, odc_product_definition(features_template(wanted)))
-        for orphan in made.orphans:
-            retire_cell(index, orphan, "all its scenes are gone")
-        runner = run_batches or (run_here if workers <= 1 else _run_in_processes(workers))
-        outcomes: list[Outcome] = []
-        work = [(wanted, made.grid, cells) for cells in batches(made.to_build)]
-        for done in runner(settings, work):
-            outcomes += done
-            if progress:
-                progress(f"{len(outcomes)} of {len(made.to_build)} cells")
-        cube = _assemble(index, storage, made)
-    return _report(made, outcomes, cube, time.monotonic() - started)
-
-
-def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
-    """Build some cells, one after the other, on an index connection of their own; a failed cell does not stop the others."""
-    recipe, grid, cells = batch
-    storage = open_storage(settings)
-    workshop = Workshop(settings.decode_thread_count, raster_access(settings), settings.failure_budget)
-    outcomes: list[Outcome] = []
-    with open_index(settings) as index:
-        for cell in cells:
-            try:
-                outcomes.append(build_cell(index, storage, recipe, grid, cell.key, cell.scenes, workshop))
-            except (TooMuchUnread, StorageUnavailable) as error:
-                outcomes.append(FailedCell(cell.key.label, str(error)))
-    return outcomes
-
-
-def run_here(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
-    """Batch after batch in this process."""
-    for batch in work:
-        yield build_batch(settings, batch)
-
-
-def chosen_device(device: Device) -> str:
-    """cpu: features are computed there, whatever GPU is present; RequestError where a GPU is demanded."""
-    if device == "gpu":
-        raise RequestError(
-            "features are computed on the CPU in this version: use --device cpu or auto; `neocube train` can use a GPU"
-        )
-    return "cpu"
-
-
-def _run_in_processes(workers: int) -> RunBatches:
-    def run(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield from (future.result() for future in [pool.submit(build_batch, settings, batch) for batch in work])
-
-    return run
-
-
-def _assemble(index: Index, storage: Storage, made: Plan) -> str | None:
-    cells = published_cells(index, made.recipe.name, made.recipe.version, made.periods)
-    tiles = tuple(dict.fromkeys(cell.key.tile for cell in made.cells))
-    inside = {place: cell for place, cell in cells.items() if place[0] in {tile.label for tile in tiles}}
-    if not inside:
-        return None
-    return publish_cube(
-        index, storage, CubePlan(features_template(made.recipe), made.area.name, made.grid, tiles, made.periods, inside)
-    )
-
-
-def _report(made: Plan, outcomes: Sequence[Outcome], cube: str | None, seconds: float) -> dict[str, Any]:
-    done = [outcome for outcome in outcomes if isinstance(outcome, BuiltCell)]
-    return {
-        "built": sum(outcome.published for outcome in done),
-        "fresh": len(made.cells) - len(made.to_build) + sum(not outcome.published for outcome in done),
-        "failed": [{"cell": o.cell, "cause": o.cause} for o in outcomes if isinstance(o, FailedCell)],
-        "retired": len(made.orphans),
-        "cube": cube,
-        "seconds": round(seconds, 2),
-        "bytes_read": sum(outcome.decoded_bytes for outcome in done),
-        "cells": [{"cell": o.key.label, "id": str(o.id), "published": o.published, **o.accounts} for o in done],
-        "unread": [{"cell": o.key.label, **failure} for o in done for failure in o.manifest["failed"]],
-        "notes": list(made.notes),
-    }
 
 
 @task(task_run_name="build-cells", retries=1, retry_delay_seconds=10, cache_policy=NO_CACHE)
@@ -189,15 +36,19 @@ def _with_progress_bar(runner: RunBatches) -> RunBatches:
 def build_cube(
     recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False
 ) -> dict[str, Any]:
-    """Build the cells of a recipe that are missing or stale, and assemble the cube."""
+    """Build the cells of a recipe that are missing or stale, and assemble the cube; WorkFailed where a cell failed.
+
+    With several `workers` the batches are no tasks and are not tried again: the next run does what is missing.
+    """
 
     def as_tasks(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
         for batch in work:
             yield build_cells(settings, batch)
 
-    runner = _with_progress_bar(as_tasks if workers <= 1 else _run_in_processes(workers))
+    runner = _with_progress_bar(as_tasks if workers <= 1 else run_in_processes(workers))
     report = build(recipe, area, period, device, workers, provisional, run_batches=runner)
     leave_build(report, get_settings())
+    end_failed(report, cell_causes(report))
     if not in_subflow_run():
         announce_cube(report, recipe, area, period)
     return report

@@ -3,28 +3,30 @@
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
 
 import click
 
-from datacube_config.errors import IndexUnavailable, SettingsError, StorageUnavailable
+from datacube_config.errors import IndexLost, IndexUnavailable, SettingsError, StorageLost, StorageUnavailable
 from flows.cli_archives import reconcile, retire
 from flows.cli_build import build, plan
 from flows.cli_learn import map_command, train
-from flows.cli_mirror import mirror_options, mirror_words
 from flows.cli_prefect import demo, serve, tend
-from flows.console import as_json_option, emit, progress_on_stderr
+from flows.cli_scenes import ingest, quarantine, scenes, simulate
+from flows.console import as_json_option, emit
+from flows.failed_work import WorkFailed
 from products.errors import RequestError
 
 
 class _Commands(click.Group):
-    """Commands whose wrong requests end as one line on stderr and exit code 2."""
+    """Commands whose wrong requests end as one line on stderr and exit code 2, and lost services as one with exit code 1."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except (WorkFailed, IndexLost, StorageLost) as error:
+            click.echo(f"neocube: {error}", err=True)
+            sys.exit(1)
         except (RequestError, SettingsError, IndexUnavailable, StorageUnavailable) as error:
             click.echo(f"neocube: {error}", err=True)
             sys.exit(2)
@@ -88,171 +90,10 @@ def status(as_json: bool) -> None:
     emit(document, as_json, lambda _: "\n".join(lines), failed=not document["ok"])
 
 
-@main.command()
-@as_json_option
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--area", default="demo", show_default=True, help="A name, a path, or west,south,east,north.")
-@click.option("--period", default="2020", show_default=True, help="Such as 2020 or 2020-01-01/2020-06-30.")
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same pixels.")
-@click.option("--size-px", default=160, show_default=True, help="Side of the landscape in 30 m pixels.")
-@click.option("--faults", type=click.Choice(["none", "usual", "harsh"]), default="none", show_default=True)
-@click.option("--max-scenes-per-platform", "limit", default=10, show_default=True, help="Passes; 0: all of them.")
-def simulate(
-    as_json: bool,
-    directory: Path,
-    area: str,
-    period: str,
-    seed: int,
-    size_px: int,
-    faults: Literal["none", "usual", "harsh"],
-    limit: int,
-) -> None:
-    """Write an archive with known truth into DIRECTORY: Landsat and Sentinel-2 COGs, STAC items, truth/.
-
-    Example: neocube simulate var/demo/archive --seed 1 --faults usual
-    """
-    from flows.steps.areas import find_area
-    from flows.steps.simulated_archive import Simulation, write_archive
-    from products.period import parse_period
-
-    simulation = Simulation(find_area(area), parse_period(period), seed, size_px, faults, limit or None)
-    document = write_archive(directory, simulation)
-    lines = [f"{document['items']} items in {directory}, truth in {document['truth']}"]
-    lines += [f"fault: {fault['kind']} in {fault['item_id']}" for fault in document["faults"]]
-    emit(document, as_json, lambda _: "\n".join(lines))
-
-
-@main.command()
-@as_json_option
-@click.argument("archive")
-@click.option("--collection", "collections", multiple=True, help="Only this collection, by the archive's name or ours.")
-@click.option("--area", help="Only scenes that meet this area: a name, a path, or west,south,east,north.")
-@click.option("--period", help="Only scenes of this period, such as 2020 or 2020-01-01/2020-06-30.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, write nothing.")
-@click.option("--as", "as_source", metavar="NAME", help="ARCHIVE is a path of rasters of this source of sources.yaml.")
-@click.option("--full", is_flag=True, help="List everything, not only what changed since the last listing.")
-@mirror_options
-def ingest(
-    as_json: bool,
-    archive: str,
-    collections: tuple[str, ...],
-    area: str | None,
-    period: str | None,
-    dry_run: bool,
-    as_source: str | None,
-    full: bool,
-    mirror: dict[str, Any] | None,
-) -> None:
-    """Index the scenes of ARCHIVE: a known name, a STAC API, or a catalogue, item collection or folder of items.
-
-    With --as: the label, elevation or other rasters at the path ARCHIVE.
-
-    With --mirror: then copy their files, or what is not there yet, to a folder or bucket.
-
-    Example: neocube ingest var/demo/archive
-    """
-    from flows.ingest import ingest as ingest_flow
-    from flows.ingest import take_in
-    from flows.prefect_api import has_prefect_api
-
-    if has_prefect_api():
-        report = ingest_flow(archive, collections, area, period, dry_run, as_source, mirror, full)
-    else:
-        with progress_on_stderr(f"ingesting {archive}") as tell:
-            taken = take_in(
-                archive,
-                collections,
-                area,
-                period,
-                dry_run,
-                lambda n: tell(f"{n.found} items, {n.added} added"),
-                as_source,
-                full,
-            )
-            report = taken.document()
-            if mirror and not dry_run:
-                from flows.mirror_archive import mirror_archive
-
-                report["mirror"] = mirror_archive(
-                    archive, mirror, collections, area, period, lambda n: tell(f"{n.files} files, {n.copied} copied")
-                )
-    is_incomplete = bool(report["quarantined"] or report["stopped"] or report.get("mirror", {}).get("failed"))
-    emit(report, as_json, _ingested, failed=is_incomplete)
-
-
-@main.command()
-@as_json_option
-@click.option("--product", help="Only this source product.")
-@click.option("--area", help="Only scenes that meet this area: a name, a path, or west,south,east,north.")
-@click.option("--period", help="Only scenes of this period, such as 2020.")
-def scenes(as_json: bool, product: str | None, area: str | None, period: str | None) -> None:
-    """List the indexed scenes, archived ones with the reason.
-
-    Example: neocube scenes --product sentinel2_msi_l2a --period 2020
-    """
-    from datacube_config.connection import open_index
-    from datacube_config.settings import get_settings
-    from flows.steps.areas import find_area
-    from flows.steps.scene_index import list_scenes
-    from products.period import parse_period
-
-    bounds, span = find_area(area) if area else None, parse_period(period) if period else None
-    with open_index(get_settings()) as index:
-        rows = list_scenes(index, product, bounds, span)
-    lines = [f"{each['datetime']}  {each['item_id']}  {each['status']}" for each in rows]
-    emit(rows, as_json, lambda _: "\n".join(lines))
-
-
-@main.command()
-@as_json_option
-@click.option("--retry", is_flag=True, help="Try every item again first.")
-def quarantine(as_json: bool, retry: bool) -> None:
-    """List the items that could not be taken, and why.
-
-    Example: neocube quarantine --retry
-    """
-    from datacube_config.connection import open_index
-    from datacube_config.settings import get_settings
-    from datacube_config.sources import source_table
-    from flows.steps.ingest_archive import retry_quarantine
-    from flows.steps.ingest_rasters import retry_rasters
-    from flows.steps.quarantine import listed
-    from flows.steps.reading import raster_access
-    from flows.steps.storage import s3_options
-
-    settings = get_settings()
-    sources = source_table(settings.home)
-    with open_index(settings) as index:
-        if retry:
-            report = retry_quarantine(
-                index,
-                s3_options=s3_options(settings),
-                access=raster_access(settings),
-                radiometric_check=settings.radiometric_check,
-                rasters=sources.names,
-            )
-            again = [
-                report,
-                *retry_rasters(index, sources, s3_options=s3_options(settings), access=raster_access(settings)),
-            ]
-            tried, refused = sum(each.found for each in again), sum(len(each.quarantined) for each in again)
-            click.echo(f"{tried} tried, {tried - refused} passed", err=True)
-        rows = listed(index)
-    emit(rows, as_json, lambda _: "\n".join(f"{each['since']}  {each['id']}  {each['cause']}" for each in rows))
-
-
-for command in (reconcile, retire, plan, build, train, map_command, demo, serve, tend):
+for command in (
+    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, train, map_command, demo, serve, tend,
+):  # fmt: skip
     main.add_command(command)
-
-
-def _ingested(report: dict[str, Any]) -> str:
-    counts = ", ".join(f"{report[name]} {name}" for name in ("found", "added", "replaced", "superseded", "unchanged"))
-    told = [f"quarantined {each['id']}: {each['cause']}" for each in report["quarantined"]]
-    told += [f"gone {name}: the archive no longer has it" for name in report["gone"]]
-    told += [f"stopped {each['collection']}: {each['cause']}" for each in report["stopped"]]
-    told += ["went on where the run before was cut off"] if report["resumed"] else []
-    told += [mirror_words(report["mirror"])] if "mirror" in report else []
-    return "\n".join([f"{counts}, {len(report['quarantined'])} quarantined in {report['seconds']:.1f} s", *told])
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

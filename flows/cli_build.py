@@ -25,7 +25,7 @@ def plan(as_json: bool, recipe: str, area: str, period: str, device: Any, provis
     Example: neocube plan mangrove_features --area demo --period 2020
     """
     from datacube_config.settings import get_settings
-    from flows.build_cube import plan as plan_cells
+    from flows.plan_cells import plan as plan_cells
 
     settings = get_settings()
     made = plan_cells(recipe, area, period, device, provisional)
@@ -45,12 +45,14 @@ def plan(as_json: bool, recipe: str, area: str, period: str, device: Any, provis
 def build(as_json: bool, recipe: str, area: str, period: str, device: Any, workers: int, provisional: bool) -> None:  # noqa: ANN401
     """Build the cells that are missing or stale and assemble the cube. Safe to repeat and to interrupt.
 
+    Exit code 1 where a cell failed, or holds an asset that could not be read: it stays stale and is tried again next time.
+
     Example: neocube build mangrove_features --area demo --period 2020
     """
-    from flows import build_cube
+    from flows.failed_work import reported
     from flows.prefect_api import has_prefect_api
 
-    asked = {
+    asked: dict[str, Any] = {
         "recipe": recipe,
         "area": area,
         "period": period,
@@ -58,9 +60,16 @@ def build(as_json: bool, recipe: str, area: str, period: str, device: Any, worke
         "workers": workers,
         "provisional": provisional,
     }
-    with progress_on_stderr(f"building {recipe}") as tell:
-        report = build_cube.build_cube(**asked) if has_prefect_api() else build_cube.build(**asked, progress=tell)
-    emit(report, as_json, _built, failed=bool(report["failed"]))
+    if has_prefect_api():
+        from flows.build_cube import build_cube
+
+        report = reported(lambda: build_cube(**asked))
+    else:
+        from flows.build_here import build as build_here
+
+        with progress_on_stderr(f"building {recipe}") as tell:
+            report = build_here(**asked, progress=tell)
+    emit(report, as_json, _built, failed=bool(report["failed"] or report["unread"]))
 
 
 def _planned(document: dict[str, Any]) -> str:

@@ -19,11 +19,18 @@ def train(as_json: bool, recipe: str, area: str | None, period: str | None, labe
 
     Example: neocube train mangrove_extent --area demo --period 2020 --labels var/demo/archive/truth/labels.geojson
     """
-    from flows import train_model
     from flows.prefect_api import has_prefect_api
 
     asked: dict[str, Any] = {"recipe": recipe, "area": area, "period": period, "labels": labels, "device": device}
-    document = train_model.train_model(**asked) if has_prefect_api() else train_model.train(**asked).document()
+    if has_prefect_api():
+        from flows.train_model import train_model
+
+        document = train_model(**asked)
+    else:
+        from flows.train_here import train as train_here
+
+        with progress_on_stderr(f"training {recipe}"):
+            document = train_here(**asked).document()
     emit(document, as_json, _trained)
 
 
@@ -37,14 +44,18 @@ def map_command(as_json: bool, model: str, area: str, period: str) -> None:
 
     Example: neocube map mangrove_extent --area demo --period 2020
     """
-    from flows import map_area
+    from flows.failed_work import reported
     from flows.prefect_api import has_prefect_api
 
     if has_prefect_api():
-        document = map_area.map_area(model, area, period)
+        from flows.map_area import map_area
+
+        document = reported(lambda: map_area(model, area, period))
     else:
+        from flows.map_here import make_map
+
         with progress_on_stderr(f"mapping {area}") as tell:
-            document = map_area.make_map(model, area, period, lambda key, is_new: tell(key.label)).document()
+            document = make_map(model, area, period, lambda step: tell(f"{step.share:.0%}")).document()
     emit(document, as_json, _mapped, failed=bool(document["failed"]))
 
 
@@ -53,7 +64,7 @@ def _trained(document: dict[str, Any]) -> str:
     head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
     scores = [f"{document['metrics']['score']} on blocks never trained on: {holdout['overall']:.3f}"]
     scores += [f"  {name}: F1 {entry['f1']}, {entry['pixels']} pixels" for name, entry in holdout["per_class"].items()]
-    return "\n".join([head, *scores, f"card {document['card']}"])
+    return "\n".join([head, *_stale(document), *scores, f"card {document['card']}"])
 
 
 def _mapped(document: dict[str, Any]) -> str:
@@ -66,4 +77,9 @@ def _mapped(document: dict[str, Any]) -> str:
         f"cube {document['cube']}",
         *document["cogs"],
     ]
-    return "\n".join([*head, *areas, *failed])
+    return "\n".join([*head, *_stale(document), *areas, *failed])
+
+
+def _stale(document: dict[str, Any]) -> list[str]:
+    count = document["stale_cells"]
+    return [f"note: {count} feature cells are stale; `neocube build` renews them"] if count else []

@@ -18,29 +18,32 @@ if TYPE_CHECKING:
 
 @click.command()
 @as_json_option
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory")
 @click.option("--size-px", default=160, show_default=True, help="Side of the landscape in 30 m pixels.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same pixels.")
-def demo(as_json: bool, directory: Path, size_px: int, seed: int) -> None:
+def demo(as_json: bool, directory: str, size_px: int, seed: int) -> None:
     """Simulate an archive in DIRECTORY, ingest it, build a cube, train a model and map the area, as one Prefect flow.
 
     Example: neocube demo var/demo
     """
     from datacube_config.settings import get_settings
+    from flows.steps.simulated_archive import local_directory
 
+    local_directory(directory)
     server = _start_server(get_settings().home) if not os.environ.get("PREFECT_API_URL") else None
     from flows.demo import demo as demo_flow
 
     if server:
         server.wait_until_ready()
-    emit(demo_flow(str(directory), seed=seed, size_px=size_px), as_json, _shown)
+    emit(demo_flow(directory, seed=seed, size_px=size_px), as_json, _shown)
 
 
 @click.command()
+@as_json_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback unless you say otherwise; no login.")
 @click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True)
 @click.option("--runs", type=click.IntRange(1), default=2, show_default=True, help="Flow runs at a time.")
-def serve(host: str, port: int, runs: int) -> None:
+def serve(as_json: bool, host: str, port: int, runs: int) -> None:
     """Run Prefect's server, a worker and the deployments of deployments/prefect.yaml until interrupted.
 
     Example: neocube serve --port 4200
@@ -52,7 +55,8 @@ def serve(host: str, port: int, runs: int) -> None:
     click.echo("starting: server, deployments, worker", err=True)
     try:
         with running_service(get_settings(), host, port, runs) as service:
-            click.echo(f"ready: request form and runs on {service.page}, logs in {service.logs}")
+            document = {"page": service.page, "api": service.server.url, "logs": str(service.logs)}
+            emit(document, as_json, lambda it: f"ready: request form and runs on {it['page']}, logs in {it['logs']}")
             status = service.wait()
     except PrefectDidNotStart as error:
         raise RequestError(str(error)) from error
@@ -67,11 +71,17 @@ def tend(as_json: bool) -> None:
 
     Example: neocube tend
     """
+    from flows.failed_work import reported
     from flows.prefect_api import has_prefect_api
-    from flows.tend import tend as tend_flow
-    from flows.tend import tend_here
 
-    report = tend_flow() if has_prefect_api() else tend_here()
+    if has_prefect_api():
+        from flows.tend import tend as tend_flow
+
+        report = reported(tend_flow)
+    else:
+        from flows.tend_here import tend_here
+
+        report = tend_here()
     emit(report, as_json, _tended, failed=bool(report["failed"]))
 
 

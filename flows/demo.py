@@ -1,6 +1,5 @@
 """The whole way once: simulate an archive, ingest it, build the cube, train the model, map the area."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -11,8 +10,8 @@ from flows.ingest import ingest
 from flows.map_area import map_area
 from flows.simulate import simulate
 from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
+from flows.steps.simulated_archive import local_directory
 from flows.train_model import train_model
-from products.errors import RequestError
 
 
 @flow(name="demo", flow_run_name="demo-{area}-{period}")
@@ -26,14 +25,12 @@ def demo(
     size_px: int = 160,
 ) -> dict[str, Any]:
     """From nothing to a scored map; returns `archive`, `cube`, `model`, `score`, `metrics`, `map` and `quicklooks`."""
-    archive = Path(directory).absolute() / "archive"
+    archive = local_directory(directory).absolute() / "archive"
     init_index(get_settings(), PRODUCT_DEFINITIONS)
     if not (archive / "catalog.json").is_file():
         simulate(str(archive), area, period, seed, size_px)
     ingested = ingest(str(archive))
     built = build_cube(features, area, period)
-    if built["failed"]:
-        raise RequestError(f"cells failed: {built['failed']}: correct what they name and run the demo again")
     trained = train_model(model, area, period, str(archive / "truth" / "labels.geojson"))
     mapped = map_area(trained["model"], area, period)
     return {

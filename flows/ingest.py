@@ -1,67 +1,15 @@
-"""Ingest an archive: its scenes into the index, what cannot be taken into quarantine."""
+"""The flow `ingest`: the scenes of an archive into the index, what cannot be taken into quarantine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
 
-from datacube_config.connection import open_index
-from datacube_config.settings import get_settings
-from datacube_config.sources import source_table
+from flows.failed_work import end_failed
+from flows.ingest_here import take_in
 from flows.mirror_archive import mirror_archive
-from flows.run_artifacts import leave_table
-from flows.steps.areas import find_area
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.ingest_rasters import ingest_rasters
+from flows.run_artifacts import leave_table, progress_bar
 from flows.steps.ingest_report import IngestReport
-from flows.steps.reading import raster_access
-from flows.steps.storage import s3_options
-from products.errors import RequestError
-from products.period import parse_period
-
-
-def take_in(
-    archive: str,
-    collections: Sequence[str] = (),
-    area: str | None = None,
-    period: str | None = None,
-    dry_run: bool = False,
-    progress: Callable[[IngestReport], None] | None = None,
-    as_source: str | None = None,
-    full: bool = False,
-) -> IngestReport:
-    """Index the scenes of an archive, or the rasters at a path as a source of sources.yaml; `progress` is told the counts so far."""
-    settings = get_settings()
-    ground, span = find_area(area) if area else None, parse_period(period) if period else None
-    if as_source and collections:
-        raise RequestError("--as takes no --collection: the name of the source says what the files are")
-    with open_index(settings) as index:
-        if as_source:
-            return ingest_rasters(
-                index,
-                as_source,
-                archive,
-                source_table(settings.home),
-                area=ground,
-                period=span,
-                dry_run=dry_run,
-                s3_options=s3_options(settings),
-                access=raster_access(settings),
-                progress=progress,
-            )
-        return ingest_archive(
-            index,
-            archive,
-            collections=collections,
-            area=ground,
-            period=span,
-            dry_run=dry_run,
-            full=full,
-            s3_options=s3_options(settings),
-            access=raster_access(settings),
-            radiometric_check=settings.radiometric_check,
-            progress=progress,
-        )
 
 
 @flow(name="ingest", flow_run_name="ingest-{archive}")
@@ -75,12 +23,34 @@ def ingest(
     mirror: dict[str, Any] | None = None,
     full: bool = False,
 ) -> dict[str, Any]:
-    """Index the scenes of an archive, or rasters as a source of sources.yaml, and report what was found, added, replaced, unchanged and quarantined."""
-    report = take_in(archive, collections, area, period, dry_run, as_source=as_source, full=full)
+    """Index the scenes of an archive, or rasters as a source of sources.yaml, and report what was found, added, replaced, unchanged and quarantined.
+
+    WorkFailed where a listing stopped or a file could not be mirrored. What is in quarantine is work for later, and no failure of the run.
+    """
+    move = progress_bar("ingest-progress", f"{archive}: 0 items")
+    report = take_in(
+        archive,
+        collections,
+        area,
+        period,
+        dry_run,
+        lambda so_far: move(0.0, f"{archive}: {so_far.found} items, {so_far.added} added"),
+        as_source,
+        full,
+    )
+    move(1.0, f"{archive}: {report.found} items, {report.added} added")
     leave_table("ingest", _table(report), f"Ingest of {report.archive}")
-    if mirror is None or dry_run:
-        return report.document()
-    return {**report.document(), "mirror": mirror_archive(archive, mirror, collections, area, period)}
+    document = report.document()
+    if mirror is not None and not dry_run:
+        document["mirror"] = mirror_archive(archive, mirror, collections, area, period)
+    end_failed(document, _causes(document))
+    return document
+
+
+def _causes(document: dict[str, Any]) -> list[str]:
+    stopped = [f"{each['collection'] or 'the listing'} stopped: {each['cause']}" for each in document["stopped"]]
+    failed = document.get("mirror", {}).get("failed", [])
+    return stopped + [f"not mirrored {each['item_id']} {each['band']}: {each['cause']}" for each in failed]
 
 
 def _table(report: IngestReport) -> list[dict[str, Any]]:

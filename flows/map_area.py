@@ -1,38 +1,21 @@
-"""Map an area with a trained model."""
+"""The flow `map-area`: map an area with a trained model."""
 
 from typing import Any
 
 from prefect import flow
 
-from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
-from flows.run_artifacts import leave_map
-from flows.steps.areas import find_area
-from flows.steps.mapping import MapResult, Progress, map_cells
-from flows.steps.models import find_model
-from flows.steps.product_binding import bind_product
-from flows.steps.storage import open_storage
-from flows.steps.training import feature_cells
-from products.period import parse_period
-from products.registry import features_recipe
-
-
-def make_map(model: str, area: str, period: str, progress: Progress | None = None) -> MapResult:
-    """Map the feature cells of an area and period with a model, by name or id; what is mapped already is left."""
-    settings = get_settings()
-    ground, span = find_area(area), parse_period(period)
-    storage = open_storage(settings)
-    storage.check_writable()
-    with open_index(settings) as index:
-        found = find_model(index, storage, model)
-        cells = feature_cells(index, features_recipe(found.recipe.features), ground, span)
-        bind_product(index, found.recipe.map.name, found.recipe.version, found.recipe.digest())
-        return map_cells(index, storage, found, cells, settings.decode_thread_count, progress)
+from flows.failed_work import cell_causes, end_failed
+from flows.map_here import make_map
+from flows.run_artifacts import leave_map, progress_bar
 
 
 @flow(name="map-area", flow_run_name="map-{area}-{period}-{model}")
 def map_area(model: str, area: str, period: str) -> dict[str, Any]:
-    """Map an area with a trained model; returns `cube`, `cogs`, `pixel_area` and what else lies beside them."""
-    document = make_map(model, area, period).document()
+    """Map an area with a trained model; returns `cube`, `cogs`, `pixel_area` and what lies beside them; WorkFailed where a cell failed."""
+    move = progress_bar("map-progress", "cells mapped")
+    document = make_map(model, area, period, lambda step: move(step.share)).document()
+    move(1.0)
     leave_map(document, get_settings())
+    end_failed(document, cell_causes(document))
     return document

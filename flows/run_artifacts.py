@@ -1,8 +1,8 @@
 """What a Prefect run leaves to look at: tables, progress, pictures. Outside a run nothing is left."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -58,15 +58,22 @@ def leave_picture(key: str, png: bytes, description: str, url: str | None = None
         create_link_artifact(link=url, key=key, description=description)
 
 
-def progress_bar(key: str, description: str) -> Callable[[float], None]:
-    """A progress bar at 0 %; the function moves it to a share between 0 and 1."""
+class MoveBar(Protocol):
+    """Moves a progress bar to a share between 0 and 1, with other words if given."""
+
+    def __call__(self, share: float, words: str | None = None) -> None: ...
+
+
+def progress_bar(key: str, description: str) -> MoveBar:
+    """A progress bar at 0 %, and what moves it."""
     if not in_flow_run():
-        return lambda share: None
+        return lambda share, words=None: None
     artifact = create_progress_artifact(progress=0.0, key=key, description=description)
     assert isinstance(artifact, UUID)
 
-    def move(share: float) -> None:
-        update_progress_artifact(artifact, progress=round(100 * min(max(share, 0.0), 1.0), 1))
+    def move(share: float, words: str | None = None) -> None:
+        percent = round(100 * min(max(share, 0.0), 1.0), 1)
+        update_progress_artifact(artifact, progress=percent, description=words or description)
 
     return move
 
@@ -78,6 +85,8 @@ def leave_build(report: Mapping[str, Any], settings: Settings) -> None:
     failed = [{"cell": each["cell"], "id": "", "published": f"failed: {each['cause']}"} for each in report["failed"]]
     rows = [*report["cells"], *failed] or [{"cell": f"{report['fresh']} cells are fresh", "id": "", "published": "no"}]
     leave_table("build-cells", rows, f"{report['built']} built, {report['fresh']} fresh: {report['cube']}")
+    if report["unread"]:
+        leave_table("build-unread", report["unread"], "Assets that could not be read: their cells stay stale")
     if report["cube"]:
         cube = open_snapshot(report["cube"], s3_options(settings))
         leave_picture("build-coverage", coverage_picture(cube), "Clear observations used, per pixel")

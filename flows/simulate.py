@@ -1,12 +1,11 @@
 """The flow `simulate`: an archive with known truth."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
 from flows.steps.areas import find_area
-from flows.steps.simulated_archive import FaultLevel, Simulation, write_archive
+from flows.steps.simulated_archive import FaultLevel, Simulation, local_directory, write_archive
 from products.period import parse_period
 
 
@@ -22,4 +21,4 @@ def simulate(
 ) -> dict[str, Any]:
     """Write a Landsat and Sentinel-2 archive of a made-up coast; returns `items`, `truth` and `faults`."""
     simulation = Simulation(find_area(area), parse_period(period), seed, size_px, faults, max_scenes_per_platform)
-    return write_archive(Path(directory), simulation)
+    return write_archive(local_directory(directory), simulation)

@@ -61,7 +61,7 @@ def test_the_constraints_pin_every_dependency_within_its_bounds(extra: str) -> N
 
 def test_the_commit_hooks_run_what_make_lint_runs() -> None:
     hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
-    recipe = re.search(r"^lint:\n((?:\t.*\n)+)", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M)
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M)
     assert recipe is not None
     lines = [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe[1].splitlines()]
     assert [hook["entry"] for repo in hooks for hook in repo["hooks"]] == lines
@@ -82,6 +82,26 @@ def test_every_module_that_is_imported_is_a_declared_dependency() -> None:
     owners = packages_distributions()
     names = {module: {owner.lower().replace("_", "-") for owner in owners[module]} for module in imported_modules()}
     assert {module: owners for module, owners in names.items() if not owners & declared} == {}
+
+
+def modules_named_in(path: Path) -> set[str]:
+    """The full names of the modules that a file imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def test_of_odc_only_geometry_is_known_outside_the_steps() -> None:
+    paths = [*(REPOSITORY / "products").rglob("*.py"), *(REPOSITORY / "flows").glob("*.py")]
+    named = {name for path in paths for name in modules_named_in(path) if name.partition(".")[0] == "odc"}
+    assert named
+    assert {name for name in named if not name.startswith("odc.geo")} == set()
+
+
+def test_a_plain_command_loads_no_prefect() -> None:
+    bodies = "flows.cli, flows.plan_cells, flows.build_here, flows.train_here, flows.map_here, flows.ingest_here, flows.tend_here"
+    program = f"import sys, flows.prefect_api, {bodies}; sys.exit('prefect' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 JUNIT = """<testsuites><testsuite>

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import geopandas
@@ -20,6 +19,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import calculate_default_transform
 from shapely.geometry.base import BaseGeometry
 
+from flows.steps.label_files import LabelFile
 from products.errors import RequestError
 from products.learning.recipe import LabelValue, SamplesSpec
 from products.learning.samples import inner_labels
@@ -36,7 +36,7 @@ Codes = NDArray[np.uint8]
 class LabelSource:
     """What a label file says about itself; `simulated` where it comes from a known landscape."""
 
-    path: Path
+    file: LabelFile
     digest: str
     crs: str
     simulated: bool
@@ -81,7 +81,7 @@ class RasterLabels:
     def codes(self, geobox: GeoBox, spec: SamplesSpec) -> Codes:
         """Class codes (y, x): nearest, or where the raster is finer the class that fills `min_label_fraction`."""
         wide = geobox.pad(spec.edge_px)
-        with _opened(self.source.path) as file:
+        with _opened(self.source.file) as file:
             if _pixel_size(file, wide) >= FINER * abs(wide.resolution.x):
                 whole = self._translated(_warped(file, wide))
             else:
@@ -90,7 +90,7 @@ class RasterLabels:
 
     def overlaps(self, geobox: GeoBox) -> bool:
         """Whether the raster shares ground with the grid."""
-        with _opened(self.source.path) as file:
+        with _opened(self.source.file) as file:
             bounds = shapely.box(*file.bounds)
         here = _projected(bounds, self.source.crs, str(geobox.crs))
         return bool(here.intersects(shapely.box(*geobox.extent.boundingbox.bbox)))
@@ -101,7 +101,7 @@ class RasterLabels:
             if value != self.nodata and value != 0 and value not in self.meaning:
                 known = ", ".join(str(known) for known in sorted(self.meaning, key=str))
                 raise RequestError(
-                    f"{self.source.path} has the label value {value}: expected {known}; "
+                    f"{self.source.file} has the label value {value}: expected {known}; "
                     "say in samples.values what it means, or list it in samples.ignore"
                 )
             codes[values == value] = 0 if value == self.nodata else self.meaning.get(value, 0)
@@ -123,94 +123,95 @@ class RasterLabels:
 Labels = VectorLabels | RasterLabels
 
 
-def open_labels(path: Path, spec: SamplesSpec) -> Labels:
+def open_labels(file: LabelFile, spec: SamplesSpec) -> Labels:
     """The labels of a GeoJSON, GeoPackage or GeoTIFF file; RequestError if they cannot be meant."""
-    if not path.is_file():
-        raise RequestError(f"no label file at {path}: expected a GeoJSON, GeoPackage or GeoTIFF")
-    suffix = path.suffix.lower()
-    if suffix in VECTOR_SUFFIXES:
-        return _vector(path, spec)
-    if suffix in RASTER_SUFFIXES:
-        return _raster(path, spec)
-    raise RequestError(f"cannot read labels from {path}: expected .geojson, .gpkg or .tif")
+    if not file.path.is_file():
+        raise RequestError(f"no label file at {file}: expected a GeoJSON, GeoPackage or GeoTIFF")
+    if file.suffix in VECTOR_SUFFIXES:
+        return _vector(file, spec)
+    if file.suffix in RASTER_SUFFIXES:
+        return _raster(file, spec)
+    raise RequestError(f"cannot read labels from {file}: expected .geojson, .gpkg or .tif")
 
 
-def _vector(path: Path, spec: SamplesSpec) -> VectorLabels:
+def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
     try:
-        table = geopandas.read_file(path)
+        table = geopandas.read_file(file.path)
     except (DataSourceError, OSError, ValueError) as error:
-        raise RequestError(f"{path} is not a readable label file: {error}") from error
+        raise RequestError(f"{file} is not a readable label file: {error}") from error
     if not isinstance(table, geopandas.GeoDataFrame) or table.empty:
-        raise RequestError(f"the label file {path} has no polygons")
+        raise RequestError(f"the label file {file} has no polygons")
     if table.crs is None:
-        raise RequestError(f"the label file {path} declares no CRS: save it with one")
-    _check_degrees(path, table)
+        raise RequestError(f"the label file {file} declares no CRS: save it with one")
+    _check_degrees(file, table)
     if spec.class_field not in table.columns:
         fields = ", ".join(str(name) for name in table.columns if name != table.geometry.name)
-        raise RequestError(f"the label file {path} has no field {spec.class_field!r}: expected one of {fields}")
+        raise RequestError(f"the label file {file} has no field {spec.class_field!r}: expected one of {fields}")
     groups: dict[int, list[BaseGeometry]] = {}
     for value, shape in zip(table[spec.class_field], table.geometry, strict=True):
         if shape is not None and not shape.is_empty:
-            groups.setdefault(_code(path, value, spec), []).append(_polygon(path, shape))
+            groups.setdefault(_code(file, value, spec), []).append(_polygon(file, shape))
     shapes = {code: shapely.union_all(members) for code, members in groups.items()}
-    return VectorLabels(_source(path, str(table.crs), _says_simulated(path)), shapes)
+    return VectorLabels(_source(file, str(table.crs), _says_simulated(file)), shapes)
 
 
-def _check_degrees(path: Path, table: geopandas.GeoDataFrame) -> None:
+def _check_degrees(file: LabelFile, table: geopandas.GeoDataFrame) -> None:
     """RequestError for a geographic file whose numbers are no degrees: RFC 7946 GeoJSON is always read as degrees."""
     west, south, east, north = table.total_bounds
     if table.crs.is_geographic and not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
         raise RequestError(
-            f"the label file {path} is in {table.crs}, degrees, "
+            f"the label file {file} is in {table.crs}, degrees, "
             f"but reaches from {west:g}, {south:g} to {east:g}, {north:g}: "
             "declare its real CRS (a GeoJSON `crs` member, or a GeoPackage), or reproject it"
         )
 
 
-def _code(path: Path, value: Any, spec: SamplesSpec) -> int:  # noqa: ANN401
+def _code(file: LabelFile, value: Any, spec: SamplesSpec) -> int:  # noqa: ANN401
     plain = int(value) if isinstance(value, float | np.integer | np.floating) and float(value).is_integer() else value
     if plain not in spec.codes_by_name:
         known = ", ".join(str(name) for name in spec.codes_by_name)
         raise RequestError(
-            f"the label file {path} has the class {plain!r}: expected one of {known}; "
+            f"the label file {file} has the class {plain!r}: expected one of {known}; "
             "say in samples.values what it means, or list it in samples.ignore"
         )
     return spec.codes_by_name[plain]
 
 
-def _polygon(path: Path, shape: BaseGeometry) -> BaseGeometry:
+def _polygon(file: LabelFile, shape: BaseGeometry) -> BaseGeometry:
     valid = shapely.make_valid(shape)
     if not valid.area > 0:
-        raise RequestError(f"the label file {path} holds a {shape.geom_type}: expected polygons")
+        raise RequestError(f"the label file {file} holds a {shape.geom_type}: expected polygons")
     return valid
 
 
-def _raster(path: Path, spec: SamplesSpec) -> RasterLabels:
-    with _opened(path) as file:
-        if file.crs is None:
-            raise RequestError(f"the label raster {path} declares no CRS: save it with one")
-        if not np.issubdtype(np.dtype(file.dtypes[0]), np.integer):
-            raise RequestError(f"the label raster {path} holds {file.dtypes[0]}: expected integers, one for each class")
-        simulated = file.tags().get("simulated", "").lower() in ("yes", "true", "1")
-        nodata = None if file.nodata is None else int(file.nodata)
-        return RasterLabels(_source(path, file.crs.to_string(), simulated), spec.codes_by_number, nodata)
+def _raster(file: LabelFile, spec: SamplesSpec) -> RasterLabels:
+    with _opened(file) as raster:
+        if raster.crs is None:
+            raise RequestError(f"the label raster {file} declares no CRS: save it with one")
+        if not np.issubdtype(np.dtype(raster.dtypes[0]), np.integer):
+            raise RequestError(
+                f"the label raster {file} holds {raster.dtypes[0]}: expected integers, one for each class"
+            )
+        simulated = raster.tags().get("simulated", "").lower() in ("yes", "true", "1")
+        nodata = None if raster.nodata is None else int(raster.nodata)
+        return RasterLabels(_source(file, raster.crs.to_string(), simulated), spec.codes_by_number, nodata)
 
 
-def _opened(path: Path) -> Any:  # noqa: ANN401
+def _opened(file: LabelFile) -> Any:  # noqa: ANN401
     try:
-        return rasterio.open(path)
+        return rasterio.open(file.path)
     except RasterioIOError as error:
-        raise RequestError(f"{path} is not a readable label raster: {error}") from error
+        raise RequestError(f"{file} is not a readable label raster: {error}") from error
 
 
-def _source(path: Path, crs: str, simulated: bool) -> LabelSource:
-    return LabelSource(path, hashlib.sha256(path.read_bytes()).hexdigest(), crs, simulated)
+def _source(file: LabelFile, crs: str, simulated: bool) -> LabelSource:
+    return LabelSource(file, hashlib.sha256(file.path.read_bytes()).hexdigest(), crs, simulated)
 
 
-def _says_simulated(path: Path) -> bool:
-    if path.suffix.lower() == ".gpkg":
+def _says_simulated(file: LabelFile) -> bool:
+    if file.suffix == ".gpkg":
         return False
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = json.loads(file.path.read_text(encoding="utf-8"))
     return bool(document.get("simulated", False))
 
 

@@ -54,26 +54,28 @@ class MapView:
 
 
 def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: str, area: Area) -> MapFiles:
-    """Write the files of a map if they are not there yet; the collection, last, says that they are whole."""
+    """Write the files of a map if they are not there yet; the collection, last, says that they are whole. StorageLost."""
     name = canonical_digest([plan.digest, area.geometry.wkt])[:16]
     folder = storage.path("maps", plan.template.product, plan.area, plan.grid.crs.replace(":", "_").lower(), name)
-    is_whole = storage.exists(f"{folder}/{COLLECTION}")
+    is_whole, what = storage.exists(f"{folder}/{COLLECTION}"), f"the files of the map {plan.template.product}"
     cube = open_snapshot(cube_url, storage.options)
     cogs, pictures, areas, items = [], [], [], []
     for number, period in enumerate(plan.periods):
         view = map_view(cube, plan.grid.crs, number, period, area)
         paths = {key: f"{folder}/{period.label}/{key}" for key in ("map_class.tif", "probability.tif", "quicklook.png")}
         if not is_whole:
-            write_period(storage, paths, view, model)
             items.append(item_document(model, plan, view.geobox, period))
-            storage.write_bytes(f"{folder}/{period.label}/item.json", _json(items[-1]))
+            with storage.writing(folder, what):
+                write_period(storage, paths, view, model)
+                storage.write_bytes(f"{folder}/{period.label}/item.json", _json(items[-1]))
         cogs += [paths["map_class.tif"], paths["probability.tif"]]
         pictures.append(paths["quicklook.png"])
         resolution = plan.grid.resolution_m
         counted = pixel_area(view.codes, view.inside, model.recipe.class_names, resolution)
         areas += [entry | {"period": period.label} for entry in counted]
     if not is_whole:
-        storage.write_bytes(f"{folder}/{COLLECTION}", _json(collection_document(model, plan, items)))
+        with storage.writing(folder, what):
+            storage.write_bytes(f"{folder}/{COLLECTION}", _json(collection_document(model, plan, items)))
     return MapFiles(f"{folder}/{COLLECTION}", tuple(cogs), tuple(pictures), tuple(areas))
 
 

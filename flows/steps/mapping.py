@@ -11,6 +11,7 @@ import xarray
 from numpy.typing import NDArray
 
 from datacube_config.connection import Index
+from datacube_config.errors import StorageLost, StorageUnavailable
 from flows.steps.catalogue import PublishedCell, published_cells
 from flows.steps.cells import CellDraft, cell_path, publish_cell
 from flows.steps.cubes import CubePlan, publish_cube
@@ -26,7 +27,17 @@ from products.learning.maps import MAP_CLASS, PROBABILITY, map_template
 from products.template import odc_product_definition
 
 STRIP_PX = 128
-Progress = Callable[[CellKey, bool], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MapStep:
+    """A cell that is done, and the share of all cells that are."""
+
+    key: CellKey
+    share: float
+
+
+Progress = Callable[[MapStep], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,7 @@ class MapResult:
     failed: tuple[tuple[str, str], ...]
     cube: str
     files: MapFiles
+    n_stale: int
 
     def document(self) -> dict[str, Any]:
         """As the contract shows it."""
@@ -48,6 +60,7 @@ class MapResult:
             "simulated": self.model.simulated,
             "mapped": len(self.mapped),
             "fresh": len(self.fresh),
+            "stale_cells": self.n_stale,
             "failed": [{"cell": cell, "cause": cause} for cell, cause in self.failed],
             "cube": self.cube,
             "cogs": list(self.files.cogs),
@@ -60,7 +73,7 @@ class MapResult:
 def map_cells(
     index: Index, storage: Storage, model: Model, inputs: FeatureCells, threads: int, progress: Progress | None = None
 ) -> MapResult:
-    """Map every feature cell that has no map cell of this model yet, then assemble cube and files."""
+    """Map every feature cell that has no map cell of this model yet, then assemble cube and files. StorageLost if no cell could be mapped."""
     template = map_template(model.recipe)
     add_product(index.dc, odc_product_definition(template))
     mapped: list[UUID] = []
@@ -70,19 +83,19 @@ def map_cells(
         key = CellKey(template.product, template.version, tile, period)
         try:
             number, is_new = map_cell(index, storage, model, inputs, key, cell, threads)
-        except OSError as error:
+        except (OSError, StorageUnavailable) as error:
             failed.append((key.label, str(error)))
             continue
         (mapped if is_new else fresh).append(number)
         if progress:
-            progress(key, is_new)
+            progress(MapStep(key, (len(mapped) + len(fresh) + len(failed)) / len(inputs.cells)))
     cells = _of_model(index, template.product, template.version, inputs, {*mapped, *fresh})
     if not cells:
-        raise OSError(f"no cell of {inputs.area.name} could be mapped; the first: {failed[0][0]}: {failed[0][1]}")
+        raise StorageLost(f"no cell of {inputs.area.name} could be mapped; the first, {failed[0][0]}: {failed[0][1]}")
     plan = CubePlan(template, inputs.area.name, inputs.grid, inputs.tiles, inputs.periods, cells)
     cube = publish_cube(index, storage, plan)
     files = write_map_files(storage, model, plan, cube, inputs.area)
-    return MapResult(model, tuple(mapped), tuple(fresh), tuple(failed), cube, files)
+    return MapResult(model, tuple(mapped), tuple(fresh), tuple(failed), cube, files, inputs.n_stale)
 
 
 def map_cell(

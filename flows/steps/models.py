@@ -33,9 +33,14 @@ class ModelFiles:
     name: str
     id: UUID
 
+    @property
+    def folder(self) -> str:
+        """Where the model lies."""
+        return self.storage.path("models", self.name, str(self.id))
+
     def path(self, file: str) -> str:
         """Where a file of the model lies."""
-        return self.storage.path("models", self.name, str(self.id), file)
+        return f"{self.folder}/{file}"
 
     def url(self, file: str) -> str:
         """Its URL."""
@@ -72,15 +77,11 @@ class Model:
 def publish_model(
     index: Index, files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes], cells: Sequence[UUID]
 ) -> None:
-    """Write the files, read the forest back, then make the model the active one of its name and version."""
+    """Write the files, read the forest back, then make the model the active one of its name and version. StorageLost."""
     add_product(index.dc, product_definition(draft.recipe))
     with writer_of(index, draft.id):
-        metrics = json.dumps(draft.card["metrics"], indent=2).encode()
-        for name, content in {FOREST: draft.forest.to_bytes(), **extra, "metrics.json": metrics}.items():
-            files.storage.write_bytes(files.path(name), content)
-        files.storage.write_bytes(files.path(CARD), json.dumps(draft.card, indent=2).encode())
-        if read_forest(files).digest() != draft.forest.digest():
-            raise OSError(f"{files.path(FOREST)} reads back otherwise than it was written: the store changed bytes")
+        with files.storage.writing(files.folder, f"the model {draft.recipe.name}"):
+            _write_files(files, draft, extra)
         with index.dc.index.transaction():
             replaced = _archive_others(index, draft.id, draft.recipe)
             row = find_model_row(index, draft.id)
@@ -89,6 +90,16 @@ def publish_model(
             elif row.is_archived:
                 index.dc.index.datasets.restore([draft.id])
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "train")
+
+
+def _write_files(files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes]) -> None:
+    """All files of a model, the card last; OSError if the forest reads back otherwise."""
+    metrics = json.dumps(draft.card["metrics"], indent=2).encode()
+    for name, content in {FOREST: draft.forest.to_bytes(), **extra, "metrics.json": metrics}.items():
+        files.storage.write_bytes(files.path(name), content)
+    files.storage.write_bytes(files.path(CARD), json.dumps(draft.card, indent=2).encode())
+    if read_forest(files).digest() != draft.forest.digest():
+        raise OSError(f"{FOREST} reads back otherwise than it was written: the store changed bytes")
 
 
 def promote_model(index: Index, number: UUID, recipe: ModelRecipe) -> None:

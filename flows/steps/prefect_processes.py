@@ -94,11 +94,14 @@ def running_server(host: str, port: int, environment: Mapping[str, str], log: Pa
 def running_prefect(
     arguments: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`prefect …` in a process group of its own for the block, its output in `log`; the group is ended after it."""
+    """`prefect …` in a process group of its own for the block, its output in `log`; the group is ended after it.
+
+    It is told to end where this process is killed.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", *arguments],
+            [sys.executable, "-m", "flows.steps.prefect_child", str(os.getpid()), *arguments],
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,

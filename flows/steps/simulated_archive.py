@@ -42,6 +42,15 @@ class Simulation:
     limit: int | None
 
 
+def local_directory(place: str) -> Path:
+    """The folder that is named; RequestError for a URL."""
+    if "://" in place:
+        raise RequestError(
+            f"cannot simulate into {place}: expected a folder of this machine; copy the archive there when it is written"
+        )
+    return Path(place)
+
+
 def write_archive(directory: Path, simulation: Simulation, workers: int = 2) -> dict[str, Any]:
     """The archive in an empty directory; returns `items`, `truth` and `faults`. RequestError if it cannot be."""
     longitude, latitude = simulation.area.geometry.centroid.coords[0]

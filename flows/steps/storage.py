@@ -15,7 +15,7 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
-from datacube_config.errors import StorageUnavailable
+from datacube_config.errors import StorageLost, StorageUnavailable
 from datacube_config.settings import Settings
 from products.errors import RequestError
 
@@ -86,11 +86,15 @@ class Storage:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(target.name + ".partial")
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
 
     def write_parts(self, path: str, parts: Sequence[bytes]) -> None:
         """Put an object made of parts in one go; not there whole until its folder is said to be."""
@@ -119,13 +123,13 @@ class Storage:
 
     @contextmanager
     def writing(self, path: str, what: str) -> Iterator[None]:
-        """Write a folder whole: StorageUnavailable, in one line, and nothing left of it, if the store gives out."""
+        """Write a folder whole: StorageLost, in one line, and nothing left of it, if the store gives out."""
         try:
             yield
         except OSError as error:
             reason = error.strerror or str(error)
             self.remove(path)
-            raise StorageUnavailable(
+            raise StorageLost(
                 f"cannot write {what} to {path}: {reason}: make room there, or set NEOCUBE_STORE_URL to another place"
             ) from error
 

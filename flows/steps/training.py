@@ -4,7 +4,6 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -15,6 +14,7 @@ import xarray
 from datacube_config.connection import Index
 from flows.steps.catalogue import PublishedCell, published_cells
 from flows.steps.cells import cell_path
+from flows.steps.label_files import LabelFile
 from flows.steps.labels import Labels, open_labels
 from flows.steps.models import ModelDraft, ModelFiles, find_model_row, promote_model, publish_model, read_card
 from flows.steps.open_cube import open_snapshot
@@ -38,7 +38,7 @@ from products.spec import FeaturesRecipe, canonical_digest
 
 @dataclass(frozen=True, slots=True)
 class FeatureCells:
-    """The published feature cells of an area and period, in tile and period order."""
+    """The published feature cells of an area and period, in tile and period order; `n_stale` of them are not what a build would make now."""
 
     recipe: FeaturesRecipe
     area: Area
@@ -46,6 +46,7 @@ class FeatureCells:
     tiles: tuple[Tile, ...]
     periods: tuple[Period, ...]
     cells: dict[tuple[str, str], PublishedCell]
+    n_stale: int = 0
 
     @property
     def placed(self) -> Iterator[tuple[Tile, Period, PublishedCell]]:
@@ -71,12 +72,17 @@ class TrainedModel:
     trained: bool
     card: dict[str, Any]
     card_path: str
+    n_stale: int
 
     def document(self) -> dict[str, Any]:
         """As the contract shows it."""
         metrics = {"score": self.card["score"], **self.card["metrics"]}
         shown = {"model": str(self.id), "name": self.name, "trained": self.trained, "simulated": self.card["simulated"]}
-        return shown | {"metrics": metrics, "card": self.card_path, "notes": self.card["notes"]}
+        return (
+            shown
+            | {"metrics": metrics, "card": self.card_path, "notes": self.card["notes"]}
+            | {"stale_cells": self.n_stale}
+        )
 
 
 def feature_cells(index: Index, recipe: FeaturesRecipe, area: Area, period: Period) -> FeatureCells:
@@ -99,19 +105,19 @@ def learn_model(
     storage: Storage,
     recipe: ModelRecipe,
     inputs: FeatureCells,
-    labels_path: Path,
+    labels_file: LabelFile,
     backend: Backend,
     n_jobs: int,
 ) -> TrainedModel:
     """The model of this recipe, cells and labels: learned and published, or found if it is the active one already."""
-    labels = open_labels(labels_path, recipe.samples)
+    labels = open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
     number = model_id(recipe, cells, labels.source.digest)
     row, files = find_model_row(index, number), ModelFiles(storage, recipe.name, number)
     if row is not None and files.are_whole():
         if row.is_archived:
             promote_model(index, number, recipe)
-        return TrainedModel(number, recipe.name, False, read_card(files), files.path("card.md"))
+        return TrainedModel(number, recipe.name, False, read_card(files), files.path("card.md"), inputs.n_stale)
     samples = gather_samples(backend, storage, inputs, labels, recipe)
     check_classes(samples, recipe.class_names)
     split = samples_split(samples, recipe)
@@ -121,7 +127,7 @@ def learn_model(
     draft = ModelDraft(number, recipe, forest, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
     publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split), cells)
-    return TrainedModel(number, recipe.name, True, card, files.path("card.md"))
+    return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
 
 
 def training_facts(
@@ -134,8 +140,9 @@ def training_facts(
         area=inputs.area.name,
         period=inputs.period_label,
         crs=inputs.grid.crs,
+        n_stale_cells=inputs.n_stale,
         cells=tuple(sorted(str(cell.id) for cell in inputs.cells.values())),
-        labels=labels.source.path.name,
+        labels=labels.source.file.name,
         labels_digest=labels.source.digest,
         labels_crs=labels.source.crs,
         n_labelled=samples.n_labelled,
@@ -185,7 +192,7 @@ def gather_samples(
         parts.append(sample_cell(backend, opened, labels, recipe, period.start.toordinal()))
     if not parts:
         raise RequestError(
-            f"the labels {labels.source.path} ({labels.source.crs}) share no ground with the area "
+            f"the labels {labels.source.file} ({labels.source.crs}) share no ground with the area "
             f"{inputs.area.name!r}: expected labels inside it; check their CRS and coordinates"
         )
     return join(backend, parts, recipe.samples.max_per_class)

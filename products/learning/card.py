@@ -30,6 +30,7 @@ class TrainingFacts:
     simulated: bool
     device: str
     software: Mapping[str, str]
+    n_stale_cells: int = 0
 
 
 def score_name(simulated: bool) -> str:
@@ -49,6 +50,11 @@ def card_notes(recipe: ModelRecipe, facts: TrainingFacts) -> list[str]:
     ]
     if facts.labels_crs.upper() != facts.crs.upper():
         notes.append(f"The labels were reprojected from {facts.labels_crs} to {facts.crs}.")
+    if facts.n_stale_cells:
+        notes.append(
+            f"{facts.n_stale_cells} of {len(facts.cells)} feature cells were stale: scenes or recipe had changed since they "
+            "were built."
+        )
     if facts.simulated:
         notes.insert(0, SIMULATED)
     return notes

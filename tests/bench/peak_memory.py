@@ -4,7 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from flows.build_cube import build, plan
+from flows.build_here import build
+from flows.plan_cells import plan
 
 
 def main(recipe: str, area: str) -> None:

@@ -72,7 +72,7 @@ def _ours(root: Path, items: Path) -> Callable[[], None]:
     os.environ["NEOCUBE_HOME"] = str(home)
     for command in (["init"], ["ingest", str(items)]):
         subprocess.run([sys.executable, "-m", "flows.cli", *command], check=True, stdout=subprocess.DEVNULL)
-    from flows.build_cube import build
+    from flows.build_here import build
 
     def run() -> None:
         report = build(_new_recipe(root), _area(), "2020")

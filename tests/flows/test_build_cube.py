@@ -13,7 +13,8 @@ import xarray as xr
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.build_cube import build, plan
+from flows.build_here import build
+from flows.plan_cells import plan
 from flows.steps.catalogue import find_scenes, published_cells
 from flows.steps.cubes import current_cube
 from flows.steps.ingest_archive import ingest_archive

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,33 @@ def test_a_read_only_home_is_one_line_and_exit_code_2(neocube_home: Path) -> Non
     done = neocube("init")
     assert done.returncode == 2
     assert "Permission denied: set NEOCUBE_HOME to one" in done.stderr
+
+
+@pytest.fixture
+def read_only_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that nobody can write on, root included."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs root, to mount a read-only file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_home_on_a_read_only_disk_is_one_line_and_exit_code_2(
+    read_only_disk: Path, neocube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for home in (read_only_disk, read_only_disk / "home"):
+        monkeypatch.setenv("NEOCUBE_HOME", str(home))
+        for command in (["init"], ["plan", "mangrove_features", "--area", "demo", "--period", "2020"]):
+            done = neocube(*command)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert "Read-only file system: set NEOCUBE_HOME to one" in done.stderr
+            assert len(done.stderr.strip().splitlines()) == 1
+        shown = neocube("status")
+        assert (shown.returncode, shown.stdout.count("FAIL"), shown.stdout.count("Read-only file system")) == (1, 2, 2)
+    assert not neocube_home.exists()
 
 
 def test_settings_say_where_each_came_from_with_secrets_masked(

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-import flows.build_cube
+import flows.build_here
 import flows.steps.building
 import flows.steps.cell_store
 import flows.steps.cells
 import flows.steps.cubes
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.build_cube import build, plan
+from flows.build_here import build
+from flows.plan_cells import plan
 from flows.steps.catalogue import published_cells
 from products.period import parse_period
 
@@ -56,7 +57,7 @@ def after(module: Any, name: str, call: int = 1) -> Patch:
 
 
 STAGES = {
-    "after the plan, before any write": before(flows.build_cube, "bind_product"),
+    "after the plan, before any write": before(flows.build_here, "bind_product"),
     "before the first cell is loaded": before(flows.steps.building, "load_observations"),
     "with the first cell in memory": before(flows.steps.building, "compute_features"),
     "with half a cell written": after(flows.steps.cell_store, "create_array"),
@@ -66,7 +67,7 @@ STAGES = {
     "inside the transaction of a cell": after(flows.steps.cells, "_add"),
     "after the commit of the first cell": after(flows.steps.building, "publish_cell"),
     "in the second cell": before(flows.steps.cells, "write_cell", 2),
-    "before the cube": before(flows.build_cube, "publish_cube"),
+    "before the cube": before(flows.build_here, "publish_cube"),
     "with half a cube linked": after(flows.steps.cubes, "_link", 2),
     "with a cube linked, not consolidated": after(flows.steps.cubes, "assemble"),
     "before the pointer": before(flows.steps.cubes, "_point"),

@@ -14,7 +14,9 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, box
 
-from flows.steps.labels import open_labels
+from flows.steps.label_files import LabelFile
+from flows.steps.labels import Labels
+from flows.steps.labels import open_labels as open_label_file
 from products.errors import RequestError
 from products.learning.recipe import SamplesSpec
 
@@ -46,6 +48,10 @@ def raster(path: Path, values: NDArray[Any], geobox: GeoBox, nodata: int | None 
     with rasterio.open(path, "w", width=geobox.width, height=geobox.height, **profile, **options) as file:
         file.write(values, 1)
     return path
+
+
+def open_labels(path: Path, wanted: SamplesSpec) -> Labels:
+    return open_label_file(LabelFile(str(path), path), wanted)
 
 
 def codes(path: Path, **changed: Any) -> NDArray[np.uint8]:

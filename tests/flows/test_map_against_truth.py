@@ -9,9 +9,9 @@ import rasterio
 import xarray as xr
 
 from datacube_config.settings import Settings
-from flows.build_cube import build
-from flows.map_area import make_map
-from flows.train_model import train
+from flows.build_here import build
+from flows.map_here import make_map
+from flows.train_here import train
 from products.learning.splits import block_ids
 
 BLOCK_M = 480.0

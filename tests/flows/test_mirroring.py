@@ -29,8 +29,9 @@ from sqlalchemy import select
 from datacube_config.connection import Index, open_index
 from datacube_config.schema import mirror_file
 from datacube_config.settings import Settings
-from flows.build_cube import build, plan
+from flows.build_here import build
 from flows.cli import main
+from flows.plan_cells import plan
 from flows.steps.areas import find_area
 from flows.steps.catalogue import find_scenes, published_cells
 from flows.steps.loading import load_observations

@@ -10,11 +10,13 @@ import xarray as xr
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.build_cube import build, plan
-from flows.map_area import make_map
+from flows.build_here import build
+from flows.map_here import make_map
+from flows.plan_cells import plan
 from flows.steps.ingest_archive import ingest_archive
 from flows.steps.storage import open_storage, s3_options
-from flows.train_model import train
+from flows.train_here import train
+from products.errors import RequestError
 
 
 @pytest.fixture
@@ -62,7 +64,10 @@ def test_the_whole_job_runs_in_an_object_store_with_the_same_pixels(
     model_recipe.write_text(
         text.replace("features: mangrove_features", f"features: {small_recipe}").replace("trees: 100", "trees: 10")
     )
-    model = train(str(model_recipe), "demo", "2020", str(small_archive / "truth" / "labels.geojson"))
+    model = train(str(model_recipe), "demo", "2020", "s3://archive/archive/truth/labels.geojson")
+    assert model.card["trained_from"]["labels"] == "labels.geojson"
+    with pytest.raises(RequestError, match="no label file at s3://archive/archive/truth/none.geojson"):
+        train(str(model_recipe), "demo", "2020", "s3://archive/archive/truth/none.geojson")
     mapped = make_map(str(model.id), "demo", "2020").document()
     assert mapped["cube"].startswith("s3://whole-job/store/") and all(store.exists(cog) for cog in mapped["cogs"])
 

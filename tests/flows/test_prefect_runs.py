@@ -1,5 +1,6 @@
 """The flows as Prefect runs, on a real server: states, names, artifacts, and follow-ups done once."""
 
+import json
 import shutil
 import subprocess
 import time
@@ -16,7 +17,11 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
-from flows.build_cube import build
+from flows.build_cube import build_cube
+from flows.build_here import build
+from flows.failed_work import WorkFailed
+from flows.ingest import ingest
+from flows.map_area import map_area
 from flows.request_product import recipe_argument, request_product
 from flows.run_artifacts import MOST_IMAGE_BYTES
 from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
@@ -24,7 +29,8 @@ from flows.steps.areas import find_area
 from flows.steps.catalogue import find_scenes
 from flows.steps.follow_ups import MAP, TRAIN, outstanding
 from flows.steps.prefect_processes import free_port, private_environment, running_server
-from flows.tend import FollowUpsFailed, tend, tend_here
+from flows.tend import FollowUpsFailed, tend
+from flows.tend_here import tend_here
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import features_recipe
@@ -39,6 +45,7 @@ class Served:
     settings: Settings
     url: str
     labels: str
+    archive: Path
 
     def asked(self, what: str, filters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """What the API has of a kind."""
@@ -49,10 +56,11 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, ingested_home: Path, small_archive: Path) -> Iterator[Served]:
-    """A private Prefect server and a home of its own, for the tests of this file."""
+def served(tmp_path_factory: pytest.TempPathFactory, initialised_home: Path, small_archive: Path) -> Iterator[Served]:
+    """A private Prefect server, and a home and an archive of its own, ingested by a run, for the tests of this file."""
     home = tmp_path_factory.mktemp("served") / "home"
-    subprocess.run(["cp", "-a", str(ingested_home), str(home)], check=True)
+    archive = shutil.copytree(small_archive, home.parent / "archive")
+    subprocess.run(["cp", "-a", str(initialised_home), str(home)], check=True)
     settings, environment = Settings(home=home), private_environment(home)
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -63,7 +71,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, ingested_home: Path, small_
         patch.setenv("DO_NOT_TRACK", "1")
         server.wait_until_ready()
         with temporary_settings({PREFECT_API_URL: server.url, PREFECT_HOME: home / "prefect"}):
-            yield Served(settings, server.url, str(small_archive / "truth" / "labels.geojson"))
+            ingest(str(archive))
+            yield Served(settings, server.url, str(small_archive / "truth" / "labels.geojson"), archive)
             APILogWorker.drain_all()
             EventsWorker.drain_all()
 
@@ -103,16 +112,22 @@ def test_runs_are_named_by_what_they_do(served: Served, requested: dict[str, Any
 def test_runs_leave_tables_progress_and_pictures(served: Served) -> None:
     left = {each["key"]: each for each in served.asked("artifacts")}
     kinds = {key: each["type"] for key, each in left.items()}
-    tables = {"build-cells": "table", "map-areas": "table"}
+    tables = {"ingest": "table", "build-cells": "table", "map-areas": "table"}
     pictures = {"build-coverage": "image", "build-quicklook": "image", "map": "image"}
     assert kinds == {
+        "ingest-progress": "progress",
         "build-progress": "progress",
+        "map-progress": "progress",
         "model-card": "markdown",
         "request": "markdown",
         **tables,
         **pictures,
     }
-    assert left["build-progress"]["data"] == 100
+    assert [left[f"{what}-progress"]["data"] for what in ("ingest", "build", "map")] == [100, 100, 100]
+    counts = {row["what"]: row["value"] for row in json.loads(left["ingest"]["data"])}
+    found = counts["found"]
+    assert int(found) >= 8 and counts["added"] == found
+    assert left["ingest-progress"]["description"] == f"{served.archive}: {found} items, {found} added"
     for picture in pictures:
         assert left[picture]["data"].startswith("data:image/png;base64,")
         assert len(left[picture]["data"]) < 1.4 * MOST_IMAGE_BYTES
@@ -175,3 +190,54 @@ def test_a_model_that_learns_from_other_features_is_refused_before_anything_is_b
         request_product(**{**REQUEST, "recipe": small_recipe.read_text()}, labels=served.labels)
     with pytest.raises(RequestError, match="names no labels: give a label file"):
         request_product(**REQUEST)
+
+
+def ended(served: Served, name: str) -> str:
+    """How the newest run of that name ended."""
+    runs = [run for run in served.asked("flow_runs") if run["name"] == name]
+    return str(max(runs, key=lambda run: run["start_time"])["state_type"])
+
+
+@pytest.mark.usefixtures("requested")
+def test_an_ingest_that_leaves_files_unmirrored_ends_failed(served: Served, tmp_path: Path) -> None:
+    gone = next(served.archive.rglob("LC08*/*_SR_B4.TIF"))
+    gone.rename(tmp_path / gone.name)
+    with pytest.raises(WorkFailed, match="not mirrored LC08") as failure:
+        ingest(str(served.archive), mirror={"root": str(tmp_path / "mirror"), "bands": "red"})
+    (tmp_path / gone.name).rename(gone)
+    assert failure.value.report["mirror"]["failed"] and failure.value.report["mirror"]["copied"]
+    assert ended(served, f"ingest-{served.archive}") == "FAILED"
+
+
+@pytest.mark.usefixtures("requested")
+def test_a_build_with_failed_cells_ends_failed_and_wakes_nobody(
+    served: Served, small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "failing.recipe.yaml"
+    recipe.write_text(small_recipe.read_text().replace("name: mangrove_features", "name: failing_features"))
+    band = next(served.archive.rglob("LC08*/*_SR_B4.TIF"))
+    whole = band.read_bytes()
+    band.write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setenv("NEOCUBE_FAILURE_BUDGET", "0")
+    with pytest.raises(WorkFailed, match=r"failing_features 2020 .*the failure budget is 0\.0%") as failure:
+        build_cube(str(recipe), "demo", "2020")
+    band.write_bytes(whole)
+    assert failure.value.report["failed"]
+    assert ended(served, f"build-{recipe}-demo-2020") == "FAILED"
+    tables = [each["data"] for each in served.asked("artifacts") if each["key"] == "build-cells"]
+    assert any("failed: " in table and "failing_features" in table for table in tables)
+    EventsWorker.drain_all()
+    assert [event for event in served.asked("events") if str(recipe) in json.dumps(event["payload"])] == []
+
+
+@pytest.mark.usefixtures("requested")
+def test_a_map_with_failed_cells_ends_failed(served: Served) -> None:
+    with open_index(served.settings) as index:
+        index.dc.index.datasets.archive([each.id for each in index.dc.index.datasets.search(product="mangrove_map")])
+        model = next(iter(index.dc.index.datasets.search(product="mangrove_extent"))).id
+    cells = Path(served.settings.store_url) / "cells" / "mangrove_features"
+    cells.rename(cells.with_name("hidden"))
+    with pytest.raises(RuntimeError, match="no cube at file://"):
+        map_area(str(model), "demo", "2020")
+    cells.with_name("hidden").rename(cells)
+    assert ended(served, f"map-demo-2020-{model}") == "FAILED"

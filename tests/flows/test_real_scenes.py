@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.build_cube import build
+from flows.build_here import build
 from flows.steps.catalogue import published_cells, scene_of
 from flows.steps.ingest_archive import ingest_archive
 from flows.steps.loading import load_observations

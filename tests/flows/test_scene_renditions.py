@@ -11,7 +11,8 @@ import pytest
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.build_cube import build, plan
+from flows.build_here import build
+from flows.plan_cells import plan
 from flows.steps.asset_hrefs import ItemPlace
 from flows.steps.catalogue import scene_of
 from flows.steps.footprint import read_file_grid

@@ -1,5 +1,6 @@
 """`neocube serve` for real: a request through the API, events that wake what follows, and a clean end."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,8 +18,6 @@ from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.steps.follow_ups import Order, keep_standing
 from flows.steps.prefect_processes import free_port
-
-pytestmark = pytest.mark.full
 
 PATIENCE_S = 400.0
 
@@ -64,13 +63,14 @@ def wait_until(is_so: Callable[[], bool], what: str) -> None:
 def served(ingested_settings: Settings, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Api]]:
     """`neocube serve` on a free port, ready."""
     port, output = free_port(), tmp_path / "serve.out"
-    command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(port), "--json"]
     environment = {**os.environ, "NEOCUBE_HOME": str(ingested_settings.home)}
     with output.open("wb") as stdout:
         process = subprocess.Popen(command, env=environment, stdout=stdout)
     try:
-        wait_until(lambda: b"ready" in output.read_bytes() or process.poll() is not None, "serve to be ready")
+        wait_until(lambda: output.read_bytes().endswith(b"}\n") or process.poll() is not None, "serve to be ready")
         assert process.poll() is None
+        assert json.loads(output.read_bytes())["api"] == f"http://127.0.0.1:{port}/api"
         api = Api(port)
         yield process, api
         api.client.close()
@@ -79,6 +79,22 @@ def served(ingested_settings: Settings, tmp_path: Path) -> Iterator[tuple[subpro
         process.wait(60)
 
 
+def test_a_request_by_the_form_builds_and_nothing_outlives_a_killed_command(
+    served: tuple[subprocess.Popen[bytes], Api], small_archive: Path
+) -> None:
+    process, api = served
+    assert (small_archive / "catalog.json").is_file()
+    api.start("request-product/request-product", {"recipe": "mangrove_features", "area": "demo", "period": "2020"})
+    wait_until(lambda: api.completed("request-product/request-product"), "the request")
+    assert {"build-cells", "build-progress", "build-coverage", "build-quicklook", "request"} <= api.artifacts()
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) >= 2
+    process.kill()
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert alive == []
+
+
+@pytest.mark.full
 def test_a_request_wakes_training_which_wakes_mapping_and_nothing_outlives_the_command(
     served: tuple[subprocess.Popen[bytes], Api], ingested_settings: Settings, small_archive: Path
 ) -> None:

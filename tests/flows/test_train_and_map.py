@@ -20,6 +20,7 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.steps.cells import CellDraft, publish_cell
 from flows.steps.index_setup import add_product, init_index
+from flows.steps.label_files import LabelFile
 from flows.steps.mapping import MapResult, classify_cell, map_cells
 from flows.steps.models import FOREST, ModelFiles, find_model
 from flows.steps.open_cube import open_snapshot
@@ -84,7 +85,8 @@ class Coast:
 
     def train(self, labels: Path | None = None, **changed: Any) -> TrainedModel:
         recipe = MODEL.model_copy(update=changed)
-        return learn_model(self.index, self.storage, recipe, self.cells, labels or self.labels, CPU, 1)
+        path = labels or self.labels
+        return learn_model(self.index, self.storage, recipe, self.cells, LabelFile(str(path), path), CPU, 1)
 
     def map(self, name: str = "coast_model") -> MapResult:
         return map_cells(self.index, self.storage, find_model(self.index, self.storage, name), self.cells, 2)

@@ -1,6 +1,13 @@
 """What a user gets wrong: one clear line on stderr, the right exit code, and nothing half done."""
 
+import contextlib
+import json
+import os
+import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +19,7 @@ from datacube_config.settings import Settings
 from flows.cli import main
 from flows.steps.catalogue import published_cells
 from products.period import parse_period
+from products.registry import DEFINITIONS
 
 AREA, YEAR = "demo", "2020"
 
@@ -22,7 +30,16 @@ def neocube(*arguments: str) -> Result:
 
 def refused(result: Result, *words: str) -> None:
     """Exit code 2, nothing on stdout, and one line that has the words."""
-    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    ended(result, 2, words)
+
+
+def failed(result: Result, *words: str) -> None:
+    """Exit code 1, nothing on stdout, and one line that has the words."""
+    ended(result, 1, words)
+
+
+def ended(result: Result, exit_code: int, words: tuple[str, ...]) -> None:
+    assert (result.exit_code, result.stdout) == (exit_code, ""), result.output
     lines = [line for line in result.stderr.splitlines() if line.startswith("neocube: ")]
     assert len(lines) == 1, result.stderr
     for word in words:
@@ -136,15 +153,136 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.fixture
+def full_disk(small_disk: Path) -> Path:
+    """The same with room for 40 kB: enough for a first file, not for all."""
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    os.truncate(filler, filler.stat().st_size - 40_960)
+    return small_disk
+
+
 def test_a_full_disk_fails_the_cells_and_leaves_nothing_of_them(
     ingested_settings: Settings, small_disk: Path, small_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEOCUBE_STORE_URL", str(small_disk / "store"))
     result = neocube("build", str(small_recipe), "--area", AREA, "--period", YEAR)
-    assert result.exit_code in (1, 2), result.output
-    assert "No space left on device: make room there, or set NEOCUBE_STORE_URL" in result.output
+    assert result.exit_code == 1, result.output
+    assert "No space left on device: make room there, or set NEOCUBE_STORE_URL" in result.stdout
     with open_index(ingested_settings) as index:
         cells = published_cells(index, "mangrove_features", 1, [parse_period(YEAR)])
     written = {path.name for path in (small_disk / "store" / "cells" / "mangrove_features").glob("*")}
     assert written == {str(cell.id) for cell in cells.values()}
     monkeypatch.setenv("NEOCUBE_STORE_URL", str(ingested_settings.store_url))
+
+
+@pytest.fixture
+def small_model(small_recipe: Path, tmp_path: Path) -> Path:
+    """`mangrove_extent` of ten trees on the small recipe."""
+    text = (DEFINITIONS / "mangrove_extent.recipe.yaml").read_text()
+    path = tmp_path / "small_model.recipe.yaml"
+    path.write_text(text.replace("features: mangrove_features", f"features: {small_recipe}").replace("100", "10"))
+    return path
+
+
+def test_a_full_disk_ends_training_and_mapping_with_one_line_and_nothing_of_them(
+    ingested_settings: Settings, full_disk: Path, small_recipe: Path, small_model: Path, small_archive: Path
+) -> None:
+    store = Path(ingested_settings.store_url)
+    assert neocube("build", str(small_recipe), "--area", AREA, "--period", YEAR).exit_code == 0
+    labels = str(small_archive / "truth" / "labels.geojson")
+    training = ("train", str(small_model), "--area", AREA, "--period", YEAR, "--labels", labels)
+    mapping = ("map", "mangrove_extent", "--area", AREA, "--period", YEAR)
+    space = "No space left on device: make room there, or set NEOCUBE_STORE_URL"
+
+    (store / "models").symlink_to(full_disk)
+    failed(neocube(*training), "cannot write the model mangrove_extent", space)
+    assert [path.name for path in full_disk.rglob("*") if path.is_file()] == ["filler"]
+    refused(neocube(*mapping), "unknown model 'mangrove_extent'", "none is trained yet")
+    (store / "models").unlink()
+    assert neocube(*training).exit_code == 0
+
+    (store / "maps").symlink_to(full_disk)
+    failed(neocube(*mapping), "cannot write the files of the map mangrove_map", space)
+    assert [path.name for path in full_disk.rglob("*") if path.is_file()] == ["filler"]
+    (store / "maps").unlink()
+    (store / "cells" / "mangrove_map").rename(store / "elsewhere")
+    done = neocube(*mapping, "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["mapped"] == 0
+
+
+def test_feature_cells_that_cannot_be_read_end_a_map_with_one_line(
+    ingested_settings: Settings, small_recipe: Path, small_model: Path, small_archive: Path
+) -> None:
+    assert neocube("build", str(small_recipe), "--area", AREA, "--period", YEAR).exit_code == 0
+    labels = str(small_archive / "truth" / "labels.geojson")
+    asked = ("--area", AREA, "--period", YEAR)
+    assert neocube("train", str(small_model), *asked, "--labels", labels).exit_code == 0
+    cells = Path(ingested_settings.store_url) / "cells" / "mangrove_features"
+    hidden = sorted(cells.iterdir())
+    for cell in hidden[1:]:
+        cell.rename(cells.parent / cell.name)
+    some = neocube("map", "mangrove_extent", *asked, "--json")
+    assert some.exit_code == 1 and len(json.loads(some.stdout)["failed"]) == len(hidden) - 1
+    with open_index(ingested_settings) as index:
+        mapped = published_cells(index, "mangrove_map", 1, [parse_period(YEAR)])
+        index.dc.index.datasets.archive([cell.id for cell in mapped.values()])
+    hidden[0].rename(cells.parent / hidden[0].name)
+    failed(
+        neocube("map", "mangrove_extent", *asked), "no cell of demo could be mapped; the first", "no cube at file://"
+    )
+
+
+def test_a_database_that_stops_during_a_build_is_one_clear_line_and_the_next_build_goes_on(
+    ingested_settings: Settings, small_recipe: Path
+) -> None:
+    home, asked = ingested_settings.home, ("build", str(small_recipe), "--area", AREA, "--period", YEAR)
+    cells = home / "store" / "cells" / "mangrove_features"
+    command = [sys.executable, "-m", "flows.cli", *asked]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as building:
+        while not any(cells.glob("*")):
+            assert building.poll() is None
+            time.sleep(0.002)
+        os.kill(int((home / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+        stdout, stderr = building.communicate(timeout=300)
+    lines = stderr.splitlines()
+    assert (building.returncode, stdout, len(lines)) == (1, "", 1), stderr
+    for words in ("neocube: the index at postgresql", "gave out during the work", "run the same again"):
+        assert words in lines[0]
+    assert neocube(*asked).exit_code == 0
+
+
+def truncated(archive: Path, scene: str) -> None:
+    """Cut the red band of a scene in half."""
+    band = next(archive.rglob(f"{scene}*/*B4.TIF"))
+    band.write_bytes(band.read_bytes()[: band.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(("budget", "counted"), [("1", "unread"), ("0", "failed")])
+def test_a_truncated_image_is_some_work_that_failed_whether_or_not_the_budget_allows_it(
+    budget: str,
+    counted: str,
+    embedded_settings: Settings,
+    small_archive: Path,
+    small_recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(small_archive, archive)
+    truncated(archive, "LC08")
+    monkeypatch.setenv("NEOCUBE_FAILURE_BUDGET", budget)
+    assert embedded_settings.index_url is None
+    neocube("ingest", str(archive))
+    asked = (str(small_recipe), "--area", AREA, "--period", YEAR)
+    done = neocube("build", *asked, "--json")
+    report = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert report[counted] and (counted == "failed" or not report["failed"])
+    assert "_SR_B4.TIF" in report[counted][0]["cause"]
+    shown = neocube("build", *asked)
+    assert shown.exit_code == 1 and f"{counted} " in shown.stdout
+    states = {cell["state"] for cell in json.loads(neocube("plan", *asked, "--json").stdout)["cells"]}
+    assert ("stale" if counted == "unread" else "missing") in states

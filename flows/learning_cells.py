@@ -1,0 +1,26 @@
+"""The feature cells that models learn from and map, and how many of them are out of date."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from datacube_config.connection import Index
+from datacube_config.settings import Settings
+from flows.planning import cut_cells, make_plan
+from flows.steps.catalogue import find_scenes
+from flows.steps.training import FeatureCells, feature_cells
+from products.area import Area
+from products.period import Period
+from products.spec import FeaturesRecipe
+
+
+def cells_with_state(
+    index: Index, settings: Settings, recipe: FeaturesRecipe, area: Area, period: Period
+) -> FeatureCells:
+    """The published cells of a features recipe, which know how many of them a build would make anew or retire; RequestError if there are none."""
+    cells = feature_cells(index, recipe, area, period)
+    cut = cut_cells(recipe, area, period, datetime.now(UTC), timedelta(), provisional=True)
+    scenes = find_scenes(index, recipe.sources, cut.span, cut.ground)
+    active = {place: cell.id for place, cell in cells.cells.items()}
+    made = make_plan(cut, scenes, active, "cpu", settings.decode_thread_count)
+    n_stale = sum(cell.state == "stale" for cell in made.cells) + len(made.orphans)
+    return replace(cells, n_stale=n_stale)

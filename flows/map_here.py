@@ -1,0 +1,25 @@
+"""Map an area with a trained model: without Prefect."""
+
+from datacube_config.connection import open_index
+from datacube_config.settings import get_settings
+from flows.learning_cells import cells_with_state
+from flows.steps.areas import find_area
+from flows.steps.mapping import MapResult, Progress, map_cells
+from flows.steps.models import find_model
+from flows.steps.product_binding import bind_product
+from flows.steps.storage import open_storage
+from products.period import parse_period
+from products.registry import features_recipe
+
+
+def make_map(model: str, area: str, period: str, progress: Progress | None = None) -> MapResult:
+    """Map the feature cells of an area and period with a model, by name or id; what is mapped already is left."""
+    settings = get_settings()
+    ground, span = find_area(area), parse_period(period)
+    storage = open_storage(settings)
+    storage.check_writable()
+    with open_index(settings) as index:
+        found = find_model(index, storage, model)
+        cells = cells_with_state(index, settings, features_recipe(found.recipe.features), ground, span)
+        bind_product(index, found.recipe.map.name, found.recipe.version, found.recipe.digest())
+        return map_cells(index, storage, found, cells, settings.decode_thread_count, progress)

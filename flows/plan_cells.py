@@ -1,0 +1,54 @@
+"""The plan of a build: what the index knows, handed to the pure planning."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from datacube_config.connection import Index, open_index
+from datacube_config.settings import Settings, get_settings
+from flows.planning import Plan, cut_cells, make_plan
+from flows.steps.areas import find_area
+from flows.steps.catalogue import find_scenes, published_cells
+from flows.steps.product_binding import check_binding
+from products.errors import RequestError
+from products.period import parse_period
+from products.registry import features_recipe
+from products.spec import FeaturesRecipe
+
+Device = Literal["auto", "cpu", "gpu"]
+
+
+def plan(recipe: str, area: str, period: str, device: Device = "auto", provisional: bool = False) -> Plan:
+    """The exact cells to build, with scenes, bytes and memory, before anything is done; RequestError if the request is wrong."""
+    settings = get_settings()
+    with open_index(settings) as index:
+        return plan_with(index, settings, features_recipe(recipe), area, period, device, provisional)
+
+
+def plan_with(
+    index: Index, settings: Settings, recipe: FeaturesRecipe, area: str, period: str, device: Device, provisional: bool
+) -> Plan:
+    """The same on an open index."""
+    settle = timedelta(days=settings.settle_days)
+    cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
+    check_binding(index, recipe.name, recipe.version, recipe.digest())
+    scenes = find_scenes(index, recipe.sources, cut.span, cut.ground, settings.mirrors)
+    active = {
+        place: cell.id for place, cell in published_cells(index, recipe.name, recipe.version, cut.periods).items()
+    }
+    made = make_plan(cut, scenes, active, chosen_device(device), settings.decode_thread_count)
+    largest = max((cell.host_bytes for cell in made.to_build), default=0)
+    if largest > settings.memory_budget_bytes:
+        raise RequestError(
+            f"a cell needs {largest / 1e9:.1f} GB, {settings.memory_budget_bytes / 1e9:.1f} GB may be used: "
+            f"take a smaller tile_px than {recipe.grid.tile_px}, or raise NEOCUBE_MEMORY_LIMIT_BYTES"
+        )
+    return made
+
+
+def chosen_device(device: Device) -> str:
+    """cpu: features are computed there, whatever GPU is present; RequestError where a GPU is demanded."""
+    if device == "gpu":
+        raise RequestError(
+            "features are computed on the CPU in this version: use --device cpu or auto; `neocube train` can use a GPU"
+        )
+    return "cpu"

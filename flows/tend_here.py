@@ -1,0 +1,80 @@
+"""Start what standing orders lack: trainings on new cubes and maps with new models, each once; without Prefect."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from datacube_config.connection import Index, open_index
+from datacube_config.errors import IndexLost
+from datacube_config.settings import get_settings
+from flows.failed_work import cell_causes, end_failed
+from flows.map_here import make_map
+from flows.steps.areas import find_area
+from flows.steps.follow_ups import FollowUp, Order, claimed, due, finish, is_done, note, outstanding, standing_orders
+from flows.train_here import train
+
+Kind = Literal["train", "map"]
+Run = Callable[..., dict[str, Any]]
+
+
+def tend_orders(kinds: Sequence[Kind], run_training: Run, run_mapping: Run) -> dict[str, Any]:
+    """Do what is outstanding of these kinds; returns `done`, `failed` (`what`, `cause`) and `elsewhere`."""
+    done: list[dict[str, str]] = []
+    failed: list[dict[str, str]] = []
+    elsewhere: list[str] = []
+    with open_index(get_settings()) as index:
+        for order in standing_orders(index):
+            training = due(index, order, find_area(order.area).name)
+            if training:
+                note(index, training)
+        for kind in kinds:
+            for work in outstanding(index, kind):
+                with claimed(index, work, wait=False) as is_ours:
+                    if not is_ours:
+                        elsewhere.append(work.subject)
+                    elif not is_done(index, work):
+                        _attempt(index, work, run_training, run_mapping, done, failed)
+    return {"done": done, "failed": failed, "elsewhere": elsewhere}
+
+
+def follow(index: Index, work: FollowUp, run_training: Run, run_mapping: Run) -> dict[str, Any]:
+    """Do one piece of work, which the caller has claimed, and note what follows it."""
+    parameters = dict(work.parameters)
+    if work.kind == "map":
+        document = run_mapping(**parameters)
+        finish(index, work)
+        return document
+    then_map, cube = parameters.pop("then_map"), parameters.pop("cube")
+    document = run_training(**parameters)
+    order = Order(parameters["recipe"], parameters["area"], parameters["period"], parameters["labels"], then_map)
+    finish(index, work, [order.mapping(document["model"], cube)] if then_map else [])
+    return document
+
+
+def tend_here(kinds: Sequence[Kind] = ("train", "map")) -> dict[str, Any]:
+    """The same without Prefect."""
+    return tend_orders(kinds, lambda **asked: train(**asked).document(), _map_here)
+
+
+def _map_here(**asked: Any) -> dict[str, Any]:  # noqa: ANN401, the parameters of a follow-up
+    document = make_map(**asked).document()
+    end_failed(document, cell_causes(document))
+    return document
+
+
+def _attempt(
+    index: Index,
+    work: FollowUp,
+    run_training: Run,
+    run_mapping: Run,
+    done: list[dict[str, str]],
+    failed: list[dict[str, str]],
+) -> None:
+    try:
+        document = follow(index, work, run_training, run_mapping)
+    except IndexLost:
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary between follow-ups: one that fails stays due and stops no other
+        failed.append({"what": work.subject, "cause": str(error) or type(error).__name__})
+    else:
+        result = document["model"] if work.kind == "train" else document["cube"]
+        done.append({"kind": work.kind, "what": work.subject, "result": str(result)})

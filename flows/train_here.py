@@ -1,0 +1,44 @@
+"""Train a model on published feature cells: without Prefect."""
+
+from typing import Literal
+
+from datacube_config.connection import open_index
+from datacube_config.settings import get_settings
+from flows.learning_cells import cells_with_state
+from flows.steps.areas import find_area
+from flows.steps.label_files import label_file
+from flows.steps.storage import open_storage, s3_options
+from flows.steps.training import TrainedModel, learn_model
+from products.devices import choose_backend
+from products.errors import RequestError
+from products.learning.recipe import ModelRecipe
+from products.period import parse_period
+from products.registry import features_recipe, model_recipe
+
+Device = Literal["auto", "cpu", "gpu"]
+
+
+def train(
+    recipe: str,
+    area: str | None = None,
+    period: str | None = None,
+    labels: str | None = None,
+    device: Device = "auto",
+) -> TrainedModel:
+    """Learn the model of a recipe, or find it where it was learned already; what is not given is the recipe's."""
+    settings, spec = get_settings(), model_recipe(recipe)
+    backend = choose_backend(device)
+    ground = find_area(_asked(spec, "area", area or spec.area))
+    span = parse_period(_asked(spec, "period", period or spec.period))
+    place = _asked(spec, "labels", labels or spec.samples.labels)
+    storage = open_storage(settings)
+    storage.check_writable()
+    with open_index(settings) as index, label_file(place, s3_options(settings)) as file:
+        cells = cells_with_state(index, settings, features_recipe(spec.features), ground, span)
+        return learn_model(index, storage, spec, cells, file, backend, settings.decode_thread_count)
+
+
+def _asked(recipe: ModelRecipe, what: str, value: str | None) -> str:
+    if value is None:
+        raise RequestError(f"the recipe {recipe.name} names no {what}: give --{what}")
+    return value

@@ -1,0 +1,177 @@
+"""`train`, `map` and `tend` as commands, and what all commands have in common."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner, Result
+
+from datacube_config.connection import database_url, open_index
+from datacube_config.settings import Settings
+from flows.cli import main
+from flows.steps.areas import find_area
+from flows.steps.catalogue import find_scenes
+from flows.steps.follow_ups import Order, keep_standing
+from products.period import parse_period
+from products.registry import DEFINITIONS, features_recipe
+
+ASKED = ("--area", "demo", "--period", "2020")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A home whose cube of the small recipe is built, a model recipe for it, and its labels."""
+
+    settings: Settings
+    features: Path
+    model: Path
+    labels: Path
+
+
+def neocube(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def answered(*arguments: object, exit_code: int = 0) -> Any:
+    """The one JSON document that a command prints."""
+    result = neocube(*arguments, "--json")
+    assert result.exit_code == exit_code, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def built(
+    tmp_path_factory: pytest.TempPathFactory, ingested_home: Path, small_archive: Path, small_recipe: Path
+) -> Iterator[Built]:
+    folder = tmp_path_factory.mktemp("learn")
+    subprocess.run(["cp", "-a", str(ingested_home), str(folder / "home")], check=True)
+    model, settings = folder / "small_model.recipe.yaml", Settings(home=folder / "home")
+    text = (DEFINITIONS / "mangrove_extent.recipe.yaml").read_text()
+    model.write_text(text.replace("features: mangrove_features", f"features: {small_recipe}").replace("100", "10"))
+    with pytest.MonkeyPatch.context() as patch, database_url(settings):
+        patch.setenv("NEOCUBE_HOME", str(settings.home))
+        assert neocube("build", small_recipe, *ASKED).exit_code == 0
+        yield Built(settings, small_recipe, model, small_archive / "truth" / "labels.geojson")
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_has_an_example_and_answers_in_json(name: str) -> None:
+    shown = neocube(name, "--help")
+    assert shown.exit_code == 0
+    assert "Example: " in shown.stdout or f'eval "$(neocube {name}' in shown.stdout
+    assert f"neocube {name}" in shown.stdout
+    assert "--json" in shown.stdout
+
+
+def test_training_prints_the_model_its_metrics_and_its_card(built: Built) -> None:
+    document = answered("train", built.model, *ASKED, "--labels", built.labels)
+    assert {"model", "metrics", "card"} <= set(document)
+    assert document["metrics"]["score"] == "regression score"
+    assert Path(document["card"]).read_text().startswith("# ")
+    assert document["stale_cells"] == 0
+    again = neocube("train", built.model, *ASKED, "--labels", built.labels)
+    assert again.exit_code == 0
+    assert again.stdout.startswith(f"model {document['model']} was there already\nregression score")
+    assert again.stdout.rstrip().endswith(f"card {document['card']}")
+
+
+def test_mapping_prints_the_cube_the_files_and_the_areas(built: Built) -> None:
+    model = answered("train", built.model, *ASKED, "--labels", built.labels)["model"]
+    document = answered("map", model, *ASKED)
+    assert {"cube", "cogs", "pixel_area"} <= set(document)
+    assert document["mapped"] >= 4 and document["failed"] == [] and document["stale_cells"] == 0
+    assert {entry["unit"] for entry in document["pixel_area"]} == {"ha"}
+    assert all(Path(cog).is_file() for cog in document["cogs"])
+    again = neocube("map", "mangrove_extent", *ASKED)
+    assert again.exit_code == 0
+    assert again.stdout.startswith(f"0 cells mapped, {document['mapped']} were there\ncube {document['cube']}\n")
+
+
+def test_models_and_maps_of_stale_cells_say_so(built: Built) -> None:
+    recipe, period = features_recipe(str(built.features)), parse_period("2020")
+    with open_index(built.settings) as index:
+        scene = find_scenes(index, recipe.sources, period, find_area("demo").geometry)[0].id
+        index.dc.index.datasets.archive([scene])
+    other = built.model.with_name("stale.recipe.yaml")
+    other.write_text(
+        built.model.read_text().replace("mangrove_extent", "stale_extent").replace("mangrove_map", "stale_map")
+    )
+    document = answered("train", other, *ASKED, "--labels", built.labels)
+    n_stale = document["stale_cells"]
+    assert n_stale >= 1
+    said = f"{n_stale} of {len(json.loads(Path(document['card']).with_name('card.json').read_text())['trained_from']['cells'])} feature cells were stale"
+    assert said in Path(document["card"]).read_text()
+    mapped = neocube("map", "stale_extent", *ASKED)
+    assert mapped.exit_code == 0
+    assert f"note: {n_stale} feature cells are stale; `neocube build` renews them" in mapped.stdout
+    with open_index(built.settings) as index:
+        index.dc.index.datasets.restore([scene])
+    assert answered("map", "stale_extent", *ASKED)["stale_cells"] == 0
+
+
+def test_tending_does_what_is_ordered_once_and_names_what_fails(built: Built, tmp_path: Path) -> None:
+    assert neocube("tend").stdout == "nothing was due\n"
+    labels = tmp_path / "labels.geojson"
+    with open_index(built.settings) as index:
+        keep_standing(index, Order(str(built.model), "demo", "2020", str(labels)))
+    report = answered("tend", exit_code=1)
+    assert report["done"] == [] and f"no label file at {labels}" in report["failed"][0]["cause"]
+    labels.write_bytes(built.labels.read_bytes())
+    done = neocube("tend")
+    assert done.exit_code == 0
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["done", "train"], ["done", "map"]]
+    assert answered("tend") == {"done": [], "failed": [], "elsewhere": []}
+
+
+def test_labels_that_lie_elsewhere_are_refused(built: Built, tmp_path: Path) -> None:
+    moved = geopandas.read_file(built.labels)
+    moved.geometry = moved.geometry.translate(xoff=1.0)
+    moved.to_file(tmp_path / "moved.gpkg")
+    refused(
+        neocube("train", built.model, *ASKED, "--labels", tmp_path / "moved.gpkg"),
+        "moved.gpkg (EPSG:4326) share no ground with the area 'demo'",
+    )
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided:UserWarning")
+def test_labels_without_a_crs_are_refused(built: Built, tmp_path: Path) -> None:
+    bare = geopandas.read_file(built.labels).set_crs(None, allow_override=True)
+    bare.to_file(tmp_path / "bare.gpkg")
+    with rasterio.open(
+        tmp_path / "bare.tif", "w", driver="GTiff", width=8, height=8, count=1, dtype="uint8",
+        transform=rasterio.Affine(30, 0, 0, 0, -30, 0),
+    ) as file:  # fmt: skip
+        file.write(np.ones((8, 8), np.uint8), 1)
+    for name in ("bare.gpkg", "bare.tif"):
+        refused(neocube("train", built.model, *ASKED, "--labels", tmp_path / name), name, "declares no CRS")
+
+
+def test_labels_that_are_not_there_are_refused(built: Built, tmp_path: Path) -> None:
+    refused(
+        neocube("train", built.model, *ASKED, "--labels", tmp_path / "none.geojson"),
+        f"no label file at {tmp_path}/none.geojson",
+    )
+    refused(neocube("train", built.model, *ASKED, "--labels", "https://example.org/a.gpkg"), "a path or an s3:// URL")
+    refused(neocube("train", built.model, *ASKED), "names no labels: give --labels")
+
+
+def test_archives_are_simulated_into_folders_only() -> None:
+    for command in (("simulate", "s3://bucket/archive"), ("demo", "s3://bucket/demo")):
+        refused(neocube(*command), f"cannot simulate into {command[1]}", "expected a folder of this machine")
+    assert not Path("s3:").exists()
+
+
+def refused(result: Result, *words: str) -> None:
+    """Exit code 2, nothing on stdout, and one line that has the words."""
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("neocube: ")]
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0]
