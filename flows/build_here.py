@@ -18,7 +18,7 @@ from flows.steps.cells import retire_cell
 from flows.steps.cubes import CubePlan, publish_cube
 from flows.steps.index_setup import add_product
 from flows.steps.product_binding import bind_product
-from flows.steps.reading import raster_access
+from flows.steps.reading import UnreadBand, raster_access
 from flows.steps.storage import Storage, open_storage
 from products.grid import PixelGrid
 from products.registry import features_recipe
@@ -77,8 +77,8 @@ def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
     with open_index(settings) as index:
         for cell in cells:
             try:
-                outcomes.append(build_cell(index, storage, recipe, grid, cell.key, cell.scenes, workshop))
-            except (TooMuchUnread, StorageUnavailable) as error:
+                outcomes.append(build_cell(index, storage, recipe, grid, cell.key, cell.scenes, cell.rasters, workshop))
+            except (TooMuchUnread, UnreadBand, StorageUnavailable) as error:
                 outcomes.append(FailedCell(cell.key.label, str(error)))
     return outcomes
 

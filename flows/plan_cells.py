@@ -9,6 +9,7 @@ from flows.planning import Plan, cut_cells, make_plan
 from flows.steps.areas import find_area
 from flows.steps.catalogue import find_scenes, published_cells
 from flows.steps.product_binding import check_binding
+from flows.steps.rasters import find_rasters
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import features_recipe
@@ -35,7 +36,8 @@ def plan_with(
     active = {
         place: cell.id for place, cell in published_cells(index, recipe.name, recipe.version, cut.periods).items()
     }
-    made = make_plan(cut, scenes, active, chosen_device(device), settings.decode_thread_count)
+    rasters = find_rasters(index, recipe.rasters, cut.span, cut.ground)
+    made = make_plan(cut, scenes, active, chosen_device(device), settings.decode_thread_count, rasters)
     largest = max((cell.host_bytes for cell in made.to_build), default=0)
     if largest > settings.memory_budget_bytes:
         raise RequestError(

@@ -1,9 +1,9 @@
 """What to do, as ordered lists, before anything is done. Pure: the index has been asked already."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from odc.geo.geom import Geometry
@@ -12,9 +12,10 @@ from shapely import STRtree
 from products.area import Area
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
-from products.identity import CellKey, SourceKey, cell_id
+from products.identity import CellKey, cell_id, source_keys
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
+from products.raster import RasterFile
 from products.scene import Scene
 from products.spec import FeaturesRecipe
 
@@ -37,6 +38,7 @@ class PlannedCell:
     active: UUID | None
     bytes_read: int
     host_bytes: int
+    rasters: tuple[RasterFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +144,12 @@ def cut_cells(
 
 
 def make_plan(
-    cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: str, threads: int
-) -> Plan:
+    cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: str, threads: int,
+    rasters: Sequence[RasterFile] = (),
+) -> Plan:  # fmt: skip
     """The plan of a request: every cell with the scenes that touch it; RequestError if no cell has any."""
-    touching = _scenes_by_tile(cut, scenes)
+    touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
+    beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
     cells, orphans, empty = [], [], []
     for tile in cut.tiles:
         for period in cut.periods:
@@ -153,7 +157,14 @@ def make_plan(
             was = active.get((tile.label, period.label))
             if inside:
                 cells.append(
-                    _planned(cut, CellKey(cut.recipe.name, cut.recipe.version, tile, period), inside, was, threads)
+                    _planned(
+                        cut,
+                        CellKey(cut.recipe.name, cut.recipe.version, tile, period),
+                        inside,
+                        was,
+                        threads,
+                        tuple(beneath[tile]),
+                    )
                 )
             else:
                 empty.append(f"{period.label} {tile.label}")
@@ -184,29 +195,30 @@ def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int) -> int:
     per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide
     finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
     per_thread = 2 * wide + 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
-    outputs = (8 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES)) * pixels
+    outputs = (8 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels
     return PROCESS_BYTES + n_scenes * per_scene + threads * per_thread + outputs
 
 
-def source_keys(scenes: Iterable[Scene]) -> list[SourceKey]:
-    """What a cell that reads these scenes is made of."""
-    return [SourceKey(scene.acquisition, scene.rendition) for scene in scenes]
-
-
-def _planned(cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None, threads: int) -> PlannedCell:
-    expected = cell_id(key, source_keys(scenes), cut.recipe.digest())
+def _planned(
+    cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None, threads: int, rasters: tuple[RasterFile, ...]
+) -> PlannedCell:
+    keys = [*source_keys(scenes), *(raster.key for raster in rasters)]
+    expected = cell_id(key, keys, cut.recipe.digest())
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     read = sum(2 * (len(cut.recipe.used_bands) + 1) * cut.recipe.grid.tile_px**2 for _ in scenes)
-    return PlannedCell(key, expected, state, scenes, was, read, cell_bytes(cut.recipe, len(scenes), threads))
+    return PlannedCell(key, expected, state, scenes, was, read, cell_bytes(cut.recipe, len(scenes), threads), rasters)
 
 
-def _scenes_by_tile(cut: Cut, scenes: Sequence[Scene]) -> dict[Tile, list[Scene]]:
-    """The scenes whose footprint shares ground with each tile and its halo, in sensing order."""
-    tree = STRtree([scene.footprint.geom for scene in scenes])
-    found = {}
+Placed = TypeVar("Placed", Scene, RasterFile)
+
+
+def _by_tile(cut: Cut, placed: Sequence[Placed]) -> list[list[Placed]]:
+    """For each tile the scenes or rasters whose footprint shares ground with it and what is read around it, in the given order."""
+    tree = STRtree([each.footprint.geom for each in placed])
+    found = []
     for tile in cut.tiles:
         ground = cut.grid.geobox(tile, cut.recipe.reach_px).extent.to_crs("EPSG:4326").geom
-        found[tile] = [scenes[number] for number in sorted(tree.query(ground, predicate="intersects"))]
+        found.append([placed[number] for number in sorted(tree.query(ground, predicate="intersects"))])
     return found
 
 

@@ -15,7 +15,7 @@ from products.pixel.temporal import temporal_features
 from products.scene import Scene
 from products.source_spec import HarmoniseSpec
 from products.spec import FeaturesRecipe
-from products.window_features import window_features, without_margin
+from products.window_features import Rasters, window_features, without_margin
 from products.window_spec import WindowStep
 
 

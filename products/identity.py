@@ -1,11 +1,12 @@
 """A cell's identity is what made it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from products.grid import Tile
 from products.period import Period
+from products.scene import Scene
 from products.spec import canonical_digest
 
 NAMESPACE = UUID("6f0c2c0e-5b1d-5e2b-9a39-0f6b6a1f7a52")
@@ -35,6 +36,11 @@ class CellKey:
     def label(self) -> str:
         """`mangrove_features 2020 32647_r-12_c3`."""
         return f"{self.product} {self.period.label} {self.tile.label}"
+
+
+def source_keys(scenes: Iterable[Scene], unread: Collection[UUID] = ()) -> list[SourceKey]:
+    """What a cell of these scenes is made of: one with an unread asset counts as another rendition, so that the cell stays stale."""
+    return [SourceKey(s.acquisition, f"{s.rendition} unread" if s.id in unread else s.rendition) for s in scenes]
 
 
 def cell_id(key: CellKey, sources: Iterable[SourceKey], recipe_digest: str, model_digest: str | None = None) -> UUID:

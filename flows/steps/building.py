@@ -11,16 +11,18 @@ from datacube_config.connection import Index
 from flows.steps.cell_store import Arrays
 from flows.steps.cells import CellDraft, publish_cell
 from flows.steps.loading import Loaded, load_observations
-from flows.steps.manifest import ReadManifest
+from flows.steps.rasters import load_rasters
 from flows.steps.reading import RasterAccess
 from flows.steps.storage import Storage
 from products.features import compute_features
 from products.grid import PixelGrid
-from products.identity import CellKey, SourceKey, cell_id
+from products.identity import CellKey, cell_id, source_keys
 from products.pixel.causes import ACCOUNT_NAMES
+from products.raster import RasterFile
 from products.scene import Scene
 from products.spec import FeaturesRecipe
 from products.template import features_template
+from products.window_features import without_margin
 
 
 class TooMuchUnread(RuntimeError):
@@ -55,37 +57,39 @@ def build_cell(
     grid: PixelGrid,
     key: CellKey,
     scenes: tuple[Scene, ...],
+    rasters: tuple[RasterFile, ...],
     workshop: Workshop,
 ) -> BuiltCell:
-    """Make and publish one cell of features; TooMuchUnread if the read failures exceed the budget. A cell that already has what could be read is left."""
-    loaded = load_observations(recipe, scenes, grid.geobox(key.tile), workshop.threads, workshop.access)
+    """Make and publish one cell of features; TooMuchUnread if the read failures exceed the budget, UnreadBand if a raster cannot be read.
+
+    A cell that already has what could be read is left.
+    """
+    geobox = grid.geobox(key.tile, recipe.margin_px)
+    loaded = load_observations(recipe, scenes, geobox, workshop.threads, workshop.access)
     seen, manifest = loaded.seen, loaded.manifest
-    accounts = {name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, seen.accounts, strict=True)}
+    counts = without_margin(seen.accounts, recipe.margin_px)
+    accounts = {name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, counts, strict=True)}
     _check_budget(key, loaded, accounts, workshop.failure_budget)
     read = tuple(scene for scene in scenes if scene.id not in manifest.unread_scenes)
-    number = cell_id(key, _source_keys(scenes, manifest), recipe.digest())
+    keys = [*source_keys(scenes, manifest.unread_scenes), *(raster.key for raster in rasters)]
+    number = cell_id(key, keys, recipe.digest())
     published = False
     if not _is_active(index, number):
+        layers = load_rasters(rasters, recipe.rasters, geobox, workshop.access)
         arrays: Arrays = {
-            "features": compute_features(recipe, seen, key.period, workshop.threads)[None],
-            "accounts": seen.accounts[None],
+            "features": compute_features(recipe, seen, key.period, workshop.threads, layers)[None],
+            "accounts": np.ascontiguousarray(counts)[None],
         }
-        del loaded, seen  # the integer block is the largest part, and publishing reads back
+        del loaded, seen, layers, counts  # the integer block is the largest part, and publishing reads back
         properties = {
             "neocube:manifest": manifest.document(),
             "neocube:accounts": accounts,
             "eo:platform": _platforms(read),
         }
-        lineage = {"scene": [scene.id for scene in read]}
+        lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
         draft = CellDraft(number, key, features_template(recipe), grid, recipe.digest(), lineage, properties)
         published = publish_cell(index, storage, draft, arrays, workshop.threads)
     return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts)
-
-
-def _source_keys(scenes: tuple[Scene, ...], manifest: ReadManifest) -> list[SourceKey]:
-    """What the cell is made of: a scene with an unread asset counts as another rendition, so that the cell stays stale."""
-    unread = manifest.unread_scenes
-    return [SourceKey(s.acquisition, f"{s.rendition} unread" if s.id in unread else s.rendition) for s in scenes]
 
 
 def _platforms(scenes: tuple[Scene, ...]) -> str:

@@ -1,7 +1,6 @@
 """Source products that are not scenes, on the pixels of a tile: elevation, masks, labels."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
@@ -35,8 +34,11 @@ def find_rasters(index: Index, inputs: Iterable[RasterInput], period: Period, ar
                     measurement = dataset.metadata_doc["measurements"][wanted.band]
                     href = _href(dataset_location(dataset).rpartition("/")[0], measurement["path"])
                     layer = int(measurement.get("band", 1))
+                    says = dataset.metadata_doc["properties"].get("neocube:radiometry", {}).get(wanted.band, {})
+                    nodata = float(says.get("nodata", dataset.product.measurements[wanted.band].nodata))
+                    scale, offset = float(says.get("scale", 1)), float(says.get("offset", 0))
                     found[wanted, dataset.id] = RasterFile(
-                        wanted, dataset.id, ground, href, layer, *_values(dataset, wanted)
+                        wanted, dataset.id, ground, href, layer, scale, offset, nodata
                     )
     return sorted(found.values(), key=lambda raster: (raster.input.product, raster.input.band, str(raster.id)))
 
@@ -44,7 +46,10 @@ def find_rasters(index: Index, inputs: Iterable[RasterInput], period: Period, ar
 def load_rasters(
     rasters: Sequence[RasterFile], inputs: Iterable[RasterInput], geobox: GeoBox, access: RasterAccess
 ) -> dict[RasterInput, NDArray[np.float32]]:
-    """float32 (y, x) by input on the pixels of `geobox`, in the units of the band; NaN where no dataset has data. Of datasets that overlap the first by id gives the pixel."""
+    """float32 (y, x) by input on the pixels of `geobox`, in the units of the band; NaN where no dataset has data.
+
+    Of datasets that overlap the first by id gives the pixel. UnreadBand if a file fails.
+    """
     made: Mapping[RasterInput, NDArray[np.float32]] = {
         wanted: np.full(geobox.shape, np.nan, np.float32) for wanted in inputs
     }
@@ -56,6 +61,10 @@ def load_rasters(
         take = np.isnan(out) & ~np.isnan(values)
         out[take] = values[take] * np.float32(raster.scale) + np.float32(raster.offset)
     return dict(made)
+
+
+def _href(base: str, path: str) -> str:
+    return path if path.startswith("/") or "://" in path else f"{base}/{path}"
 
 
 def _require(index: Index, wanted: RasterInput) -> None:

@@ -111,6 +111,18 @@ def read_opened(source: Any, file: BandFile, geobox: GeoBox, resampling: str, ou
         raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
 
 
+def warp_band(
+    href: str, layer: int, nodata: float, geobox: GeoBox, resampling: str, out: NDArray[np.float32]
+) -> BandRead:
+    """Reproject a band of any data type onto `geobox` into out (y, x), NaN for nodata and outside; UnreadBand if the file fails."""
+    try:
+        with signed(href) as opened, rasterio.open(gdal_path(opened), driver=driver_of(href), sharing=False) as source:
+            require_self_contained(source)
+            return _warp(source, layer, nodata, geobox, resampling, out)
+    except (rasterio.errors.RasterioError, OSError, IndexError) as error:
+        raise UnreadBand(f"cannot read {href}: {_words(error)}") from error
+
+
 def gdal_path(href: str) -> str:
     """The GDAL path of an href: s3:// through /vsis3, https:// through /vsicurl, a local path as it is."""
     if href.startswith("s3://"):
@@ -130,18 +142,18 @@ def _read_signed(source: Any, file: BandFile, geobox: GeoBox, resampling: str, o
 
 def _read(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
     if CRS(source.crs) != geobox.crs:
-        return _warp(source, file, geobox, resampling, out)
+        return _warp(source, file.layer, file.nodata, geobox, resampling, out)
     to_source = ~source.transform * geobox.affine
     first_column, first_row, step = to_source.c, to_source.f, to_source.a
     if abs(to_source.e - step) > ALIGNED / max(out.shape) or to_source.b or to_source.d:
-        return _warp(source, file, geobox, resampling, out)
+        return _warp(source, file.layer, file.nodata, geobox, resampling, out)
     covered = _covered(source.shape, first_row, first_column, step, out.shape)
     is_aligned = all(abs(value - round(value)) < ALIGNED for value in (first_row, first_column))
     if abs(step - 1) < ALIGNED / max(out.shape) and is_aligned:
         decoded = _read_aligned(source, file, round(first_row), round(first_column), out)
         return BandRead(decoded, covered)
     if resampling not in ("nearest", "average"):
-        return _warp(source, file, geobox, resampling, out)
+        return _warp(source, file.layer, file.nodata, geobox, resampling, out)
     window = _window(source.shape, first_row, first_column, step, out.shape)
     if window is None:
         out[...] = file.nodata
@@ -182,14 +194,15 @@ def covered_by(ground: Geometry, geobox: GeoBox) -> NDArray[np.bool_]:
     return burnt.astype(bool)
 
 
-def _warp(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
-    """Reproject exactly and with one scale for the whole file, so that any crop gives the same pixels."""
+def _warp(source: Any, layer: int, nodata: float, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
+    """Reproject exactly and with one scale for the whole file, so that any crop gives the same pixels. A float `out` gets NaN for nodata."""
+    missing = np.nan if out.dtype.kind == "f" else nodata
     footprint = GeoBox(source.shape, source.transform, CRS(source.crs)).extent.to_crs(
         geobox.crs, resolution=abs(source.transform.a) * 16
     )
     covered = covered_by(footprint, geobox)
     if not covered.any():
-        out[...] = file.nodata
+        out[...] = missing
         return BandRead(0, covered)
     across, down = geobox.resolution.x, -geobox.resolution.y
     scale = {"XSCALE": source.transform.a / across, "YSCALE": -source.transform.e / down}
@@ -200,14 +213,15 @@ def _warp(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDA
         height=out.shape[0],
         width=out.shape[1],
         resampling=Resampling[resampling],
-        src_nodata=file.nodata,
-        nodata=file.nodata,
+        src_nodata=nodata,
+        nodata=missing,
         tolerance=WARP_TOLERANCE_PX,
+        **({"dtype": out.dtype.name} if out.dtype.kind == "f" else {}),
         **({key: repr(value) for key, value in scale.items()} if source.crs.is_projected else {}),
     ) as warped:
-        warped.read(file.layer, out=out)
+        warped.read(layer, out=out)
     share = covered.sum() * across * down / abs(source.transform.a * source.transform.e)
-    return BandRead(int(share * np.dtype(source.dtypes[file.layer - 1]).itemsize), covered)
+    return BandRead(int(share * np.dtype(source.dtypes[layer - 1]).itemsize), covered)
 
 
 def _window(

@@ -1,0 +1,180 @@
+"""Texture, terrain and distance through the whole build: rasters are read beyond the tile and are part of what makes a cell; any crop has the same pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from rasterio.transform import from_origin
+
+from datacube_config.connection import open_index
+from datacube_config.settings import Settings
+from datacube_config.sources import SourceTable
+from flows.build_here import build
+from flows.plan_cells import plan
+from flows.steps.areas import find_area
+from flows.steps.ingest_rasters import ingest_rasters
+from products.errors import RequestError
+from products.registry import features_recipe
+from products.window.terrain import terrain
+
+AREA, YEAR = "demo", "2020"
+TABLE = SourceTable.model_validate(
+    {
+        "rasters": {
+            "hill": {
+                "title": "A hill", "kind": "elevation", "license": "CC0-1.0", "credit": "made up", "files": ["hill_*.tif"],
+                "name": r"hill_(?P<tile>[a-z]+)\.tif", "time": "static",
+                "bands": {"elevation": {"dtype": "float32", "nodata": -9999, "units": "metre"}, "land": {"dtype": "float32", "nodata": -9999, "layer": 2}},
+            },
+        }
+    }
+)  # fmt: skip
+FEATURES = """  - index: {names: [NDVI], reduce: [p50]}
+  - texture: {of: {index: MNDWI}, window_px: 5, measures: [contrast, entropy], levels: 16}
+  - texture: {of: {feature: ndvi_p50}, window_px: 3, measures: [mean]}
+  - terrain: {source: hill, measures: [elevation, slope, position], window_px: 7}
+  - distance: {source: hill, band: land, at_least: 1, max_distance_m: 300, name: coast, signed: true}
+"""
+
+
+def write_hill(folder: Path, ground: GeoBox, name: str = "whole") -> Path:
+    """Elevation and land on a finer grid than the recipe's, over the ground and a bit more."""
+    box = ground.boundingbox
+    step, margin = 10.0, 1500.0
+    width, height = int((box.right - box.left + 2 * margin) // step), int((box.top - box.bottom + 2 * margin) // step)
+    x, y = np.meshgrid(np.arange(width) * step, np.arange(height) * step)
+    elevation = (0.02 * x + 40 * np.sin(y / 500)).astype("float32")
+    land = (np.sin(x / 700) + np.cos(y / 900) > 0).astype("float32")
+    folder.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": 2,
+        "dtype": "float32",
+        "crs": str(ground.crs),
+    }
+    transform = from_origin(box.left - margin, box.top + margin, step, step)
+    with rasterio.open(folder / f"hill_{name}.tif", "w", **profile, nodata=-9999, transform=transform) as file:
+        file.write(elevation, 1)
+        file.write(land, 2)
+    return folder
+
+
+def recipe_file(folder: Path, tile_px: int, features: str = FEATURES, name: str = "shaped") -> str:
+    path = folder / f"{name}_{tile_px}.recipe.yaml"
+    path.write_text(
+        f"""name: {name}_{tile_px}
+version: 1
+kind: features
+grid: {{crs: utm, resolution_m: 30, tile_px: {tile_px}, anchor: landsat}}
+period: P1Y
+sources:
+  - {{collection: landsat-c2-l2, clear: {{dilate_px: 1}}}}
+  - {{collection: sentinel-2-l2a}}
+harmonise: {{}}
+features:
+{features}"""
+    )
+    return str(path)
+
+
+def take_in(settings: Settings, folder: Path) -> None:
+    with open_index(settings) as index:
+        report = ingest_rasters(index, "hill", str(folder), TABLE)
+    assert (report.added + report.unchanged, report.quarantined) == (1, [])
+
+
+def features_of(report: dict[str, object]) -> xr.DataArray:
+    return xr.open_zarr(str(report["cube"]))["features"].load()
+
+
+def ground_of(recipe: str) -> GeoBox:
+    made = features_recipe(recipe)
+    grid = made.grid.pixel_grid(find_area(AREA).geometry)
+    return grid.mosaic(grid.tiles(find_area(AREA).geometry))
+
+
+def test_window_features_do_not_know_where_tiles_end(ingested_settings: Settings, tmp_path: Path) -> None:
+    small, large = recipe_file(tmp_path, 32), recipe_file(tmp_path, 64)
+    with pytest.raises(
+        RequestError,
+        match="reads the product 'hill', which is not in the index: take it in with neocube ingest PATH --as hill",
+    ):
+        plan(small, AREA, YEAR)
+    ground = ground_of(large)
+    take_in(ingested_settings, write_hill(tmp_path / "hills", ground))
+
+    one, other = features_of(build(small, AREA, YEAR)), features_of(build(large, AREA, YEAR))
+    x, y = np.intersect1d(one.x, other.x), np.intersect1d(one.y, other.y)
+    assert one.feature.values.tolist() == [
+        "ndvi_p50", "mndwi_p50_contrast_5", "mndwi_p50_entropy_5", "ndvi_p50_mean_3", "elevation", "slope", "position_7", "coast_distance",
+    ]  # fmt: skip
+    inside, outside = one.sel(x=x, y=y), other.sel(x=x, y=y)
+    np.testing.assert_array_equal(inside.values, outside.values)
+    for feature in one.feature.values:
+        assert np.isfinite(inside.sel(feature=feature)).mean() > 0.5, feature
+        assert np.nanstd(inside.sel(feature=feature)) > 0, feature
+    assert set(np.unique(np.sign(inside.sel(feature="coast_distance")))) == {-1.0, 1.0}
+
+
+def test_slope_is_that_of_the_elevation_feature(ingested_settings: Settings, tmp_path: Path) -> None:
+    recipe = recipe_file(tmp_path, 64)
+    take_in(ingested_settings, write_hill(tmp_path / "hills", ground_of(recipe)))
+    made = features_of(build(recipe, AREA, YEAR)).isel(period=0)
+    slope = terrain(made.sel(feature="elevation").values, ["slope"], 30.0)["slope"]
+
+    np.testing.assert_array_equal(made.sel(feature="slope").values[1:-1, 1:-1], slope)
+
+
+def test_a_raster_is_part_of_what_makes_a_cell(ingested_settings: Settings, tmp_path: Path) -> None:
+    recipe = recipe_file(tmp_path, 64)
+    take_in(ingested_settings, write_hill(tmp_path / "hills", ground_of(recipe)))
+    first = build(recipe, AREA, YEAR)
+    assert first["failed"] == [] and first["built"] >= 1
+    again = build(recipe, AREA, YEAR)
+    assert (again["built"], again["fresh"]) == (0, first["built"])
+    with open_index(ingested_settings) as index:
+        rows = list(index.dc.index.datasets.search(product="hill"))
+        cells = list(index.dc.index.datasets.search(product="shaped_64"))
+        sources = index.dc.index.datasets.get(cells[0].id, include_sources=True)
+        assert sources is not None and "raster" in str(
+            sources.source_tree.children if sources.source_tree else sources.sources
+        )
+        index.dc.index.datasets.archive([rows[0].id])
+    stale = plan(recipe, AREA, YEAR)
+    assert {cell.state for cell in stale.cells} == {"stale"}
+
+
+def test_a_raster_that_cannot_be_read_fails_its_cells_and_names_the_file(
+    ingested_settings: Settings, tmp_path: Path
+) -> None:
+    recipe = recipe_file(tmp_path, 64)
+    folder = write_hill(tmp_path / "hills", ground_of(recipe))
+    take_in(ingested_settings, folder)
+    (folder / "hill_whole.tif").write_bytes(b"not an image")
+    report = build(recipe, AREA, YEAR)
+
+    assert report["built"] == 0
+    assert "hill_whole.tif" in report["failed"][0]["cause"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("texture: {of: {index: NDVI}, measures: [colour]}", "unknown texture measure 'colour'"),
+        ("texture: {of: {index: NDVI}, window_px: 4, measures: [contrast]}", "expected an odd window_px, got 4"),
+        (
+            "texture: {of: {feature: swir9}, measures: [contrast]}",
+            "texture of 'swir9', which is not a feature of the recipe",
+        ),
+        ("terrain: {measures: [slope, slope]}", "the terrain measure 'slope' stands twice"),
+        ("distance: {source: hill, band: land, max_distance_m: 0, name: coast}", "greater than 0"),
+    ],
+)
+def test_a_wrong_window_feature_is_named(tmp_path: Path, entry: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        features_recipe(recipe_file(tmp_path, 64, "  - index: {names: [NDVI], reduce: [p50]}\n" + f"  - {entry}\n"))
