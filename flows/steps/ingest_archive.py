@@ -26,6 +26,7 @@ from flows.steps.quarantine import kept_archives, kept_items, release
 from flows.steps.rare_collection import rare_collection
 from flows.steps.rate_limit import bucket_of
 from flows.steps.reading import RasterAccess
+from flows.steps.removed_items import note_removed
 from flows.steps.site_files import SiteFiles
 from flows.steps.stac_api import Provider
 from flows.steps.take_items import Take, take_items
@@ -114,6 +115,7 @@ def _settle(take: Take, batch: Batch, inside: Sequence[FoundItem]) -> None:
     if not report.dry_run:
         asked = {id(found) for found in inside}
         touch_known(take.index.engine, take.archive, [each for each in batch.items if id(each) not in asked], take.run)
+        report.gone += note_removed(take.index, take.archive, batch.items)
         acknowledge(batch.items)
     report.pages += batch.n_pages
     report.resumed |= batch.is_resumed
@@ -179,7 +181,7 @@ def _in_scope(found: FoundItem, collections: Sequence[str], area: Area | None, p
     """Whether an item is asked for; one that does not say is, so that its fault comes to light."""
     item = found.document
     if item is None:
-        return True
+        return not found.is_removed
     named = item.get("collection")
     if collections and isinstance(named, str) and not _collection_matches(named, collections):
         return False
