@@ -60,7 +60,10 @@ class Mark(Closed):
 
 
 class KnownArchive(Closed):
-    """A named archive: where it is, its names for our collections, the hosts and buckets its hrefs may name."""
+    """A named archive: where it is, its names for our collections, the hosts and buckets its hrefs may name.
+
+    `requests_per_second` are those to the host of its url, `files_per_second` those to each other site of `hosts`.
+    """
 
     kind: Kind = "api"
     url: str
@@ -70,10 +73,11 @@ class KnownArchive(Closed):
     alternate: str | None = None
     signing: tuple[SigningRule, ...] = ()
     requests_per_second: float = Field(default=5.0, gt=0)
+    files_per_second: float = Field(default=20.0, gt=0)
     paging: Paging = Paging()
     mark: Mark = Mark()
     items: str = "*.json"
-    admission: Literal["listed", "head", "off"] | None = None
+    admission: Literal["listed", "head", "sample", "off"] | None = None
 
     @model_validator(mode="after")
     def _reachable(self) -> "KnownArchive":

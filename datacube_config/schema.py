@@ -6,6 +6,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Float,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -18,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "neocube"
-REVISION = "0002"  # of datacube_config.migrations
+REVISION = "0003"  # of datacube_config.migrations
 
 metadata = MetaData(schema=SCHEMA)
 
@@ -102,6 +103,7 @@ known_item = Table(
     Column("seen_by", Uuid),  # the run that last saw it
     Column("gone_at", DateTime(timezone=True)),
 )
+Index("known_item_gone", known_item.c.archive, postgresql_where=known_item.c.gone_at.is_not(None))
 
 harvest = Table(
     "harvest",

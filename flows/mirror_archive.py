@@ -6,6 +6,7 @@ from typing import Any
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.steps.areas import find_area
+from flows.steps.host_buckets import HostBuckets
 from flows.steps.items import archive_location
 from flows.steps.mirror_jobs import MirrorOrder, mirror_order
 from flows.steps.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror
@@ -34,7 +35,7 @@ def mirror_archive(
     settings, order = get_settings(), order_of(wish, area)
     ground, span = find_area(area) if area else None, parse_period(period) if period else None
     access = raster_access(settings)
-    files = FileAccess(s3_options(settings), access.signing)
     with open_index(settings) as index:
+        files = FileAccess(s3_options(settings), access.signing, HostBuckets(index.engine))
         scenes = scenes_to_mirror(index, archive_location(archive), collections, ground, span)
         return mirror_scenes(index, scenes, order, files, access, progress).document()

@@ -16,11 +16,13 @@ from flows.run_artifacts import leave_picture, leave_table
 from flows.steps.archive_files import ArchiveFiles
 from flows.steps.archive_listing import Scope, compared_tables, index_listing, list_archive
 from flows.steps.areas import find_area
+from flows.steps.host_buckets import HostBuckets
 from flows.steps.items import archive_location
 from flows.steps.metrics import metrics_path, write_metrics
 from flows.steps.pictures_reconcile import reconcile_picture
 from flows.steps.reconcile_report import Limits, alarms_of, gauges_of, totals_of
 from flows.steps.reconciling import between_archives, compare, forget_purged, freshness
+from flows.steps.site_files import SiteFiles
 from flows.steps.storage import open_storage, s3_options
 from flows.steps.storage_check import StorageMode, lost_files, stored_orphans
 from products.errors import RequestError
@@ -51,10 +53,9 @@ def compare_archive(
     names = [archive_location(name) for name in (archive, against) if name is not None]
     if len(set(names)) < len(names):
         raise RequestError(f"--against: expected another archive than {archive}, got the same")
-    files = ArchiveFiles(s3_options(settings))
     tell = progress or (lambda words: None)
     with open_index(settings) as index, compared_tables(index) as connection:
-        n_skipped = 0
+        n_skipped, files = 0, ArchiveFiles(s3_options(settings), SiteFiles(HostBuckets(index.engine)))
         for name in names:
             n_skipped += list_archive(connection, name, name, scope, files, partial(_tell_count, tell, name))
         tell("comparing")

@@ -51,5 +51,8 @@ def fullest(pattern: re.Pattern[str], texts: Iterable[str]) -> re.Match[str] | N
 
 def another_product(item: Item, expected: str) -> ItemRefused:
     """The refusal of an item of a product that is not read, by the name its catalogue has for it."""
-    name = text(item["properties"], "odc:product") or text(item, "collection") or item["id"]
-    return ItemRefused(f"{brief(name)} is another product: expected {expected}")
+    properties = item["properties"]
+    name = text(properties, "odc:product") or text(item, "collection") or item["id"]
+    is_of_a_cube = any(str(key).startswith("odc:") for key in properties)
+    used = " (of an Open Data Cube: recipes read it there as it is)" if is_of_a_cube else ""
+    return ItemRefused(f"{brief(name)} is another product{used}: expected {expected}")

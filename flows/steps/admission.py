@@ -9,28 +9,34 @@ from flows.steps.archive_files import ArchiveFiles
 from flows.steps.asset_sizes import MISSING, Size, asked_sizes, listed_sizes, local_sizes
 from flows.steps.grid_check import grid_fault
 from flows.steps.normalise import SceneDocument
-from flows.steps.rate_limit import TokenBucket
+from flows.steps.signing import rule_of
 
-Policy = Literal["listed", "head", "off"]
+Policy = Literal["listed", "head", "sample", "off"]
 SITES = ("http://", "https://")
+SAMPLED_FILES = 4
 LEAST_BYTES = 256
 """The header of a TIFF with one tile, or of a JPEG 2000 file, is longer."""
 
 
 def admission_policy(archive: str) -> Policy:
-    """How remote files of an archive are looked for: as archives.yaml says; else a bucket is listed, and others are taken at their word."""
+    """How remote files of an archive are looked for: as archives.yaml says; else a bucket is listed, of an API there a sample is asked for."""
     known = archive_table().archives.get(archive)
     if known is not None and known.admission is not None:
         return known.admission
-    return "listed" if (archive if known is None else known.url).startswith("s3://") else "off"
+    if (archive if known is None else known.url).startswith("s3://"):
+        return "listed"
+    return "sample" if known is not None and known.kind == "api" else "off"
 
 
-def admit(
-    scenes: Sequence[SceneDocument], files: ArchiveFiles, policy: Policy = "off", bucket: TokenBucket | None = None
-) -> dict[UUID, str]:
-    """Why scenes are refused, by id. Local files are always looked at; those in S3 unless `off`, by listing or HEAD; those of sites with `head`."""
+def admit(scenes: Sequence[SceneDocument], files: ArchiveFiles, policy: Policy = "off") -> dict[UUID, str]:
+    """Why scenes are refused, by id.
+
+    Local files are always looked at; those in S3 by `listed` or `head`; those of sites by `head`, or by `sample` a few of a batch.
+    """
     paths = {scene.id: _paths(scene) for scene in scenes}
-    sizes = _sizes({path for bands in paths.values() for path in bands.values()}, files, policy, bucket)
+    sizes = _sizes({path for bands in paths.values() for path in bands.values()}, files, policy)
+    if policy == "sample":
+        sizes |= _sampled(paths, files)
     faults = {scene.id: _file_fault(paths[scene.id], sizes) or grid_fault(scene.document) for scene in scenes}
     return {number: fault for number, fault in faults.items() if fault}
 
@@ -39,7 +45,7 @@ def _paths(scene: SceneDocument) -> dict[str, str]:
     return {band: str(measurement["path"]) for band, measurement in scene.document["measurements"].items()}
 
 
-def _sizes(paths: set[str], files: ArchiveFiles, policy: Policy, bucket: TokenBucket | None) -> dict[str, Size]:
+def _sizes(paths: set[str], files: ArchiveFiles, policy: Policy) -> dict[str, Size]:
     """The size of each file that the policy looks at."""
     sizes = local_sizes(path for path in paths if "://" not in path)
     objects = [path for path in paths if path.startswith("s3://")]
@@ -47,8 +53,22 @@ def _sizes(paths: set[str], files: ArchiveFiles, policy: Policy, bucket: TokenBu
         sizes |= listed_sizes(objects, files)
     asked = [*objects, *(path for path in paths if path.startswith(SITES))]
     if policy == "head" and asked:
-        sizes |= asked_sizes(asked, files, bucket)
+        sizes |= asked_sizes(asked, files)
     return sizes
+
+
+def _sampled(paths: Mapping[UUID, Mapping[str, str]], files: ArchiveFiles) -> dict[str, Size]:
+    """The sizes of one file of each of a few scenes, chosen by their ids; of all files where one of these is missing or no image."""
+    rules = archive_table().signing
+    open_files = {
+        number: [path for path in sorted(bands.values()) if path.startswith(SITES) and rule_of(path, rules) is None]
+        for number, bands in sorted(paths.items())
+    }
+    chosen = [found[number.int % len(found)] for number, found in open_files.items() if found][:SAMPLED_FILES]
+    sizes = asked_sizes(chosen, files)
+    if all(size is None or size >= LEAST_BYTES for size in sizes.values()):
+        return sizes
+    return sizes | asked_sizes({path for found in open_files.values() for path in found}, files)
 
 
 def _file_fault(paths: Mapping[str, str], sizes: Mapping[str, Size]) -> str:

@@ -1,25 +1,23 @@
-"""Files of an archive: a local folder, an s3:// prefix or an http(s) site, read with fsspec and httpx."""
+"""Files of an archive: a local folder, an s3:// prefix or an http(s) site."""
 
 import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 import fsspec
 import httpx
 
 from datacube_config.archives import archive_table
-from flows.steps.asset_hrefs import is_private
-from flows.steps.json_documents import ITEM_BYTES, PAGE_BYTES, TooLarge, parse_document
+from flows.steps.json_documents import ITEM_BYTES, parse_document
 from flows.steps.packed_files import is_packed_folder, packed_names
 from flows.steps.signing import s3fs_options
+from flows.steps.site_files import SiteFiles
 
-HTTP_TIMEOUT_S = 60.0
 SPOOL_BYTES = 8 << 20
 LISTED_FOLDERS = 4096
 NAMES_A_RUN = 10_000
@@ -31,8 +29,9 @@ SITES = ("http://", "https://")
 class ArchiveFiles:
     """Reads and lists what lies in an archive. The last 4096 folders are listed once."""
 
-    def __init__(self, s3_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, s3_options: Mapping[str, Any] | None = None, sites: SiteFiles | None = None) -> None:
         self._s3_options = dict(s3_options or {})
+        self.sites = sites or SiteFiles()
         self._listed: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     @property
@@ -44,16 +43,16 @@ class ArchiveFiles:
         return keys | ({"region_name": region} if region else {})
 
     def read_json(self, location: str) -> Any:  # noqa: ANN401, whatever the file holds
-        """The document of at most 32 MiB at a path or URL; OSError, httpx.HTTPError or ValueError if it cannot be read."""
+        """The document of at most 32 MiB at a path or URL; OSError or ValueError if it cannot be read, SiteStopped."""
         with self.opened(location) as stream:
             return parse_document(stream.read(ITEM_BYTES + 1))
 
     @contextmanager
-    def opened(self, location: str) -> Iterator[BinaryIO]:
+    def opened(self, location: str, client: httpx.Client | None = None) -> Iterator[BinaryIO]:
         """The bytes at a path or URL, as a stream that can be rewound."""
         if location.startswith(SITES):
-            with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
-                _fetch(location, spool)
+            with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool, ExitStack() as own:
+                self.sites.fetch(client or own.enter_context(self.sites.client()), location, spool)
                 spool.seek(0)
                 yield spool  # type: ignore[misc]
         else:
@@ -100,8 +99,8 @@ class ArchiveFiles:
     def read_many(self, paths: list[str]) -> Iterator[tuple[str, bytes | Exception]]:
         """Up to 32 MiB and one byte at some paths of one kind, read side by side where they are far, or why there are none."""
         if paths[0].startswith(SITES):
-            with ThreadPoolExecutor(READERS) as pool:
-                yield from zip(paths, pool.map(self._bytes, paths), strict=True)
+            with self.sites.client() as client, ThreadPoolExecutor(READERS) as pool:
+                yield from zip(paths, pool.map(lambda path: self._bytes(path, client), paths), strict=True)
             return
         if not paths[0].startswith("s3://"):
             for path in paths:
@@ -149,11 +148,11 @@ class ArchiveFiles:
         if len(self._listed) > LISTED_FOLDERS:
             self._listed.popitem(last=False)
 
-    def _bytes(self, path: str) -> bytes | Exception:
+    def _bytes(self, path: str, client: httpx.Client | None = None) -> bytes | Exception:
         try:
-            with self.opened(path) as stream:
+            with self.opened(path, client) as stream:
                 return stream.read(ITEM_BYTES + 1)
-        except (OSError, ValueError, httpx.HTTPError) as error:
+        except (OSError, ValueError) as error:
             return error
 
     def _names(self, folder: str) -> list[str]:
@@ -179,22 +178,3 @@ def _local_names(folder: str) -> list[str]:
             return [entry.name for entry in entries if entry.is_file()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _fetch(url: str, target: Any) -> None:  # noqa: ANN401, a file open for writing
-    """Write what is at a URL, redirected only to public hosts, into a file."""
-
-    def check(request: httpx.Request) -> None:
-        host = request.url.host.lower()
-        if host != (urlsplit(url).hostname or "").lower() and is_private(host):
-            raise httpx.RequestError(f"{url} redirects to {host!r}, which is not a public host", request=request)
-
-    options = {"timeout": HTTP_TIMEOUT_S, "follow_redirects": True, "event_hooks": {"request": [check]}}
-    n_bytes = 0
-    with httpx.Client(**options) as client, client.stream("GET", url) as answer:  # type: ignore[arg-type]
-        answer.raise_for_status()
-        for chunk in answer.iter_bytes():
-            n_bytes += len(chunk)
-            if n_bytes > PAGE_BYTES:
-                raise TooLarge(f"{url} has more than {PAGE_BYTES >> 30} GiB")
-            target.write(chunk)

@@ -10,14 +10,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from datacube_config.archives import archive_table
 from flows.steps.archive_files import ArchiveFiles
 from flows.steps.packed_files import is_packed_folder, packed_size
-from flows.steps.rate_limit import ProviderClosed, TokenBucket, take_turn
 from flows.steps.signing import signed_url
 
 MISSING = -1
 Size = int | None
 """Bytes, MISSING where there is no such file, None where that cannot be told."""
 
-THREADS, TIMEOUT_S, TURN_S = 16, 10.0, 30.0
+THREADS, TIMEOUT_S = 16, 10.0
 GONE = (404, 410)
 
 
@@ -41,12 +40,12 @@ def listed_sizes(urls: Iterable[str], files: ArchiveFiles) -> dict[str, Size]:
     return _side_by_side(lambda folder: _of_folder(folder, by_folder[folder], files), by_folder)
 
 
-def asked_sizes(urls: Iterable[str], files: ArchiveFiles, bucket: TokenBucket | None = None) -> dict[str, Size]:
-    """The size of each s3:// or http(s) file, by HEAD; each in its turn where the host has a token bucket."""
+def asked_sizes(urls: Iterable[str], files: ArchiveFiles) -> dict[str, Size]:
+    """The size of each s3:// or http(s) file, by HEAD; those of sites in the turn of their host."""
     with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False) as client:
 
         def of_file(url: str) -> dict[str, Size]:
-            return {url: _of_object(url, files) if url.startswith("s3://") else _of_page(url, client, bucket)}
+            return {url: _of_object(url, files) if url.startswith("s3://") else _of_page(url, client, files)}
 
         return _side_by_side(of_file, urls)
 
@@ -76,13 +75,13 @@ def _of_object(url: str, files: ArchiveFiles) -> Size:
         return None
 
 
-def _of_page(url: str, client: httpx.Client, bucket: TokenBucket | None) -> Size:
+def _of_page(url: str, client: httpx.Client, files: ArchiveFiles) -> Size:
     """The size that a site states; None for an answer that says neither that the file is there nor that it is not."""
     try:
-        if bucket is not None:
-            take_turn(bucket, TURN_S)
-        answer = client.head(signed_url(url, archive_table().signing))
-    except (httpx.HTTPError, OSError, ProviderClosed):
+        answer = files.sites.head(client, signed_url(url, archive_table().signing))
+    except OSError:
+        return None
+    if answer is None:
         return None
     if answer.status_code in GONE:
         return MISSING

@@ -13,14 +13,15 @@ from flows.steps.href_secrets import document_without_secrets
 class FoundItem:
     """An item as found, without secrets, or why there is none: with a `cause` it is to be refused.
 
-    `document` is None where nothing could be read. `acknowledge` is to be called once the item is settled in the index
-    or in quarantine.
+    `document` is None where nothing could be read; `is_removed` where the archive says that it took away what was at the
+    place. `acknowledge` is to be called once the item is settled in the index or in quarantine.
     """
 
     id: str
     place: ItemPlace
     document: dict[str, Any] | None
     cause: str | None = None
+    is_removed: bool = False
     acknowledge: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
 

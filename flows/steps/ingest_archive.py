@@ -15,6 +15,7 @@ from flows.steps.footprint import lonlat_footprint
 from flows.steps.harvest import Batch, HarvestKey, area_key, held_thread, period_key
 from flows.steps.harvest_files import file_batches, unchanged_items
 from flows.steps.harvest_pages import ApiHarvest, api_batches
+from flows.steps.host_buckets import HostBuckets
 from flows.steps.ingest_report import IngestReport, Progress
 from flows.steps.item_facts import sensing_time
 from flows.steps.item_refused import ItemRefused
@@ -25,6 +26,8 @@ from flows.steps.quarantine import kept_archives, kept_items, release
 from flows.steps.rare_collection import rare_collection
 from flows.steps.rate_limit import bucket_of
 from flows.steps.reading import RasterAccess
+from flows.steps.removed_items import note_removed
+from flows.steps.site_files import SiteFiles
 from flows.steps.stac_api import Provider
 from flows.steps.take_items import Take, take_items
 from products.area import Area
@@ -53,7 +56,8 @@ def ingest_archive(
 
     `full`: list everything, also where the last listing allows to ask for what changed since.
     """
-    started, files, name = time.monotonic(), ArchiveFiles(s3_options), archive_location(archive)
+    started, name, buckets = time.monotonic(), archive_location(archive), HostBuckets(None if dry_run else index.engine)
+    files = ArchiveFiles(s3_options, SiteFiles(buckets, patience or Patience()))
     report = IngestReport(name, dry_run)
     take = Take(index, name, report, files, access or RasterAccess(), radiometric_check)
     wanted = Wanted(tuple(collections), area.geometry.boundingbox.bbox if area else None, _interval(period))
@@ -83,7 +87,8 @@ def retry_quarantine(
     rasters: Container[str] = (),
 ) -> IngestReport:
     """Try everything in quarantine but `rasters` again, from the stored documents; what could not be read is read again."""
-    started, files, report = time.monotonic(), ArchiveFiles(s3_options), IngestReport("quarantine")
+    started, report = time.monotonic(), IngestReport("quarantine")
+    files = ArchiveFiles(s3_options, SiteFiles(HostBuckets(index.engine)))
     for archive in (archive for archive in kept_archives(index) if archive not in rasters):
         _retry(Take(index, archive, report, files, access or RasterAccess(), radiometric_check), only_due=False)
     report.seconds = round(time.monotonic() - started, 3)
@@ -110,6 +115,7 @@ def _settle(take: Take, batch: Batch, inside: Sequence[FoundItem]) -> None:
     if not report.dry_run:
         asked = {id(found) for found in inside}
         touch_known(take.index.engine, take.archive, [each for each in batch.items if id(each) not in asked], take.run)
+        report.gone += note_removed(take.index, take.archive, batch.items)
         acknowledge(batch.items)
     report.pages += batch.n_pages
     report.resumed |= batch.is_resumed
@@ -154,7 +160,12 @@ def _of_files(
         if count is not None:
             yield Batch([], n_unread=count)
         else:
-            yield from file_batches(archive, wanted, period, take.files, thread)
+            try:
+                yield from file_batches(archive, wanted, period, take.files, thread)
+            except ApiUnavailable as error:
+                if not take.report.found:
+                    raise
+                take.report.stopped.append({"collection": key.collection, "cause": str(error)})
 
 
 def _whole(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -170,7 +181,7 @@ def _in_scope(found: FoundItem, collections: Sequence[str], area: Area | None, p
     """Whether an item is asked for; one that does not say is, so that its fault comes to light."""
     item = found.document
     if item is None:
-        return True
+        return not found.is_removed
     named = item.get("collection")
     if collections and isinstance(named, str) and not _collection_matches(named, collections):
         return False

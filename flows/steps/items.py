@@ -1,11 +1,10 @@
 """The items of an archive, whatever kind it is: an API, a catalogue, files, a bucket, its inventory, or a queue."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from datacube_config.archives import KnownArchive, archive_table
 from flows.steps.archive_files import SITES, ArchiveFiles
@@ -16,6 +15,8 @@ from flows.steps.items_parquet import PARQUET, parquet_items
 from flows.steps.items_queue import queue_pages
 from flows.steps.items_s3 import inventory_items, is_inventory, prefix_items
 from flows.steps.items_static import CATALOGUE_FILES, file_items, folder_items, items_at, linked_items
+from flows.steps.polite_requests import ApiUnavailable
+from flows.steps.site_files import SiteStopped
 from products.errors import RequestError
 
 __all__ = [
@@ -55,7 +56,9 @@ def read_pages(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[li
         return queue_pages(known.url, _source(known.url, files, known))
     if known is None and location.startswith("sqs://"):
         return queue_pages(location, Source(location, files))
-    return _pages(_known_items(known, wanted, files) if known else _items(location, wanted, files))
+    with _in_its_words():
+        items = _known_items(known, wanted, files) if known else _items(location, wanted, files)
+    return _pages(items)
 
 
 def stac_api(archive: str, wanted: Wanted, files: ArchiveFiles) -> StacApi | None:
@@ -63,18 +66,25 @@ def stac_api(archive: str, wanted: Wanted, files: ArchiveFiles) -> StacApi | Non
     location = archive_location(archive)
     known = archive_table().archives.get(location)
     if known is not None:
-        return api_of(known.url, known, wanted) if known.kind == "api" else None
-    if location.startswith(SITES) and offers_search(_landing(location, files)):
-        return api_of(location, None, wanted)
-    return None
+        return api_of(known.url, known, wanted, files) if known.kind == "api" else None
+    if not location.startswith(SITES):
+        return None
+    with _in_its_words():
+        landing = _landing(location, files)
+    return api_of(location, None, wanted, files) if offers_search(landing) else None
 
 
 def reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
     """The items now at the place of one that could not be read; itself where there is still nothing else."""
     location = found.place.location.removeprefix("file://")
+    source = Source(found.place.root, files, found.place.hosts)
+    if location.startswith(SITES):
+        try:
+            return list(items_at([location], source, quiet=True))
+        except SiteStopped:
+            return [found]
     if "://" in location and not location.startswith("s3://"):
         return [found]
-    source = Source(found.place.root, files, found.place.hosts)
     if files.is_folder(location):
         return list(folder_items(location, source))
     if delivered := delivered_in_file(location, source.root, files):
@@ -85,7 +95,7 @@ def reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
 def _known_items(known: KnownArchive, wanted: Wanted, files: ArchiveFiles) -> Iterator[FoundItem]:
     """The items of an archive that archives.yaml describes, queues apart."""
     if known.kind == "api":
-        return api_items(api_of(known.url, known, wanted), wanted, files)
+        return api_items(api_of(known.url, known, wanted, files), wanted, files)
     url = known.url.rstrip("/") if "://" in known.url else str(Path(known.url).expanduser().resolve())
     if known.kind == "inventory":
         return inventory_items(url, _source(url, files, known), known.items)
@@ -125,7 +135,7 @@ def _site_items(url: str, wanted: Wanted, files: ArchiveFiles, known: KnownArchi
         return parquet_items(url, source, wanted)
     landing = _landing(url, files)
     if offers_search(landing):
-        return api_items(api_of(url, known, wanted), wanted, files)
+        return api_items(api_of(url, known, wanted, files), wanted, files)
     if isinstance(landing, dict) and landing.get("type") in ("Catalog", "Collection"):
         return linked_items(url, source)
     return file_items(url, source)
@@ -134,7 +144,7 @@ def _site_items(url: str, wanted: Wanted, files: ArchiveFiles, known: KnownArchi
 def _landing(url: str, files: ArchiveFiles) -> Any:  # noqa: ANN401
     try:
         return files.read_json(url)
-    except (httpx.HTTPError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise RequestError(f"no STAC at {url}: {type(error).__name__}: {error}") from error
 
 
@@ -143,5 +153,24 @@ def _source(root: str, files: ArchiveFiles, known: KnownArchive | None) -> Sourc
 
 
 def _pages(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:
-    while page := list(islice(items, PAGE_ITEMS)):
+    """Pages of items; what came before a site stopped is a page too."""
+    while True:
+        page: list[FoundItem] = []
+        try:
+            page.extend(islice(items, PAGE_ITEMS))
+        except SiteStopped as stopped:
+            if page:
+                yield page
+            raise ApiUnavailable(str(stopped)) from stopped
+        if not page:
+            return
         yield page
+
+
+@contextmanager
+def _in_its_words() -> Iterator[None]:
+    """ApiUnavailable for a site that stopped before there was anything to list."""
+    try:
+        yield
+    except SiteStopped as stopped:
+        raise ApiUnavailable(str(stopped)) from stopped

@@ -7,6 +7,8 @@ from typing import Any
 from datacube_config.archives import KnownArchive, Mark, Paging, collection_aliases
 from flows.steps.archive_files import ArchiveFiles
 from flows.steps.found_items import FoundItem, Source, Wanted, links_of
+from flows.steps.host_buckets import REQUESTS_PER_SECOND
+from flows.steps.rate_limit import TokenBucket
 from flows.steps.stac_api import collection_ids, search_items
 from products.sensors import COLLECTIONS
 
@@ -18,17 +20,18 @@ class StacApi:
     url: str
     collections: tuple[str, ...]
     hosts: tuple[str, ...] = ()
-    requests_per_second: float = 20.0
+    requests_per_second: float = REQUESTS_PER_SECOND
     alternate: str | None = None
     paging: Paging = Paging()  # noqa: RUF009, frozen
     mark: Mark | None = None
 
 
-def api_of(url: str, known: KnownArchive | None, wanted: Wanted) -> StacApi:
+def api_of(url: str, known: KnownArchive | None, wanted: Wanted, files: ArchiveFiles) -> StacApi:
     """The API at a URL, asked as archives.yaml says if it is known."""
-    collections = tuple(_collections(url, known, wanted))
+    bucket = files.sites.buckets.of(url)
+    collections = tuple(_collections(url, known, wanted, bucket))
     if known is None:
-        return StacApi(url, collections)
+        return StacApi(url, collections, requests_per_second=bucket.requests_per_second)
     return StacApi(url, collections, known.hosts, known.requests_per_second, known.alternate, known.paging, known.mark)
 
 
@@ -54,13 +57,13 @@ def offers_search(landing: Any) -> bool:  # noqa: ANN401
     return any(link.get("rel") == "search" for link in links_of(landing))
 
 
-def _collections(url: str, known: KnownArchive | None, wanted: Wanted) -> list[str]:
+def _collections(url: str, known: KnownArchive | None, wanted: Wanted, bucket: TokenBucket) -> list[str]:
     """The API's own names of the wanted collections; of all that we know when none is asked for."""
     if known is None:
         ours = [name for name in wanted.collections if name in COLLECTIONS]
         if not ours:
             return list(wanted.collections)
         aliases = collection_aliases()
-        return [name for name in collection_ids(url) if name in wanted.collections or aliases.get(name) in ours]
+        return [name for name in collection_ids(url, bucket) if name in wanted.collections or aliases.get(name) in ours]
     asked = wanted.collections or tuple(known.collections)
     return [alias for name in asked for alias in known.collections.get(name, (name,))]

@@ -1,6 +1,7 @@
 """Items that a queue (SQS) announces: STAC items, S3 events, and either wrapped by a topic (SNS)."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
@@ -18,6 +19,7 @@ PAGE_MESSAGES = 200
 VISIBILITY_S = 900
 WAIT_S = 1
 ENVELOPES = 3
+REMOVALS = ("ObjectRemoved", "LifecycleExpiration")
 
 
 class QueueUnavailable(RequestError):
@@ -69,7 +71,7 @@ def _announced(message: dict[str, Any], url: str, source: Source, client: Any) -
     delivery.n_open = len(items)
     if not items:
         _delete(client, url, message["ReceiptHandle"])
-    return [FoundItem(item.id, item.place, item.document, item.cause, delivery.settle) for item in items]
+    return [replace(item, acknowledge=delivery.settle) for item in items]
 
 
 def _items_in(document: Any, location: str, source: Source, depth: int = 0) -> Iterator[FoundItem]:  # noqa: ANN401
@@ -107,11 +109,25 @@ def _stored_item(record: Any, source: Source) -> Iterator[FoundItem]:  # noqa: A
     except (KeyError, TypeError) as error:
         raise ValueError(f"a record without {error}") from error
     location = f"s3://{bucket}/{key}"
-    if not event.removeprefix("s3:").startswith("ObjectCreated"):
-        cause = f"{location} was removed at its archive ({event}): `neocube reconcile` lists such scenes, `neocube retire` removes them"
-        yield FoundItem(key.rpartition("/")[2], source.place(location), None, cause)
-    elif key.endswith((".json", ".geojson")):
+    if not key.endswith((".json", ".geojson")):
+        return
+    if event.removeprefix("s3:").startswith(REMOVALS) and _is_away(location, source):
+        yield FoundItem(key.rpartition("/")[2], source.place(location), None, is_removed=True)
+    else:
         yield from _items_at(location, source)
+
+
+def _is_away(location: str, source: Source) -> bool:
+    """Whether an object of this archive is not there now: events come in any order, and it may have come back."""
+    if not _allows(location, source):
+        return False
+    try:
+        source.files.filesystem(location).info(location)
+    except FileNotFoundError:
+        return True
+    except (OSError, BotoCoreError, ClientError):
+        return False
+    return False
 
 
 def _items_at(location: str, source: Source) -> Iterator[FoundItem]:

@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote_plus
 
-import httpx
 import pyarrow.parquet
 
 from flows.steps.found_items import FoundItem, Source
@@ -27,7 +26,7 @@ def inventory_items(location: str, source: Source, pattern: str) -> Iterator[Fou
     """The items whose keys match a pattern in the inventory that a manifest.json describes; RequestError for another file."""
     try:
         manifest = source.files.read_json(location)
-    except (OSError, ValueError, httpx.HTTPError) as error:
+    except (OSError, ValueError) as error:
         raise RequestError(f"{location}: expected the manifest of an S3 inventory: {error}") from error
     if not is_inventory(manifest) or not isinstance(manifest["files"], list):
         raise RequestError(f"{location}: expected the manifest of an S3 inventory (sourceBucket, fileFormat, files)")

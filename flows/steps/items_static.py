@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-import httpx
-
 from flows.steps.archive_files import SITES
 from flows.steps.delivered_scenes import delivered_in_file, delivered_in_folder
 from flows.steps.found_items import FoundItem, Source, links_of
@@ -31,7 +29,7 @@ def linked_items(start: str, source: Source) -> Iterator[FoundItem]:
         location = waiting.pop()
         try:
             document = _read(location, source)
-        except (OSError, ValueError, httpx.HTTPError) as error:
+        except (OSError, ValueError) as error:
             yield source.unreadable(location, error)
             continue
         if not _is_catalogue(document):
@@ -109,7 +107,7 @@ def _items_in(location: str, raw: bytes | Exception, source: Source, quiet: bool
             yield from _streamed_items(location, source)
             return
         document = parse_document(raw)
-    except (OSError, ValueError, httpx.HTTPError) as error:
+    except (OSError, ValueError) as error:
         yield source.unreadable(location, error)
         return
     if not quiet or _is_item(document):
@@ -136,7 +134,7 @@ def _streamed_items(location: str, source: Source) -> Iterator[FoundItem]:
     try:
         with source.files.opened(location) as stream:
             yield from source.features(stream_features(stream), location)
-    except (OSError, ValueError, httpx.HTTPError) as error:
+    except (OSError, ValueError) as error:
         yield source.unreadable(location, error)
 
 

@@ -2,12 +2,14 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
+from typing import IO
 
 import httpx
 
+from flows.steps.asset_hrefs import is_private
 from flows.steps.json_documents import ITEM_BYTES
 from flows.steps.rate_limit import ProviderClosed, TokenBucket, retry_after_s, take_turn
 from products.errors import RequestError
@@ -18,6 +20,14 @@ WORDS = 300
 
 class ApiUnavailable(RequestError):
     """The provider did not answer as it should; the message says which address and what came."""
+
+
+class NoAnswer(ApiUnavailable):
+    """No sound answer came within the patience that there is."""
+
+
+class ToldToWait(NoAnswer):
+    """The provider asks for a longer pause than there is patience for, before this request and all others."""
 
 
 class RequestRejected(ApiUnavailable):
@@ -39,7 +49,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came: the status, the headers by their lower-case names, the whole body."""
+    """What came: the status, the headers by their lower-case names, the body (its beginning, where it was written to a file)."""
 
     status: int
     headers: Mapping[str, str]
@@ -59,16 +69,28 @@ def open_client(patience: Patience) -> httpx.Client:
 
 def ask(client: httpx.Client, request: httpx.Request, bucket: TokenBucket, patience: Patience) -> Answer:
     """The answer to a request, whatever its status but a busy one; ApiUnavailable when patience ends."""
+    return _patiently(lambda: _exchange(client, request, patience), str(request.url), bucket, patience)
+
+
+def download(
+    client: httpx.Client, request: httpx.Request, bucket: TokenBucket, patience: Patience, target: IO[bytes]
+) -> Answer:
+    """The answer, its body in a file that can be rewound, also from a public host that the request is redirected to."""
+    return _patiently(lambda: _exchange(client, request, patience, target), str(request.url), bucket, patience)
+
+
+def _patiently(exchange: Callable[[], Answer], url: str, bucket: TokenBucket, patience: Patience) -> Answer:
+    """What comes of an exchange that is repeated while the provider is busy or the connection breaks."""
     started = time.monotonic()
     for attempt in count(1):
         left_s = patience.total_s - (time.monotonic() - started)
         try:
             take_turn(bucket, left_s)
         except ProviderClosed as closed:
-            raise ApiUnavailable(f"{request.url}: {closed}: try again later") from closed
+            raise ToldToWait(f"{url}: {closed}: try again later") from closed
         asked_s, closes = None, False
         try:
-            answer = _exchange(client, request, patience)
+            answer = exchange()
         except httpx.RequestError as error:
             fault = f"{type(error).__name__}: {error}"
         else:
@@ -82,32 +104,61 @@ def ask(client: httpx.Client, request: httpx.Request, bucket: TokenBucket, patie
             bucket.close(pause_s, fault)
         if (not closes and attempt >= patience.tries) or waited_s + pause_s > patience.total_s:
             asks = f", asks to wait {asked_s:.0f} s" if asked_s is not None else ""
-            raise ApiUnavailable(f"{request.url}: {fault} ({attempt} tries in {waited_s:.0f} s{asks})")
+            kind = ToldToWait if closes else NoAnswer
+            raise kind(f"{url}: {fault} ({attempt} tries in {waited_s:.0f} s{asks})")
         if not closes:
             time.sleep(pause_s)
     raise AssertionError("unreachable")
 
 
-def _exchange(client: httpx.Client, request: httpx.Request, patience: Patience, redirects: int = 5) -> Answer:
+def _exchange(
+    client: httpx.Client,
+    request: httpx.Request,
+    patience: Patience,
+    target: IO[bytes] | None = None,
+    redirects: int = 5,
+) -> Answer:
     """One answer with its whole body; httpx.RequestError if it breaks off, drips or does not end."""
     started = time.monotonic()
     answer = client.send(request, stream=True)
     try:
-        body = bytearray()
-        for piece in answer.iter_bytes():
-            body += piece
-            if len(body) > patience.body_bytes:
-                raise ApiUnavailable(f"{request.url}: answered more than {patience.body_bytes} bytes: ask for less")
-            if time.monotonic() - started > patience.body_s:
-                raise httpx.ReadTimeout(f"no end of the answer within {patience.body_s:.0f} s")
+        body = _body(answer, patience, started, target if answer.next_request is None else None)
     finally:
         answer.close()
     following = answer.next_request
-    if following is not None and redirects and following.url.host == request.url.host:
-        return _exchange(client, following, patience, redirects - 1)
+    if following is not None and redirects and _may_follow(request, following, is_file=target is not None):
+        return _exchange(client, following, patience, target, redirects - 1)
     if following is not None:
-        raise ApiUnavailable(f"{request.url}: redirects to {following.url.host}: expected an answer of its own")
+        raise ApiUnavailable(f"{request.url}: redirects to {following.url.host!r}, {_expected(target is not None)}")
     return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, bytes(body))
+
+
+def _body(answer: httpx.Response, patience: Patience, started: float, target: IO[bytes] | None) -> bytearray:
+    """The body; only its beginning where there is a file to write it to."""
+    body, n_bytes = bytearray(), 0
+    if target is not None:
+        target.seek(0)
+        target.truncate()
+    for piece in answer.iter_bytes():
+        n_bytes += len(piece)
+        if n_bytes > patience.body_bytes:
+            raise ApiUnavailable(f"{answer.url}: answered more than {patience.body_bytes} bytes: ask for less")
+        if time.monotonic() - started > patience.body_s:
+            raise httpx.ReadTimeout(f"no end of the answer within {patience.body_s:.0f} s")
+        body += piece if target is None else piece[: max(0, 4 * WORDS - len(body))]
+        if target is not None:
+            target.write(piece)
+    return body
+
+
+def _may_follow(request: httpx.Request, following: httpx.Request, *, is_file: bool) -> bool:
+    """Whether a redirect stays at its host, or leads a file to another public one."""
+    host = following.url.host.lower()
+    return host == request.url.host.lower() or (is_file and not is_private(host))
+
+
+def _expected(is_file: bool) -> str:
+    return "which is not a public host" if is_file else "expected an answer of its own"
 
 
 def _pause_s(attempt: int, patience: Patience) -> float:

@@ -45,6 +45,11 @@ class TokenBucket(Protocol):
         """The host whose requests it counts."""
         ...
 
+    @property
+    def requests_per_second(self) -> float:
+        """How often it lets one through."""
+        ...
+
     def try_take(self) -> tuple[float, str]:
         """(0, "") if a request may go now, else the seconds until one may be tried, and why it is closed."""
         ...

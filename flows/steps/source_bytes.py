@@ -13,12 +13,13 @@ import httpx
 from botocore.exceptions import BotoCoreError
 
 from flows.steps.asset_hrefs import is_private
-from flows.steps.rate_limit import retry_after_s
+from flows.steps.host_buckets import HostBuckets
+from flows.steps.rate_limit import ProviderClosed, TokenBucket, retry_after_s, take_turn
 from flows.steps.signing import Rules, s3fs_options, signed_url, without_tokens
 from flows.steps.storage import path_of
 
 CHUNK_BYTES = 4 * 2**20
-HTTP_TIMEOUT_S = 60.0
+HTTP_TIMEOUT_S, TURN_S, BUSY_S = 60.0, 900.0, 2.0
 PLAIN = {"Accept-Encoding": "identity"}
 Chunks = Callable[[int], Iterator[bytes]]
 
@@ -34,10 +35,11 @@ class CopyFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class FileAccess:
-    """How files are opened byte by byte: the options of s3fs and the rules of the hosts that sign."""
+    """How files are opened byte by byte: the options of s3fs, the rules of the hosts that sign, the turns at those of sites."""
 
     s3_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     signing: Rules = ()
+    buckets: HostBuckets = field(default_factory=HostBuckets, compare=False, repr=False)
 
     def filesystem(self, location: str) -> Any:  # noqa: ANN401, an fsspec filesystem
         """The filesystem of a path or s3 URL, its listings forgotten."""
@@ -98,18 +100,21 @@ def opened_source(href: str, files: FileAccess) -> Iterator[tuple[SourceState, C
 def _http_source(href: str, files: FileAccess) -> Iterator[tuple[SourceState, Chunks]]:
     """One request for the whole file; another for the rest where some of it is there already."""
     with _client(href) as client, ExitStack() as open_answer:
-        with _reading(href):
+        bucket = files.buckets.of(href)
+        with _reading(href, bucket):
+            take_turn(bucket, TURN_S)
             first = open_answer.enter_context(
                 client.stream("GET", signed_url(href, files.signing), headers=PLAIN)
             ).raise_for_status()
         state = _http_state(first)
 
         def chunks(start: int) -> Iterator[bytes]:
-            with _reading(href):
+            with _reading(href, bucket):
                 if start == 0:
                     yield from first.iter_raw()
                     return
                 open_answer.close()
+                take_turn(bucket, TURN_S)
                 ask_rest = {**PLAIN, "Range": f"bytes={start}-"}
                 with client.stream("GET", signed_url(href, files.signing), headers=ask_rest) as rest:
                     yield from _after(rest, start, state, href)
@@ -155,15 +160,17 @@ def _stored_state(info: Any) -> SourceState:  # noqa: ANN401, an fsspec entry
 
 
 @contextmanager
-def _reading(href: str) -> Iterator[None]:
-    """CopyFailed for what goes wrong with a source."""
+def _reading(href: str, bucket: TokenBucket | None = None) -> Iterator[None]:
+    """CopyFailed for what goes wrong with a source; a host that asks to wait is closed for all who share its bucket."""
     try:
         yield
     except httpx.HTTPStatusError as error:
         is_final = error.response.status_code in (400, 401, 403, 404, 410)
         words = f"{error.response.status_code} {error.response.reason_phrase}"
-        wait_s = retry_after_s(error.response.headers) or 0.0
-        raise CopyFailed(f"cannot copy {href}: {words}", is_final=is_final, wait_s=wait_s) from error
-    except (httpx.HTTPError, OSError, BotoCoreError) as error:
+        asked_s = retry_after_s(error.response.headers)
+        if bucket is not None and not is_final and (error.response.status_code == 429 or asked_s is not None):
+            bucket.close(asked_s or BUSY_S, f"answered {words}")
+        raise CopyFailed(f"cannot copy {href}: {words}", is_final=is_final, wait_s=asked_s or 0.0) from error
+    except (httpx.HTTPError, OSError, BotoCoreError, ProviderClosed) as error:
         is_final = isinstance(error, FileNotFoundError | PermissionError)
         raise CopyFailed(f"cannot copy {href}: {type(error).__name__}: {error}", is_final=is_final) from error

@@ -139,11 +139,11 @@ def search_items(
             request = page.following
 
 
-def collection_ids(url: str) -> list[str]:
+def collection_ids(url: str, bucket: TokenBucket) -> list[str]:
     """The ids of the collections of a STAC API."""
     patience = Patience()
     with open_client(patience) as client:
-        provider = Provider(client, bucket_of(url, 5.0), patience)
+        provider = Provider(client, bucket, patience)
         answer = _json(provider, PageRequest("GET", url.rstrip("/") + "/collections"))
     listed = answer.get("collections", []) if isinstance(answer, dict) else []
     return [str(entry["id"]) for entry in listed if isinstance(entry, dict) and "id" in entry]

@@ -121,6 +121,16 @@ class Storage:
         if self.exists(path):
             self.filesystem.rm(path, recursive=True)
 
+    def remove_folder(self, path: str, last: str) -> None:
+        """Remove a folder, the object `last` in it after all others: as long as it is there, they may be too."""
+        others = [each for each in self.files(path) if each != last]
+        if self.is_local:
+            for each in others:
+                self.filesystem.rm_file(each)
+        elif others:
+            self.filesystem.rm(others)
+        self.remove(path)
+
     @contextmanager
     def writing(self, path: str, what: str) -> Iterator[None]:
         """Write a folder whole: StorageLost, in one line, and nothing left of it, if the store gives out."""

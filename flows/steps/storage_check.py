@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Literal
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -14,14 +13,12 @@ from flows.steps.archive_listing import copy_rows
 from flows.steps.asset_sizes import MISSING, Size, asked_sizes, listed_sizes, local_sizes
 from flows.steps.catalogue import scene_of
 from flows.steps.index_rows import CELL_KIND, dataset_rows
-from flows.steps.rate_limit import bucket_of
 from flows.steps.storage import Storage, path_of
 
 StorageMode = Literal["all", "sample", "off"]
 SAMPLE_SCENES = 50
 SCENES_AT_ONCE = 50
 SITES = ("http://", "https://")
-REQUESTS_PER_SECOND = 5.0
 
 WITHOUT_ROW = """
 select s.kind, s.product, s.id, s.path from stored s
@@ -60,7 +57,7 @@ def lost_files(
         for some in found.scalars().partitions():
             scenes = [scene_of(dataset) for dataset in index.dc.index.datasets.bulk_get(some)]
             hrefs = {scene.id: [path_of(band.href) for band in scene.bands.values()] for scene in scenes}
-            sizes = _sizes({href for each in hrefs.values() for href in _looked_at(each, mode)}, files, index)
+            sizes = _sizes({href for each in hrefs.values() for href in _looked_at(each, mode)}, files)
             for scene in scenes:
                 lost = [href for href in hrefs[scene.id] if sizes.get(href) == MISSING]
                 if lost:
@@ -75,17 +72,11 @@ def _looked_at(hrefs: list[str], mode: StorageMode) -> list[str]:
     return hrefs if mode == "all" else [href for href in hrefs if href not in asked[1:]]
 
 
-def _sizes(hrefs: set[str], files: ArchiveFiles, index: Index) -> dict[str, Size]:
+def _sizes(hrefs: set[str], files: ArchiveFiles) -> dict[str, Size]:
     """The size of each file, MISSING where there is none; sites are asked in the turn that all workers share."""
     sizes = local_sizes(href for href in hrefs if "://" not in href)
     sizes |= listed_sizes((href for href in hrefs if href.startswith("s3://")), files)
-    by_host: dict[str, list[str]] = {}
-    for href in hrefs:
-        if href.startswith(SITES):
-            by_host.setdefault(urlsplit(href).netloc, []).append(href)
-    for urls in by_host.values():
-        sizes |= asked_sizes(urls, files, bucket_of(urls[0], REQUESTS_PER_SECOND, index.engine))
-    return sizes
+    return sizes | asked_sizes([href for href in hrefs if href.startswith(SITES)], files)
 
 
 def children(storage: Storage, *place: str) -> list[str]:
@@ -121,20 +112,19 @@ def _numbered(storage: Storage, kind: str) -> Iterator[tuple[str, str, UUID, str
 def _cubes(connection: Connection, storage: Storage) -> Iterator[dict[str, Any]]:
     """Snapshots that no pointer names, and pointers to snapshots that are not whole."""
     query = text("select product, version, area, crs, snapshot_url from neocube.cube_pointer order by 1, 2, 3, 4")
-    pointers = {storage.from_url(row["snapshot_url"]): row for row in connection.execute(query).mappings()}
+    pointers = [(storage.from_url(row["snapshot_url"]), row) for row in connection.execute(query).mappings()]
+    pointed = {path for path, _ in pointers}
     for path in snapshots(storage):
-        if path not in pointers:
-            yield {
-                "kind": "cube without pointer",
-                "path": path,
-                "why": "no product, area and CRS points to this snapshot",
-            }
-    for path, row in pointers.items():
-        if not (storage.exists(path) and storage.exists(path.removesuffix(".zarr") + ".complete")):
+        if path not in pointed:
+            why = "no product, area and CRS points to this snapshot"
+            yield {"kind": "cube without pointer", "path": path, "why": why}
+    whole = {path for path in pointed if _is_whole(storage, path)}
+    for path, row in pointers:
+        if path not in whole:
             what = {name: row[name] for name in ("product", "version", "area", "crs")}
-            yield {
-                "kind": "pointer without cube",
-                **what,
-                "path": path,
-                "why": "the snapshot is not whole in the store",
-            }
+            why = "the snapshot is not whole in the store"
+            yield {"kind": "pointer without cube", **what, "path": path, "why": why}
+
+
+def _is_whole(storage: Storage, path: str) -> bool:
+    return storage.exists(path) and storage.exists(path.removesuffix(".zarr") + ".complete")

@@ -57,7 +57,7 @@ def preview_sweep(index: Index, storage: Storage, retirement: Mapping[str, Any])
         "id": str(retirement["id"]),
         "rows": len(found),
         "cubes": list(_cubes(index, storage, found, ids)),
-        "maps": list(_maps(storage, found, ids)),
+        "maps": [folder for folder, _ in _maps(storage, found, ids)],
     }
 
 
@@ -66,17 +66,15 @@ def sweep(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict
     found = _candidates(index, retirement)
     ids = {each["id"] for each in found}
     maps, cubes = list(_maps(storage, found, ids)), list(_cubes(index, storage, found, ids))
-    for folder in maps:
+    for folder, item in maps:
         storage.remove(f"{folder}/{COLLECTION}")  # first: it says that the files of a map are whole
-        storage.remove(folder)
+        storage.remove_folder(folder, last=item)
     for path in cubes:
         with writer_of(index, uuid5(NAMESPACE, path)):
             storage.remove(path.removesuffix(".zarr") + ".complete")
-            storage.remove(path)
+            storage.remove_folder(path, last=f"{path}/zarr.json")
     swept = [_sweep_row(index, storage, each) for each in found]
-    with index.engine.begin() as connection:
-        done = "update neocube.retirement set swept_at = now(), pointers = '[]' where id = :id"
-        connection.execute(text(done), {"id": retirement["id"]})
+    _noted(index, retirement)
     return {
         "id": str(retirement["id"]),
         "rows": len(found),
@@ -84,8 +82,15 @@ def sweep(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict
         "kept_rows": swept.count("kept"),
         "active_again": swept.count("active"),
         "cubes": cubes,
-        "maps": maps,
+        "maps": [folder for folder, _ in maps],
     }
+
+
+def _noted(index: Index, retirement: Mapping[str, Any]) -> None:
+    """Note that a retirement is swept: it cannot be undone from now on."""
+    done = "update neocube.retirement set swept_at = now(), pointers = '[]' where id = :id"
+    with index.engine.begin() as connection:
+        connection.execute(text(done), {"id": retirement["id"]})
 
 
 def _candidates(index: Index, retirement: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -139,21 +144,21 @@ def _snapshot_cells(storage: Storage, path: str) -> set[UUID]:
     return {UUID(str(cell)) for cell in listed} if isinstance(listed, list) else set()
 
 
-def _maps(storage: Storage, found: Sequence[Mapping[str, Any]], ids: set[UUID]) -> Iterator[str]:
-    """The folders of map files that were made of swept cells."""
+def _maps(storage: Storage, found: Sequence[Mapping[str, Any]], ids: set[UUID]) -> Iterator[tuple[str, str]]:
+    """The folders of map files that were made of swept cells, each with an item that says so."""
     for product in sorted({each["product"] for each in found if each["family"] == "map"}):
         for area in children(storage, "maps", product):
             for crs in children(storage, "maps", product, area):
                 for name in children(storage, "maps", product, area, crs):
                     place = ("maps", product, area, crs, name)
-                    if _map_cells(storage, place) & ids:
-                        yield storage.path(*place)
+                    item = next((item for item, cells in _map_items(storage, place) if cells & ids), None)
+                    if item is not None:
+                        yield storage.path(*place), item
 
 
-def _map_cells(storage: Storage, place: tuple[str, ...]) -> set[UUID]:
-    cells: set[UUID] = set()
+def _map_items(storage: Storage, place: tuple[str, ...]) -> Iterator[tuple[str, set[UUID]]]:
+    """Each item of a map, and the cells that it was made of."""
     for period in children(storage, *place):
         item = storage.path(*place, period, "item.json")
         if period != COLLECTION and storage.exists(item):
-            cells |= {UUID(cell) for cell in json.loads(storage.read_bytes(item))["properties"]["neocube:cells"]}
-    return cells
+            yield item, {UUID(cell) for cell in json.loads(storage.read_bytes(item))["properties"]["neocube:cells"]}

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID, uuid4
 
-from datacube_config.archives import archive_table
 from datacube_config.connection import Index
 from flows.steps.admission import admission_policy, admit
 from flows.steps.archive_files import ArchiveFiles
@@ -19,7 +18,6 @@ from flows.steps.known_items import Bounds, FreshItem, KnownItem, remember, sift
 from flows.steps.normalise import SceneDocument, normalise
 from flows.steps.quarantine import keep, release
 from flows.steps.radiometric_check import check_radiometry
-from flows.steps.rate_limit import TokenBucket, bucket_of
 from flows.steps.reading import RasterAccess
 from flows.steps.scene_index import take_scenes
 
@@ -96,16 +94,9 @@ def _check(take: Take, outcome: _Outcome) -> None:
     """Refuse what is not complete, and what its own pixels contradict."""
     scenes = [scene for _, scene in outcome.scenes]
     policy, dry_run, mode = admission_policy(take.archive), take.report.dry_run, take.radiometric_check
-    outcome.refuse(admit(scenes, take.files, policy, _bucket(take) if policy == "head" else None))
+    outcome.refuse(admit(scenes, take.files, policy))
     scenes = [scene for _, scene in outcome.scenes]
     outcome.refuse(check_radiometry(take.index, take.archive, scenes, take.access, mode=mode, dry_run=dry_run))
-
-
-def _bucket(take: Take) -> TokenBucket | None:
-    """The bucket of the provider of a known archive."""
-    known = archive_table().archives.get(take.archive)
-    engine = None if take.report.dry_run else take.index.engine
-    return bucket_of(known.url, known.requests_per_second, engine) if known else None
 
 
 def _keep(take: Take, outcome: _Outcome) -> None:

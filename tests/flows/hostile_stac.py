@@ -9,9 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 Item = dict[str, Any]
-QUERY = "https://api.stacspec.org/v1.0.0/item-search#query"
+Comparing = Literal["query", "cql2-json", "nothing"]
+SEARCH = "https://api.stacspec.org/v1.0.0/item-search"
+CONFORMS = {
+    "query": [f"{SEARCH}#query"],
+    "cql2-json": [f"{SEARCH}#filter", "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json"],
+    "nothing": [],
+}
 
 
 @dataclass
@@ -27,15 +34,18 @@ class Fault:
 
 @dataclass
 class HostileStac:
-    """Its items, how it pages, and what it does wrong: `faults` by the number of the search request, from 1.
+    """Its items, how it pages and compares, and what it does wrong: `faults` by the number of the search request, from 1.
 
-    `between` is called after the page of that number has been sent. `paging`: `token` (after an item) or `page` (by number).
+    `methods`: those it answers to, with a 405 for others; `between` is called after the page of that number has been sent.
+
+    `paging`: `token` (after an item) or `page` (by number).
     """
 
     items: list[Item]
     page_items: int = 5
     paging: Literal["token", "page"] = "token"
-    compares: bool = True
+    compares: Comparing = "query"
+    methods: tuple[str, ...] = ("POST", "GET")
     counts: bool = False
     faults: dict[int, Fault] = field(default_factory=dict)
     always: Fault | None = None
@@ -60,8 +70,16 @@ class HostileStac:
     def landing(self) -> dict[str, Any]:
         """The landing page."""
         links = [{"rel": "search", "href": f"{self.url}/search", "method": "POST"}]
-        conforms = ["https://api.stacspec.org/v1.0.0/core", *([QUERY] if self.compares else [])]
+        conforms = ["https://api.stacspec.org/v1.0.0/core", *CONFORMS[self.compares]]
         return {"type": "Catalog", "id": "hostile", "links": links, "conformsTo": conforms}
+
+    def refusal(self, asked: dict[str, Any]) -> str:
+        """Why a search is not one that this API answers, empty if it is."""
+        if "query" in asked and self.compares != "query":
+            return "unknown member query"
+        if "filter" in asked and (self.compares != "cql2-json" or asked.get("filter-lang") != "cql2-json"):
+            return "expected a filter in cql2-json"
+        return ""
 
     def page(self, asked: dict[str, Any]) -> dict[str, Any]:
         """The page of a search."""
@@ -84,6 +102,8 @@ class HostileStac:
         return {"type": "FeatureCollection", "features": features, "links": links, **matched}
 
     def _link(self, body: dict[str, Any]) -> dict[str, Any]:
+        if "POST" not in self.methods:
+            return {"rel": "next", "href": f"{self.url}/search?{urlencode({k: written(v) for k, v in body.items()})}"}
         return {"rel": "next", "href": f"{self.url}/search", "method": "POST", "body": body}
 
     def answer(self, asked: dict[str, Any]) -> tuple[dict[str, Any], Fault | None, Callable[[], None]]:
@@ -108,6 +128,10 @@ class HostileStac:
             return False
         if any(not properties.get(name, "") >= each["gte"] for name, each in asked.get("query", {}).items()):
             return False
+        if "filter" in asked:
+            compared, least = asked["filter"]["args"]
+            if asked["filter"]["op"] != ">=" or not properties.get(compared["property"], "") >= least:
+                return False
         start, _, end = asked.get("datetime", "../..").partition("/")
         return (start == ".." or properties["datetime"] >= start) and (end == ".." or properties["datetime"] < end)
 
@@ -120,11 +144,19 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/collections":
             names = sorted({item["collection"] for item in self.stac.items})
             self._send(200, json.dumps({"collections": [{"id": name} for name in names]}))
+        elif urlsplit(self.path).path == "/search":
+            self._search({name: read(name, value) for name, value in parse_qsl(urlsplit(self.path).query)})
         else:
             self._send(200, json.dumps(self.stac.landing()))
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self._search(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+    def _search(self, asked: dict[str, Any]) -> None:
+        refusal = self.stac.refusal(asked)
+        if self.command not in self.stac.methods or refusal:
+            self._send(400 if refusal else 405, refusal or f"no {self.command} here")
+            return
         page, fault, after = self.stac.answer(asked)
         text = json.dumps(page)
         kind = fault.kind if fault else ""
@@ -150,6 +182,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing is printed."""
+
+
+def written(value: Any) -> str:
+    """A value of a search as a parameter."""
+    if isinstance(value, list):
+        return ",".join(str(each) for each in value)
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def read(name: str, value: str) -> Any:
+    """The value of a parameter of a search."""
+    if name in ("collections", "ids"):
+        return value.split(",")
+    if name == "bbox":
+        return [float(each) for each in value.split(",")]
+    if name in ("query", "filter"):
+        return json.loads(value)
+    return int(value) if name in ("limit", "page") else value
 
 
 @contextmanager

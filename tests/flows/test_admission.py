@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from flows.steps.admission import admission_policy, admit
+from datacube_config.archives import use_archives
+from flows.steps.admission import SAMPLED_FILES, admission_policy, admit
 from flows.steps.archive_files import ArchiveFiles
 from flows.steps.footprint import read_file_grid
 from flows.steps.item_refused import ItemRefused, NotAScene
@@ -103,12 +104,19 @@ def test_files_in_a_bucket_are_looked_for_by_listing_or_asking(
 
 
 @pytest.fixture
-def site() -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+def asked() -> list[str]:
+    """The paths that the site was asked for."""
+    return []
+
+
+@pytest.fixture
+def site(asked: list[str]) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
     """A site and what it answers to HEAD: (status, bytes) by path, (200, 1000) for others."""
     answers: dict[str, tuple[int, int]] = {}
 
     class Site(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
+            asked.append(self.path)
             status, size = answers.get(self.path, (200, 1000))
             self.send_response(status)
             self.send_header("Content-Length", str(size))
@@ -173,11 +181,105 @@ def test_a_grid_that_the_sensor_cannot_have_is_refused(
 @pytest.mark.parametrize(
     ("archive", "policy"),
     [
-        ("earth-search", "off"),
+        ("earth-search", "sample"),
+        ("own-catalogue", "off"),
+        ("own-bucket", "listed"),
+        ("own-head", "head"),
         ("https://stac.example.org/v1", "off"),
         ("s3://bucket/prefix", "listed"),
         ("/archive/of/ours", "off"),
     ],
 )
-def test_buckets_are_listed_and_apis_taken_at_their_word(archive: str, policy: str) -> None:
-    assert admission_policy(archive) == policy
+def test_buckets_are_listed_known_apis_sampled_and_others_taken_at_their_word(
+    tmp_path: Path, archive: str, policy: str
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "archives:\n"
+        "  own-catalogue: {kind: catalogue, url: 'https://a.example.org/catalog.json', hosts: [a.example.org]}\n"
+        "  own-bucket: {kind: prefix, url: 's3://bucket/scenes', hosts: [bucket]}\n"
+        "  own-head: {url: 'https://b.example.org/stac', hosts: [b.example.org], admission: head}\n"
+    )
+    use_archives(own)
+    try:
+        assert admission_policy(archive) == policy
+    finally:
+        use_archives(None)
+
+
+def batch_at(scenes: list[SceneDocument], url: str) -> list[SceneDocument]:
+    """Every scene with its files in a folder of its own on a site."""
+    return [moved(scene, f"{url}/{number}") for number, scene in enumerate(scenes)]
+
+
+def path_in(scene: SceneDocument, band: str, url: str) -> str:
+    return str(scene.document["measurements"][band]["path"]).removeprefix(url)
+
+
+def test_a_whole_batch_costs_a_few_requests_the_same_each_time(
+    simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str]
+) -> None:
+    scenes = batch_at(simulated, site[0])
+    assert admit(scenes, ArchiveFiles(), "sample") == {}
+    first = sorted(asked)
+    assert len(first) == SAMPLED_FILES < len(scenes)
+    assert len({path.split("/")[1] for path in first}) == SAMPLED_FILES
+    asked.clear()
+    assert admit(scenes[::-1], ArchiveFiles(), "sample") == {}
+    assert sorted(asked) == first
+
+
+def test_a_sampled_file_that_is_missing_has_the_whole_batch_looked_at(
+    simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str]
+) -> None:
+    url, answers = site
+    scenes = batch_at(simulated, url)
+    admit(scenes, ArchiveFiles(), "sample")
+    sampled = asked[0]
+    hit = scenes[int(sampled.split("/")[1])]
+    other = next(
+        scene for scene in scenes if not any(path_in(scene, "red", url).rpartition("/")[0] in a for a in asked)
+    )
+    answers[path_in(other, "red", url)] = (410, 0)
+    assert admit(scenes, ArchiveFiles(), "sample") == {}
+    for status, size in ((404, 0), (200, 27)):
+        answers[sampled] = (status, size)
+        refused = admit(scenes, ArchiveFiles(), "sample")
+        assert set(refused) == {hit.id, other.id}
+        assert refused[other.id].startswith("missing asset red: ")
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 405, 500, 503])
+def test_an_answer_that_does_not_say_no_refuses_nothing_and_is_not_followed_up(
+    simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str], status: int
+) -> None:
+    url, answers = site
+    scenes = batch_at(simulated, url)
+    for scene in scenes:
+        for band in scene.document["measurements"]:
+            answers[path_in(scene, band, url)] = (status, 0)
+    assert admit(scenes, ArchiveFiles(), "sample") == {}
+    assert len(asked) == SAMPLED_FILES
+
+
+def test_hosts_that_want_keys_or_pay_and_buckets_are_not_sampled(
+    simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str], tmp_path: Path
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "archives:\n  own:\n    url: https://b.example.org/stac\n    hosts: ['127.0.0.1']\n"
+        f"    signing: [{{kind: planetary-computer, hosts: ['127.0.0.1'], endpoint: '{site[0]}/token'}}]\n"
+    )
+    use_archives(own)
+    try:
+        assert admit(batch_at(simulated, site[0]), ArchiveFiles(), "sample") == {}
+        assert admit(batch_at(simulated, "s3://usgs-landsat/collection02"), ArchiveFiles(), "sample") == {}
+    finally:
+        use_archives(None)
+    assert asked == []
+
+
+def test_a_sampled_site_that_does_not_answer_is_not_asked_for_long(simulated: list[SceneDocument]) -> None:
+    files = ArchiveFiles()
+    for _ in range(3):
+        assert admit(batch_at(simulated, "http://127.0.0.1:9"), files, "sample") == {}

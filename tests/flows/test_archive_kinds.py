@@ -24,10 +24,12 @@ from datacube_config.settings import Settings
 from flows.steps import archive_files, items_queue, items_static
 from flows.steps.archive_files import ArchiveFiles
 from flows.steps.footprint import read_file_grid
+from flows.steps.gone_items import gone_items
 from flows.steps.ingest_archive import ingest_archive
 from flows.steps.items import FoundItem, Wanted, acknowledge, archive_location, read_items, read_pages, stac_api
 from flows.steps.normalise import normalise
-from flows.steps.quarantine import kept_items
+from flows.steps.quarantine import kept_items, listed
+from flows.steps.scene_index import list_scenes
 from products.errors import RequestError
 
 Item = dict[str, Any]
@@ -296,7 +298,7 @@ def test_a_message_that_announces_nothing_is_kept_with_its_body_and_then_forgott
     assert waiting(queue) == (0, 0)
 
 
-def test_a_removal_is_told_and_another_bucket_is_not_read(
+def test_a_removal_is_believed_of_what_is_not_there_and_another_bucket_is_not_read(
     queue: Any, s3_options: dict[str, Any], bucket: str, tmp_path: Path
 ) -> None:
     own_archive(tmp_path, f"{{kind: queue, url: 'sqs://{queue[1]}', hosts: [{bucket}]}}")
@@ -312,8 +314,63 @@ def test_a_removal_is_told_and_another_bucket_is_not_read(
         },
     )
     found = list(read_items("mine", Wanted(), ArchiveFiles(s3_options)))
-    assert "was removed at its archive (ObjectRemoved:Delete)" in causes(found)["a.json"]
+    assert {each.id: each.is_removed for each in found} == {"a.json": True, "b.json": False}
     assert f"is not in a bucket of this archive: {bucket}" in causes(found)["b.json"]
+
+
+def event(kind: str, bucket: str, key: str) -> Item:
+    """The notification of an S3 event."""
+    place = {"bucket": {"name": bucket}, "object": {"key": key}}
+    return {"Records": [{"eventName": kind, "s3": place}]}
+
+
+@pytest.mark.parametrize("settings", ["embedded_settings", "postgis_settings"])
+def test_an_item_that_was_removed_from_the_bucket_is_gone_and_comes_back(
+    queue: Any, s3_options: dict[str, Any], bucket: str, put: Any, real_items: list[Item], request: Any, settings: str
+) -> None:
+    archive, removed = f"sqs://{queue[1]}", "ObjectRemoved:DeleteMarkerCreated"
+    keys = [f"l2a/{number}.json" for number in range(3)]
+    filesystem = ArchiveFiles(s3_options).filesystem(f"s3://{bucket}")
+
+    def ingest(index: Any) -> Any:
+        return ingest_archive(index, archive, s3_options=s3_options, radiometric_check="off")
+
+    with open_index(request.getfixturevalue(settings)) as index:
+        broken = copy.deepcopy(real_items[2]) | {"geometry": None}
+        for key, each in zip(keys, [*real_items[:2], broken], strict=True):
+            put(key, each)
+            send(queue, event("ObjectCreated:Put", bucket, key))
+        first = ingest(index)
+        assert (first.added, len(first.quarantined)) == (2, 1)
+        for key in (keys[0], keys[2]):
+            filesystem.rm_file(f"{bucket}/{key}")
+        for key in (*keys, "l2a/never-seen.json", "l2a/B04.tif"):
+            send(queue, event(removed, bucket, key))
+        report = ingest(index)
+        assert (report.gone, report.quarantined, report.unchanged) == ([real_items[0]["id"]], [], 1)
+        assert [row["id"] for row in gone_items(index, archive)] == [real_items[0]["id"]]
+        assert waiting(queue) == (0, 0)
+        assert listed(index) == []
+        assert {row["status"] for row in list_scenes(index)} == {"active"} and len(list_scenes(index)) == 2
+        put(keys[0], real_items[0])
+        send(queue, event("ObjectCreated:Put", bucket, keys[0]))
+        assert ingest(index).unchanged == 1
+        assert list(gone_items(index, archive)) == []
+
+
+def test_a_trial_run_of_a_removal_marks_nothing_and_keeps_the_message(
+    queue: Any, s3_options: dict[str, Any], bucket: str, put: Any, real_items: list[Item], embedded_settings: Settings
+) -> None:
+    archive = f"sqs://{queue[1]}"
+    with open_index(embedded_settings) as index:
+        put("i.json", real_items[0])
+        send(queue, event("ObjectCreated:Put", bucket, "i.json"))
+        ingest_archive(index, archive, s3_options=s3_options, radiometric_check="off")
+        ArchiveFiles(s3_options).filesystem(f"s3://{bucket}").rm_file(f"{bucket}/i.json")
+        send(queue, event("s3:ObjectRemoved:Delete", bucket, "i.json"))
+        trial = ingest_archive(index, archive, dry_run=True, s3_options=s3_options, radiometric_check="off")
+        assert (trial.gone, trial.found, waiting(queue)) == ([], 0, (0, 1))
+        assert list(gone_items(index)) == []
 
 
 def test_a_message_says_where_its_item_lies_only_within_the_archive(

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Site:
     breaks_after: int | None = None
     status: int = 200
     redirect: str = ""
+    retry_after: str = "7"
     asked: list[str | None] = field(default_factory=list)
 
 
@@ -53,7 +55,7 @@ def site() -> Iterator[tuple[str, Site]]:
                 return
             if state.status != 200:
                 self.send_response(state.status)
-                self.send_header("Retry-After", "7")
+                self.send_header("Retry-After", state.retry_after)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
@@ -205,9 +207,32 @@ def test_a_refusal_is_told_in_the_words_of_the_site(
     url, state = site
     state.status = status
     with pytest.raises(CopyFailed, match=f"cannot copy {url}: {status} ") as failure:
-        copied(url, tmp_path / "mirror" / "red.tif")
+        copied(url, tmp_path / "mirror" / "red.tif", FileAccess())
     assert (failure.value.is_final, failure.value.wait_s) == (is_final, wait_s)
     assert leftovers(tmp_path / "mirror") == []
+
+
+def test_a_site_that_throttles_is_closed_for_every_copy_from_it(site: tuple[str, Site], tmp_path: Path) -> None:
+    url, state = site
+    access, state.status, state.retry_after = FileAccess(), 429, "1"
+    with pytest.raises(CopyFailed, match="429 Too Many Requests"):
+        copied(url, tmp_path / "red.tif", access)
+    closed_s, words = access.buckets.of(url).try_take()
+    assert 0.5 < closed_s <= 1 and words == "answered 429 Too Many Requests"
+    state.status, started = 200, time.monotonic()
+    assert copied(url, tmp_path / "red.tif", access).sha256 == SHA256
+    assert time.monotonic() - started >= 0.5
+
+
+def test_a_closed_site_is_told_in_its_own_words(
+    site: tuple[str, Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.steps.source_bytes.TURN_S", 5)
+    access = FileAccess()
+    access.buckets.of(site[0]).close(60, "answered 429: come back tomorrow")
+    with pytest.raises(CopyFailed, match="is closed for another 60 s after it answered 429: come back tomorrow"):
+        copied(site[0], tmp_path / "red.tif", access)
+    assert site[1].asked == []
 
 
 def test_a_missing_source_is_final(tmp_path: Path, bucket: tuple[str, FileAccess]) -> None:

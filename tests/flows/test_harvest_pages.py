@@ -2,15 +2,16 @@
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import text
 
+from datacube_config.archives import use_archives
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.steps.areas import find_area
@@ -176,8 +177,63 @@ def test_the_next_harvest_asks_for_what_changed_since_with_an_overlap(index: Ind
         assert harvested(index, stac, full=True).unchanged == 26
 
 
+@pytest.fixture
+def own_entry(tmp_path: Path) -> Iterator[Callable[[str, str, str], None]]:
+    """Makes the archive `own`, an API at a URL, that is searched by a method and goes on by a filter."""
+
+    def write(url: str, method: str, compares: str) -> None:
+        own = tmp_path / "own.yaml"
+        own.write_text(
+            f"archives:\n  own:\n    url: {url}\n    collections: {{sentinel-2-l2a: [sentinel-2-c1-l2a]}}\n"
+            "    hosts: ['*.amazonaws.com', sentinel-cogs]\n    admission: 'off'\n    requests_per_second: 50\n"
+            f"    paging: {{items: 5, method: {method}}}\n    mark: {{field: updated, filter: {compares}}}\n"
+        )
+        use_archives(own)
+
+    yield write
+    use_archives(None)
+
+
+@pytest.mark.parametrize("compares", ["query", "cql2-json"])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_an_api_is_searched_by_the_method_and_the_filter_of_its_entry(
+    index: Index,
+    items: list[Item],
+    own_entry: Callable[[str, str, str], None],
+    method: str,
+    compares: Literal["query", "cql2-json"],
+) -> None:
+    faults = {2: Fault("status", 429, "slow down", {"retry-after": "1"}), 4: Fault("cut")}
+    with hostile_stac(items[:-1], methods=(method,), compares=compares, faults=faults) as stac:
+        own_entry(stac.url, method, compares)
+        report = ingest_archive(index, "own", radiometric_check="off", patience=HASTY)
+        assert (report.added, report.pages, report.stopped, report.quarantined) == (25, 5, [], [])
+        stac.items.append(items[-1])
+        stac.change(-1, updated="2024-04-24T00:00:00Z")
+        asked = len(stac.searches)
+        again = ingest_archive(index, "own", radiometric_check="off", patience=HASTY)
+        assert (again.found, again.added, again.unchanged) == (2, 1, 1)
+        search = stac.searches[asked][1]
+        if compares == "query":
+            assert search["query"] == {"updated": {"gte": "2024-04-21T03:23:58Z"}}
+        else:
+            assert search["filter-lang"] == "cql2-json"
+            assert search["filter"] == {"op": ">=", "args": [{"property": "updated"}, "2024-04-21T03:23:58Z"]}
+        lost = stac.delete(3)["id"]
+        full = ingest_archive(index, "own", radiometric_check="off", patience=HASTY, full=True)
+        assert (full.gone, full.unchanged) == ([lost], 25)
+
+
+def test_an_api_that_promises_cql2_is_asked_in_it_without_an_entry(index: Index, items: list[Item]) -> None:
+    with hostile_stac(items, compares="cql2-json") as stac:
+        harvested(index, stac)
+        asked = len(stac.searches)
+        assert harvested(index, stac).unchanged == 1
+        assert stac.searches[asked][1]["filter"]["op"] == ">="
+
+
 def test_an_api_that_cannot_compare_is_asked_by_sensing_time(index: Index, items: list[Item]) -> None:
-    with hostile_stac(items, compares=False) as stac:
+    with hostile_stac(items, compares="nothing") as stac:
         harvested(index, stac, period=parse_period("2024"))
         asked = len(stac.searches)
         report = harvested(index, stac, period=parse_period("2024"))

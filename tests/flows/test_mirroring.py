@@ -22,6 +22,7 @@ import rasterio
 import s3fs
 from affine import Affine
 from click.testing import CliRunner
+from moto.server import ThreadedMotoServer
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry, box
 from sqlalchemy import select
@@ -38,7 +39,7 @@ from flows.steps.loading import load_observations
 from flows.steps.mirror_jobs import MirrorOrder, mirror_order
 from flows.steps.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror
 from flows.steps.packed_files import packed_folder
-from flows.steps.reading import RasterAccess
+from flows.steps.reading import RasterAccess, raster_access
 from flows.steps.source_bytes import FileAccess
 from flows.steps.storage import s3_options
 from products.period import parse_period
@@ -203,6 +204,43 @@ def test_a_cell_is_the_same_from_source_mirror_bucket_clip_and_without_the_mirro
         hidden.rename(archive)
     source = reports.pop("source")
     assert all(report == source for report in reports.values())
+
+
+def test_a_mirror_in_a_bucket_that_does_not_answer_is_noted_and_the_source_is_read(
+    ingested_settings: Settings,
+    small_archive: Path,
+    small_recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = built(ingested_settings, small_recipe, tmp_path, "source", monkeypatch)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    values = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "who", "SECRET_ACCESS_KEY": "secret"}
+    for name, value in (values | {"REGION": "eu-west-2"}).items():
+        monkeypatch.setenv(f"NEOCUBE_S3_{name}", value)
+    try:
+        files = s3fs.S3FileSystem(**s3_options(Settings(home=ingested_settings.home)), skip_instance_cache=True)
+        files.mkdir("stopping")
+        assert neocube("ingest", str(small_archive), "--mirror", "s3://stopping/mirror").exit_code == 0
+        monkeypatch.setenv("NEOCUBE_MIRRORS", "s3://stopping/mirror")
+        with open_index(ingested_settings) as index:
+            first = scenes_of(index, "s3://stopping/mirror")[0].bands["red"].places[0]
+            assert first.href.startswith("s3://stopping/mirror/")
+            ids = [cell.id for cell in published_cells(index, "mangrove_features", 1, [YEAR]).values()]
+            index.dc.index.datasets.archive(ids)
+    finally:
+        server.stop()
+    assert built(ingested_settings, small_recipe, tmp_path, "again", monkeypatch) == source
+    cell = plan(str(small_recipe), "demo", "2020").cells[0]
+    grid = plan(str(small_recipe), "demo", "2020").grid.geobox(cell.key.tile)
+    access = raster_access(Settings(home=ingested_settings.home))
+    manifest = load_observations(features_recipe(str(small_recipe)), cell.scenes, grid, 2, access).manifest.document()
+    notes = [each["note"] for each in manifest["notes"]]
+    assert len(notes) == manifest["read"] > 0
+    archive = re.escape(str(small_archive))
+    assert all(re.match(f"read from {archive}/.*: cannot read s3://stopping/mirror/", note) for note in notes)
 
 
 def built(

@@ -152,7 +152,7 @@ REFUSED = [
     ("odd/world-wrapping.stac-item.json", "no platform.*the item is of 'dep_ls_geomad'"),
     (
         "dea_deafrica/ga_ls8c_ard_3-1-0_088080_2020-05-25_final.stac-item.json",
-        "'ga_ls8c_ard_3' is another product: .*, got LC08_L1TP_088080_20200525_20200608_01_T1",
+        "'ga_ls8c_ard_3' is another product .of an Open Data Cube: .*, got LC08_L1TP_088080_20200525_20200608_01_T1",
     ),
     ("dea_deafrica/fc_ls_159069_2021-07-17.stac-item.json", "'fc_ls' is another product"),
     ("earth_search/c1/partial_items_no_assets_no_geometry_10.json", "no assets"),

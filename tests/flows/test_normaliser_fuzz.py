@@ -5,8 +5,6 @@ import copy
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,25 +187,3 @@ def test_an_untouched_item_is_a_scene(seeds: list[dict[str, Any]]) -> None:
 @fuzzed(5000)
 def test_many_mutated_real_items_are_decided(seeds: list[dict[str, Any]], data: st.DataObject) -> None:
     decide(mutate(data.draw(st.sampled_from(seeds)), data))
-
-
-@pytest.mark.full
-def test_a_coverage_guided_fuzzer_finds_nothing(shared_data: Path, tmp_path: Path) -> None:
-    """Two minutes of atheris in a process of its own, over the real items as its corpus."""
-    pytest.importorskip("atheris", reason="atheris is not installed")
-    corpus = tmp_path / "corpus"
-    subprocess.run(["mkdir", str(corpus)], check=True)
-    for name in SEEDS:
-        subprocess.run(["cp", str(shared_data / "stac" / name), str(corpus)], check=True)
-    script = Path(__file__).parent / "fuzz" / "atheris_normalise.py"
-    seconds = os.environ.get("NEOCUBE_FUZZ_SECONDS", "120")
-    command = [
-        sys.executable,
-        str(script),
-        f"-max_total_time={seconds}",
-        "-timeout=10",
-        "-rss_limit_mb=2048",
-        str(corpus),
-    ]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert answer.returncode == 0, answer.stderr[-3000:]

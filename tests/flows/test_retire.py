@@ -1,6 +1,8 @@
 """Retiring: previewed with what depends on it, applied whole, undone as long as nothing replaced it, swept for good."""
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,8 +13,10 @@ from uuid import UUID, uuid5
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import select, text
 
+import flows.steps.sweeping
 from datacube_config.connection import Index, open_index
 from datacube_config.schema import archive_reason
 from datacube_config.settings import Settings
@@ -22,6 +26,7 @@ from flows.steps.areas import find_area
 from flows.steps.catalogue import published_cells
 from flows.steps.cells import CellDraft, cell_path, publish_cell
 from flows.steps.cubes import CubePlan, current_cube, publish_cube
+from flows.steps.index_rows import dataset_rows
 from flows.steps.index_setup import add_product
 from flows.steps.ingest_archive import ingest_archive
 from flows.steps.retire_selection import Selection
@@ -34,6 +39,7 @@ from products.grid import PixelGrid
 from products.identity import NAMESPACE, CellKey
 from products.period import parse_period
 from products.template import ArrayTemplate, CellTemplate, odc_product_definition
+from tests.flows.test_ingest_kill import Patch, after, before, die, killed_by
 
 GRID = PixelGrid("EPSG:32647", 30.0, 64, 15.0)
 YEAR = parse_period("2020")
@@ -285,6 +291,97 @@ def test_sweeping_deletes_what_was_retired_and_nothing_else(each_home: Settings,
             made.maps[0]: "its row was purged by the sweep: build it again",
         }
     assert {path: path.stat().st_mtime_ns for path in tiny_archive.rglob("*") if path.is_file()} == sources
+
+
+def purging(call: int) -> Patch:
+    """Die when the `call`-th row is to be purged."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("flows.steps.sweeping._sweep_row", dying_purge(flows.steps.sweeping._sweep_row, call))
+
+    return patch
+
+
+def dying_purge(original: Any, call: int) -> Any:
+    calls = iter(range(1, 1000))
+
+    def sweep_row(index: Index, storage: Storage, each: Any) -> str:
+        if next(calls) == call:
+            with pytest.MonkeyPatch.context() as inside:
+                inside.setattr(type(index.dc.index.datasets), "purge", die)
+                return str(original(index, storage, each))
+        return str(original(index, storage, each))
+
+    return sweep_row
+
+
+SWEEP_STAGES = {
+    "before anything": before(Storage, "remove"),
+    "with the collection of a map gone, its files there": before(Storage, "remove_folder"),
+    "in the middle of the files of a map": after(LocalFileSystem, "rm_file"),
+    "with the files of the maps gone": before(Storage, "remove", 3),
+    "in the middle of the files of a cube": after(LocalFileSystem, "rm_file", 5),
+    "between two cubes": after(Storage, "remove_folder", 2),
+    "with the cubes gone": before(flows.steps.sweeping, "_sweep_row"),
+    "with the files of a row gone": purging(1),
+    "with one row swept": after(flows.steps.sweeping, "_sweep_row"),
+    "with all swept, not noted": before(flows.steps.sweeping, "_noted"),
+    "at the end": after(flows.steps.sweeping, "_noted"),
+}
+
+
+def left_by(settings: Settings) -> tuple[list[str], list[str], list[str]]:
+    """What there is after a sweep: files of the store, rows of ODC, pointers of cubes."""
+    root = Path(open_storage(settings).root)
+    files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    with open_index(settings) as index, index.engine.connect() as connection:
+        rows = connection.scalars(text(f"select cast(id as text) from {dataset_rows(index)} r order by 1")).all()
+        pointers = connection.scalars(text("select product from neocube.cube_pointer order by 1")).all()
+    return files, list(rows), list(pointers)
+
+
+def retired_chain(made: Chain) -> str:
+    """The chain with map files, its cells over the area retired; the id of the retirement."""
+    folder = made.storage.path("maps", "known_map", "demo", "epsg_32647", "abc")
+    item = {"properties": {"neocube:cells": [str(made.maps[0])]}}
+    made.storage.write_bytes(f"{folder}/2020/item.json", json.dumps(item).encode())
+    made.storage.write_bytes(f"{folder}/collection.json", b"{}")
+    return str(retire_selected(Selection(product="known", area="demo"), yes=True)["id"])
+
+
+@pytest.fixture(scope="module")
+def chain_home(tmp_path_factory: pytest.TempPathFactory, initialised_home: Path, tiny_archive: Path) -> Path:
+    """A home to copy from, with the archive ingested and the chain, part of which is retired."""
+    home = tmp_path_factory.mktemp("chain") / "home"
+    subprocess.run(["cp", "-a", str(initialised_home), str(home)], check=True)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("NEOCUBE_HOME", str(home))
+        with chain(filled(Settings(home=home), tiny_archive)) as made:
+            retired_chain(made)
+    return home
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, chain_home: Path) -> tuple[list[str], list[str], list[str]]:
+    """What an undisturbed sweep leaves."""
+    home = tmp_path_factory.mktemp("swept") / "home"
+    subprocess.run(["cp", "-a", str(chain_home), str(home)], check=True)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("NEOCUBE_HOME", str(home))
+        assert sweep_retired(older_than_days=0, yes=True)["swept"][0]["rows"] == 2
+        return left_by(Settings(home=home))
+
+
+@pytest.mark.parametrize("stage", SWEEP_STAGES)
+def test_a_sweep_that_is_killed_and_run_again_leaves_what_an_undisturbed_one_leaves(
+    stage: str, chain_home: Path, swept: tuple[list[str], list[str], list[str]], neocube_home: Path
+) -> None:
+    subprocess.run(["cp", "-a", str(chain_home), str(neocube_home)], check=True)
+    assert killed_by(lambda: sweep_retired(older_than_days=0, yes=True), SWEEP_STAGES[stage]) == signal.SIGKILL
+    again = sweep_retired(older_than_days=0, yes=True)["swept"]
+    assert len(again) == (stage != "at the end")
+    assert left_by(Settings(home=neocube_home)) == swept
+    assert sweep_retired(older_than_days=0, yes=True)["swept"] == []
 
 
 def test_scenes_keep_their_rows_and_files_when_swept_and_ingest_does_not_bring_them_back(
