@@ -10,10 +10,11 @@ from datacube.model import Dataset, Range
 from odc.geo.geom import Geometry
 
 from datacube_config.connection import Index
-from flows.steps.antimeridian import in_one_piece, meet, turns
+from flows.steps.antimeridian import in_one_piece, meet
 from flows.steps.dataset_location import dataset_location
 from flows.steps.external_products import external_scene, require_external
 from flows.steps.mirror_locations import with_mirrors
+from flows.steps.scene_lookup import find_datasets
 from products.period import Period
 from products.scene import BandFile, Scene
 from products.spec import SourceSpec
@@ -40,23 +41,15 @@ def find_scenes(
     Their bands know their copies at mirrors, those of `mirrors` preferred.
     """
     lonlat = in_one_piece(area)
-    box = lonlat.boundingbox
     found: list[Scene] = []
     for source in sources:
         if source.product:
             require_external(index, source.collection, source.product)
-        for sensor in source.sensors:
-            query = {"time": Range(period.start, period.end), "lat": Range(box.bottom, box.top)}
-            datasets = {
-                dataset.id: dataset
-                for longitudes in turns(box.left, box.right)
-                for dataset in index.dc.index.datasets.search(product=sensor.product, lon=Range(*longitudes), **query)
-            }
-            for dataset in datasets.values():
-                scene = external_scene(dataset, source.product) if source.product else scene_of(dataset)
-                wanted = not source.platforms or scene.platform in source.platforms
-                if wanted and period.contains(scene.acquired) and meet(scene.footprint, lonlat):
-                    found.append(scene)
+        for dataset in find_datasets(index, [sensor.product for sensor in source.sensors], period, lonlat):
+            scene = external_scene(dataset, source.product) if source.product else scene_of(dataset)
+            wanted = not source.platforms or scene.platform in source.platforms
+            if wanted and period.contains(scene.acquired) and meet(scene.footprint, lonlat):
+                found.append(scene)
     ordered = sorted(found, key=lambda scene: (scene.acquired, scene.item_id, scene.id))
     return with_mirrors(index, ordered, mirrors)
 

@@ -8,17 +8,18 @@ from typing import Any
 from uuid import UUID
 
 from datacube.index.abstract import DatasetTuple
-from datacube.model import Dataset, Range
+from datacube.model import Dataset
 from sqlalchemy import insert, select, text
 
 from datacube_config.connection import Index
 from datacube_config.schema import archive_reason
-from flows.steps.antimeridian import in_one_piece, meet, turns
+from flows.steps.antimeridian import in_one_piece, meet
 from flows.steps.bulk_index import bulk_index
 from flows.steps.index_statistics import refresh_statistics
 from flows.steps.known_scenes import known_ids, known_renditions
 from flows.steps.normalise import SceneDocument
 from flows.steps.rendition_policy import Candidate, rendition_difference, superseded
+from flows.steps.scene_lookup import find_datasets
 from products.area import Area
 from products.period import Period
 from products.sensors import SENSORS
@@ -88,18 +89,8 @@ def list_scenes(
     index: Index, product: str | None = None, area: Area | None = None, period: Period | None = None
 ) -> list[dict[str, Any]]:
     """The indexed scenes, archived ones with their reason, in order of time."""
-    query: dict[str, Any] = {"time": Range(period.start, period.end)} if period else {}
-    places: list[dict[str, Any]] = [{}]
-    if area:
-        bounds = area.geometry.boundingbox
-        latitudes = Range(bounds.bottom, bounds.top)
-        places = [{"lon": Range(*turn), "lat": latitudes} for turn in turns(bounds.left, bounds.right)]
-    by_id: dict[UUID, Dataset] = {}
-    for name in [product] if product else sorted({sensor.product for sensor in SENSORS.values()}):
-        for place in places:
-            datasets = index.dc.index.datasets.search(product=name, archived=None, **query, **place)
-            by_id |= {each.id: each for each in datasets}
-    found = list(by_id.values())
+    names = [product] if product else sorted({sensor.product for sensor in SENSORS.values()})
+    found = find_datasets(index, names, period, area.geometry if area else None, archived=None)
     reasons = _reasons(index)
     inside = [each for each in found if (period is None or period.contains(each.center_time)) and _meets(each, area)]
     return [_scene_row(each, reasons) for each in sorted(inside, key=lambda each: (each.center_time, str(each.id)))]
