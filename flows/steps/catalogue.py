@@ -72,19 +72,32 @@ def scene_of(dataset: Dataset) -> Scene:
             shape=grids[measurement.get("grid", "default")],
         )
     return Scene(
-        id=dataset.id,
+        id=UUID(document["id"]),
         item_id=facts["neocube:item_id"],
         product=dataset.product.name,
         collection=facts["neocube:collection"],
         sensor=facts["eo:instrument"],
         platform=facts["eo:platform"],
-        acquired=_utc(facts["datetime"]),
+        acquired=acquired_at(dataset),
         acquisition=facts["neocube:acquisition"],
         rendition=facts["neocube:rendition"],
         pass_id=facts["neocube:pass"],
-        footprint=in_one_piece(dataset.extent),
+        footprint=footprint_of(dataset),
         bands=bands,
     )
+
+
+def footprint_of(dataset: Dataset) -> Geometry:
+    """The ground of a scene in degrees; from the document, as ODC works out every field of a dataset to tell its extent."""
+    projection = dataset.metadata_doc["grid_spatial"]["projection"]
+    if not projection.get("valid_data"):
+        return in_one_piece(dataset.extent)
+    return in_one_piece(Geometry(projection["valid_data"], projection["spatial_reference"]))
+
+
+def acquired_at(dataset: Dataset) -> datetime:
+    """When a scene was sensed, UTC."""
+    return _utc(dataset.metadata_doc["properties"]["datetime"])
 
 
 def published_cells(

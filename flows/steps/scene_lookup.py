@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-from uuid import UUID
 
 from datacube.model import Dataset, Product, Range
 from odc.geo.geom import Geometry
@@ -63,14 +62,14 @@ def find_datasets(
     """
     boxes = None if area is None else search_boxes(area)
     by_place = boxes is not None and _has_place_index(index)
-    found: dict[UUID, Dataset] = {}
+    found: dict[str, Dataset] = {}
     for name in names:
         product = index.dc.index.products.get_by_name(name)
         if boxes is not None and by_place and product is not None and product.metadata_type.name == SCENE_TYPE:
             datasets = _by_place(index, product, period, boxes, archived)
         else:
             datasets = _by_search(index, name, period, boxes, archived)
-        found |= {dataset.id: dataset for dataset in datasets}
+        found |= {str(dataset.metadata_doc["id"]): dataset for dataset in datasets}
     return list(found.values())
 
 
