@@ -35,7 +35,7 @@ def cells(text: str) -> list[list[str]]:
 def made_rows(**changed: Any) -> list[dict[str, Any]]:
     """A row for each line, named by its own texts."""
     common = {"ours_s": 0.25, "peer_s": 100.0, "measured": "2026-01-02, some CPU, 2 cores", **changed}
-    return [{"name": "".join(part.rstrip("$") for part in line.name), **common} for line in bench.LINES]
+    return [{"name": "".join(line.name), **common} for line in bench.LINES]
 
 
 def test_the_readme_has_the_rows_of_the_bench_in_their_order() -> None:
@@ -56,7 +56,7 @@ def test_the_readme_is_short() -> None:
 def test_each_line_is_of_a_row_that_a_bench_script_makes() -> None:
     scripts = "".join(path.read_text() for path in BENCH.glob("*.py") if path.name != "readme_table.py")
     source = re.sub(r"\{(\w+)\}", lambda found: {"LARGE": "100000", "n_scenes": "100000"}.get(found[1], "*"), scripts)
-    assert [line.name[0] for line in bench.LINES if line.name[0].rstrip("$") not in source] == []
+    assert [line.name[0] for line in bench.LINES if line.name[0] not in source] == []
 
 
 def test_only_what_lies_between_the_markers_is_written(tmp_path: Path) -> None:
