@@ -25,6 +25,7 @@ ODC_SCHEMAS = {"postgres": "agdc", "postgis": "odc"}
 MIGRATIONS = Path(__file__).with_name("migrations")
 # SQLSTATE classes: connection exception, insufficient resources, operator intervention, system error
 LOST_STATES = ("08", "53", "57", "58")
+SESSION = "set jit = off; set tcp_keepalives_idle = 60; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 6"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def open_index(settings: Settings, *, initialised: bool = True) -> Iterator[Inde
     """
     use_archives(settings.archives)
     with database_url(settings) as url:
-        engine = _connected_engine(url)
+        engine = _connected_engine(url, settings.index_pool_size)
         try:
             if initialised:
                 _check_initialised(engine, url, settings.index_driver)
@@ -83,10 +84,13 @@ def _keep_rowcount(connection: Connection) -> None:
 
 
 @event.listens_for(Engine, "connect")
-def _without_jit(connection: object, _record: object) -> None:
-    """Compiling takes longer than any question to the index (0.1 s for each of its searches with PostGIS)."""
+def _prepare_session(connection: object, _record: object) -> None:
+    """Compiling takes longer than any question to the index (0.1 s for each of its searches with PostGIS).
+
+    A worker whose machine is gone holds its locks for two minutes, where the server would wait for two hours.
+    """
     if isinstance(connection, psycopg.Connection):
-        connection.execute("set jit = off")
+        connection.execute(SESSION)
         connection.commit()
 
 
@@ -106,10 +110,10 @@ def migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _connected_engine(url: str) -> Engine:
+def _connected_engine(url: str, pool_size: int) -> Engine:
     try:
         arguments = {"connect_timeout": 10, "application_name": "neocube"}
-        engine = create_engine(url, connect_args=arguments, pool_pre_ping=True)
+        engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=pool_size)
     except (ArgumentError, ValueError) as error:
         raise IndexUnavailable("NEOCUBE_INDEX_URL: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from error
     try:

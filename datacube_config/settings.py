@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(DEFAULT_HOME), validate_default=True)
     index_url: SecretStr | None = None
     index_driver: Literal["postgres", "postgis"] = Field(default_factory=_usual_driver)
+    index_pool_size: int = Field(default=5, ge=1)
     store_url: str = Field(default_factory=_usual_store)
     s3_endpoint_url: str | None = None
     s3_access_key_id: str | None = None

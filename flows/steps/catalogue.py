@@ -10,10 +10,11 @@ from datacube.model import Dataset, Range
 from odc.geo.geom import Geometry
 
 from datacube_config.connection import Index
-from flows.steps.antimeridian import in_one_piece, meet, turns
+from flows.steps.antimeridian import in_one_piece, meet
 from flows.steps.dataset_location import dataset_location
 from flows.steps.external_products import external_scene, require_external
 from flows.steps.mirror_locations import with_mirrors
+from flows.steps.scene_lookup import find_datasets
 from products.period import Period
 from products.scene import BandFile, Scene
 from products.source_spec import SourceSpec
@@ -40,23 +41,15 @@ def find_scenes(
     Their bands know their copies at mirrors, those of `mirrors` preferred.
     """
     lonlat = in_one_piece(area)
-    box = lonlat.boundingbox
     found: list[Scene] = []
     for source in sources:
         if source.product:
             require_external(index, source.collection, source.product)
-        for sensor in source.sensors:
-            query = {"time": Range(period.start, period.end), "lat": Range(box.bottom, box.top)}
-            datasets = {
-                dataset.id: dataset
-                for longitudes in turns(box.left, box.right)
-                for dataset in index.dc.index.datasets.search(product=sensor.product, lon=Range(*longitudes), **query)
-            }
-            for dataset in datasets.values():
-                scene = external_scene(dataset, source.product) if source.product else scene_of(dataset)
-                wanted = not source.platforms or scene.platform in source.platforms
-                if wanted and period.contains(scene.acquired) and meet(scene.footprint, lonlat):
-                    found.append(scene)
+        for dataset in find_datasets(index, [sensor.product for sensor in source.sensors], period, lonlat):
+            scene = external_scene(dataset, source.product) if source.product else scene_of(dataset)
+            wanted = not source.platforms or scene.platform in source.platforms
+            if wanted and period.contains(scene.acquired) and meet(scene.footprint, lonlat):
+                found.append(scene)
     ordered = sorted(found, key=lambda scene: (scene.acquired, scene.item_id, scene.id))
     return with_mirrors(index, ordered, mirrors)
 
@@ -79,19 +72,32 @@ def scene_of(dataset: Dataset) -> Scene:
             shape=grids[measurement.get("grid", "default")],
         )
     return Scene(
-        id=dataset.id,
+        id=UUID(document["id"]),
         item_id=facts["neocube:item_id"],
         product=dataset.product.name,
         collection=facts["neocube:collection"],
         sensor=facts["eo:instrument"],
         platform=facts["eo:platform"],
-        acquired=_utc(facts["datetime"]),
+        acquired=acquired_at(dataset),
         acquisition=facts["neocube:acquisition"],
         rendition=facts["neocube:rendition"],
         pass_id=facts["neocube:pass"],
-        footprint=in_one_piece(dataset.extent),
+        footprint=footprint_of(dataset),
         bands=bands,
     )
+
+
+def footprint_of(dataset: Dataset) -> Geometry:
+    """The ground of a scene in degrees; from the document, as ODC works out every field of a dataset to tell its extent."""
+    projection = dataset.metadata_doc["grid_spatial"]["projection"]
+    if not projection.get("valid_data"):
+        return in_one_piece(dataset.extent)
+    return in_one_piece(Geometry(projection["valid_data"], projection["spatial_reference"]))
+
+
+def acquired_at(dataset: Dataset) -> datetime:
+    """When a scene was sensed, UTC."""
+    return _utc(dataset.metadata_doc["properties"]["datetime"])
 
 
 def published_cells(

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from datacube_config.connection import ODC_SCHEMAS, Index
+from flows.steps.scene_lookup import add_place_index
 
 ACQUISITION = r"(d.metadata #>> '{properties,neocube\:acquisition}')"
 FACTS = rf"""
@@ -36,6 +37,8 @@ def add_lookup_indexes(connection: Connection, driver: str) -> None:
     """The indexes of ODC's tables that these questions need and ODC does not make."""
     if driver == "postgres":
         connection.execute(text(ARCHIVED_INDEX))
+    else:
+        add_place_index(connection)
 
 
 def known_ids(index: Index, ids: Iterable[UUID]) -> set[UUID]:

@@ -8,17 +8,19 @@ from typing import Any
 from uuid import UUID
 
 from datacube.index.abstract import DatasetTuple
-from datacube.model import Dataset, Range
+from datacube.model import Dataset
 from sqlalchemy import insert, select, text
 
 from datacube_config.connection import Index
 from datacube_config.schema import archive_reason
-from flows.steps.antimeridian import in_one_piece, meet, turns
+from flows.steps.antimeridian import meet
 from flows.steps.bulk_index import bulk_index
+from flows.steps.catalogue import acquired_at, footprint_of
 from flows.steps.index_statistics import refresh_statistics
 from flows.steps.known_scenes import known_ids, known_renditions
 from flows.steps.normalise import SceneDocument
 from flows.steps.rendition_policy import Candidate, rendition_difference, superseded
+from flows.steps.scene_lookup import find_datasets
 from products.area import Area
 from products.period import Period
 from products.sensors import SENSORS
@@ -88,21 +90,12 @@ def list_scenes(
     index: Index, product: str | None = None, area: Area | None = None, period: Period | None = None
 ) -> list[dict[str, Any]]:
     """The indexed scenes, archived ones with their reason, in order of time."""
-    query: dict[str, Any] = {"time": Range(period.start, period.end)} if period else {}
-    places: list[dict[str, Any]] = [{}]
-    if area:
-        bounds = area.geometry.boundingbox
-        latitudes = Range(bounds.bottom, bounds.top)
-        places = [{"lon": Range(*turn), "lat": latitudes} for turn in turns(bounds.left, bounds.right)]
-    by_id: dict[UUID, Dataset] = {}
-    for name in [product] if product else sorted({sensor.product for sensor in SENSORS.values()}):
-        for place in places:
-            datasets = index.dc.index.datasets.search(product=name, archived=None, **query, **place)
-            by_id |= {each.id: each for each in datasets}
-    found = list(by_id.values())
+    names = [product] if product else sorted({sensor.product for sensor in SENSORS.values()})
+    found = find_datasets(index, names, period, area.geometry if area else None, archived=None)
     reasons = _reasons(index)
-    inside = [each for each in found if (period is None or period.contains(each.center_time)) and _meets(each, area)]
-    return [_scene_row(each, reasons) for each in sorted(inside, key=lambda each: (each.center_time, str(each.id)))]
+    inside = [each for each in found if (period is None or period.contains(acquired_at(each))) and _meets(each, area)]
+    ordered = sorted(inside, key=lambda each: (acquired_at(each), each.metadata_doc["id"]))
+    return [_scene_row(each, reasons) for each in ordered]
 
 
 def _choose(group: list[SceneDocument], known: list[_Rendition], decision: Decision) -> None:
@@ -157,23 +150,23 @@ def _reasons(index: Index) -> dict[UUID, str]:
 
 
 def _meets(dataset: Dataset, area: Area | None) -> bool:
-    extent = dataset.extent
-    return area is None or extent is None or meet(in_one_piece(extent), area.geometry)
+    return area is None or meet(footprint_of(dataset), area.geometry)
 
 
 def _scene_row(dataset: Dataset, reasons: dict[UUID, str]) -> dict[str, Any]:
-    facts = dataset.metadata_doc["properties"]
+    document, number = dataset.metadata_doc, UUID(dataset.metadata_doc["id"])
+    facts = document["properties"]
     status = "active"
     if dataset.is_archived:
-        status = f"archived: {reasons[dataset.id]}" if dataset.id in reasons else "archived"
+        status = f"archived: {reasons[number]}" if number in reasons else "archived"
     return {
-        "id": str(dataset.id),
+        "id": str(number),
         "item_id": facts["neocube:item_id"],
         "product": dataset.product.name,
         "acquisition": facts["neocube:acquisition"],
         "rendition": facts["neocube:rendition"],
         "datetime": facts["datetime"],
-        "crs": str(dataset.crs),
+        "crs": document["crs"],
         "offset": facts["neocube:radiometry"]["red"]["offset"],
         "status": status,
         "location": dataset.uri,

@@ -1,4 +1,7 @@
-"""`make bench`: ours against the named peer and the named limit, side by side in one run; the table, and var/bench.json."""
+"""`make bench`: ours against the named peer and the named limit, side by side in one run; the table, and var/bench.json.
+
+`python tests/bench/run.py --readme` writes the table of README.md from var/bench.json, and measures nothing.
+"""
 
 import json
 import os
@@ -11,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from peers import better_chunks, decode_once
+from postgis_rates import postgis_rows
+from readme_table import measured_here, write_readme
 from tile_archive import tile_geobox, write_tile_archive
 from varied_items import SOURCE
 
 ROUNDS = 3
+BENCH_JSON, README = Path("var/bench.json"), Path("README.md")
 RECIPE = """
 name: bench_features
 version: {version}
@@ -61,8 +67,8 @@ def main() -> None:
         **_memory(root),
     }
     Path("var").mkdir(exist_ok=True)
-    found = [row, *_ingest_rows(root)]
-    Path("var/bench.json").write_text(json.dumps(found, indent=2) + "\n")
+    found = [{**each, "measured": measured_here()} for each in (row, *_ingest_rows(root), *postgis_rows(root))]
+    BENCH_JSON.write_text(json.dumps(found, indent=2) + "\n")
     sys.stdout.write(_table(found))
 
 
@@ -152,4 +158,7 @@ def _spread(ratios: dict[str, float] | None, single: float) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    if "--readme" in sys.argv:
+        write_readme(README, BENCH_JSON)
+    else:
+        main()

@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import QueuePool, text
 
 from datacube_config.connection import open_index, shown_url
 from datacube_config.errors import IndexUnavailable
@@ -90,3 +90,21 @@ def test_an_address_that_is_none_is_one_clear_error(neocube_home: Path) -> None:
 def test_a_shown_url_has_no_password() -> None:
     shown = shown_url("postgresql+psycopg://odc:s3cret@host/cube?password=s3cret&sslmode=require")
     assert shown == "postgresql+psycopg://odc:***@host/cube?sslmode=require"
+
+
+def test_a_process_keeps_as_many_connections_as_the_setting_says(server_settings: Settings) -> None:
+    with open_index(server_settings.model_copy(update={"index_pool_size": 3})) as index:
+        assert isinstance(index.engine.pool, QueuePool)
+        assert index.engine.pool.size() == 3
+        held = [index.engine.connect() for _ in range(6)]
+        for connection in held:
+            connection.close()
+        assert index.engine.pool.checkedin() == 3
+
+
+def test_the_server_notices_within_minutes_that_a_worker_is_gone(server_settings: Settings) -> None:
+    with open_index(server_settings) as index, index.engine.connect() as connection:
+        names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "jit")
+        assert [connection.scalar(text(f"show {name}")) for name in names] == ["60", "10", "6", "off"]
+        with index.dc.index.datasets._db_connection() as api:
+            assert api._connection.scalar(text("show tcp_keepalives_idle")) == "60"

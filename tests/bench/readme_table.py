@@ -1,0 +1,78 @@
+"""The table of README.md, from var/bench.json: a short line for each row of the bench, and where it was measured."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+START, END = "<!-- bench: start -->", "<!-- bench: end -->"
+HEAD = "| job | ours | compared with | takes | times ours |"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How a row of the bench, known by texts of its name, stands in the README."""
+
+    name: tuple[str, ...]
+    job: str
+    peer: str
+
+
+LINES = (
+    Line(("one 2048 px tile, ",), "one 2048 px tile, 20 dates, files to published cell", "odc.stac and geomad"),
+    Line(("JSON on disk to committed rows, ", "postgres"), "1000 items to committed rows", "ODC's `add`"),
+    Line(("items again, known and unchanged",), "1000 known items again", "adding them"),
+    Line(("indexing 1000 scenes more, with ",), "1000 scenes more with 100,000 known", "with 10,000 known"),
+    Line(("the scenes of a plan, ", "postgres"), "scenes of a plan, 100,000 known", "10,000 known"),
+    Line(("JSON on disk to committed rows, PostGIS: seconds",), "PostGIS: 1000 items to committed rows", "ODC's `add`"),
+    Line(("the scenes of a plan, 100000 known, PostGIS",), "PostGIS: scenes of a plan, 100,000 known", "10,000 known"),
+    Line(("the documents of a plan's scenes, 100000 known, PostGIS",), "PostGIS: their documents", "ODC's search"),
+    Line(("items more with 100000 known, ", "PostGIS"), "PostGIS: 100,000 items more", "ODC's `add`, extrapolated"),
+)  # fmt: skip
+
+
+def measured_here() -> str:
+    """Date, CPU and cores of this run."""
+    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    cpu = model[1].strip() if model else "unknown CPU"
+    return f"{datetime.now(UTC):%Y-%m-%d}, {cpu}, {len(os.sched_getaffinity(0))} cores"
+
+
+def write_readme(readme: Path, bench: Path) -> None:
+    """Put the table of a bench.json between the two markers; ValueError where a row has no line, or a line no row."""
+    before, start, rest = readme.read_text().partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise ValueError(f"{readme} has no place for the table: expected {START} and {END}")
+    readme.write_text(f"{before}{START}\n{table(json.loads(bench.read_text()))}\n{END}{after}")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The lines in their order, and when and where they were measured."""
+    by_line: dict[Line, dict[str, Any]] = {}
+    for row in rows:
+        line = next((line for line in LINES if all(part in row["name"] for part in line.name)), None)
+        if line is None:
+            raise ValueError(f"no line for the row {row['name']!r}: add one to tests/bench/readme_table.py")
+        by_line.setdefault(line, row)
+    lacking = [line.job for line in LINES if line not in by_line]
+    if lacking:
+        raise ValueError(f"no row for {'; '.join(lacking)}: run the whole `make bench`, or correct its line")
+    shown = [_line(line, by_line[line]) for line in LINES]
+    places = sorted({row["measured"] for row in by_line.values()})
+    return "\n".join([HEAD, "|---|---|---|---|---|", *shown, "", f"Measured {'; '.join(places)}."])
+
+
+def _line(line: Line, row: dict[str, Any]) -> str:
+    ratio = row["peer_over_ours"]["median"] if "peer_over_ours" in row else row["peer_s"] / row["ours_s"]
+    job = f"{line.job} (extrapolated)" if "extrapolated" in row["name"] else line.job
+    times = f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
+    return f"| {job} | {seconds(row['ours_s'])} | {line.peer} | {seconds(row['peer_s'])} | {times} |"
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that it is read best in, three digits."""
+    return f"{value * 1000:.3g} ms" if value < 1 else f"{value:,.0f} s" if value >= 100 else f"{value:.3g} s"
