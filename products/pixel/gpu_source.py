@@ -1,0 +1,180 @@
+"""The CUDA text of a recipe: the constants and the sorting network before `temporal.cu` and `temporal_series.cu`, one kernel an index after them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from products.errors import RequestError
+from products.pixel.geomedian import (
+    GEOMEDIAN_STEPS,
+    GEOMEDIAN_TOLERANCE,
+    LONGEST_STRETCH,
+    ON_OBSERVATION,
+    SMALLEST_STEP,
+)
+from products.pixel.temporal import MAX, MEAN, MIN, STD
+
+THREADS = 128  # in a block
+WARP = 32
+SERIES_NUMBERS = 64  # of one lane, in registers
+HELD_NUMBERS = 80
+LARGEST_STACK = WARP * SERIES_NUMBERS
+BUCKETS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32)  # stacks of near sizes share a kernel
+ARGUMENTS = (
+    "const unsigned short* block, const unsigned char* causes, const float2* terms, float* out, "
+    "int n_scenes, long long n_pixels, int min_observations"
+)
+_STATISTICS = {MEAN: "mean()", STD: "deviation()", MIN: "minimum()", MAX: "maximum()"}
+_INFIX = {2: "+", 3: "-", 4: "*", 5: "/"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """An entry of the text; `lanes` threads compute a pixel."""
+
+    name: str
+    lanes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalSource:
+    """CUDA C++ 17 text and the kernels in it, which share their arguments and together write every feature."""
+
+    text: str
+    kernels: tuple[Kernel, ...]
+
+
+def temporal_source(
+    n_bands: int, with_mads: bool, programs: NDArray[np.float64], reducers: NDArray[np.float32], n_scenes: int
+) -> TemporalSource:
+    """The kernels for a geomedian over the first `n_bands` bands and for indices, of at most `n_scenes` (or a few more) observations.
+
+    `programs` and `reducers` as `products.features` writes them. RequestError where the stack is too large.
+    """
+    if n_scenes > LARGEST_STACK and len(programs):
+        raise RequestError(
+            f"a stack of {n_scenes} observations: the GPU sorts at most {LARGEST_STACK}; shorten the period or use --device cpu"
+        )
+    folder = Path(__file__).parent
+    lanes, numbers = series_shape(n_scenes)
+    texts = [_constants(), "".join(_network(numbers)), (folder / "temporal.cu").read_text(encoding="utf-8")]
+    texts.append((folder / "temporal_series.cu").read_text(encoding="utf-8"))
+    kernels = []
+    if n_bands:
+        tile, held = held_shape(n_scenes, n_bands)
+        shape = f"{tile}, {held}, {n_bands}, {str(with_mads).lower()}"
+        body = f"  geomedian_features<{shape}>(Pixel<{tile}>(block, causes, terms, n_scenes, n_pixels), out, min_observations);\n"
+        texts.append(_entry("geomedian_of_bands", body))
+        kernels.append(Kernel("geomedian_of_bands", tile))
+    feature = n_bands + 3 * with_mads
+    for i, (program, row) in enumerate(zip(programs, reducers, strict=True)):
+        wanted = [float(reducer) for reducer in row if not np.isnan(reducer)]
+        texts.append(_entry(f"index_{i}", _series_body(program, wanted, lanes, numbers, feature)))
+        kernels.append(Kernel(f"index_{i}", lanes))
+        feature += len(wanted)
+    return TemporalSource("\n".join(texts), tuple(kernels))
+
+
+def series_shape(n_scenes: int) -> tuple[int, int]:
+    """(lanes, numbers of a lane) that hold a stack for sorting: one lane if it can, else a power of two of full ones."""
+    if n_scenes <= SERIES_NUMBERS:
+        return 1, max(8, -(-n_scenes // 8) * 8)
+    return next(lanes for lanes in (2, 4, 8, 16, WARP) if lanes * SERIES_NUMBERS >= min(n_scenes, LARGEST_STACK)), 64
+
+
+def held_shape(n_scenes: int, n_bands: int) -> tuple[int, int]:
+    """(lanes, observations of a lane) that hold the stack of a geomedian in registers; (32, 0) where they do not."""
+    for lanes in (8, 16, WARP):
+        numbers = max(1, -(-n_scenes // lanes))
+        if numbers <= BUCKETS[-1] and numbers * n_bands <= HELD_NUMBERS:
+            bucket = next(bucket for bucket in BUCKETS if bucket >= numbers)
+            return lanes, min(bucket, HELD_NUMBERS // n_bands)
+    return WARP, 0
+
+
+def exchanges(n: int) -> Iterator[tuple[int, int]]:
+    """The pairs of Batcher's merge exchange that sort n numbers upwards (Knuth, TAOCP 3, 5.2.2 M)."""
+    p = 1
+    while p < n:
+        k = p
+        while k >= 1:
+            for j in range(k % p, n - k, 2 * k):
+                for i in range(min(k, n - j - k)):
+                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
+                        yield i + j, i + j + k
+            k //= 2
+        p *= 2
+
+
+def index_expression(program: NDArray[np.float64], band_name: Callable[[int], str]) -> str:
+    """The postfix program (step, 2) as a float expression of CUDA C++."""
+    stack: list[str] = []
+    for code, operand in program:
+        operation = int(code)
+        if operation < 0:
+            break
+        if operation == 0:
+            stack.append(band_name(int(operand)))
+        elif operation == 1:
+            stack.append(literal(operand))
+        elif operation == 7:
+            stack.append(f"(-{stack.pop()})")
+        else:
+            right, left = stack.pop(), stack.pop()
+            stack.append(_combined(operation, left, right))
+    return stack[0]
+
+
+def literal(number: float) -> str:
+    """The float32 nearest to a finite number, as CUDA C++ reads it without a change."""
+    return f"({float(np.float32(number))!r}f)"
+
+
+def _combined(operation: int, left: str, right: str) -> str:
+    if operation in _INFIX:
+        return f"({left} {_INFIX[operation]} {right})"
+    if operation != 6:
+        raise ValueError(f"expected an operation of products.formula.Op, got {operation}")
+    short = {literal(2): f"squared({left})", literal(0.5): f"sqrtf({left})"}
+    return short.get(right, f"powf({left}, {right})")
+
+
+def _series_body(program: NDArray[np.float64], wanted: list[float], lanes: int, numbers: int, feature: int) -> str:
+    used = sorted({int(operand) for operation, operand in program if operation == 0})
+    lines = [f"const Pixel<{lanes}> pixel(block, causes, terms, n_scenes, n_pixels);"]
+    lines.append(f"Series<{lanes}, {numbers}> series(pixel, min_observations, [](const Pixel<{lanes}>& pixel, int t) {{")
+    lines += [f"  const float band_{band} = pixel.at({band}, t);" for band in used]
+    lines += [f"  return {index_expression(program, lambda band: f'band_{band}')};", "});"]
+    if any(reducer >= 0 for reducer in wanted):
+        lines.append("series.sort();")
+    for place, reducer in enumerate(wanted, feature):
+        statistic = f"quantile({literal(reducer)})" if reducer >= 0 else _STATISTICS[reducer]
+        lines.append(f"series.put(pixel, out, {place}, series.{statistic});")
+    return "".join(f"  {line}\n" for line in lines)
+
+
+def _entry(name: str, body: str) -> str:
+    return f'extern "C" __global__ void __launch_bounds__({THREADS}) {name}({ARGUMENTS}) {{\n{body}}}\n'
+
+
+def _constants() -> str:
+    numbers = {
+        "GEOMEDIAN_TOLERANCE": GEOMEDIAN_TOLERANCE,
+        "LONGEST_STRETCH": LONGEST_STRETCH,
+        "SMALLEST_STEP": SMALLEST_STEP,
+        "ON_OBSERVATION": ON_OBSERVATION,
+    }
+    lines = [f"#define {name} {literal(number)}\n" for name, number in numbers.items()]
+    return "".join(lines) + f"#define GEOMEDIAN_STEPS {GEOMEDIAN_STEPS}\n"
+
+
+def _network(n: int) -> Iterator[str]:
+    yield "__device__ __forceinline__ float squared(float x) { return x * x; }\n\n"
+    yield "__device__ __forceinline__ void exchange(float& low, float& high) {\n"
+    yield "  const float a = low, b = high;\n  low = fminf(a, b);\n  high = fmaxf(a, b);\n}\n\n"
+    yield f"__device__ __forceinline__ void sort_network(float (&v)[{n}]) {{\n"
+    yield from (f"  exchange(v[{low}], v[{high}]);\n" for low, high in exchanges(n))
+    yield "}\n"

@@ -1,0 +1,269 @@
+// The fused temporal features on a GPU: what products/pixel/temporal.py computes, from the same integers.
+// products/pixel/gpu_source.py writes the constants and the sorting network before this text, the kernels of a recipe after it.
+// A tile of L lanes of one warp computes a pixel; its lane `lane` holds observations lane, lane + L, lane + 2 L, ...
+// Warps stay whole: every thread runs to the end, so that each shuffle has all 32 lanes.
+
+#define UNROLL _Pragma("unroll")
+#define EVERYONE 0xffffffffu
+#define LARGEST 3.402823466e38f
+#define MISSING __int_as_float(0x7fffffff)
+#define INFINITE __int_as_float(0x7f800000)
+
+__device__ __forceinline__ bool is_finite(float x) { return fabsf(x) <= LARGEST; }
+
+// Butterflies: each lane of a tile gets the same bits.
+template <int L, class Number> __device__ __forceinline__ Number tile_sum(Number x) {
+  UNROLL for (int o = L / 2; o > 0; o /= 2) x += __shfl_xor_sync(EVERYONE, x, o);
+  return x;
+}
+
+template <int L> __device__ __forceinline__ float tile_min(float x) {
+  UNROLL for (int o = L / 2; o > 0; o /= 2) x = fminf(x, __shfl_xor_sync(EVERYONE, x, o));
+  return x;
+}
+
+template <int L> __device__ __forceinline__ float tile_max(float x) {
+  UNROLL for (int o = L / 2; o > 0; o /= 2) x = fmaxf(x, __shfl_xor_sync(EVERYONE, x, o));
+  return x;
+}
+
+// The observations of the pixel of this thread: block (band, scene, pixel), causes (scene, pixel), terms (band, scene) = gain, bias.
+template <int L> struct Pixel {
+  const unsigned short* __restrict__ block;
+  const unsigned char* __restrict__ causes;
+  const float2* __restrict__ terms;
+  long long n_pixels, place;
+  int n_scenes, lane;
+  bool is_inside;
+
+  __device__ __forceinline__ Pixel(const unsigned short* block, const unsigned char* causes, const float2* terms, int n_scenes, long long n_pixels)
+      : block(block), causes(causes), terms(terms), n_pixels(n_pixels), n_scenes(n_scenes) {
+    place = ((long long)blockIdx.x * blockDim.x + threadIdx.x) / L;
+    lane = (int)(threadIdx.x % L);
+    is_inside = place < n_pixels;
+    if (!is_inside) place = n_pixels - 1;
+  }
+
+  __device__ __forceinline__ bool is_used(int t) const { return t < n_scenes && causes[t * n_pixels + place] == 0; }
+
+  // Reflectance; beyond the last scene, of the last: never used, always readable.
+  __device__ __forceinline__ float at(int band, int t) const {
+    const long long row = (long long)band * n_scenes + (t < n_scenes ? t : n_scenes - 1);
+    const float2 term = terms[row];
+    return fmaf((float)block[row * n_pixels + place], term.x, term.y);
+  }
+
+  __device__ __forceinline__ void put(float* out, int feature, float x) const {
+    if (is_inside && feature % L == lane) out[feature * n_pixels + place] = x;
+  }
+};
+
+// The observations in registers, K a lane.
+template <int L, int K, int B> struct Held {
+  float value[K][B];
+  unsigned used;  // bit k
+
+  static_assert(K <= 32, "a bit an observation");
+
+  __device__ __forceinline__ explicit Held(const Pixel<L>& pixel) : used(0) {
+    UNROLL for (int k = 0; k < K; ++k) {
+      const int t = k * L + pixel.lane;
+      const bool is_used = pixel.is_used(t);
+      used |= (is_used ? 1u : 0u) << k;
+      UNROLL for (int b = 0; b < B; ++b) {
+        const float x = pixel.at(b, t);
+        value[k][b] = is_used ? x : 0.f;
+      }
+    }
+  }
+
+  template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
+    UNROLL for (int k = 0; k < K; ++k) visit(value[k], (used >> k) & 1u, k);
+  }
+};
+
+// The observations read again in every pass, for stacks that registers do not hold.
+template <int L, int B> struct Streamed {
+  const Pixel<L>& pixel;
+
+  __device__ __forceinline__ explicit Streamed(const Pixel<L>& pixel) : pixel(pixel) {}
+
+  template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
+    for (int t = pixel.lane, k = 0; t < pixel.n_scenes; t += L, ++k) {
+      if (!pixel.is_used(t)) continue;
+      float value[B];
+      UNROLL for (int b = 0; b < B; ++b) value[b] = pixel.at(b, t);
+      visit(value, true, k);
+    }
+  }
+};
+
+// Moves the centre by Weiszfeld's step `pull` (sum of unit vectors), lengthened by the secant of the last two; whether the way goes on.
+// The rule of products/pixel/geomedian.py.
+template <int B> struct Centre {
+  float at[B], moved[B], stepped[B], length;
+
+  __device__ __forceinline__ bool move(const float (&pull)[B], float here, float inverse, bool goes) {
+    float square = 0.f;
+    UNROLL for (int b = 0; b < B; ++b) square += pull[b] * pull[b];
+    const float force = sqrtf(square);
+    const float scale = here < force ? (1.f - here / force) / inverse : 0.f;
+    float step = 0.f, change = 0.f, along = 0.f, way = 0.f;
+    UNROLL for (int b = 0; b < B; ++b) {
+      const float f = pull[b] * scale, df = f - stepped[b];
+      step += f * f;
+      change += df * df;
+      along += f * df;
+      way += moved[b] * moved[b];
+    }
+    const bool shrinks = step < length;
+    const float secant = shrinks && change > 0.f ? along / change : 0.f;
+    float stretched = 0.f;
+    UNROLL for (int b = 0; b < B; ++b) {
+      const float f = pull[b] * scale;
+      moved[b] = f - secant * (moved[b] + f - stepped[b]);
+      stepped[b] = f;
+      stretched += moved[b] * moved[b];
+    }
+    const float longest = LONGEST_STRETCH * LONGEST_STRETCH * step;
+    const float cut = stretched > longest ? sqrtf(longest / stretched) : 1.f;
+    UNROLL for (int b = 0; b < B; ++b) {
+      moved[b] *= cut;
+      at[b] += goes ? moved[b] : 0.f;
+    }
+    const float rest = fminf(fmaxf(change / way, 1.f / (LONGEST_STRETCH * LONGEST_STRETCH)), 1.f);
+    const bool near = shrinks && step <= GEOMEDIAN_TOLERANCE * GEOMEDIAN_TOLERANCE * rest;
+    length = step;
+    return goes && step > SMALLEST_STEP * SMALLEST_STEP && !near;
+  }
+};
+
+template <int L, int B, class Seen> __device__ __forceinline__ void geomedian(const Seen& seen, int n_used, float (&centre)[B]) {
+  Centre<B> c;
+  UNROLL for (int b = 0; b < B; ++b) c.at[b] = c.moved[b] = c.stepped[b] = 0.f;
+  seen.each([&](const float (&v)[B], bool used, int) {
+    UNROLL for (int b = 0; b < B; ++b) c.at[b] += used ? v[b] : 0.f;
+  });
+  UNROLL for (int b = 0; b < B; ++b) c.at[b] = tile_sum<L>(c.at[b]) / (float)n_used;
+  c.length = -1.f;
+  bool goes = n_used > 2;
+  for (int i = 0; i < GEOMEDIAN_STEPS && __any_sync(EVERYONE, goes); ++i) {
+    float pull[B], here = 0.f, inverse = 0.f;
+    UNROLL for (int b = 0; b < B; ++b) pull[b] = 0.f;
+    seen.each([&](const float (&v)[B], bool used, int) {
+      float square = 0.f;
+      UNROLL for (int b = 0; b < B; ++b) square += (v[b] - c.at[b]) * (v[b] - c.at[b]);
+      const bool is_on = square < ON_OBSERVATION * ON_OBSERVATION;
+      const float share = used && !is_on ? rsqrtf(square) : 0.f;
+      here += used && is_on ? 1.f : 0.f;
+      inverse += share;
+      UNROLL for (int b = 0; b < B; ++b) pull[b] += share * (v[b] - c.at[b]);
+    });
+    here = tile_sum<L>(here);
+    inverse = tile_sum<L>(inverse);
+    UNROLL for (int b = 0; b < B; ++b) pull[b] = tile_sum<L>(pull[b]);
+    goes = c.move(pull, here, inverse, goes);
+  }
+  UNROLL for (int b = 0; b < B; ++b) centre[b] = c.at[b];
+}
+
+// Numbers in the order of floats; the largest where it is missing.
+__device__ __forceinline__ unsigned key_of(float x, bool used) {
+  const unsigned bits = __float_as_uint(x);
+  return used && is_finite(x) ? (bits & 0x80000000u ? ~bits : bits | 0x80000000u) : 0xffffffffu;
+}
+
+__device__ __forceinline__ float number_of(unsigned key) { return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
+
+// Spectral (1 - cosine), Euclidean and Bray-Curtis distance to the centre, as keys.
+template <int B> __device__ __forceinline__ void distances(const float (&v)[B], bool used, const float (&centre)[B], unsigned (&keys)[3]) {
+  float product = 0.f, norm = 0.f, own = 0.f, square = 0.f, difference = 0.f, total = 0.f;
+  UNROLL for (int b = 0; b < B; ++b) {
+    const float c = centre[b], away = v[b] - c;
+    product += v[b] * c;
+    norm += v[b] * v[b];
+    own += c * c;
+    square += away * away;
+    difference += fabsf(away);
+    total += fabsf(v[b] + c);
+  }
+  keys[0] = key_of(1.f - product / sqrtf(norm * own), used);
+  keys[1] = key_of(sqrtf(square), used);
+  keys[2] = key_of(difference / total, used);
+}
+
+template <int L, int K, int B> struct HeldKeys {
+  unsigned key[K][3];
+
+  __device__ __forceinline__ HeldKeys(const Held<L, K, B>& seen, const float (&centre)[B]) {
+    seen.each([&](const float (&v)[B], bool used, int k) { distances<B>(v, used, centre, key[k]); });
+  }
+
+  template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
+    UNROLL for (int k = 0; k < K; ++k) visit(key[k]);
+  }
+};
+
+template <int L, int B> struct StreamedKeys {
+  const Streamed<L, B>& seen;
+  const float (&centre)[B];
+
+  __device__ __forceinline__ StreamedKeys(const Streamed<L, B>& seen, const float (&centre)[B]) : seen(seen), centre(centre) {}
+
+  template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
+    seen.each([&](const float (&v)[B], bool used, int) {
+      unsigned key[3];
+      distances<B>(v, used, centre, key);
+      visit(key);
+    });
+  }
+};
+
+// The three medians: the number of rank r is the largest x with at most r numbers below it, found bit by bit.
+template <int L, class Keys> __device__ __forceinline__ void medians(const Keys& keys, float (&median)[3]) {
+  int found[3] = {0, 0, 0}, up_to[3] = {0, 0, 0};
+  keys.each([&](const unsigned (&key)[3]) { UNROLL for (int m = 0; m < 3; ++m) found[m] += key[m] != 0xffffffffu; });
+  UNROLL for (int m = 0; m < 3; ++m) found[m] = tile_sum<L>(found[m]);
+  unsigned low[3] = {0, 0, 0}, high[3] = {0xffffffffu, 0xffffffffu, 0xffffffffu};
+  for (unsigned bit = 0x80000000u; bit != 0; bit >>= 1) {
+    int below[3] = {0, 0, 0};
+    keys.each([&](const unsigned (&key)[3]) { UNROLL for (int m = 0; m < 3; ++m) below[m] += key[m] < (low[m] | bit); });
+    UNROLL for (int m = 0; m < 3; ++m) low[m] |= tile_sum<L>(below[m]) <= (found[m] - 1) / 2 ? bit : 0u;
+  }
+  keys.each([&](const unsigned (&key)[3]) {
+    UNROLL for (int m = 0; m < 3; ++m) {
+      up_to[m] += key[m] <= low[m];
+      if (key[m] > low[m] && key[m] < high[m]) high[m] = key[m];
+    }
+  });
+  UNROLL for (int m = 0; m < 3; ++m) {
+    up_to[m] = tile_sum<L>(up_to[m]);
+    UNROLL for (int o = L / 2; o > 0; o /= 2) {
+      const unsigned other = __shfl_xor_sync(EVERYONE, high[m], o);
+      high[m] = other < high[m] ? other : high[m];
+    }
+    const float a = number_of(low[m]), b = up_to[m] > found[m] / 2 ? a : number_of(high[m]);
+    const float middle = found[m] % 2 == 0 ? a + (b - a) * 0.5f : a;
+    median[m] = found[m] > 0 ? middle : MISSING;
+  }
+}
+
+template <int L, int K, int B, bool WITH_MADS>
+__device__ __forceinline__ void geomedian_features(const Pixel<L>& pixel, float* out, int min_observations) {
+  int n_used = 0;
+  for (int t = pixel.lane; t < pixel.n_scenes; t += L) n_used += pixel.is_used(t);
+  n_used = tile_sum<L>(n_used);
+  const bool is_enough = n_used >= min_observations;
+  float centre[B], median[3];
+  if constexpr (K > 0) {
+    const Held<L, K, B> seen(pixel);
+    geomedian<L, B>(seen, n_used, centre);
+    if constexpr (WITH_MADS) medians<L>(HeldKeys<L, K, B>(seen, centre), median);
+  } else {
+    const Streamed<L, B> seen(pixel);
+    geomedian<L, B>(seen, n_used, centre);
+    if constexpr (WITH_MADS) medians<L>(StreamedKeys<L, B>(seen, centre), median);
+  }
+  UNROLL for (int b = 0; b < B; ++b) pixel.put(out, b, is_enough ? centre[b] : MISSING);
+  if constexpr (WITH_MADS) UNROLL for (int m = 0; m < 3; ++m) pixel.put(out, B + m, is_enough ? median[m] : MISSING);
+}

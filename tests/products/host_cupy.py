@@ -1,0 +1,137 @@
+"""A stand-in for the part of CuPy that products.pixel.gpu_temporal uses: memory is numpy's, and kernels are compiled for the host with host_cuda.h.
+
+So the GPU leaf runs as a whole, strips, slots, shuffles and all, where there is a C++ compiler and no GPU.
+"""
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from products.pixel.gpu_source import ARGUMENTS
+
+HEADER = Path(__file__).with_name("host_cuda.h")
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+OPTIONS = ("-std=c++17", "-O1", "-w", "-shared", "-fPIC")
+
+
+class OutOfMemoryError(MemoryError):
+    """As cupy.cuda.memory.OutOfMemoryError."""
+
+
+class HostArray:
+    """A flat array of the device: no way to its numbers but `set` and `get`."""
+
+    def __init__(self, numbers: NDArray[Any]) -> None:
+        self.numbers = numbers
+
+    def __getitem__(self, part: slice) -> "HostArray":
+        return HostArray(self.numbers[part])
+
+    def set(self, numbers: NDArray[Any], stream: Any) -> None:
+        """Numbers of the host into the array."""
+        assert numbers.flags.c_contiguous and numbers.dtype == self.numbers.dtype
+        self.numbers[:] = numbers
+
+    def get(self, stream: Any, out: NDArray[Any], blocking: bool) -> None:
+        """The numbers into `out`."""
+        assert out.flags.c_contiguous and out.dtype == self.numbers.dtype
+        out[:] = self.numbers
+
+
+class Stream:
+    """Does at once what it is given."""
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.non_blocking = non_blocking
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def synchronize(self) -> None:
+        """Nothing is under way."""
+
+
+class RawModule:
+    """Compiles CUDA text for the host, once for each text."""
+
+    folder: Path
+
+    def __init__(self, code: str, options: tuple[str, ...]) -> None:
+        assert options == ("--std=c++17",)
+        place = self.folder / hashlib.sha256(code.encode()).hexdigest()[:16]
+        library = place.with_suffix(".so")
+        if not library.exists():
+            place.with_suffix(".cpp").write_text(_as_host_program(code))
+            command = [str(COMPILER), *OPTIONS, str(place.with_suffix(".cpp")), "-o", str(library)]
+            subprocess.run(command, check=True)
+        self.library = ctypes.CDLL(str(library))
+
+    def get_function(self, name: str) -> Any:
+        """A kernel, called with grid, block and arguments."""
+        launch = self.library[f"launch_{name}"]
+
+        def call(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+            pointers = [ctypes.c_void_p(array.numbers.ctypes.data) for array in arguments[:4]]
+            n_scenes, n_pixels, least = arguments[4:]
+            assert (n_scenes.dtype, n_pixels.dtype, least.dtype) == (np.int32, np.int64, np.int32)
+            numbers = (ctypes.c_int(n_scenes), ctypes.c_longlong(n_pixels), ctypes.c_int(least))
+            launch(ctypes.c_uint(*grid), ctypes.c_uint(*block), *pointers, *numbers)
+
+        return call
+
+
+def host_cupy(folder: Path, largest: int = 2**40) -> tuple[ModuleType, ModuleType]:
+    """Modules to stand for cupy and cupyx; an array of more than `largest` bytes is refused as a full device does."""
+
+    def empty(size: int, dtype: Any) -> HostArray:
+        if size * np.dtype(dtype).itemsize > largest:
+            raise OutOfMemoryError(f"{size} numbers")
+        return HostArray(np.full(size, 77, dtype))
+
+    cupy, cupyx = ModuleType("cupy"), ModuleType("cupyx")
+    cupy.__dict__.update(
+        empty=empty,
+        asarray=lambda array: HostArray(np.ascontiguousarray(array)),
+        RawModule=type("RawModule", (RawModule,), {"folder": folder}),
+        cuda=SimpleNamespace(
+            Stream=Stream,
+            get_current_stream=Stream,
+            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+            runtime=SimpleNamespace(memGetInfo=lambda: (largest, largest)),
+        ),
+    )
+    cupyx.__dict__.update(empty_pinned=np.empty)
+    return cupy, cupyx
+
+
+def use_host_cupy(monkeypatch: pytest.MonkeyPatch, folder: Path, largest: int = 2**40) -> None:
+    """Let `import cupy` find the stand-in; skips where no C++ compiler is."""
+    if COMPILER is None:
+        pytest.skip("no C++ compiler (g++ or clang++)")
+    for name, module in zip(("cupy", "cupyx"), host_cupy(folder, largest), strict=True):
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def _as_host_program(code: str) -> str:
+    """The text with an entry `launch_NAME(blocks, threads, arguments)` for each kernel."""
+    names = re.findall(r"__launch_bounds__\(\d+\) (\w+)\(", code)
+    given = ", ".join(argument.split()[-1].lstrip("*") for argument in ARGUMENTS.split(", "))
+    entries = [
+        f'extern "C" void launch_{name}(unsigned n_blocks, unsigned n_threads, {ARGUMENTS}) '
+        f"{{ host::launch(n_blocks, n_threads, [&] {{ {name}({given}); }}); }}\n"
+        for name in names
+    ]
+    return f'#include "{HEADER}"\n{code}\n{"".join(entries)}'
