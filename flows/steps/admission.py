@@ -31,8 +31,12 @@ def admit(
     """Why scenes are refused, by id. Local files are always looked at; those in S3 unless `off`, by listing or HEAD; those of sites with `head`."""
     paths = {scene.id: _paths(scene) for scene in scenes}
     sizes = _sizes({path for bands in paths.values() for path in bands.values()}, files, policy, bucket)
-    faults = {scene.id: _file_fault(paths[scene.id], sizes) or grid_fault(scene.document) for scene in scenes}
+    faults = {scene.id: _file_fault(paths[scene.id], sizes) or _grid_fault(scene) for scene in scenes}
     return {number: fault for number, fault in faults.items() if fault}
+
+
+def _grid_fault(scene: SceneDocument) -> str:
+    return grid_fault(scene.document) if scene.grid_fault is None else scene.grid_fault
 
 
 def _paths(scene: SceneDocument) -> dict[str, str]:
