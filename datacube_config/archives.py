@@ -121,6 +121,11 @@ def use_archives(own: Path | None) -> None:
     _own[0] = own
 
 
+def own_archives() -> Path | None:
+    """The file of one's own that is in force."""
+    return _own[0]
+
+
 def archive_table() -> ArchiveTable:
     """The archives in force."""
     return load_archives(_own[0])

@@ -37,8 +37,12 @@ def admit(scenes: Sequence[SceneDocument], files: ArchiveFiles, policy: Policy =
     sizes = _sizes({path for bands in paths.values() for path in bands.values()}, files, policy)
     if policy == "sample":
         sizes |= _sampled(paths, files)
-    faults = {scene.id: _file_fault(paths[scene.id], sizes) or grid_fault(scene.document) for scene in scenes}
+    faults = {scene.id: _file_fault(paths[scene.id], sizes) or _grid_fault(scene) for scene in scenes}
     return {number: fault for number, fault in faults.items() if fault}
+
+
+def _grid_fault(scene: SceneDocument) -> str:
+    return grid_fault(scene.document) if scene.grid_fault is None else scene.grid_fault
 
 
 def _paths(scene: SceneDocument) -> dict[str, str]:

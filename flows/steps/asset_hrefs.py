@@ -14,8 +14,10 @@ from flows.steps.item_refused import ItemRefused
 from flows.steps.links_out import leads_out
 
 REMOTE = ("http://", "https://", "s3://")
-# A scheme, a host without port or user, and a path without query, fragment or escapes: its host is looked at once.
-PLAIN = re.compile(r"((?:https?|s3)://[a-z0-9.-]+)/[\w./~+=,:-]*", re.ASCII)
+# A scheme, a host without port or user, and a folder without query, fragment or escapes: looked at once for all its files.
+PLAIN_FOLDER = re.compile(r"((?:https?|s3)://[a-z0-9.-]+)(?:/[\w./~+=,:-]*)?", re.ASCII)
+PLAIN_NAME = re.compile(r"[\w.~+=,:-]*", re.ASCII)
+LONGEST_FOLDER = 500
 SITES = ("http://", "https://")
 
 
@@ -37,12 +39,14 @@ def resolve_href(href: object, place: ItemPlace) -> str:
     """The path or URL an href stands for, a file of its name beside the item first, without secrets; or ItemRefused."""
     if not isinstance(href, str) or not href.strip():
         raise ItemRefused("the asset has no href")
+    folder, slash, name = href.rpartition("/")
+    is_plain = slash and PLAIN_NAME.fullmatch(name) and name[:3].lower() != "vsi" and len(folder) <= LONGEST_FOLDER
+    if is_plain and _is_plain(folder, place.root, place.hosts):
+        return _beside(href, place) or href
     if not href.isprintable():
         raise ItemRefused(f"expected a printable href, got {href!r}")
     if "/vsi" in unquote(href).lower():
         raise ItemRefused(f"{href!r} is a GDAL virtual path: expected a file of the archive, http, https or s3")
-    if (plain := PLAIN.fullmatch(href)) and _is_allowed(plain[1], place.root, place.hosts):
-        return _beside(href, place) or href
     path = _local_path(href)
     beside = _beside(path if path is not None else _split(href).path, place)
     if path is None:
@@ -142,10 +146,13 @@ def _require_host(href: str, place: ItemPlace) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _is_allowed(origin: str, root: str, hosts: tuple[str, ...]) -> bool:
-    """Whether an archive may name files of a scheme and host."""
+def _is_plain(folder: str, root: str, hosts: tuple[str, ...]) -> bool:
+    """Whether an archive may name the files of a folder of a site or bucket, by its scheme and host; False is no answer."""
+    plain = PLAIN_FOLDER.fullmatch(folder)
+    if plain is None or "/vsi" in folder.lower():
+        return False
     try:
-        _require_host(origin, ItemPlace("", "", root, lambda folder: frozenset(), hosts))
+        _require_host(plain[1], ItemPlace("", "", root, lambda folder: frozenset(), hosts))
     except ItemRefused:
         return False
     return True

@@ -8,6 +8,8 @@ from datacube_config.archives import asset_names
 from flows.steps.item_refused import ItemRefused
 from products.sensors import Sensor
 
+MAX_REMEMBERED = 4000  # characters of the asset names of one item
+
 Asset = dict[str, Any]
 
 
@@ -17,15 +19,25 @@ def band_assets(assets: dict[str, Any], sensor: Sensor, archive: str) -> dict[st
     Declared bands count only where no reflectance has a known name: an item may hold a second set of files with an
     offset of its own (the JP2 beside the COG of Earth Search v1).
     """
-    by_name = {_plain(name): asset for name, asset in assets.items() if isinstance(asset, dict) and asset.get("href")}
+    names = tuple([name for name, asset in assets.items() if isinstance(asset, dict) and asset.get("href")])
     wanted = asset_names(sensor.name, archive)
-    found = _named(by_name, wanted)
+    choose = _choice if sum(map(len, names)) <= MAX_REMEMBERED else _choice.__wrapped__
+    found = {band: assets[name] for band, name in choose(names, tuple(wanted.items())).items()}
     if not any(band in found for band in sensor.reflectance):
+        by_name = {_plain(name): assets[name] for name in names}
         found = _named({**_declared(by_name.values()), **by_name}, wanted)
     for band, names in wanted.items():
         if band not in found and (band in sensor.reflectance or band == sensor.mask):
             raise ItemRefused(f"missing asset {band}: the item has none of {', '.join(names)} with an href")
     return found
+
+
+@lru_cache(maxsize=256)
+def _choice(names: tuple[str, ...], wanted: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, str]:
+    """Which of some asset names has each band."""
+    by_plain_name = {_plain(name): name for name in names}
+    found = ((band, next((name for name in known if _plain(name) in by_plain_name), None)) for band, known in wanted)
+    return {band: by_plain_name[_plain(name)] for band, name in found if name is not None}
 
 
 def _named(assets: dict[str, Asset], wanted: dict[str, tuple[str, ...]]) -> dict[str, Asset]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.steps.known_items import READING
+from flows.steps.raw_items import READING
 
 ALONE = (".parquet", ".geoparquet")
 ENDS_BYTES = 4096

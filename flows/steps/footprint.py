@@ -1,8 +1,9 @@
 """Where a STAC item lies: the grids of its bands, and the coordinate system that puts them on its footprint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ import shapely
 from odc.geo.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
+from flows.steps.convex_ring import Box, Ring, area_of, bounds_of, turn_of
 from flows.steps.coordinate_systems import candidate_systems, from_lonlat, stated_crs
 from flows.steps.geojson_polygons import is_one_ring, lonlat_polygon
 from flows.steps.item_refused import ItemRefused, brief
 from flows.steps.raster_drivers import driver_of, require_self_contained
 
 MAX_PX = 100_000
-LEAST_OVERLAP = 0.5
+LEAST_OVERLAP, ROUNDING = 0.5, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +134,43 @@ def project(footprint: BaseGeometry, crs: CRS) -> BaseGeometry:
     return shape if shape.is_valid else shapely.make_valid(shape)
 
 
-def _meet(grid: PixelGrid, placed: BaseGeometry) -> bool:
-    """Whether a grid holds at least half of a footprint: plain where it is all inside, but for an edge of two pixels."""
-    west, south, east, north = placed.bounds
+def project_rings(rings: Sequence[Ring], crs: CRS) -> list[Ring]:
+    """Rings in degrees, projected in one call."""
+    x, y = (np.array([vertex[axis] for ring in rings for vertex in ring]) for axis in (0, 1))
+    x, y = from_lonlat(str(crs)).transform(x, y, inplace=True)
+    vertices = iter(zip(x.tolist(), y.tolist(), strict=True))
+    return [list(islice(vertices, len(ring))) for ring in rings]
+
+
+def locates(grid: PixelGrid, ring: Ring) -> bool:
+    """Whether a projected ring is convex and a grid plainly holds most of it; False is no answer: `locate` gives one."""
+    if not all(map(isfinite, chain.from_iterable(ring))) or not turn_of(ring):
+        return False
+    west, south, east, north = bounds = bounds_of(ring)
+    if _holds(grid, bounds):
+        return True
+    a, b, _, d, e, _ = grid.transform
+    if b or d or a < 0 or e > 0:
+        return False
+    (left, top), _, (right, bottom), _ = grid.corners
+    shared = max(0.0, min(east, right) - max(west, left)) * max(0.0, min(north, top) - max(south, bottom))
+    outside, area = (east - west) * (north - south) - shared, area_of(ring)
+    return area - outside > (LEAST_OVERLAP + ROUNDING) * area
+
+
+def _holds(grid: PixelGrid, bounds: Box) -> bool:
+    """Whether bounds are inside a grid, but for an edge of two pixels."""
+    west, south, east, north = bounds
     (left, top), _, (right, bottom), _ = grid.corners
     a, b, _, d, _, _ = grid.transform
     edge = 2 * a
     is_large = b == d == 0 and min(east - west, north - south) > 50 * edge > 0
-    if is_large and min(west - left, right - east, south - bottom, top - north) >= -edge:
+    return is_large and min(west - left, right - east, south - bottom, top - north) >= -edge
+
+
+def _meet(grid: PixelGrid, placed: BaseGeometry) -> bool:
+    """Whether a grid holds at least half of a footprint."""
+    if _holds(grid, placed.bounds):
         return True
     return bool(placed.area > 0 and grid.outline.intersection(placed).area > LEAST_OVERLAP * placed.area)
 

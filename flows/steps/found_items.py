@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from flows.steps.archive_files import ArchiveFiles, as_uri
 from flows.steps.asset_hrefs import ItemPlace
 from flows.steps.href_secrets import document_without_secrets
+from flows.steps.json_documents import parse_document
+from flows.steps.raw_items import SUSPECT, RawItem, raw_item
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,63 @@ class FoundItem:
     cause: str | None = None
     is_removed: bool = False
     acknowledge: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def collection(self) -> Any:  # noqa: ANN401, untrusted
+        """What the item says that its collection is."""
+        return self.document.get("collection") if self.document else None
+
+
+class UnreadItem(FoundItem):
+    """An item known by name, collection and digest, whose document is read when it is first looked at."""
+
+    __slots__ = ("_read", "alternate", "raw")
+    raw: RawItem
+    alternate: str | None
+    _read: tuple[dict[str, Any] | None, str | None]
+
+    def __init__(self, raw: RawItem, place: ItemPlace, alternate: str | None = None) -> None:
+        for name, value in {
+            "id": raw.id,
+            "place": place,
+            "acknowledge": None,
+            "raw": raw,
+            "alternate": alternate,
+        }.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def collection(self) -> Any:  # noqa: ANN401, untrusted
+        """What the item says that its collection is."""
+        return self.raw.collection
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """The item without secrets, or None where it cannot be read."""
+        return self._reading[0]
+
+    @property
+    def cause(self) -> str | None:
+        """Why there is no document."""
+        return self._reading[1]
+
+    @property
+    def _reading(self) -> tuple[dict[str, Any] | None, str | None]:
+        try:
+            return self._read
+        except AttributeError:
+            object.__setattr__(self, "_read", read_text(self.raw.text, self.alternate))
+            return self._read
+
+
+def read_text(text: bytes, alternate: str | None) -> tuple[dict[str, Any] | None, str | None]:
+    """(the item in a text, None), or (None, why it cannot be read)."""
+    try:
+        document = parse_document(text)
+    except ValueError as error:
+        return None, f"unreadable item: {type(error).__name__}: {error}"
+    document = preferring(document, alternate) if alternate else document
+    return (document_without_secrets(document) if any(sign in text for sign in SUSPECT) else document), None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +136,29 @@ class Source:
         for number, feature in enumerate(features):
             name = feature.get("id", number) if isinstance(feature, dict) else number
             yield self.found(feature, f"{location}#{name}", folder)
+
+    def unread(self, texts: Iterable[bytes], location: str) -> Iterator[FoundItem]:
+        """The items of a collection that lies at a location, left unread as far as they can be."""
+        folder, start = location.rpartition("/")[0], as_uri(location)
+        for number, text in enumerate(texts):
+            raw = raw_item(text, self.alternate)
+            if raw is None:
+                yield self._of_text(text, location, number)
+            elif "/" in raw.id:
+                yield UnreadItem(raw, self.place(f"{location}#{raw.id}", folder), self.alternate)
+            else:
+                mark = f"#{raw.id}" if "://" in location else quote(f"#{raw.id}")
+                place = ItemPlace(start + mark, folder, self.root, self.files.files_in, self.hosts)
+                yield UnreadItem(raw, place, self.alternate)
+
+    def _of_text(self, text: bytes, location: str, number: int) -> FoundItem:
+        """An item of a collection that must be read to be compared."""
+        try:
+            feature = parse_document(text)
+        except ValueError as error:
+            return self.unreadable(f"{location}#{number}", error)
+        name = feature.get("id", number) if isinstance(feature, dict) else number
+        return self.found(feature, f"{location}#{name}", location.rpartition("/")[0])
 
 
 def acknowledge(items: Iterable[FoundItem]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import shapely
 from sqlalchemy import Engine, func, select, text
@@ -16,6 +16,9 @@ from flows.steps.items import FoundItem
 from flows.steps.stac_api import PageRequest
 from products.area import Area
 from products.period import Period
+
+if TYPE_CHECKING:
+    from flows.steps.take_items import Prepared
 
 FULL_LISTING_EVERY = timedelta(days=7)
 RESUME_WITHIN = timedelta(days=2)
@@ -40,6 +43,7 @@ class Batch:
     """Items to be taken together, and what the listing found out beside them.
 
     Who takes them says how many were new to this run, how many of these became or were scenes, and how many it had before.
+    `inside`, `prepared`: the items that are asked for, once these are being read.
     """
 
     items: list[FoundItem]
@@ -50,6 +54,8 @@ class Batch:
     n_new: int = 0
     n_scenes: int = 0
     n_repeated: int = 0
+    inside: list[FoundItem] = field(default_factory=list)
+    prepared: "Prepared | None" = None
 
 
 @dataclass(slots=True)

@@ -1,16 +1,24 @@
 """Archives that are listed whole each time: catalogues, folders, collections of items."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from datacube_config.archives import archive_table, collection_aliases
 from flows.steps.archive_files import ArchiveFiles
 from flows.steps.file_signature import local_signature
+from flows.steps.found_items import FoundItem, UnreadItem
 from flows.steps.gone_items import Scope, has_gone, mark_gone, unseen
 from flows.steps.harvest import FULL_LISTING_EVERY, Batch, Thread
 from flows.steps.items import Wanted, read_pages
 from flows.steps.quarantine import has_kept
 from products.period import Period
+
+Begin = Callable[[Iterator[list[FoundItem]]], Iterator[Batch]]
+
+
+def as_batches(pages: Iterator[list[FoundItem]]) -> Iterator[Batch]:
+    """Each page as a batch, when it is asked for."""
+    return map(Batch, pages)
 
 
 def unchanged_items(thread: Thread) -> int | None:
@@ -24,15 +32,17 @@ def unchanged_items(thread: Thread) -> int | None:
 
 
 def file_batches(
-    archive: str, wanted: Wanted, period: Period | None, files: ArchiveFiles, thread: Thread
+    archive: str, wanted: Wanted, period: Period | None, files: ArchiveFiles, thread: Thread, begin: Begin = as_batches
 ) -> Iterator[Batch]:
-    """The items of an archive; each batch is done when the next is asked for. What was not among them is gone."""
+    """The items of an archive; each batch is done when the next is asked for. What was not among them is gone.
+
+    `begin`: makes batches of pages, and may do so some pages ahead, but for an archive that is told what was taken.
+    """
     listing, is_whole, all_scenes = thread.begin(None, is_full=True), _lists_all(archive), True
     signature = local_signature(thread.key.archive)
-    for items in read_pages(archive, wanted, files):
-        # An item that cannot be read may be any of the known ones.
-        is_whole &= all(found.document is not None or not _is_unreadable(found.cause) for found in items)
-        batch = Batch(items)
+    pages, lists_all = read_pages(archive, wanted, files), _lists_all(archive)
+    for batch in begin(pages) if lists_all else as_batches(pages):
+        is_whole &= not any(map(_may_be_any, batch.items))
         yield batch
         listing.n_items += batch.n_new
         all_scenes &= batch.n_scenes == batch.n_new
@@ -57,8 +67,11 @@ def _lists_all(archive: str) -> bool:
     return known.kind != "queue" if known else not archive.startswith("sqs://")
 
 
-def _is_unreadable(cause: str | None) -> bool:
-    return cause is None or cause.startswith("unreadable")
+def _may_be_any(found: FoundItem) -> bool:
+    """Whether an item cannot be read, not even its name, and so may be any of the known ones."""
+    if isinstance(found, UnreadItem) or found.document is not None:
+        return False
+    return found.cause is None or found.cause.startswith("unreadable")
 
 
 def _names(collections: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -11,9 +12,10 @@ import shapely
 from datacube_config.archives import collection_aliases
 from datacube_config.connection import Index
 from flows.steps.archive_files import ArchiveFiles
+from flows.steps.batches_ahead import Inside, begun, begun_ahead
 from flows.steps.footprint import lonlat_footprint
 from flows.steps.harvest import Batch, HarvestKey, area_key, held_thread, period_key
-from flows.steps.harvest_files import file_batches, unchanged_items
+from flows.steps.harvest_files import as_batches, file_batches, unchanged_items
 from flows.steps.harvest_pages import ApiHarvest, api_batches
 from flows.steps.host_buckets import HostBuckets
 from flows.steps.ingest_report import IngestReport, Progress
@@ -27,9 +29,10 @@ from flows.steps.rare_collection import rare_collection
 from flows.steps.rate_limit import bucket_of
 from flows.steps.reading import RasterAccess
 from flows.steps.removed_items import note_removed
+from flows.steps.scene_pool import ScenePool
 from flows.steps.site_files import SiteFiles
 from flows.steps.stac_api import Provider
-from flows.steps.take_items import Take, take_items
+from flows.steps.take_items import Take, take_items, take_prepared
 from products.area import Area
 from products.period import Period
 
@@ -51,29 +54,36 @@ def ingest_archive(
     radiometric_check: Literal["auto", "off"] = "auto",
     patience: Patience | None = None,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> IngestReport:
     """Index what an archive holds; safe to repeat and to interrupt. RequestError if there is no such archive.
 
-    `full`: list everything, also where the last listing allows to ask for what changed since.
+    `full`: list everything, also where the last listing allows to ask for what changed since. `workers`: at most so many
+    processes read the items of a large archive of files beside this one; None: one for each core but the first.
     """
     started, name, buckets = time.monotonic(), archive_location(archive), HostBuckets(None if dry_run else index.engine)
     files = ArchiveFiles(s3_options, SiteFiles(buckets, patience or Patience()))
     report = IngestReport(name, dry_run)
-    take = Take(index, name, report, files, access or RasterAccess(), radiometric_check)
+    take = Take(index, name, report, files, access or RasterAccess(), radiometric_check, pool=ScenePool(workers))
     wanted = Wanted(tuple(collections), area.geometry.boundingbox.bbox if area else None, _interval(period))
     api = stac_api(archive, wanted, files)
     if not dry_run:
         _retry(take, only_due=True)
+
+    def inside(found: FoundItem) -> bool:
+        return _in_scope(found, wanted.collections, area, period)
+
     if api is not None:
         batches = _of_api(take, api, wanted, (area, period), patience or Patience(), full)
     else:
-        batches = _of_files(take, archive, wanted, (area, period), full)
-    with closing(batches):
+        batches = _of_files(take, archive, wanted, (area, period), full, inside)
+    with take.pool, closing(batches):
         for batch in _whole(batches) if dry_run else batches:
-            _settle(take, batch, [each for each in batch.items if _in_scope(each, wanted.collections, area, period)])
+            _settle(take, batch if batch.prepared else begun(take, batch, inside))
             report.seconds = round(time.monotonic() - started, 3)
             if progress:
                 progress(report)
+    report.workers_lost += take.pool.lost
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
@@ -107,13 +117,15 @@ def _retry(take: Take, *, only_due: bool) -> None:
         release(take.index, take.archive, lost)
 
 
-def _settle(take: Take, batch: Batch, inside: Sequence[FoundItem]) -> None:
+def _settle(take: Take, batch: Batch) -> None:
     """Take what is asked for of a batch, note that the rest is still there, and let the archive forget its messages."""
     report = take.report
-    taken = take_items(take, inside)
+    if batch.prepared is None:
+        raise ValueError("expected a batch whose items are being read")
+    taken = take_prepared(take, batch.prepared)
     batch.n_new, batch.n_scenes, batch.n_repeated = taken.n_new, taken.n_scenes, taken.n_repeated
     if not report.dry_run:
-        asked = {id(found) for found in inside}
+        asked = {id(found) for found in batch.inside}
         touch_known(take.index.engine, take.archive, [each for each in batch.items if id(each) not in asked], take.run)
         report.gone += note_removed(take.index, take.archive, batch.items)
         acknowledge(batch.items)
@@ -150,7 +162,7 @@ def _of_api(
 
 
 def _of_files(
-    take: Take, archive: str, wanted: Wanted, limits: tuple[Area | None, Period | None], full: bool
+    take: Take, archive: str, wanted: Wanted, limits: tuple[Area | None, Period | None], full: bool, inside: Inside
 ) -> Generator[Batch]:
     """The items of an archive that is listed whole each time."""
     area, period = limits
@@ -160,8 +172,9 @@ def _of_files(
         if count is not None:
             yield Batch([], n_unread=count)
         else:
+            begin = as_batches if take.report.dry_run else partial(begun_ahead, take, inside=inside)
             try:
-                yield from file_batches(archive, wanted, period, take.files, thread)
+                yield from file_batches(archive, wanted, period, take.files, thread, begin)
             except ApiUnavailable as error:
                 if not take.report.found:
                     raise
@@ -179,12 +192,12 @@ def _whole(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 def _in_scope(found: FoundItem, collections: Sequence[str], area: Area | None, period: Period | None) -> bool:
     """Whether an item is asked for; one that does not say is, so that its fault comes to light."""
-    item = found.document
-    if item is None:
-        return not found.is_removed
-    named = item.get("collection")
-    if collections and isinstance(named, str) and not _collection_matches(named, collections):
+    if found.is_removed:
         return False
+    if collections and isinstance(named := found.collection, str) and not _collection_matches(named, collections):
+        return False
+    if (area is None and period is None) or (item := found.document) is None:
+        return True
     try:
         if period and not period.contains(sensing_time(item["properties"])):
             return False

@@ -11,7 +11,8 @@ class IngestReport:
 
     `replaced`: added, and a lower rendition archived; `superseded`: added and archived at once, below another;
     `skipped`: items that are part of another item's scene; `gone`: known items that the archive no longer has;
-    `stopped`: listings that the provider did not let end, in its own words.
+    `stopped`: listings that the provider did not let end, in its own words; `workers_lost`: processes that ended before
+    their time, whose items were read again.
     """
 
     archive: str
@@ -27,6 +28,7 @@ class IngestReport:
     stopped: list[dict[str, str]] = field(default_factory=list)
     pages: int = 0
     resumed: bool = False
+    workers_lost: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property

@@ -27,6 +27,8 @@ def text(properties: Properties, *names: str) -> str | None:
 
 def number(value: object) -> float | None:
     """A finite number, or None for anything else."""
+    if (type(value) is float or type(value) is int) and -1e300 <= value <= 1e300:
+        return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300 or not isfinite(value):
         return None
     return float(value)
@@ -61,10 +63,9 @@ def compact_instant(written: str | None) -> datetime | None:
     if not written:
         return None
     try:
-        day = datetime(int(written[:4]), int(written[4:6]), int(written[6:8]), tzinfo=UTC)
-        if len(written) == 8:
-            return day
-        return day.replace(hour=int(written[9:11]), minute=int(written[11:13]), second=int(written[13:15]))
+        day = int(written[:4]), int(written[4:6]), int(written[6:8])
+        time = (int(written[9:11]), int(written[11:13]), int(written[13:15])) if len(written) != 8 else (0, 0, 0)
+        return datetime(*day, *time, tzinfo=UTC)
     except ValueError:
         return None
 
@@ -77,7 +78,9 @@ def iso_instant(stated: object) -> datetime | None:
         instant = datetime.fromisoformat(stated)
     except ValueError:
         return None
-    offset = instant.utcoffset() or timedelta()
     if not 1 < instant.year < 9999:
         return None
+    if instant.tzinfo is UTC:
+        return instant
+    offset = instant.utcoffset() or timedelta()
     return (instant.replace(tzinfo=None) - offset).replace(tzinfo=UTC)

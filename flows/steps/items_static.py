@@ -13,6 +13,7 @@ from flows.steps.items_parquet import PARQUET, parquet_items
 from flows.steps.json_documents import ITEM_BYTES, parse_document, stream_features
 from flows.steps.links_out import leads_out
 from flows.steps.packed_files import is_packed
+from flows.steps.raw_items import raw_features
 from products.errors import RequestError
 
 JSON = (".json", ".geojson")
@@ -75,14 +76,18 @@ def file_items(location: str, source: Source) -> Iterator[FoundItem]:
         return iter([FoundItem(*each) for each in delivered])
     if location.lower().endswith(PARQUET):
         return parquet_items(location, source)
+    with source.files.opened(location) as stream:
+        raw = stream.read(ITEM_BYTES + 1)
+    if len(raw) > ITEM_BYTES:
+        return _streamed_items(location, source)
+    if (texts := raw_features(raw)) is not None:
+        return source.unread(texts, location)
     try:
-        first = _first_document(location, source)
+        first = parse_document(raw)
     except ValueError as error:
         raise RequestError(
             f"{location} is not JSON ({error}): expected a STAC catalogue, item or collection"
         ) from error
-    if first is None:
-        return _streamed_items(location, source)
     if _is_catalogue(first):
         return linked_items(location, source)
     return source.items_of(first, location)
@@ -105,6 +110,9 @@ def _items_in(location: str, raw: bytes | Exception, source: Source, quiet: bool
             raise raw
         if len(raw) > ITEM_BYTES:
             yield from _streamed_items(location, source)
+            return
+        if (texts := raw_features(raw)) is not None:
+            yield from source.unread(texts, location)
             return
         document = parse_document(raw)
     except (OSError, ValueError) as error:
@@ -136,13 +144,6 @@ def _streamed_items(location: str, source: Source) -> Iterator[FoundItem]:
             yield from source.features(stream_features(stream), location)
     except (OSError, ValueError) as error:
         yield source.unreadable(location, error)
-
-
-def _first_document(location: str, source: Source) -> Any:  # noqa: ANN401
-    """The document of a file, or None where it is larger than one document may be."""
-    with source.files.opened(location) as stream:
-        raw = stream.read(ITEM_BYTES + 1)
-    return None if len(raw) > ITEM_BYTES else parse_document(raw)
 
 
 def _read(location: str, source: Source) -> Any:  # noqa: ANN401

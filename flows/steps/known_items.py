@@ -2,18 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 import orjson
 from sqlalchemy import Engine, text
 
-from flows.steps.items import FoundItem
+from flows.steps.found_items import FoundItem, UnreadItem
+from flows.steps.raw_items import READING
 
-READING = b"1"  # part of every digest: another number, and the next full listing reads every item anew
 UNREADABLE = b""  # the digest of what could not be read: a name in quarantine, not an item
 KEY_BYTES = 500
 
@@ -83,13 +84,31 @@ def key_text(value: object) -> str:
     return f"{clean[:100]}…{hashlib.sha256(clean.encode()).hexdigest()}"
 
 
-def sift(engine: Engine, archive: str, batch: Sequence[FoundItem], run: UUID, *, dry_run: bool) -> Sifted:
-    """Which items of a batch are new or changed; the others are noted as seen by this run."""
+def sift(
+    engine: Engine,
+    archive: str,
+    batch: Sequence[FoundItem],
+    run: UUID,
+    *,
+    dry_run: bool,
+    under_way: Mapping[tuple[str, str], bytes] = MappingProxyType({}),
+) -> Sifted:
+    """Which items of a batch are new or changed; the others are noted as seen by this run.
+
+    `under_way`: digests of the items of this run that are not remembered yet, by collection and item id.
+    """
     distinct, repeated = _distinct(batch)
     sifted, seen = Sifted(repeated=repeated), []
     known = _known(engine, archive, distinct)
     for item in distinct:
-        row = known.get((item.collection, item.item_id))
+        key = (item.collection, item.item_id)
+        if key in under_way:
+            if under_way[key] == item.digest:
+                sifted.repeated += 1
+            else:
+                sifted.fresh.append(item)
+            continue
+        row = known.get(key)
         if row is None or row.digest != item.digest:
             sifted.fresh.append(item)
         elif row.seen_by == run:
@@ -136,13 +155,20 @@ def _distinct(batch: Sequence[FoundItem]) -> tuple[list[FreshItem], int]:
     """The items of a batch without those that come twice the same."""
     found: dict[tuple[str, str, bytes], FreshItem] = {}
     for each in batch:
-        item = FreshItem(each, *_key(each), item_digest(each.document) if each.document is not None else UNREADABLE)
+        item = FreshItem(each, *_key(each), _digest(each))
         found.setdefault((item.collection, item.item_id, item.digest), item)
     return list(found.values()), len(batch) - len(found)
 
 
+def _digest(found: FoundItem) -> bytes:
+    """The digest of an item as it came; one whose document was not read yet is not read for it."""
+    if isinstance(found, UnreadItem):
+        return found.raw.digest
+    return UNREADABLE if found.document is None else item_digest(found.document)
+
+
 def _key(found: FoundItem) -> tuple[str, str]:
-    collection = found.document.get("collection") if found.document else None
+    collection = found.collection
     return key_text(collection if isinstance(collection, str) else ""), key_text(found.id)
 
 

@@ -1,17 +1,20 @@
 """One STAC item as an EO3 dataset document, whatever catalogue it comes from."""
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import shapely
-from datacube.index.eo3 import EO3_SCHEMA
+from odc.geo.crs import CRS
+from shapely.geometry.base import BaseGeometry
 
 from flows.steps.acquisition import Identity
 from flows.steps.asset_hrefs import ItemPlace, exists, resolve_href
 from flows.steps.band_assets import band_assets
-from flows.steps.footprint import PixelGrid, ReadGrid, grids_of, locate, lonlat_footprint
+from flows.steps.convex_ring import Box, Ring, bounds_of, convex_ring, turn_of
+from flows.steps.footprint import PixelGrid, ReadGrid, grids_of, locate, locates, lonlat_footprint, project_rings
 from flows.steps.geojson_polygons import is_one_ring
 from flows.steps.item_facts import number
 from flows.steps.item_refused import ItemRefused, brief
@@ -19,13 +22,17 @@ from flows.steps.landsat_identity import refuse_temperature
 from flows.steps.radiometry import band_radiometry
 from flows.steps.scene_identity import identify
 
+EO3_SCHEMA = "https://schemas.opendatacube.org/dataset"
 SCENE_NAMESPACE = uuid5(NAMESPACE_URL, "https://neocube.org/scene")
 MAX_ID, MAX_ASSETS = 256, 500
 
 
 @dataclass(frozen=True, slots=True)
 class SceneDocument:
-    """A scene to be indexed: its EO3 document and what the rendition policy needs of it."""
+    """A scene to be indexed: its EO3 document and what the rendition policy needs of it.
+
+    `grid_fault`: what is wrong with its grids, empty if nothing is, None if nobody has looked.
+    """
 
     id: UUID
     product: str
@@ -35,6 +42,7 @@ class SceneDocument:
     document: dict[str, Any]
     archive: str = ""
     slice: str = ""
+    grid_fault: str | None = None
 
 
 def scene_id(product: str, acquisition: str, rendition: str) -> UUID:
@@ -42,52 +50,107 @@ def scene_id(product: str, acquisition: str, rendition: str) -> UUID:
     return uuid5(SCENE_NAMESPACE, f"{product}/{acquisition}/{rendition}")
 
 
+@dataclass(slots=True)
+class Draft:
+    """What an item says, before its footprint is placed: `ring` where that is convex, `shape` where it is anything else."""
+
+    item: dict[str, Any]
+    place: ItemPlace
+    archive: str
+    identity: Identity
+    assets: dict[str, dict[str, Any]]
+    hrefs: dict[str, str]
+    crs: CRS
+    grids: dict[str, PixelGrid]
+    ring: Ring | None
+    shape: BaseGeometry | None
+
+
 def normalise(item: dict[str, Any], place: ItemPlace, archive: str, read_grid: ReadGrid) -> SceneDocument:
     """The EO3 document of an item; ItemRefused with the cause, or NotAScene."""
+    one = draft(item, place, archive, read_grid)
+    return scene_of(one, next(iter(place_rings([one]).values()), None))
+
+
+def draft(item: dict[str, Any], place: ItemPlace, archive: str, read_grid: ReadGrid) -> Draft:
+    """All of an item but its place in its CRS; ItemRefused with the cause, or NotAScene."""
     _require_shape(item)
     refuse_temperature(item)
-    footprint = lonlat_footprint(item)
+    ring = convex_ring(item.get("geometry"))
+    shape = None if ring else lonlat_footprint(item)
     identity = identify(item)
     assets = band_assets(item["assets"], identity.sensor, archive)
     hrefs = _band_hrefs(assets, place)
     stated, grids = grids_of(item, assets, hrefs, read_grid)
-    names = _grid_names(grids)
+    return Draft(item, place, archive, identity, assets, hrefs, stated, grids, ring, shape)
+
+
+def place_rings(drafts: Iterable[Draft]) -> dict[int, Ring]:
+    """The convex rings of some drafts in the CRS that each states, by `id` of the draft: one projection for each CRS."""
+    alike: dict[str, list[Draft]] = defaultdict(list)
+    for each in drafts:
+        if each.ring is not None:
+            alike[str(each.crs)].append(each)
+    placed: dict[int, Ring] = {}
+    for some in alike.values():
+        rings = project_rings([each.ring for each in some if each.ring], some[0].crs)
+        placed |= {id(each): ring for each, ring in zip(some, rings, strict=True)}
+    return placed
+
+
+def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
+    """The EO3 document of a draft, whose ring was placed or is None; ItemRefused with the cause."""
+    item, identity, hrefs = one.item, one.identity, one.hrefs
+    names = _grid_names(one.grids)
     default = next(iter(names))
-    located = locate(stated, default, footprint)
+    crs, geometry, note = _located(one, default, ring)
     number_ = scene_id(identity.sensor.product, identity.acquisition, identity.rendition)
-    geometry = _geojson(_polygonal(located.footprint))
+    bounds = bounds_of(one.ring) if one.ring else _shape_of(one).bounds
     document = {
         "$schema": EO3_SCHEMA,
         "id": str(number_),
         "label": item["id"],
         "product": {"name": identity.sensor.product},
-        "crs": str(located.crs),
+        "crs": crs,
         "geometry": geometry,
         "grids": {name: {"shape": list(grid.shape), "transform": list(grid.transform)} for grid, name in names.items()},
         "properties": {
-            **_properties(item, identity, archive),
+            **_properties(item, identity, one.archive),
             "neocube:radiometry": {
                 band: band_radiometry(identity.sensor, band, asset, item["properties"], identity.baseline)
-                for band, asset in assets.items()
+                for band, asset in one.assets.items()
             },
-            **({"neocube:note": located.note} if located.note else {}),
+            **({"neocube:note": note} if note else {}),
         },
-        "measurements": {band: _measurement(hrefs[band], names[grids[band]]) for band in assets},
+        "measurements": {band: _measurement(href, names[one.grids[band]]) for band, href in hrefs.items()},
         "accessories": {},
         "lineage": {},
-        "grid_spatial": {"projection": _projection(str(located.crs), default, geometry)},
-        "extent": _extent(footprint),
+        "grid_spatial": {"projection": _projection(crs, default, geometry)},
+        "extent": _extent(bounds),
     }
     return SceneDocument(
         number_,
         identity.sensor.product,
         identity.acquisition,
         identity.rendition,
-        place.location,
+        one.place.location,
         document,
-        archive,
+        one.archive,
         identity.slice,
     )
+
+
+def _located(one: Draft, grid: PixelGrid, ring: Ring | None) -> tuple[str, dict[str, Any], str | None]:
+    """The CRS of a scene, its footprint there as GeoJSON, and a note where that is not the CRS that the item states."""
+    if ring is not None and locates(grid, ring):
+        vertices = list(map(list, ring if turn_of(ring) > 0 else reversed(ring)))
+        return str(one.crs), {"type": "Polygon", "coordinates": [vertices]}, None
+    located = locate(one.crs, grid, _shape_of(one))
+    return str(located.crs), _geojson(_polygonal(located.footprint)), located.note
+
+
+def _shape_of(one: Draft) -> BaseGeometry:
+    return lonlat_footprint(one.item) if one.shape is None else one.shape
 
 
 def _require_shape(item: dict[str, Any]) -> None:
@@ -127,7 +190,9 @@ def _band_hrefs(assets: dict[str, dict[str, Any]], place: ItemPlace) -> dict[str
 
 def _grid_names(grids: dict[str, PixelGrid]) -> dict[PixelGrid, str]:
     """The finest grid is EO3's default, the others are named by their pixel size in CRS units."""
-    finest_first = sorted(Counter(grids.values()), key=lambda grid: (abs(grid.transform[0]), grid.transform))
+    # Most bands share the very same few grids.
+    distinct = dict.fromkeys({id(grid): grid for grid in grids.values()}.values())
+    finest_first = sorted(distinct, key=lambda grid: (abs(grid.transform[0]), grid.transform))
     names: dict[PixelGrid, str] = {}
     for grid in finest_first:
         name = f"g{abs(grid.transform[0]):g}".replace(".", "p") if names else "default"
@@ -160,14 +225,14 @@ def _properties(item: dict[str, Any], identity: Identity, archive: str) -> dict[
     return found if cloud is None else {**found, "eo:cloud_cover": cloud}
 
 
-def _polygonal(shape: shapely.geometry.base.BaseGeometry) -> shapely.geometry.base.BaseGeometry:
+def _polygonal(shape: BaseGeometry) -> BaseGeometry:
     """The polygons of a shape, exteriors counter-clockwise, without the lines that making it valid may leave."""
     if shape.geom_type not in ("Polygon", "MultiPolygon"):
         shape = shapely.union_all([part for part in shapely.get_parts(shape) if part.geom_type.endswith("Polygon")])
     return shapely.orient_polygons(shape)
 
 
-def _geojson(shape: shapely.geometry.base.BaseGeometry) -> dict[str, Any]:
+def _geojson(shape: BaseGeometry) -> dict[str, Any]:
     """GeoJSON of a polygon or several."""
     if is_one_ring(shape):
         return {"type": "Polygon", "coordinates": [shapely.get_coordinates(shape).tolist()]}
@@ -188,7 +253,7 @@ def _projection(crs: str, grid: PixelGrid, geometry: dict[str, Any]) -> dict[str
     return {"spatial_reference": crs, "geo_ref_points": points, "valid_data": geometry}
 
 
-def _extent(footprint: shapely.geometry.base.BaseGeometry) -> dict[str, dict[str, float]]:
+def _extent(bounds: Box) -> dict[str, dict[str, float]]:
     """Bounds in degrees, beyond 180 across the antimeridian."""
-    west, south, east, north = footprint.bounds
+    west, south, east, north = bounds
     return {"lon": {"begin": west, "end": east}, "lat": {"begin": south, "end": north}}

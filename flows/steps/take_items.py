@@ -1,6 +1,6 @@
 """A batch of items into the index: each becomes a scene, is known already, or goes to quarantine with its cause."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -9,17 +9,19 @@ from uuid import UUID, uuid4
 from datacube_config.connection import Index
 from flows.steps.admission import admission_policy, admit
 from flows.steps.archive_files import ArchiveFiles
-from flows.steps.footprint import lonlat_footprint, read_file_grid
+from flows.steps.footprint import lonlat_footprint
 from flows.steps.ingest_report import IngestReport
 from flows.steps.item_facts import sensing_time
-from flows.steps.item_refused import ItemRefused, NotAScene
+from flows.steps.item_refused import ItemRefused
 from flows.steps.items import FoundItem
-from flows.steps.known_items import Bounds, FreshItem, KnownItem, remember, sift
-from flows.steps.normalise import SceneDocument, normalise
+from flows.steps.known_items import FreshItem, KnownItem, Sifted, remember, sift
+from flows.steps.normalise import SceneDocument
 from flows.steps.quarantine import keep, release
 from flows.steps.radiometric_check import check_radiometry
+from flows.steps.read_scenes import NotTaken, Reading
 from flows.steps.reading import RasterAccess
 from flows.steps.scene_index import take_scenes
+from flows.steps.scene_pool import Read, ScenePool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Take:
     access: RasterAccess = field(default_factory=RasterAccess)
     radiometric_check: Literal["auto", "off"] = "auto"
     run: UUID = field(default_factory=uuid4)
+    pool: ScenePool = field(default_factory=lambda: ScenePool(0))
 
 
 @dataclass(slots=True)
@@ -58,16 +61,41 @@ class Taken:
     n_repeated: int
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch whose new items are being read: how many it has, which of them are new, and what each of those is, when asked."""
+
+    n_items: int
+    sifted: Sifted
+    read: Read
+
+    @property
+    def digests(self) -> dict[tuple[str, str], bytes]:
+        """What its new items will be known by."""
+        return {(item.collection, item.item_id): item.digest for item in self.sifted.fresh}
+
+
+def prepare(take: Take, batch: Sequence[FoundItem], before: Iterable[Prepared] = ()) -> Prepared:
+    """Find out what is new in a batch, and have it read; `before`: the batches of this run that are not taken yet."""
+    under_way = {key: digest for each in before for key, digest in each.digests.items()}
+    sifted = sift(take.index.engine, take.archive, batch, take.run, dry_run=take.report.dry_run, under_way=under_way)
+    return Prepared(len(batch), sifted, take.pool.submit([item.found for item in sifted.fresh], take.archive))
+
+
 def take_items(take: Take, batch: Sequence[FoundItem]) -> Taken:
     """Index a batch, keep what is refused."""
-    report, engine = take.report, take.index.engine
-    sifted = sift(engine, take.archive, batch, take.run, dry_run=report.dry_run)
-    outcome = _read(sifted.fresh, take.archive)
+    return take_prepared(take, prepare(take, batch))
+
+
+def take_prepared(take: Take, prepared: Prepared) -> Taken:
+    """Index what is new in a batch, keep what is refused."""
+    report, sifted = take.report, prepared.sifted
+    outcome = _outcome(sifted.fresh, prepared.read())
     _check(take, outcome)
     decision = take_scenes(take.index, [scene for _, scene in outcome.scenes], dry_run=report.dry_run)
     if not report.dry_run:
         _keep(take, outcome)
-    report.found += len(batch) - sifted.repeated
+    report.found += prepared.n_items - sifted.repeated
     report.added += len(decision.added)
     report.replaced += len(decision.replaced)
     report.superseded += len(decision.superseded)
@@ -75,18 +103,18 @@ def take_items(take: Take, batch: Sequence[FoundItem]) -> Taken:
     report.skipped += [{"id": name, "note": note} for name, note in sifted.skipped]
     report.skipped += [{"id": item.found.id, "note": note} for item, note in outcome.notes]
     report.quarantined += [{"id": item.found.id, "cause": cause} for item, cause in outcome.refused]
-    return Taken(len(batch) - sifted.repeated, len(outcome.scenes) + sifted.unchanged, sifted.repeated)
+    return Taken(prepared.n_items - sifted.repeated, len(outcome.scenes) + sifted.unchanged, sifted.repeated)
 
 
-def _read(fresh: Sequence[FreshItem], archive: str) -> _Outcome:
+def _outcome(fresh: Sequence[FreshItem], readings: Sequence[Reading]) -> _Outcome:
     outcome = _Outcome()
-    for item in fresh:
-        try:
-            outcome.scenes.append((item, _scene(item.found, archive)))
-        except NotAScene as note:
-            outcome.notes.append((item, str(note)))
-        except ItemRefused as refusal:
-            outcome.refused.append((item, str(refusal)))
+    for item, reading in zip(fresh, readings, strict=True):
+        if not isinstance(reading, NotTaken):
+            outcome.scenes.append((item, reading))
+        elif reading.is_part:
+            outcome.notes.append((item, reading.reason))
+        else:
+            outcome.refused.append((item, reading.reason))
     return outcome
 
 
@@ -106,35 +134,23 @@ def _keep(take: Take, outcome: _Outcome) -> None:
     release(take.index, take.archive, [name for name in passed if name not in again])
     keep(take.index, take.archive, [(item.found, cause) for item, cause in outcome.refused])
     known = [_known(item) for item, _ in outcome.refused]
-    known += [_known(item, note=note) for item, note in outcome.notes]
-    known += [_known(item, dataset_id=scene.id) for item, scene in outcome.scenes]
+    known += [_known(item, note) for item, note in outcome.notes]
+    known += [_known_scene(item, scene) for item, scene in outcome.scenes]
     remember(take.index.engine, take.archive, known, take.run)
 
 
-def _known(item: FreshItem, *, dataset_id: UUID | None = None, note: str | None = None) -> KnownItem:
-    acquired, bounds = _when_and_where(item.found)
-    return KnownItem(item, dataset_id, note, acquired, bounds)
+def _known_scene(item: FreshItem, scene: SceneDocument) -> KnownItem:
+    extent, acquired = scene.document["extent"], datetime.fromisoformat(scene.document["properties"]["datetime"])
+    lon, lat = extent["lon"], extent["lat"]
+    return KnownItem(item, scene.id, None, acquired, (lon["begin"], lat["begin"], lon["end"], lat["end"]))
 
 
-def _when_and_where(found: FoundItem) -> tuple[datetime | None, Bounds | None]:
-    """The sensing time and the bounds in degrees of an item, where it says."""
-    if found.document is None:
-        return None, None
+def _known(item: FreshItem, note: str | None = None) -> KnownItem:
+    """An item that is no scene, with its sensing time and its bounds in degrees where it says them."""
+    document = item.found.document or {}
     try:
-        acquired = sensing_time(found.document["properties"])
-        west, south, east, north = lonlat_footprint(found.document).bounds
+        acquired = sensing_time(document["properties"])
+        west, south, east, north = lonlat_footprint(document).bounds
     except (ItemRefused, KeyError, TypeError, AttributeError):
-        return None, None
-    return acquired, (west, south, east, north)
-
-
-def _scene(found: FoundItem, archive: str) -> SceneDocument:
-    """The scene of an item; ItemRefused for whatever is wrong with it."""
-    if found.document is None or found.cause is not None:
-        raise ItemRefused(found.cause or "unreadable item")
-    try:
-        return normalise(found.document, found.place, archive, read_file_grid)
-    except (ItemRefused, NotAScene):
-        raise
-    except Exception as error:  # the boundary: what one untrusted document provokes must not stop its page
-        raise ItemRefused(f"unexpected content: {type(error).__name__}: {error}") from error
+        return KnownItem(item, None, note)
+    return KnownItem(item, None, note, acquired, (west, south, east, north))

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps import take_items
+from flows.steps import read_scenes
 from flows.steps.areas import find_area
 from flows.steps.gone_items import gone_items
 from flows.steps.ingest_archive import ingest_archive
@@ -87,8 +87,8 @@ def test_unchanged_items_are_counted_and_not_read_again(
     items[4]["properties"]["eo:cloud_cover"] = 12.5
     written(tmp_path / "items.json", items)
     seen: list[str] = []
-    original = take_items.normalise
-    monkeypatch.setattr(take_items, "normalise", lambda *a: seen.append(a[0]["id"]) or original(*a))  # type: ignore[func-returns-value]
+    original = read_scenes.draft
+    monkeypatch.setattr(read_scenes, "draft", lambda *a: seen.append(a[0]["id"]) or original(*a))  # type: ignore[func-returns-value]
     report = ingest(index, archive)
     assert (report.found, report.unchanged, report.added) == (10, 10, 0)
     assert seen == [items[4]["id"]]

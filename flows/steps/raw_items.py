@@ -1,0 +1,67 @@
+"""Items as the bytes they came in: cut out of a collection, named and digested without being read."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+
+READING = b"2"  # part of every digest: another number, and the next full listing reads every item anew
+NOT_CONTENT = "links"  # they say where a copy of an item lies
+# Signs of a secret in an href, or of an escape that may hide one: such items are read before they are compared.
+SUSPECT = (b"?", b"@", b"\\")
+
+
+class _Collection(msgspec.Struct):
+    """An item collection whose items are left as they are."""
+
+    type: str
+    features: list[msgspec.Raw]
+
+
+_collection = msgspec.json.Decoder(_Collection)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class RawItem:
+    """The text of an item, the name and collection that it states, and the digest of its content."""
+
+    text: bytes
+    id: Any
+    collection: Any
+    digest: bytes
+
+
+def raw_features(document: bytes) -> list[bytes] | None:
+    """The texts of the items of an item collection; None for any other document, or one that is not plain JSON."""
+    try:
+        found = _collection.decode(document)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return [bytes(item) for item in found.features] if found.type == "FeatureCollection" else None
+
+
+def raw_item(text: bytes, alternate: str | None = None) -> RawItem | None:
+    """An item left unread; None for one that must be read to be compared. `alternate`: the kind of href it is read by."""
+    try:
+        members = _members.decode(text)
+        name, collection = (orjson.loads(bytes(members.get(key, b"null"))) for key in ("id", "collection"))
+    except (msgspec.DecodeError, RecursionError, orjson.JSONDecodeError):
+        return None
+    assets = bytes(members.get("assets", b""))
+    if any(sign in assets for sign in SUSPECT) or not isinstance(name, str) or not name:
+        return None
+    return RawItem(text, name, collection, _digest(members, alternate))
+
+
+def _digest(members: Mapping[str, msgspec.Raw], alternate: str | None) -> bytes:
+    """SHA-256 of the members of an item as they are written, in the order of their names."""
+    digest = hashlib.sha256(READING + (alternate or "").encode() + b"\n")
+    for name in sorted(members):
+        if name != NOT_CONTENT:
+            digest.update(orjson.dumps(name) + b":")
+            digest.update(members[name])
+    return digest.digest()

@@ -1,0 +1,52 @@
+"""Items into scenes, some hundreds at a time: each is a scene, part of another one, or refused with its cause."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flows.steps.footprint import read_file_grid
+from flows.steps.found_items import FoundItem
+from flows.steps.grid_check import grid_fault
+from flows.steps.item_refused import ItemRefused, NotAScene
+from flows.steps.normalise import Draft, SceneDocument, draft, place_rings, scene_of
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """Why an item is no scene; `is_part`: it belongs to another item's scene, which is no fault."""
+
+    reason: str
+    is_part: bool = False
+
+
+Reading = SceneDocument | NotTaken
+
+
+def read_scenes(items: Sequence[FoundItem], archive: str) -> list[Reading]:
+    """What each item is."""
+    drafts = [_decided(_draft, found, archive) for found in items]
+    placed = place_rings(each for each in drafts if isinstance(each, Draft))
+    return [_decided(_checked, each, placed.get(id(each))) if isinstance(each, Draft) else each for each in drafts]
+
+
+def _draft(found: FoundItem, archive: str) -> Draft:
+    if found.document is None or found.cause is not None:
+        raise ItemRefused(found.cause or "unreadable item")
+    return draft(found.document, found.place, archive, read_file_grid)
+
+
+def _checked(one: Draft, ring: Any) -> SceneDocument:  # noqa: ANN401
+    scene = scene_of(one, ring)
+    return replace(scene, grid_fault=grid_fault(scene.document))
+
+
+def _decided(step: Callable[..., Any], *facts: object) -> Any:  # noqa: ANN401
+    """What a step makes of an item, or why it makes nothing."""
+    try:
+        return step(*facts)
+    except NotAScene as note:
+        return NotTaken(str(note), is_part=True)
+    except ItemRefused as refusal:
+        return NotTaken(str(refusal))
+    except Exception as error:  # noqa: BLE001, the boundary: what one untrusted document provokes must not stop its page
+        return NotTaken(f"unexpected content: {type(error).__name__}: {error}")

@@ -1,0 +1,48 @@
+"""A process that reads items into scenes for the one that started it, until that one ends or closes its pipe."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from datacube_config.archives import use_archives
+from flows.steps.archive_files import ArchiveFiles
+from flows.steps.asset_hrefs import ItemPlace
+from flows.steps.found_items import FoundItem, UnreadItem
+from flows.steps.frames import read_frame, write_frame
+from flows.steps.rare_collection import rare_collection
+from flows.steps.raw_items import RawItem
+from flows.steps.read_scenes import read_scenes
+
+READY = "ready"
+
+
+def main() -> None:
+    """Answer each batch of items on stdin with what they are on stdout; nothing else may be written there."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    requests, files = sys.stdin.buffer, ArchiveFiles()
+    own: Path | None = read_frame(requests)
+    use_archives(own)
+    write_frame(answers, READY)
+    with rare_collection():
+        while True:
+            try:
+                archive, items = read_frame(requests)
+            except EOFError:
+                return
+            write_frame(answers, read_scenes([_found(item, files) for item in items], archive))
+
+
+def sent(found: UnreadItem) -> tuple[Any, ...]:
+    """What a worker needs of an item."""
+    place = found.place
+    return found.raw.text, found.id, found.alternate, place.location, place.folder, place.root, place.hosts
+
+
+def _found(item: tuple[Any, ...], files: ArchiveFiles) -> FoundItem:
+    text, name, alternate, location, folder, root, hosts = item
+    place = ItemPlace(location, folder, root, files.files_in, hosts)
+    return UnreadItem(RawItem(text, name, None, b""), place, alternate)
