@@ -46,6 +46,7 @@ class UnreadItem(FoundItem):
             "id": raw.id,
             "place": place,
             "acknowledge": None,
+            "is_removed": False,
             "raw": raw,
             "alternate": alternate,
         }.items():
