@@ -145,7 +145,9 @@ def _combined(operation: int, left: str, right: str) -> str:
 def _series_body(program: NDArray[np.float64], wanted: list[float], lanes: int, numbers: int, feature: int) -> str:
     used = sorted({int(operand) for operation, operand in program if operation == 0})
     lines = [f"const Pixel<{lanes}> pixel(block, causes, terms, n_scenes, n_pixels);"]
-    lines.append(f"Series<{lanes}, {numbers}> series(pixel, min_observations, [](const Pixel<{lanes}>& pixel, int t) {{")
+    lines.append(
+        f"Series<{lanes}, {numbers}> series(pixel, min_observations, [](const Pixel<{lanes}>& pixel, int t) {{"
+    )
     lines += [f"  const float band_{band} = pixel.at({band}, t);" for band in used]
     lines += [f"  return {index_expression(program, lambda band: f'band_{band}')};", "});"]
     if any(reducer >= 0 for reducer in wanted):
