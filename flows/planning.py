@@ -21,6 +21,10 @@ from products.spec import FeaturesRecipe
 
 # measured by `make bench` on 2 cores: pixels of one band of one scene, masked, and reduced to features, per core and second
 PIXELS_PER_CORE_SECOND = 40e6
+# builds of 2 to 16 cells of 32 scenes with 96 to 256 pixels a side, processor time on 2 shared cores: what a build costs before its first pixel
+# (libraries, compiled kernels, index), and a cell beside its pixels (opening its files, writing, reading back, committing)
+START_SECONDS = 5.0
+CELL_SECONDS = 0.6
 # resident set of a process with all libraries loaded and kernels compiled, before it reads a pixel (Linux, Python 3.11), and GDAL's block cache
 PROCESS_BYTES = 520_000_000
 SOURCE_RESOLUTION_M = {"landsat-c2-l2": 30.0, "sentinel-2-l2a": 10.0}
@@ -67,8 +71,12 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Expected duration from the measured rate and the decoded bytes."""
-        return sum(cell.bytes_read for cell in self.to_build) / 2 / PIXELS_PER_CORE_SECOND / max(self.threads, 1)
+        """Expected duration: the measured costs of starting and of each cell, and the decoded bytes at the measured rate."""
+        if not self.to_build:
+            return 0.0
+        pixels = sum(cell.bytes_read for cell in self.to_build) / 2
+        fixed = START_SECONDS + CELL_SECONDS * len(self.to_build)
+        return fixed + pixels / PIXELS_PER_CORE_SECOND / max(self.threads, 1)
 
     def document(self, price_per_core_hour: float, currency: str) -> dict[str, Any]:
         """The plan as the contract shows it."""

@@ -125,8 +125,9 @@ def _slots(cupy: Any, source: TemporalSource, whole: StripShape, rows: int) -> l
         except cupy.cuda.memory.OutOfMemoryError:
             if rows == 1:
                 raise
-            rows = -(-rows // 2)
-            _log.warning("the device has too little memory for strips of %d rows: trying %d", 2 * rows, rows)
+            fewer = -(-rows // 2)
+            _log.warning("the device has too little memory for strips of %d rows: trying %d", rows, fewer)
+            rows = fewer
 
 
 class _Slot:

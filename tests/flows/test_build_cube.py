@@ -205,8 +205,9 @@ def test_another_recipe_under_the_same_name_and_version_is_refused(
     build(str(small_recipe), AREA, YEAR)
     changed = tmp_path / "changed.recipe.yaml"
     changed.write_text(small_recipe.read_text().replace("dilate_px: 2", "dilate_px: 1"))
-    with pytest.raises(RequestError, match="mangrove_features version 1 was built from another recipe"):
-        build(str(changed), AREA, YEAR)
+    for ask in (plan, build):
+        with pytest.raises(RequestError, match="mangrove_features version 1 was built from another recipe"):
+            ask(str(changed), AREA, YEAR)
     commented = tmp_path / "commented.recipe.yaml"
     commented.write_text("# a comment\n" + small_recipe.read_text().replace("title: Annual", "title: Yearly"))
     assert build(str(commented), AREA, YEAR)["built"] == 0

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 import flows.steps.harvest
+import flows.steps.harvest_files
 import flows.steps.ingest_archive
 import flows.steps.known_items
 import flows.steps.quarantine
@@ -181,6 +182,90 @@ def test_two_ingests_of_the_same_from_a_bad_api_leave_the_same_index(
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
     api.faults = {}
     assert state(embedded_settings) == undisturbed[1]
+
+
+FOLDER_STAGES = {
+    "before the first batch is sifted": before(take, "sift"),
+    "with a batch normalised, not indexed": before(take, "take_scenes", 2),
+    "inside the transaction of a batch": before(flows.steps.scene_index, "record_reasons", 2),
+    "with a batch committed, its items not remembered": before(take, "remember", 2),
+    "with what was lost half marked": after(flows.steps.harvest_files, "mark_gone"),
+    "at the end of the listing": before(thread, "complete"),
+    "after the end": after(thread, "complete"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(items: list[Item], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The items as files of a folder."""
+    root = tmp_path_factory.mktemp("folder") / "archive"
+    root.mkdir()
+    for number, item in enumerate(items):
+        (root / f"{number:02}.json").write_text(json.dumps(item | {"links": []}))
+    return root
+
+
+def ingest_folder(settings: Settings, folder: Path) -> IngestReport:
+    """The ingest of a folder in batches of five items."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("flows.steps.items.PAGE_ITEMS", 5)
+        return ingest(settings, str(folder))
+
+
+@pytest.fixture(scope="module")
+def home_of_more(tmp_path_factory: pytest.TempPathFactory, initialised_home: Path, folder: Path) -> Path:
+    """A home that knows two items of the folder which are not there any more, and one whose content has changed since."""
+    home = tmp_path_factory.mktemp("more") / "home"
+    subprocess.run(["cp", "-a", str(initialised_home), str(home)], check=True)
+    kept = {name: (folder / name).read_text() for name in ("03.json", "20.json", "08.json")}
+    changed = json.loads(kept["08.json"])
+    changed["properties"]["eo:cloud_cover"] = 1.5
+    away = [path for path in folder.iterdir() if path.name not in kept]
+    for path in away:
+        path.rename(path.with_suffix(".away"))
+    try:
+        (folder / "08.json").write_text(json.dumps(changed))
+        for number, name in ((3, "3x.json"), (20, "20x.json")):
+            lost = json.loads(kept[f"{number:02}.json"])
+            lost["id"] += "_lost"
+            lost["properties"]["s2:product_uri"] = (
+                lost["properties"].get("s2:product_uri", "").replace("_N0510_", "_N0509_")
+            )
+            (folder / name).write_text(json.dumps(lost))
+        assert ingest_folder(Settings(home=home), folder).found == 5
+    finally:
+        for name in ("3x.json", "20x.json"):
+            (folder / name).unlink()
+        (folder / "08.json").write_text(kept["08.json"])
+        for path in away:
+            path.with_suffix(".away").rename(path)
+    return home
+
+
+@pytest.fixture(scope="module")
+def undisturbed_folder(
+    tmp_path_factory: pytest.TempPathFactory, home_of_more: Path, folder: Path
+) -> tuple[IngestReport, State]:
+    home = tmp_path_factory.mktemp("undisturbed-folder") / "home"
+    subprocess.run(["cp", "-a", str(home_of_more), str(home)], check=True)
+    report = ingest_folder(Settings(home=home), folder)
+    assert (report.found, len(report.quarantined), len(report.gone)) == (28, 2, 2)
+    return report, state(Settings(home=home))
+
+
+@pytest.mark.parametrize("stage", FOLDER_STAGES)
+def test_a_killed_ingest_of_a_folder_run_again_leaves_the_same_index(
+    stage: str, undisturbed_folder: tuple[IngestReport, State], home_of_more: Path, neocube_home: Path, folder: Path
+) -> None:
+    subprocess.run(["cp", "-a", str(home_of_more), str(neocube_home)], check=True)
+    settings = Settings(home=neocube_home)
+    assert killed_by(lambda: ingest_folder(settings, folder), FOLDER_STAGES[stage]) == signal.SIGKILL
+    assert ingest_folder(settings, folder).stopped == []
+    assert state(settings) == undisturbed_folder[1]
+    # and once more: what is known is left alone
+    again = ingest_folder(settings, folder)
+    assert (again.added, again.replaced, again.gone) == (0, 0, [])
+    assert state(settings) == undisturbed_folder[1]
 
 
 def killed_by(work: Callable[[], object], patch: Patch) -> int:

@@ -234,6 +234,15 @@ def test_the_document_shows_what_the_contract_asks() -> None:
     assert document["price"]["currency"] == "EUR"
 
 
+def test_the_seconds_of_a_plan_are_those_of_starting_of_each_cell_and_of_its_pixels() -> None:
+    made = plan()
+    pixels = sum(cell.bytes_read for cell in made.cells) / 2 / planning.PIXELS_PER_CORE_SECOND
+
+    assert made.seconds == pytest.approx(planning.START_SECONDS + 4 * planning.CELL_SECONDS + pixels / made.threads)
+    assert plan(active=published(made)).seconds == 0.0
+    assert made.document(3600.0, "EUR")["seconds"] > planning.START_SECONDS
+
+
 def test_a_recipe_may_name_another_crs() -> None:
     text = RECIPE_TEXT.replace("crs: utm", 'crs: "EPSG:3031"')
     recipe = parse_recipe(text, "mine.yaml")

@@ -97,6 +97,26 @@ def test_a_real_landsat_scene_becomes_a_cube(
         assert float(blue.min()) >= -0.2 and float(blue.max()) < 1.7
 
 
+def test_a_real_scene_of_the_thematic_mapper_becomes_a_cube_of_its_reflectance(
+    embedded_settings: Settings, shared_data: Path, tmp_path: Path
+) -> None:
+    scene = ingested(embedded_settings, shared_data / "landsat_c2_l2/mini_LT05_L2SP_090084_19980308")
+    assert (scene.sensor, scene.platform) == ("tm", "landsat-5")
+    west, south, east, north = scene.footprint.boundingbox
+    recipe = recipe_file(tmp_path, "landsat-c2-l2", 4000)  # the pixels of the file are 4035.5 x 3655.5 m
+    report = build(str(recipe), f"{west},{south},{east},{north}", "1998")
+    assert (report["failed"], report["unread"]) == ([], [])
+    cube = xr.open_zarr(report["cube"]).load().isel(period=0)
+    used = (cube.accounts.sel(cause="used") == 1).values
+    blue = cube.features.sel(feature="blue").values
+    np.testing.assert_array_equal(np.isfinite(blue), used)
+    with rasterio.open(scene.bands["blue"].href) as file, rasterio.open(scene.bands["qa_pixel"].href) as quality:
+        numbers, is_clear = file.read(1), quality.read(1) & 0b11111 == 0
+    own = numbers[is_clear & (numbers > 0)] * 0.0000275 - 0.2
+    assert used.sum() > 0.8 * own.size * 4035.5 * 3655.5 / 4000**2 > 500
+    assert np.median(blue[used]) == pytest.approx(np.median(own), abs=0.005)
+
+
 def test_a_real_sentinel_2_scene_becomes_a_cube(embedded_settings: Settings, shared_data: Path, tmp_path: Path) -> None:
     scene = ingested(embedded_settings, shared_data / "sentinel2_l2a/S2A_29RKH_20200219_0_L2A")
     assert scene.bands["red"].offset == 0.0

@@ -14,7 +14,7 @@ from sqlalchemy import insert, text
 
 import flows.reconcile
 from datacube_config.connection import open_index
-from datacube_config.schema import known_item
+from datacube_config.schema import cube_pointer, known_item
 from datacube_config.settings import Settings
 from flows.cli import main
 from flows.reconcile import ReconcileAlarm, compare_archive, reconcile
@@ -215,6 +215,29 @@ def test_the_store_is_compared_with_the_rows(published: Any, monkeypatch: pytest
         lost.with_suffix(".away").rename(lost)
         storage.remove(storage.path("cells", "known_features", str(stray)))
         storage.remove(old)
+
+
+def test_each_bad_pointer_is_listed_also_of_one_snapshot(
+    published: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = published.settings
+    monkeypatch.setenv("NEOCUBE_HOME", str(settings.home))
+    monkeypatch.setenv("NEOCUBE_STORE_URL", settings.store_url)
+    (tmp_path / "empty").mkdir()
+    storage = open_storage(settings)
+    away = storage.url(storage.path("cubes", "known_features-v1", "nowhere", "epsg_32647", "0123.zarr"))
+    with open_index(settings) as index:
+        with index.engine.begin() as connection:
+            for area in ("here", "there", "nowhere"):
+                row = {"product": "known_features", "version": 1, "crs": "EPSG:32647", "cell_ids": []}
+                connection.execute(insert(cube_pointer).values(**row, area=area, snapshot_url=away))
+        try:
+            found = compare_archive(str(tmp_path / "empty"))["orphans"]
+        finally:
+            with index.engine.begin() as connection:
+                connection.execute(text("delete from neocube.cube_pointer where snapshot_url = :url"), {"url": away})
+    assert {row["kind"] for row in found} == {"pointer without cube"}
+    assert sorted(row["area"] for row in found) == ["here", "nowhere", "there"]
 
 
 @pytest.mark.parametrize(("storage", "n_found"), [("all", 1), ("sample", 1), ("off", 0)])

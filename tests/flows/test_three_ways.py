@@ -31,17 +31,3 @@ def test_open_cube_xarray_and_datacube_load_give_the_same_pixels(
         np.testing.assert_array_equal(loaded[name].isel(time=0).values, expected)
         assert loaded[name].dtype == ours[name].dtype == np.float32
     np.testing.assert_array_equal(ours.accounts.values, plain.accounts.values)
-
-
-def test_the_accounts_are_loaded_from_the_index_too(ingested_settings: Settings, small_recipe: Path) -> None:
-    plain = xarray.open_zarr(build(str(small_recipe), "demo", "2020")["cube"]).load()
-    with open_index(ingested_settings) as index:
-        product = index.dc.index.products.get_by_name("mangrove_features")
-        layers = [name for name in product.measurements if name not in plain.feature.values]
-        loaded = index.dc.load(product="mangrove_features", measurements=layers, like=plain.odc.geobox)
-    assert len(layers) == plain.sizes["cause"]
-    for name, cause in zip(layers, plain.cause.values, strict=True):
-        assert cause in name
-        np.testing.assert_array_equal(
-            loaded[name].isel(time=0).values, plain.accounts.sel(cause=cause).isel(period=0).values
-        )
