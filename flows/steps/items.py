@@ -16,7 +16,7 @@ from flows.steps.items_queue import queue_pages
 from flows.steps.items_s3 import inventory_items, is_inventory, prefix_items
 from flows.steps.items_static import CATALOGUE_FILES, file_items, folder_items, items_at, linked_items
 from flows.steps.polite_requests import ApiUnavailable
-from flows.steps.site_files import SiteStopped
+from flows.steps.site_files import NoFile, SiteStopped
 from products.errors import RequestError
 
 __all__ = [
@@ -144,6 +144,8 @@ def _site_items(url: str, wanted: Wanted, files: ArchiveFiles, known: KnownArchi
 def _landing(url: str, files: ArchiveFiles) -> Any:  # noqa: ANN401
     try:
         return files.read_json(url)
+    except NoFile as error:
+        raise RequestError(f"no STAC at {url}: {str(error).removeprefix(f'{url}: ')}") from error
     except (OSError, ValueError) as error:
         raise RequestError(f"no STAC at {url}: {type(error).__name__}: {error}") from error
 
