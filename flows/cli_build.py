@@ -72,6 +72,43 @@ def build(as_json: bool, recipe: str, area: str, period: str, device: Any, worke
     emit(report, as_json, _built, failed=bool(report["failed"] or report["unread"]))
 
 
+@click.command()
+@as_json_option
+@click.argument("recipe")
+@area_option
+@click.option("--period", default=None, help="Such as 2020; by default the cube's last one.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True),
+    default="gallery.png",
+    show_default=True,
+    help="The PNG to write.",
+)
+def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str) -> None:
+    """Draw every feature of a recipe's cube, side by side, into one PNG.
+
+    Example: neocube gallery mangrove_features --area demo --out features.png
+    """
+    from pathlib import Path
+
+    from datacube_config.connection import open_index
+    from datacube_config.settings import get_settings
+    from flows.steps.areas import find_area
+    from flows.steps.gallery import gallery_picture
+    from flows.steps.open_cube import find_cube, open_snapshot
+    from flows.steps.storage import s3_options
+    from products.period import parse_period
+    from products.registry import features_recipe
+
+    settings = get_settings()
+    with open_index(settings) as index:
+        pointer = find_cube(index, features_recipe(recipe).name, find_area(area).name)
+    cube = open_snapshot(pointer.snapshot_url, s3_options(settings))
+    Path(out).write_bytes(gallery_picture(cube, parse_period(period) if period else None))
+    made = {"png": out, "features": cube.sizes["feature"]}
+    emit(made, as_json, lambda found: f"{found['features']} features in {found['png']}")
+
+
 def _planned(document: dict[str, Any]) -> str:
     states = [cell["state"] for cell in document["cells"]]
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("fresh", "stale", "missing"))

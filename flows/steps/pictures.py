@@ -18,7 +18,7 @@ MOST_COLOURS = 9
 
 def coverage_picture(cube: xarray.Dataset) -> bytes:
     """A PNG of the used observations per pixel in a cube's last period, with a legend; grey where there is none."""
-    counts = thinned(_seen(cube)["accounts"].sel(cause="used"), COVERAGE_PX)
+    counts = thinned(with_scenes(cube)["accounts"].sel(cause="used"), COVERAGE_PX)
     steps = _steps(int(counts.max()))
     colours = colormaps["YlGnBu"].resampled(len(steps) - 1).with_extremes(bad=NOTHING)
     figure = Figure(figsize=(6.0, 5.6), layout="constrained")
@@ -40,7 +40,7 @@ def quicklook_picture(cube: xarray.Dataset) -> bytes:
     """A PNG of a cube's last period in red, green and blue (else its first feature), 2nd to 98th percentile."""
     names = [str(name) for name in cube["feature"].values]
     bands = ["red", "green", "blue"] if {"red", "green", "blue"} <= set(names) else names[:1] * 3
-    last = _seen(cube)["features"]
+    last = with_scenes(cube)["features"]
     layers = [_stretched(thinned(last.sel(feature=band), QUICKLOOK_PX)) for band in bands]
     colours = np.stack(layers, axis=-1)
     factor = max(1, QUICKLOOK_PX // max(colours.shape[:2]))
@@ -55,7 +55,7 @@ def thinned(layer: xarray.DataArray, most_px: int) -> NDArray[np.generic]:
     return np.asarray(layer.isel(y=slice(None, None, step), x=slice(None, None, step)).values)
 
 
-def _seen(cube: xarray.Dataset) -> xarray.Dataset:
+def with_scenes(cube: xarray.Dataset) -> xarray.Dataset:
     """The last period, cut to the rows and columns over which any scene lay; all of it where none did."""
     last = cube.isel(period=-1)
     expected = last["accounts"].sel(cause="expected").values > 0
