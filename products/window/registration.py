@@ -14,15 +14,11 @@ from products.window.sliding import Array, array_namespace
 
 MIN_SIDE_PX = 64
 MIN_VALID_SHARE = 0.25
-CONFIDENT = (
-    0.8  # noisy chips of 64 to 256 pixels: from here up, errors of at most 0.25 pixels; pure noise stays below 0.6
-)
+CONFIDENT = 0.8  # noisy chips of 64 to 256 pixels erred by 0.25 pixels at most from here up; noise stays below 0.6
 LOCAL_MEAN_PX = 8.0  # standard deviation of the weights of the local mean
 PEAK_WIDTH_PX = 1.0  # standard deviation of the smoothed peak: frequencies near Nyquist hold noise and aliases
-CLIP = (
-    2.5  # times the magnitude that BUSY of the detail stays under, so that a bright roof or missed cloud counts no more
-)
-BUSY = 0.8
+CLIP = 2.5  # times the magnitude of BUSY: a bright roof or a missed cloud counts no more
+BUSY = 0.8  # of the detail is smaller
 FAINT = 0.5  # of the mean magnitude: fainter frequencies hold noise and what the window spills
 FLAT = 1e-9  # detail over the largest value: what rounding makes
 APART_PX = 4  # the second peak is sought at least so far from the first
@@ -71,8 +67,9 @@ def measure_shift(image: Array, reference: Array, max_shift_px: int = 8) -> Shif
         float(_at(each, frequencies, [rows], [columns])[0, 0]) for each in (whitened, cross, overlap)
     )
     confidence = min(max(1.0 - _highest_apart(surface, coarse) / peak, 0.0), 1.0) if peak > 0 else 0.0
-    correlation = height / power * math.sqrt(_power(window) * _power(other_window)) / width
-    return Shift(rows, columns, confidence, min(max(correlation, -1.0), 1.0), share)
+    full = math.sqrt(_power(window) * _power(other_window))
+    correlation = min(max(height / power * full / width, -1.0), 1.0) if width > 0 else math.nan
+    return Shift(rows, columns, confidence, correlation, share)
 
 
 def _check(image: Array, reference: Array, max_shift_px: int) -> None:
