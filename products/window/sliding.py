@@ -1,5 +1,6 @@
 """Sums and extremes over sliding windows, for any array library: a value depends on its window alone, so any crop gives the same bits."""
 
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -8,8 +9,10 @@ Array = Any  # of NumPy, CuPy, or another library that follows the array API sta
 
 
 def array_namespace(array: Array) -> ModuleType:
-    """The library of an array, by the array API standard (2024.12): numpy, cupy, array_api_strict …"""
-    return array.__array_namespace__()
+    """The library of an array: numpy, cupy, or another with the functions of the array API standard (2024.12)."""
+    if hasattr(array, "__array_namespace__"):
+        return array.__array_namespace__()
+    return sys.modules[type(array).__module__.partition(".")[0]]  # CuPy 14: the standard's functions, not its method
 
 
 def window_sum(values: Array, rows: int, columns: int) -> Array:

@@ -12,7 +12,6 @@ from skimage.feature import graycomatrix, graycoprops
 from products.window import reference
 from products.window.pair_histogram import count_logarithms, pair_histogram_sums
 from products.window.pair_sums import QUANTITIES, pair_sums
-from products.window.sliding import interior
 from products.window.texture import MAX_LEVELS, MAX_WINDOW_PX, MEASURES, grey_levels, texture
 
 Floats = NDArray[np.float32]
@@ -137,11 +136,6 @@ def test_without_a_pair_there_is_no_texture() -> None:
 def test_values_out_of_range_count_as_the_nearest_level() -> None:
     values = np.array([[-np.inf, -1, 0, 0.24], [0.25, 0.99, 1, np.inf], [np.nan, 0.5, 0.75, 5]], np.float32)
     assert grey_levels(values, 0.0, 1.0, 4).tolist() == [[0, 0, 0, 0], [1, 3, 3, 3], [-1, 2, 3, 3]]
-
-
-def test_interior_takes_the_halo_off() -> None:
-    assert interior(np.arange(30).reshape(5, 6), 2).tolist() == [[14, 15]]
-    assert interior(np.arange(4).reshape(2, 2), 0).tolist() == [[0, 1], [2, 3]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""The window kernels on a CUDA device give what they give on the CPU."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from products.window import terrain, texture
+from products.window.distance import signed_distance_m
+from products.window.morphology import dilate, opened
+from products.window.registration import measure_shift
+from products.window.sliding import array_namespace
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def cupy() -> ModuleType:
+    """CuPy, on a machine with a CUDA device."""
+    module: ModuleType = pytest.importorskip("cupy", reason="no CUDA device: CuPy is not installed")
+    if not module.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return module
+
+
+def image(seed: int = 0, size: int = 128) -> np.ndarray[Any, Any]:
+    random = np.random.default_rng(seed)
+    values = random.random((size, size)).astype(np.float32)
+    values[random.random(values.shape) < 0.05] = np.nan
+    return values
+
+
+def test_an_array_of_the_gpu_tells_its_library(cupy: ModuleType) -> None:
+    assert array_namespace(cupy.zeros(2)) is cupy
+
+
+def test_texture_is_the_same(cupy: ModuleType) -> None:
+    found = texture.texture(cupy.asarray(image()), texture.MEASURES, 7, 0.0, 1.0, 8)
+    for measure, expected in texture.texture(image(), texture.MEASURES, 7, 0.0, 1.0, 8).items():
+        np.testing.assert_allclose(found[measure].get(), expected, rtol=1e-6, atol=1e-6, err_msg=measure)
+
+
+def test_terrain_is_the_same(cupy: ModuleType) -> None:
+    found = terrain.terrain(cupy.asarray(100 * image()), terrain.MEASURES, 30.0, 5)
+    for measure, expected in terrain.terrain(100 * image(), terrain.MEASURES, 30.0, 5).items():
+        np.testing.assert_allclose(found[measure].get(), expected, rtol=1e-6, atol=1e-5, err_msg=measure)
+
+
+def test_masks_and_distances_are_the_same(cupy: ModuleType) -> None:
+    mask = image(1) > 0.98
+    there = cupy.asarray(mask)
+    np.testing.assert_array_equal(dilate(there, 3.5).get(), dilate(mask, 3.5))
+    np.testing.assert_array_equal(opened(~there, 2).get(), opened(~mask, 2))
+    np.testing.assert_array_equal(signed_distance_m(there, 30.0, 300.0).get(), signed_distance_m(mask, 30.0, 300.0))
+
+
+def test_shifts_are_the_same(cupy: ModuleType) -> None:
+    reference = image(2)
+    moved = np.roll(reference, (2, -3), axis=(0, 1))
+    here, there = measure_shift(moved, reference), measure_shift(cupy.asarray(moved), cupy.asarray(reference))
+    assert (there.rows, there.columns) == pytest.approx((here.rows, here.columns), abs=1e-6)
+    assert there.confidence == pytest.approx(here.confidence, abs=1e-6)
