@@ -106,7 +106,7 @@ def _whole(given: tuple[Any, ...]) -> dict[str, Any]:
         "whole_s": _seconds(lambda: temporal_features_gpu(*given)),
         "first_call_s": first,
         "cpu_leaf_s": share * _seconds(lambda: temporal_features(*crop, threads=threads), 3),
-        "largest_difference_of_leaves": float(np.nanmax(np.abs(made[:, rows] - cpu))),
+        "largest_difference_of_leaves": float(np.nanmax(np.abs(made[:, rows] - cpu) / np.fmax(1, np.abs(cpu)))),
     }
 
 

@@ -23,7 +23,7 @@ def compile_cuda(text: str, architecture: str) -> bytes:
     library = ctypes.CDLL(str(_library()))
     program = ctypes.c_void_p()
     _check(library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"temporal.cu", 0, None, None))
-    options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17"]
+    options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17", b"--device-as-default-execution-space"]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     if status:
         raise ValueError(_text_of(library.nvrtcGetProgramLogSize, library.nvrtcGetProgramLog, program).decode())
