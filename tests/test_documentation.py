@@ -21,12 +21,16 @@ from pydantic import BaseModel
 
 from datacube_config.settings import PREFIX, Settings
 from flows.cli import main
-from products.feature_spec import KINDS, PLAIN_REDUCERS
+from products.feature_spec import KINDS, feature_kind
+from products.feature_step import PLAIN_REDUCERS
 from products.learning.recipe import ModelRecipe
 from products.pixel.causes import Cause
-from products.registry import parse_recipe
+from products.pixel.tasselled_cap import TASSELLED_CAP
+from products.registry import features_recipe, parse_recipe
 from products.sensors import COLLECTIONS, SENSORS
 from products.spec import FeaturesRecipe
+from products.window.terrain import MEASURES as TERRAIN_MEASURES
+from products.window.texture import MEASURES as TEXTURE_MEASURES
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
@@ -141,6 +145,15 @@ def test_the_recipe_document_names_every_key_feature_reducer_band_and_collection
     words = {*keys_of(FeaturesRecipe), *keys_of(ModelRecipe), *KINDS.values(), *PLAIN_REDUCERS, *bands, *COLLECTIONS}
     platforms = {platform for sensor in SENSORS.values() for platform in sensor.platforms}
     assert [each for each in sorted(words | platforms) if not re.search(rf"(?<![\w-]){each}(?![\w-])", text)] == []
+
+
+def test_the_feature_document_names_every_kind_key_and_layer() -> None:
+    text = (REPOSITORY / "docs/features.md").read_text(encoding="utf-8")
+    kinds = set(KINDS.values())
+    words = kinds | {*TASSELLED_CAP, *TEXTURE_MEASURES, *TERRAIN_MEASURES, *PLAIN_REDUCERS}
+    assert [each for each in sorted(words) if not re.search(rf"`{each}(_[0-9]+)?`", text)] == []
+    recipe = features_recipe("every_feature")
+    assert {feature_kind(step) for step in recipe.features} == kinds - {"terrain", "distance"}
 
 
 def test_the_recipe_document_lists_the_causes_by_precedence() -> None:

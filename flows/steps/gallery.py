@@ -31,5 +31,5 @@ def gallery_picture(cube: xarray.Dataset, period: Period | None = None) -> bytes
     for place in axes:
         place.set_axis_off()
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=64, metadata={"Software": None}, pil_kwargs={"optimize": True})
     return buffer.getvalue()
