@@ -153,9 +153,16 @@ def _series_body(program: NDArray[np.float64], wanted: list[float], lanes: int, 
     if any(reducer >= 0 for reducer in wanted):
         lines.append("series.sort();")
     for place, reducer in enumerate(wanted, feature):
-        statistic = f"quantile({literal(reducer)})" if reducer >= 0 else _STATISTICS[reducer]
-        lines.append(f"series.put(pixel, out, {place}, series.{statistic});")
+        lines.append(f"series.put(pixel, out, {place}, series.{_statistic(reducer)});")
     return "".join(f"  {line}\n" for line in lines)
+
+
+def _statistic(reducer: float) -> str:
+    if reducer < 0 and reducer not in _STATISTICS:
+        raise ValueError(
+            f"expected a quantile or a code of {sorted(_STATISTICS)}, got {reducer:g}: the GPU has no such statistic"
+        )
+    return f"quantile({literal(reducer)})" if reducer >= 0 else _STATISTICS[reducer]
 
 
 def _entry(name: str, body: str) -> str:
