@@ -1,4 +1,4 @@
-"""The CUDA text of a recipe: the constants and the sorting network before `temporal.cu` and `temporal_series.cu`, one kernel an index after them."""
+"""The CUDA text of a recipe: the constants and the sorting network before the templates `temporal*.cu`, one kernel an index after them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ SERIES_NUMBERS = 64  # of one lane, in registers
 HELD_NUMBERS = 80
 LARGEST_STACK = WARP * SERIES_NUMBERS
 BUCKETS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32)  # stacks of near sizes share a kernel
+TEMPLATES = ("temporal", "temporal_mads", "temporal_series")
 ARGUMENTS = (
     "const unsigned short* block, const unsigned char* causes, const float2* terms, float* out, "
     "int n_scenes, long long n_pixels, int min_observations"
@@ -60,8 +61,8 @@ def temporal_source(
         )
     folder = Path(__file__).parent
     lanes, numbers = series_shape(n_scenes)
-    texts = [_constants(), "".join(_network(numbers)), (folder / "temporal.cu").read_text(encoding="utf-8")]
-    texts.append((folder / "temporal_series.cu").read_text(encoding="utf-8"))
+    texts = [_constants(), "".join(_network(numbers))]
+    texts += [(folder / f"{name}.cu").read_text(encoding="utf-8") for name in TEMPLATES]
     kernels = []
     if n_bands:
         tile, held = held_shape(n_scenes, n_bands)
@@ -153,9 +154,16 @@ def _series_body(program: NDArray[np.float64], wanted: list[float], lanes: int, 
     if any(reducer >= 0 for reducer in wanted):
         lines.append("series.sort();")
     for place, reducer in enumerate(wanted, feature):
-        statistic = f"quantile({literal(reducer)})" if reducer >= 0 else _STATISTICS[reducer]
-        lines.append(f"series.put(pixel, out, {place}, series.{statistic});")
+        lines.append(f"series.put(pixel, out, {place}, series.{_statistic(reducer)});")
     return "".join(f"  {line}\n" for line in lines)
+
+
+def _statistic(reducer: float) -> str:
+    if reducer < 0 and reducer not in _STATISTICS:
+        raise ValueError(
+            f"expected a quantile or a code of {sorted(_STATISTICS)}, got {reducer:g}: the GPU has no such statistic"
+        )
+    return f"quantile({literal(reducer)})" if reducer >= 0 else _STATISTICS[reducer]
 
 
 def _entry(name: str, body: str) -> str:

@@ -71,6 +71,11 @@ def test_an_operation_that_is_not_known_is_refused() -> None:
         index_expression(np.array([[0, 0], [0, 0], [9, 0]], float), "ab".__getitem__)
 
 
+def test_a_statistic_that_the_gpu_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected a quantile or a code of \[-4.0, -3.0, -2.0, -1.0\], got -9"):
+        temporal_source(0, False, *ndvi(-9.0), 20)
+
+
 @pytest.mark.parametrize("number", [0.1, -0.5, 1e30, 16777217.0, 1 / 3])
 def test_a_literal_is_the_float32_nearest_to_the_number(number: float) -> None:
     text = literal(number)

@@ -15,18 +15,8 @@ from products.errors import RequestError
 from products.feature_spec import KNOWN_BANDS
 from products.formula import parse_formula
 from products.pixel import reference
-from products.pixel.gpu_source import HELD_NUMBERS, Kernel
-from products.pixel.gpu_temporal import (
-    SLOTS,
-    STRIP_BYTES,
-    StripShape,
-    band_order,
-    blocks,
-    device_bytes,
-    moved_operands,
-    strip_rows,
-    temporal_features_gpu,
-)
+from products.pixel.gpu_source import HELD_NUMBERS
+from products.pixel.gpu_temporal import StripShape, device_bytes, temporal_features_gpu
 from products.pixel.temporal import MAX, MEAN, MIN, STD, temporal_features
 from tests.products.host_cupy import use_host_cupy
 
@@ -224,39 +214,3 @@ def test_mads_without_a_geomedian_are_refused() -> None:
     given[4] = np.array([], np.int64)
     with pytest.raises(RequestError, match="expected a geomedian of some bands beside them"):
         temporal_features_gpu(*given)
-
-
-def test_only_the_bands_that_are_used_are_sent_the_geomedians_first() -> None:
-    programs_of_two = np.array([[[0, 6], [0, 1], [3, 0], [-1, -1]], [[0, 4], [1, 9], [2, 0], [-1, -1]]], float)
-    order = band_order(np.array([4, 2]), programs_of_two)
-
-    np.testing.assert_array_equal(order, [4, 2, 1, 6])
-    np.testing.assert_array_equal(moved_operands(programs_of_two, order)[..., 1], [[3, 2, 0, -1], [0, 9, 0, -1]])
-
-
-def test_the_memory_of_a_strip_is_planned_to_the_byte() -> None:
-    shape = StripShape(n_bands=6, n_scenes=20, n_features=18, width=2048, rows=2048)
-    assert device_bytes(shape) == SLOTS * 2048 * 2048 * (20 * (2 * 6 + 1) + 4 * 18) + 8 * 6 * 20
-
-
-@pytest.mark.parametrize("memory_bytes", [2**24, 2**28, 2**36])
-def test_strips_fit_the_memory_and_no_larger_ones_do(memory_bytes: int) -> None:
-    shape = StripShape(6, 20, 18, 2048, 2048)
-    rows = strip_rows(shape, memory_bytes)
-
-    assert 1 <= rows <= shape.rows
-    assert device_bytes(StripShape(6, 20, 18, 2048, rows)) <= memory_bytes
-    one_more = StripShape(6, 20, 18, 2048, rows + 1)
-    assert device_bytes(one_more) > memory_bytes or device_bytes(one_more) > SLOTS * STRIP_BYTES
-
-
-def test_a_device_that_cannot_hold_a_row_is_refused() -> None:
-    with pytest.raises(
-        RequestError, match=r"one row of 2048 pixels, 20 observations and 6 bands needs 1,360,832 bytes"
-    ):
-        strip_rows(StripShape(6, 20, 18, 2048, 2048), 1_000_000)
-
-
-def test_blocks_cover_the_pixels() -> None:
-    assert [blocks(Kernel("k", 8), n) for n in (1, 16, 17)] == [1, 1, 2]
-    assert blocks(Kernel("k", 1), 2**22) == 2**15
