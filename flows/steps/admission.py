@@ -29,7 +29,7 @@ def admit(
     scenes: Sequence[SceneDocument], files: ArchiveFiles, policy: Policy = "off", bucket: TokenBucket | None = None
 ) -> dict[UUID, str]:
     """Why scenes are refused, by id. Local files are always looked at; those in S3 unless `off`, by listing or HEAD; those of sites with `head`."""
-    paths = {scene.id: _paths(scene) for scene in scenes}
+    paths = {scene.id: _paths(scene, policy) for scene in scenes}
     sizes = _sizes({path for bands in paths.values() for path in bands.values()}, files, policy, bucket)
     faults = {scene.id: _file_fault(paths[scene.id], sizes) or _grid_fault(scene) for scene in scenes}
     return {number: fault for number, fault in faults.items() if fault}
@@ -39,12 +39,15 @@ def _grid_fault(scene: SceneDocument) -> str:
     return grid_fault(scene.document) if scene.grid_fault is None else scene.grid_fault
 
 
-def _paths(scene: SceneDocument) -> dict[str, str]:
-    return {band: str(measurement["path"]) for band, measurement in scene.document["measurements"].items()}
+def _paths(scene: SceneDocument, policy: Policy) -> dict[str, str]:
+    """The files of the bands that the policy looks at."""
+    paths = ((band, str(measurement["path"])) for band, measurement in scene.document["measurements"].items())
+    far: tuple[str, ...] = {"off": (), "listed": ("s3://",), "head": ("",)}[policy]
+    return {band: path for band, path in paths if "://" not in path or path.startswith(far)}
 
 
 def _sizes(paths: set[str], files: ArchiveFiles, policy: Policy, bucket: TokenBucket | None) -> dict[str, Size]:
-    """The size of each file that the policy looks at."""
+    """The size of each file that is looked at."""
     sizes = local_sizes(path for path in paths if "://" not in path)
     objects = [path for path in paths if path.startswith("s3://")]
     if policy == "listed" and objects:
