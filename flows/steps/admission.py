@@ -33,7 +33,7 @@ def admit(scenes: Sequence[SceneDocument], files: ArchiveFiles, policy: Policy =
 
     Local files are always looked at; those in S3 by `listed` or `head`; those of sites by `head`, or by `sample` a few of a batch.
     """
-    paths = {scene.id: _paths(scene) for scene in scenes}
+    paths = {scene.id: _paths(scene, policy) for scene in scenes}
     sizes = _sizes({path for bands in paths.values() for path in bands.values()}, files, policy)
     if policy == "sample":
         sizes |= _sampled(paths, files)
@@ -45,8 +45,11 @@ def _grid_fault(scene: SceneDocument) -> str:
     return grid_fault(scene.document) if scene.grid_fault is None else scene.grid_fault
 
 
-def _paths(scene: SceneDocument) -> dict[str, str]:
-    return {band: str(measurement["path"]) for band, measurement in scene.document["measurements"].items()}
+def _paths(scene: SceneDocument, policy: Policy) -> dict[str, str]:
+    """The files of the bands that the policy looks at."""
+    paths = ((band, str(measurement["path"])) for band, measurement in scene.document["measurements"].items())
+    far: tuple[str, ...] = {"off": (), "listed": ("s3://",), "head": ("",), "sample": ("",)}[policy]
+    return {band: path for band, path in paths if "://" not in path or path.startswith(far)}
 
 
 def _sizes(paths: set[str], files: ArchiveFiles, policy: Policy) -> dict[str, Size]:

@@ -42,7 +42,8 @@ def resolve_href(href: object, place: ItemPlace) -> str:
     folder, slash, name = href.rpartition("/")
     is_plain = slash and PLAIN_NAME.fullmatch(name) and name[:3].lower() != "vsi" and len(folder) <= LONGEST_FOLDER
     if is_plain and _is_plain(folder, place.root, place.hosts):
-        return _beside(href, place) or href
+        is_beside = name in place.files_in(place.folder) and not place.folder.startswith(SITES)
+        return _followed(f"{place.folder}/{name}", place) if is_beside else href
     if not href.isprintable():
         raise ItemRefused(f"expected a printable href, got {href!r}")
     if "/vsi" in unquote(href).lower():
@@ -59,9 +60,10 @@ def resolve_href(href: object, place: ItemPlace) -> str:
 
 def exists(target: str, place: ItemPlace) -> bool:
     """Whether a resolved href is there; one outside the archive is found or missed when it is read."""
+    if target.startswith(SITES) or not _within(target, place.root):
+        return True
     folder, _, name = target.rpartition("/")
-    known = _within(target, place.root) and not target.startswith(SITES)
-    return not known or name in place.files_in(folder)
+    return name in place.files_in(folder)
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,6 @@
 """Items as archives give them, before anything is believed of them."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,9 @@ from flows.steps.archive_files import ArchiveFiles, as_uri
 from flows.steps.asset_hrefs import ItemPlace
 from flows.steps.href_secrets import document_without_secrets
 from flows.steps.json_documents import parse_document
-from flows.steps.raw_items import SUSPECT, RawItem, raw_item
+from flows.steps.raw_items import RawItem, is_suspect, raw_item
+
+PLAIN = re.compile(r"[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def read_text(text: bytes, alternate: str | None) -> tuple[dict[str, Any] | None
     except ValueError as error:
         return None, f"unreadable item: {type(error).__name__}: {error}"
     document = preferring(document, alternate) if alternate else document
-    return (document_without_secrets(document) if any(sign in text for sign in SUSPECT) else document), None
+    return (document_without_secrets(document) if is_suspect(text) else document), None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ class Source:
             elif "/" in raw.id:
                 yield UnreadItem(raw, self.place(f"{location}#{raw.id}", folder), self.alternate)
             else:
-                mark = f"#{raw.id}" if "://" in location else quote(f"#{raw.id}")
+                mark = f"#{raw.id}" if "://" in location else _fragment(raw.id)
                 place = ItemPlace(start + mark, folder, self.root, self.files.files_in, self.hosts)
                 yield UnreadItem(raw, place, self.alternate)
 
@@ -160,6 +163,11 @@ class Source:
             return self.unreadable(f"{location}#{number}", error)
         name = feature.get("id", number) if isinstance(feature, dict) else number
         return self.found(feature, f"{location}#{name}", location.rpartition("/")[0])
+
+
+def _fragment(name: str) -> str:
+    """`#` and a name, as the URI of a file has them."""
+    return f"%23{name}" if PLAIN.fullmatch(name) else quote(f"#{name}")
 
 
 def acknowledge(items: Iterable[FoundItem]) -> None:

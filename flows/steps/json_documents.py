@@ -10,6 +10,9 @@ import orjson
 ITEM_BYTES = 32 << 20  # one document: an item, a catalogue, a page that is read whole
 PAGE_BYTES = 2 << 30  # a collection of items that is read as a stream
 MAX_DEPTH = 64
+TOO_DEEP = f"the document is nested deeper than {MAX_DEPTH} levels"
+ALIKE = bytes.maketrans(b"{}", b"[]")
+NO_BRACKETS = bytes(sorted({*range(256)} - {*b'[]{}"'}))
 CHUNK_BYTES = 4 << 20
 AFTER_VALUE = frozenset(",]}: \t\r\n")  # a number that is followed by anything else may go on
 
@@ -27,8 +30,10 @@ def parse_document(raw: bytes) -> Any:  # noqa: ANN401, whatever the file holds
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        document = _parse_tolerantly(raw)
-    return require_shallow(document)
+        return require_shallow(_parse_tolerantly(raw))
+    if depth_of(raw) > MAX_DEPTH:
+        raise TooLarge(TOO_DEEP)
+    return document
 
 
 def _parse_tolerantly(raw: bytes) -> Any:  # noqa: ANN401
@@ -36,7 +41,24 @@ def _parse_tolerantly(raw: bytes) -> Any:  # noqa: ANN401
     try:
         return json.loads(raw)
     except RecursionError:
-        raise TooLarge(f"the document is nested deeper than {MAX_DEPTH} levels") from None
+        raise TooLarge(TOO_DEEP) from None
+
+
+def depth_of(raw: bytes) -> int:
+    """How deep lists and mappings are nested in valid JSON, 65 for anything deeper, without looking at each value.
+
+    What is left of the text is its brackets: those within strings have an odd number of quotes before them.
+    """
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = raw.translate(ALIKE, NO_BRACKETS).replace(b'""', b"")
+    if b'"' in brackets:
+        brackets = b"".join(brackets.split(b'"')[::2])
+    depth = 0
+    while brackets and depth <= MAX_DEPTH:
+        brackets = brackets.replace(b"[]", b"")
+        depth += 1
+    return depth
 
 
 def require_shallow(document: Any) -> Any:  # noqa: ANN401
@@ -51,7 +73,7 @@ def require_shallow(document: Any) -> Any:  # noqa: ANN401
         ]
         if not level:
             return document
-    raise TooLarge(f"the document is nested deeper than {MAX_DEPTH} levels")
+    raise TooLarge(TOO_DEEP)
 
 
 def stream_features(stream: BinaryIO) -> Iterator[Any]:
@@ -139,7 +161,7 @@ class _Window:
             try:
                 found, end = _decoder.raw_decode(self._text, self._at)
             except RecursionError:
-                raise TooLarge(f"the document is nested deeper than {MAX_DEPTH} levels") from None
+                raise TooLarge(TOO_DEEP) from None
             except json.JSONDecodeError:
                 if len(self._text) - self._at > ITEM_BYTES:
                     raise TooLarge(f"expected items of at most {ITEM_BYTES >> 20} MiB, got more") from None

@@ -20,17 +20,16 @@ KEY_BYTES = 500
 
 _REMEMBER = """
 insert into neocube.known_item (archive, collection, item_id, digest, dataset_id, note, acquired, bounds, seen_by)
-select :archive, collection, item_id, digest, dataset_id, note, acquired,
-    case when west is not null then array[west, south, east, north] end, :run
-from unnest(
-    cast(:collections as text[]), cast(:ids as text[]), cast(:digests as bytea[]), cast(:scenes as uuid[]),
-    cast(:notes as text[]), cast(:acquired as timestamptz[]), cast(:wests as float8[]), cast(:souths as float8[]),
-    cast(:easts as float8[]), cast(:norths as float8[])
-) as seen (collection, item_id, digest, dataset_id, note, acquired, west, south, east, north)
+select :archive, collection, item_id, decode(digest, 'hex'), dataset_id, note, acquired, bounds, :run
+from json_to_recordset(cast(:rows as json)) as seen (
+    collection text, item_id text, digest text, dataset_id uuid, note text, acquired timestamptz, bounds float8[]
+)
 on conflict (archive, collection, item_id) do update set
     digest = excluded.digest, dataset_id = excluded.dataset_id, note = excluded.note, acquired = excluded.acquired,
     bounds = excluded.bounds, seen_by = excluded.seen_by, last_seen = now(), gone_at = null
 """
+# One text for all keys: arrays of texts are written element by element, in Python.
+_ASKED = "json_to_recordset(cast(:keys as json)) as asked (collection text, item_id text)"
 
 Bounds = tuple[float, float, float, float]
 
@@ -133,17 +132,21 @@ def remember(engine: Engine, archive: str, items: Iterable[KnownItem], run: UUID
         return
     # In the order of their keys, so that two runs that meet wait for each other and never deadlock.
     rows = [last[key] for key in sorted(last)]
-    corners = list(zip(*(each.bounds or (None,) * 4 for each in rows), strict=True))
-    values = {
-        **_columns([each.fresh for each in rows]),
-        "digests": [each.fresh.digest for each in rows],
-        "scenes": [each.dataset_id for each in rows],
-        "notes": [each.note for each in rows],
-        "acquired": [each.acquired for each in rows],
-        **{name: list(corner) for name, corner in zip(("wests", "souths", "easts", "norths"), corners, strict=True)},
-    }
+    values = [
+        {
+            "collection": each.fresh.collection,
+            "item_id": each.fresh.item_id,
+            "digest": each.fresh.digest.hex(),
+            "dataset_id": each.dataset_id,
+            "note": each.note,
+            "acquired": each.acquired,
+            "bounds": each.bounds,
+        }
+        for each in rows
+    ]
     with engine.begin() as connection:
-        connection.execute(text(_REMEMBER), {"archive": archive, "run": run, **values})
+        written = {"archive": archive, "run": run, "rows": orjson.dumps(values).decode()}
+        connection.execute(text(_REMEMBER), written)
 
 
 def touch_known(engine: Engine, archive: str, batch: Sequence[FoundItem], run: UUID) -> None:
@@ -175,11 +178,10 @@ def _key(found: FoundItem) -> tuple[str, str]:
 def _known(engine: Engine, archive: str, items: Sequence[FreshItem]) -> dict[tuple[str, str], Any]:
     query = text(
         "select k.collection, k.item_id, k.digest, k.dataset_id, k.note, k.seen_by from neocube.known_item k "
-        "join unnest(cast(:collections as text[]), cast(:ids as text[])) as asked (collection, item_id) "
-        "using (collection, item_id) where k.archive = :archive"
+        f"join {_ASKED} using (collection, item_id) where k.archive = :archive"
     )
     with engine.connect() as connection:
-        rows = connection.execute(query, {"archive": archive, **_columns(items)})
+        rows = connection.execute(query, {"archive": archive, "keys": _keys(items)})
         return {(row.collection, row.item_id): row for row in rows}
 
 
@@ -188,14 +190,13 @@ def _touch(engine: Engine, archive: str, items: Sequence[FreshItem], run: UUID) 
         return
     query = text(
         "with mine as materialized (select k.ctid from neocube.known_item k "
-        "join unnest(cast(:collections as text[]), cast(:ids as text[])) as asked (collection, item_id) "
-        "using (collection, item_id) where k.archive = :archive order by k.collection, k.item_id for update of k) "
+        f"join {_ASKED} using (collection, item_id) where k.archive = :archive order by k.collection, k.item_id for update of k) "
         "update neocube.known_item set last_seen = now(), seen_by = :run, gone_at = null "
         "where ctid in (select ctid from mine)"
     )
     with engine.begin() as connection:
-        connection.execute(query, {"archive": archive, "run": run, **_columns(items)})
+        connection.execute(query, {"archive": archive, "run": run, "keys": _keys(items)})
 
 
-def _columns(items: Sequence[FreshItem]) -> dict[str, list[str]]:
-    return {"collections": [item.collection for item in items], "ids": [item.item_id for item in items]}
+def _keys(items: Sequence[FreshItem]) -> str:
+    return orjson.dumps([{"collection": item.collection, "item_id": item.item_id} for item in items]).decode()

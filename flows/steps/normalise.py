@@ -101,8 +101,8 @@ def place_rings(drafts: Iterable[Draft]) -> dict[int, Ring]:
 def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
     """The EO3 document of a draft, whose ring was placed or is None; ItemRefused with the cause."""
     item, identity, hrefs = one.item, one.identity, one.hrefs
-    names = _grid_names(one.grids)
-    default = next(iter(names))
+    names, grids = _grid_names(one.grids)
+    default = grids["default"]
     crs, geometry, note = _located(one, default, ring)
     number_ = scene_id(identity.sensor.product, identity.acquisition, identity.rendition)
     bounds = bounds_of(one.ring) if one.ring else _shape_of(one).bounds
@@ -113,7 +113,7 @@ def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
         "product": {"name": identity.sensor.product},
         "crs": crs,
         "geometry": geometry,
-        "grids": {name: {"shape": list(grid.shape), "transform": list(grid.transform)} for grid, name in names.items()},
+        "grids": {name: {"shape": list(grid.shape), "transform": list(grid.transform)} for name, grid in grids.items()},
         "properties": {
             **_properties(item, identity, one.archive),
             "neocube:radiometry": {
@@ -122,7 +122,7 @@ def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
             },
             **({"neocube:note": note} if note else {}),
         },
-        "measurements": {band: _measurement(href, names[one.grids[band]]) for band, href in hrefs.items()},
+        "measurements": {band: _measurement(href, names[band]) for band, href in hrefs.items()},
         "accessories": {},
         "lineage": {},
         "grid_spatial": {"projection": _projection(crs, default, geometry)},
@@ -188,16 +188,18 @@ def _band_hrefs(assets: dict[str, dict[str, Any]], place: ItemPlace) -> dict[str
     return hrefs
 
 
-def _grid_names(grids: dict[str, PixelGrid]) -> dict[PixelGrid, str]:
-    """The finest grid is EO3's default, the others are named by their pixel size in CRS units."""
+def _grid_names(grids: dict[str, PixelGrid]) -> tuple[dict[str, str], dict[str, PixelGrid]]:
+    """The name of each band's grid, and the grids by name: the finest is EO3's default, others go by their pixel size in CRS units."""
     # Most bands share the very same few grids.
-    distinct = dict.fromkeys({id(grid): grid for grid in grids.values()}.values())
-    finest_first = sorted(distinct, key=lambda grid: (abs(grid.transform[0]), grid.transform))
-    names: dict[PixelGrid, str] = {}
+    same = {id(grid): grid for grid in grids.values()}
+    finest_first = sorted(dict.fromkeys(same.values()), key=lambda grid: (abs(grid.transform[0]), grid.transform))
+    named: dict[str, PixelGrid] = {}
     for grid in finest_first:
-        name = f"g{abs(grid.transform[0]):g}".replace(".", "p") if names else "default"
-        names[grid] = name if name not in names.values() else f"{name}_{len(names)}"
-    return names
+        name = f"g{abs(grid.transform[0]):g}".replace(".", "p") if named else "default"
+        named[name if name not in named else f"{name}_{len(named)}"] = grid
+    names = {grid: name for name, grid in named.items()}
+    of = {number: names[grid] for number, grid in same.items()}
+    return {band: of[id(grid)] for band, grid in grids.items()}, named
 
 
 def _measurement(href: str, grid: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from math import isfinite
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from sqlalchemy import ColumnElement, Engine, case, delete, func, select
+import orjson
+from sqlalchemy import ColumnElement, Engine, case, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from datacube_config.connection import Index
@@ -19,6 +20,10 @@ from flows.steps.known_items import key_text
 PAUSES = (timedelta(hours=1), timedelta(hours=4), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 HEALING = ("missing asset", "incomplete asset", "unreadable")
 KEPT_PER_QUERY = 200
+_RELEASE = text(
+    "delete from neocube.quarantine where archive = :archive "
+    "and item_id in (select json_array_elements_text(cast(:names as json)))"
+)
 
 
 def keep(index: Index, archive: str, refused: Iterable[tuple[FoundItem, str]]) -> None:
@@ -58,8 +63,7 @@ def release(index: Index, archive: str, item_ids: Iterable[str]) -> None:
     passed = [key_text(name) for name in item_ids]
     if passed:
         with index.engine.begin() as connection:
-            here = (quarantine.c.archive == archive, quarantine.c.item_id.in_(passed))
-            connection.execute(delete(quarantine).where(*here))
+            connection.execute(_RELEASE, {"archive": archive, "names": orjson.dumps(passed).decode()})
 
 
 def listed(index: Index) -> list[dict[str, Any]]:

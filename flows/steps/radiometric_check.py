@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 from uuid import UUID
 
@@ -61,7 +62,14 @@ def _key(archive: str, scene: SceneDocument) -> Key | None:
     facts = scene.document["properties"]
     if facts.get("eo:instrument") not in SENSORS or any(band not in facts["neocube:radiometry"] for band in BANDS):
         return None
-    return Key(archive, facts["neocube:collection"], scene.rendition.split("/")[0], words(_claim(scene)))
+    return Key(
+        archive, facts["neocube:collection"], scene.rendition.split("/")[0], _words(tuple(_claim(scene).items()))
+    )
+
+
+@lru_cache(1024)
+def _words(claim: tuple[tuple[str, tuple[float, float]], ...]) -> str:
+    return words(dict(claim))
 
 
 def _claim(scene: SceneDocument) -> Scalings:

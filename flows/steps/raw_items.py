@@ -10,8 +10,6 @@ import orjson
 
 READING = b"2"  # part of every digest: another number, and the next full listing reads every item anew
 NOT_CONTENT = "links"  # they say where a copy of an item lies
-# Signs of a secret in an href, or of an escape that may hide one: such items are read before they are compared.
-SUSPECT = (b"?", b"@", b"\\")
 
 
 class _Collection(msgspec.Struct):
@@ -51,17 +49,20 @@ def raw_item(text: bytes, alternate: str | None = None) -> RawItem | None:
         name, collection = (orjson.loads(bytes(members.get(key, b"null"))) for key in ("id", "collection"))
     except (msgspec.DecodeError, RecursionError, orjson.JSONDecodeError):
         return None
-    assets = bytes(members.get("assets", b""))
-    if any(sign in assets for sign in SUSPECT) or not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or is_suspect(bytes(members.get("assets", b""))):
         return None
     return RawItem(text, name, collection, _digest(members, alternate))
 
 
+def is_suspect(text: bytes) -> bool:
+    """Whether a text has a sign that may be one of a secret in an href, or may hide one."""
+    return b"?" in text or b"@" in text or b"\\" in text
+
+
 def _digest(members: Mapping[str, msgspec.Raw], alternate: str | None) -> bytes:
     """SHA-256 of the members of an item as they are written, in the order of their names."""
-    digest = hashlib.sha256(READING + (alternate or "").encode() + b"\n")
+    parts = [READING, (alternate or "").encode()]
     for name in sorted(members):
         if name != NOT_CONTENT:
-            digest.update(orjson.dumps(name) + b":")
-            digest.update(members[name])
-    return digest.digest()
+            parts += (orjson.dumps(name), bytes(members[name]))
+    return hashlib.sha256(b"\n".join(parts)).digest()

@@ -100,6 +100,9 @@ def list_scenes(
 
 def _choose(group: list[SceneDocument], known: list[_Rendition], decision: Decision) -> None:
     """Of the new renditions of one acquisition and the known ones, keep the highest of each slice."""
+    if not known and len(group) == 1:
+        decision.added += group
+        return
     new = {scene.id: Candidate(scene.id, scene.rendition, scene.archive, scene.slice) for scene in group}
     lost = superseded([*new.values(), *(each.candidate for each in known)])
     beaten = {each.candidate.id for each in known if each.is_active and lost.get(each.candidate.id) in new.values()}

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import IO, Any
 
 from datacube_config.archives import own_archives
 from flows.steps.found_items import FoundItem, UnreadItem
 from flows.steps.frames import read_frame, write_frame
 from flows.steps.read_scenes import Reading, read_scenes
-from flows.steps.scene_worker import sent
+from flows.steps.scene_worker import asked, told
 
 START_AFTER_ITEMS = 2000
 MAX_WORKERS = 4
@@ -65,7 +66,7 @@ class ScenePool:
             return lambda: read_scenes(items, archive)
         self._next += 1
         worker = ready[self._next % len(ready)]
-        answer = worker.ask((archive, [sent(each) for each in far]))
+        answer = worker.ask((archive, [asked(each) for each in far]))
         return lambda: self._joined(worker, answer, items, far, archive)
 
     def _joined(
@@ -73,15 +74,13 @@ class ScenePool:
     ) -> list[Reading]:
         """What a worker says of the far items, and this process of the others; of all of them where the worker is lost."""
         try:
-            told = dict(zip(map(id, far), answer.result(), strict=True))
+            found = dict(zip(map(id, far), map(told, answer.result()), strict=True))
         except (EOFError, OSError, CancelledError):
             self._lose(worker)
             return read_scenes(items, archive)
-        if len(told) == len(items):
-            return list(told.values())
-        near = [each for each in items if id(each) not in told]
-        told |= dict(zip(map(id, near), read_scenes(near, archive), strict=True))
-        return [told[id(each)] for each in items]
+        near = [each for each in items if id(each) not in found]
+        found |= dict(zip(map(id, near), read_scenes(near, archive), strict=True))
+        return [found[id(each)] for each in items]
 
     def _lose(self, worker: "_Worker") -> None:
         """Say that a worker ended, once, and go on without it."""
@@ -100,7 +99,7 @@ class _Worker:
         command = [sys.executable, "-c", _BOOT, json.dumps(sys.path)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._talk = ThreadPoolExecutor(1)
-        self._hello = self._talk.submit(self._exchange, own_archives())
+        self._hello = self._talk.submit(self._exchange, _text(own_archives()))
         self.is_lost = False
 
     @property
@@ -130,6 +129,10 @@ class _Worker:
             raise EOFError("the worker has no pipes")
         write_frame(process.stdin, request)  # type: ignore[arg-type]
         return read_frame(process.stdout)  # type: ignore[arg-type]
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _close(stream: IO[bytes] | None) -> None:

@@ -3,19 +3,24 @@
 import os
 import signal
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from datacube_config.archives import use_archives
 from flows.steps.archive_files import ArchiveFiles
 from flows.steps.asset_hrefs import ItemPlace
 from flows.steps.found_items import FoundItem, UnreadItem
 from flows.steps.frames import read_frame, write_frame
+from flows.steps.normalise import SceneDocument
 from flows.steps.rare_collection import rare_collection
 from flows.steps.raw_items import RawItem
-from flows.steps.read_scenes import read_scenes
+from flows.steps.read_scenes import NotTaken, Reading, read_scenes
 
 READY = "ready"
+FACTS = tuple(each.name for each in fields(SceneDocument) if each.name != "id")
+NOT_TAKEN = fields(NotTaken)
 
 
 def main() -> None:
@@ -24,8 +29,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests, files = sys.stdin.buffer, ArchiveFiles()
-    own: Path | None = read_frame(requests)
-    use_archives(own)
+    own: str | None = read_frame(requests)
+    use_archives(Path(own) if own else None)
     write_frame(answers, READY)
     with rare_collection():
         while True:
@@ -33,10 +38,11 @@ def main() -> None:
                 archive, items = read_frame(requests)
             except EOFError:
                 return
-            write_frame(answers, read_scenes([_found(item, files) for item in items], archive))
+            readings = read_scenes([_found(item, files) for item in items], archive)
+            write_frame(answers, [_sent(each) for each in readings])
 
 
-def sent(found: UnreadItem) -> tuple[Any, ...]:
+def asked(found: UnreadItem) -> tuple[Any, ...]:
     """What a worker needs of an item."""
     place = found.place
     return found.raw.text, found.id, found.alternate, place.location, place.folder, place.root, place.hosts
@@ -46,3 +52,16 @@ def _found(item: tuple[Any, ...], files: ArchiveFiles) -> FoundItem:
     text, name, alternate, location, folder, root, hosts = item
     place = ItemPlace(location, folder, root, files.files_in, hosts)
     return UnreadItem(RawItem(text, name, None, b""), place, alternate)
+
+
+def _sent(reading: Reading) -> tuple[Any, ...]:
+    if isinstance(reading, NotTaken):
+        return reading.reason, reading.is_part
+    return (reading.id.bytes, *(getattr(reading, name) for name in FACTS))
+
+
+def told(answer: tuple[Any, ...]) -> Reading:
+    """What a worker says of an item."""
+    if len(answer) == len(NOT_TAKEN):
+        return NotTaken(*answer)
+    return SceneDocument(UUID(bytes=answer[0]), *answer[1:])
