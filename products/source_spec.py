@@ -16,10 +16,31 @@ class Closed(BaseModel):
 
 
 class ClearSpec(Closed):
-    """What counts as clear: cloud and shadow are grown by a disk of `dilate_px` target pixels."""
+    """What counts as clear.
+
+    Clouds that a disk of `open_px` target pixels does not fit into are dropped; then cloud and shadow are grown by a disk of `dilate_px`. Reflectance beyond
+    `valid_range`, before harmonisation, is not used. Pixels that the mask calls cloud in a share of at least `persistent_cloud` of their scenes are accounted
+    as such, and used with `keep: [persistent_cloud]`.
+    """
 
     dilate_px: int = Field(ge=0, le=50, default=0)
-    keep: tuple[Literal["snow", "cirrus"], ...] = ()
+    open_px: int = Field(ge=0, le=20, default=0)
+    keep: tuple[Literal["snow", "cirrus", "persistent_cloud"], ...] = ()
+    valid_range: tuple[float, float] | None = None
+    persistent_cloud: float | None = Field(gt=0.5, le=1, default=None)
+
+    @model_validator(mode="after")
+    def _sound(self) -> "ClearSpec":
+        if self.valid_range and not self.valid_range[0] < self.valid_range[1]:
+            raise RequestError(f"expected valid_range: [lowest, highest], got {list(self.valid_range)}")
+        if "persistent_cloud" in self.keep and self.persistent_cloud is None:
+            raise RequestError("keep: [persistent_cloud] needs the share, as persistent_cloud: 0.9")
+        return self
+
+    @property
+    def halo_px(self) -> int:
+        """How far beyond a pixel the mask decides on it."""
+        return self.dilate_px + 2 * self.open_px
 
 
 class SourceSpec(Closed):

@@ -173,8 +173,8 @@ class FeaturesRecipe(Closed):
 
     @property
     def halo_px(self) -> int:
-        """How far, in pixels, masks are read beyond the bands: the largest growth of clouds."""
-        return max(source.clear.dilate_px for source in self.sources)
+        """How far, in pixels, masks are read beyond the bands: the largest opening and growth of clouds."""
+        return max(source.clear.halo_px for source in self.sources)
 
     @property
     def margin_px(self) -> int:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from datacube.index.hl import Doc2Dataset
 from odc.geo.geobox import GeoBox
 from sqlalchemy import text
 
@@ -107,6 +106,8 @@ def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, resto
 
 def _add(index: Index, storage: Storage, draft: CellDraft, digest: str) -> None:
     location = storage.url(cell_path(storage, draft.key.product, draft.id)) + "/zarr.json"
+    from datacube.index.hl import Doc2Dataset  # brings a JSON schema grammar that takes seconds to load
+
     resolve = Doc2Dataset(index.dc.index, products=[draft.key.product], skip_lineage=False, verify_lineage=False)
     dataset, error = resolve(cell_document(draft, digest), location)
     if dataset is None:

@@ -1,10 +1,13 @@
 """Load a tile once, by files: decode in threads straight into the integer block, and account for every observation."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +20,29 @@ from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
     cause_table,
+    cloudy,
     count_causes,
-    disk,
-    grow,
     keep_one_scene,
     look_up,
     mark_grown,
+    mark_persistent,
     note_extremes,
     note_saturation,
+    open_clouds,
     refine,
     unbalanced,
 )
 from products.pixel.rows import in_row_tasks
-from products.scene import Scene
+from products.scene import BandFile, Scene
 from products.sensors import SENSORS
 from products.source_spec import SourceSpec
 from products.spec import FeaturesRecipe
+from products.window.morphology import dilate
 
 ATTEMPTS = 2
+Cell = TypeVar("Cell", np.uint8, np.bool_)
+LEAST_FOR_PERSISTENT = 8  # scenes; of fewer, a cloudy season is no false mask
+SLC_FAILED = datetime(2003, 5, 31, 21, 42, 35, tzinfo=UTC)  # USGS, Landsat 7 scan-line corrector
 
 
 class UnbalancedAccounts(RuntimeError):
@@ -79,8 +87,8 @@ def load_observations(
     block = np.empty((len(recipe.used_bands), len(ordered), *geobox.shape), np.uint16)
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         masks = list(pool.map(lambda s: _load_mask(job, wide, ordered[s], wide_causes[s]), range(len(ordered))))
-        inner = _inner(wide_causes, job.halo_px)
-        causes = np.ascontiguousarray(inner)
+        _mark_persistent(job, pool, ordered, wide_causes)
+        causes = np.ascontiguousarray(_inner(wide_causes, job.halo_px))
         bands = _load_bands(job, pool, ordered, masks, causes, block)
         _settle_passes(job, pool, ordered, wide_causes, causes)
     manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s])))
@@ -117,7 +125,22 @@ def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: NDArray[np.uint8])
     look_up(source.product.mask.table(keep) if source.product else cause_table(sensor.mask, keep), values, causes)
     if read.covered is not None:
         causes[~read.covered] = NOT_EXPECTED
+    if scene.sensor == "etm" and scene.acquired >= SLC_FAILED:
+        causes[(causes == Cause.NODATA) & _footprint(scene, wide)] = Cause.SLC_GAP
+    if source.clear.open_px:
+        open_clouds(causes, source.clear.open_px)
     return asset
+
+
+def _mark_persistent(job: _Job, pool: ThreadPoolExecutor, scenes: Sequence[Scene], causes: NDArray[np.uint8]) -> None:
+    """What the mask of a source calls cloud nearly always becomes persistent cloud, or used, in place."""
+    for source in job.recipe.sources:
+        clear, members = source.clear, [s for s, scene in enumerate(scenes) if job.source(scene) is source]
+        if clear.persistent_cloud is not None and members:
+            becomes = Cause.USED if "persistent_cloud" in clear.keep else Cause.PERSISTENT_CLOUD
+            part = causes[members]
+            mark_persistent(part, clear.persistent_cloud, LEAST_FOR_PERSISTENT, int(becomes))
+            causes[members] = part
 
 
 def _load_bands(
@@ -164,11 +187,11 @@ class _Extremes:
         self._lock = Lock()
         self.noted: NDArray[np.uint8] | None = None
 
-    def note(self, kernel: Callable[[NDArray[np.uint16], NDArray[np.uint8]], None], band: NDArray[np.uint16]) -> None:
+    def note(self, band: NDArray[np.uint16], note: Callable[[NDArray[np.uint8]], None]) -> None:
         with self._lock:
             if self.noted is None:
                 self.noted = np.zeros(band.shape, np.uint8)
-            kernel(band, self.noted)
+            note(self.noted)
 
 
 def _targets(job: _Job, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[str, NDArray[np.uint16] | None]]:
@@ -190,8 +213,19 @@ def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | N
     method = "nearest" if is_bits else job.source(scene).resampling_method
     asset, read = _attempt(job, scene, band, lambda: _read(job, scene, band, job.geobox, method, out))
     if read is not None:
-        extremes.note(note_saturation if is_bits else note_extremes, out)
+        lowest, highest = _valid_numbers(job.source(scene).clear.valid_range, scene.bands[band])
+        extremes.note(
+            out, lambda noted: note_saturation(out, noted) if is_bits else note_extremes(out, lowest, highest, noted)
+        )
     return asset
+
+
+def _valid_numbers(valid_range: tuple[float, float] | None, file: BandFile) -> tuple[int, int]:
+    """The lowest and highest DN whose reflectance lies in a range; all where there is none."""
+    if valid_range is None:
+        return 0, 65535
+    low, high = ((edge - file.offset) / file.scale for edge in valid_range)
+    return max(0, math.ceil(round(low, 6))), min(65535, math.floor(round(high, 6)))
 
 
 def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16]) -> BandRead:
@@ -225,21 +259,21 @@ def _settle_passes(
 
     def settle(members: list[int]) -> None:
         part = slice(members[0], members[-1] + 1)
-        radius = job.source(scenes[members[0]]).clear.dilate_px
+        clear = job.source(scenes[members[0]]).clear
+        edge = job.halo_px - clear.dilate_px
         if len(members) > 1:
             keep_one_scene(wide_causes[part])
             keep_one_scene(causes[part])
-        grown = grow(wide_causes[part], disk(radius), job.halo_px) if radius else None
-        if grown is not None:
-            mark_grown(causes[part], grown)
+        if clear.dilate_px:
+            mark_grown(causes[part], dilate(_inner(cloudy(wide_causes[part]), edge), clear.dilate_px))
 
     by_pass = groupby(range(len(scenes)), key=lambda s: scenes[s].pass_id)
     for done in [pool.submit(settle, list(members)) for _, members in by_pass]:
         done.result()
 
 
-def _inner(wide: NDArray[np.uint8], halo: int) -> NDArray[np.uint8]:
-    return wide[:, halo : wide.shape[1] - halo, halo : wide.shape[2] - halo]
+def _inner(wide: NDArray[Cell], halo: int) -> NDArray[Cell]:
+    return wide[..., halo : wide.shape[-2] - halo, halo : wide.shape[-1] - halo]
 
 
 def _footprint(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:

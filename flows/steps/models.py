@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from datacube.index.hl import Doc2Dataset
 from datacube.model import Dataset
 from odc.geo.geobox import GeoBox
 
@@ -196,6 +195,8 @@ def _version(row: Dataset) -> int:
 
 
 def _add(index: Index, files: ModelFiles, draft: ModelDraft, cells: Sequence[UUID]) -> None:
+    from datacube.index.hl import Doc2Dataset  # brings a JSON schema grammar that takes seconds to load
+
     resolve = Doc2Dataset(index.dc.index, products=[draft.recipe.name], skip_lineage=False, verify_lineage=False)
     dataset, error = resolve(model_document(draft, cells), files.url(CARD))
     if dataset is None:

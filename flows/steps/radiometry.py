@@ -49,9 +49,10 @@ def _stated(asset: dict[str, Any]) -> tuple[float | None, float | None, float | 
     """(scale, offset, nodata) that an asset states, in `raster:bands` or in the `bands` and fields of STAC 1.1."""
     bands = asset.get("raster:bands") or asset.get("bands")
     first = bands[0] if isinstance(bands, list) and bands and isinstance(bands[0], dict) else {}
-    scale, offset, nodata = plain = first.get("scale"), first.get("offset"), first.get("nodata")
-    if type(scale) is float and {*map(type, plain)} <= NUMBERS and max(map(abs, plain)) < 1e300:
-        return scale, float(offset), float(nodata)
+    plain: list[Any] = [first.get(key) for key in ("scale", "offset", "nodata")]
+    if type(plain[0]) is float and {*map(type, plain)} <= NUMBERS and all(abs(each) < 1e300 for each in plain):
+        scale, offset, nodata = map(float, plain)
+        return scale, offset, nodata
     return _number(first, asset, "scale"), _number(first, asset, "offset"), _number(first, asset, "nodata")
 
 

@@ -4,7 +4,11 @@ from enum import IntEnum
 
 
 class Cause(IntEnum):
-    """The fate of one observation of one pixel, in order of precedence: the first that applies is the cause."""
+    """The fate of one observation of one pixel. 1 to 9 stand in order of precedence: the first that applies is the cause.
+
+    SLC_GAP stands for NODATA where a Landsat 7 scene has none for want of the scan-line corrector, PERSISTENT_CLOUD for CLOUD of pixels that the mask
+    nearly always calls cloud.
+    """
 
     USED = 0
     UNREAD = 1
@@ -15,6 +19,9 @@ class Cause(IntEnum):
     SNOW = 6
     SATURATED = 7
     DILATED = 8
+    OUT_OF_RANGE = 9
+    SLC_GAP = 10
+    PERSISTENT_CLOUD = 11
 
 
 NOT_EXPECTED = 255  # no scene of the pass covers the pixel, or another scene of the pass gives it

@@ -1,6 +1,5 @@
 """From mask bands to causes: lookup tables, one observation per pass, growth of clouds by a disk."""
 
-import math
 from functools import cache
 
 import numba
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.pixel.causes import NOT_EXPECTED, Cause
+from products.window.morphology import opened
 
 Bytes = NDArray[np.uint8]
 Counts = NDArray[np.uint16]
@@ -25,7 +25,6 @@ _QA_PIXEL_BITS = (
 _SCL_CLASSES = {
     0: Cause.NODATA, 1: Cause.SATURATED, 3: Cause.SHADOW, 8: Cause.CLOUD, 9: Cause.CLOUD, 10: Cause.CIRRUS, 11: Cause.SNOW,
 }  # fmt: skip
-GROWN = (Cause.CLOUD, Cause.SHADOW)
 
 
 @cache
@@ -33,7 +32,7 @@ def cause_table(mask: str, keep: tuple[str, ...] = ()) -> Bytes:
     """uint8 (65536,): the cause of each value of `qa_pixel` or `scl`; causes named in `keep` count as used."""
     values = np.arange(65536)
     table = np.zeros(65536, np.uint8)
-    kept = {name.upper() for name in keep}
+    kept = {name.upper() for name in keep} & {"SNOW", "CIRRUS"}
     if mask == "qa_pixel":
         for bit, cause in _QA_PIXEL_BITS:
             if cause.name not in kept:
@@ -56,14 +55,6 @@ def look_up(table: Bytes, values: Counts, causes: Bytes) -> None:
             causes[y, x] = table[values[y, x]]
 
 
-def disk(radius_px: int) -> NDArray[np.int64]:
-    """int64 (n, 2): row and column offsets within `radius_px` of the centre."""
-    span = range(-radius_px, radius_px + 1)
-    return np.array([(dy, dx) for dy in span for dx in span if math.hypot(dy, dx) <= radius_px], np.int64).reshape(
-        -1, 2
-    )
-
-
 @numba.njit(nogil=True, cache=True)
 def keep_one_scene(causes: Bytes) -> None:
     """Of the scenes (scene, y, x) of one pass, in their written order, keep one per pixel, in place.
@@ -78,7 +69,7 @@ def keep_one_scene(causes: Bytes) -> None:
                 cause = causes[s, y, x]
                 if cause == NOT_EXPECTED:
                     continue
-                this = 1 if cause == 1 else 2 if cause == 2 else 0
+                this = 1 if cause == 1 else 2 if cause == 2 or cause == 10 else 0
                 if this < rank:
                     winner, rank = s, this
             for s in range(n_scenes):
@@ -87,31 +78,52 @@ def keep_one_scene(causes: Bytes) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def grow(causes: Bytes, offsets: NDArray[np.int64], halo_px: int) -> Bytes:
-    """uint8 (y, x) without the halo: 1 within the disk of a cloud or shadow pixel of any scene (scene, y + 2 halo, x + 2 halo) of a pass."""
-    n_scenes, height, width = causes.shape
-    seed = np.zeros((height, width), np.uint8)
-    for s in range(n_scenes):
-        for y in range(height):
-            for x in range(width):
-                if causes[s, y, x] == 3 or causes[s, y, x] == 4:
-                    seed[y, x] = 1
-    grown = np.zeros((height - 2 * halo_px, width - 2 * halo_px), np.uint8)
-    for i in range(offsets.shape[0]):
-        dy, dx = halo_px + offsets[i, 0], halo_px + offsets[i, 1]
-        for y in range(grown.shape[0]):
-            for x in range(grown.shape[1]):
-                grown[y, x] |= seed[y + dy, x + dx]
-    return grown
+def cloudy(causes: Bytes) -> NDArray[np.bool_]:
+    """bool (y, x): where any scene (scene, y, x) of a pass has cloud or shadow."""
+    found = np.zeros(causes.shape[1:], np.bool_)
+    for s in range(causes.shape[0]):
+        for y in range(causes.shape[1]):
+            row, marked = causes[s, y], found[y]
+            for x in range(row.size):
+                marked[x] |= (row[x] == 3) | (row[x] == 4)
+    return found
+
+
+def open_clouds(causes: Bytes, open_px: int) -> None:
+    """Clouds (y, x) into which a disk of `open_px` pixels does not fit become USED, in place, but for a border of 2 `open_px`."""
+    inner = causes[2 * open_px : causes.shape[0] - 2 * open_px, 2 * open_px : causes.shape[1] - 2 * open_px]
+    is_cloud = causes == Cause.CLOUD
+    lost = is_cloud[2 * open_px : causes.shape[0] - 2 * open_px, 2 * open_px : causes.shape[1] - 2 * open_px] & ~opened(
+        is_cloud, open_px
+    )
+    inner[lost] = Cause.USED
 
 
 @numba.njit(nogil=True, cache=True)
-def note_extremes(numbers: Counts, extremes: Bytes) -> None:
-    """Add what one band (y, x) says to extremes (y, x): bit 0 where it has no data (DN 0), bit 1 where it is saturated (DN 65535)."""
+def mark_persistent(causes: Bytes, share: float, least: int, becomes: int) -> None:
+    """Cloud of pixels that are cloud in at least a share of the scenes (scene, y, x) that see them, of which there must be `least`, in place."""
+    for y in range(causes.shape[1]):
+        for x in range(causes.shape[2]):
+            clouds, seen = 0, 0
+            for s in range(causes.shape[0]):
+                cause = causes[s, y, x]
+                clouds += cause == 3
+                seen += (cause != 1) & (cause != 2) & (cause != 10) & (cause != NOT_EXPECTED)
+            if seen >= least and clouds >= share * seen:
+                for s in range(causes.shape[0]):
+                    if causes[s, y, x] == 3:
+                        causes[s, y, x] = becomes
+
+
+@numba.njit(nogil=True, cache=True)
+def note_extremes(numbers: Counts, lowest: int, highest: int, extremes: Bytes) -> None:
+    """Add what one band (y, x) says to extremes (y, x): bit 0 no data (DN 0), bit 1 saturated (DN 65535), bit 2 beyond lowest to highest DN."""
+    low, high = np.uint16(lowest), np.uint16(highest)
     for y in range(numbers.shape[0]):
         row, noted = numbers[y], extremes[y]
         for x in range(row.size):
-            noted[x] |= np.uint8(row[x] == 0) | np.uint8(row[x] == 65535) << np.uint8(1)
+            beyond = np.uint8(row[x] < low) | np.uint8(row[x] > high)
+            noted[x] |= np.uint8(row[x] == 0) | np.uint8(row[x] == 65535) << np.uint8(1) | beyond << np.uint8(2)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -127,12 +139,14 @@ def note_saturation(bits: Counts, extremes: Bytes) -> None:
 def refine(causes: Bytes, extremes: Bytes) -> None:
     """Apply, in place, what only the bands know: causes (y, x), extremes (y, x) as noted.
 
-    Of pixels that the mask calls clear, one with a band without data becomes nodata, one with a saturated band saturated.
+    Of pixels that the mask calls clear, one with a band without data becomes nodata, one with a saturated band saturated, and one with a band beyond
+    its range out of range.
     """
     for y in range(causes.shape[0]):
         row, noted = causes[y], extremes[y]
         for x in range(row.size):
-            found = np.uint8(2) if noted[x] & 1 else np.uint8(7) if noted[x] else row[x]
+            found = np.uint8(2) if noted[x] & 1 else np.uint8(7) if noted[x] & 2 else row[x]
+            found = np.uint8(9) if noted[x] == 4 and row[x] == 0 else found
             row[x] = found if row[x] == 0 or row[x] == 8 else row[x]
 
 

@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
     cause_table,
+    cloudy,
     count_causes,
-    disk,
-    grow,
     keep_one_scene,
     mark_grown,
+    mark_persistent,
     note_extremes,
     note_saturation,
+    open_clouds,
     refine,
     unbalanced,
 )
+from products.window.morphology import dilate
 
 BIT_CAUSES = {
     "fill": Cause.NODATA, "cloud": Cause.CLOUD, "cloud_shadow": Cause.SHADOW, "cirrus": Cause.CIRRUS, "snow": Cause.SNOW,
@@ -91,13 +93,6 @@ def test_another_mask_band_is_refused() -> None:
         cause_table("fmask")
 
 
-def test_a_disk_is_round() -> None:
-    assert disk(0).tolist() == [[0, 0]]
-    assert len(disk(1)) == 5
-    assert len(disk(2)) == 13
-    assert len(disk(3)) == 29
-
-
 def test_the_first_scene_of_a_pass_that_has_data_gives_the_pixel() -> None:
     both = causes([0, 3, 2, 1, 255, 2, 1, 255], [0, 0, 0, 0, 0, 1, 2, 255])
     keep_one_scene(both)
@@ -118,7 +113,7 @@ def test_a_pass_is_at_most_one_observation_of_a_pixel(scenes: list[list[int]]) -
 def test_clouds_and_shadows_grow_by_a_disk_and_nothing_else_does() -> None:
     wide = np.zeros((1, 9, 9), np.uint8)
     wide[0, 4, 4], wide[0, 0, 0], wide[0, 8, 8] = Cause.CLOUD, Cause.SNOW, Cause.CIRRUS
-    grown = grow(wide, disk(2), 2)
+    grown = dilate(cloudy(wide), 2)
 
     assert grown.shape == (5, 5)
     assert grown.sum() == 13
@@ -132,10 +127,45 @@ def test_only_clear_pixels_become_dilated() -> None:
     assert one[0, 0].tolist() == [Cause.DILATED, 1, 2, 3, 7, 255]
 
 
+def test_clouds_smaller_than_the_disk_are_opened_away_and_shadows_stay() -> None:
+    wide = np.zeros((20, 20), np.uint8)
+    wide[4:9, 4:9], wide[12, 12], wide[14, 6] = Cause.CLOUD, Cause.CLOUD, Cause.SHADOW
+    wide[0, 0] = Cause.CLOUD
+    open_clouds(wide, 1)
+
+    assert wide[12, 12] == Cause.USED and wide[14, 6] == Cause.SHADOW
+    assert (wide[4:9, 4:9] == Cause.CLOUD).sum() == 21  # a disk does not reach into corners
+    assert wide[0, 0] == Cause.CLOUD  # in the border, of which nothing can be said
+
+
+def test_what_is_cloud_nearly_always_is_persistent() -> None:
+    scenes = causes(*([[3, 3, 0, 3]] * 9 + [[0, 3, 0, 2]]))
+    mark_persistent(scenes, 0.9, 8, int(Cause.PERSISTENT_CLOUD))
+
+    assert scenes[0, 0].tolist() == [11, 11, 0, 11]
+    assert scenes[9, 0].tolist() == [0, 11, 0, 2]
+    few = causes(*([[3]] * 7))
+    mark_persistent(few, 0.9, 8, int(Cause.PERSISTENT_CLOUD))
+    assert (few == Cause.CLOUD).all()
+    half = causes(*([[3]] * 8 + [[0]] * 2))
+    mark_persistent(half, 0.9, 8, int(Cause.PERSISTENT_CLOUD))
+    assert (half[:8] == Cause.CLOUD).all()
+
+
+def test_numbers_beyond_the_range_are_out_of_range_unless_something_worse() -> None:
+    mask = np.array([[0, 0, 0, 0, 8, 3]], np.uint8)
+    extremes = np.zeros((1, 6), np.uint8)
+    for band in ([500, 99, 501, 0, 99, 99], [300, 300, 300, 300, 300, 300]):
+        note_extremes(np.array([band], np.uint16), 100, 500, extremes)
+    refine(mask, extremes)
+
+    assert mask[0].tolist() == [0, Cause.OUT_OF_RANGE, Cause.OUT_OF_RANGE, Cause.NODATA, Cause.DILATED, Cause.CLOUD]
+
+
 def noted(*bands: list[int], saturation: list[int] | None = None) -> np.ndarray:
     extremes = np.zeros((1, len(bands[0])), np.uint8)
     for band in bands:
-        note_extremes(np.array([band], np.uint16), extremes)
+        note_extremes(np.array([band], np.uint16), 0, 65535, extremes)
     if saturation:
         note_saturation(np.array([saturation], np.uint16), extremes)
     return extremes
@@ -165,7 +195,7 @@ def test_the_order_of_the_bands_changes_no_cause() -> None:
 
 
 @settings(deadline=None)  # the first example compiles the kernel
-@given(st.lists(st.lists(st.sampled_from([*range(9), 255]), min_size=5, max_size=5), min_size=1, max_size=6))
+@given(st.lists(st.lists(st.sampled_from([*map(int, Cause), 255]), min_size=5, max_size=5), min_size=1, max_size=6))
 def test_accounts_balance_for_any_fates(scenes: list[list[int]]) -> None:
     stack = causes(*scenes)
     accounts = np.zeros((len(ACCOUNT_NAMES), 1, 5), np.uint16)
