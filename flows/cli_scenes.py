@@ -158,7 +158,7 @@ def quarantine(as_json: bool, retry: bool) -> None:
                 report,
                 *retry_rasters(index, sources, s3_options=s3_options(settings), access=raster_access(settings)),
             ]
-            tried, refused = sum(each.found for each in again), sum(len(each.quarantined) for each in again)
+            tried, refused = sum(each.found for each in again), sum(each.quarantined.total for each in again)
             click.echo(f"{tried} tried, {tried - refused} passed", err=True)
         rows = listed(index)
     emit(rows, as_json, lambda _: "\n".join(f"{each['since']}  {each['id']}  {each['cause']}" for each in rows))
@@ -171,4 +171,5 @@ def _ingested(report: dict[str, Any]) -> str:
     told += [f"stopped {each['collection']}: {each['cause']}" for each in report["stopped"]]
     told += ["went on where the run before was cut off"] if report["resumed"] else []
     told += [mirror_words(report["mirror"])] if "mirror" in report else []
-    return "\n".join([f"{counts}, {len(report['quarantined'])} quarantined in {report['seconds']:.1f} s", *told])
+    told += [f"and more {name}: {report['counts'][name]} in all" for name in report["truncated"]]
+    return "\n".join([f"{counts}, {report['counts']['quarantined']} quarantined in {report['seconds']:.1f} s", *told])

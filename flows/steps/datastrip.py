@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
+from flows.steps.item_facts import compact
+
 DATASTRIP = re.compile(r"S2[A-D]_OPER_MSI_L2A_DS_\w{4}_\d{8}T\d{6}_S(\d{8}T\d{6})", re.ASCII)
 GRANULE_FOLDER = re.compile(r"/L2A_T\w{5}_A\d{6}_(\d{8}T\d{6})/", re.ASCII)
 LANDSAT_SCENE = re.compile(r"L[COTE][4-9]\d{13}(?!XXX)([A-Z]{3})\d{2}", re.ASCII)
@@ -20,7 +22,7 @@ def msi_slice(texts: Iterable[str], sensed: datetime, datatake: datetime) -> str
             break
     # Some catalogues give the start of the datatake, which is the same for all tiles, as `datetime`.
     if abs((sensed - datatake).total_seconds()) > SAME_TILE_S:
-        marks.append(f"T{sensed:%Y%m%dT%H%M%S}")
+        marks.append(f"T{compact(sensed)}")
     return " ".join(marks)
 
 

@@ -142,10 +142,13 @@ def project_rings(rings: Sequence[Ring], crs: CRS) -> list[Ring]:
     return [list(islice(vertices, len(ring))) for ring in rings]
 
 
-def locates(grid: PixelGrid, ring: Ring) -> bool:
-    """Whether a projected ring is convex and a grid plainly holds most of it; False is no answer: `locate` gives one."""
-    if not all(map(isfinite, chain.from_iterable(ring))) or not turn_of(ring):
-        return False
+def turn_inside(grid: PixelGrid, ring: Ring) -> int:
+    """The turn of a projected convex ring that a grid plainly holds most of; 0 is no answer: `locate` gives one."""
+    turn = turn_of(ring) if all(map(isfinite, chain.from_iterable(ring))) else 0
+    return turn if turn and _holds_most(grid, ring) else 0
+
+
+def _holds_most(grid: PixelGrid, ring: Ring) -> bool:
     west, south, east, north = bounds = bounds_of(ring)
     if _holds(grid, bounds):
         return True

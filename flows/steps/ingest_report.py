@@ -1,13 +1,32 @@
 """What an ingest did, and how it tells."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self, TypeVar
+
+MOST_ROWS = 10_000
+NAMED = ("skipped", "quarantined", "gone")
+
+T = TypeVar("T")
+
+
+class FirstRows(list[T]):
+    """A list of which the first 10,000 are kept; `total` counts what was added with `+=`."""
+
+    total = 0
+
+    def __iadd__(self, more: Iterable[T]) -> Self:  # type: ignore[override, misc]
+        """Count all, keep what fits."""
+        for each in more:
+            self.total += 1
+            if len(self) < MOST_ROWS:
+                self.append(each)
+        return self
 
 
 @dataclass(slots=True)
 class IngestReport:
-    """What an ingest did. found = added + replaced + superseded + unchanged + skipped + quarantined.
+    """What an ingest did. found = added + replaced + superseded + unchanged + skipped + quarantined, each counted whole.
 
     `replaced`: added, and a lower rendition archived; `superseded`: added and archived at once, below another;
     `skipped`: items that are part of another item's scene; `gone`: known items that the archive no longer has;
@@ -22,9 +41,9 @@ class IngestReport:
     replaced: int = 0
     superseded: int = 0
     unchanged: int = 0
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    quarantined: list[dict[str, str]] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
+    skipped: FirstRows[dict[str, str]] = field(default_factory=FirstRows)
+    quarantined: FirstRows[dict[str, str]] = field(default_factory=FirstRows)
+    gone: FirstRows[str] = field(default_factory=FirstRows)
     stopped: list[dict[str, str]] = field(default_factory=list)
     pages: int = 0
     resumed: bool = False
@@ -37,8 +56,10 @@ class IngestReport:
         return bool(self.quarantined or self.stopped)
 
     def document(self) -> dict[str, Any]:
-        """The report as JSON has it."""
-        return asdict(self)
+        """The report as JSON has it; `counts` are of all rows, `truncated` names the lists that have the first ones only."""
+        counts = {name: getattr(self, name).total for name in NAMED}
+        truncated = [name for name, total in counts.items() if total > len(getattr(self, name))]
+        return {**asdict(self), "counts": counts, "truncated": truncated}
 
 
 Progress = Callable[[IngestReport], None]

@@ -70,6 +70,12 @@ def compact_instant(written: str | None) -> datetime | None:
         return None
 
 
+def compact(instant: datetime) -> str:
+    """`20200714T115552`."""
+    i = instant
+    return f"{i.year:04d}{i.month:02d}{i.day:02d}T{i.hour:02d}{i.minute:02d}{i.second:02d}"
+
+
 def iso_instant(stated: object) -> datetime | None:
     """An ISO datetime or date in UTC; None for anything else."""
     if not isinstance(stated, str) or len(stated) > 64:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from flows.steps.acquisition import Identity, another_product, fullest, sensor_on
 from flows.steps.datastrip import msi_slice
-from flows.steps.item_facts import Item, Properties, compact_instant, iso_instant, sensing_time, text, texts_of
+from flows.steps.item_facts import Item, Properties, compact, compact_instant, iso_instant, sensing_time, text, texts_of
 from flows.steps.item_refused import ItemRefused, brief
 from flows.steps.pass_day import orbit_day
 
@@ -45,9 +45,9 @@ def msi_scene(item: Item, platform: str) -> Identity:
         platform=platform,
         region=tile,
         acquired=sensed,
-        acquisition=f"{platform}/{tile}/R{orbit:03d}/{start:%Y-%m-%d}",
+        acquisition=f"{platform}/{tile}/R{orbit:03d}/{start.date()}",
         pass_id=f"{platform}/R{orbit:03d}/{orbit_day(start)}",
-        rendition=f"{baseline}/{generated:%Y%m%dT%H%M%S}",
+        rendition=f"{baseline}/{compact(generated)}",
         processed=generated,
         baseline=baseline,
         slice=msi_slice([strip] if strip else texts_of(item), sensed, start),

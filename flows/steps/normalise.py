@@ -13,8 +13,8 @@ from shapely.geometry.base import BaseGeometry
 from flows.steps.acquisition import Identity
 from flows.steps.asset_hrefs import ItemPlace, exists, resolve_href
 from flows.steps.band_assets import band_assets
-from flows.steps.convex_ring import Box, Ring, bounds_of, convex_ring, turn_of
-from flows.steps.footprint import PixelGrid, ReadGrid, grids_of, locate, locates, lonlat_footprint, project_rings
+from flows.steps.convex_ring import Box, Ring, bounds_of, convex_ring
+from flows.steps.footprint import PixelGrid, ReadGrid, grids_of, locate, lonlat_footprint, project_rings, turn_inside
 from flows.steps.geojson_polygons import is_one_ring
 from flows.steps.item_facts import number
 from flows.steps.item_refused import ItemRefused, brief
@@ -142,8 +142,8 @@ def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
 
 def _located(one: Draft, grid: PixelGrid, ring: Ring | None) -> tuple[str, dict[str, Any], str | None]:
     """The CRS of a scene, its footprint there as GeoJSON, and a note where that is not the CRS that the item states."""
-    if ring is not None and locates(grid, ring):
-        vertices = list(map(list, ring if turn_of(ring) > 0 else reversed(ring)))
+    if ring is not None and (turn := turn_inside(grid, ring)):
+        vertices = list(map(list, ring if turn > 0 else reversed(ring)))
         return str(one.crs), {"type": "Polygon", "coordinates": [vertices]}, None
     located = locate(one.crs, grid, _shape_of(one))
     return str(located.crs), _geojson(_polygonal(located.footprint)), located.note

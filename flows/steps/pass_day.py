@@ -19,4 +19,4 @@ def wrs_day(path: int, sensed: datetime | None, date: datetime) -> str:
 def orbit_day(start: datetime) -> str:
     """The solar day where the orbit of a datatake begun at `start` crosses the equator, the same for all its tiles."""
     hour = start.hour + start.minute / 60 + start.second / 3600
-    return f"{start + timedelta(hours=(MSI_NODE_HOUR - hour + 12) % 24 - 12):%Y-%m-%d}"
+    return str((start + timedelta(hours=(MSI_NODE_HOUR - hour + 12) % 24 - 12)).date())

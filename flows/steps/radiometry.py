@@ -13,7 +13,7 @@ LANDSAT_SCALE, LANDSAT_OFFSET, LANDSAT_QA_FILL = 2.75e-5, -0.2, 1
 # Sentinel-2 Products Specification Document 14.9: quantification value 10000, BOA_ADD_OFFSET -1000 from baseline 04.00.
 MSI_SCALE, MSI_OFFSET, MSI_OFFSET_BASELINE = 1e-4, -0.1, "04.00"
 MAX_DN = 65535
-NUMBERS = {int, float}
+NUMBERS, LARGEST = {int, float}, 1e300
 
 
 def band_radiometry(
@@ -49,10 +49,9 @@ def _stated(asset: dict[str, Any]) -> tuple[float | None, float | None, float | 
     """(scale, offset, nodata) that an asset states, in `raster:bands` or in the `bands` and fields of STAC 1.1."""
     bands = asset.get("raster:bands") or asset.get("bands")
     first = bands[0] if isinstance(bands, list) and bands and isinstance(bands[0], dict) else {}
-    plain: list[Any] = [first.get(key) for key in ("scale", "offset", "nodata")]
-    if type(plain[0]) is float and {*map(type, plain)} <= NUMBERS and all(abs(each) < 1e300 for each in plain):
-        scale, offset, nodata = map(float, plain)
-        return scale, offset, nodata
+    plain: list[Any] = [first.get("scale"), first.get("offset"), first.get("nodata")]
+    if {*map(type, plain)} <= NUMBERS and max(map(abs, plain)) < LARGEST:
+        return float(plain[0]), float(plain[1]), float(plain[2])
     return _number(first, asset, "scale"), _number(first, asset, "offset"), _number(first, asset, "nodata")
 
 
