@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from flows.steps.manifest import AssetRead, ReadManifest
 from flows.steps.mirror_locations import read_nearest
+from flows.steps.read_attempts import Failures, attempt_read
 from flows.steps.reading import BandRead, RasterAccess, UnreadBand, covered_by
 from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
@@ -34,8 +35,6 @@ from products.sensors import SENSORS
 from products.source_spec import SourceSpec
 from products.spec import FeaturesRecipe
 
-ATTEMPTS = 2
-
 
 class UnbalancedAccounts(RuntimeError):
     """Observations are missing from the accounts: a fault of ours, nothing is published."""
@@ -55,6 +54,7 @@ class _Job:
     geobox: GeoBox
     halo_px: int
     access: RasterAccess
+    failed: Failures
 
     def source(self, scene: Scene) -> SourceSpec:
         return next(source for source in self.recipe.sources if source.collection == scene.collection)
@@ -69,10 +69,14 @@ def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
 
 
 def load_observations(
-    recipe: FeaturesRecipe, scenes: Iterable[Scene], geobox: GeoBox, threads: int, access: RasterAccess
-) -> Loaded:
-    """The scenes on the pixels of `geobox`, masked, one observation a pass; failed assets are in the manifest and their pixels unread."""
-    job = _Job(recipe, geobox, recipe.halo_px, access)
+    recipe: FeaturesRecipe, scenes: Iterable[Scene], geobox: GeoBox, threads: int, access: RasterAccess,
+    failed: Failures | None = None,
+) -> Loaded:  # fmt: skip
+    """The scenes on the pixels of `geobox`, masked, one observation a pass; failed assets are in the manifest and their pixels unread.
+
+    Assets (scene, band) that failed already are not read.
+    """
+    job = _Job(recipe, geobox, recipe.halo_px, access, failed or {})
     ordered = in_written_order(scenes)
     wide = geobox.pad(job.halo_px) if job.halo_px else geobox
     wide_causes = np.empty((len(ordered), *wide.shape), np.uint8)
@@ -108,7 +112,9 @@ def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: NDArray[np.uint8])
     """Causes by the mask band over the tile and its halo, into causes (y, x); unread where the mask cannot be read."""
     sensor = SENSORS[scene.sensor]
     values = np.empty(causes.shape, np.uint16)
-    asset, read = _attempt(job, scene, sensor.mask, lambda: _read(job, scene, sensor.mask, wide, "nearest", values))
+    asset, read = attempt_read(
+        scene, sensor.mask, job.failed, lambda: _read(job, scene, sensor.mask, wide, "nearest", values)
+    )
     if read is None:
         causes[...] = np.where(_footprint(scene, wide), np.uint8(Cause.UNREAD), np.uint8(NOT_EXPECTED))
         return asset
@@ -128,8 +134,11 @@ def _load_bands(
     causes: NDArray[np.uint8],
     block: NDArray[np.uint16],
 ) -> list[list[AssetRead]]:
-    """Read the bands of every scene with a clear pixel into the block; refine its causes, or mark it unread."""
-    needed = [masks[s].outcome == "read" and bool((causes[s] == Cause.USED).any()) for s in range(len(scenes))]
+    """Read the bands of every scene with a clear or dilated pixel into the block; refine its causes, or mark it unread."""
+    needed = [
+        masks[s].outcome == "read" and bool(((causes[s] == Cause.USED) | (causes[s] == Cause.DILATED)).any())
+        for s in range(len(scenes))
+    ]
 
     def finish(s: int, extremes: _Extremes, reads: Sequence[Future[AssetRead]]) -> list[AssetRead]:
         assets = [read.result() for read in reads]
@@ -188,7 +197,7 @@ def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | N
     is_bits = layer is None
     out = np.empty(job.geobox.shape, np.uint16) if layer is None else layer
     method = "nearest" if is_bits else job.source(scene).resampling_method
-    asset, read = _attempt(job, scene, band, lambda: _read(job, scene, band, job.geobox, method, out))
+    asset, read = attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, job.geobox, method, out))
     if read is not None:
         extremes.note(note_saturation if is_bits else note_extremes, out)
     return asset
@@ -199,19 +208,6 @@ def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: 
         raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
     with job.access.env():
         return read_nearest(scene.bands[band], geobox, method, out)
-
-
-def _attempt(job: _Job, scene: Scene, band: str, read: Callable[[], BandRead]) -> tuple[AssetRead, BandRead | None]:
-    """Try to read twice; a failure becomes an entry of the manifest."""
-    cause = ""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            done = read()
-        except UnreadBand as error:
-            cause = str(error)
-            continue
-        return AssetRead(scene.id, scene.item_id, band, "read", attempt, done.decoded_bytes, note=done.note), done
-    return AssetRead(scene.id, scene.item_id, band, "failed", ATTEMPTS, cause=cause), None
 
 
 def _settle_passes(
