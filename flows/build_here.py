@@ -49,7 +49,7 @@ def build(
     storage = open_storage(settings)
     storage.check_writable()
     with open_index(settings) as index:
-        made = plan_with(index, settings, wanted, area, period, device, provisional)
+        made = plan_with(index, settings, wanted, area, period, device, provisional, workers)
         bind_product(index, wanted.name, wanted.version, wanted.digest())
         add_product(index.dc, odc_product_definition(features_template(wanted)))
         for orphan in made.orphans:
@@ -77,8 +77,12 @@ def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
     with open_index(settings) as index:
         for cell in cells:
             try:
-                outcomes.append(build_cell(index, storage, recipe, grid, cell.key, cell.scenes, cell.rasters, workshop))
-            except (TooMuchUnread, UnreadBand, StorageUnavailable) as error:
+                outcomes.append(
+                    build_cell(
+                        index, storage, recipe, grid, cell.key, cell.scenes, cell.rasters, workshop, cell.strip_px
+                    )
+                )
+            except (TooMuchUnread, UnreadBand, StorageUnavailable, MemoryError) as error:
                 outcomes.append(FailedCell(cell.key.label, str(error)))
     return outcomes
 
@@ -122,5 +126,5 @@ def _report(made: Plan, outcomes: Sequence[Outcome], cube: str | None, seconds: 
         "bytes_read": sum(outcome.decoded_bytes for outcome in done),
         "cells": [{"cell": o.key.label, "id": str(o.id), "published": o.published, **o.accounts} for o in done],
         "unread": [{"cell": o.key.label, **failure} for o in done for failure in o.manifest["failed"]],
-        "notes": list(made.notes),
+        "notes": [*made.notes, *(note for o in done for note in o.notes)],
     }

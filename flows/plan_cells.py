@@ -12,6 +12,7 @@ from flows.steps.product_binding import check_binding
 from flows.steps.rasters import find_rasters
 from products.errors import RequestError
 from products.period import parse_period
+from products.pixel.rows import ROWS_PER_TASK
 from products.registry import features_recipe
 from products.spec import FeaturesRecipe
 
@@ -26,9 +27,10 @@ def plan(recipe: str, area: str, period: str, device: Device = "auto", provision
 
 
 def plan_with(
-    index: Index, settings: Settings, recipe: FeaturesRecipe, area: str, period: str, device: Device, provisional: bool
-) -> Plan:
-    """The same on an open index."""
+    index: Index, settings: Settings, recipe: FeaturesRecipe, area: str, period: str, device: Device, provisional: bool,
+    workers: int = 1,
+) -> Plan:  # fmt: skip
+    """The same on an open index, for workers that share the memory of this machine."""
     settle = timedelta(days=settings.settle_days)
     cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
     check_binding(index, recipe.name, recipe.version, recipe.digest())
@@ -37,11 +39,14 @@ def plan_with(
         place: cell.id for place, cell in published_cells(index, recipe.name, recipe.version, cut.periods).items()
     }
     rasters = find_rasters(index, recipe.rasters, cut.span, cut.ground)
-    made = make_plan(cut, scenes, active, chosen_device(device), settings.decode_thread_count, rasters)
+    budget = settings.memory_budget_bytes // workers
+    threads = settings.decode_thread_count
+    made = make_plan(cut, scenes, active, chosen_device(device), threads, rasters, budget)
     largest = max((cell.host_bytes for cell in made.to_build), default=0)
-    if largest > settings.memory_budget_bytes:
+    if largest > budget:
         raise RequestError(
-            f"a cell needs {largest / 1e9:.1f} GB, {settings.memory_budget_bytes / 1e9:.1f} GB may be used: "
+            f"a cell needs {largest / 1e9:.1f} GB even in strips of {ROWS_PER_TASK} rows, {budget / 1e9:.1f} GB may be used"
+            f"{f' by each of {workers} workers' if workers > 1 else ''}: "
             f"take a smaller tile_px than {recipe.grid.tile_px}, or raise NEOCUBE_MEMORY_LIMIT_BYTES"
         )
     return made

@@ -9,12 +9,12 @@ from uuid import UUID
 from odc.geo.geom import Geometry
 from shapely import STRtree
 
+from flows.cell_memory import cell_bytes, fitting_strip_px
 from products.area import Area
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.identity import CellKey, cell_id, source_keys
 from products.period import Period
-from products.pixel.causes import ACCOUNT_NAMES
 from products.raster import RasterFile
 from products.scene import Scene
 from products.spec import FeaturesRecipe
@@ -25,15 +25,12 @@ PIXELS_PER_CORE_SECOND = 40e6
 # (libraries, compiled kernels, index), and a cell beside its pixels (opening its files, writing, reading back, committing)
 START_SECONDS = 5.0
 CELL_SECONDS = 0.6
-# resident set of a process with all libraries loaded and kernels compiled, before it reads a pixel (Linux, Python 3.11), and GDAL's block cache
-PROCESS_BYTES = 520_000_000
-SOURCE_RESOLUTION_M = {"landsat-c2-l2": 30.0, "sentinel-2-l2a": 10.0}
 MAX_CELLS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """One cell to have: the id that what should be read gives it, and whether it is `fresh`, `stale` or `missing`."""
+    """One cell to have: the id that what should be read gives it, whether it is `fresh`, `stale` or `missing`, and the rows it is built in at a time."""
 
     key: CellKey
     id: UUID
@@ -43,6 +40,7 @@ class PlannedCell:
     bytes_read: int
     host_bytes: int
     rasters: tuple[RasterFile, ...] = ()
+    strip_px: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +92,7 @@ class Plan:
             "scenes": len(self.scenes),
             "bytes_read": sum(cell.bytes_read for cell in self.to_build),
             "host_bytes": max((cell.host_bytes for cell in self.to_build), default=0),
+            "strips": max((-(-self.grid.tile_px // cell.strip_px) for cell in self.to_build), default=0),
             "device_bytes": 0,
             "device": self.device,
             "seconds": round(self.seconds, 1),
@@ -153,9 +152,9 @@ def cut_cells(
 
 def make_plan(
     cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: str, threads: int,
-    rasters: Sequence[RasterFile] = (),
+    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None,
 ) -> Plan:  # fmt: skip
-    """The plan of a request: every cell with the scenes that touch it; RequestError if no cell has any."""
+    """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any."""
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
     cells, orphans, empty = [], [], []
@@ -172,6 +171,7 @@ def make_plan(
                         was,
                         threads,
                         tuple(beneath[tile]),
+                        budget_bytes,
                     )
                 )
             else:
@@ -192,29 +192,19 @@ def make_plan(
     )
 
 
-def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int) -> int:
-    """Peak resident bytes of a process that builds one cell.
-
-    The integer block and the causes with and without halo per scene; one mask and one source window per reading thread; the
-    features once as computed and once in the order of the recipe; the accounts; the process itself.
-    """
-    pixels = (recipe.grid.tile_px + 2 * recipe.margin_px) ** 2
-    wide = (recipe.grid.tile_px + 2 * recipe.reach_px) ** 2
-    per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide
-    finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
-    per_thread = 2 * wide + 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
-    outputs = (8 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels
-    return PROCESS_BYTES + n_scenes * per_scene + threads * per_thread + outputs
-
-
 def _planned(
-    cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None, threads: int, rasters: tuple[RasterFile, ...]
-) -> PlannedCell:
+    cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None, threads: int, rasters: tuple[RasterFile, ...],
+    budget_bytes: int | None,
+) -> PlannedCell:  # fmt: skip
+    recipe, n_scenes = cut.recipe, len(scenes)
     keys = [*source_keys(scenes), *(raster.key for raster in rasters)]
-    expected = cell_id(key, keys, cut.recipe.digest())
+    expected = cell_id(key, keys, recipe.digest())
     state = "missing" if was is None else "fresh" if was == expected else "stale"
-    read = sum(2 * (len(cut.recipe.used_bands) + 1) * cut.recipe.grid.tile_px**2 for _ in scenes)
-    return PlannedCell(key, expected, state, scenes, was, read, cell_bytes(cut.recipe, len(scenes), threads), rasters)
+    side = recipe.grid.tile_px
+    read = n_scenes * 2 * (len(recipe.used_bands) + 1) * side**2
+    rows = side if budget_bytes is None else fitting_strip_px(recipe, n_scenes, threads, budget_bytes)
+    peak = cell_bytes(recipe, n_scenes, threads, rows)
+    return PlannedCell(key, expected, state, scenes, was, read, peak, rasters, rows)
 
 
 Placed = TypeVar("Placed", Scene, RasterFile)

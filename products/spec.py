@@ -146,6 +146,10 @@ class FeaturesRecipe(Closed):
                 )
         return self
 
+    def source_of(self, collection: str) -> SourceSpec:
+        """The source that reads a collection."""
+        return next(source for source in self.sources if source.collection == collection)
+
     def bands(self, collections: tuple[str, ...] = ()) -> frozenset[str]:
         """The reflectance bands that every source has, or every one of some."""
         read = [source for source in self.sources if not collections or source.collection in collections]

@@ -6,15 +6,15 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datacube_config.connection import Index
 from flows.steps.cell_store import Arrays
 from flows.steps.cells import CellDraft, publish_cell
-from flows.steps.loading import Loaded, load_observations
-from flows.steps.rasters import load_rasters
+from flows.steps.manifest import ReadManifest
 from flows.steps.reading import RasterAccess
 from flows.steps.storage import Storage
-from products.features import compute_features
+from flows.steps.strips import CellWork, make_content
 from products.grid import PixelGrid
 from products.identity import CellKey, cell_id, source_keys
 from products.pixel.causes import ACCOUNT_NAMES
@@ -22,7 +22,6 @@ from products.raster import RasterFile
 from products.scene import Scene
 from products.spec import FeaturesRecipe
 from products.template import features_template
-from products.window_features import without_margin
 
 
 class TooMuchUnread(RuntimeError):
@@ -31,7 +30,7 @@ class TooMuchUnread(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class BuiltCell:
-    """What became of a cell: its id by what was read, whether it was published now, what was read and the accounts in observations."""
+    """What became of a cell: its id by what was read, whether it was published now, what was read, the accounts in observations, what was unplanned."""
 
     key: CellKey
     id: UUID
@@ -39,6 +38,7 @@ class BuiltCell:
     decoded_bytes: int
     manifest: Mapping[str, Any]
     accounts: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +59,43 @@ def build_cell(
     scenes: tuple[Scene, ...],
     rasters: tuple[RasterFile, ...],
     workshop: Workshop,
+    strip_px: int | None = None,
 ) -> BuiltCell:
     """Make and publish one cell of features; TooMuchUnread if the read failures exceed the budget, UnreadBand if a raster cannot be read.
 
-    A cell that already has what could be read is left.
+    A cell that already has what could be read is left. It is made in strips of `strip_px` rows; MemoryError where not even 16 rows fit.
     """
-    geobox = grid.geobox(key.tile, recipe.margin_px)
-    loaded = load_observations(recipe, scenes, geobox, workshop.threads, workshop.access)
-    seen, manifest = loaded.seen, loaded.manifest
-    counts = without_margin(seen.accounts, recipe.margin_px)
-    accounts = {name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, counts, strict=True)}
-    _check_budget(key, loaded, accounts, workshop.failure_budget)
-    read = tuple(scene for scene in scenes if scene.id not in manifest.unread_scenes)
-    keys = [*source_keys(scenes, manifest.unread_scenes), *(raster.key for raster in rasters)]
-    number = cell_id(key, keys, recipe.digest())
-    published = False
-    if not _is_active(index, number):
-        layers = load_rasters(rasters, recipe.rasters, geobox, workshop.access)
-        arrays: Arrays = {
-            "features": compute_features(recipe, seen, key.period, workshop.threads, layers)[None],
-            "accounts": np.ascontiguousarray(counts)[None],
-        }
-        del loaded, seen, layers, counts  # the integer block is the largest part, and publishing reads back
+
+    def number_of(manifest: ReadManifest) -> UUID:
+        keys = [*source_keys(scenes, manifest.unread_scenes), *(raster.key for raster in rasters)]
+        return cell_id(key, keys, recipe.digest())
+
+    def is_wanted(manifest: ReadManifest, counts: NDArray[np.uint16]) -> bool:
+        _check_budget(key, manifest, _in_observations(counts), workshop.failure_budget)
+        return not _is_active(index, number_of(manifest))
+
+    work = CellWork(
+        recipe, grid, key, scenes, rasters, workshop.threads, workshop.access, strip_px or recipe.grid.tile_px
+    )
+    content = make_content(work, is_wanted)
+    manifest, accounts = content.manifest, _in_observations(content.accounts)
+    number, published = number_of(manifest), False
+    if is_wanted(manifest, content.accounts) and content.features is not None:
+        read = tuple(scene for scene in scenes if scene.id not in manifest.unread_scenes)
         properties = {
-            "neocube:manifest": manifest.document(),
+            "neocube:manifest": manifest.document() | ({"building": list(content.notes)} if content.notes else {}),
             "neocube:accounts": accounts,
             "eo:platform": _platforms(read),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
         draft = CellDraft(number, key, features_template(recipe), grid, recipe.digest(), lineage, properties)
+        arrays: Arrays = {"features": content.features[None], "accounts": content.accounts[None]}
         published = publish_cell(index, storage, draft, arrays, workshop.threads)
-    return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts)
+    return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts, content.notes)
+
+
+def _in_observations(counts: NDArray[np.uint16]) -> dict[str, int]:
+    return {name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, counts, strict=True)}
 
 
 def _platforms(scenes: tuple[Scene, ...]) -> str:
@@ -101,11 +107,11 @@ def _is_active(index: Index, number: UUID) -> bool:
     return row is not None and not row.is_archived
 
 
-def _check_budget(key: CellKey, loaded: Loaded, accounts: Mapping[str, int], budget: float) -> None:
+def _check_budget(key: CellKey, manifest: ReadManifest, accounts: Mapping[str, int], budget: float) -> None:
     expected, unread = accounts["expected"], accounts["unread"]
     if unread > budget * max(expected, 1):
-        first = loaded.manifest.failed[0]
+        first = manifest.failed[0]
         raise TooMuchUnread(
             f"{unread / expected:.1%} of the observations of {key.label} are unread, the failure budget is {budget:.1%}; "
-            f"{len(loaded.manifest.failed)} assets failed, the first: {first.cause}"
+            f"{len(manifest.failed)} assets failed, the first: {first.cause}"
         )

@@ -4,45 +4,30 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import groupby
 from threading import Lock
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from flows.steps.manifest import AssetRead, ReadManifest
+from flows.steps.masking import causes_of_mask, causes_without_mask, mark_persistent_clouds, settle_passes, without_halo
 from flows.steps.mirror_locations import read_nearest
-from flows.steps.reading import BandRead, RasterAccess, UnreadBand, covered_by
+from flows.steps.read_attempts import Failures, attempt_read
+from flows.steps.reading import BandRead, RasterAccess, UnreadBand
 from products.features import Observations, file_band, reflectance_terms
-from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
+from products.pixel.causes import ACCOUNT_NAMES, Cause
 from products.pixel.clear import (
-    cause_table,
-    cloudy,
     count_causes,
-    keep_one_scene,
-    look_up,
-    mark_grown,
-    mark_persistent,
     note_extremes,
     note_saturation,
-    open_clouds,
     refine,
     unbalanced,
 )
 from products.pixel.rows import in_row_tasks
 from products.scene import BandFile, Scene
 from products.sensors import SENSORS
-from products.source_spec import SourceSpec
 from products.spec import FeaturesRecipe
-from products.window.morphology import dilate
-
-ATTEMPTS = 2
-Cell = TypeVar("Cell", np.uint8, np.bool_)
-LEAST_FOR_PERSISTENT = 8  # scenes; of fewer, a cloudy season is no false mask
-SLC_FAILED = datetime(2003, 5, 31, 21, 42, 35, tzinfo=UTC)  # USGS, Landsat 7 scan-line corrector
 
 
 class UnbalancedAccounts(RuntimeError):
@@ -61,11 +46,8 @@ class Loaded:
 class _Job:
     recipe: FeaturesRecipe
     geobox: GeoBox
-    halo_px: int
     access: RasterAccess
-
-    def source(self, scene: Scene) -> SourceSpec:
-        return next(source for source in self.recipe.sources if source.collection == scene.collection)
+    failed: Failures
 
 
 def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
@@ -77,20 +59,24 @@ def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
 
 
 def load_observations(
-    recipe: FeaturesRecipe, scenes: Iterable[Scene], geobox: GeoBox, threads: int, access: RasterAccess
-) -> Loaded:
-    """The scenes on the pixels of `geobox`, masked, one observation a pass; failed assets are in the manifest and their pixels unread."""
-    job = _Job(recipe, geobox, recipe.halo_px, access)
+    recipe: FeaturesRecipe, scenes: Iterable[Scene], geobox: GeoBox, threads: int, access: RasterAccess,
+    failed: Failures | None = None,
+) -> Loaded:  # fmt: skip
+    """The scenes on the pixels of `geobox`, masked, one observation a pass; failed assets are in the manifest and their pixels unread.
+
+    Assets (scene, band) that failed already are not read.
+    """
+    job = _Job(recipe, geobox, access, failed or {})
     ordered = in_written_order(scenes)
-    wide = geobox.pad(job.halo_px) if job.halo_px else geobox
+    wide = geobox.pad(recipe.halo_px) if recipe.halo_px else geobox
     wide_causes = np.empty((len(ordered), *wide.shape), np.uint8)
     block = np.empty((len(recipe.used_bands), len(ordered), *geobox.shape), np.uint16)
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         masks = list(pool.map(lambda s: _load_mask(job, wide, ordered[s], wide_causes[s]), range(len(ordered))))
-        _mark_persistent(job, pool, ordered, wide_causes)
-        causes = np.ascontiguousarray(_inner(wide_causes, job.halo_px))
+        mark_persistent_clouds(recipe, ordered, wide_causes)
+        causes = np.ascontiguousarray(without_halo(wide_causes, recipe.halo_px))
         bands = _load_bands(job, pool, ordered, masks, causes, block)
-        _settle_passes(job, pool, ordered, wide_causes, causes)
+        settle_passes(recipe, pool, ordered, wide_causes, causes)
     manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s])))
     return Loaded(_observations(recipe, ordered, block, causes, threads), manifest)
 
@@ -116,31 +102,14 @@ def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: NDArray[np.uint8])
     """Causes by the mask band over the tile and its halo, into causes (y, x); unread where the mask cannot be read."""
     sensor = SENSORS[scene.sensor]
     values = np.empty(causes.shape, np.uint16)
-    asset, read = _attempt(job, scene, sensor.mask, lambda: _read(job, scene, sensor.mask, wide, "nearest", values))
+    asset, read = attempt_read(
+        scene, sensor.mask, job.failed, lambda: _read(job, scene, sensor.mask, wide, "nearest", values)
+    )
     if read is None:
-        causes[...] = np.where(_footprint(scene, wide), np.uint8(Cause.UNREAD), np.uint8(NOT_EXPECTED))
+        causes_without_mask(scene, wide, causes)
         return asset
-    source = job.source(scene)
-    keep = source.clear.keep
-    look_up(source.product.mask.table(keep) if source.product else cause_table(sensor.mask, keep), values, causes)
-    if read.covered is not None:
-        causes[~read.covered] = NOT_EXPECTED
-    if scene.sensor == "etm" and scene.acquired >= SLC_FAILED:
-        causes[(causes == Cause.NODATA) & _footprint(scene, wide)] = Cause.SLC_GAP
-    if source.clear.open_px:
-        open_clouds(causes, source.clear.open_px)
+    causes_of_mask(job.recipe.source_of(scene.collection), scene, wide, values, read.covered, causes)
     return asset
-
-
-def _mark_persistent(job: _Job, pool: ThreadPoolExecutor, scenes: Sequence[Scene], causes: NDArray[np.uint8]) -> None:
-    """What the mask of a source calls cloud nearly always becomes persistent cloud, or used, in place."""
-    for source in job.recipe.sources:
-        clear, members = source.clear, [s for s, scene in enumerate(scenes) if job.source(scene) is source]
-        if clear.persistent_cloud is not None and members:
-            becomes = Cause.USED if "persistent_cloud" in clear.keep else Cause.PERSISTENT_CLOUD
-            part = causes[members]
-            mark_persistent(part, clear.persistent_cloud, LEAST_FOR_PERSISTENT, int(becomes))
-            causes[members] = part
 
 
 def _load_bands(
@@ -151,8 +120,11 @@ def _load_bands(
     causes: NDArray[np.uint8],
     block: NDArray[np.uint16],
 ) -> list[list[AssetRead]]:
-    """Read the bands of every scene with a clear pixel into the block; refine its causes, or mark it unread."""
-    needed = [masks[s].outcome == "read" and bool((causes[s] == Cause.USED).any()) for s in range(len(scenes))]
+    """Read the bands of every scene with a clear or dilated pixel into the block; refine its causes, or mark it unread."""
+    needed = [
+        masks[s].outcome == "read" and bool(((causes[s] == Cause.USED) | (causes[s] == Cause.DILATED)).any())
+        for s in range(len(scenes))
+    ]
 
     def finish(s: int, extremes: _Extremes, reads: Sequence[Future[AssetRead]]) -> list[AssetRead]:
         assets = [read.result() for read in reads]
@@ -187,16 +159,21 @@ class _Extremes:
         self._lock = Lock()
         self.noted: NDArray[np.uint8] | None = None
 
-    def note(self, band: NDArray[np.uint16], note: Callable[[NDArray[np.uint8]], None]) -> None:
+    def note(self, shape: tuple[int, ...], note: Callable[[NDArray[np.uint8]], None]) -> None:
         with self._lock:
             if self.noted is None:
-                self.noted = np.zeros(band.shape, np.uint8)
+                self.noted = np.zeros(shape, np.uint8)
             note(self.noted)
 
 
 def _targets(job: _Job, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[str, NDArray[np.uint16] | None]]:
     """The bands to read of a scene and where to: None for the radiometric saturation band, which is only noted. Bands that its sensor lacks are left out."""
-    has = {band for sensor in job.source(scene).sensors for band in sensor.reflectance if sensor.name == scene.sensor}
+    has = {
+        band
+        for sensor in job.recipe.source_of(scene.collection).sensors
+        for band in sensor.reflectance
+        if sensor.name == scene.sensor
+    }
     bands = [
         (b, file_band(band, scene.sensor, job.recipe.harmonise))
         for b, band in enumerate(job.recipe.used_bands)
@@ -210,12 +187,13 @@ def _targets(job: _Job, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[
 def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | None, extremes: _Extremes) -> AssetRead:
     is_bits = layer is None
     out = np.empty(job.geobox.shape, np.uint16) if layer is None else layer
-    method = "nearest" if is_bits else job.source(scene).resampling_method
-    asset, read = _attempt(job, scene, band, lambda: _read(job, scene, band, job.geobox, method, out))
+    method = "nearest" if is_bits else job.recipe.source_of(scene.collection).resampling_method
+    asset, read = attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, job.geobox, method, out))
     if read is not None:
-        lowest, highest = _valid_numbers(job.source(scene).clear.valid_range, scene.bands[band])
+        lowest, highest = _valid_numbers(job.recipe.source_of(scene.collection).clear.valid_range, scene.bands[band])
         extremes.note(
-            out, lambda noted: note_saturation(out, noted) if is_bits else note_extremes(out, lowest, highest, noted)
+            out.shape,
+            lambda noted: note_saturation(out, noted) if is_bits else note_extremes(out, lowest, highest, noted),
         )
     return asset
 
@@ -233,48 +211,3 @@ def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: 
         raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
     with job.access.env():
         return read_nearest(scene.bands[band], geobox, method, out)
-
-
-def _attempt(job: _Job, scene: Scene, band: str, read: Callable[[], BandRead]) -> tuple[AssetRead, BandRead | None]:
-    """Try to read twice; a failure becomes an entry of the manifest."""
-    cause = ""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            done = read()
-        except UnreadBand as error:
-            cause = str(error)
-            continue
-        return AssetRead(scene.id, scene.item_id, band, "read", attempt, done.decoded_bytes, note=done.note), done
-    return AssetRead(scene.id, scene.item_id, band, "failed", ATTEMPTS, cause=cause), None
-
-
-def _settle_passes(
-    job: _Job,
-    pool: ThreadPoolExecutor,
-    scenes: Sequence[Scene],
-    wide_causes: NDArray[np.uint8],
-    causes: NDArray[np.uint8],
-) -> None:
-    """One observation per pixel and pass, clouds and shadows grown over it, in place."""
-
-    def settle(members: list[int]) -> None:
-        part = slice(members[0], members[-1] + 1)
-        clear = job.source(scenes[members[0]]).clear
-        edge = job.halo_px - clear.dilate_px
-        if len(members) > 1:
-            keep_one_scene(wide_causes[part])
-            keep_one_scene(causes[part])
-        if clear.dilate_px:
-            mark_grown(causes[part], dilate(_inner(cloudy(wide_causes[part]), edge), clear.dilate_px))
-
-    by_pass = groupby(range(len(scenes)), key=lambda s: scenes[s].pass_id)
-    for done in [pool.submit(settle, list(members)) for _, members in by_pass]:
-        done.result()
-
-
-def _inner(wide: NDArray[Cell], halo: int) -> NDArray[Cell]:
-    return wide[..., halo : wide.shape[-2] - halo, halo : wide.shape[-1] - halo]
-
-
-def _footprint(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
-    return covered_by(scene.footprint.to_crs(geobox.crs), geobox)

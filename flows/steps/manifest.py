@@ -1,7 +1,7 @@
 """What a load was asked to read, what it read, and what failed, asset by asset."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -52,6 +52,34 @@ class ReadManifest:
             "failed": _rows(self.failed, "cause"),
             "notes": _rows((asset for asset in self.assets if asset.note), "note"),
         }
+
+
+def merged(strips: Sequence[ReadManifest]) -> ReadManifest:
+    """The manifest of a load in strips as of one load: each asset once, failed if it failed in any strip, read if it was read in any.
+
+    Decoded bytes are those of all strips, attempts the most of any.
+    """
+    if len(strips) == 1:
+        return strips[0]
+    by_scene: dict[UUID, list[AssetRead]] = {}
+    for asset in (asset for strip in strips for asset in strip.assets):
+        by_scene.setdefault(asset.scene, []).append(asset)
+    made: list[AssetRead] = []
+    for assets in by_scene.values():
+        touched = list(dict.fromkeys(asset.band for asset in assets if asset.outcome != "unneeded"))
+        bands = touched if len(touched) > 1 else list(dict.fromkeys(asset.band for asset in assets))
+        made += [_one([asset for asset in assets if asset.band == band]) for band in bands]
+    return ReadManifest(tuple(made))
+
+
+def _one(reads: Sequence[AssetRead]) -> AssetRead:
+    worst = min(reads, key=lambda asset: ("failed", "read", "unneeded").index(asset.outcome))
+    return replace(
+        worst,
+        attempts=max(asset.attempts for asset in reads),
+        decoded_bytes=sum(asset.decoded_bytes for asset in reads),
+        note=next((asset.note for asset in reads if asset.note), ""),
+    )
 
 
 def _rows(assets: Iterable[AssetRead], word: str) -> list[dict[str, str]]:

@@ -100,18 +100,19 @@ def open_clouds(causes: Bytes, open_px: int) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def mark_persistent(causes: Bytes, share: float, least: int, becomes: int) -> None:
-    """Cloud of pixels that are cloud in at least a share of the scenes (scene, y, x) that see them, of which there must be `least`, in place."""
+def mark_persistent(causes: Bytes, is_of_source: NDArray[np.bool_], share: float, least: int, becomes: int) -> None:
+    """Cloud of pixels that are cloud in at least a share of the scenes of a source (scene, y, x) that see them, of which there must be `least`, in place."""
     for y in range(causes.shape[1]):
         for x in range(causes.shape[2]):
             clouds, seen = 0, 0
             for s in range(causes.shape[0]):
                 cause = causes[s, y, x]
-                clouds += cause == 3
-                seen += (cause != 1) & (cause != 2) & (cause != 10) & (cause != NOT_EXPECTED)
+                is_seen = (cause != 1) & (cause != 2) & (cause != 10) & (cause != NOT_EXPECTED)
+                clouds += is_of_source[s] & (cause == 3)
+                seen += is_of_source[s] & is_seen
             if seen >= least and clouds >= share * seen:
                 for s in range(causes.shape[0]):
-                    if causes[s, y, x] == 3:
+                    if is_of_source[s] and causes[s, y, x] == 3:
                         causes[s, y, x] = becomes
 
 

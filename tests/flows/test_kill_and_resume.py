@@ -16,6 +16,7 @@ import flows.steps.building
 import flows.steps.cell_store
 import flows.steps.cells
 import flows.steps.cubes
+import flows.steps.strips
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
@@ -58,8 +59,8 @@ def after(module: Any, name: str, call: int = 1) -> Patch:
 
 STAGES = {
     "after the plan, before any write": before(flows.build_here, "bind_product"),
-    "before the first cell is loaded": before(flows.steps.building, "load_observations"),
-    "with the first cell in memory": before(flows.steps.building, "compute_features"),
+    "before the first cell is loaded": before(flows.steps.strips, "load_observations"),
+    "with the first cell in memory": before(flows.steps.strips, "compute_features"),
     "with half a cell written": after(flows.steps.cell_store, "create_array"),
     "with a cell written, coordinates missing": before(flows.steps.cell_store, "write_coordinates"),
     "with a cell written, not verified": before(flows.steps.cells, "verify_cell"),

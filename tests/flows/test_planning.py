@@ -9,7 +9,8 @@ import pytest
 from odc.geo.geom import Geometry, box
 
 from flows import planning
-from flows.planning import Cut, Plan, batches, cell_bytes, cut_cells, make_plan
+from flows.cell_memory import cell_bytes, fitting_strip_px
+from flows.planning import Cut, Plan, batches, cut_cells, make_plan
 from products.area import Area
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
@@ -221,6 +222,29 @@ def test_memory_grows_with_scenes_and_tile() -> None:
     assert 3.8 < (cell_bytes(recipe, 20, 1) - cell_bytes(recipe, 19, 1)) / per_scene < 4.0
     assert cell_bytes(RECIPE, 40, 1) - cell_bytes(RECIPE, 20, 1) == cell_bytes(RECIPE, 20, 1) - cell_bytes(RECIPE, 0, 1)
     assert cell_bytes(RECIPE, 20, 2) > cell_bytes(RECIPE, 20, 1)
+
+
+def test_a_cell_beyond_the_budget_is_planned_in_the_fewest_strips_that_fit() -> None:
+    whole = cell_bytes(RECIPE, 40, 2)
+    n_bytes = [cell_bytes(RECIPE, 40, 2, rows) for rows in (16, 32, 48, 96, 128, 256)]
+    assert n_bytes == sorted(n_bytes) and n_bytes[-1] == whole
+
+    assert fitting_strip_px(RECIPE, 40, 2, whole) == 256
+    assert fitting_strip_px(RECIPE, 40, 2, whole - 1) == 128
+    assert fitting_strip_px(RECIPE, 40, 2, cell_bytes(RECIPE, 40, 2, 96)) == 96
+    assert fitting_strip_px(RECIPE, 40, 2, 1) == 16
+
+
+def test_the_document_states_the_strips_and_their_peak() -> None:
+    many = [scene(f"s{n}", [TILES[0]], f"2020-{1 + n % 12:02}-05") for n in range(40)]
+    budget = cell_bytes(RECIPE, 41, 2, 64)
+    made = make_plan(cut(), [*many, ALL[1]], {}, "cpu", 2, budget_bytes=budget)
+    document = made.document(0.0, "EUR")
+
+    assert [cell.strip_px for cell in made.cells] == [64, 256, 256, 256]
+    assert document["strips"] == 4
+    assert document["host_bytes"] == max(cell.host_bytes for cell in made.cells) <= budget
+    assert plan().document(0.0, "EUR")["strips"] == 1
 
 
 def test_the_document_shows_what_the_contract_asks() -> None:

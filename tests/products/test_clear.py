@@ -140,15 +140,15 @@ def test_clouds_smaller_than_the_disk_are_opened_away_and_shadows_stay() -> None
 
 def test_what_is_cloud_nearly_always_is_persistent() -> None:
     scenes = causes(*([[3, 3, 0, 3]] * 9 + [[0, 3, 0, 2]]))
-    mark_persistent(scenes, 0.9, 8, int(Cause.PERSISTENT_CLOUD))
+    mark_persistent(scenes, np.ones(len(scenes), np.bool_), 0.9, 8, int(Cause.PERSISTENT_CLOUD))
 
     assert scenes[0, 0].tolist() == [11, 11, 0, 11]
     assert scenes[9, 0].tolist() == [0, 11, 0, 2]
     few = causes(*([[3]] * 7))
-    mark_persistent(few, 0.9, 8, int(Cause.PERSISTENT_CLOUD))
+    mark_persistent(few, np.ones(len(few), np.bool_), 0.9, 8, int(Cause.PERSISTENT_CLOUD))
     assert (few == Cause.CLOUD).all()
     half = causes(*([[3]] * 8 + [[0]] * 2))
-    mark_persistent(half, 0.9, 8, int(Cause.PERSISTENT_CLOUD))
+    mark_persistent(half, np.ones(len(half), np.bool_), 0.9, 8, int(Cause.PERSISTENT_CLOUD))
     assert (half[:8] == Cause.CLOUD).all()
 
 
