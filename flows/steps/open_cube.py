@@ -17,6 +17,7 @@ from flows.steps.areas import find_area
 from flows.steps.storage import s3_options, storage_at
 from products.errors import RequestError
 from products.period import Period, parse_period
+from products.registry import features_recipe
 
 LEAST_CHUNK_PX = 1024  # shards of smaller tiles are read several at a time
 GRID_MAPPING = "spatial_ref"
@@ -100,6 +101,18 @@ def find_cube(index: Index, product: str, area: str, crs: str | None = None) -> 
         zones = ", ".join(pointer.crs for pointer in newest)
         raise RequestError(f"expected crs= as one of {zones} for {product} over {area}, got {crs}")
     return chosen[0]
+
+
+def snapshot_asked_for(index: Index, cube: str, area: str | None, crs: str | None = None) -> str:
+    """The URL of the snapshot that a product's name with an area, or a path or URL ending in .zarr, means; RequestError."""
+    if cube.rstrip("/").endswith(".zarr"):
+        if area or crs:
+            raise RequestError(f"expected no area and CRS with a snapshot's path, got {area or crs} with {cube}")
+        return cube
+    if area is None:
+        raise RequestError(f"expected an area with a product's name, as {cube} --area AREA, or a path ending in .zarr")
+    product = features_recipe(cube).name if cube.endswith((".yaml", ".yml")) else cube
+    return find_cube(index, product, find_area(area).name, crs).snapshot_url
 
 
 def _as_stored(store: Store) -> xarray.Dataset:
