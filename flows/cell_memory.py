@@ -14,7 +14,7 @@ def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int, strip_px: in
 
     The integer block and the causes with and without halo per scene; one mask and one source window per reading thread; the
     features once as computed and once in the order of the recipe; the accounts; the process itself. With strips, the features and
-    accounts of the whole cell beside them; these are there twice when they are read back.
+    accounts of the whole cell beside them; when these are read back they are there twice, and the features' shard.
     """
     side = recipe.grid.tile_px
     rows = min(strip_px or side, side)
@@ -25,10 +25,9 @@ def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int, strip_px: in
     per_thread = 2 * wide + 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
     made = (8 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels
     working = n_scenes * per_scene + threads * per_thread + made
-    if rows == side:
-        return PROCESS_BYTES + working
-    kept = (4 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES)) * side**2
-    return PROCESS_BYTES + kept + max(working, kept)
+    features = 4 * len(recipe.feature_names) * side**2
+    kept = features + 2 * len(ACCOUNT_NAMES) * side**2
+    return PROCESS_BYTES + max(working + (kept if rows < side else 0), 2 * kept + features)
 
 
 def fitting_strip_px(recipe: FeaturesRecipe, n_scenes: int, threads: int, budget_bytes: int) -> int:

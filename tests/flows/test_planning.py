@@ -220,7 +220,10 @@ def test_memory_grows_with_scenes_and_tile() -> None:
     per_scene = cell_bytes(RECIPE, 20, 1) - cell_bytes(RECIPE, 19, 1)
     assert per_scene > 256**2 * 2 * 6
     assert 3.8 < (cell_bytes(recipe, 20, 1) - cell_bytes(recipe, 19, 1)) / per_scene < 4.0
-    assert cell_bytes(RECIPE, 40, 1) - cell_bytes(RECIPE, 20, 1) == cell_bytes(RECIPE, 20, 1) - cell_bytes(RECIPE, 0, 1)
+    assert cell_bytes(RECIPE, 60, 1) - cell_bytes(RECIPE, 40, 1) == cell_bytes(RECIPE, 40, 1) - cell_bytes(
+        RECIPE, 20, 1
+    )
+    assert cell_bytes(RECIPE, 1, 1) == cell_bytes(RECIPE, 2, 1)  # publishing is the peak
     assert cell_bytes(RECIPE, 20, 2) > cell_bytes(RECIPE, 20, 1)
 
 
