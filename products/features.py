@@ -11,6 +11,7 @@ from products.feature_spec import CountStep
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.harmonise import oli_adjustment
+from products.pixel.precision import round_mantissa
 from products.pixel.temporal import temporal_features
 from products.scene import Scene
 from products.source_spec import HarmoniseSpec
@@ -64,8 +65,17 @@ def compute_features(
 ) -> NDArray[np.float32]:
     """float32 (feature, y, x) in the order of `recipe.feature_names`, of the observations in a period, and of rasters (y, x).
 
-    Observations and rasters reach `recipe.margin_px` beyond the features on all sides.
+    Observations and rasters reach `recipe.margin_px` beyond the features on all sides. Rounded to `recipe.precision_bits`, last of all.
     """
+    stack = _full_features(recipe, seen, period, threads, rasters)
+    if recipe.precision_bits is not None:
+        round_mantissa(stack, recipe.precision_bits, threads)
+    return stack
+
+
+def _full_features(
+    recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None
+) -> NDArray[np.float32]:
     program = feature_program(recipe, [scene.acquired for scene in seen.scenes], period)
     rows = np.array([seen.bands.index(band) for band, _ in program.operands], np.int64)
     gain, bias = _operand_terms(seen, program.operands, rows)

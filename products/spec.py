@@ -13,6 +13,7 @@ from products.feature_spec import Feature, FeatureName, IndexStep, SeasonStep, c
 from products.feature_step import Step
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration
+from products.pixel.precision import MANTISSA_BITS
 from products.sensors import COLLECTIONS
 from products.source_spec import Closed, HarmoniseSpec, SourceSpec
 from products.window_spec import RasterInput, TextureStep, WindowStep
@@ -83,6 +84,7 @@ class FeaturesRecipe(Closed):
     harmonise: HarmoniseSpec | None = None
     features: tuple[TaggedFeature, ...] = Field(min_length=1)
     min_observations: int = Field(ge=1, default=1)
+    precision_bits: int | None = Field(ge=4, le=MANTISSA_BITS, default=None)
 
     @field_validator("name")
     @classmethod

@@ -60,11 +60,20 @@ class CellTemplate:
 
 def features_template(recipe: FeaturesRecipe) -> CellTemplate:
     """`features(period, feature, y, x)` float32 with NaN as missing, and `accounts(period, cause, y, x)` uint16, number of observations."""
-    features = ArrayTemplate("features", "feature", recipe.feature_names, "float32", float("nan"))
+    features = ArrayTemplate(
+        "features", "feature", recipe.feature_names, "float32", float("nan"), _precision(recipe.precision_bits)
+    )
     accounts = ArrayTemplate(
         "accounts", "cause", ACCOUNT_NAMES, "uint16", 0, {"units": "1", "long_name": "observations by fate"}
     )
     return CellTemplate(recipe.name, recipe.version, recipe.title, (features, accounts))
+
+
+def _precision(bits: int | None) -> dict[str, str | float]:
+    """What the attributes of features say of rounding."""
+    if bits is None:
+        return {}
+    return {"precision_bits": bits, "comment": f"rounded to {bits} mantissa bits, ties to even (BitRound)"}
 
 
 def odc_product_definition(template: CellTemplate) -> dict[str, object]:

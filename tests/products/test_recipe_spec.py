@@ -112,6 +112,7 @@ SAME = [
     changed("version: 1", "version: 2"),
     changed("harmonise: {target: oli, tm_etm: roy2016, msi: hls}", "harmonise: {}"),
     TEXT + "min_observations: 1\n",
+    TEXT + "precision_bits: null\n",
 ]
 OTHER = [
     changed("resolution_m: 30", "resolution_m: 20"),
@@ -122,6 +123,8 @@ OTHER = [
     changed("p90", "p95"),
     changed("  - count: {}\n", ""),
     TEXT + "min_observations: 3\n",
+    TEXT + "precision_bits: 10\n",
+    TEXT + "precision_bits: 23\n",
 ]
 
 

@@ -58,3 +58,11 @@ def test_the_odc_product_has_one_measurement_for_each_feature() -> None:
     assert [m["name"] for m in measurements] == list(TEMPLATE.measurements)
     assert measurements[0] == {"name": "blue", "dtype": "float32", "nodata": "NaN", "units": "1"}
     assert yaml.safe_load(yaml.safe_dump(definition)) == definition
+
+
+def test_rounded_features_say_so_in_their_attributes() -> None:
+    recipe = features_recipe("mangrove_features")
+    rounded = features_template(recipe.model_copy(update={"precision_bits": 9})).arrays[0]
+
+    assert rounded.attributes == {"precision_bits": 9, "comment": "rounded to 9 mantissa bits, ties to even (BitRound)"}
+    assert TEMPLATE.arrays[0].attributes == {}
