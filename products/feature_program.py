@@ -57,7 +57,7 @@ def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: P
     names += [
         f"{name}_{reducer}" for (_, name, _), reducers in zip(evaluated, reduce, strict=True) for reducer in reducers
     ]
-    ordered = [step for kind in _ORDERED for step in steps if isinstance(step, kind)]
+    ordered = [step for kind in TIME_ORDERED for step in steps if isinstance(step, kind)]
     return FeatureProgram(
         operands,
         np.array([place[band, ()] for band in geomedian.bands()] if geomedian else [], np.int64),
@@ -69,7 +69,7 @@ def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: P
     )
 
 
-_ORDERED: tuple[type[Step], ...] = (MedoidStep, BestStep, HarmonicsStep, SeasonStep)
+TIME_ORDERED: tuple[type[Step], ...] = (MedoidStep, BestStep, HarmonicsStep, SeasonStep)
 _Evaluated = tuple[IndexStep | BandStep | TasselledCapStep | OneIndexStep, str, Formula]
 
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from products.feature_program import Operand, feature_program
+from products.devices import Device
+from products.errors import RequestError
+from products.feature_program import TIME_ORDERED, Operand, feature_program
 from products.feature_spec import CountStep
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
+from products.pixel.gpu_temporal import temporal_features_gpu
 from products.pixel.harmonise import oli_adjustment
 from products.pixel.precision import round_mantissa
 from products.pixel.temporal import temporal_features
@@ -61,34 +64,56 @@ def reflectance_terms(
 
 
 def compute_features(
-    recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None = None
-) -> NDArray[np.float32]:
+    recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None = None,
+    device: Device = "cpu",
+) -> NDArray[np.float32]:  # fmt: skip
     """float32 (feature, y, x) in the order of `recipe.feature_names`, of the observations in a period, and of rasters (y, x).
 
     Observations and rasters reach `recipe.margin_px` beyond the features on all sides. Rounded to `recipe.precision_bits`, last of all.
+    On the device `gpu` the statistics over time are computed there, to the tolerances of docs/gpu.md; RequestError for a recipe of which `gpu_lack` says
+    why it cannot be.
     """
-    stack = _full_features(recipe, seen, period, threads, rasters)
+    stack = _full_features(recipe, seen, period, threads, rasters, device)
     if recipe.precision_bits is not None:
         round_mantissa(stack, recipe.precision_bits, threads)
     return stack
 
 
 def _full_features(
-    recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None
+    recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None, device: Device
 ) -> NDArray[np.float32]:
     program = feature_program(recipe, [scene.acquired for scene in seen.scenes], period)
     rows = np.array([seen.bands.index(band) for band, _ in program.operands], np.int64)
     gain, bias = _operand_terms(seen, program.operands, rows)
-    stack = temporal_features(
-        seen.block, seen.causes, gain, bias, program.geomedian_bands, program.with_mads, program.programs,
-        program.reducers, recipe.min_observations, threads, rows, program.ordered,
+    given = (
+        seen.causes, gain, bias, program.geomedian_bands, program.with_mads, program.programs, program.reducers, recipe.min_observations,
     )  # fmt: skip
+    if device == "gpu":
+        if lack := gpu_lack(recipe):
+            raise RequestError(f"{lack}: use --device cpu, or auto")
+        stack = temporal_features_gpu(seen.block, *given)
+    else:
+        stack = temporal_features(seen.block, *given, threads, rows, program.ordered)
     layers = dict(zip(program.names, stack, strict=True))
     counts = without_margin(seen.accounts, recipe.margin_px)
     if not any(isinstance(step, WindowStep) for step in recipe.features):
         return _in_recipe_order(recipe, layers, counts)
     inner = {name: without_margin(layer, recipe.margin_px) for name, layer in layers.items()}
     return _in_recipe_order(recipe, inner | window_features(recipe, layers, rasters or {}), counts)
+
+
+def gpu_lack(recipe: FeaturesRecipe) -> str:
+    """What keeps the features of a recipe from being computed on a GPU; empty if nothing does."""
+    for step in recipe.steps:
+        if isinstance(step, TIME_ORDERED):
+            return f"the feature {step.names()[0]!r} needs the order of time, which the kernels of the GPU do not know"
+        if step.limited_to():
+            return (
+                f"the feature {step.names()[0]!r} is limited to some sources, which the kernels of the GPU do not know"
+            )
+        if "count" in getattr(step, "reduce", ()):
+            return f"the feature {step.names()[0]!r} counts, which the kernels of the GPU do not do"
+    return ""
 
 
 def _operand_terms(

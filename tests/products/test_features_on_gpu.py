@@ -1,0 +1,92 @@
+"""A whole recipe on the GPU leaf agrees with the CPU leaf; what the GPU cannot do is refused by name."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+from odc.geo.geom import box
+
+from products.errors import RequestError
+from products.features import Observations, compute_features, gpu_lack
+from products.period import Period
+from products.pixel.causes import ACCOUNT_NAMES
+from products.registry import features_recipe, parse_recipe
+from products.scene import Scene
+from products.spec import FeaturesRecipe
+from tests.products.host_cupy import use_host_cupy
+
+YEAR = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
+SIDE = 24
+
+
+def recipe(*features: str) -> FeaturesRecipe:
+    text = f"""
+name: on_gpu
+version: 1
+kind: features
+grid: {{crs: "EPSG:32647", resolution_m: 30, tile_px: {SIDE}}}
+period: P1Y
+sources:
+  - {{collection: sentinel-2-l2a}}
+  - {{collection: landsat-c2-l2}}
+features:
+"""
+    found = parse_recipe(text + "".join(f"  - {each}\n" for each in features), "on_gpu.yaml")
+    assert isinstance(found, FeaturesRecipe)
+    return found
+
+
+def observations(asked: FeaturesRecipe, n_scenes: int = 14) -> Observations:
+    random = np.random.default_rng(8)
+    side, bands = SIDE + 2 * asked.margin_px, asked.used_bands
+    block = random.integers(300, 6000, (len(bands), n_scenes, side, side)).astype(np.uint16)
+    causes = (random.random((n_scenes, side, side)) < 0.3).astype(np.uint8) * 3
+    scenes = tuple(
+        Scene(UUID(int=s), str(s), "p", "sentinel-2-l2a", "msi", "sentinel-2a", YEAR.start + timedelta(days=20 * s), str(s), "1", str(s),
+              box(0, 0, 1, 1, "EPSG:4326"), {})
+        for s in range(n_scenes)
+    )  # fmt: skip
+    accounts = np.zeros((len(ACCOUNT_NAMES), side, side), np.uint16)
+    accounts[0], accounts[1] = n_scenes, (causes == 0).sum(axis=0)
+    gain, bias = np.full((n_scenes, len(bands)), 1e-4, np.float32), np.full((n_scenes, len(bands)), 0.01, np.float32)
+    return Observations(scenes, bands, block, causes, gain, bias, accounts)
+
+
+def test_a_recipe_is_the_same_on_both_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = recipe(
+        "geomedian: {bands: [blue, red, nir]}", "mads: {}", "index: {names: [NDVI], reduce: [p10, median, std]}", "count: {}",
+        "band: {names: [swir1], reduce: [mean]}", "texture: {of: {index: MNDWI}, window_px: 3, measures: [contrast]}",
+    )  # fmt: skip
+    seen = observations(asked)
+    on_cpu = compute_features(asked, seen, YEAR, 2)
+    use_host_cupy(monkeypatch, tmp_path)
+    on_gpu = compute_features(asked, seen, YEAR, 2, device="gpu")
+
+    texture = asked.feature_names.index("mndwi_p50_contrast_3")
+    plain = [layer for layer in range(len(on_cpu)) if layer != texture]
+    np.testing.assert_allclose(on_gpu[plain], on_cpu[plain], atol=1e-5, rtol=1e-5)
+    assert (
+        np.isclose(on_gpu[texture], on_cpu[texture], atol=1e-5).mean() > 0.99
+    )  # a grey level may fall to the other side
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ("harmonics: {index: NDVI}", "'ndvi_level' needs the order of time"),
+        ("index: {names: [NDVI], reduce: [p50], sources: [sentinel-2-l2a]}", "'ndvi_p50' is limited to some sources"),
+        ("band: {names: [red], reduce: [count]}", "'red_count' counts"),
+    ],
+)
+def test_what_the_gpu_cannot_do_is_refused_by_name(feature: str, message: str) -> None:
+    asked = recipe(feature)
+
+    assert message in gpu_lack(asked)
+    with pytest.raises(RequestError, match=message):
+        compute_features(asked, observations(asked, 3), YEAR, 1, device="gpu")
+
+
+def test_the_mangrove_features_can_be_made_on_a_gpu() -> None:
+    assert gpu_lack(features_recipe("mangrove_features")) == ""
