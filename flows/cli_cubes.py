@@ -1,10 +1,10 @@
-"""The command `pin`: what is done with a cube that is built."""
+"""The commands `pin` and `export`: what is done with a cube that is built."""
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
-from flows.console import as_json_option, emit
+from flows.console import as_json_option, emit, progress_on_stderr
 
 cube_area_option = click.option("--area", help="With a product's name: a name, a path, or west,south,east,north.")
 crs_option = click.option("--crs", help="Which zone, where the area has several, such as EPSG:32647.")
@@ -37,6 +37,45 @@ def pin(as_json: bool, cube: str, tag: str, area: str | None, crs: str | None) -
         url = snapshot_asked_for(index, cube, area, crs)
         document = pin_snapshot(index, open_storage(settings), url, tag, datetime.now(UTC))
     emit(document, as_json, _pinned)
+
+
+@click.command()
+@as_json_option
+@click.argument("cube")
+@click.argument("directory")
+@click.option("--format", "form", type=click.Choice(["cog", "netcdf", "zarr"]), default="cog", show_default=True)
+@click.option(
+    "--overwrite", is_flag=True, help="Into a folder that is not empty: files of the same names are replaced."
+)
+@cube_area_option
+@crs_option
+def export(
+    as_json: bool,
+    cube: str,
+    directory: str,
+    form: Literal["cog", "netcdf", "zarr"],
+    overwrite: bool,
+    area: str | None,
+    crs: str | None,
+) -> None:
+    """Write CUBE as files into DIRECTORY: a GeoTIFF a period, one NetCDF file, or a copy of the Zarr store.
+
+    CUBE is a recipe, its cube over --area; or the path or URL of a snapshot, pinned or not.
+
+    Example: neocube export mangrove_features var/files --area demo --format cog
+    """
+    from datacube_config.connection import open_index
+    from datacube_config.settings import get_settings
+    from flows.steps.exporting import export_cube
+    from flows.steps.open_cube import snapshot_asked_for
+    from flows.steps.storage import s3_options
+
+    settings = get_settings()
+    with open_index(settings) as index:
+        url = snapshot_asked_for(index, cube, area, crs)
+    with progress_on_stderr(f"exporting {cube}"):
+        document = export_cube(url, s3_options(settings), directory, form, overwrite)
+    emit(document, as_json, lambda made: "\n".join(made["files"]))
 
 
 def _pinned(document: dict[str, Any]) -> str:
