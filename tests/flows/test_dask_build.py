@@ -28,9 +28,9 @@ ONE = {"nthreads": 1, "memory_limit": 4_000_000_000}
 
 @pytest.fixture
 def recipe(tmp_path: Path, small_recipe: Path) -> str:
-    """Tiles of 40 pixels: several batches of cells."""
+    """Tiles of 56 pixels: several batches of cells."""
     path = tmp_path / "many.recipe.yaml"
-    path.write_text(small_recipe.read_text().replace("tile_px: 96", "tile_px: 40"))
+    path.write_text(small_recipe.read_text().replace("tile_px: 96", "tile_px: 56"))
     return str(path)
 
 
