@@ -7,7 +7,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from datacube_config.settings import Settings, get_settings
-from flows.build_here import Batch, Outcome, RunBatches, build, build_batch, run_in_processes
+from flows.build_here import Batch, Outcome, RunBatches, build, build_batch, side_by_side
 from flows.failed_work import cell_causes, end_failed
 from flows.plan_cells import Device
 from flows.run_artifacts import in_subflow_run, leave_build, progress_bar
@@ -34,19 +34,20 @@ def _with_progress_bar(runner: RunBatches) -> RunBatches:
 
 @flow(name="build-cube", flow_run_name="build-{recipe}-{area}-{period}")
 def build_cube(
-    recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False
-) -> dict[str, Any]:
+    recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False,
+    dask: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Build the cells of a recipe that are missing or stale, and assemble the cube; WorkFailed where a cell failed.
 
-    With several `workers` the batches are no tasks and are not tried again: the next run does what is missing.
+    With several `workers` the batches are no tasks and are not tried again: the next run does what is missing. The scheduler `dask` tries them again.
     """
 
     def as_tasks(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
         for batch in work:
             yield build_cells(settings, batch)
 
-    runner = _with_progress_bar(as_tasks if workers <= 1 else run_in_processes(workers))
-    report = build(recipe, area, period, device, workers, provisional, run_batches=runner)
+    runner = _with_progress_bar(side_by_side(workers, dask) or as_tasks)
+    report = build(recipe, area, period, device, workers, provisional, dask, run_batches=runner)
     leave_build(report, get_settings())
     end_failed(report, cell_causes(report))
     if not in_subflow_run():

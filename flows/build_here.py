@@ -12,14 +12,16 @@ from datacube_config.errors import StorageUnavailable
 from datacube_config.settings import Settings, get_settings
 from flows.plan_cells import Device, plan_with
 from flows.planning import Plan, PlannedCell, batches
-from flows.steps.building import BuiltCell, TooMuchUnread, Workshop, build_cell
+from flows.steps.building import BuiltCell, TooMuchUnread, Workshop, build_cell, found_cell
 from flows.steps.catalogue import published_cells
 from flows.steps.cells import retire_cell
 from flows.steps.cubes import CubePlan, publish_cube
+from flows.steps.dask_cluster import dask_client
 from flows.steps.index_setup import add_product
 from flows.steps.product_binding import bind_product
 from flows.steps.reading import UnreadBand, raster_access
 from flows.steps.storage import Storage, open_storage
+from products.errors import RequestError
 from products.grid import PixelGrid
 from products.registry import features_recipe
 from products.spec import FeaturesRecipe
@@ -38,11 +40,12 @@ Outcome = BuiltCell | FailedCell
 Batch = tuple[FeaturesRecipe, PixelGrid, tuple[PlannedCell, ...]]
 RunBatches = Callable[[Settings, Sequence[Batch]], Iterable[list[Outcome]]]
 Progress = Callable[[str], None]
+RETRIES = 2
 
 
 def build(
     recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False,
-    *, run_batches: RunBatches | None = None, progress: Progress | None = None,
+    dask: str | None = None, *, run_batches: RunBatches | None = None, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Build and publish; returns `built`, `fresh`, `failed`, `cube`, `seconds`, `bytes_read`, `reads`. Safe to repeat and to kill."""
     started, settings, wanted = time.monotonic(), get_settings(), features_recipe(recipe)
@@ -54,7 +57,7 @@ def build(
         add_product(index.dc, odc_product_definition(features_template(wanted)))
         for orphan in made.orphans:
             retire_cell(index, orphan, "all its scenes are gone")
-        runner = run_batches or (run_here if workers <= 1 else run_in_processes(workers))
+        runner = run_batches or side_by_side(workers, dask) or run_here
         outcomes: list[Outcome] = []
         work = [(wanted, made.grid, cells) for cells in batches(made.to_build)]
         for done in runner(settings, work):
@@ -76,6 +79,9 @@ def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
     outcomes: list[Outcome] = []
     with open_index(settings) as index:
         for cell in cells:
+            if done := found_cell(index, cell.key, cell.id):
+                outcomes.append(done)
+                continue
             try:
                 outcomes.append(
                     build_cell(
@@ -101,6 +107,31 @@ def run_in_processes(workers: int) -> RunBatches:
             yield from (future.result() for future in [pool.submit(build_batch, settings, batch) for batch in work])
 
     return run
+
+
+def run_on_dask(address: str) -> RunBatches:
+    """Batches on the workers of a Dask scheduler; one whose workers keep dying is failed, and its cells are built when the build is run again."""
+
+    def run(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
+        from distributed import KilledWorker
+
+        peak = max((cell.host_bytes for _, _, cells in work for cell in cells), default=0)
+        with dask_client(address, settings, peak) as client:
+            futures = [client.submit(build_batch, settings, batch, pure=False, retries=RETRIES) for batch in work]
+            for (_, _, cells), future in zip(work, futures, strict=True):
+                try:
+                    yield future.result()
+                except KilledWorker as error:
+                    yield [FailedCell(cell.key.label, " ".join(str(error).split())) for cell in cells]
+
+    return run
+
+
+def side_by_side(workers: int, dask: str | None) -> RunBatches | None:
+    """The runner for several processes, or for a Dask scheduler; None for one process."""
+    if dask and workers > 1:
+        raise RequestError("expected --workers or --dask, got both: the scheduler knows its workers")
+    return run_on_dask(dask) if dask else run_in_processes(workers) if workers > 1 else None
 
 
 def _assemble(index: Index, storage: Storage, made: Plan) -> str | None:

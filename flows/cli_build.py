@@ -41,8 +41,13 @@ def plan(as_json: bool, recipe: str, area: str, period: str, device: Any, provis
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, each with its own cell."
 )
+@click.option(
+    "--dask", metavar="ADDRESS", default=None, help="A Dask scheduler, as tcp://HOST:8786, instead of --workers."
+)
 @provisional_option
-def build(as_json: bool, recipe: str, area: str, period: str, device: Any, workers: int, provisional: bool) -> None:  # noqa: ANN401
+def build(
+    as_json: bool, recipe: str, area: str, period: str, device: Any, workers: int, dask: str | None, provisional: bool  # noqa: ANN401
+) -> None:  # fmt: skip
     """Build the cells that are missing or stale and assemble the cube. Safe to repeat and to interrupt.
 
     Exit code 1 where a cell failed, or holds an asset that could not be read: it stays stale and is tried again next time.
@@ -58,6 +63,7 @@ def build(as_json: bool, recipe: str, area: str, period: str, device: Any, worke
         "period": period,
         "device": device,
         "workers": workers,
+        "dask": dask,
         "provisional": provisional,
     }
     if has_prefect_api():

@@ -94,6 +94,15 @@ def build_cell(
     return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts, content.notes)
 
 
+def found_cell(index: Index, key: CellKey, number: UUID) -> BuiltCell | None:
+    """The cell, if it is active already: another worker made it since the plan, maybe one that died afterwards."""
+    row = index.dc.index.datasets.get(number)
+    if row is None or row.is_archived:
+        return None
+    said = row.metadata_doc["properties"]
+    return BuiltCell(key, number, False, 0, said["neocube:manifest"], said["neocube:accounts"])
+
+
 def _in_observations(counts: NDArray[np.uint16]) -> dict[str, int]:
     return {name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, counts, strict=True)}
 

@@ -1,0 +1,178 @@
+"""More than one machine: a real Dask scheduler and two worker processes build what one process builds, also when one worker is killed."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datacube_config.connection import open_index
+from datacube_config.settings import Settings
+from flows.build_here import build
+from flows.plan_cells import plan
+from flows.steps.dask_cluster import Place, check_workers, place_of
+from flows.steps.ingest_archive import ingest_archive
+from products.errors import RequestError
+
+AREA, YEAR = "demo", "2020"
+HERE = Place("kernel", (1, 2), True)
+ONE = {"nthreads": 1, "memory_limit": 4_000_000_000}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, small_recipe: Path) -> str:
+    """Tiles of 56 pixels: several batches of cells."""
+    path = tmp_path / "many.recipe.yaml"
+    path.write_text(small_recipe.read_text().replace("tile_px: 96", "tile_px: 56"))
+    return str(path)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The address of a Dask scheduler and its two workers, each a process with one thread."""
+    place = tmp_path / "scheduler.json"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NEOCUBE_")}
+    common = ["--scheduler-file", str(place), "--no-dashboard"]
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        with (tmp_path / f"dask-{arguments[0]}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "dask", *arguments], env=environment, cwd=tmp_path, stdout=log, stderr=log
+            )
+
+    scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", *common)
+    workers = [start("worker", "--nthreads", "1", "--no-nanny", "--memory-limit", "0", *common) for _ in range(2)]
+    try:
+        yield address_in(place), workers
+    finally:
+        for process in (*workers, scheduler):
+            process.kill()
+            process.wait()
+
+
+def address_in(place: Path) -> str:
+    """The address that a scheduler leaves in its file, with two workers there."""
+    from distributed import Client
+
+    deadline = time.monotonic() + 60
+    while not place.is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    with Client(scheduler_file=str(place), set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        return str(client.scheduler.address)
+
+
+def digests(store: str) -> dict[str, str]:
+    return {
+        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(store).rglob("*"))
+        if path.is_file()
+    }
+
+
+def n_rows(settings: Settings) -> int:
+    """Cells in the index, the archived ones too."""
+    with open_index(settings) as index:
+        return len(list(index.dc.index.datasets.search(product="mangrove_features", archived=None)))
+
+
+def in_use(settings: Settings, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings in the environment, and an archive in their index."""
+    assert settings.index_url is not None
+    monkeypatch.setenv("NEOCUBE_INDEX_URL", settings.index_url.get_secret_value())
+    monkeypatch.setenv("NEOCUBE_INDEX_DRIVER", settings.index_driver)
+    with open_index(settings) as index:
+        ingest_archive(index, str(archive))
+
+
+def test_two_dask_workers_of_which_one_is_killed_build_what_one_process_builds(
+    server_settings: Settings,
+    ingested_home: Path,
+    small_archive: Path,
+    recipe: str,
+    cluster: tuple[str, list[subprocess.Popen[bytes]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address, workers = cluster
+    alone = tmp_path / "alone"
+    subprocess.run(["cp", "-a", str(ingested_home), str(alone)], check=True)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("NEOCUBE_HOME", str(alone))
+        one = build(recipe, AREA, YEAR)
+    assert one["failed"] == []
+
+    in_use(server_settings, small_archive, monkeypatch)
+    killed: list[int] = []
+
+    def kill_one_when_cells_appear() -> None:
+        cells = Path(server_settings.store_url, "cells", "mangrove_features")
+        while not killed:
+            if cells.is_dir() and len(list(cells.glob("*/zarr.json"))) >= 3:
+                workers[0].send_signal(signal.SIGKILL)
+                killed.append(workers[0].wait())
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_one_when_cells_appear, daemon=True)
+    killer.start()
+    report = build(recipe, AREA, YEAR, dask=address)
+    killer.join(timeout=10)
+    assert killed == [-signal.SIGKILL]
+
+    assert report["failed"] == []
+    assert report["built"] + report["fresh"] == one["built"] == n_rows(server_settings)
+    assert [cell["id"] for cell in report["cells"]] == [cell["id"] for cell in one["cells"]]
+    assert digests(server_settings.store_url) == digests(str(alone / "store"))
+    assert {cell.state for cell in plan(recipe, AREA, YEAR).cells} == {"fresh"}
+    again = build(recipe, AREA, YEAR, dask=address)
+    assert (again["built"], again["fresh"]) == (0, one["built"])
+
+
+def test_an_embedded_index_serves_dask_workers_of_this_host(
+    ingested_settings: Settings, small_recipe: Path, cluster: tuple[str, list[subprocess.Popen[bytes]]]
+) -> None:
+    report = build(str(small_recipe), AREA, YEAR, dask=cluster[0])
+    assert report["failed"] == []
+    assert report["built"] == n_rows(ingested_settings) >= 4
+
+
+def test_an_address_without_a_scheduler_is_refused(ingested_settings: Settings, small_recipe: Path) -> None:
+    assert ingested_settings.index_url is None
+    with pytest.raises(RequestError, match=r"expected a Dask scheduler at nonsense://x, such as tcp://HOST:8786: "):
+        build(str(small_recipe), AREA, YEAR, dask="nonsense://x")
+    with pytest.raises(RequestError, match="expected --workers or --dask, got both"):
+        build(str(small_recipe), AREA, YEAR, workers=2, dask="tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("worker", "place", "said"),
+    [
+        (ONE, Place("another", (1, 2), True), "w is not on this host, where the embedded index is: set NEOCUBE_INDEX_URL"),
+        (ONE, Place("kernel", None, True), "w is not on this host"),
+        (ONE, Place("kernel", (1, 2), False), "w does not see the folder of the store: set NEOCUBE_STORE_URL"),
+        ({**ONE, "nthreads": 4}, HERE, r"w has 4 threads: expected 1 \(dask worker --nthreads 1\)"),
+        ({**ONE, "memory_limit": 10**9}, HERE, r"2.00 GB, the Dask worker w may take 0.95 GB: set NEOCUBE_MEMORY_LIMIT_BYTES=950000000"),
+    ],
+)  # fmt: skip
+def test_workers_that_cannot_do_the_work_are_refused(worker: dict[str, Any], place: Place, said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        check_workers({"w": worker}, {"w": place}, HERE, is_embedded=True, peak_bytes=2_000_000_000)
+
+
+def test_workers_elsewhere_may_share_a_server_index() -> None:
+    check_workers({"w": ONE}, {"w": Place("another", None, True)}, HERE, is_embedded=False, peak_bytes=2_000_000_000)
+    check_workers({"w": {**ONE, "memory_limit": 0}}, {"w": HERE}, HERE, is_embedded=True, peak_bytes=10**12)
+
+
+def test_a_place_is_what_a_process_sees(tmp_path: Path) -> None:
+    here = place_of(str(tmp_path), str(tmp_path))
+    assert here.kernel and here.home == (tmp_path.stat().st_dev, tmp_path.stat().st_ino) and here.has_store
+    assert place_of(str(tmp_path / "none"), "s3://bucket/store") == Place(here.kernel, None, True)
+    assert not place_of(str(tmp_path), str(tmp_path / "none")).has_store
