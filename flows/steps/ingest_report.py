@@ -15,7 +15,7 @@ class FirstRows(list[T]):
 
     total = 0
 
-    def __iadd__(self, more: Iterable[T]) -> Self:  # type: ignore[override]
+    def __iadd__(self, more: Iterable[T]) -> Self:  # type: ignore[misc, override]
         """Count all, keep what fits."""
         for each in more:
             self.total += 1
