@@ -56,6 +56,6 @@ def chosen_device(device: Device) -> str:
     """cpu: features are computed there, whatever GPU is present; RequestError where a GPU is demanded."""
     if device == "gpu":
         raise RequestError(
-            "features are computed on the CPU in this version: use --device cpu or auto; `neocube train` can use a GPU"
+            "features are built on the CPU until the GPU kernels have been held against it on a device (docs/gpu.md): use --device cpu or auto"
         )
     return "cpu"

@@ -44,6 +44,10 @@ class UnreadItem(FoundItem):
     alternate: str | None
     _read: tuple[dict[str, Any] | None, str | None]
 
+    def read(self) -> tuple[dict[str, Any] | None, str | None]:
+        """(document, cause), read anew and not kept."""
+        return read_text(self.raw.text, self.alternate)
+
     def __init__(self, raw: RawItem, place: ItemPlace, alternate: str | None = None) -> None:
         for name, value in {
             "id": raw.id,
@@ -75,7 +79,7 @@ class UnreadItem(FoundItem):
         try:
             return self._read
         except AttributeError:
-            object.__setattr__(self, "_read", read_text(self.raw.text, self.alternate))
+            object.__setattr__(self, "_read", self.read())
             return self._read
 
 

@@ -1,6 +1,7 @@
 """Items as the bytes they came in: cut out of a collection, named and digested without being read."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,10 @@ from typing import Any
 import msgspec
 import orjson
 
+from flows.steps.href_secrets import without_secrets
+
 READING = b"2"  # part of every digest: another number, and the next full listing reads every item anew
+HREF = re.compile(rb'"href"\s*:\s*"((?:[^"\\]|\\.)*)"')
 NOT_CONTENT = "links"  # they say where a copy of an item lies
 
 
@@ -55,8 +59,17 @@ def raw_item(text: bytes, alternate: str | None = None) -> RawItem | None:
 
 
 def is_suspect(text: bytes) -> bool:
-    """Whether a text has a sign that may be one of a secret in an href, or may hide one."""
-    return b"?" in text or b"@" in text or b"\\" in text
+    """Whether some JSON may have an href with a secret in it, or hides its hrefs behind escapes."""
+    if b"\\u00" in text:
+        return True
+    if b"?" not in text and b"@" not in text:
+        return False
+    return any(b"\\" in href or _has_secret(href) for href in HREF.findall(text))
+
+
+def _has_secret(href: bytes) -> bool:
+    written = href.decode("utf-8", "replace")
+    return without_secrets(written) != written
 
 
 def _digest(members: Mapping[str, msgspec.Raw], alternate: str | None) -> bytes:

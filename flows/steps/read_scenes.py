@@ -1,11 +1,11 @@
 """Items into scenes, some hundreds at a time: each is a scene, part of another one, or refused with its cause."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.steps.footprint import read_file_grid
-from flows.steps.found_items import FoundItem
+from flows.steps.found_items import FoundItem, UnreadItem
 from flows.steps.grid_check import grid_fault
 from flows.steps.item_refused import ItemRefused, NotAScene
 from flows.steps.normalise import Draft, SceneDocument, draft, place_rings, scene_of
@@ -21,18 +21,28 @@ class NotTaken:
 
 Reading = SceneDocument | NotTaken
 
+TOGETHER = 32
+"""Items whose footprints are placed together: enough for one projection, few enough to stay in the cache."""
+
 
 def read_scenes(items: Sequence[FoundItem], archive: str) -> list[Reading]:
     """What each item is."""
+    return [each for at in range(0, len(items), TOGETHER) for each in _read(items[at : at + TOGETHER], archive)]
+
+
+def _read(items: Sequence[FoundItem], archive: str) -> Iterator[Reading]:
     drafts = [_decided(_draft, found, archive) for found in items]
     placed = place_rings(each for each in drafts if isinstance(each, Draft))
-    return [_decided(_checked, each, placed.get(id(each))) if isinstance(each, Draft) else each for each in drafts]
+    for each in drafts:
+        yield _decided(_checked, each, placed.get(id(each))) if isinstance(each, Draft) else each
 
 
 def _draft(found: FoundItem, archive: str) -> Draft:
-    if found.document is None or found.cause is not None:
-        raise ItemRefused(found.cause or "unreadable item")
-    return draft(found.document, found.place, archive, read_file_grid)
+    # Not kept by the item: hundreds of documents at once are slow to come by and to let go.
+    document, cause = found.read() if isinstance(found, UnreadItem) else (found.document, found.cause)
+    if document is None or cause is not None:
+        raise ItemRefused(cause or "unreadable item")
+    return draft(document, found.place, archive, read_file_grid)
 
 
 def _checked(one: Draft, ring: Any) -> SceneDocument:  # noqa: ANN401

@@ -19,7 +19,7 @@ from flows.steps.scene_worker import asked, told
 START_AFTER_ITEMS = 2000
 MAX_WORKERS = 4
 AHEAD = 2  # batches under way for each worker
-STOP_WITHIN_S = 5.0
+ENDS_WITHIN_S = 2.0
 # The module search path of this process, and nothing of its main module.
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flows.steps.scene_worker import main; main()"
 
@@ -60,6 +60,9 @@ class ScenePool:
         self._n_items += len(items)
         if self._n_items >= START_AFTER_ITEMS and not self._workers and self._n_wanted > 0:
             self._workers = [_Worker() for _ in range(self._n_wanted)]
+        for worker in self._workers:
+            if worker.has_failed:
+                self._lose(worker)
         ready = [worker for worker in self._workers if worker.is_ready]
         far = [each for each in items if isinstance(each, UnreadItem) and not each.place.root.startswith("s3://")]
         if not ready or not far:
@@ -87,8 +90,8 @@ class ScenePool:
         if worker.is_lost:
             return
         worker.is_lost = True
-        how = worker.stop()
-        self.lost.append(f"a process that read items {how}; its items are read again by the main one")
+        self.lost.append(f"a process that read items {worker.ending()}; its items are read again by the main one")
+        worker.stop()
         _log.warning("%s", self.lost[-1])
 
 
@@ -107,21 +110,31 @@ class _Worker:
         """Whether it answers."""
         return not self.is_lost and self._hello.done() and self._hello.exception() is None
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended before it could answer."""
+        return not self.is_lost and self._hello.done() and self._hello.exception() is not None
+
     def ask(self, request: object) -> "Future[Any]":
         """The answer to a request, in its turn; EOFError or OSError where the process ended."""
         return self._talk.submit(self._exchange, request)
 
-    def stop(self) -> str:
-        """End the process; how it had ended, in words."""
-        code = self._process.poll()
+    def stop(self) -> None:
+        """End the process, whatever it does."""
         self._talk.shutdown(wait=False, cancel_futures=True)
-        if code is None:
-            self._process.kill()
-        self._talk.shutdown(wait=True)
+        self._process.kill()
         self._process.wait()
+        self._talk.shutdown(wait=True)
         for stream in (self._process.stdin, self._process.stdout):
             _close(stream)
-        return f"ended with signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+
+    def ending(self) -> str:
+        """How a process that no longer answers ended, in words."""
+        try:
+            code = self._process.wait(ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            return "closed its pipes"
+        return f"ended with signal {-code}" if code < 0 else f"ended with code {code}"
 
     def _exchange(self, request: object) -> Any:  # noqa: ANN401
         process = self._process
