@@ -262,7 +262,7 @@ def test_the_basis_counts_years_from_new_year_and_from_the_middle() -> None:
 def test_a_real_landsat_series_fits_as_least_squares_says(shared_data: Path) -> None:
     """The 'normal' pixel of pyccd: ordinal date, six bands x 10000, thermal, CFMask class 0 and 1 clear."""
     found = sorted((shared_data / "timeseries").rglob("*normal*.csv"))
-    rows = [row for row in csv.reader(found[0].open()) if row and row[0].strip().isdigit()]
+    rows = [row for row in csv.reader(found[0].read_text().splitlines()) if row and row[0].strip().isdigit()]
     table = np.array([[int(float(value)) for value in row] for row in rows])
     clear = np.isin(table[:, -1], (0, 1)) & (table[:, 1:7] > 0).all(axis=1) & (table[:, 1:7] < 10_000).all(axis=1)
     table = table[clear][np.argsort(table[clear][:, 0])]
