@@ -10,7 +10,7 @@ from flows.steps.archive_files import ArchiveFiles, as_uri
 from flows.steps.asset_hrefs import ItemPlace
 from flows.steps.href_secrets import document_without_secrets
 from flows.steps.json_documents import parse_document
-from flows.steps.raw_items import RawItem, is_suspect, raw_item
+from flows.steps.raw_items import Members, RawItem, is_suspect, raw_item, text_of
 
 PLAIN = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -43,6 +43,11 @@ class UnreadItem(FoundItem):
     raw: RawItem
     alternate: str | None
     _read: tuple[dict[str, Any] | None, str | None]
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it must be read to be compared: its hrefs may have secrets, which come out first."""
+        return is_suspect(bytes(self.raw.members.get("assets", b"")))
 
     def read(self) -> tuple[dict[str, Any] | None, str | None]:
         """(document, cause), read anew and not kept."""
@@ -145,13 +150,13 @@ class Source:
             name = feature.get("id", number) if isinstance(feature, dict) else number
             yield self.found(feature, f"{location}#{name}", folder)
 
-    def unread(self, texts: Iterable[bytes], location: str) -> Iterator[FoundItem]:
-        """The items of a collection that lies at a location, left unread as far as they can be."""
+    def unread(self, features: Iterable[Members], location: str) -> Iterator[FoundItem]:
+        """The items of a collection that lies at a location, left unread where they have a name."""
         folder, start = location.rpartition("/")[0], as_uri(location)
-        for number, text in enumerate(texts):
-            raw = raw_item(text, self.alternate)
+        for number, members in enumerate(features):
+            raw = raw_item(members, self.alternate)
             if raw is None:
-                yield self._of_text(text, location, number)
+                yield self._of_text(text_of(members), location, number)
             elif "/" in raw.id:
                 yield UnreadItem(raw, self.place(f"{location}#{raw.id}", folder), self.alternate)
             else:
@@ -160,7 +165,7 @@ class Source:
                 yield UnreadItem(raw, place, self.alternate)
 
     def _of_text(self, text: bytes, location: str, number: int) -> FoundItem:
-        """An item of a collection that must be read to be compared."""
+        """An item of a collection that has no name to be known by."""
         try:
             feature = parse_document(text)
         except ValueError as error:

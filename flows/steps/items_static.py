@@ -80,8 +80,8 @@ def file_items(location: str, source: Source) -> Iterator[FoundItem]:
         raw = stream.read(ITEM_BYTES + 1)
     if len(raw) > ITEM_BYTES:
         return _streamed_items(location, source)
-    if (texts := raw_features(raw)) is not None:
-        return source.unread(texts, location)
+    if (features := raw_features(raw)) is not None:
+        return source.unread(features, location)
     try:
         first = parse_document(raw)
     except ValueError as error:
@@ -111,8 +111,8 @@ def _items_in(location: str, raw: bytes | Exception, source: Source, quiet: bool
         if len(raw) > ITEM_BYTES:
             yield from _streamed_items(location, source)
             return
-        if (texts := raw_features(raw)) is not None:
-            yield from source.unread(texts, location)
+        if (features := raw_features(raw)) is not None:
+            yield from source.unread(features, location)
             return
         document = parse_document(raw)
     except (OSError, ValueError) as error:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -77,6 +77,8 @@ def item_digest(document: dict[str, Any]) -> bytes:
 
 def key_text(value: object) -> str:
     """Text as a key of the database can hold it: no NUL, no lone surrogate, and short."""
+    if isinstance(value, str) and value.isascii() and len(value) <= KEY_BYTES and "\x00" not in value:
+        return value
     clean = str(value or "").replace("\x00", "").encode("utf-8", "replace").decode()
     if len(clean.encode()) <= KEY_BYTES:
         return clean
@@ -96,30 +98,27 @@ def sift(
 
     `under_way`: digests of the items of this run that are not remembered yet, by collection and item id.
     """
-    distinct, repeated = _distinct(batch)
-    sifted, seen = Sifted(repeated=repeated), []
+    sifted, seen, new = Sifted(), list[FreshItem](), dict[tuple[str, str, bytes], FreshItem]()
+    distinct = _distinct(batch)
     known = _known(engine, archive, distinct)
     for item in distinct:
-        key = (item.collection, item.item_id)
-        if key in under_way:
-            if under_way[key] == item.digest:
-                sifted.repeated += 1
-            else:
-                sifted.fresh.append(item)
-            continue
-        row = known.get(key)
+        key, row = (item.collection, item.item_id), known.get((item.collection, item.item_id))
         if row is None or row.digest != item.digest:
-            sifted.fresh.append(item)
-        elif row.seen_by == run:
-            sifted.repeated += 1
-        elif row.dataset_id is None and row.note is None:
-            sifted.fresh.append(item)
-        else:
-            seen.append(item)
-            if row.dataset_id is None:
-                sifted.skipped.append((item.found.id, row.note))
+            item = _read_if_suspect(item)
+        before = under_way.get(key)
+        if before is not None or row is None or row.digest != item.digest:
+            if before != item.digest:
+                new.setdefault((*key, item.digest), item)
+        elif row.seen_by != run:
+            if row.dataset_id is None and row.note is None:
+                new.setdefault((*key, item.digest), item)
             else:
-                sifted.unchanged += 1
+                seen.append(item)
+                if row.dataset_id is None:
+                    sifted.skipped.append((item.found.id, row.note))
+    sifted.fresh = list(new.values())
+    sifted.unchanged = len(seen) - len(sifted.skipped)
+    sifted.repeated = len(batch) - len(seen) - len(sifted.fresh)
     if not dry_run:
         _touch(engine, archive, seen, run)
     return sifted
@@ -154,13 +153,21 @@ def touch_known(engine: Engine, archive: str, batch: Sequence[FoundItem], run: U
     _touch(engine, archive, [FreshItem(found, *_key(found), b"") for found in batch], run)
 
 
-def _distinct(batch: Sequence[FoundItem]) -> tuple[list[FreshItem], int]:
+def _distinct(batch: Sequence[FoundItem]) -> list[FreshItem]:
     """The items of a batch without those that come twice the same."""
     found: dict[tuple[str, str, bytes], FreshItem] = {}
     for each in batch:
         item = FreshItem(each, *_key(each), _digest(each))
         found.setdefault((item.collection, item.item_id, item.digest), item)
-    return list(found.values()), len(batch) - len(found)
+    return list(found.values())
+
+
+def _read_if_suspect(item: FreshItem) -> FreshItem:
+    """The item, by the digest of its document without secrets if its text may have any."""
+    found = item.found
+    if not isinstance(found, UnreadItem) or not found.is_suspect or found.document is None:
+        return item
+    return replace(item, digest=item_digest(found.document))
 
 
 def _digest(found: FoundItem) -> bytes:

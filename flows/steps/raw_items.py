@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -12,50 +13,59 @@ import orjson
 from flows.steps.href_secrets import without_secrets
 
 READING = b"2"  # part of every digest: another number, and the next full listing reads every item anew
+FEW = 40  # members, of which the names are remembered
 HREF = re.compile(rb'"href"\s*:\s*"((?:[^"\\]|\\.)*)"')
 NOT_CONTENT = "links"  # they say where a copy of an item lies
 
+Members = Mapping[str, msgspec.Raw]
+
 
 class _Collection(msgspec.Struct):
-    """An item collection whose items are left as they are."""
+    """An item collection, of whose items the members are left as they are written."""
 
     type: str
-    features: list[msgspec.Raw]
+    features: list[dict[str, msgspec.Raw]]
 
 
 _collection = msgspec.json.Decoder(_Collection)
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
 class RawItem:
-    """The text of an item, the name and collection that it states, and the digest of its content."""
+    """The members of an item as they are written, the name and collection that it states, and the digest of its content."""
 
-    text: bytes
-    id: Any
+    members: Members
+    id: str
     collection: Any
     digest: bytes
 
+    @property
+    def text(self) -> bytes:
+        """The item as JSON."""
+        return text_of(self.members)
 
-def raw_features(document: bytes) -> list[bytes] | None:
-    """The texts of the items of an item collection; None for any other document, or one that is not plain JSON."""
+
+def raw_features(document: bytes) -> list[dict[str, msgspec.Raw]] | None:
+    """The items of an item collection, unread; None for any other document, or one that is not plain JSON."""
     try:
         found = _collection.decode(document)
     except (msgspec.DecodeError, RecursionError):
         return None
-    return [bytes(item) for item in found.features] if found.type == "FeatureCollection" else None
+    return found.features if found.type == "FeatureCollection" else None
 
 
-def raw_item(text: bytes, alternate: str | None = None) -> RawItem | None:
-    """An item left unread; None for one that must be read to be compared. `alternate`: the kind of href it is read by."""
+def raw_item(members: Members, alternate: str | None = None) -> RawItem | None:
+    """An item known by name; None for one that states none. `alternate`: the kind of href it is read by."""
     try:
-        members = _members.decode(text)
         name, collection = (orjson.loads(bytes(members.get(key, b"null"))) for key in ("id", "collection"))
-    except (msgspec.DecodeError, RecursionError, orjson.JSONDecodeError):
+    except orjson.JSONDecodeError:
         return None
-    if not isinstance(name, str) or not name or is_suspect(bytes(members.get("assets", b""))):
-        return None
-    return RawItem(text, name, collection, _digest(members, alternate))
+    return RawItem(members, name, collection, _digest(members, alternate)) if isinstance(name, str) and name else None
+
+
+def text_of(members: Members) -> bytes:
+    """Members of an item as JSON."""
+    return b"{" + b",".join([orjson.dumps(name) + b":" + bytes(value) for name, value in members.items()]) + b"}"
 
 
 def is_suspect(text: bytes) -> bool:
@@ -72,10 +82,15 @@ def _has_secret(href: bytes) -> bool:
     return without_secrets(written) != written
 
 
-def _digest(members: Mapping[str, msgspec.Raw], alternate: str | None) -> bytes:
+def _digest(members: Members, alternate: str | None) -> bytes:
     """SHA-256 of the members of an item as they are written, in the order of their names."""
-    parts = [READING, (alternate or "").encode()]
-    for name in sorted(members):
-        if name != NOT_CONTENT:
-            parts += (orjson.dumps(name), bytes(members[name]))
+    parts: list[bytes | msgspec.Raw] = [READING, (alternate or "").encode()]
+    for name, written in _content(tuple(members)) if len(members) <= FEW else _content.__wrapped__(tuple(members)):
+        parts += (written, members[name])
     return hashlib.sha256(b"\n".join(parts)).digest()
+
+
+@lru_cache(256)
+def _content(names: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    """The names of members that are content, in their order, and how JSON writes them."""
+    return [(name, orjson.dumps(name)) for name in sorted(names) if name != NOT_CONTENT]

@@ -11,12 +11,11 @@ from uuid import UUID
 from datacube_config.archives import use_archives
 from flows.steps.archive_files import ArchiveFiles
 from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.found_items import FoundItem, UnreadItem
+from flows.steps.found_items import FoundItem, UnreadItem, read_text
 from flows.steps.frames import read_frame, write_frame
 from flows.steps.normalise import SceneDocument
 from flows.steps.rare_collection import rare_collection
-from flows.steps.raw_items import RawItem
-from flows.steps.read_scenes import NotTaken, Reading, read_scenes
+from flows.steps.read_scenes import TOGETHER, NotTaken, Reading, read_scenes
 
 READY = "ready"
 FACTS = tuple(each.name for each in fields(SceneDocument) if each.name != "id")
@@ -38,8 +37,9 @@ def main() -> None:
                 archive, items = read_frame(requests)
             except EOFError:
                 return
-            readings = read_scenes([_found(item, files) for item in items], archive)
-            write_frame(answers, [_sent(each) for each in readings])
+            some = (items[at : at + TOGETHER] for at in range(0, len(items), TOGETHER))
+            readings = (read_scenes([_found(item, files) for item in few], archive) for few in some)
+            write_frame(answers, [_sent(each) for few in readings for each in few])
 
 
 def asked(found: UnreadItem) -> tuple[Any, ...]:
@@ -50,8 +50,8 @@ def asked(found: UnreadItem) -> tuple[Any, ...]:
 
 def _found(item: tuple[Any, ...], files: ArchiveFiles) -> FoundItem:
     text, name, alternate, location, folder, root, hosts = item
-    place = ItemPlace(location, folder, root, files.files_in, hosts)
-    return UnreadItem(RawItem(text, name, None, b""), place, alternate)
+    document, cause = read_text(text, alternate)
+    return FoundItem(name, ItemPlace(location, folder, root, files.files_in, hosts), document, cause)
 
 
 def _sent(reading: Reading) -> tuple[Any, ...]:

@@ -1,11 +1,14 @@
-"""Rates of ingest: JSON on disk to committed rows against one-by-one `index.datasets.add`, and the same again at scale.
+"""Rates of ingest: JSON on disk to committed rows against one-by-one `index.datasets.add`, again when known, and with more.
 
-`python tests/bench/ingest_rates.py [--million] [--postgis URL]`; `rows()` gives what `run.py` prints and keeps.
+`python tests/bench/ingest_rates.py [--large] [--postgis URL]`; `rows()` gives what `run.py` prints and keeps. Two minutes on two
+idle cores, with 0.9 GB of items on disk for as long. `--large`: 100 000 items from disk instead of 40 000 (2.2 GB) and 1 000 000 scenes
+in the index instead of 50 000, about half an hour. `--postgis`: a database of a PostGIS server instead of an embedded one, without the rows of memory.
 """
 
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from statistics import median
 from typing import Any
 from uuid import uuid5
 
+import psutil
 from datacube.index.hl import Doc2Dataset
 from odc.geo.geom import box
 from varied_items import ROWS, ZONES, real_items, varied_items, write_pages
@@ -28,71 +32,146 @@ from flows.steps.catalogue import find_scenes
 from flows.steps.footprint import read_file_grid
 from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
 from flows.steps.ingest_archive import ingest_archive
+from flows.steps.ingest_report import IngestReport
 from flows.steps.items import Wanted, read_items
 from flows.steps.normalise import SceneDocument, normalise
 from flows.steps.scene_index import take_scenes
 from products.period import Period
 from products.spec import SourceSpec
 
-N_OURS, N_PEER = 4000, 200
-SMALL, LARGE, MILLION = 10_000, 100_000, 1_000_000
+N_ROUND, N_PEER, ROUNDS = 10_000, 200, 2
+N_ITEMS, N_ITEMS_LARGE = 40_000, 100_000
+SMALL, LARGE, MILLION = 10_000, 50_000, 1_000_000
 BATCH = 1000
 QUERIES = 5
+FIRST_ITEM = 10 * ZONES * ROWS
 PLAN_AREA = box(1, 40, 12, 50, "EPSG:4326")
 FIRST_TURN = Period(datetime(2016, 1, 1, tzinfo=UTC), datetime(2017, 1, 1, tzinfo=UTC))
 
 Row = dict[str, Any]
 
 
-def rows(root: Path, *, large: int = LARGE, index_url: str | None = None) -> list[Row]:
+def rows(root: Path, *, large: bool = False, index_url: str | None = None) -> list[Row]:
     """The rows of the table; `index_url`: a database of a PostGIS server, initialised or empty, instead of an embedded one."""
-    settings = _settings(root / "home", index_url)
     shutil.rmtree(root, ignore_errors=True)
+    pages = _write_items(root / "pages", N_ITEMS_LARGE if large else N_ITEMS)
+    settings = _settings(root / "home", index_url)
     init_index(settings, PRODUCT_DEFINITIONS)
     with open_index(settings) as index:
-        return [*_rates(index, root), *_scale(index, large)]
+        found = _rates(index, pages, root / "peer")
+        found += _scale(index, MILLION if large else LARGE)
+    if index_url is None:
+        found += _memory(root, pages)
+    shutil.rmtree(pages)
+    return found
 
 
-def _settings(home: Path, index_url: str | None) -> Settings:
+def _settings(home: Path, index_url: str | None = None) -> Settings:
     server = {"index_url": index_url, "index_driver": "postgis"} if index_url else {}
     return Settings.model_validate({"home": home, **server})
 
 
-def _rates(index: Index, root: Path) -> list[Row]:
-    """Adding and re-ingesting, with the peer before and after."""
-    pages = write_pages(root / "pages", N_OURS, start=10 * ZONES * ROWS)
-    peer = [_one_by_one(index, root / "peer", 0)]
-    first = _ingest(index, pages, added=N_OURS)
-    again = _ingest(index, pages, added=0)
-    peer.append(_one_by_one(index, root / "peer", N_PEER))
-    add, whole = (sum(times) / len(times) for times in zip(*peer, strict=True))
+def _write_items(folder: Path, n_items: int) -> Path:
+    """Folders of pages: one of 10 000 items for each round of adding, and the rest."""
+    for number in range(ROUNDS):
+        write_pages(folder / f"round_{number}", N_ROUND, start=FIRST_ITEM + number * N_ROUND)
+    write_pages(folder / "rest", n_items - ROUNDS * N_ROUND, start=FIRST_ITEM + ROUNDS * N_ROUND)
+    return folder
+
+
+def _rates(index: Index, pages: Path, peer_folder: Path) -> list[Row]:
+    """Adding and re-ingesting; the peer takes turns with adding."""
+    peer, adding, again, untouched = [_one_by_one(index, peer_folder, 0)], [], [], []
+    for number in range(ROUNDS):
+        folder = pages / f"round_{number}"
+        adding.append(_ingest(index, folder, added=N_ROUND))
+        peer.append(_one_by_one(index, peer_folder, (number + 1) * N_PEER))
+        again += [_ingest(index, folder, full=True) for _ in range(2)]
+        untouched.append(_ingest(index, folder))
+    add, whole = (median(times) for times in zip(*peer, strict=True))
     return [
-        {
-            "name": f"{N_OURS} Earth Search items, JSON on disk to committed rows, {index.driver}: seconds for 1000",
-            "ours_s": round(first / N_OURS * 1000, 3),
-            "peer": "index.datasets.add one by one, documents prepared before",
-            "peer_s": round(add * 1000, 3),
-            "peer_with_normalising_s": round(whole * 1000, 3),
-            "limit": "",
-            "limit_s": None,
-        },
-        {
-            "name": f"the same {N_OURS} items again, known and unchanged: seconds for 1000",
-            "ours_s": round(again / N_OURS * 1000, 3),
-            "peer": "adding them",
-            "peer_s": round(first / N_OURS * 1000, 3),
-            "limit": "",
-            "limit_s": None,
-        },
+        _row(
+            f"{N_ROUND} Earth Search items, JSON on disk to committed rows, {index.driver}: seconds for 1000",
+            adding,
+            "index.datasets.add one by one, documents prepared before",
+            add * 1000,
+        )
+        | {"peer_with_normalising_s": round(whole * 1000, 3)},
+        _row(
+            f"the same {N_ROUND} items again, each read and known by its digest: seconds for 1000",
+            again,
+            "adding them",
+            median(adding),
+        ),
+        _row(
+            f"the same {N_ROUND} items again, in files that are as they were: seconds for 1000",
+            untouched,
+            "adding them",
+            median(adding),
+        ),
     ]
 
 
-def _ingest(index: Index, pages: Path, *, added: int) -> float:
+def _row(name: str, ours: list[float], peer: str, peer_s: float) -> Row:
+    """One row: seconds for 1000, the median of some rounds."""
+    return {
+        "name": name,
+        "ours_s": round(median(ours), 4),
+        "peer": peer,
+        "peer_s": round(peer_s, 4),
+        "limit": "",
+        "limit_s": None,
+        "rounds": [round(each, 4) for each in ours],
+    }
+
+
+def _ingest(index: Index, pages: Path, *, added: int = 0, full: bool = False) -> float:
+    """Seconds for 1000 items."""
     started = time.perf_counter()
-    report = ingest_archive(index, str(pages), radiometric_check="off")
+    report = ingest_archive(index, str(pages), radiometric_check="off", full=full)
     seconds = time.perf_counter() - started
-    assert (report.added, report.found) == (added, N_OURS), report
-    return seconds
+    assert (report.added, report.found) == (added, N_ROUND), report
+    return seconds / N_ROUND * 1000
+
+
+def _memory(root: Path, pages: Path) -> list[Row]:
+    """Ingests of few and of many items, each in a process and a home of its own: rate and peak memory."""
+    few, many = (_in_child(folder, root / f"home_of_{folder.name}") for folder in (pages / "round_0", pages))
+    name = f"{many['items']} items in one ingest, peak memory {many['peak_bytes'] / 1e6:.0f} MB: seconds for 1000"
+    peer = f"the same of {few['items']} items, {few['peak_bytes'] / 1e6:.0f} MB"
+    return [
+        _row(name, [many["seconds"] / many["items"] * 1000], peer, few["seconds"] / few["items"] * 1000)
+        | {"peak_bytes": many["peak_bytes"], "peer_peak_bytes": few["peak_bytes"]}
+    ]
+
+
+def _in_child(pages: Path, home: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--measure", str(pages), str(home)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _measure(pages: Path, home: Path) -> dict[str, float]:
+    """Ingest in this process; items, seconds, and the peak bytes of this process and its workers together."""
+    settings, workers = _settings(home), {}
+    init_index(settings, PRODUCT_DEFINITIONS)
+
+    def note(_: IngestReport) -> None:
+        for child in psutil.Process().children():
+            if "scene_worker" in " ".join(child.cmdline()):
+                workers[child.pid] = _peak_bytes(child.pid)
+
+    with open_index(settings) as index:
+        report = ingest_archive(index, str(pages), radiometric_check="off", progress=note)
+    assert report.added == report.found, report
+    peak = _peak_bytes(os.getpid()) + sum(workers.values())
+    return {"items": report.found, "seconds": report.seconds, "peak_bytes": peak}
+
+
+def _peak_bytes(process_id: int) -> int:
+    status = Path(f"/proc/{process_id}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
 def _one_by_one(index: Index, folder: Path, start: int) -> tuple[float, float]:
@@ -116,23 +195,10 @@ def _scale(index: Index, large: int) -> list[Row]:
     scenes = _scenes()
     small_rate, small_query = _filled(index, scenes, SMALL), _query(index)
     large_rate, large_query = _filled(index, scenes, large - SMALL), _query(index)
+    known = f"the same with {SMALL} known"
     return [
-        {
-            "name": f"indexing 1000 scenes more, with {large} known, {index.driver}",
-            "ours_s": round(large_rate, 3),
-            "peer": f"the same with {SMALL} known",
-            "peer_s": round(small_rate, 3),
-            "limit": "",
-            "limit_s": None,
-        },
-        {
-            "name": f"the scenes of a plan, {large} known, {index.driver}",
-            "ours_s": round(large_query, 4),
-            "peer": f"the same with {SMALL} known",
-            "peer_s": round(small_query, 4),
-            "limit": "",
-            "limit_s": None,
-        },
+        _row(f"indexing 1000 scenes more, with {large} known, {index.driver}", [large_rate], known, small_rate),
+        _row(f"the scenes of a plan, {large} known, {index.driver}", [large_query], known, small_query),
     ]
 
 
@@ -184,7 +250,9 @@ def _later(scene: SceneDocument, turn: int) -> SceneDocument:
 
 
 if __name__ == "__main__":
-    place = Path(os.environ.get("NEOCUBE_BENCH", "var/bench")).absolute() / "ingest"
-    url = sys.argv[sys.argv.index("--postgis") + 1] if "--postgis" in sys.argv else None
-    found = rows(place, large=MILLION if "--million" in sys.argv else LARGE, index_url=url)
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    if sys.argv[1:2] == ["--measure"]:
+        sys.stdout.write(json.dumps(_measure(*map(Path, sys.argv[2:]))) + "\n")
+    else:
+        place = Path(os.environ.get("NEOCUBE_BENCH", "var/bench")).absolute() / "ingest"
+        url = sys.argv[sys.argv.index("--postgis") + 1] if "--postgis" in sys.argv else None
+        sys.stdout.write(json.dumps(rows(place, large="--large" in sys.argv, index_url=url), indent=2) + "\n")
