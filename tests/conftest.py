@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -18,6 +19,11 @@ REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 POSTGIS_CONTROL = Path("/usr/share/postgresql/15/extension/postgis.control")
+
+
+# a kernel compiles in the first example, and a machine may be busy: how long an example takes is no property
+hypothesis.settings.register_profile("neocube", deadline=None)
+hypothesis.settings.load_profile("neocube")
 
 
 @pytest.fixture(scope="session")
