@@ -85,6 +85,9 @@ def reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
             return [found]
     if "://" in location and not location.startswith("s3://"):
         return [found]
+    collection, mark, _ = location.partition("%23" if found.place.location.startswith("file://") else "#")
+    if mark:
+        return [each for each in items_at([collection], source, quiet=True) if each.id == found.id] or [found]
     if files.is_folder(location):
         return list(folder_items(location, source))
     if delivered := delivered_in_file(location, source.root, files):

@@ -298,8 +298,9 @@ def test_a_worker_writes_nothing_but_answers_on_its_stdout(tmp_path: Path) -> No
         "import flows.steps.scene_worker as w; original = w.read_scenes; "
         "w.read_scenes = lambda *a: print('hello') or original(*a); w.main()"
     )
+    item = (b"{}", "one", None, "file:///nowhere/one.json", "/nowhere", "/nowhere", ())
     done = subprocess.run(
-        [sys.executable, "-c", boot], input=frames(None, ("a", [])), capture_output=True, check=True, cwd=tmp_path
+        [sys.executable, "-c", boot], input=frames(None, ("a", [item])), capture_output=True, check=True, cwd=tmp_path
     )
     assert b"hello" not in done.stdout and b"hello" in done.stderr
 
