@@ -11,7 +11,7 @@ from odc.geo.geom import Geometry
 
 from datacube_config.connection import Index
 from flows.steps.antimeridian import in_one_piece, meet
-from flows.steps.dataset_location import dataset_location
+from flows.steps.dataset_location import band_href, dataset_location
 from flows.steps.external_products import external_scene, require_external
 from flows.steps.mirror_locations import with_mirrors
 from flows.steps.scene_lookup import find_datasets
@@ -64,7 +64,7 @@ def scene_of(dataset: Dataset) -> Scene:
     for name, measurement in document["measurements"].items():
         radiometry = facts["neocube:radiometry"].get(name, {"scale": 1.0, "offset": 0.0, "nodata": 0})
         bands[name] = BandFile(
-            href=_href(base, measurement["path"]),
+            href=band_href(base, measurement["path"]),
             scale=float(radiometry["scale"]),
             offset=float(radiometry["offset"]),
             nodata=int(radiometry["nodata"]),
@@ -125,10 +125,6 @@ def published_cell(dataset: Dataset) -> PublishedCell:
         dataset.id, dataset.product.name, int(facts["neocube:product_version"]), facts["neocube:tile"], facts["neocube:period"],
         dataset_location(dataset), facts,
     )  # fmt: skip
-
-
-def _href(base: str, path: str) -> str:
-    return path if path.startswith("/") or "://" in path else f"{base}/{path}"
 
 
 def _utc(text: str | datetime) -> datetime:

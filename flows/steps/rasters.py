@@ -11,7 +11,7 @@ from odc.geo.geom import Geometry
 
 from datacube_config.connection import Index
 from flows.steps.antimeridian import in_one_piece, meet, turns
-from flows.steps.dataset_location import dataset_location
+from flows.steps.dataset_location import band_href, dataset_location
 from flows.steps.reading import RasterAccess, warp_band
 from products.errors import RequestError
 from products.period import Period
@@ -32,7 +32,7 @@ def find_rasters(index: Index, inputs: Iterable[RasterInput], period: Period, ar
                 ground = in_one_piece(dataset.extent)
                 if meet(ground, lonlat):
                     measurement = dataset.metadata_doc["measurements"][wanted.band]
-                    href = _href(dataset_location(dataset).rpartition("/")[0], measurement["path"])
+                    href = band_href(dataset_location(dataset).rpartition("/")[0], measurement["path"])
                     layer = int(measurement.get("band", 1))
                     says = dataset.metadata_doc["properties"].get("neocube:radiometry", {}).get(wanted.band, {})
                     nodata = float(says.get("nodata", dataset.product.measurements[wanted.band].nodata))
@@ -61,10 +61,6 @@ def load_rasters(
         take = np.isnan(out) & ~np.isnan(values)
         out[take] = values[take] * np.float32(raster.scale) + np.float32(raster.offset)
     return dict(made)
-
-
-def _href(base: str, path: str) -> str:
-    return path if path.startswith("/") or "://" in path else f"{base}/{path}"
 
 
 def _require(index: Index, wanted: RasterInput) -> None:
