@@ -44,9 +44,8 @@ def built_in_afterwards() -> Iterator[None]:
 
 
 @pytest.fixture
-def s3_options(s3_endpoint: str) -> Iterator[dict[str, Any]]:
-    yield {**KEYS, "client_kwargs": {"endpoint_url": s3_endpoint, "region_name": REGION}}
-    s3fs.S3FileSystem.clear_instance_cache()
+def s3_options(s3_endpoint: str) -> dict[str, Any]:
+    return {**KEYS, "client_kwargs": {"endpoint_url": s3_endpoint, "region_name": REGION}}
 
 
 @pytest.fixture

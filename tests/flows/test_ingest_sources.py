@@ -201,7 +201,6 @@ def s3_options() -> Iterator[dict[str, Any]]:
     with serving(f"http://127.0.0.1:{port}/", MOTO, "-p", str(port)):
         s3fs.S3FileSystem(**options).mkdir("archive")
         yield options
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_an_archive_in_s3_is_read_like_a_local_one(
