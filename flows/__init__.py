@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flows.steps.open_cube import open_cube as open_cube
+    from flows.steps.cubes.open_cube import open_cube as open_cube
 
-HOMES = {"open_cube": "flows.steps.open_cube", "plan": "flows.plan_cells", "build": "flows.build_here"}
+HOMES = {"open_cube": "flows.steps.cubes.open_cube", "plan": "flows.plan_cells", "build": "flows.build_here"}
 
 __all__ = ["build", "open_cube", "plan"]
 

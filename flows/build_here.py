@@ -12,14 +12,14 @@ from datacube_config.errors import StorageUnavailable
 from datacube_config.settings import Settings, get_settings
 from flows.plan_cells import Device, plan_with
 from flows.planning import Plan, PlannedCell, batches
-from flows.steps.building import BuiltCell, TooMuchUnread, Workshop, build_cell, found_cell
-from flows.steps.catalogue import published_cells
-from flows.steps.cells import retire_cell
-from flows.steps.cubes import CubePlan, publish_cube
-from flows.steps.dask_cluster import dask_client
-from flows.steps.index_setup import add_product
-from flows.steps.product_binding import bind_product
-from flows.steps.reading import UnreadBand, raster_access
+from flows.steps.cubes.building import BuiltCell, TooMuchUnread, Workshop, build_cell, found_cell
+from flows.steps.cubes.cells import retire_cell
+from flows.steps.cubes.dask_cluster import dask_client
+from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.index.catalogue import published_cells
+from flows.steps.index.index_setup import add_product
+from flows.steps.index.product_binding import bind_product
+from flows.steps.loading.reading import UnreadBand, raster_access
 from flows.steps.storage import Storage, open_storage
 from products.errors import RequestError
 from products.grid import PixelGrid

@@ -49,7 +49,7 @@ def init(as_json: bool) -> None:
     Example: neocube init
     """
     from datacube_config.settings import get_settings
-    from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
+    from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
 
     document = init_index(get_settings(), PRODUCT_DEFINITIONS)
     lines = (f"index {document['index']} ({document['driver']})", f"products {', '.join(document['products'])}")
@@ -84,7 +84,7 @@ def status(as_json: bool) -> None:
     Example: neocube status --json
     """
     from datacube_config.settings import get_settings
-    from flows.steps.health import check_health
+    from flows.steps.service.health import check_health
 
     document = check_health(get_settings())
     lines = [f"{'ok  ' if each['ok'] else 'FAIL'} {each['name']}: {each['found']}" for each in document["checks"]]

@@ -115,7 +115,7 @@ def retire(
     Example: neocube retire --source-product landsat_etm_c2_l2 --period 2020-03 --reason haze
     """
     from flows import retire as retiring
-    from flows.steps.retire_selection import Selection
+    from flows.steps.upkeep.retire_selection import Selection
 
     asked = {name: value for name, value in selected.items() if value and name != "reason"}
     other = [name for name, value in (("--list", as_list), ("--undo", undo), ("--sweep", sweeps or older_than is not None)) if value]  # fmt: skip

@@ -100,8 +100,8 @@ def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str)
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
     from flows.steps.areas import find_area
-    from flows.steps.gallery import gallery_picture
-    from flows.steps.open_cube import find_cube, open_snapshot
+    from flows.steps.cubes.open_cube import find_cube, open_snapshot
+    from flows.steps.pictures.gallery import gallery_picture
     from flows.steps.storage import s3_options
     from products.period import parse_period
     from products.registry import features_recipe

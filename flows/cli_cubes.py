@@ -28,8 +28,8 @@ def pin(as_json: bool, cube: str, tag: str, area: str | None, crs: str | None) -
 
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
-    from flows.steps.open_cube import snapshot_asked_for
-    from flows.steps.pinning import pin_snapshot
+    from flows.steps.cubes.open_cube import snapshot_asked_for
+    from flows.steps.cubes.pinning import pin_snapshot
     from flows.steps.storage import open_storage
 
     settings = get_settings()
@@ -66,8 +66,8 @@ def export(
     """
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
-    from flows.steps.exporting import export_cube
-    from flows.steps.open_cube import snapshot_asked_for
+    from flows.steps.cubes.exporting import export_cube
+    from flows.steps.cubes.open_cube import snapshot_asked_for
     from flows.steps.storage import s3_options
 
     settings = get_settings()

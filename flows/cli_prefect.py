@@ -13,7 +13,7 @@ from flows.console import as_json_option, emit
 from products.errors import RequestError
 
 if TYPE_CHECKING:
-    from flows.steps.prefect_processes import Server
+    from flows.steps.service.prefect_processes import Server
 
 
 @click.command()
@@ -27,7 +27,7 @@ def demo(as_json: bool, directory: str, size_px: int, seed: int) -> None:
     Example: neocube demo var/demo
     """
     from datacube_config.settings import get_settings
-    from flows.steps.simulated_archive import local_directory
+    from flows.steps.simulation.archive import local_directory
 
     local_directory(directory)
     server = _start_server(get_settings().home) if not os.environ.get("PREFECT_API_URL") else None
@@ -50,7 +50,7 @@ def serve(as_json: bool, host: str, port: int, runs: int) -> None:
     """
     from datacube_config.settings import get_settings
     from flows.serve import running_service
-    from flows.steps.prefect_processes import PrefectDidNotStart
+    from flows.steps.service.prefect_processes import PrefectDidNotStart
 
     click.echo("starting: server, deployments, worker", err=True)
     try:
@@ -87,7 +87,7 @@ def tend(as_json: bool) -> None:
 
 def _start_server(home: Path) -> "Server":
     """A private server that ends after Prefect has sent its last log lines; call it before Prefect is imported."""
-    from flows.steps.prefect_processes import free_port, private_environment, running_server
+    from flows.steps.service.prefect_processes import free_port, private_environment, running_server
 
     os.environ.update(private_environment(home))
     until_exit = ExitStack()

@@ -32,7 +32,7 @@ def simulate(
     Example: neocube simulate var/demo/archive --seed 1 --faults usual
     """
     from flows.steps.areas import find_area
-    from flows.steps.simulated_archive import Simulation, local_directory, write_archive
+    from flows.steps.simulation.archive import Simulation, local_directory, write_archive
     from products.period import parse_period
 
     simulation = Simulation(find_area(area), parse_period(period), seed, size_px, faults, limit or None)
@@ -116,7 +116,7 @@ def scenes(as_json: bool, product: str | None, area: str | None, period: str | N
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
     from flows.steps.areas import find_area
-    from flows.steps.scene_index import list_scenes
+    from flows.steps.index.scene_index import list_scenes
     from products.period import parse_period
 
     bounds, span = find_area(area) if area else None, parse_period(period) if period else None
@@ -137,10 +137,10 @@ def quarantine(as_json: bool, retry: bool) -> None:
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
     from datacube_config.sources import source_table
-    from flows.steps.ingest_archive import retry_quarantine
-    from flows.steps.ingest_rasters import retry_rasters
-    from flows.steps.quarantine import listed
-    from flows.steps.reading import raster_access
+    from flows.steps.ingesting.ingest_archive import retry_quarantine
+    from flows.steps.ingesting.ingest_rasters import retry_rasters
+    from flows.steps.ingesting.quarantine import listed
+    from flows.steps.loading.reading import raster_access
     from flows.steps.storage import s3_options
 
     settings = get_settings()

@@ -9,8 +9,8 @@ from flows.build_cube import build_cube
 from flows.ingest import ingest
 from flows.map_area import map_area
 from flows.simulate import simulate
-from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
-from flows.steps.simulated_archive import local_directory
+from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
+from flows.steps.simulation.archive import local_directory
 from flows.train_model import train_model
 
 

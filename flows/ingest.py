@@ -9,7 +9,7 @@ from flows.failed_work import end_failed
 from flows.ingest_here import take_in
 from flows.mirror_archive import mirror_archive
 from flows.run_artifacts import leave_table, progress_bar
-from flows.steps.ingest_report import IngestReport
+from flows.steps.ingesting.ingest_report import IngestReport
 
 
 @flow(name="ingest", flow_run_name="ingest-{archive}")

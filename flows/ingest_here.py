@@ -6,10 +6,10 @@ from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from datacube_config.sources import source_table
 from flows.steps.areas import find_area
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.ingest_rasters import ingest_rasters
-from flows.steps.ingest_report import IngestReport
-from flows.steps.reading import raster_access
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.ingesting.ingest_rasters import ingest_rasters
+from flows.steps.ingesting.ingest_report import IngestReport
+from flows.steps.loading.reading import raster_access
 from flows.steps.storage import s3_options
 from products.errors import RequestError
 from products.period import parse_period

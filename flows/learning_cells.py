@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.planning import cut_cells, make_plan
-from flows.steps.catalogue import find_scenes
-from flows.steps.training import FeatureCells, feature_cells
+from flows.steps.index.catalogue import find_scenes
+from flows.steps.learning.training import FeatureCells, feature_cells
 from products.area import Area
 from products.period import Period
 from products.spec import FeaturesRecipe

@@ -4,9 +4,9 @@ from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.learning_cells import cells_with_state
 from flows.steps.areas import find_area
-from flows.steps.mapping import MapResult, Progress, map_cells
-from flows.steps.models import find_model
-from flows.steps.product_binding import bind_product
+from flows.steps.index.product_binding import bind_product
+from flows.steps.learning.mapping import MapResult, Progress, map_cells
+from flows.steps.learning.models import find_model
 from flows.steps.storage import open_storage
 from products.period import parse_period
 from products.registry import features_recipe

@@ -5,13 +5,13 @@ from typing import Any
 
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
+from flows.steps.archives.host_buckets import HostBuckets
+from flows.steps.archives.items import archive_location
+from flows.steps.archives.source_bytes import FileAccess
 from flows.steps.areas import find_area
-from flows.steps.host_buckets import HostBuckets
-from flows.steps.items import archive_location
-from flows.steps.mirror_jobs import MirrorOrder, mirror_order
-from flows.steps.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror
-from flows.steps.reading import raster_access
-from flows.steps.source_bytes import FileAccess
+from flows.steps.loading.reading import raster_access
+from flows.steps.mirroring.mirror_jobs import MirrorOrder, mirror_order
+from flows.steps.mirroring.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror
 from flows.steps.storage import s3_options
 from products.period import parse_period
 

@@ -7,9 +7,9 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings, get_settings
 from flows.planning import Plan, cut_cells, make_plan
 from flows.steps.areas import find_area
-from flows.steps.catalogue import find_scenes, published_cells
-from flows.steps.product_binding import check_binding
-from flows.steps.rasters import find_rasters
+from flows.steps.index.catalogue import find_scenes, published_cells
+from flows.steps.index.product_binding import check_binding
+from flows.steps.loading.rasters import find_rasters
 from products.errors import RequestError
 from products.period import parse_period
 from products.pixel.rows import ROWS_PER_TASK

@@ -13,18 +13,18 @@ from prefect import flow
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings, get_settings
 from flows.run_artifacts import leave_picture, leave_table
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.archive_listing import Scope, compared_tables, index_listing, list_archive
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.host_buckets import HostBuckets
+from flows.steps.archives.items import archive_location
+from flows.steps.archives.site_files import SiteFiles
 from flows.steps.areas import find_area
-from flows.steps.host_buckets import HostBuckets
-from flows.steps.items import archive_location
-from flows.steps.metrics import metrics_path, write_metrics
-from flows.steps.pictures_reconcile import reconcile_picture
-from flows.steps.reconcile_report import Limits, alarms_of, gauges_of, totals_of
-from flows.steps.reconciling import between_archives, compare, forget_purged, freshness
-from flows.steps.site_files import SiteFiles
+from flows.steps.pictures.reconcile import reconcile_picture
+from flows.steps.service.metrics import metrics_path, write_metrics
 from flows.steps.storage import open_storage, s3_options
-from flows.steps.storage_check import StorageMode, lost_files, stored_orphans
+from flows.steps.upkeep.archive_listing import Scope, compared_tables, index_listing, list_archive
+from flows.steps.upkeep.reconcile_report import Limits, alarms_of, gauges_of, totals_of
+from flows.steps.upkeep.reconciling import between_archives, compare, forget_purged, freshness
+from flows.steps.upkeep.storage_check import StorageMode, lost_files, stored_orphans
 from products.errors import RequestError
 from products.period import parse_period
 

@@ -14,7 +14,7 @@ from flows.map_area import map_area
 from flows.run_artifacts import leave_markdown
 from flows.run_events import announce_cube, announce_model
 from flows.steps.areas import find_area
-from flows.steps.follow_ups import Order, claimed, due, keep_standing
+from flows.steps.index.follow_ups import Order, claimed, due, keep_standing
 from flows.tend_here import follow
 from flows.train_model import train_model
 from products.errors import RequestError

@@ -9,11 +9,11 @@ from prefect import flow
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.run_artifacts import leave_table
-from flows.steps.retire_selection import Selection
-from flows.steps.retiring import apply_retirement, list_retirements, preview_retirement
 from flows.steps.storage import open_storage
-from flows.steps.sweeping import preview_sweep, sweep, to_sweep
-from flows.steps.unretiring import undo_retirement
+from flows.steps.upkeep.retire_selection import Selection
+from flows.steps.upkeep.retiring import apply_retirement, list_retirements, preview_retirement
+from flows.steps.upkeep.sweeping import preview_sweep, sweep, to_sweep
+from flows.steps.upkeep.unretiring import undo_retirement
 from products.errors import RequestError
 
 

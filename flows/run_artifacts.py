@@ -16,8 +16,8 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext
 
 from datacube_config.settings import Settings
-from flows.steps.open_cube import open_snapshot
-from flows.steps.pictures import coverage_picture, quicklook_picture
+from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.pictures.cube import coverage_picture, quicklook_picture
 from flows.steps.storage import open_storage, s3_options
 
 MOST_IMAGE_BYTES = 200_000

@@ -10,8 +10,8 @@ from pathlib import Path
 import flows
 from datacube_config.connection import database_url
 from datacube_config.settings import Settings
-from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
-from flows.steps.prefect_processes import (
+from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
+from flows.steps.service.prefect_processes import (
     Server,
     check_port,
     private_environment,

@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows.steps.areas import find_area
-from flows.steps.simulated_archive import FaultLevel, Simulation, local_directory, write_archive
+from flows.steps.simulation.archive import FaultLevel, Simulation, local_directory, write_archive
 from products.period import parse_period
 
 

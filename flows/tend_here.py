@@ -9,7 +9,17 @@ from datacube_config.settings import get_settings
 from flows.failed_work import cell_causes, end_failed
 from flows.map_here import make_map
 from flows.steps.areas import find_area
-from flows.steps.follow_ups import FollowUp, Order, claimed, due, finish, is_done, note, outstanding, standing_orders
+from flows.steps.index.follow_ups import (
+    FollowUp,
+    Order,
+    claimed,
+    due,
+    finish,
+    is_done,
+    note,
+    outstanding,
+    standing_orders,
+)
 from flows.train_here import train
 
 Kind = Literal["train", "map"]

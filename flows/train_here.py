@@ -6,9 +6,9 @@ from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.learning_cells import cells_with_state
 from flows.steps.areas import find_area
-from flows.steps.label_files import label_file
+from flows.steps.learning.label_files import label_file
+from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.storage import open_storage, s3_options
-from flows.steps.training import TrainedModel, learn_model
 from products.devices import choose_backend
 from products.errors import RequestError
 from products.learning.recipe import ModelRecipe

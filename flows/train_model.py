@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.run_artifacts import in_subflow_run, leave_markdown
 from flows.run_events import announce_model
-from flows.steps.training import TrainedModel
+from flows.steps.learning.training import TrainedModel
 from flows.train_here import Device, train
 
 

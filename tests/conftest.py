@@ -77,7 +77,7 @@ def any_settings(request: pytest.FixtureRequest) -> Settings:
 @pytest.fixture(scope="session")
 def initialised_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home to copy from: initialised, its server stopped."""
-    from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
+    from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
 
     home = tmp_path_factory.mktemp("initialised") / "home"
     init_index(Settings(home=home), PRODUCT_DEFINITIONS)
@@ -126,7 +126,7 @@ def new_database() -> Iterator[Callable[[str], str]]:
 @pytest.fixture(scope="session")
 def postgres_15(new_database: Callable[[str], str]) -> Callable[[str], str]:
     """Makes an initialised database for an ODC driver (postgres, postgis), and returns its URL."""
-    from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
+    from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
 
     templates: dict[str, str] = {}
 
@@ -158,7 +158,7 @@ def s3_endpoint() -> Iterator[str]:
 def small_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulated archive of the area demo in 2020, two passes a platform, without faults; not to be changed."""
     from flows.steps.areas import find_area
-    from flows.steps.simulated_archive import Simulation, write_archive
+    from flows.steps.simulation.archive import Simulation, write_archive
     from products.period import parse_period
 
     folder = tmp_path_factory.mktemp("small") / "archive"
@@ -182,7 +182,7 @@ def small_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ingested_home(tmp_path_factory: pytest.TempPathFactory, initialised_home: Path, small_archive: Path) -> Path:
     """A home to copy from, with the small archive ingested, its server stopped."""
     from datacube_config.connection import open_index
-    from flows.steps.ingest_archive import ingest_archive
+    from flows.steps.ingesting.ingest_archive import ingest_archive
 
     home = tmp_path_factory.mktemp("ingested") / "home"
     subprocess.run(["cp", "-a", str(initialised_home), str(home)], check=True)

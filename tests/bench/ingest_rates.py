@@ -26,16 +26,16 @@ from varied_items import ROWS, ZONES, real_items, varied_items, write_pages
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.catalogue import find_scenes
-from flows.steps.footprint import read_file_grid
-from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.ingest_report import IngestReport
-from flows.steps.items import Wanted, read_items
-from flows.steps.normalise import SceneDocument, normalise
-from flows.steps.scene_index import take_scenes
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.archives.items import Wanted, read_items
+from flows.steps.index.catalogue import find_scenes
+from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
+from flows.steps.index.scene_index import take_scenes
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.ingesting.ingest_report import IngestReport
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import SceneDocument, normalise
 from products.period import Period
 from products.spec import SourceSpec
 

@@ -23,15 +23,15 @@ from varied_items import SOURCE, write_pages
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.catalogue import find_scenes
-from flows.steps.footprint import read_file_grid
-from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
-from flows.steps.index_statistics import refresh_statistics
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.items import Wanted, read_items
-from flows.steps.normalise import normalise
-from flows.steps.scene_lookup import find_datasets
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.items import Wanted, read_items
+from flows.steps.index.catalogue import find_scenes
+from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
+from flows.steps.index.index_statistics import refresh_statistics
+from flows.steps.index.scene_lookup import find_datasets
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import normalise
 from products.period import Period
 from products.spec import SourceSpec
 

@@ -13,10 +13,10 @@ from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.catalogue import published_cells
-from flows.steps.cells import CellDraft, publish_cell
-from flows.steps.cubes import CubePlan, publish_cube
-from flows.steps.index_setup import add_product, init_index
+from flows.steps.cubes.cells import CellDraft, publish_cell
+from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.index.catalogue import published_cells
+from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.storage import Storage, open_storage
 from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE, CellKey

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from datacube_config.archives import use_archives
-from flows.steps.admission import SAMPLED_FILES, admission_policy, admit
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.footprint import read_file_grid
-from flows.steps.item_refused import ItemRefused, NotAScene
-from flows.steps.items import Wanted, read_items
-from flows.steps.normalise import SceneDocument, normalise
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.item_refused import ItemRefused, NotAScene
+from flows.steps.archives.items import Wanted, read_items
+from flows.steps.ingesting.admission import SAMPLED_FILES, admission_policy, admit
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import SceneDocument, normalise
 
 FILES = ArchiveFiles()
 

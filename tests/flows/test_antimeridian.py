@@ -8,12 +8,12 @@ import pytest
 from odc.geo.geom import box
 
 from datacube_config.connection import Index, open_index
-from flows.steps.antimeridian import in_one_piece, meet, turns
-from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.catalogue import find_scenes
-from flows.steps.footprint import read_file_grid
-from flows.steps.normalise import normalise
-from flows.steps.scene_index import list_scenes, take_scenes
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.index.catalogue import find_scenes
+from flows.steps.index.scene_index import list_scenes, take_scenes
+from flows.steps.scenes.antimeridian import in_one_piece, meet, turns
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import normalise
 from products.area import Area
 from products.period import parse_period
 from products.spec import SourceSpec

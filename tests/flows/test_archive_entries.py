@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from datacube_config.archives import archive_table, collection_aliases
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.footprint import read_file_grid
-from flows.steps.found_items import FoundItem
-from flows.steps.item_refused import ItemRefused
-from flows.steps.items import Wanted
-from flows.steps.items_api import api_item, api_of
-from flows.steps.normalise import SceneDocument, normalise
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.found_items import FoundItem
+from flows.steps.archives.item_refused import ItemRefused
+from flows.steps.archives.items import Wanted
+from flows.steps.archives.items_api import api_item, api_of
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import SceneDocument, normalise
 
 Item = dict[str, Any]
 PC_S2 = "planetary_computer/sentinel2/S2B_MSIL2A_20220612T182919_R027_T24XWR_20220613T123251_baseline0400.json"

@@ -21,15 +21,23 @@ import s3fs
 from datacube_config.archives import use_archives
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.steps import archive_files, items_queue, items_static
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.footprint import read_file_grid
-from flows.steps.gone_items import gone_items
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.items import FoundItem, Wanted, acknowledge, archive_location, read_items, read_pages, stac_api
-from flows.steps.normalise import normalise
-from flows.steps.quarantine import kept_items, listed
-from flows.steps.scene_index import list_scenes
+from flows.steps.archives import archive_files, items_queue, items_static
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.items import (
+    FoundItem,
+    Wanted,
+    acknowledge,
+    archive_location,
+    read_items,
+    read_pages,
+    stac_api,
+)
+from flows.steps.index.scene_index import list_scenes
+from flows.steps.ingesting.gone_items import gone_items
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.ingesting.quarantine import kept_items, listed
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import normalise
 from products.errors import RequestError
 
 Item = dict[str, Any]
@@ -190,7 +198,7 @@ def real_items(shared_data: Path) -> list[Item]:
 def test_geoparquet_is_read_by_row_groups_and_those_of_other_times_and_latitudes_are_left(
     real_items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.steps.items_parquet.ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("flows.steps.archives.items_parquet.ROWS_AT_ONCE", 4)
     rustac.write_sync(str(tmp_path / "one.parquet"), {"type": "FeatureCollection", "features": real_items})
     whole = pyarrow.parquet.read_table(tmp_path / "one.parquet")
     pyarrow.parquet.write_table(whole, tmp_path / "groups.parquet", row_group_size=10)

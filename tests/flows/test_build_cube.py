@@ -15,11 +15,11 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.plan_cells import plan
-from flows.steps.catalogue import find_scenes, published_cells
-from flows.steps.cubes import current_cube
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.loading import in_written_order, load_observations
-from flows.steps.reading import RasterAccess
+from flows.steps.cubes.snapshot import current_cube
+from flows.steps.index.catalogue import find_scenes, published_cells
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.tile_block import in_written_order, load_observations
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import features_recipe

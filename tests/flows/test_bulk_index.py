@@ -14,15 +14,15 @@ from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.bulk_index import bulk_index
-from flows.steps.bulk_schema import CHECKED, schema_difference
-from flows.steps.footprint import read_file_grid
-from flows.steps.item_refused import ItemRefused, NotAScene
-from flows.steps.items import Wanted, read_items
-from flows.steps.known_scenes import KnownRendition, known_ids, known_renditions
-from flows.steps.normalise import SceneDocument, normalise
-from flows.steps.scene_index import dataset_tuples
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.item_refused import ItemRefused, NotAScene
+from flows.steps.archives.items import Wanted, read_items
+from flows.steps.index.bulk_index import bulk_index
+from flows.steps.index.bulk_schema import CHECKED, schema_difference
+from flows.steps.index.known_scenes import KnownRendition, known_ids, known_renditions
+from flows.steps.index.scene_index import dataset_tuples
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import SceneDocument, normalise
 
 
 @pytest.fixture(params=["embedded_settings", "server_settings", "postgis_settings"])
@@ -118,7 +118,7 @@ def test_a_table_that_is_not_as_checked_sends_bulk_index_through_the_api(
 
 
 def test_another_version_of_odc_sends_bulk_index_through_the_api(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.steps.bulk_schema.CHECKED_ODC", "1.8.0")
+    monkeypatch.setattr("flows.steps.index.bulk_schema.CHECKED_ODC", "1.8.0")
     with index.engine.connect() as connection:
         assert "checked was 1.8.0" in (schema_difference(connection, {}) or "")
 

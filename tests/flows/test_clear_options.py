@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from flows.steps.loading import load_observations
-from flows.steps.reading import RasterAccess
+from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
 from products.identity import NAMESPACE
 from products.pixel.causes import ACCOUNT_NAMES

@@ -13,12 +13,12 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from flows.steps.clips import as_whole_file, holds_tile, united, window_over
-from flows.steps.file_copy import Stopped
-from flows.steps.file_recode import CLIPPED, STAGED, recode_file, window_to_copy
-from flows.steps.mirror_locations import read_nearest
-from flows.steps.reading import RasterAccess, UnreadBand, read_band
-from flows.steps.source_bytes import CopyFailed, FileAccess
+from flows.steps.archives.source_bytes import CopyFailed, FileAccess
+from flows.steps.loading.clips import as_whole_file, holds_tile, united, window_over
+from flows.steps.loading.mirror_locations import read_nearest
+from flows.steps.loading.reading import RasterAccess, UnreadBand, read_band
+from flows.steps.mirroring.file_copy import Stopped
+from flows.steps.mirroring.file_recode import CLIPPED, STAGED, recode_file, window_to_copy
 from products.scene import BandFile, BandPlace, Clip
 
 CORNER = (500_000.0, 300_000.0)

@@ -10,14 +10,14 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.steps import normalise as normaliser
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.convex_ring import area_of, bounds_of, convex_ring, turn_of
-from flows.steps.footprint import lonlat_footprint
-from flows.steps.item_refused import ItemRefused, NotAScene
-from flows.steps.items import Wanted, read_items
-from flows.steps.normalise import normalise
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.archives.item_refused import ItemRefused, NotAScene
+from flows.steps.archives.items import Wanted, read_items
+from flows.steps.scenes import normalise as normaliser
+from flows.steps.scenes.convex_ring import area_of, bounds_of, convex_ring, turn_of
+from flows.steps.scenes.footprint import lonlat_footprint
+from flows.steps.scenes.normalise import normalise
 
 Ring = list[tuple[float, float]]
 SITE = "https://stac.example.org/items"

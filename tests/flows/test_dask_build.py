@@ -17,8 +17,8 @@ from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.plan_cells import plan
-from flows.steps.dask_cluster import Place, check_workers, place_of
-from flows.steps.ingest_archive import ingest_archive
+from flows.steps.cubes.dask_cluster import Place, check_workers, place_of
+from flows.steps.ingesting.ingest_archive import ingest_archive
 from products.errors import RequestError
 
 AREA, YEAR = "demo", "2020"

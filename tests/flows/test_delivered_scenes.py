@@ -16,16 +16,16 @@ from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.catalogue import scene_of
-from flows.steps.footprint import PixelGrid, read_file_grid
-from flows.steps.ingest_archive import ingest_archive, retry_quarantine
-from flows.steps.items import FoundItem, Wanted, read_items
-from flows.steps.landsat_mtl import mtl_item, read_mtl
-from flows.steps.normalise import SceneDocument, normalise
-from flows.steps.packed_files import packed_folder, packed_members
-from flows.steps.quarantine import listed
-from flows.steps.reading import read_band
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.items import FoundItem, Wanted, read_items
+from flows.steps.archives.landsat_mtl import mtl_item, read_mtl
+from flows.steps.archives.packed_files import packed_folder, packed_members
+from flows.steps.index.catalogue import scene_of
+from flows.steps.ingesting.ingest_archive import ingest_archive, retry_quarantine
+from flows.steps.ingesting.quarantine import listed
+from flows.steps.loading.reading import read_band
+from flows.steps.scenes.footprint import PixelGrid, read_file_grid
+from flows.steps.scenes.normalise import SceneDocument, normalise
 from products.scene import BandFile
 
 T01KAB = "S2A_MSIL2A_20230821T221941_N0509_R029_T01KAB_20230822T021825"
@@ -247,7 +247,7 @@ def test_a_safe_delivery_is_the_scene_of_its_stac_item(shared_data: Path, tmp_pa
 
 def safe_identity(shared_data: Path) -> tuple[str, str, str]:
     item = json.loads((shared_data / "stac/odd/S2A_T01KAB_20230821_antimeridian.json").read_text())
-    from flows.steps.scene_identity import identify
+    from flows.steps.scenes.scene_identity import identify
 
     identity = identify(item)
     return identity.sensor.product, identity.acquisition, identity.rendition

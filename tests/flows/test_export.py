@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from datacube_config.errors import StorageLost
 from flows.cli import main
-from flows.steps.cube_cogs import periods_of, write_cogs
-from flows.steps.exporting import export_cube
-from flows.steps.open_cube import open_snapshot
+from flows.steps.cubes.cube_cogs import periods_of, write_cogs
+from flows.steps.cubes.exporting import export_cube
+from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.storage import path_of, s3_options
 from products.errors import RequestError
 

@@ -15,9 +15,9 @@ from rasterio.transform import from_origin
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.catalogue import find_scenes
-from flows.steps.loading import load_observations
-from flows.steps.reading import RasterAccess
+from flows.steps.index.catalogue import find_scenes
+from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
 from products.external import MaskRule
 from products.period import parse_period

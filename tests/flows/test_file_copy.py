@@ -16,8 +16,8 @@ import s3fs
 
 from datacube_config.archives import SigningRule
 from datacube_config.errors import StorageUnavailable
-from flows.steps.file_copy import Copied, Stopped, copy_file, file_digest
-from flows.steps.source_bytes import CHUNK_BYTES, CopyFailed, FileAccess
+from flows.steps.archives.source_bytes import CHUNK_BYTES, CopyFailed, FileAccess
+from flows.steps.mirroring.file_copy import Copied, Stopped, copy_file, file_digest
 
 CONTENT = os.urandom(2 * CHUNK_BYTES + 12345)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -227,7 +227,7 @@ def test_a_site_that_throttles_is_closed_for_every_copy_from_it(site: tuple[str,
 def test_a_closed_site_is_told_in_its_own_words(
     site: tuple[str, Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.steps.source_bytes.TURN_S", 5)
+    monkeypatch.setattr("flows.steps.archives.source_bytes.TURN_S", 5)
     access = FileAccess()
     access.buckets.of(site[0]).close(60, "answered 429: come back tomorrow")
     with pytest.raises(CopyFailed, match="is closed for another 60 s after it answered 429: come back tomorrow"):

@@ -10,8 +10,8 @@ import pytest
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.file_signature import holds_its_items, local_signature
-from flows.steps.ingest_archive import IngestReport, ingest_archive
+from flows.steps.archives.file_signature import holds_its_items, local_signature
+from flows.steps.ingesting.ingest_archive import IngestReport, ingest_archive
 from products.period import parse_period
 
 Item = dict[str, Any]
@@ -34,7 +34,7 @@ def items(shared_data: Path) -> list[Item]:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The archives that were read."""
-    from flows.steps import harvest_files
+    from flows.steps.ingesting import harvest_files
 
     found: list[str] = []
     original = harvest_files.read_pages

@@ -6,7 +6,7 @@ import pytest
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.follow_ups import (
+from flows.steps.index.follow_ups import (
     MAP,
     TRAIN,
     FollowUp,

@@ -14,11 +14,11 @@ from sqlalchemy import text
 from datacube_config.archives import use_archives
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
+from flows.steps.archives.polite_requests import ApiUnavailable, Patience
 from flows.steps.areas import find_area
-from flows.steps.gone_items import gone_items
-from flows.steps.ingest_archive import IngestReport, ingest_archive
-from flows.steps.polite_requests import ApiUnavailable, Patience
-from flows.steps.scene_index import list_scenes
+from flows.steps.index.scene_index import list_scenes
+from flows.steps.ingesting.gone_items import gone_items
+from flows.steps.ingesting.ingest_archive import IngestReport, ingest_archive
 from products.period import parse_period
 from tests.flows.hostile_stac import Fault, HostileStac, hostile_stac
 
@@ -312,7 +312,7 @@ def test_full_listings_come_round_by_themselves(
     with hostile_stac(items) as stac:
         harvested(index, stac)
         assert harvested(index, stac).found < 26
-        monkeypatch.setattr("flows.steps.harvest.FULL_LISTING_EVERY", timedelta(0))
+        monkeypatch.setattr("flows.steps.ingesting.harvest.FULL_LISTING_EVERY", timedelta(0))
         assert harvested(index, stac).found == 26
 
 

@@ -10,14 +10,14 @@ from sqlalchemy import text
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.bulk_index import bulk_index
-from flows.steps.bulk_schema import CHECKED
-from flows.steps.footprint import read_file_grid
-from flows.steps.index_statistics import refresh_statistics
-from flows.steps.items import Wanted, read_items
-from flows.steps.normalise import SceneDocument, normalise
-from flows.steps.scene_index import dataset_tuples
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.items import Wanted, read_items
+from flows.steps.index.bulk_index import bulk_index
+from flows.steps.index.bulk_schema import CHECKED
+from flows.steps.index.index_statistics import refresh_statistics
+from flows.steps.index.scene_index import dataset_tuples
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import SceneDocument, normalise
 
 N_SCENES = 500
 

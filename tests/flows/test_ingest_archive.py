@@ -13,9 +13,9 @@ import pytest
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.steps.areas import find_area
-from flows.steps.ingest_archive import IngestReport, ingest_archive, retry_quarantine
-from flows.steps.quarantine import listed
-from flows.steps.scene_index import list_scenes, record_reasons
+from flows.steps.index.scene_index import list_scenes, record_reasons
+from flows.steps.ingesting.ingest_archive import IngestReport, ingest_archive, retry_quarantine
+from flows.steps.ingesting.quarantine import listed
 from products.errors import RequestError
 from products.period import parse_period
 

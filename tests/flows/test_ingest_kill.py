@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-import flows.steps.harvest
-import flows.steps.harvest_files
-import flows.steps.ingest_archive
-import flows.steps.known_items
-import flows.steps.quarantine
-import flows.steps.scene_index
-import flows.steps.take_items
+import flows.steps.index.scene_index
+import flows.steps.ingesting.harvest
+import flows.steps.ingesting.harvest_files
+import flows.steps.ingesting.ingest_archive
+import flows.steps.ingesting.known_items
+import flows.steps.ingesting.quarantine
+import flows.steps.ingesting.take_items
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.steps.areas import find_area
-from flows.steps.ingest_archive import IngestReport, ingest_archive
-from flows.steps.scene_index import list_scenes
+from flows.steps.index.scene_index import list_scenes
+from flows.steps.ingesting.ingest_archive import IngestReport, ingest_archive
 from tests.flows.hostile_stac import Fault, HostileStac, hostile_stac
 
 Item = dict[str, Any]
@@ -60,11 +60,11 @@ def after(owner: Any, name: str, call: int = 1) -> Patch:
     return patch
 
 
-take, thread = flows.steps.take_items, flows.steps.harvest.Thread
+take, thread = flows.steps.ingesting.take_items, flows.steps.ingesting.harvest.Thread
 STAGES = {
     "before the first batch is sifted": before(take, "sift"),
     "with a page normalised, not indexed": before(take, "take_scenes", 2),
-    "inside the transaction of a page": before(flows.steps.scene_index, "record_reasons", 2),
+    "inside the transaction of a page": before(flows.steps.index.scene_index, "record_reasons", 2),
     "with a page committed, quarantine as it was": before(take, "release", 2),
     "before what was refused is kept": before(take, "keep", 2),
     "before items are remembered": before(take, "remember", 3),
@@ -187,9 +187,9 @@ def test_two_ingests_of_the_same_from_a_bad_api_leave_the_same_index(
 FOLDER_STAGES = {
     "before the first batch is sifted": before(take, "sift"),
     "with a batch normalised, not indexed": before(take, "take_scenes", 2),
-    "inside the transaction of a batch": before(flows.steps.scene_index, "record_reasons", 2),
+    "inside the transaction of a batch": before(flows.steps.index.scene_index, "record_reasons", 2),
     "with a batch committed, its items not remembered": before(take, "remember", 2),
-    "with what was lost half marked": after(flows.steps.harvest_files, "mark_gone"),
+    "with what was lost half marked": after(flows.steps.ingesting.harvest_files, "mark_gone"),
     "at the end of the listing": before(thread, "complete"),
     "after the end": after(thread, "complete"),
 }
@@ -208,7 +208,7 @@ def folder(items: list[Item], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ingest_folder(settings: Settings, folder: Path) -> IngestReport:
     """The ingest of a folder in batches of five items."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("flows.steps.items.PAGE_ITEMS", 5)
+        monkeypatch.setattr("flows.steps.archives.items.PAGE_ITEMS", 5)
         return ingest(settings, str(folder))
 
 

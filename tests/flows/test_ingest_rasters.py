@@ -16,9 +16,9 @@ from datacube_config.settings import Settings
 from datacube_config.sources import SourceTable, source_table
 from flows.cli import main
 from flows.steps.areas import find_area
-from flows.steps.ingest_rasters import ingest_rasters
-from flows.steps.quarantine import listed
-from flows.steps.raster_products import raster_id
+from flows.steps.ingesting.ingest_rasters import ingest_rasters
+from flows.steps.ingesting.quarantine import listed
+from flows.steps.ingesting.raster_products import raster_id
 from products.errors import RequestError
 from products.period import parse_period
 

@@ -20,10 +20,10 @@ from click.testing import CliRunner, Result
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.cli import main
+from flows.steps.archives.stac_api import ApiUnavailable, search_items
 from flows.steps.areas import find_area
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.scene_index import list_scenes
-from flows.steps.stac_api import ApiUnavailable, search_items
+from flows.steps.index.scene_index import list_scenes
+from flows.steps.ingesting.ingest_archive import ingest_archive
 from products.period import parse_period
 
 Item = dict[str, Any]
@@ -179,7 +179,7 @@ def test_a_stac_api_is_asked_for_what_is_wanted(index: Index, api: str) -> None:
 
 
 def test_pages_of_an_api_join_without_loss(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.steps.stac_api.PAGE_ITEMS", 3)
+    monkeypatch.setattr("flows.steps.archives.stac_api.PAGE_ITEMS", 3)
     found = [item["id"] for item in search_items(api, [], requests_per_second=100)]
     assert len(found) == len(set(found)) == 11
 

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 
 from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
-from flows.steps.index_setup import METADATA_TYPES, PRODUCT_DEFINITIONS, init_index
+from flows.steps.index.index_setup import METADATA_TYPES, PRODUCT_DEFINITIONS, init_index
 from products.errors import RequestError
 from products.sensors import SENSORS
 

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 import flows.build_here
-import flows.steps.building
-import flows.steps.cell_store
-import flows.steps.cells
-import flows.steps.cubes
-import flows.steps.strips
+import flows.steps.cubes.building
+import flows.steps.cubes.cell_store
+import flows.steps.cubes.cells
+import flows.steps.cubes.snapshot
+import flows.steps.cubes.strips
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.plan_cells import plan
-from flows.steps.catalogue import published_cells
+from flows.steps.index.catalogue import published_cells
 from products.period import parse_period
 
 AREA, YEAR = "demo", "2020"
@@ -59,20 +59,20 @@ def after(module: Any, name: str, call: int = 1) -> Patch:
 
 STAGES = {
     "after the plan, before any write": before(flows.build_here, "bind_product"),
-    "before the first cell is loaded": before(flows.steps.strips, "load_observations"),
-    "with the first cell in memory": before(flows.steps.strips, "compute_features"),
-    "with half a cell written": after(flows.steps.cell_store, "create_array"),
-    "with a cell written, coordinates missing": before(flows.steps.cell_store, "write_coordinates"),
-    "with a cell written, not verified": before(flows.steps.cells, "verify_cell"),
-    "with a cell verified, not committed": before(flows.steps.cells, "_commit"),
-    "inside the transaction of a cell": after(flows.steps.cells, "_add"),
-    "after the commit of the first cell": after(flows.steps.building, "publish_cell"),
-    "in the second cell": before(flows.steps.cells, "write_cell", 2),
+    "before the first cell is loaded": before(flows.steps.cubes.strips, "load_observations"),
+    "with the first cell in memory": before(flows.steps.cubes.strips, "compute_features"),
+    "with half a cell written": after(flows.steps.cubes.cell_store, "create_array"),
+    "with a cell written, coordinates missing": before(flows.steps.cubes.cell_store, "write_coordinates"),
+    "with a cell written, not verified": before(flows.steps.cubes.cells, "verify_cell"),
+    "with a cell verified, not committed": before(flows.steps.cubes.cells, "_commit"),
+    "inside the transaction of a cell": after(flows.steps.cubes.cells, "_add"),
+    "after the commit of the first cell": after(flows.steps.cubes.building, "publish_cell"),
+    "in the second cell": before(flows.steps.cubes.cells, "write_cell", 2),
     "before the cube": before(flows.build_here, "publish_cube"),
-    "with half a cube linked": after(flows.steps.cubes, "_link", 2),
-    "with a cube linked, not consolidated": after(flows.steps.cubes, "assemble"),
-    "before the pointer": before(flows.steps.cubes, "_point"),
-    "after the pointer": after(flows.steps.cubes, "_point"),
+    "with half a cube linked": after(flows.steps.cubes.snapshot, "_link", 2),
+    "with a cube linked, not consolidated": after(flows.steps.cubes.snapshot, "assemble"),
+    "before the pointer": before(flows.steps.cubes.snapshot, "_point"),
+    "after the pointer": after(flows.steps.cubes.snapshot, "_point"),
 }
 
 

@@ -14,13 +14,13 @@ from sqlalchemy import text
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps import read_scenes
 from flows.steps.areas import find_area
-from flows.steps.gone_items import gone_items
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.known_items import item_digest, key_text
-from flows.steps.quarantine import listed
-from flows.steps.scene_index import list_scenes
+from flows.steps.index.scene_index import list_scenes
+from flows.steps.ingesting.gone_items import gone_items
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.ingesting.known_items import item_digest, key_text
+from flows.steps.ingesting.quarantine import listed
+from flows.steps.scenes import read_scenes
 from products.period import parse_period
 
 Item = dict[str, Any]

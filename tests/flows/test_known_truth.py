@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.cli import main
-from flows.steps.catalogue import published_cells
-from flows.steps.index_setup import PRODUCT_DEFINITIONS, init_index
+from flows.steps.index.catalogue import published_cells
+from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
 from products.period import parse_period
 
 ASKED = ("mangrove_features", "--area", "demo", "--period", "2020")

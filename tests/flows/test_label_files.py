@@ -14,9 +14,9 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, box
 
-from flows.steps.label_files import LabelFile
-from flows.steps.labels import Labels
-from flows.steps.labels import open_labels as open_label_file
+from flows.steps.learning.label_files import LabelFile
+from flows.steps.learning.labels import Labels
+from flows.steps.learning.labels import open_labels as open_label_file
 from products.errors import RequestError
 from products.learning.recipe import SamplesSpec
 

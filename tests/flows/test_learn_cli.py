@@ -17,8 +17,8 @@ from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
 from flows.cli import main
 from flows.steps.areas import find_area
-from flows.steps.catalogue import find_scenes
-from flows.steps.follow_ups import Order, keep_standing
+from flows.steps.index.catalogue import find_scenes
+from flows.steps.index.follow_ups import Order, keep_standing
 from products.period import parse_period
 from products.registry import DEFINITIONS, features_recipe
 

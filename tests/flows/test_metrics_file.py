@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.steps.metrics import Gauge, Sample, metrics_path, write_metrics
+from flows.steps.service.metrics import Gauge, Sample, metrics_path, write_metrics
 
 GAUGE = Gauge("neocube_scenes", "Scenes.", [Sample({"collection": 'a "b"\\c\n'}, 3), Sample({}, 0.5)])
 

@@ -33,14 +33,14 @@ from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.cli import main
 from flows.plan_cells import plan
+from flows.steps.archives.packed_files import packed_folder
+from flows.steps.archives.source_bytes import FileAccess
 from flows.steps.areas import find_area
-from flows.steps.catalogue import find_scenes, published_cells
-from flows.steps.loading import load_observations
-from flows.steps.mirror_jobs import MirrorOrder, mirror_order
-from flows.steps.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror
-from flows.steps.packed_files import packed_folder
-from flows.steps.reading import RasterAccess, raster_access
-from flows.steps.source_bytes import FileAccess
+from flows.steps.index.catalogue import find_scenes, published_cells
+from flows.steps.loading.reading import RasterAccess, raster_access
+from flows.steps.loading.tile_block import load_observations
+from flows.steps.mirroring.mirror_jobs import MirrorOrder, mirror_order
+from flows.steps.mirroring.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror
 from flows.steps.storage import s3_options
 from products.period import parse_period
 from products.registry import features_recipe

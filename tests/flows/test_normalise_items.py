@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.footprint import read_file_grid
-from flows.steps.item_refused import ItemRefused, NotAScene
-from flows.steps.normalise import SceneDocument, normalise, scene_id
-from flows.steps.rendition_policy import rendition_difference, rendition_rank
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.archives.item_refused import ItemRefused, NotAScene
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import SceneDocument, normalise, scene_id
+from flows.steps.scenes.rendition_policy import rendition_difference, rendition_rank
 
 API = "https://stac.example.org/collections/c/items"
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.item_refused import ItemRefused, NotAScene
-from flows.steps.normalise import SceneDocument, normalise
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.archives.item_refused import ItemRefused, NotAScene
+from flows.steps.scenes.normalise import SceneDocument, normalise
 
 SITE = "https://stac.example.org/collections/c/items"
 PLACE = ItemPlace(f"{SITE}/i", SITE, SITE, lambda folder: frozenset())

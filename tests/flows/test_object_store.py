@@ -13,7 +13,7 @@ from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.map_here import make_map
 from flows.plan_cells import plan
-from flows.steps.ingest_archive import ingest_archive
+from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.storage import open_storage, s3_options
 from flows.train_here import train
 from products.errors import RequestError

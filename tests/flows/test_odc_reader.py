@@ -14,9 +14,9 @@ from datacube.drivers.readers import reader_drivers
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_reproject
 
-from flows.steps.odc_io_plugin import block_px, shrink
-from flows.steps.odc_reader import CellDriver, UnreadableCellError, open_layer
-from flows.steps.open_cube import features_apart, open_snapshot
+from flows.steps.cubes.odc_io_plugin import block_px, shrink
+from flows.steps.cubes.odc_reader import CellDriver, UnreadableCellError, open_layer
+from flows.steps.cubes.open_cube import features_apart, open_snapshot
 from flows.steps.storage import s3_options
 from products.errors import RequestError
 
@@ -25,7 +25,7 @@ PRODUCT = "known_features"
 IN_ZONE = """
 import sys
 from datacube import Datacube
-from flows.steps.odc_reader import BY_PERIOD
+from flows.steps.cubes.odc_reader import BY_PERIOD
 dc = Datacube(raw_config={"default": {"index_driver": "postgres", "db_url": sys.argv[1]}})
 query = {"product": "known_features", "measurements": ["red"], "output_crs": "EPSG:32647", "resolution": 30}
 for group_by in ("time", BY_PERIOD):
@@ -58,7 +58,7 @@ def test_the_three_ways_give_the_same_pixels(published: Any, dc: Datacube, cube:
         assert way.odc.geobox == published.mosaic
 
 
-@pytest.mark.parametrize("driver", [None, CellDriver(), "flows.steps.odc_reader.CellDriver"])
+@pytest.mark.parametrize("driver", [None, CellDriver(), "flows.steps.cubes.odc_reader.CellDriver"])
 def test_a_window_across_four_cells_is_a_crop_of_the_whole(
     published: Any, dc: Datacube, driver: CellDriver | str | None
 ) -> None:

@@ -13,7 +13,7 @@ import xarray
 
 import flows
 from datacube_config.schema import cube_pointer
-from flows.steps.open_cube import find_cube, open_snapshot, within
+from flows.steps.cubes.open_cube import find_cube, open_snapshot, within
 from flows.steps.storage import path_of
 from products.errors import RequestError
 from products.period import parse_period

@@ -17,20 +17,20 @@ from sqlalchemy import text
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps import scene_pool
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.batches_ahead import begun_ahead
-from flows.steps.bulk_index import json_text
-from flows.steps.found_items import FoundItem
-from flows.steps.harvest import Batch
-from flows.steps.ingest_archive import IngestReport, ingest_archive
-from flows.steps.ingest_report import IngestReport as Report
-from flows.steps.items import Wanted, read_items, read_pages
-from flows.steps.read_scenes import NotTaken, Reading, read_scenes
-from flows.steps.scene_index import list_scenes
-from flows.steps.scene_pool import ScenePool
-from flows.steps.scene_worker import _sent, asked, told
-from flows.steps.take_items import Take
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.found_items import FoundItem
+from flows.steps.archives.items import Wanted, read_items, read_pages
+from flows.steps.index.bulk_index import json_text
+from flows.steps.index.scene_index import list_scenes
+from flows.steps.ingesting.batches_ahead import begun_ahead
+from flows.steps.ingesting.harvest import Batch
+from flows.steps.ingesting.ingest_archive import IngestReport, ingest_archive
+from flows.steps.ingesting.ingest_report import IngestReport as Report
+from flows.steps.ingesting.take_items import Take
+from flows.steps.scenes import scene_pool
+from flows.steps.scenes.read_scenes import NotTaken, Reading, read_scenes
+from flows.steps.scenes.scene_pool import ScenePool
+from flows.steps.scenes.scene_worker import _sent, asked, told
 
 Item = dict[str, Any]
 State = dict[str, list[Any]]
@@ -76,7 +76,7 @@ def moved(item: Item, number: int) -> Item:
 @pytest.fixture(autouse=True)
 def _small_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of 25 items, and workers from the first item on, waited for."""
-    monkeypatch.setattr("flows.steps.items.PAGE_ITEMS", PAGE_ITEMS)
+    monkeypatch.setattr("flows.steps.archives.items.PAGE_ITEMS", PAGE_ITEMS)
     monkeypatch.setattr(scene_pool, "START_AFTER_ITEMS", 1)
 
 
@@ -94,7 +94,7 @@ class WaitingPool(ScenePool):
 
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.steps.ingest_archive.ScenePool", WaitingPool)
+    monkeypatch.setattr("flows.steps.ingesting.ingest_archive.ScenePool", WaitingPool)
 
 
 def ingest(settings: Settings, archive: Path, workers: int) -> IngestReport:
@@ -131,7 +131,7 @@ def serial(
     home = tmp_path_factory.mktemp("serial") / "home"
     subprocess.run(["cp", "-a", str(initialised_home), str(home)], check=True)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("flows.steps.items.PAGE_ITEMS", PAGE_ITEMS)
+        monkeypatch.setattr("flows.steps.archives.items.PAGE_ITEMS", PAGE_ITEMS)
         report = ingest(Settings(home=home), archive, workers=0)
     return report, state(Settings(home=home))
 
@@ -219,7 +219,7 @@ def workers_of(process_id: int) -> set[psutil.Process]:
 
 def kill_self_at_commit(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """SIGKILL this process once the scenes of the n-th batch are committed, before its items are remembered."""
-    from flows.steps import take_items
+    from flows.steps.ingesting import take_items
 
     original, calls = take_items.remember, iter(range(1, 1000))
 
@@ -295,7 +295,7 @@ def read_of(batch: Batch) -> list[Reading]:
 def test_a_worker_writes_nothing_but_answers_on_its_stdout(tmp_path: Path) -> None:
     """What a library prints goes to stderr."""
     boot = (
-        "import flows.steps.scene_worker as w; original = w.read_scenes; "
+        "import flows.steps.scenes.scene_worker as w; original = w.read_scenes; "
         "w.read_scenes = lambda *a: print('hello') or original(*a); w.main()"
     )
     item = (b"{}", "one", None, "file:///nowhere/one.json", "/nowhere", "/nowhere", ())
@@ -308,7 +308,7 @@ def test_a_worker_writes_nothing_but_answers_on_its_stdout(tmp_path: Path) -> No
 def frames(*values: Any) -> bytes:
     import io
 
-    from flows.steps.frames import read_frame, write_frame
+    from flows.steps.scenes.frames import read_frame, write_frame
 
     stream = io.BytesIO()
     for value in values:

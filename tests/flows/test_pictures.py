@@ -8,7 +8,7 @@ import xarray
 from matplotlib import image
 from numpy.typing import NDArray
 
-from flows.steps.pictures import coverage_picture, quicklook_picture, thinned
+from flows.steps.pictures.cube import coverage_picture, quicklook_picture, thinned
 
 
 def cube(side: int = 40, names: tuple[str, ...] = ("red", "green", "blue", "ndvi_p50")) -> xarray.Dataset:

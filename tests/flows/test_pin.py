@@ -16,11 +16,11 @@ from pystac.extensions.datacube import DatacubeExtension
 from datacube_config.settings import Settings
 from flows.cli import main
 from flows.retire import retire_selected, sweep_retired
-from flows.steps.credits import Source, credit_lines, sources_of
-from flows.steps.open_cube import open_snapshot, snapshot_asked_for
-from flows.steps.pinning import pin_snapshot
-from flows.steps.retire_selection import Selection
+from flows.steps.cubes.credits import Source, credit_lines, sources_of
+from flows.steps.cubes.open_cube import open_snapshot, snapshot_asked_for
+from flows.steps.cubes.pinning import pin_snapshot
 from flows.steps.storage import open_storage, path_of, s3_options
+from flows.steps.upkeep.retire_selection import Selection
 from products.errors import RequestError
 from tests.flows.test_retire import Chain, chain
 

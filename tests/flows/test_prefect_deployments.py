@@ -17,7 +17,7 @@ from prefect.flows import load_flow_from_entrypoint
 from flows.cli import main
 from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
 from flows.serve import POOL, prefect_file
-from flows.steps.prefect_processes import PrefectDidNotStart, private_environment, run_prefect
+from flows.steps.service.prefect_processes import PrefectDidNotStart, private_environment, run_prefect
 
 DECLARED: list[dict[str, Any]] = yaml.safe_load(prefect_file().read_text())["deployments"]
 WHAT = {"name", "description", "entrypoint", "parameters", "tags"}

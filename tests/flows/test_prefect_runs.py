@@ -26,9 +26,9 @@ from flows.request_product import recipe_argument, request_product
 from flows.run_artifacts import MOST_IMAGE_BYTES
 from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
 from flows.steps.areas import find_area
-from flows.steps.catalogue import find_scenes
-from flows.steps.follow_ups import MAP, TRAIN, outstanding
-from flows.steps.prefect_processes import free_port, private_environment, running_server
+from flows.steps.index.catalogue import find_scenes
+from flows.steps.index.follow_ups import MAP, TRAIN, outstanding
+from flows.steps.service.prefect_processes import free_port, private_environment, running_server
 from flows.tend import FollowUpsFailed, tend
 from flows.tend_here import tend_here
 from products.errors import RequestError

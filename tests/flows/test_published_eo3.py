@@ -10,9 +10,9 @@ import yaml
 from datacube.index.eo3 import prep_eo3
 from odc.geo.crs import CRS
 
-from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.footprint import grids_of, locate, lonlat_footprint, read_file_grid
-from flows.steps.normalise import normalise
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.scenes.footprint import grids_of, locate, lonlat_footprint, read_file_grid
+from flows.steps.scenes.normalise import normalise
 
 SITE = "https://stac.example.org/collections/c/items"
 S2_NAMES = {

@@ -21,16 +21,16 @@ from sqlalchemy import event, select
 from datacube_config.connection import Index, open_index
 from datacube_config.schema import radiometric_verdict
 from datacube_config.settings import Settings
-from flows.steps.archive_files import ArchiveFiles
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.item_refused import NotAScene
+from flows.steps.archives.items import Wanted, read_items
 from flows.steps.areas import find_area
-from flows.steps.footprint import read_file_grid
-from flows.steps.item_refused import NotAScene
-from flows.steps.items import Wanted, read_items
-from flows.steps.normalise import SceneDocument, normalise
-from flows.steps.radiometric_check import PROPERTY, check_radiometry
-from flows.steps.reading import RasterAccess
-from flows.steps.simulated_archive import Simulation, write_archive
-from flows.steps.simulated_scenes import write_cog
+from flows.steps.ingesting.radiometric_check import PROPERTY, check_radiometry
+from flows.steps.loading.reading import RasterAccess
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import SceneDocument, normalise
+from flows.steps.simulation.archive import Simulation, write_archive
+from flows.steps.simulation.scenes import write_cog
 from products.period import parse_period
 
 ACCESS = RasterAccess()

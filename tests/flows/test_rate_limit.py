@@ -12,13 +12,20 @@ from sqlalchemy import Engine, create_engine, text
 
 from datacube_config.connection import Index, database_url, open_index
 from datacube_config.settings import Settings
-from flows.steps.rate_limit import LocalBucket, ProviderClosed, TokenBucket, bucket_of, retry_after_s, take_turn
+from flows.steps.archives.rate_limit import (
+    LocalBucket,
+    ProviderClosed,
+    TokenBucket,
+    bucket_of,
+    retry_after_s,
+    take_turn,
+)
 
 URL = "https://stac.example.org/v1"
 WORKER = """
 import sys, time
 from sqlalchemy import create_engine
-from flows.steps.rate_limit import bucket_of, take_turn
+from flows.steps.archives.rate_limit import bucket_of, take_turn
 bucket = bucket_of("https://stac.example.org/other", 20.0, create_engine(sys.argv[1]))
 for _ in range(10):
     take_turn(bucket, 60)

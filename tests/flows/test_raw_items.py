@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps import ingest_report
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.found_items import FoundItem, UnreadItem
-from flows.steps.ingest_archive import ingest_archive, retry_quarantine
-from flows.steps.ingest_report import FirstRows, IngestReport
-from flows.steps.items import Wanted, read_items
-from flows.steps.json_documents import depth_of
-from flows.steps.known_items import Sifted, sift
-from flows.steps.raw_items import is_suspect, raw_features, raw_item
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.found_items import FoundItem, UnreadItem
+from flows.steps.archives.items import Wanted, read_items
+from flows.steps.archives.json_documents import depth_of
+from flows.steps.archives.raw_items import is_suspect, raw_features, raw_item
+from flows.steps.ingesting import ingest_report
+from flows.steps.ingesting.ingest_archive import ingest_archive, retry_quarantine
+from flows.steps.ingesting.ingest_report import FirstRows, IngestReport
+from flows.steps.ingesting.known_items import Sifted, sift
 
 Item = dict[str, Any]
 TEXTS = st.text(alphabet='ab[]{}"\\\u00b5é\n', max_size=6)

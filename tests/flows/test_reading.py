@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from flows.steps.reading import UnreadBand, gdal_path, read_band
+from flows.steps.loading.reading import UnreadBand, gdal_path, read_band
 from products.scene import BandFile
 
 CORNER = (500_000.0, 300_000.0)

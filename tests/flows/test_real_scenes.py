@@ -11,10 +11,10 @@ from odc.geo.geobox import GeoBox
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
-from flows.steps.catalogue import published_cells, scene_of
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.loading import load_observations
-from flows.steps.reading import RasterAccess
+from flows.steps.index.catalogue import published_cells, scene_of
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.tile_block import load_observations
 from products.period import parse_period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.registry import features_recipe

@@ -19,12 +19,12 @@ from datacube_config.settings import Settings
 from flows.cli import main
 from flows.reconcile import ReconcileAlarm, compare_archive, reconcile
 from flows.steps.areas import find_area
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.pictures_reconcile import months_between, reconcile_picture, shares
-from flows.steps.reconcile_report import Limits, alarms_of
-from flows.steps.scene_index import list_scenes
-from flows.steps.simulated_archive import Simulation, write_archive
+from flows.steps.index.scene_index import list_scenes
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.pictures.reconcile import months_between, reconcile_picture, shares
+from flows.steps.simulation.archive import Simulation, write_archive
 from flows.steps.storage import open_storage
+from flows.steps.upkeep.reconcile_report import Limits, alarms_of
 from products.errors import RequestError
 from products.period import parse_period
 from tests.flows.hostile_stac import Fault, hostile_stac
@@ -323,7 +323,7 @@ def test_the_picture_has_every_month_between_the_first_and_the_last() -> None:
 def test_findings_beyond_what_is_kept_are_counted(
     embedded_settings: Settings, tiny_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.steps.reconciling.MOST_ROWS", 2)
+    monkeypatch.setattr("flows.steps.upkeep.reconciling.MOST_ROWS", 2)
     report = flows.reconcile.compare_archive(str(tiny_archive), storage="off")
     assert len(report["missing"]) == 2 < report["counts"]["missing"]
     assert report["truncated"] == ["missing"]

@@ -9,8 +9,8 @@ import pytest
 
 from datacube_config.archives import use_archives
 from datacube_config.errors import SettingsError
-from flows.steps.datastrip import landsat_slice, same_slice
-from flows.steps.rendition_policy import Candidate, rendition_difference, rendition_rank, superseded
+from flows.steps.scenes.datastrip import landsat_slice, same_slice
+from flows.steps.scenes.rendition_policy import Candidate, rendition_difference, rendition_rank, superseded
 
 MSI = ["02.14/20200219T123947", "05.00/20230612T214223", "05.00/20240101T000000", "05.10/20230101T000000"]
 LANDSAT = ["02/RT/20210101", "02/T2/20200101", "02/T1/20190101", "02/T1/20200101"]

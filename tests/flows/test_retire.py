@@ -16,24 +16,24 @@ from click.testing import CliRunner
 from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import select, text
 
-import flows.steps.sweeping
+import flows.steps.upkeep.sweeping
 from datacube_config.connection import Index, open_index
 from datacube_config.schema import archive_reason
 from datacube_config.settings import Settings
 from flows.cli import main
 from flows.retire import retire, retire_selected, retirements, sweep_retired, undo
 from flows.steps.areas import find_area
-from flows.steps.catalogue import published_cells
-from flows.steps.cells import CellDraft, cell_path, publish_cell
-from flows.steps.cubes import CubePlan, current_cube, publish_cube
-from flows.steps.index_rows import dataset_rows
-from flows.steps.index_setup import add_product
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.retire_selection import Selection
-from flows.steps.scene_index import list_scenes, record_reasons
-from flows.steps.simulated_archive import Simulation, write_archive
+from flows.steps.cubes.cells import CellDraft, cell_path, publish_cell
+from flows.steps.cubes.snapshot import CubePlan, current_cube, publish_cube
+from flows.steps.index.catalogue import published_cells
+from flows.steps.index.index_rows import dataset_rows
+from flows.steps.index.index_setup import add_product
+from flows.steps.index.scene_index import list_scenes, record_reasons
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.simulation.archive import Simulation, write_archive
 from flows.steps.storage import Storage, open_storage
-from flows.steps.sweeping import to_sweep
+from flows.steps.upkeep.retire_selection import Selection
+from flows.steps.upkeep.sweeping import to_sweep
 from products.errors import RequestError
 from products.grid import PixelGrid
 from products.identity import NAMESPACE, CellKey
@@ -297,7 +297,9 @@ def purging(call: int) -> Patch:
     """Die when the `call`-th row is to be purged."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("flows.steps.sweeping._sweep_row", dying_purge(flows.steps.sweeping._sweep_row, call))
+        monkeypatch.setattr(
+            "flows.steps.upkeep.sweeping._sweep_row", dying_purge(flows.steps.upkeep.sweeping._sweep_row, call)
+        )
 
     return patch
 
@@ -322,11 +324,11 @@ SWEEP_STAGES = {
     "with the files of the maps gone": before(Storage, "remove", 3),
     "in the middle of the files of a cube": after(LocalFileSystem, "rm_file", 5),
     "between two cubes": after(Storage, "remove_folder", 2),
-    "with the cubes gone": before(flows.steps.sweeping, "_sweep_row"),
+    "with the cubes gone": before(flows.steps.upkeep.sweeping, "_sweep_row"),
     "with the files of a row gone": purging(1),
-    "with one row swept": after(flows.steps.sweeping, "_sweep_row"),
-    "with all swept, not noted": before(flows.steps.sweeping, "_noted"),
-    "at the end": after(flows.steps.sweeping, "_noted"),
+    "with one row swept": after(flows.steps.upkeep.sweeping, "_sweep_row"),
+    "with all swept, not noted": before(flows.steps.upkeep.sweeping, "_noted"),
+    "at the end": after(flows.steps.upkeep.sweeping, "_noted"),
 }
 
 

@@ -11,10 +11,10 @@ import shapely
 from odc.geo.crs import CRS
 from odc.geo.geom import box
 
-from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.footprint import FileGrid, PixelGrid, read_file_grid
-from flows.steps.item_refused import ItemRefused, NotAScene
-from flows.steps.normalise import SceneDocument, normalise
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.archives.item_refused import ItemRefused, NotAScene
+from flows.steps.scenes.footprint import FileGrid, PixelGrid, read_file_grid
+from flows.steps.scenes.normalise import SceneDocument, normalise
 
 SITE = "https://stac.example.org/collections/c/items"
 Item = dict[str, Any]

@@ -14,11 +14,11 @@ from sqlalchemy import text
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.catalogue import find_scenes
-from flows.steps.normalise import SceneDocument
-from flows.steps.scene_index import list_scenes, take_scenes
-from flows.steps.scene_lookup import PLACE_INDEX, find_datasets
-from flows.steps.search_boxes import search_boxes
+from flows.steps.index.catalogue import find_scenes
+from flows.steps.index.scene_index import list_scenes, take_scenes
+from flows.steps.index.scene_lookup import PLACE_INDEX, find_datasets
+from flows.steps.index.search_boxes import search_boxes
+from flows.steps.scenes.normalise import SceneDocument
 from products.area import Area
 from products.period import Period, parse_period
 from products.spec import SourceSpec

@@ -13,12 +13,12 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.plan_cells import plan
-from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.catalogue import scene_of
-from flows.steps.footprint import read_file_grid
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.normalise import normalise
-from flows.steps.scene_index import Decision, list_scenes, take_scenes
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.index.catalogue import scene_of
+from flows.steps.index.scene_index import Decision, list_scenes, take_scenes
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import normalise
 
 SITE = "https://stac.example.org/collections/c/items"
 Item = dict[str, Any]

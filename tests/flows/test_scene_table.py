@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from flows.steps.asset_hrefs import ItemPlace
-from flows.steps.footprint import read_file_grid
-from flows.steps.item_refused import ItemRefused, NotAScene
-from flows.steps.normalise import normalise
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.archives.item_refused import ItemRefused, NotAScene
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import normalise
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = REPOSITORY / "docs" / "scenes.md"

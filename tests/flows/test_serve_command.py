@@ -16,8 +16,8 @@ import pytest
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.steps.follow_ups import Order, keep_standing
-from flows.steps.prefect_processes import free_port
+from flows.steps.index.follow_ups import Order, keep_standing
+from flows.steps.service.prefect_processes import free_port
 
 PATIENCE_S = 400.0
 

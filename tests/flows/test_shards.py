@@ -7,8 +7,8 @@ import pytest
 import zarr
 from zarr.codecs import BloscCodec
 
-from flows.steps.cell_store import arrays_digest, create_array
-from flows.steps.shards import BrokenShard, decode_shard, encode_shard
+from flows.steps.cubes.cell_store import arrays_digest, create_array
+from flows.steps.cubes.shards import BrokenShard, decode_shard, encode_shard
 from products.template import ArrayTemplate
 
 SIDE = 1536

@@ -18,9 +18,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 
 from datacube_config.archives import SigningRule
-from flows.steps.container_tokens import NoToken, container_token
-from flows.steps.reading import RasterAccess, UnreadBand, read_band
-from flows.steps.signing import s3fs_options, signed_url, without_tokens
+from flows.steps.archives.container_tokens import NoToken, container_token
+from flows.steps.archives.signing import s3fs_options, signed_url, without_tokens
+from flows.steps.loading.reading import RasterAccess, UnreadBand, read_band
 from products.scene import BandFile
 
 SIDE = 32

@@ -14,8 +14,8 @@ from rasterio.features import geometry_mask
 from rasterio.warp import transform_geom
 
 from flows.steps.areas import find_area
-from flows.steps.simulated_archive import FaultLevel, Simulation, write_archive
-from flows.steps.simulated_items import MSI_ASSETS
+from flows.steps.simulation.archive import FaultLevel, Simulation, write_archive
+from flows.steps.simulation.items import MSI_ASSETS
 from products.errors import RequestError
 from products.period import parse_period
 

@@ -14,14 +14,14 @@ from sqlalchemy import text
 from datacube_config.archives import use_archives
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.host_buckets import HostBuckets, requests_per_second
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.ingest_report import IngestReport
-from flows.steps.polite_requests import ApiUnavailable, Patience
-from flows.steps.quarantine import listed
-from flows.steps.rate_limit import LocalBucket, SharedBucket
-from flows.steps.scene_index import list_scenes
-from flows.steps.site_files import NoFile, SiteFiles, SiteStopped
+from flows.steps.archives.host_buckets import HostBuckets, requests_per_second
+from flows.steps.archives.polite_requests import ApiUnavailable, Patience
+from flows.steps.archives.rate_limit import LocalBucket, SharedBucket
+from flows.steps.archives.site_files import NoFile, SiteFiles, SiteStopped
+from flows.steps.index.scene_index import list_scenes
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.ingesting.ingest_report import IngestReport
+from flows.steps.ingesting.quarantine import listed
 from tests.flows.faulty_proxy import Fault, FaultyProxy, faulty_proxy, serving_folder
 
 Item = dict[str, Any]
@@ -182,7 +182,7 @@ def test_a_site_that_stopped_is_not_asked_any_more(catalogue: str) -> None:
 
 
 def test_a_file_larger_than_allowed_is_not_read_to_its_end(catalogue: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.steps.site_files.PAGE_BYTES", 100)
+    monkeypatch.setattr("flows.steps.archives.site_files.PAGE_BYTES", 100)
     sites, target = SiteFiles(patience=HASTY), io.BytesIO()
     with sites.client() as client, pytest.raises(NoFile, match="answered more than 100 bytes"):
         sites.fetch(client, f"{catalogue}/catalog.json", target)

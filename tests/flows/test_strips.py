@@ -17,10 +17,10 @@ from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.cell_memory import cell_bytes
 from flows.plan_cells import plan
-from flows.steps.ingest_archive import ingest_archive
-from flows.steps.manifest import AssetRead, ReadManifest, merged
-from flows.steps.read_attempts import is_out_of_memory
-from flows.steps.reading import UnreadBand
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.loading.manifest import AssetRead, ReadManifest, merged
+from flows.steps.loading.read_attempts import is_out_of_memory
+from flows.steps.loading.reading import UnreadBand
 from products.errors import RequestError
 from products.registry import features_recipe
 

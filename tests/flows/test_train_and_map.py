@@ -18,14 +18,14 @@ from odc.geo.geom import box
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.cells import CellDraft, publish_cell
-from flows.steps.index_setup import add_product, init_index
-from flows.steps.label_files import LabelFile
-from flows.steps.mapping import MapResult, classify_cell, map_cells
-from flows.steps.models import FOREST, ModelFiles, find_model
-from flows.steps.open_cube import open_snapshot
+from flows.steps.cubes.cells import CellDraft, publish_cell
+from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.index.index_setup import add_product, init_index
+from flows.steps.learning.label_files import LabelFile
+from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
+from flows.steps.learning.models import FOREST, ModelFiles, find_model
+from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
 from flows.steps.storage import Storage, open_storage
-from flows.steps.training import FeatureCells, TrainedModel, feature_cells, learn_model
 from products.area import Area
 from products.devices import choose_backend
 from products.errors import RequestError

@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 
-from flows.steps import json_documents
-from flows.steps.archive_files import ArchiveFiles
-from flows.steps.asset_hrefs import ItemPlace, resolve_href
-from flows.steps.footprint import read_file_grid
-from flows.steps.found_items import preferring
-from flows.steps.href_secrets import document_without_secrets, without_secrets
-from flows.steps.item_refused import ItemRefused
-from flows.steps.items import Wanted, read_items
-from flows.steps.json_documents import TooLarge, parse_document, stream_features
-from flows.steps.reading import UnreadBand, read_band
+from flows.steps.archives import json_documents
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.asset_hrefs import ItemPlace, resolve_href
+from flows.steps.archives.found_items import preferring
+from flows.steps.archives.href_secrets import document_without_secrets, without_secrets
+from flows.steps.archives.item_refused import ItemRefused
+from flows.steps.archives.items import Wanted, read_items
+from flows.steps.archives.json_documents import TooLarge, parse_document, stream_features
+from flows.steps.loading.reading import UnreadBand, read_band
+from flows.steps.scenes.footprint import read_file_grid
 from products.errors import RequestError
 from products.scene import BandFile
 

@@ -15,7 +15,7 @@ from datacube_config.sources import SourceTable
 from flows.build_here import build
 from flows.plan_cells import plan
 from flows.steps.areas import find_area
-from flows.steps.ingest_rasters import ingest_rasters
+from flows.steps.ingesting.ingest_rasters import ingest_rasters
 from products.errors import RequestError
 from products.registry import features_recipe
 from products.window.terrain import terrain

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.cli import main
-from flows.steps.catalogue import published_cells
+from flows.steps.index.catalogue import published_cells
 from products.period import parse_period
 from products.registry import DEFINITIONS
 

@@ -12,9 +12,9 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["flows.steps"]):
-    from flows.steps.asset_hrefs import ItemPlace
-    from flows.steps.item_refused import ItemRefused, NotAScene
-    from flows.steps.normalise import normalise
+    from flows.steps.archives.asset_hrefs import ItemPlace
+    from flows.steps.archives.item_refused import ItemRefused, NotAScene
+    from flows.steps.scenes.normalise import normalise
 
 SITE = "https://stac.example.org/collections/c/items"
 PLACE = ItemPlace(f"{SITE}/i", SITE, SITE, lambda folder: frozenset())

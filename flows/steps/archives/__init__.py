@@ -1,0 +1,1 @@
+"""Reading archives: their files, listings, APIs and queues, politely and without trust."""

@@ -1,0 +1,181 @@
+"""The items of an archive, whatever kind it is: an API, a catalogue, files, a bucket, its inventory, or a queue."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from datacube_config.archives import KnownArchive, archive_table
+from flows.steps.archives.archive_files import SITES, ArchiveFiles
+from flows.steps.archives.delivered_scenes import delivered_in_file
+from flows.steps.archives.found_items import FoundItem, Source, Wanted, acknowledge
+from flows.steps.archives.items_api import StacApi, api_item, api_items, api_of, offers_search
+from flows.steps.archives.items_parquet import PARQUET, parquet_items
+from flows.steps.archives.items_queue import queue_pages
+from flows.steps.archives.items_s3 import inventory_items, is_inventory, prefix_items
+from flows.steps.archives.items_static import CATALOGUE_FILES, file_items, folder_items, items_at, linked_items
+from flows.steps.archives.polite_requests import ApiUnavailable
+from flows.steps.archives.site_files import NoFile, SiteStopped
+from products.errors import RequestError
+
+__all__ = [
+    "FoundItem",
+    "StacApi",
+    "Wanted",
+    "acknowledge",
+    "api_item",
+    "archive_location",
+    "read_items",
+    "read_pages",
+    "reread",
+    "stac_api",
+]
+
+PAGE_ITEMS = 500
+EXPECTED = "expected a path, an s3://, sqs:// or http(s):// URL, or one of"
+
+
+def archive_location(archive: str) -> str:
+    """What identifies an archive: its name in archives.yaml, a URL without a closing slash, or an absolute path."""
+    if archive in archive_table().archives:
+        return archive
+    return archive.rstrip("/") if "://" in archive else str(Path(archive).resolve())
+
+
+def read_items(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[FoundItem]:
+    """Every item of an archive; RequestError if there is no such archive."""
+    return chain.from_iterable(read_pages(archive, wanted, files))
+
+
+def read_pages(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[list[FoundItem]]:
+    """Every item of an archive, a few hundred at a time; RequestError if there is no such archive."""
+    location = archive_location(archive)
+    known = archive_table().archives.get(location)
+    if known is not None and known.kind == "queue":
+        return queue_pages(known.url, _source(known.url, files, known))
+    if known is None and location.startswith("sqs://"):
+        return queue_pages(location, Source(location, files))
+    with _in_its_words():
+        items = _known_items(known, wanted, files) if known else _items(location, wanted, files)
+    return _pages(items)
+
+
+def stac_api(archive: str, wanted: Wanted, files: ArchiveFiles) -> StacApi | None:
+    """The STAC API that an archive is, or None; RequestError if nothing answers at its URL."""
+    location = archive_location(archive)
+    known = archive_table().archives.get(location)
+    if known is not None:
+        return api_of(known.url, known, wanted, files) if known.kind == "api" else None
+    if not location.startswith(SITES):
+        return None
+    with _in_its_words():
+        landing = _landing(location, files)
+    return api_of(location, None, wanted, files) if offers_search(landing) else None
+
+
+def reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
+    """The items now at the place of one that could not be read; itself where there is still nothing else."""
+    location = found.place.location.removeprefix("file://")
+    source = Source(found.place.root, files, found.place.hosts)
+    if location.startswith(SITES):
+        try:
+            return list(items_at([location], source, quiet=True))
+        except SiteStopped:
+            return [found]
+    if "://" in location and not location.startswith("s3://"):
+        return [found]
+    collection, mark, _ = location.partition("%23" if found.place.location.startswith("file://") else "#")
+    if mark:
+        return [each for each in items_at([collection], source, quiet=True) if each.id == found.id] or [found]
+    if files.is_folder(location):
+        return list(folder_items(location, source))
+    if delivered := delivered_in_file(location, source.root, files):
+        return [FoundItem(*each) for each in delivered]
+    return list(items_at([location], source, quiet=True))
+
+
+def _known_items(known: KnownArchive, wanted: Wanted, files: ArchiveFiles) -> Iterator[FoundItem]:
+    """The items of an archive that archives.yaml describes, queues apart."""
+    if known.kind == "api":
+        return api_items(api_of(known.url, known, wanted, files), wanted, files)
+    url = known.url.rstrip("/") if "://" in known.url else str(Path(known.url).expanduser().resolve())
+    if known.kind == "inventory":
+        return inventory_items(url, _source(url, files, known), known.items)
+    if known.kind == "prefix":
+        return prefix_items(url, _source(url, files, known), known.items)
+    if known.kind == "parquet":
+        return parquet_items(url, _source(url.rpartition("/")[0], files, known), wanted)
+    return _items(url, wanted, files, known)
+
+
+def _items(
+    location: str, wanted: Wanted, files: ArchiveFiles, known: KnownArchive | None = None
+) -> Iterator[FoundItem]:
+    """The items at a path or URL, by what is found there."""
+    folder = location.rpartition("/")[0]
+    if location.startswith(SITES):
+        return _site_items(location, wanted, files, known)
+    if not files.exists(location):
+        raise RequestError(f"no archive {location!r}: {EXPECTED} {', '.join(archive_table().archives)}")
+    if not files.is_folder(location):
+        if location.lower().endswith(PARQUET):
+            return parquet_items(location, _source(folder, files, known), wanted)
+        if location.endswith("/manifest.json") and is_inventory(files.read_json(location)):
+            return inventory_items(location, _source(folder, files, known), known.items if known else "*.json")
+        return file_items(location, _source(folder, files, known))
+    source = _source(location, files, known)
+    for name in CATALOGUE_FILES:
+        if name in files.files_in(location):
+            return linked_items(f"{location}/{name}", source)
+    return folder_items(location, source)
+
+
+def _site_items(url: str, wanted: Wanted, files: ArchiveFiles, known: KnownArchive | None) -> Iterator[FoundItem]:
+    """An http(s) address: a STAC API if its landing page offers search, else a catalogue or a file of items."""
+    source = _source(url.rpartition("/")[0], files, known)
+    if url.lower().endswith(PARQUET):
+        return parquet_items(url, source, wanted)
+    landing = _landing(url, files)
+    if offers_search(landing):
+        return api_items(api_of(url, known, wanted, files), wanted, files)
+    if isinstance(landing, dict) and landing.get("type") in ("Catalog", "Collection"):
+        return linked_items(url, source)
+    return file_items(url, source)
+
+
+def _landing(url: str, files: ArchiveFiles) -> Any:  # noqa: ANN401
+    try:
+        return files.read_json(url)
+    except NoFile as error:
+        raise RequestError(f"no STAC at {url}: {str(error).removeprefix(f'{url}: ')}") from error
+    except (OSError, ValueError) as error:
+        raise RequestError(f"no STAC at {url}: {type(error).__name__}: {error}") from error
+
+
+def _source(root: str, files: ArchiveFiles, known: KnownArchive | None) -> Source:
+    return Source(root, files, known.hosts if known else (), known.alternate if known else None)
+
+
+def _pages(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:
+    """Pages of items; what came before a site stopped is a page too."""
+    while True:
+        page: list[FoundItem] = []
+        try:
+            page.extend(islice(items, PAGE_ITEMS))
+        except SiteStopped as stopped:
+            if page:
+                yield page
+            raise ApiUnavailable(str(stopped)) from stopped
+        if not page:
+            return
+        yield page
+
+
+@contextmanager
+def _in_its_words() -> Iterator[None]:
+    """ApiUnavailable for a site that stopped before there was anything to list."""
+    try:
+        yield
+    except SiteStopped as stopped:
+        raise ApiUnavailable(str(stopped)) from stopped

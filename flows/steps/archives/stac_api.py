@@ -1,0 +1,227 @@
+"""Items of a STAC API, page by page."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+
+import httpx
+
+from flows.steps.archives.json_documents import TooLarge, parse_document
+from flows.steps.archives.polite_requests import ApiUnavailable, Patience, RequestRejected, ask, open_client
+from flows.steps.archives.rate_limit import TokenBucket, bucket_of
+
+PAGE_ITEMS = 200
+SAME_REQUESTS, SAME_PAGES = 2, 4
+EMPTY_PAGES = 2
+POSITIONS = ("page", "offset", "skip", "startIndex", "_o")
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """How an API is asked: one client, in the turn of its bucket, with patience."""
+
+    client: httpx.Client
+    bucket: TokenBucket
+    patience: Patience
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to ask for: collections by the API's names, degrees, an RFC 3339 interval, ids, a property from an instant."""
+
+    collections: Sequence[str] = ()
+    bounds: tuple[float, float, float, float] | None = None
+    interval: str | None = None
+    ids: Sequence[str] = ()
+    since: tuple[str, str] | None = None
+    since_by: str = "query"
+    method: str = "POST"
+    page_items: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """The request for one page, as it can be stored."""
+
+    method: str
+    url: str
+    body: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The request as JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page: its items as they came, the request for the next one, how many items the API says there are in all."""
+
+    features: list[Any]
+    following: PageRequest | None
+    matched: int | None
+
+
+def first_request(url: str, search: Search) -> PageRequest:
+    """The request for the first page of a search."""
+    body: dict[str, Any] = {"limit": search.page_items or PAGE_ITEMS}
+    if search.collections:
+        body["collections"] = list(search.collections)
+    if search.bounds:
+        body["bbox"] = list(search.bounds)
+    if search.interval:
+        body["datetime"] = search.interval
+    if search.ids:
+        body["ids"] = list(search.ids)
+    if search.since:
+        name, instant = search.since
+        if search.since_by == "cql2-json":
+            body |= {"filter-lang": "cql2-json", "filter": {"op": ">=", "args": [{"property": name}, instant]}}
+        else:
+            body["query"] = {name: {"gte": instant}}
+    address = url.rstrip("/") + "/search"
+    if search.method == "GET":
+        return PageRequest("GET", f"{address}?{urlencode({name: _plain(value) for name, value in body.items()})}")
+    return PageRequest("POST", address, body)
+
+
+def read_page(provider: Provider, request: PageRequest) -> Page:
+    """One page; ApiUnavailable if none comes, or something else."""
+    page = _json(provider, request)
+    if not isinstance(page, dict) or not isinstance(page.get("features"), list):
+        raise ApiUnavailable(f"{request.url}: expected a page of STAC items, got {str(page)[:120]!r}")
+    context = page.get("context")
+    matched = page.get("numberMatched", context.get("matched") if isinstance(context, dict) else None)
+    count = matched if isinstance(matched, int) and not isinstance(matched, bool) else None
+    return Page(page["features"], _following(page, request), count)
+
+
+class Pages:
+    """The pages of one listing: some repeated or empty ones are borne, an endless number of them is an error or the end."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._requests, self._contents = LoopWatch(SAME_REQUESTS), LoopWatch(SAME_PAGES)
+        self._empty = 0
+
+    def read(self, request: PageRequest) -> Page:
+        """One page; ApiUnavailable if none comes, or if they lead in a circle."""
+        page = read_page(self._provider, request)
+        asked = json.dumps(request.document(), sort_keys=True)
+        ids = [item.get("id") if isinstance(item, dict) else None for item in page.features]
+        if page.following and self._requests.goes_round(asked):
+            raise ApiUnavailable(f"{request.url}: its next links lead in a circle, back to {asked[:300]}")
+        if page.following and ids and self._contents.goes_round(json.dumps(ids, default=str)):
+            raise ApiUnavailable(f"{request.url}: its pages repeat: {len(ids)} items from {ids[0]!r} on came before")
+        self._empty = 0 if ids else self._empty + 1
+        return Page(page.features, None, page.matched) if self._empty > EMPTY_PAGES else page
+
+
+def search_items(
+    url: str,
+    collections: Sequence[str],
+    bounds: tuple[float, float, float, float] | None = None,
+    interval: str | None = None,
+    *,
+    requests_per_second: float = 5.0,
+) -> Iterator[dict[str, Any]]:
+    """Every item of some collections of a STAC API, within degrees and an RFC 3339 interval, page by page."""
+    patience = Patience()
+    with open_client(patience) as client:
+        provider = Provider(client, bucket_of(url, requests_per_second), patience)
+        request: PageRequest | None = first_request(url, Search(collections, bounds, interval))
+        pages = Pages(provider)
+        while request is not None:
+            page = pages.read(request)
+            yield from page.features
+            request = page.following
+
+
+def collection_ids(url: str, bucket: TokenBucket) -> list[str]:
+    """The ids of the collections of a STAC API."""
+    patience = Patience()
+    with open_client(patience) as client:
+        provider = Provider(client, bucket, patience)
+        answer = _json(provider, PageRequest("GET", url.rstrip("/") + "/collections"))
+    listed = answer.get("collections", []) if isinstance(answer, dict) else []
+    return [str(entry["id"]) for entry in listed if isinstance(entry, dict) and "id" in entry]
+
+
+def compares_by(provider: Provider, url: str) -> str | None:
+    """How the API finds items by a property: `cql2-json`, `query`, or None if it promises neither."""
+    landing = _json(provider, PageRequest("GET", url))
+    classes = landing.get("conformsTo") if isinstance(landing, dict) else None
+    names = [str(name) for name in classes] if isinstance(classes, list) else []
+    if any("item-search#filter" in name for name in names) and any("cql2-json" in name for name in names):
+        return "cql2-json"
+    return "query" if any("item-search#query" in name for name in names) else None
+
+
+class LoopWatch:
+    """Notices what comes round again, in constant memory (Brent's cycle detection)."""
+
+    def __init__(self, patience: int) -> None:
+        self._kept, self._steps, self._power, self._left = "", 0, 1, patience
+
+    def goes_round(self, this: str) -> bool:
+        """Whether what is noted now has come before, more often than there is patience for."""
+        if this == self._kept:
+            self._left -= 1
+            return self._left < 0
+        self._steps += 1
+        if self._steps == self._power:
+            self._kept, self._steps, self._power = this, 0, self._power * 2
+        return False
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401, of a request body
+    """A value of a request body as a parameter of a GET request."""
+    if isinstance(value, list):
+        return ",".join(str(part) for part in value)
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def is_by_position(request: PageRequest) -> bool:
+    """Whether a page is asked for by its number or offset, so that items slip past when others come or go before them."""
+    return any(name in POSITIONS for name in (*dict(parse_qsl(urlsplit(request.url).query)), *(request.body or {})))
+
+
+def _following(page: Mapping[str, Any], request: PageRequest) -> PageRequest | None:
+    """The request of the link `next`; ApiUnavailable if it leads to another host."""
+    links = page.get("links")
+    link = next((link for link in links or [] if isinstance(link, dict) and link.get("rel") == "next"), None)
+    if link is None:
+        return None
+    url = urljoin(request.url, str(link.get("href") or ""))
+    here, there = urlsplit(request.url), urlsplit(url)
+    if there.hostname != here.hostname or there.scheme not in ("http", "https"):
+        raise ApiUnavailable(f"{request.url}: its next page is at {url[:200]!r}: expected the same host")
+    if here.scheme == "https":
+        url = there._replace(scheme="https").geturl()
+    if str(link.get("method", "GET")).upper() != "POST":
+        return PageRequest("GET", url)
+    body, headers = link.get("body") or {}, link.get("headers") or {}
+    body = {**(request.body or {}), **body} if link.get("merge") else body or request.body
+    kept = {str(name): str(value) for name, value in headers.items() if str(name).lower() != "content-length"}
+    return PageRequest("POST", url, body, kept)
+
+
+def _json(provider: Provider, request: PageRequest) -> Any:  # noqa: ANN401
+    """The JSON of an answer; ApiUnavailable with the API's own words for anything else."""
+    for _ in range(provider.patience.tries):
+        built = provider.client.build_request(
+            request.method, request.url, json=request.body, headers=request.headers or None
+        )
+        answer = ask(provider.client, built, provider.bucket, provider.patience)
+        if answer.status >= 400:
+            raise RequestRejected(f"{request.url}: {answer.words}")
+        try:
+            return parse_document(answer.body)
+        except TooLarge as error:
+            raise ApiUnavailable(f"{request.url}: {error}") from error
+        except ValueError:
+            continue  # a cut or garbled body; asked again, in its turn
+    said = " ".join(answer.body[:400].decode("utf-8", "replace").split())[:120]
+    raise ApiUnavailable(f"{request.url}: expected JSON, got {said!r}")

@@ -1,0 +1,1 @@
+"""Cells and cubes: building, publishing, opening, pinning, exporting."""

@@ -1,0 +1,126 @@
+"""Build one cell: load, compute, publish."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datacube_config.connection import Index
+from flows.steps.cubes.cell_store import Arrays
+from flows.steps.cubes.cells import CellDraft, publish_cell
+from flows.steps.cubes.strips import CellWork, make_content
+from flows.steps.loading.manifest import ReadManifest
+from flows.steps.loading.reading import RasterAccess
+from flows.steps.storage import Storage
+from products.grid import PixelGrid
+from products.identity import CellKey, cell_id, source_keys
+from products.pixel.causes import ACCOUNT_NAMES
+from products.raster import RasterFile
+from products.scene import Scene
+from products.spec import FeaturesRecipe
+from products.template import features_template
+
+
+class TooMuchUnread(RuntimeError):
+    """More pixels are unread than the failure budget allows; the cell is not published."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltCell:
+    """What became of a cell: its id by what was read, whether it was published now, what was read, the accounts in observations, what was unplanned."""
+
+    key: CellKey
+    id: UUID
+    published: bool
+    decoded_bytes: int
+    manifest: Mapping[str, Any]
+    accounts: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What building needs beside the cell: threads, how files are opened and the share of pixels that may be unread."""
+
+    threads: int
+    access: RasterAccess
+    failure_budget: float
+
+
+def build_cell(
+    index: Index,
+    storage: Storage,
+    recipe: FeaturesRecipe,
+    grid: PixelGrid,
+    key: CellKey,
+    scenes: tuple[Scene, ...],
+    rasters: tuple[RasterFile, ...],
+    workshop: Workshop,
+    strip_px: int | None = None,
+) -> BuiltCell:
+    """Make and publish one cell of features; TooMuchUnread if the read failures exceed the budget, UnreadBand if a raster cannot be read.
+
+    A cell that already has what could be read is left. It is made in strips of `strip_px` rows; MemoryError where not even 16 rows fit.
+    """
+
+    def number_of(manifest: ReadManifest) -> UUID:
+        keys = [*source_keys(scenes, manifest.unread_scenes), *(raster.key for raster in rasters)]
+        return cell_id(key, keys, recipe.digest())
+
+    def is_wanted(manifest: ReadManifest, counts: NDArray[np.uint16]) -> bool:
+        _check_budget(key, manifest, _in_observations(counts), workshop.failure_budget)
+        return not _is_active(index, number_of(manifest))
+
+    work = CellWork(
+        recipe, grid, key, scenes, rasters, workshop.threads, workshop.access, strip_px or recipe.grid.tile_px
+    )
+    content = make_content(work, is_wanted)
+    manifest, accounts = content.manifest, _in_observations(content.accounts)
+    number, published = number_of(manifest), False
+    if is_wanted(manifest, content.accounts) and content.features is not None:
+        read = tuple(scene for scene in scenes if scene.id not in manifest.unread_scenes)
+        properties = {
+            "neocube:manifest": manifest.document() | ({"building": list(content.notes)} if content.notes else {}),
+            "neocube:accounts": accounts,
+            "eo:platform": _platforms(read),
+        }
+        lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
+        draft = CellDraft(number, key, features_template(recipe), grid, recipe.digest(), lineage, properties)
+        arrays: Arrays = {"features": content.features[None], "accounts": content.accounts[None]}
+        published = publish_cell(index, storage, draft, arrays, workshop.threads)
+    return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts, content.notes)
+
+
+def found_cell(index: Index, key: CellKey, number: UUID) -> BuiltCell | None:
+    """The cell, if it is active already: another worker made it since the plan, maybe one that died afterwards."""
+    row = index.dc.index.datasets.get(number)
+    if row is None or row.is_archived:
+        return None
+    said = row.metadata_doc["properties"]
+    return BuiltCell(key, number, False, 0, said["neocube:manifest"], said["neocube:accounts"])
+
+
+def _in_observations(counts: NDArray[np.uint16]) -> dict[str, int]:
+    return {name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, counts, strict=True)}
+
+
+def _platforms(scenes: tuple[Scene, ...]) -> str:
+    return ",".join(sorted({scene.platform for scene in scenes}))
+
+
+def _is_active(index: Index, number: UUID) -> bool:
+    row = index.dc.index.datasets.get(number)
+    return row is not None and not row.is_archived
+
+
+def _check_budget(key: CellKey, manifest: ReadManifest, accounts: Mapping[str, int], budget: float) -> None:
+    expected, unread = accounts["expected"], accounts["unread"]
+    if unread > budget * max(expected, 1):
+        first = manifest.failed[0]
+        raise TooMuchUnread(
+            f"{unread / expected:.1%} of the observations of {key.label} are unread, the failure budget is {budget:.1%}; "
+            f"{len(manifest.failed)} assets failed, the first: {first.cause}"
+        )

@@ -1,0 +1,181 @@
+"""Publishing a cell: the store first, read back, then the dataset row, which is the commit."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from odc.geo.geobox import GeoBox
+from sqlalchemy import text
+
+from datacube_config.connection import Index
+from flows.steps.cubes.cell_store import Arrays, arrays_digest, verify_cell, write_cell
+from flows.steps.index.catalogue import published_cells
+from flows.steps.index.scene_index import record_reasons
+from flows.steps.storage import Storage
+from products.grid import PixelGrid
+from products.identity import CellKey
+from products.template import CellTemplate
+
+EO3 = "https://schemas.opendatacube.org/dataset"
+
+
+class LineageLost(RuntimeError):
+    """The index kept fewer sources of a cell than it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellDraft:
+    """A cell ready to publish. `lineage` maps a classifier to dataset ids; `properties` join those that every cell has."""
+
+    id: UUID
+    key: CellKey
+    template: CellTemplate
+    grid: PixelGrid
+    recipe_digest: str
+    lineage: Mapping[str, Sequence[UUID]]
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The pixels of the cell."""
+        return self.grid.geobox(self.key.tile)
+
+
+def cell_path(storage: Storage, product: str, cell: UUID) -> str:
+    """Where the Zarr group of a cell lies."""
+    return storage.path("cells", product, str(cell))
+
+
+def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Arrays, threads: int = 1) -> bool:
+    """Write a cell and make it the active one of its tile and period; False if it was that already."""
+    with writer_of(index, draft.id):
+        row = index.dc.index.datasets.get(draft.id)
+        if row is not None and not row.is_archived:
+            return False
+        path = cell_path(storage, draft.key.product, draft.id)
+        digest = arrays_digest(arrays, threads)
+        if (
+            row is None
+            or row.metadata_doc["properties"]["neocube:content_digest"] != digest
+            or not storage.exists(path)
+        ):
+            with storage.writing(path, f"the cell {draft.key.label}"):
+                write_cell(
+                    storage, path, draft.template, draft.key, draft.geobox, arrays, _attributes(draft, digest), threads
+                )
+        verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
+        _commit(index, storage, draft, digest, restore=row is not None)
+    return True
+
+
+def retire_cell(index: Index, cell: UUID, reason: str) -> None:
+    """Archive a cell that lost what made it."""
+    index.dc.index.datasets.archive([cell])
+    record_reasons(index, {cell: reason}, "build")
+
+
+@contextmanager
+def writer_of(index: Index, cell: UUID) -> Iterator[None]:
+    """Be the one writer of a cell: an advisory lock on its id, given back by the server if this process dies."""
+    number = cell.int & 0x7FFFFFFFFFFFFFFF
+    with index.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("select pg_advisory_lock(:number)"), {"number": number})
+        try:
+            yield
+        finally:
+            connection.execute(text("select pg_advisory_unlock(:number)"), {"number": number})
+
+
+def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, restore: bool) -> None:
+    """In one transaction archive what the cell replaces and add it, or restore the same id."""
+    key = draft.key
+    active = published_cells(index, key.product, key.version, [key.period]).get((key.tile.label, key.period.label))
+    with index.dc.index.transaction():
+        if active is not None and active.id != draft.id:
+            index.dc.index.datasets.archive([active.id])
+        if restore:
+            index.dc.index.datasets.restore([draft.id])
+        else:
+            _add(index, storage, draft, digest)
+    if active is not None and active.id != draft.id:
+        record_reasons(index, {active.id: f"replaced by {draft.id}"}, "build")
+
+
+def _add(index: Index, storage: Storage, draft: CellDraft, digest: str) -> None:
+    location = storage.url(cell_path(storage, draft.key.product, draft.id)) + "/zarr.json"
+    from datacube.index.hl import Doc2Dataset  # brings a JSON schema grammar that takes seconds to load
+
+    resolve = Doc2Dataset(index.dc.index, products=[draft.key.product], skip_lineage=False, verify_lineage=False)
+    dataset, error = resolve(cell_document(draft, digest), location)
+    if dataset is None:
+        raise RuntimeError(f"the index refuses the cell {draft.id}: {error}")
+    index.dc.index.datasets.add(dataset, with_lineage=True)
+    expected = sum(len(ids) for ids in draft.lineage.values())
+    kept = len(list(_sources(index, draft.id)))
+    if kept != expected:
+        raise LineageLost(f"the index kept {kept} of {expected} sources of the cell {draft.id}; nothing is published")
+
+
+def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:
+    """The EO3 document of a cell. The row ends one microsecond early, so that a year does not touch the next."""
+    geobox, key = draft.geobox, draft.key
+    end = key.period.end - timedelta(microseconds=1)
+    return {
+        "$schema": EO3,
+        "id": str(draft.id),
+        "label": key.label,
+        "product": {"name": key.product},
+        "crs": str(geobox.crs),
+        "geometry": geobox.extent.json,
+        "grids": {"default": {"shape": list(geobox.shape), "transform": list(geobox.affine)}},
+        "properties": {
+            "datetime": key.period.start.isoformat(),
+            "dtr:start_datetime": key.period.start.isoformat(),
+            "dtr:end_datetime": end.isoformat(),
+            "odc:processing_datetime": datetime.now(UTC).isoformat(),
+            "odc:file_format": "zarr",
+            "odc:region_code": key.tile.label,
+            "neocube:product_version": key.version,
+            "neocube:tile": key.tile.label,
+            "neocube:period": key.period.label,
+            "neocube:digest": draft.recipe_digest,
+            "neocube:content_digest": digest,
+            **draft.properties,
+        },
+        "measurements": {
+            name: {"path": array, "layer": str(layer + 1)}
+            for name, (array, layer) in draft.template.measurements.items()
+        },
+        "accessories": {},
+        "lineage": {classifier: [str(source) for source in ids] for classifier, ids in draft.lineage.items() if ids},
+    }
+
+
+def _attributes(draft: CellDraft, digest: str) -> dict[str, Any]:
+    return {
+        "Conventions": "CF-1.11",
+        "title": draft.template.title or draft.template.product,
+        "neocube:product": draft.key.product,
+        "neocube:version": draft.key.version,
+        "neocube:cell": str(draft.id),
+        "neocube:tile": draft.key.tile.label,
+        "neocube:period": draft.key.period.label,
+        "neocube:recipe_digest": draft.recipe_digest,
+        "neocube:content_digest": digest,
+        "proj:code": str(draft.geobox.crs),
+    }
+
+
+def _sources(index: Index, cell: UUID) -> Iterator[UUID]:
+    """The direct sources that the index has of a cell."""
+    dataset = index.dc.index.datasets.get(cell, include_sources=True)
+    if dataset is None:
+        return
+    if dataset.source_tree is not None:
+        for children in (dataset.source_tree.children or {}).values():
+            yield from (child.dataset_id for child in children)
+    elif dataset.sources:
+        yield from (source.id for source in dataset.sources.values())

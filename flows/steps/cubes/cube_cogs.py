@@ -1,0 +1,82 @@
+"""A cube as cloud-optimised GeoTIFFs: one a period and array, its layers as named bands."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+import xarray
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
+
+from flows.steps.cubes.cube_stac import georeferenced
+from products.period import Period
+
+COG_OPTIONS: Final = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "bigtiff": "IF_SAFER"}
+ROWS_AT_ONCE: Final = 1024
+CAUSE: Final = "cause"
+
+
+def write_cogs(cube: xarray.Dataset, folder: Path, name: str) -> None:
+    """`<name>_<period>.tif` of the features, and `<name>_<period>_<array>.tif` of every other array.
+
+    Float bands have NaN as nodata and averages as overviews; others, where a value says missing, that one, and every n-th pixel.
+    """
+    geobox = georeferenced(cube)
+    for number, period in enumerate(periods_of(cube)):
+        for array, layers in cube.isel(period=number).data_vars.items():
+            suffix = "" if array == "features" else f"_{array}"
+            tags = _tags(cube, period)
+            write_cog(layers, geobox, folder / f"{name}_{period.label.replace('/', '_')}{suffix}.tif", tags)
+
+
+def write_cog(layers: xarray.DataArray, geobox: GeoBox, target: Path, tags: dict[str, str]) -> None:
+    """A COG of ([layer], y, x), read and written some rows at a time."""
+    stack = layers if layers.ndim == 3 else layers.expand_dims("layer")
+    names = [str(value) for value in stack[stack.dims[0]].values] if layers.ndim == 3 else [str(layers.name)]
+    is_float = layers.dtype.kind == "f"
+    profile = {"count": len(names), "dtype": str(layers.dtype), "nodata": _nodata(layers), "crs": str(geobox.crs)}
+    shape = {"width": geobox.width, "height": geobox.height, "transform": geobox.affine, "bigtiff": "IF_SAFER"}
+    plain = target.with_suffix(".plain")
+    with rasterio.open(plain, "w", driver="GTiff", interleave="band", **profile, **shape) as file:
+        for band, rows, pixels in _strips(stack):
+            file.write(pixels, band, window=Window(0, rows, geobox.width, pixels.shape[0]))
+        file.update_tags(**tags)
+        file.descriptions = tuple(names)
+    rasterio.shutil.copy(plain, target, **COG_OPTIONS, overview_resampling="AVERAGE" if is_float else "NEAREST")
+    plain.unlink()
+
+
+def periods_of(cube: xarray.Dataset) -> list[Period]:
+    """The periods of a cube as stored."""
+    ends = cube["period_end"].values
+    return [Period(_utc(start), _utc(end)) for start, end in zip(cube["period"].values, ends, strict=True)]
+
+
+def _strips(stack: xarray.DataArray) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """(band from 1, first row, pixels), band by band."""
+    for band in range(stack.shape[0]):
+        for rows in range(0, stack.sizes["y"], ROWS_AT_ONCE):
+            yield band + 1, rows, stack[band, rows : rows + ROWS_AT_ONCE].values
+
+
+def _nodata(layers: xarray.DataArray) -> float | None:
+    """The value that says missing; none in the accounts, where 0 is a number of observations."""
+    if layers.dtype.kind == "f":
+        return float("nan")
+    fill = layers.encoding.get("fill_value")
+    return None if CAUSE in layers.dims or fill is None else float(fill)
+
+
+def _tags(cube: xarray.Dataset, period: Period) -> dict[str, str]:
+    product, version = cube.attrs["neocube:product"], str(cube.attrs["neocube:version"])
+    span = {"start_datetime": period.start.isoformat(), "end_datetime": period.end.isoformat()}
+    return {"title": str(cube.attrs["title"]), "product": product, "version": version, **span}
+
+
+def _utc(instant: np.datetime64) -> datetime:
+    return datetime.fromtimestamp(int(instant.astype("datetime64[us]").astype(np.int64)) / 1e6, UTC)

@@ -1,0 +1,128 @@
+"""The content of a cell, loaded and computed whole or in horizontal strips of rows: the same bytes, in less memory."""
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.steps.loading.manifest import ReadManifest, merged
+from flows.steps.loading.rasters import load_rasters
+from flows.steps.loading.read_attempts import Failures
+from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.tile_block import load_observations
+from products.features import compute_features
+from products.grid import PixelGrid
+from products.identity import CellKey
+from products.pixel.causes import ACCOUNT_NAMES
+from products.pixel.rows import ROWS_PER_TASK
+from products.raster import RasterFile
+from products.scene import Scene
+from products.spec import FeaturesRecipe
+from products.window_features import without_margin
+
+Counts = NDArray[np.uint16]
+IsWanted = Callable[[ReadManifest, Counts], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class CellWork:
+    """What one cell is made of, the threads that make it, and the rows that are loaded and computed at a time."""
+
+    recipe: FeaturesRecipe
+    grid: PixelGrid
+    key: CellKey
+    scenes: tuple[Scene, ...]
+    rasters: tuple[RasterFile, ...]
+    threads: int
+    access: RasterAccess
+    strip_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellContent:
+    """float32 (feature, y, x), None where it is not wanted; uint16 accounts (fate, y, x); the read; what went otherwise than planned."""
+
+    features: NDArray[np.float32] | None
+    accounts: Counts
+    manifest: ReadManifest
+    notes: tuple[str, ...] = ()
+
+
+def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
+    """The content of a cell; MemoryError where a strip of 16 rows does not fit. Of a whole cell features are computed only if `is_wanted` says so.
+
+    An asset that fails in one strip counts as failed in all, as in a whole cell: the cell is made again without it.
+    """
+    failed: Failures = {}
+    notes: list[str] = []
+    while True:
+        content, work = _make_once(work, failed, is_wanted, notes)
+        found = {(asset.scene, asset.band): asset for asset in content.manifest.failed}
+        if work.strip_px >= work.grid.tile_px or found.keys() <= failed.keys():
+            return content
+        del content
+        failed = {**failed, **found}
+
+
+def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: list[str]) -> tuple[CellContent, CellWork]:
+    side, first, parts = work.grid.tile_px, 0, list[ReadManifest]()
+    features, accounts = _empty(work.recipe) if work.strip_px < side else (None, None)
+    while first < side:
+        last = min(first + work.strip_px, side)
+        part = _attempt(work, first, last, failed, is_wanted)
+        if part is None:
+            gc.collect()  # futures and the error that they hold keep each other, and the block
+            work = _halved(work)
+            notes.append(f"out of memory: {work.key.label} went on in strips of {work.strip_px} rows")
+            continue
+        if last - first == side:
+            return part, work
+        if features is None or accounts is None:
+            features, accounts = _empty(work.recipe)
+        features[:, first:last], accounts[:, first:last] = part.features, part.accounts
+        parts.append(part.manifest)
+        del part
+        first = last
+    assert accounts is not None
+    return CellContent(features, accounts, merged(parts), tuple(notes)), work
+
+
+def _attempt(work: CellWork, first: int, last: int, failed: Failures, is_wanted: IsWanted) -> CellContent | None:
+    """Rows first to last of the content; None where memory does not suffice."""
+    is_whole = last - first == work.grid.tile_px
+    try:
+        return _strip(work, first, last, failed, is_wanted if is_whole else lambda *_: True)
+    except MemoryError:
+        return None
+
+
+def _strip(work: CellWork, first: int, last: int, failed: Failures, is_wanted: IsWanted) -> CellContent:
+    """Rows first to last of the content."""
+    margin = work.recipe.margin_px
+    geobox = work.grid.geobox(work.key.tile, margin)[first : last + 2 * margin, :]
+    loaded = load_observations(work.recipe, work.scenes, geobox, work.threads, work.access, failed)
+    counts = without_margin(loaded.seen.accounts, margin)
+    features = None
+    if is_wanted(loaded.manifest, counts):
+        layers = load_rasters(work.rasters, work.recipe.rasters, geobox, work.access)
+        features = compute_features(work.recipe, loaded.seen, work.key.period, work.threads, layers)
+    return CellContent(features, np.ascontiguousarray(counts), loaded.manifest)
+
+
+def _empty(recipe: FeaturesRecipe) -> tuple[NDArray[np.float32], Counts]:
+    side = recipe.grid.tile_px
+    features = np.empty((len(recipe.feature_names), side, side), np.float32)
+    return features, np.empty((len(ACCOUNT_NAMES), side, side), np.uint16)
+
+
+def _halved(work: CellWork) -> CellWork:
+    """The same with half the rows, a multiple of 16; MemoryError where it has no more than that."""
+    rows = min(work.strip_px, work.grid.tile_px)
+    if rows <= ROWS_PER_TASK:
+        raise MemoryError(
+            f"{work.key.label} does not fit in memory even in strips of {ROWS_PER_TASK} rows: "
+            "take a smaller tile_px, or fewer workers"
+        )
+    return replace(work, strip_px=max(rows // 2 // ROWS_PER_TASK * ROWS_PER_TASK, ROWS_PER_TASK))

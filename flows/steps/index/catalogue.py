@@ -1,0 +1,132 @@
+"""What the index knows: the scenes to read and the cells that are published."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from datacube.model import Dataset, Range
+from odc.geo.geom import Geometry
+
+from datacube_config.connection import Index
+from flows.steps.index.external_products import external_scene, require_external
+from flows.steps.index.scene_lookup import find_datasets
+from flows.steps.loading.dataset_location import band_href, dataset_location
+from flows.steps.loading.mirror_locations import with_mirrors
+from flows.steps.scenes.antimeridian import in_one_piece, meet
+from products.period import Period
+from products.scene import BandFile, Scene
+from products.source_spec import SourceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCell:
+    """An active row of a cell product."""
+
+    id: UUID
+    product: str
+    version: int
+    tile: str
+    period: str
+    location: str
+    properties: Mapping[str, Any]
+
+
+def find_scenes(
+    index: Index, sources: Iterable[SourceSpec], period: Period, area: Geometry, mirrors: Sequence[str] = ()
+) -> list[Scene]:
+    """The active scenes of some sources that share time with `period` and ground with `area` (any CRS), in sensing order.
+
+    Their bands know their copies at mirrors, those of `mirrors` preferred.
+    """
+    lonlat = in_one_piece(area)
+    found: list[Scene] = []
+    for source in sources:
+        if source.product:
+            require_external(index, source.collection, source.product)
+        for dataset in find_datasets(index, [sensor.product for sensor in source.sensors], period, lonlat):
+            scene = external_scene(dataset, source.product) if source.product else scene_of(dataset)
+            wanted = not source.platforms or scene.platform in source.platforms
+            if wanted and period.contains(scene.acquired) and meet(scene.footprint, lonlat):
+                found.append(scene)
+    ordered = sorted(found, key=lambda scene: (scene.acquired, scene.item_id, scene.id))
+    return with_mirrors(index, ordered, mirrors)
+
+
+def scene_of(dataset: Dataset) -> Scene:
+    """The scene behind an ODC dataset of a source product."""
+    document = dataset.metadata_doc
+    facts = document["properties"]
+    grids = {name: tuple(grid["shape"]) for name, grid in document["grids"].items()}
+    base = dataset_location(dataset).rpartition("/")[0]
+    bands = {}
+    for name, measurement in document["measurements"].items():
+        radiometry = facts["neocube:radiometry"].get(name, {"scale": 1.0, "offset": 0.0, "nodata": 0})
+        bands[name] = BandFile(
+            href=band_href(base, measurement["path"]),
+            scale=float(radiometry["scale"]),
+            offset=float(radiometry["offset"]),
+            nodata=int(radiometry["nodata"]),
+            layer=int(measurement.get("band", 1)),
+            shape=grids[measurement.get("grid", "default")],
+        )
+    return Scene(
+        id=UUID(document["id"]),
+        item_id=facts["neocube:item_id"],
+        product=dataset.product.name,
+        collection=facts["neocube:collection"],
+        sensor=facts["eo:instrument"],
+        platform=facts["eo:platform"],
+        acquired=acquired_at(dataset),
+        acquisition=facts["neocube:acquisition"],
+        rendition=facts["neocube:rendition"],
+        pass_id=facts["neocube:pass"],
+        footprint=footprint_of(dataset),
+        bands=bands,
+    )
+
+
+def footprint_of(dataset: Dataset) -> Geometry:
+    """The ground of a scene in degrees; from the document, as ODC works out every field of a dataset to tell its extent."""
+    projection = dataset.metadata_doc["grid_spatial"]["projection"]
+    if not projection.get("valid_data"):
+        return in_one_piece(dataset.extent)
+    return in_one_piece(Geometry(projection["valid_data"], projection["spatial_reference"]))
+
+
+def acquired_at(dataset: Dataset) -> datetime:
+    """When a scene was sensed, UTC."""
+    return _utc(dataset.metadata_doc["properties"]["datetime"])
+
+
+def published_cells(
+    index: Index, product: str, version: int, periods: Iterable[Period]
+) -> dict[tuple[str, str], PublishedCell]:
+    """The active cells of a product version in some periods, by (tile label, period label)."""
+    if index.dc.index.products.get_by_name(product) is None:
+        return {}
+    labels = {period.label: period for period in periods}
+    if not labels:
+        return {}
+    span = Range(min(p.start for p in labels.values()), max(p.end for p in labels.values()))
+    found = {}
+    for dataset in index.dc.index.datasets.search(product=product, time=span):
+        cell = published_cell(dataset)
+        if cell.version == version and cell.period in labels:
+            found[cell.tile, cell.period] = cell
+    return found
+
+
+def published_cell(dataset: Dataset) -> PublishedCell:
+    """The cell behind an ODC dataset of a cell product."""
+    facts = dataset.metadata_doc["properties"]
+    return PublishedCell(
+        dataset.id, dataset.product.name, int(facts["neocube:product_version"]), facts["neocube:tile"], facts["neocube:period"],
+        dataset_location(dataset), facts,
+    )  # fmt: skip
+
+
+def _utc(text: str | datetime) -> datetime:
+    instant = text if isinstance(text, datetime) else datetime.fromisoformat(text)
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

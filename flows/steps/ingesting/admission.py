@@ -1,0 +1,88 @@
+"""Whether a scene may enter the index: its files are there and hold something, its grids are those of its sensor."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+from uuid import UUID
+
+from datacube_config.archives import archive_table
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.asset_sizes import MISSING, Size, asked_sizes, listed_sizes, local_sizes
+from flows.steps.archives.signing import rule_of
+from flows.steps.scenes.grid_check import grid_fault
+from flows.steps.scenes.normalise import SceneDocument
+
+Policy = Literal["listed", "head", "sample", "off"]
+SITES = ("http://", "https://")
+SAMPLED_FILES = 4
+LEAST_BYTES = 256
+"""The header of a TIFF with one tile, or of a JPEG 2000 file, is longer."""
+
+
+def admission_policy(archive: str) -> Policy:
+    """How remote files of an archive are looked for: as archives.yaml says; else a bucket is listed, of an API there a sample is asked for."""
+    known = archive_table().archives.get(archive)
+    if known is not None and known.admission is not None:
+        return known.admission
+    if (archive if known is None else known.url).startswith("s3://"):
+        return "listed"
+    return "sample" if known is not None and known.kind == "api" else "off"
+
+
+def admit(scenes: Sequence[SceneDocument], files: ArchiveFiles, policy: Policy = "off") -> dict[UUID, str]:
+    """Why scenes are refused, by id.
+
+    Local files are always looked at; those in S3 by `listed` or `head`; those of sites by `head`, or by `sample` a few of a batch.
+    """
+    paths = {scene.id: _paths(scene, policy) for scene in scenes}
+    sizes = _sizes({path for bands in paths.values() for path in bands.values()}, files, policy)
+    if policy == "sample":
+        sizes |= _sampled(paths, files)
+    faults = {scene.id: _file_fault(paths[scene.id], sizes) or _grid_fault(scene) for scene in scenes}
+    return {number: fault for number, fault in faults.items() if fault}
+
+
+def _grid_fault(scene: SceneDocument) -> str:
+    return grid_fault(scene.document) if scene.grid_fault is None else scene.grid_fault
+
+
+def _paths(scene: SceneDocument, policy: Policy) -> dict[str, str]:
+    """The files of the bands that the policy looks at."""
+    paths = ((band, str(measurement["path"])) for band, measurement in scene.document["measurements"].items())
+    far: tuple[str, ...] = {"off": (), "listed": ("s3://",), "head": ("",), "sample": ("",)}[policy]
+    return {band: path for band, path in paths if "://" not in path or path.startswith(far)}
+
+
+def _sizes(paths: set[str], files: ArchiveFiles, policy: Policy) -> dict[str, Size]:
+    """The size of each file that the policy looks at."""
+    sizes = local_sizes(path for path in paths if "://" not in path)
+    objects = [path for path in paths if path.startswith("s3://")]
+    if policy == "listed" and objects:
+        sizes |= listed_sizes(objects, files)
+    asked = [*objects, *(path for path in paths if path.startswith(SITES))]
+    if policy == "head" and asked:
+        sizes |= asked_sizes(asked, files)
+    return sizes
+
+
+def _sampled(paths: Mapping[UUID, Mapping[str, str]], files: ArchiveFiles) -> dict[str, Size]:
+    """The sizes of one file of each of a few scenes, chosen by their ids; of all files where one of these is missing or no image."""
+    rules = archive_table().signing
+    open_files = {
+        number: [path for path in sorted(bands.values()) if path.startswith(SITES) and rule_of(path, rules) is None]
+        for number, bands in sorted(paths.items())
+    }
+    chosen = [found[number.int % len(found)] for number, found in open_files.items() if found][:SAMPLED_FILES]
+    sizes = asked_sizes(chosen, files)
+    if all(size is None or size >= LEAST_BYTES for size in sizes.values()):
+        return sizes
+    return sizes | asked_sizes({path for found in open_files.values() for path in found}, files)
+
+
+def _file_fault(paths: Mapping[str, str], sizes: Mapping[str, Size]) -> str:
+    """What is wrong with the files of a scene, empty if nothing is."""
+    missing = [band for band, path in paths.items() if sizes.get(path) == MISSING]
+    if missing:
+        return f"missing asset {', '.join(missing)}: {paths[missing[0]]} does not exist"
+    known = {band: size for band, path in paths.items() if (size := sizes.get(path)) is not None}
+    small = [f"{band} has {size} bytes" for band, size in known.items() if size < LEAST_BYTES]
+    return f"incomplete asset: {', '.join(small)}, fewer than the header of an image" if small else ""

@@ -1,0 +1,209 @@
+"""What an archive was seen to hold: the digest of each item, the scene it became, when it was last seen."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Engine, text
+
+from flows.steps.archives.found_items import FoundItem, UnreadItem
+from flows.steps.archives.raw_items import READING
+
+UNREADABLE = b""  # the digest of what could not be read: a name in quarantine, not an item
+KEY_BYTES = 500
+
+_REMEMBER = """
+insert into neocube.known_item (archive, collection, item_id, digest, dataset_id, note, acquired, bounds, seen_by)
+select :archive, collection, item_id, decode(digest, 'hex'), dataset_id, note, acquired, bounds, :run
+from json_to_recordset(cast(:rows as json)) as seen (
+    collection text, item_id text, digest text, dataset_id uuid, note text, acquired timestamptz, bounds float8[]
+)
+on conflict (archive, collection, item_id) do update set
+    digest = excluded.digest, dataset_id = excluded.dataset_id, note = excluded.note, acquired = excluded.acquired,
+    bounds = excluded.bounds, seen_by = excluded.seen_by, last_seen = now(), gone_at = null
+"""
+# One text for all keys: arrays of texts are written element by element, in Python.
+_ASKED = "json_to_recordset(cast(:keys as json)) as asked (collection text, item_id text)"
+
+Bounds = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FreshItem:
+    """An item to be taken, with what it will be known by."""
+
+    found: FoundItem
+    collection: str
+    item_id: str
+    digest: bytes
+
+
+@dataclass(slots=True)
+class Sifted:
+    """A batch: what is to be taken, how many are known and unchanged, (id, note) of known parts of other scenes."""
+
+    fresh: list[FreshItem] = field(default_factory=list)
+    unchanged: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownItem:
+    """An item as it is to be remembered: without a scene it is part of another (note), or in quarantine."""
+
+    fresh: FreshItem
+    dataset_id: UUID | None = None
+    note: str | None = None
+    acquired: datetime | None = None
+    bounds: Bounds | None = None
+
+
+def item_digest(document: dict[str, Any]) -> bytes:
+    """SHA-256 of an item's canonical JSON without its links, which say where a copy of it lies."""
+    content = {name: value for name, value in document.items() if name != "links"}
+    try:
+        canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # numbers beyond 64 bits, lone surrogates
+        canonical = json.dumps(content, sort_keys=True, default=str).encode()
+    return hashlib.sha256(READING + canonical).digest()
+
+
+def key_text(value: object) -> str:
+    """Text as a key of the database can hold it: no NUL, no lone surrogate, and short."""
+    if isinstance(value, str) and value.isascii() and len(value) <= KEY_BYTES and "\x00" not in value:
+        return value
+    clean = str(value or "").replace("\x00", "").encode("utf-8", "replace").decode()
+    if len(clean.encode()) <= KEY_BYTES:
+        return clean
+    return f"{clean[:100]}…{hashlib.sha256(clean.encode()).hexdigest()}"
+
+
+def sift(
+    engine: Engine,
+    archive: str,
+    batch: Sequence[FoundItem],
+    run: UUID,
+    *,
+    dry_run: bool,
+    under_way: Mapping[tuple[str, str], bytes] = MappingProxyType({}),
+) -> Sifted:
+    """Which items of a batch are new or changed; the others are noted as seen by this run.
+
+    `under_way`: digests of the items of this run that are not remembered yet, by collection and item id.
+    """
+    sifted, seen, new = Sifted(), list[FreshItem](), dict[tuple[str, str, bytes], FreshItem]()
+    distinct = _distinct(batch)
+    known = _known(engine, archive, distinct)
+    for item in distinct:
+        key, row = (item.collection, item.item_id), known.get((item.collection, item.item_id))
+        if row is None or row.digest != item.digest:
+            item = _read_if_suspect(item)
+        before = under_way.get(key)
+        if before is not None or row is None or row.digest != item.digest:
+            if before != item.digest:
+                new.setdefault((*key, item.digest), item)
+        elif row.seen_by != run:
+            if row.dataset_id is None and row.note is None:
+                new.setdefault((*key, item.digest), item)
+            else:
+                seen.append(item)
+                if row.dataset_id is None:
+                    sifted.skipped.append((item.found.id, row.note))
+    sifted.fresh = list(new.values())
+    sifted.unchanged = len(seen) - len(sifted.skipped)
+    sifted.repeated = len(batch) - len(seen) - len(sifted.fresh)
+    if not dry_run:
+        _touch(engine, archive, seen, run)
+    return sifted
+
+
+def remember(engine: Engine, archive: str, items: Iterable[KnownItem], run: UUID) -> None:
+    """Keep what items were seen as; the caller has committed their scenes."""
+    last = {(each.fresh.collection, each.fresh.item_id): each for each in items}
+    if not last:
+        return
+    # In the order of their keys, so that two runs that meet wait for each other and never deadlock.
+    rows = [last[key] for key in sorted(last)]
+    values = [
+        {
+            "collection": each.fresh.collection,
+            "item_id": each.fresh.item_id,
+            "digest": each.fresh.digest.hex(),
+            "dataset_id": each.dataset_id,
+            "note": each.note,
+            "acquired": each.acquired,
+            "bounds": each.bounds,
+        }
+        for each in rows
+    ]
+    with engine.begin() as connection:
+        written = {"archive": archive, "run": run, "rows": orjson.dumps(values).decode()}
+        connection.execute(text(_REMEMBER), written)
+
+
+def touch_known(engine: Engine, archive: str, batch: Sequence[FoundItem], run: UUID) -> None:
+    """Note as seen the known ones among items that were not asked for, whatever they are now."""
+    _touch(engine, archive, [FreshItem(found, *_key(found), b"") for found in batch], run)
+
+
+def _distinct(batch: Sequence[FoundItem]) -> list[FreshItem]:
+    """The items of a batch without those that come twice the same."""
+    found: dict[tuple[str, str, bytes], FreshItem] = {}
+    for each in batch:
+        item = FreshItem(each, *_key(each), _digest(each))
+        found.setdefault((item.collection, item.item_id, item.digest), item)
+    return list(found.values())
+
+
+def _read_if_suspect(item: FreshItem) -> FreshItem:
+    """The item, by the digest of its document without secrets if its text may have any."""
+    found = item.found
+    if not isinstance(found, UnreadItem) or not found.is_suspect or found.document is None:
+        return item
+    return replace(item, digest=item_digest(found.document))
+
+
+def _digest(found: FoundItem) -> bytes:
+    """The digest of an item as it came; one whose document was not read yet is not read for it."""
+    if isinstance(found, UnreadItem):
+        return found.raw.digest
+    return UNREADABLE if found.document is None else item_digest(found.document)
+
+
+def _key(found: FoundItem) -> tuple[str, str]:
+    collection = found.collection
+    return key_text(collection if isinstance(collection, str) else ""), key_text(found.id)
+
+
+def _known(engine: Engine, archive: str, items: Sequence[FreshItem]) -> dict[tuple[str, str], Any]:
+    query = text(
+        "select k.collection, k.item_id, k.digest, k.dataset_id, k.note, k.seen_by from neocube.known_item k "
+        f"join {_ASKED} using (collection, item_id) where k.archive = :archive"
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(query, {"archive": archive, "keys": _keys(items)})
+        return {(row.collection, row.item_id): row for row in rows}
+
+
+def _touch(engine: Engine, archive: str, items: Sequence[FreshItem], run: UUID) -> None:
+    if not items:
+        return
+    query = text(
+        "with mine as materialized (select k.ctid from neocube.known_item k "
+        f"join {_ASKED} using (collection, item_id) where k.archive = :archive order by k.collection, k.item_id for update of k) "
+        "update neocube.known_item set last_seen = now(), seen_by = :run, gone_at = null "
+        "where ctid in (select ctid from mine)"
+    )
+    with engine.begin() as connection:
+        connection.execute(query, {"archive": archive, "run": run, "keys": _keys(items)})
+
+
+def _keys(items: Sequence[FreshItem]) -> str:
+    return orjson.dumps([{"collection": item.collection, "item_id": item.item_id} for item in items]).decode()

@@ -1,0 +1,156 @@
+"""A batch of items into the index: each becomes a scene, is known already, or goes to quarantine with its cause."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import UUID, uuid4
+
+from datacube_config.connection import Index
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.item_refused import ItemRefused
+from flows.steps.archives.items import FoundItem
+from flows.steps.index.scene_index import take_scenes
+from flows.steps.ingesting.admission import admission_policy, admit
+from flows.steps.ingesting.ingest_report import IngestReport
+from flows.steps.ingesting.known_items import FreshItem, KnownItem, Sifted, remember, sift
+from flows.steps.ingesting.quarantine import keep, release
+from flows.steps.ingesting.radiometric_check import check_radiometry
+from flows.steps.loading.reading import RasterAccess
+from flows.steps.scenes.footprint import lonlat_footprint
+from flows.steps.scenes.item_facts import sensing_time
+from flows.steps.scenes.normalise import SceneDocument
+from flows.steps.scenes.read_scenes import NotTaken, Reading
+from flows.steps.scenes.scene_pool import Read, ScenePool
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """One run of ingest: where it writes, how it reads pixels, and what it tells."""
+
+    index: Index
+    archive: str
+    report: IngestReport
+    files: ArchiveFiles
+    access: RasterAccess = field(default_factory=RasterAccess)
+    radiometric_check: Literal["auto", "off"] = "auto"
+    run: UUID = field(default_factory=uuid4)
+    pool: ScenePool = field(default_factory=lambda: ScenePool(0))
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of a batch, by item."""
+
+    scenes: list[tuple[FreshItem, SceneDocument]] = field(default_factory=list)
+    notes: list[tuple[FreshItem, str]] = field(default_factory=list)
+    refused: list[tuple[FreshItem, str]] = field(default_factory=list)
+
+    def refuse(self, causes: dict[UUID, str]) -> None:
+        """Take scenes out of what is to be indexed."""
+        self.refused += [(item, causes[scene.id]) for item, scene in self.scenes if scene.id in causes]
+        self.scenes = [(item, scene) for item, scene in self.scenes if scene.id not in causes]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How many items of a batch were new to the run, how many of these became or were scenes, how many it had before."""
+
+    n_new: int
+    n_scenes: int
+    n_repeated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch whose new items are being read: how many it has, which of them are new, and what each of those is, when asked."""
+
+    n_items: int
+    sifted: Sifted
+    read: Read
+
+    @property
+    def digests(self) -> dict[tuple[str, str], bytes]:
+        """What its new items will be known by."""
+        return {(item.collection, item.item_id): item.digest for item in self.sifted.fresh}
+
+
+def prepare(take: Take, batch: Sequence[FoundItem], before: Iterable[Prepared] = ()) -> Prepared:
+    """Find out what is new in a batch, and have it read; `before`: the batches of this run that are not taken yet."""
+    under_way = {key: digest for each in before for key, digest in each.digests.items()}
+    sifted = sift(take.index.engine, take.archive, batch, take.run, dry_run=take.report.dry_run, under_way=under_way)
+    return Prepared(len(batch), sifted, take.pool.submit([item.found for item in sifted.fresh], take.archive))
+
+
+def take_items(take: Take, batch: Sequence[FoundItem]) -> Taken:
+    """Index a batch, keep what is refused."""
+    return take_prepared(take, prepare(take, batch))
+
+
+def take_prepared(take: Take, prepared: Prepared) -> Taken:
+    """Index what is new in a batch, keep what is refused."""
+    report, sifted = take.report, prepared.sifted
+    outcome = _outcome(sifted.fresh, prepared.read())
+    _check(take, outcome)
+    decision = take_scenes(take.index, [scene for _, scene in outcome.scenes], dry_run=report.dry_run)
+    if not report.dry_run:
+        _keep(take, outcome)
+    report.found += prepared.n_items - sifted.repeated
+    report.added += len(decision.added)
+    report.replaced += len(decision.replaced)
+    report.superseded += len(decision.superseded)
+    report.unchanged += decision.unchanged + sifted.unchanged
+    report.skipped += [{"id": name, "note": note} for name, note in sifted.skipped]
+    report.skipped += [{"id": item.found.id, "note": note} for item, note in outcome.notes]
+    report.quarantined += [{"id": item.found.id, "cause": cause} for item, cause in outcome.refused]
+    return Taken(prepared.n_items - sifted.repeated, len(outcome.scenes) + sifted.unchanged, sifted.repeated)
+
+
+def _outcome(fresh: Sequence[FreshItem], readings: Sequence[Reading]) -> _Outcome:
+    outcome = _Outcome()
+    for item, reading in zip(fresh, readings, strict=True):
+        if not isinstance(reading, NotTaken):
+            outcome.scenes.append((item, reading))
+        elif reading.is_part:
+            outcome.notes.append((item, reading.reason))
+        else:
+            outcome.refused.append((item, reading.reason))
+    return outcome
+
+
+def _check(take: Take, outcome: _Outcome) -> None:
+    """Refuse what is not complete, and what its own pixels contradict."""
+    scenes = [scene for _, scene in outcome.scenes]
+    policy, dry_run, mode = admission_policy(take.archive), take.report.dry_run, take.radiometric_check
+    outcome.refuse(admit(scenes, take.files, policy))
+    scenes = [scene for _, scene in outcome.scenes]
+    outcome.refuse(check_radiometry(take.index, take.archive, scenes, take.access, mode=mode, dry_run=dry_run))
+
+
+def _keep(take: Take, outcome: _Outcome) -> None:
+    """Settle a batch whose scenes are committed: quarantine, and what is known from now on."""
+    again = {item.found.id for item, _ in outcome.refused}
+    passed = [item.found.id for item, _ in (*outcome.scenes, *outcome.notes)]
+    release(take.index, take.archive, [name for name in passed if name not in again])
+    keep(take.index, take.archive, [(item.found, cause) for item, cause in outcome.refused])
+    known = [_known(item) for item, _ in outcome.refused]
+    known += [_known(item, note) for item, note in outcome.notes]
+    known += [_known_scene(item, scene) for item, scene in outcome.scenes]
+    remember(take.index.engine, take.archive, known, take.run)
+
+
+def _known_scene(item: FreshItem, scene: SceneDocument) -> KnownItem:
+    extent, acquired = scene.document["extent"], datetime.fromisoformat(scene.document["properties"]["datetime"])
+    lon, lat = extent["lon"], extent["lat"]
+    return KnownItem(item, scene.id, None, acquired, (lon["begin"], lat["begin"], lon["end"], lat["end"]))
+
+
+def _known(item: FreshItem, note: str | None = None) -> KnownItem:
+    """An item that is no scene, with its sensing time and its bounds in degrees where it says them."""
+    document = item.found.document or {}
+    try:
+        acquired = sensing_time(document["properties"])
+        west, south, east, north = lonlat_footprint(document).bounds
+    except (ItemRefused, KeyError, TypeError, AttributeError):
+        return KnownItem(item, None, note)
+    return KnownItem(item, None, note, acquired, (west, south, east, north))

@@ -1,0 +1,1 @@
+"""Labels, training, models and maps."""

@@ -1,0 +1,243 @@
+"""Label files: polygons with a class, or a raster of classes, onto the pixels of a grid."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyogrio.errors import DataSourceError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioIOError
+from rasterio.features import rasterize
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import calculate_default_transform
+from shapely.geometry.base import BaseGeometry
+
+from flows.steps.learning.label_files import LabelFile
+from products.errors import RequestError
+from products.learning.recipe import LabelValue, SamplesSpec
+from products.learning.samples import inner_labels
+
+VECTOR_SUFFIXES = (".geojson", ".json", ".gpkg")
+RASTER_SUFFIXES = (".tif", ".tiff")
+FINER = 0.75  # a label pixel below this share of a grid pixel counts as finer
+HAIR = 0.01  # of a pixel: an edge that runs along pixel edges cuts no pixel
+
+Codes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSource:
+    """What a label file says about itself; `simulated` where it comes from a known landscape."""
+
+    file: LabelFile
+    digest: str
+    crs: str
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VectorLabels:
+    """The union of the polygons of each class code, in the CRS of the file; code 0 holds the ignored ones."""
+
+    source: LabelSource
+    shapes: dict[int, BaseGeometry]
+
+    def codes(self, geobox: GeoBox, spec: SamplesSpec) -> Codes:
+        """Class codes (y, x), 0 where a pixel is not wholly inside one class and `edge_px` from its edge."""
+        wide = geobox.pad(spec.edge_px)
+        frame = shapely.box(*wide.extent.boundingbox.bbox)
+        hair = HAIR * abs(wide.resolution.x)
+        inside, n_touching = np.zeros(wide.shape, np.uint8), np.zeros(wide.shape, np.int16)
+        for code, shape in self.shapes.items():
+            here = _projected(shape, self.source.crs, str(wide.crs))
+            if here.intersects(frame):
+                n_touching += _burn(here.buffer(-hair, join_style="mitre"), wide, all_touched=True)
+                edge = _burn(here.buffer(hair, join_style="mitre").boundary, wide, all_touched=True)
+                inside[_burn(here, wide, all_touched=False) & ~edge] = code
+        whole = np.where(n_touching == 1, inside, 0).astype(np.uint8)
+        return _cropped(inner_labels(whole, spec.edge_px), spec.edge_px)
+
+    def overlaps(self, geobox: GeoBox) -> bool:
+        """Whether any label shares ground with the grid."""
+        frame = shapely.box(*geobox.extent.boundingbox.bbox)
+        return any(_projected(s, self.source.crs, str(geobox.crs)).intersects(frame) for s in self.shapes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RasterLabels:
+    """A raster of label values; `meaning` maps each to a class code, 0 for none."""
+
+    source: LabelSource
+    meaning: dict[LabelValue, int]
+    nodata: int | None
+
+    def codes(self, geobox: GeoBox, spec: SamplesSpec) -> Codes:
+        """Class codes (y, x): nearest, or where the raster is finer the class that fills `min_label_fraction`."""
+        wide = geobox.pad(spec.edge_px)
+        with _opened(self.source.file) as file:
+            if _pixel_size(file, wide) >= FINER * abs(wide.resolution.x):
+                whole = self._translated(_warped(file, wide))
+            else:
+                whole = self._dominant(file, wide, spec)
+        return _cropped(inner_labels(whole, spec.edge_px), spec.edge_px)
+
+    def overlaps(self, geobox: GeoBox) -> bool:
+        """Whether the raster shares ground with the grid."""
+        with _opened(self.source.file) as file:
+            bounds = shapely.box(*file.bounds)
+        here = _projected(bounds, self.source.crs, str(geobox.crs))
+        return bool(here.intersects(shapely.box(*geobox.extent.boundingbox.bbox)))
+
+    def _translated(self, values: NDArray[Any]) -> Codes:
+        codes = np.zeros(values.shape, np.uint8)
+        for value in np.unique(values).tolist():
+            if value != self.nodata and value != 0 and value not in self.meaning:
+                known = ", ".join(str(known) for known in sorted(self.meaning, key=str))
+                raise RequestError(
+                    f"{self.source.file} has the label value {value}: expected {known}; "
+                    "say in samples.values what it means, or list it in samples.ignore"
+                )
+            codes[values == value] = 0 if value == self.nodata else self.meaning.get(value, 0)
+        return codes
+
+    def _dominant(self, file: Any, geobox: GeoBox, spec: SamplesSpec) -> Codes:  # noqa: ANN401
+        """The class whose share of a grid pixel reaches `min_label_fraction`."""
+        factor = max(2, round(abs(geobox.resolution.x) / _pixel_size(file, geobox)))
+        fine = geobox.zoom_out(1 / factor)
+        codes = self._translated(_warped(file, fine))
+        rows, columns = geobox.shape
+        parts = codes.reshape(rows, factor, columns, factor)
+        found = np.zeros(geobox.shape, np.uint8)
+        for code in range(1, len(spec.classes) + 1):
+            found[(parts == code).mean(axis=(1, 3)) >= spec.min_label_fraction] = code
+        return found
+
+
+Labels = VectorLabels | RasterLabels
+
+
+def open_labels(file: LabelFile, spec: SamplesSpec) -> Labels:
+    """The labels of a GeoJSON, GeoPackage or GeoTIFF file; RequestError if they cannot be meant."""
+    if not file.path.is_file():
+        raise RequestError(f"no label file at {file}: expected a GeoJSON, GeoPackage or GeoTIFF")
+    if file.suffix in VECTOR_SUFFIXES:
+        return _vector(file, spec)
+    if file.suffix in RASTER_SUFFIXES:
+        return _raster(file, spec)
+    raise RequestError(f"cannot read labels from {file}: expected .geojson, .gpkg or .tif")
+
+
+def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
+    try:
+        table = geopandas.read_file(file.path)
+    except (DataSourceError, OSError, ValueError) as error:
+        raise RequestError(f"{file} is not a readable label file: {error}") from error
+    if not isinstance(table, geopandas.GeoDataFrame) or table.empty:
+        raise RequestError(f"the label file {file} has no polygons")
+    if table.crs is None:
+        raise RequestError(f"the label file {file} declares no CRS: save it with one")
+    _check_degrees(file, table)
+    if spec.class_field not in table.columns:
+        fields = ", ".join(str(name) for name in table.columns if name != table.geometry.name)
+        raise RequestError(f"the label file {file} has no field {spec.class_field!r}: expected one of {fields}")
+    groups: dict[int, list[BaseGeometry]] = {}
+    for value, shape in zip(table[spec.class_field], table.geometry, strict=True):
+        if shape is not None and not shape.is_empty:
+            groups.setdefault(_code(file, value, spec), []).append(_polygon(file, shape))
+    shapes = {code: shapely.union_all(members) for code, members in groups.items()}
+    return VectorLabels(_source(file, str(table.crs), _says_simulated(file)), shapes)
+
+
+def _check_degrees(file: LabelFile, table: geopandas.GeoDataFrame) -> None:
+    """RequestError for a geographic file whose numbers are no degrees: RFC 7946 GeoJSON is always read as degrees."""
+    west, south, east, north = table.total_bounds
+    if table.crs.is_geographic and not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+        raise RequestError(
+            f"the label file {file} is in {table.crs}, degrees, "
+            f"but reaches from {west:g}, {south:g} to {east:g}, {north:g}: "
+            "declare its real CRS (a GeoJSON `crs` member, or a GeoPackage), or reproject it"
+        )
+
+
+def _code(file: LabelFile, value: Any, spec: SamplesSpec) -> int:  # noqa: ANN401
+    plain = int(value) if isinstance(value, float | np.integer | np.floating) and float(value).is_integer() else value
+    if plain not in spec.codes_by_name:
+        known = ", ".join(str(name) for name in spec.codes_by_name)
+        raise RequestError(
+            f"the label file {file} has the class {plain!r}: expected one of {known}; "
+            "say in samples.values what it means, or list it in samples.ignore"
+        )
+    return spec.codes_by_name[plain]
+
+
+def _polygon(file: LabelFile, shape: BaseGeometry) -> BaseGeometry:
+    valid = shapely.make_valid(shape)
+    if not valid.area > 0:
+        raise RequestError(f"the label file {file} holds a {shape.geom_type}: expected polygons")
+    return valid
+
+
+def _raster(file: LabelFile, spec: SamplesSpec) -> RasterLabels:
+    with _opened(file) as raster:
+        if raster.crs is None:
+            raise RequestError(f"the label raster {file} declares no CRS: save it with one")
+        if not np.issubdtype(np.dtype(raster.dtypes[0]), np.integer):
+            raise RequestError(
+                f"the label raster {file} holds {raster.dtypes[0]}: expected integers, one for each class"
+            )
+        simulated = raster.tags().get("simulated", "").lower() in ("yes", "true", "1")
+        nodata = None if raster.nodata is None else int(raster.nodata)
+        return RasterLabels(_source(file, raster.crs.to_string(), simulated), spec.codes_by_number, nodata)
+
+
+def _opened(file: LabelFile) -> Any:  # noqa: ANN401
+    try:
+        return rasterio.open(file.path)
+    except RasterioIOError as error:
+        raise RequestError(f"{file} is not a readable label raster: {error}") from error
+
+
+def _source(file: LabelFile, crs: str, simulated: bool) -> LabelSource:
+    return LabelSource(file, hashlib.sha256(file.path.read_bytes()).hexdigest(), crs, simulated)
+
+
+def _says_simulated(file: LabelFile) -> bool:
+    if file.suffix == ".gpkg":
+        return False
+    document = json.loads(file.path.read_text(encoding="utf-8"))
+    return bool(document.get("simulated", False))
+
+
+def _projected(shape: BaseGeometry, crs: str, target: str) -> BaseGeometry:
+    return geopandas.GeoSeries([shape], crs=crs).to_crs(target).iloc[0]
+
+
+def _burn(shape: BaseGeometry, geobox: GeoBox, all_touched: bool) -> NDArray[np.bool_]:
+    if shape.is_empty:
+        return np.zeros(geobox.shape, dtype=bool)
+    burnt = rasterize([shape], geobox.shape, transform=geobox.affine, all_touched=all_touched, dtype="uint8")
+    return np.asarray(burnt, dtype=bool)
+
+
+def _pixel_size(file: Any, geobox: GeoBox) -> float:  # noqa: ANN401
+    """The side of a label pixel in units of the grid's CRS."""
+    affine, _, _ = calculate_default_transform(file.crs, str(geobox.crs), file.width, file.height, *file.bounds)
+    return float(abs(affine.a))
+
+
+def _warped(file: Any, geobox: GeoBox) -> NDArray[Any]:  # noqa: ANN401
+    fill = 0 if file.nodata is None else file.nodata
+    options = {"crs": str(geobox.crs), "transform": geobox.affine, "width": geobox.width, "height": geobox.height}
+    with WarpedVRT(file, resampling=Resampling.nearest, nodata=fill, **options) as view:
+        return np.asarray(view.read(1))
+
+
+def _cropped(codes: Codes, margin_px: int) -> Codes:
+    return codes[margin_px:-margin_px, margin_px:-margin_px] if margin_px else codes

@@ -1,0 +1,136 @@
+"""A map as files: COGs with colours and overviews, a quicklook, STAC items and their collection."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+import xarray
+from numpy.typing import NDArray
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from rasterio.features import rasterize
+
+from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.snapshot import CubePlan
+from flows.steps.learning.map_stac import collection_document, item_document
+from flows.steps.learning.models import Model
+from flows.steps.pictures.map import map_picture
+from flows.steps.storage import Storage
+from products.area import Area
+from products.learning.forest import NO_PROBABILITY
+from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours, pixel_area
+from products.period import Period
+from products.spec import canonical_digest
+
+COLLECTION = "collection.json"
+COG_OPTIONS = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "num_threads": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class MapFiles:
+    """Paths (or s3:// URLs) of what lies beside the cube, and the hectares of each class and period inside the area."""
+
+    collection: str
+    cogs: tuple[str, ...]
+    quicklooks: tuple[str, ...]
+    pixel_area: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MapView:
+    """One period of a map, cut to the bounding box of the area; `inside` marks pixel centres in the area, (y, x)."""
+
+    period: Period
+    geobox: GeoBox
+    codes: NDArray[np.uint8]
+    percent: NDArray[np.uint8]
+    inside: NDArray[np.bool_]
+
+
+def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: str, area: Area) -> MapFiles:
+    """Write the files of a map if they are not there yet; the collection, last, says that they are whole. StorageLost."""
+    name = canonical_digest([plan.digest, area.geometry.wkt])[:16]
+    folder = storage.path("maps", plan.template.product, plan.area, plan.grid.crs.replace(":", "_").lower(), name)
+    is_whole, what = storage.exists(f"{folder}/{COLLECTION}"), f"the files of the map {plan.template.product}"
+    cube = open_snapshot(cube_url, storage.options)
+    cogs, pictures, areas, items = [], [], [], []
+    for number, period in enumerate(plan.periods):
+        view = map_view(cube, plan.grid.crs, number, period, area)
+        paths = {key: f"{folder}/{period.label}/{key}" for key in ("map_class.tif", "probability.tif", "quicklook.png")}
+        if not is_whole:
+            items.append(item_document(model, plan, view.geobox, period))
+            with storage.writing(folder, what):
+                write_period(storage, paths, view, model)
+                storage.write_bytes(f"{folder}/{period.label}/item.json", _json(items[-1]))
+        cogs += [paths["map_class.tif"], paths["probability.tif"]]
+        pictures.append(paths["quicklook.png"])
+        resolution = plan.grid.resolution_m
+        counted = pixel_area(view.codes, view.inside, model.recipe.class_names, resolution)
+        areas += [entry | {"period": period.label} for entry in counted]
+    if not is_whole:
+        with storage.writing(folder, what):
+            storage.write_bytes(f"{folder}/{COLLECTION}", _json(collection_document(model, plan, items)))
+    return MapFiles(f"{folder}/{COLLECTION}", tuple(cogs), tuple(pictures), tuple(areas))
+
+
+def map_view(cube: xarray.Dataset, crs: str, number: int, period: Period, area: Area) -> MapView:
+    """The part of a map cube that the area's bounding box covers."""
+    stored = cube.odc.geobox
+    whole = GeoBox(stored.shape, stored.affine, CRS(crs))  # the stored one has its CRS as WKT
+    here = area.geometry.to_crs(whole.crs)
+    window = whole.overlap_roi(whole.enclosing(here), tol=0.01)
+    cut = cube.isel(period=number, y=window[0], x=window[1])
+    geobox = whole[window]
+    burnt = rasterize([here.geom], geobox.shape, transform=geobox.affine, dtype="uint8")
+    return MapView(period, geobox, cut[MAP_CLASS].values, cut[PROBABILITY].values, burnt.astype(bool))
+
+
+def write_period(storage: Storage, paths: dict[str, str], view: MapView, model: Model) -> None:
+    """The two COGs and the quicklook of one period."""
+    names, colours = model.recipe.class_names, class_colours(model.recipe.class_names)
+    table = {0: (0, 0, 0, 0)} | {code: (*colour, 255) for code, colour in colours.items()}
+    tags = {"classes": ", ".join(f"{code}={name}" for code, name in enumerate(names, start=1)), "model": str(model.id)}
+    if model.simulated:
+        tags["simulated"] = "yes"
+    classes = cog(view.codes[None], view.geobox, 0, "MODE", tags, (MAP_CLASS,), table)
+    shares = cog(
+        view.percent, view.geobox, NO_PROBABILITY, "AVERAGE", tags, [f"{PROBABILITY}_{name}" for name in names]
+    )
+    storage.write_bytes(paths["map_class.tif"], classes)
+    storage.write_bytes(paths["probability.tif"], shares)
+    title = f"{model.recipe.map.name} {view.period.label}" + (" (simulated data)" if model.simulated else "")
+    storage.write_bytes(paths["quicklook.png"], map_picture(view.codes, view.geobox, names, colours, title))
+
+
+def cog(
+    pixels: NDArray[np.uint8],
+    geobox: GeoBox,
+    nodata: int,
+    overviews: str,
+    tags: dict[str, str],
+    descriptions: Sequence[str],
+    colours: Mapping[int, tuple[int, ...]] | None = None,
+) -> bytes:
+    """A cloud-optimised GeoTIFF of (band, y, x) uint8; `overviews` is the resampling of its overviews."""
+    with tempfile.TemporaryDirectory(prefix="neocube-") as folder:
+        plain, final = Path(folder) / "plain.tif", Path(folder) / "cog.tif"
+        profile = {"count": pixels.shape[0], "dtype": "uint8", "nodata": nodata, "crs": str(geobox.crs)}
+        shape = {"width": geobox.width, "height": geobox.height, "transform": geobox.affine}
+        with rasterio.open(plain, "w", driver="GTiff", **profile, **shape) as file:
+            file.write(pixels)
+            file.update_tags(**tags)
+            file.descriptions = tuple(descriptions)
+            if colours:
+                file.write_colormap(1, dict(colours))
+        rasterio.shutil.copy(plain, final, **COG_OPTIONS, overview_resampling=overviews)
+        return final.read_bytes()
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=2).encode()

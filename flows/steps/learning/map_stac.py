@@ -1,0 +1,108 @@
+"""STAC for a map: one item for each period, and the collection that holds them. Links and assets are relative."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from odc.geo.geobox import GeoBox
+
+from flows.steps.cubes.snapshot import CubePlan
+from flows.steps.learning.models import Model
+from products.learning.forest import NO_PROBABILITY
+from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours
+from products.period import Period
+
+STAC_VERSION = "1.1.0"
+EXTENSIONS = (
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+)
+COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+
+
+def item_document(model: Model, plan: CubePlan, geobox: GeoBox, period: Period) -> dict[str, Any]:
+    """The item of one period of a map; its class values are told by the classification extension."""
+    footprint = geobox.extent.to_crs("EPSG:4326")
+    end = period.end - timedelta(microseconds=1)
+    return {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": list(EXTENSIONS),
+        "id": f"{plan.template.product}_{plan.area}_{period.label}",
+        "collection": plan.template.product,
+        "geometry": footprint.json,
+        "bbox": list(footprint.boundingbox.bbox),
+        "properties": {
+            "title": f"{plan.template.title}, {plan.area}, {period.label}",
+            "datetime": None,
+            "start_datetime": _utc(period.start.isoformat()),
+            "end_datetime": _utc(end.isoformat()),
+            "proj:code": str(geobox.crs),
+            "proj:shape": list(geobox.shape),
+            "proj:transform": list(geobox.affine)[:6],
+            "neocube:model": str(model.id),
+            "neocube:simulated": model.simulated,
+            "neocube:cells": [str(cell) for cell in plan.cell_ids],
+        },
+        "links": [
+            {"rel": "collection", "href": "../collection.json", "type": "application/json"},
+            {"rel": "parent", "href": "../collection.json", "type": "application/json"},
+            {"rel": "root", "href": "../collection.json", "type": "application/json"},
+        ],
+        "assets": _assets(model),
+    }
+
+
+def collection_document(model: Model, plan: CubePlan, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The collection of a map over one area and CRS."""
+    boxes = [item["bbox"] for item in items]
+    box = [min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)]
+    starts = [item["properties"]["start_datetime"] for item in items]
+    ends = [item["properties"]["end_datetime"] for item in items]
+    note = " Made from simulated data: it shows no real place." if model.simulated else ""
+    return {
+        "type": "Collection",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": [],
+        "id": plan.template.product,
+        "title": plan.template.title,
+        "description": f"{plan.template.title} over {plan.area}, by model {model.id}.{note}",
+        "license": "other",
+        "extent": {"spatial": {"bbox": [box]}, "temporal": {"interval": [[min(starts), max(ends)]]}},
+        "links": [
+            {"rel": "root", "href": "./collection.json", "type": "application/json"},
+            *({"rel": "item", "href": f"./{p.label}/item.json", "type": "application/geo+json"} for p in plan.periods),
+        ],
+    }
+
+
+def _assets(model: Model) -> dict[str, Any]:
+    colours = class_colours(model.recipe.class_names)
+    classes = [
+        {"value": code, "name": name, "description": name, "color_hint": "{:02X}{:02X}{:02X}".format(*colours[code])}
+        for code, name in enumerate(model.recipe.class_names, start=1)
+    ]
+    bands = [{"name": f"{PROBABILITY}_{name}"} for name in model.recipe.class_names]
+    cog = {"type": COG_TYPE, "data_type": "uint8"}
+    return {
+        MAP_CLASS: {
+            "href": "./map_class.tif",
+            "roles": ["data"],
+            **cog,
+            "nodata": 0,
+            "classification:classes": classes,
+        },
+        PROBABILITY: {
+            "href": "./probability.tif",
+            "roles": ["data"],
+            **cog,
+            "nodata": NO_PROBABILITY,
+            "unit": "percent",
+            "bands": bands,
+        },
+        "quicklook": {"href": "./quicklook.png", "type": "image/png", "roles": ["overview"]},
+    }
+
+
+def _utc(text: str) -> str:
+    return text.replace("+00:00", "Z")

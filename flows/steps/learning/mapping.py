@@ -1,0 +1,160 @@
+"""Map an area: one map cell for each feature cell, then the cube, the files and the areas."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import xarray
+from numpy.typing import NDArray
+
+from datacube_config.connection import Index
+from datacube_config.errors import StorageLost, StorageUnavailable
+from flows.steps.cubes.cells import CellDraft, cell_path, publish_cell
+from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.index.catalogue import PublishedCell, published_cells
+from flows.steps.index.index_setup import add_product
+from flows.steps.learning.map_files import MapFiles, write_map_files
+from flows.steps.learning.models import Model
+from flows.steps.learning.training import FeatureCells
+from flows.steps.storage import Storage
+from products.errors import RequestError
+from products.identity import CellKey, SourceKey, cell_id
+from products.learning.maps import MAP_CLASS, PROBABILITY, map_template
+from products.template import odc_product_definition
+
+STRIP_PX = 128
+
+
+@dataclass(frozen=True, slots=True)
+class MapStep:
+    """A cell that is done, and the share of all cells that are."""
+
+    key: CellKey
+    share: float
+
+
+Progress = Callable[[MapStep], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MapResult:
+    """What mapping gave: cells mapped now, cells that were there already, cells that failed with the cause."""
+
+    model: Model
+    mapped: tuple[UUID, ...]
+    fresh: tuple[UUID, ...]
+    failed: tuple[tuple[str, str], ...]
+    cube: str
+    files: MapFiles
+    n_stale: int
+
+    def document(self) -> dict[str, Any]:
+        """As the contract shows it."""
+        return {
+            "model": str(self.model.id),
+            "product": self.model.recipe.map.name,
+            "simulated": self.model.simulated,
+            "mapped": len(self.mapped),
+            "fresh": len(self.fresh),
+            "stale_cells": self.n_stale,
+            "failed": [{"cell": cell, "cause": cause} for cell, cause in self.failed],
+            "cube": self.cube,
+            "cogs": list(self.files.cogs),
+            "stac": self.files.collection,
+            "quicklooks": list(self.files.quicklooks),
+            "pixel_area": list(self.files.pixel_area),
+        }
+
+
+def map_cells(
+    index: Index, storage: Storage, model: Model, inputs: FeatureCells, threads: int, progress: Progress | None = None
+) -> MapResult:
+    """Map every feature cell that has no map cell of this model yet, then assemble cube and files. StorageLost if no cell could be mapped."""
+    template = map_template(model.recipe)
+    add_product(index.dc, odc_product_definition(template))
+    mapped: list[UUID] = []
+    fresh: list[UUID] = []
+    failed: list[tuple[str, str]] = []
+    for tile, period, cell in inputs.placed:
+        key = CellKey(template.product, template.version, tile, period)
+        try:
+            number, is_new = map_cell(index, storage, model, inputs, key, cell, threads)
+        except (OSError, StorageUnavailable) as error:
+            failed.append((key.label, str(error)))
+            continue
+        (mapped if is_new else fresh).append(number)
+        if progress:
+            progress(MapStep(key, (len(mapped) + len(fresh) + len(failed)) / len(inputs.cells)))
+    cells = _of_model(index, template.product, template.version, inputs, {*mapped, *fresh})
+    if not cells:
+        raise StorageLost(f"no cell of {inputs.area.name} could be mapped; the first, {failed[0][0]}: {failed[0][1]}")
+    plan = CubePlan(template, inputs.area.name, inputs.grid, inputs.tiles, inputs.periods, cells)
+    cube = publish_cube(index, storage, plan)
+    files = write_map_files(storage, model, plan, cube, inputs.area)
+    return MapResult(model, tuple(mapped), tuple(fresh), tuple(failed), cube, files, inputs.n_stale)
+
+
+def map_cell(
+    index: Index,
+    storage: Storage,
+    model: Model,
+    inputs: FeatureCells,
+    key: CellKey,
+    cell: PublishedCell,
+    threads: int,
+) -> tuple[UUID, bool]:
+    """The id of one map cell, made of the feature cell and the model; and whether it was mapped now."""
+    recipe_digest = model.recipe.digest()
+    number = cell_id(key, [SourceKey("cell", str(cell.id))], recipe_digest, model.digest)
+    row = index.dc.index.datasets.get(number)
+    if row is not None and not row.is_archived:
+        return number, False
+    opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
+    arrays = classify_cell(model, opened, threads)
+    lineage = {"features": [cell.id], "model": [model.id]}
+    properties = {
+        "odc:product_family": "map",
+        "neocube:model": str(model.id),
+        "neocube:model_digest": model.digest,
+        "neocube:simulated": model.simulated,
+    }
+    draft = CellDraft(number, key, map_template(model.recipe), inputs.grid, recipe_digest, lineage, properties)
+    return number, publish_cell(index, storage, draft, arrays)
+
+
+def classify_cell(model: Model, cell: xarray.Dataset, threads: int) -> dict[str, NDArray[np.uint8]]:
+    """`map_class` (1, y, x) and `probability` (1, class, y, x) of a cell, strip by strip on some threads."""
+    names = [str(name) for name in cell["feature"].values]
+    missing = [name for name in model.forest.feature_names if name not in names]
+    if missing:
+        raise RequestError(
+            f"the model {model.recipe.name} was trained on the feature {missing[0]!r}, which the cells lack: "
+            f"they have {', '.join(names)}; train it again on these features"
+        )
+    order = [names.index(name) for name in model.forest.feature_names]
+    values = cell["features"].isel(period=0).values[order]
+    n_features, rows, columns = values.shape
+    codes = np.empty((1, rows, columns), np.uint8)
+    percent = np.empty((1, len(model.forest.class_names), rows, columns), np.uint8)
+
+    def classify(start: int) -> None:
+        strip = slice(start, start + STRIP_PX)
+        found, share = model.forest.classify(values[:, strip].reshape(n_features, -1))
+        codes[0, strip] = found.reshape(-1, columns)
+        percent[0, :, strip] = share.reshape(share.shape[0], -1, columns)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(classify, range(0, rows, STRIP_PX)))
+    return {MAP_CLASS: codes, PROBABILITY: percent}
+
+
+def _of_model(
+    index: Index, product: str, version: int, inputs: FeatureCells, ids: set[UUID]
+) -> dict[tuple[str, str], PublishedCell]:
+    """The map cells that were just made or found."""
+    found = published_cells(index, product, version, inputs.periods)
+    return {place: cell for place, cell in found.items() if cell.id in ids}

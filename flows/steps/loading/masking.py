@@ -1,0 +1,89 @@
+"""The mask of a scene as causes: looked up, opened, told apart, grown, and one observation a pass."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from flows.steps.loading.reading import covered_by
+from products.pixel.causes import NOT_EXPECTED, Cause
+from products.pixel.clear import cause_table, cloudy, keep_one_scene, look_up, mark_grown, mark_persistent, open_clouds
+from products.scene import Scene
+from products.sensors import SENSORS
+from products.source_spec import SourceSpec
+from products.spec import FeaturesRecipe
+from products.window.morphology import dilate
+
+Cell = TypeVar("Cell", np.uint8, np.bool_)
+Causes = NDArray[np.uint8]
+LEAST_FOR_PERSISTENT = 8  # scenes; of fewer, a cloudy season is no false mask
+SLC_FAILED = datetime(2003, 5, 31, 21, 42, 35, tzinfo=UTC)  # USGS, Landsat 7 scan-line corrector
+
+
+def causes_of_mask(
+    source: SourceSpec,
+    scene: Scene,
+    geobox: GeoBox,
+    values: NDArray[np.uint16],
+    covered: NDArray[np.bool_] | None,
+    causes: Causes,
+) -> None:
+    """Causes (y, x) by the values of the mask band (y, x), which the file covers where `covered`, or everywhere."""
+    keep = source.clear.keep
+    table = source.product.mask.table(keep) if source.product else cause_table(SENSORS[scene.sensor].mask, keep)
+    look_up(table, values, causes)
+    if covered is not None:
+        causes[~covered] = NOT_EXPECTED
+    if scene.sensor == "etm" and scene.acquired >= SLC_FAILED:
+        causes[(causes == Cause.NODATA) & _footprint(scene, geobox)] = Cause.SLC_GAP
+    if source.clear.open_px:
+        open_clouds(causes, source.clear.open_px)
+
+
+def causes_without_mask(scene: Scene, geobox: GeoBox, causes: Causes) -> None:
+    """Unread (y, x) over the footprint of a scene whose mask cannot be read."""
+    causes[...] = np.where(_footprint(scene, geobox), np.uint8(Cause.UNREAD), np.uint8(NOT_EXPECTED))
+
+
+def mark_persistent_clouds(recipe: FeaturesRecipe, scenes: Sequence[Scene], causes: Causes) -> None:
+    """What the mask of a source calls cloud nearly always becomes persistent cloud, or used, in place (scene, y, x)."""
+    for source in recipe.sources:
+        clear = source.clear
+        if clear.persistent_cloud is not None:
+            is_of_source = np.array([scene.collection == source.collection for scene in scenes], np.bool_)
+            becomes = Cause.USED if "persistent_cloud" in clear.keep else Cause.PERSISTENT_CLOUD
+            mark_persistent(causes, is_of_source, clear.persistent_cloud, LEAST_FOR_PERSISTENT, int(becomes))
+
+
+def settle_passes(
+    recipe: FeaturesRecipe, pool: ThreadPoolExecutor, scenes: Sequence[Scene], wide_causes: Causes, causes: Causes
+) -> None:
+    """One observation per pixel and pass, clouds and shadows grown over it, in place: causes (scene, y, x), and with the halo of the recipe."""
+
+    def settle(members: list[int]) -> None:
+        part = slice(members[0], members[-1] + 1)
+        clear = recipe.source_of(scenes[members[0]].collection).clear
+        if len(members) > 1:
+            keep_one_scene(wide_causes[part])
+            keep_one_scene(causes[part])
+        if clear.dilate_px:
+            seeds = without_halo(cloudy(wide_causes[part]), recipe.halo_px - clear.dilate_px)
+            mark_grown(causes[part], dilate(seeds, clear.dilate_px))
+
+    by_pass = groupby(range(len(scenes)), key=lambda s: scenes[s].pass_id)
+    for done in [pool.submit(settle, list(members)) for _, members in by_pass]:
+        done.result()
+
+
+def without_halo(wide: NDArray[Cell], halo_px: int) -> NDArray[Cell]:
+    """The inner part of layers (…, y, x)."""
+    return wide[..., halo_px : wide.shape[-2] - halo_px, halo_px : wide.shape[-1] - halo_px]
+
+
+def _footprint(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
+    return covered_by(scene.footprint.to_crs(geobox.crs), geobox)

@@ -1,0 +1,255 @@
+"""One band of one scene onto the pixels of a tile: the file is opened once and its window read once."""
+
+import math
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from rasterio.enums import Resampling
+from rasterio.features import rasterize
+from rasterio.session import AWSSession
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from datacube_config.archives import SigningRule, load_archives
+from datacube_config.settings import Settings
+from flows.steps.archives.raster_drivers import driver_of, require_self_contained
+from flows.steps.archives.signing import signed, signing_by, without_tokens
+from products.scene import BandFile
+from products.window.resample import average, nearest, replicate
+
+_RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
+ALIGNED = 1e-4  # source pixels: grids closer than this are the same grid
+WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
+
+# per open file: no directory listing, no sidecar probing, one request for the header of a COG
+GDAL_OPTIONS: Mapping[str, Any] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_CACHEMAX": 64,
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "VSI_CACHE": "TRUE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RasterAccess:
+    """How files are opened: GDAL options, rasterio's AWSSession, the rules of hosts that sign. Plain values, so that it crosses to other processes."""
+
+    options: Mapping[str, str] = field(default_factory=dict)
+    aws: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
+    signing: tuple[SigningRule, ...] = ()
+
+    @contextmanager
+    def env(self) -> Iterator[None]:
+        """The rasterio environment of one read."""
+        session = AWSSession(**self.aws) if self.aws else None
+        with rasterio.Env(session=session, **{**GDAL_OPTIONS, **self.options}), signing_by(self.signing):
+            yield
+
+
+def raster_access(settings: Settings) -> RasterAccess:
+    """The endpoint, credentials and region of the settings, as GDAL and rasterio want them."""
+    options: dict[str, str] = {}
+    aws: dict[str, str | bool] = {}
+    if settings.s3_endpoint_url:
+        scheme, _, host = settings.s3_endpoint_url.partition("://")
+        options = {"AWS_HTTPS": "YES" if scheme == "https" else "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
+        aws["endpoint_url"] = host
+    if settings.s3_anonymous:
+        aws["aws_unsigned"] = True
+    elif settings.s3_access_key_id and settings.s3_secret_access_key:
+        aws["aws_access_key_id"] = settings.s3_access_key_id
+        aws["aws_secret_access_key"] = settings.s3_secret_access_key.get_secret_value()
+    if settings.s3_region:
+        aws["region_name"] = settings.s3_region
+    return RasterAccess(options, aws, load_archives(settings.archives).signing)
+
+
+class UnreadBand(RuntimeError):
+    """A band file could not be opened or read: the message names it and gives GDAL's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class BandRead:
+    """What reading gave: bytes of decoded source pixels, where the file has pixels, (y, x) bool or None for everywhere, and what the manifest should say."""
+
+    decoded_bytes: int
+    covered: NDArray[np.bool_] | None
+    note: str = ""
+
+
+def read_band(file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:
+    """Read a band onto `geobox` into out (y, x), the file's nodata outside; UnreadBand if the file fails."""
+    try:
+        with (
+            signed(file.href) as href,
+            rasterio.open(gdal_path(href), driver=driver_of(file.href), sharing=False) as source,
+        ):
+            require_self_contained(source)
+            return read_opened(source, file, geobox, resampling, out)
+    except (rasterio.errors.RasterioError, OSError, IndexError) as error:
+        raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
+
+
+def read_opened(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401, an open rasterio dataset
+    """The same from an open file; UnreadBand if it fails."""
+    try:
+        read = (_read_signed if file.nodata < 0 else _read)(source, file, geobox, resampling, out)
+        return replace(read, note=_grid_note(source, file))
+    except (rasterio.errors.RasterioError, OSError, IndexError) as error:
+        raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
+
+
+def warp_band(
+    href: str, layer: int, nodata: float, geobox: GeoBox, resampling: str, out: NDArray[np.float32]
+) -> BandRead:
+    """Reproject a band of any data type onto `geobox` into out (y, x), NaN for nodata and outside; UnreadBand if the file fails."""
+    try:
+        with signed(href) as opened, rasterio.open(gdal_path(opened), driver=driver_of(href), sharing=False) as source:
+            require_self_contained(source)
+            return _warp(source, layer, nodata, geobox, resampling, out)
+    except (rasterio.errors.RasterioError, OSError, IndexError) as error:
+        raise UnreadBand(f"cannot read {href}: {_words(error)}") from error
+
+
+def gdal_path(href: str) -> str:
+    """The GDAL path of an href: s3:// through /vsis3, https:// through /vsicurl, a local path as it is."""
+    if href.startswith("s3://"):
+        return "/vsis3/" + href.removeprefix("s3://")
+    if href.startswith(("https://", "http://")):
+        return "/vsicurl/" + href
+    return href.removeprefix("file://")
+
+
+def _read_signed(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
+    """A band of signed integers whose nodata is negative: nodata and negative DN become 0, our nodata."""
+    values = np.empty(out.shape, np.int16)
+    read = _read(source, file, geobox, resampling, values)
+    np.maximum(values, 0, out=out, casting="unsafe")
+    return read
+
+
+def _read(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
+    if CRS(source.crs) != geobox.crs:
+        return _warp(source, file.layer, file.nodata, geobox, resampling, out)
+    to_source = ~source.transform * geobox.affine
+    first_column, first_row, step = to_source.c, to_source.f, to_source.a
+    if abs(to_source.e - step) > ALIGNED / max(out.shape) or to_source.b or to_source.d:
+        return _warp(source, file.layer, file.nodata, geobox, resampling, out)
+    covered = _covered(source.shape, first_row, first_column, step, out.shape)
+    is_aligned = all(abs(value - round(value)) < ALIGNED for value in (first_row, first_column))
+    if abs(step - 1) < ALIGNED / max(out.shape) and is_aligned:
+        decoded = _read_aligned(source, file, round(first_row), round(first_column), out)
+        return BandRead(decoded, covered)
+    if resampling not in ("nearest", "average"):
+        return _warp(source, file.layer, file.nodata, geobox, resampling, out)
+    window = _window(source.shape, first_row, first_column, step, out.shape)
+    if window is None:
+        out[...] = file.nodata
+        return BandRead(0, covered)
+    pixels = source.read(file.layer, window=window)
+    factor = round(1 / step)
+    rows, columns = (first_row - window.row_off) * factor, (first_column - window.col_off) * factor
+    is_nested = abs(step * factor - 1) < ALIGNED / max(out.shape) and all(
+        abs(v - round(v)) < ALIGNED for v in (rows, columns)
+    )
+    if is_nested:
+        replicate(pixels, file.nodata, round(rows), round(columns), factor, out)
+        return BandRead(pixels.nbytes, covered)
+    kernel = average if resampling == "average" else nearest
+    kernel(pixels, file.nodata, first_row - window.row_off, first_column - window.col_off, step, out)
+    return BandRead(pixels.nbytes, covered)
+
+
+def _read_aligned(source: Any, file: BandFile, row: int, column: int, out: NDArray[Any]) -> int:  # noqa: ANN401
+    height, width = out.shape
+    row0, row1 = max(row, 0), min(row + height, source.height)
+    column0, column1 = max(column, 0), min(column + width, source.width)
+    if (row0, row1, column0, column1) == (row, row + height, column, column + width):
+        source.read(file.layer, window=Window(column, row, width, height), out=out)
+        return int(out.nbytes)
+    out[...] = file.nodata
+    if row0 >= row1 or column0 >= column1:
+        return 0
+    pixels = source.read(file.layer, window=Window(column0, row0, column1 - column0, row1 - row0))
+    out[row0 - row : row1 - row, column0 - column : column1 - column] = pixels
+    return int(pixels.nbytes)
+
+
+def covered_by(ground: Geometry, geobox: GeoBox) -> NDArray[np.bool_]:
+    """Whether the centre of each pixel (y, x) lies on a piece of ground in the CRS of the geobox."""
+    with _RASTERIZING:
+        burnt = rasterize([ground.geom], out_shape=geobox.shape, transform=geobox.affine, dtype="uint8")
+    return burnt.astype(bool)
+
+
+def _warp(source: Any, layer: int, nodata: float, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
+    """Reproject exactly and with one scale for the whole file, so that any crop gives the same pixels. A float `out` gets NaN for nodata."""
+    missing = np.nan if out.dtype.kind == "f" else nodata
+    footprint = GeoBox(source.shape, source.transform, CRS(source.crs)).extent.to_crs(
+        geobox.crs, resolution=abs(source.transform.a) * 16
+    )
+    covered = covered_by(footprint, geobox)
+    if not covered.any():
+        out[...] = missing
+        return BandRead(0, covered)
+    across, down = geobox.resolution.x, -geobox.resolution.y
+    scale = {"XSCALE": source.transform.a / across, "YSCALE": -source.transform.e / down}
+    with WarpedVRT(
+        source,
+        crs=str(geobox.crs),
+        transform=geobox.affine,
+        height=out.shape[0],
+        width=out.shape[1],
+        resampling=Resampling[resampling],
+        src_nodata=nodata,
+        nodata=missing,
+        tolerance=WARP_TOLERANCE_PX,
+        **({"dtype": out.dtype.name} if out.dtype.kind == "f" else {}),
+        **({key: repr(value) for key, value in scale.items()} if source.crs.is_projected else {}),
+    ) as warped:
+        warped.read(layer, out=out)
+    share = covered.sum() * across * down / abs(source.transform.a * source.transform.e)
+    return BandRead(int(share * np.dtype(source.dtypes[layer - 1]).itemsize), covered)
+
+
+def _window(
+    shape: tuple[int, int], first_row: float, first_column: float, step: float, target: tuple[int, ...]
+) -> Window | None:
+    row0, row1 = max(math.floor(first_row), 0), min(math.ceil(first_row + step * target[0]), shape[0])
+    column0, column1 = max(math.floor(first_column), 0), min(math.ceil(first_column + step * target[1]), shape[1])
+    return None if row0 >= row1 or column0 >= column1 else Window(column0, row0, column1 - column0, row1 - row0)
+
+
+def _covered(
+    shape: tuple[int, int], first_row: float, first_column: float, step: float, target: tuple[int, ...]
+) -> NDArray[np.bool_] | None:
+    """Where the centre of a target pixel lies on the file; None if everywhere."""
+    rows = first_row + (np.arange(target[0]) + 0.5) * step
+    columns = first_column + (np.arange(target[1]) + 0.5) * step
+    on_rows, on_columns = (rows >= 0) & (rows < shape[0]), (columns >= 0) & (columns < shape[1])
+    return None if on_rows.all() and on_columns.all() else on_rows[:, None] & on_columns[None, :]
+
+
+def _grid_note(source: Any, file: BandFile) -> str:  # noqa: ANN401
+    if file.shape is None or tuple(source.shape) == tuple(file.shape):
+        return ""
+    return f"the file has {source.height} x {source.width} pixels, the catalogue says {file.shape[0]} x {file.shape[1]}: the file is believed"
+
+
+def _words(error: BaseException) -> str:
+    """GDAL's own words: rasterio often hides them in the cause."""
+    parts = [str(error), str(error.__cause__ or "")]
+    said = "; ".join(dict.fromkeys(" ".join(part.split()) for part in parts if part))
+    return without_tokens(said) or type(error).__name__

@@ -1,0 +1,219 @@
+"""Load a tile once, by files: decode in threads straight into the integer block, and account for every observation."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from flows.steps.loading.manifest import AssetRead, ReadManifest
+from flows.steps.loading.masking import (
+    causes_of_mask,
+    causes_without_mask,
+    mark_persistent_clouds,
+    settle_passes,
+    without_halo,
+)
+from flows.steps.loading.mirror_locations import read_nearest
+from flows.steps.loading.read_attempts import Failures, attempt_read
+from flows.steps.loading.reading import BandRead, RasterAccess, UnreadBand
+from products.features import Observations, file_band, reflectance_terms
+from products.pixel.causes import ACCOUNT_NAMES, Cause
+from products.pixel.clear import (
+    count_causes,
+    note_extremes,
+    note_saturation,
+    refine,
+    unbalanced,
+)
+from products.pixel.rows import in_row_tasks
+from products.scene import BandFile, Scene
+from products.sensors import SENSORS
+from products.spec import FeaturesRecipe
+
+
+class UnbalancedAccounts(RuntimeError):
+    """Observations are missing from the accounts: a fault of ours, nothing is published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The observations of a tile and the manifest of the read."""
+
+    seen: Observations
+    manifest: ReadManifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    recipe: FeaturesRecipe
+    geobox: GeoBox
+    access: RasterAccess
+    failed: Failures
+
+
+def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
+    """Scenes pass by pass, and within a pass by sensing time and item: the first with data gives the pixel."""
+    passes: dict[str, list[Scene]] = {}
+    for scene in sorted(scenes, key=lambda scene: (scene.acquired, scene.item_id, scene.id)):
+        passes.setdefault(scene.pass_id, []).append(scene)
+    return [scene for members in passes.values() for scene in members]
+
+
+def load_observations(
+    recipe: FeaturesRecipe, scenes: Iterable[Scene], geobox: GeoBox, threads: int, access: RasterAccess,
+    failed: Failures | None = None,
+) -> Loaded:  # fmt: skip
+    """The scenes on the pixels of `geobox`, masked, one observation a pass; failed assets are in the manifest and their pixels unread.
+
+    Assets (scene, band) that failed already are not read.
+    """
+    job = _Job(recipe, geobox, access, failed or {})
+    ordered = in_written_order(scenes)
+    wide = geobox.pad(recipe.halo_px) if recipe.halo_px else geobox
+    wide_causes = np.empty((len(ordered), *wide.shape), np.uint8)
+    block = np.empty((len(recipe.used_bands), len(ordered), *geobox.shape), np.uint16)
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        masks = list(pool.map(lambda s: _load_mask(job, wide, ordered[s], wide_causes[s]), range(len(ordered))))
+        mark_persistent_clouds(recipe, ordered, wide_causes)
+        causes = np.ascontiguousarray(without_halo(wide_causes, recipe.halo_px))
+        bands = _load_bands(job, pool, ordered, masks, causes, block)
+        settle_passes(recipe, pool, ordered, wide_causes, causes)
+    manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s])))
+    return Loaded(_observations(recipe, ordered, block, causes, threads), manifest)
+
+
+def _observations(
+    recipe: FeaturesRecipe, scenes: Sequence[Scene], block: NDArray[np.uint16], causes: NDArray[np.uint8], threads: int
+) -> Observations:
+    accounts = np.zeros((len(ACCOUNT_NAMES), *causes.shape[1:]), np.uint16)
+
+    def count_rows(first: int, last: int) -> int:
+        count_causes(causes[:, first:last], accounts[:, first:last])
+        return unbalanced(accounts[:, first:last])
+
+    if wrong := sum(in_row_tasks(count_rows, causes.shape[1], threads)):
+        raise UnbalancedAccounts(
+            f"{wrong} pixels have observations without a fate; nothing is published, please report it"
+        )
+    gain, bias = reflectance_terms(scenes, recipe.used_bands, recipe.harmonise)
+    return Observations(tuple(scenes), recipe.used_bands, block, causes, gain, bias, accounts)
+
+
+def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: NDArray[np.uint8]) -> AssetRead:
+    """Causes by the mask band over the tile and its halo, into causes (y, x); unread where the mask cannot be read."""
+    sensor = SENSORS[scene.sensor]
+    values = np.empty(causes.shape, np.uint16)
+    asset, read = attempt_read(
+        scene, sensor.mask, job.failed, lambda: _read(job, scene, sensor.mask, wide, "nearest", values)
+    )
+    if read is None:
+        causes_without_mask(scene, wide, causes)
+        return asset
+    causes_of_mask(job.recipe.source_of(scene.collection), scene, wide, values, read.covered, causes)
+    return asset
+
+
+def _load_bands(
+    job: _Job,
+    pool: ThreadPoolExecutor,
+    scenes: Sequence[Scene],
+    masks: Sequence[AssetRead],
+    causes: NDArray[np.uint8],
+    block: NDArray[np.uint16],
+) -> list[list[AssetRead]]:
+    """Read the bands of every scene with a clear or dilated pixel into the block; refine its causes, or mark it unread."""
+    needed = [
+        masks[s].outcome == "read" and bool(((causes[s] == Cause.USED) | (causes[s] == Cause.DILATED)).any())
+        for s in range(len(scenes))
+    ]
+
+    def finish(s: int, extremes: _Extremes, reads: Sequence[Future[AssetRead]]) -> list[AssetRead]:
+        assets = [read.result() for read in reads]
+        if any(asset.outcome == "failed" for asset in assets):
+            causes[s][causes[s] == Cause.USED] = Cause.UNREAD
+        elif extremes.noted is not None:
+            refine(causes[s], extremes.noted)
+        return assets
+
+    finished: dict[int, Future[list[AssetRead]]] = {}
+    for s, scene in enumerate(scenes):
+        if needed[s]:
+            extremes = _Extremes()
+            reads = [
+                pool.submit(_load_band, job, scene, *target, extremes) for target in _targets(job, scene, block[:, s])
+            ]
+            # Behind its reads in the queue, so that it never waits for one that has not begun.
+            finished[s] = pool.submit(finish, s, extremes, reads)
+    bands = job.recipe.used_bands
+    return [
+        finished[s].result()
+        if s in finished
+        else [AssetRead(scene.id, scene.item_id, band, "unneeded") for band in bands]
+        for s, scene in enumerate(scenes)
+    ]
+
+
+class _Extremes:
+    """Where any band of one scene has no data or is saturated, (y, x) as `note_extremes` writes it, noted while each band is still in the cache."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.noted: NDArray[np.uint8] | None = None
+
+    def note(self, shape: tuple[int, ...], note: Callable[[NDArray[np.uint8]], None]) -> None:
+        with self._lock:
+            if self.noted is None:
+                self.noted = np.zeros(shape, np.uint8)
+            note(self.noted)
+
+
+def _targets(job: _Job, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[str, NDArray[np.uint16] | None]]:
+    """The bands to read of a scene and where to: None for the radiometric saturation band, which is only noted. Bands that its sensor lacks are left out."""
+    has = {
+        band
+        for sensor in job.recipe.source_of(scene.collection).sensors
+        for band in sensor.reflectance
+        if sensor.name == scene.sensor
+    }
+    bands = [
+        (b, file_band(band, scene.sensor, job.recipe.harmonise))
+        for b, band in enumerate(job.recipe.used_bands)
+        if band in has
+    ]
+    targets: list[tuple[str, NDArray[np.uint16] | None]] = [(band, layers[b]) for b, band in bands]
+    saturation = SENSORS[scene.sensor].saturation
+    return [*targets, *([(saturation, None)] if saturation in scene.bands and saturation else [])]
+
+
+def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | None, extremes: _Extremes) -> AssetRead:
+    is_bits = layer is None
+    out = np.empty(job.geobox.shape, np.uint16) if layer is None else layer
+    method = "nearest" if is_bits else job.recipe.source_of(scene.collection).resampling_method
+    asset, read = attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, job.geobox, method, out))
+    if read is not None:
+        lowest, highest = _valid_numbers(job.recipe.source_of(scene.collection).clear.valid_range, scene.bands[band])
+        extremes.note(
+            out.shape,
+            lambda noted: note_saturation(out, noted) if is_bits else note_extremes(out, lowest, highest, noted),
+        )
+    return asset
+
+
+def _valid_numbers(valid_range: tuple[float, float] | None, file: BandFile) -> tuple[int, int]:
+    """The lowest and highest DN whose reflectance lies in a range; all where there is none."""
+    if valid_range is None:
+        return 0, 65535
+    low, high = ((edge - file.offset) / file.scale for edge in valid_range)
+    return max(0, math.ceil(round(low, 6))), min(65535, math.floor(round(high, 6)))
+
+
+def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16]) -> BandRead:
+    if band not in scene.bands:
+        raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
+    with job.access.env():
+        return read_nearest(scene.bands[band], geobox, method, out)

@@ -1,0 +1,1 @@
+"""Copies of scenes near to where they are read."""

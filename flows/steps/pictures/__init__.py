@@ -1,0 +1,1 @@
+"""Pictures of cubes, learning, maps and reconciliations."""

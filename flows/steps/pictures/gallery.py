@@ -1,0 +1,35 @@
+"""A picture of every feature of a cube, side by side."""
+
+import io
+import math
+
+import numpy as np
+import xarray
+from matplotlib.figure import Figure
+
+from flows.steps.cubes.open_cube import within
+from flows.steps.pictures.cube import thinned, with_scenes
+from products.period import Period
+
+COLUMNS = 6
+TILE_PX = 160
+
+
+def gallery_picture(cube: xarray.Dataset, period: Period | None = None) -> bytes:
+    """A PNG of all features of a cube's last cell (of a period), each between its 2nd and 98th percentile, written beneath its name; white is missing."""
+    features = with_scenes(cube if period is None else within(cube, period))["features"]
+    names = [str(name) for name in features["feature"].values]
+    rows = math.ceil(len(names) / COLUMNS)
+    figure = Figure(figsize=(COLUMNS * 1.75, rows * 2.05), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(rows, COLUMNS, squeeze=False)).ravel()
+    for place, name in zip(axes, names, strict=False):
+        values = thinned(features.sel(feature=name), TILE_PX)
+        known = values[np.isfinite(values)]
+        low, high = np.percentile(known, [2, 98]) if known.size else (0.0, 1.0)
+        place.imshow(values, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
+        place.set_title(f"{name}\n{low:.3g} to {high:.3g}" if known.size else f"{name}\nno value", fontsize=6.5)
+    for place in axes:
+        place.set_axis_off()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=64, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    return buffer.getvalue()

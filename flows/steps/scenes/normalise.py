@@ -1,0 +1,269 @@
+"""One STAC item as an EO3 dataset document, whatever catalogue it comes from."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import shapely
+from odc.geo.crs import CRS
+from shapely.geometry.base import BaseGeometry
+
+from flows.steps.archives.asset_hrefs import ItemPlace, exists, resolve_href
+from flows.steps.archives.item_refused import ItemRefused, brief
+from flows.steps.scenes.acquisition import Identity
+from flows.steps.scenes.band_assets import band_assets
+from flows.steps.scenes.convex_ring import Box, Ring, bounds_of, convex_ring
+from flows.steps.scenes.footprint import (
+    PixelGrid,
+    ReadGrid,
+    grids_of,
+    locate,
+    lonlat_footprint,
+    project_rings,
+    turn_inside,
+)
+from flows.steps.scenes.geojson_polygons import is_one_ring
+from flows.steps.scenes.item_facts import number
+from flows.steps.scenes.landsat_identity import refuse_temperature
+from flows.steps.scenes.radiometry import band_radiometry
+from flows.steps.scenes.scene_identity import identify
+
+EO3_SCHEMA = "https://schemas.opendatacube.org/dataset"
+SCENE_NAMESPACE = uuid5(NAMESPACE_URL, "https://neocube.org/scene")
+MAX_ID, MAX_ASSETS = 256, 500
+
+
+@dataclass(frozen=True, slots=True)
+class SceneDocument:
+    """A scene to be indexed: its EO3 document and what the rendition policy needs of it.
+
+    `grid_fault`: what is wrong with its grids, empty if nothing is, None if nobody has looked.
+    """
+
+    id: UUID
+    product: str
+    acquisition: str
+    rendition: str
+    location: str
+    document: dict[str, Any]
+    archive: str = ""
+    slice: str = ""
+    grid_fault: str | None = None
+
+
+def scene_id(product: str, acquisition: str, rendition: str) -> UUID:
+    """The dataset id: the same from every archive, place and item id."""
+    return uuid5(SCENE_NAMESPACE, f"{product}/{acquisition}/{rendition}")
+
+
+@dataclass(slots=True)
+class Draft:
+    """What an item says, before its footprint is placed: `ring` where that is convex, `shape` where it is anything else."""
+
+    item: dict[str, Any]
+    place: ItemPlace
+    archive: str
+    identity: Identity
+    assets: dict[str, dict[str, Any]]
+    hrefs: dict[str, str]
+    crs: CRS
+    grids: dict[str, PixelGrid]
+    ring: Ring | None
+    shape: BaseGeometry | None
+
+
+def normalise(item: dict[str, Any], place: ItemPlace, archive: str, read_grid: ReadGrid) -> SceneDocument:
+    """The EO3 document of an item; ItemRefused with the cause, or NotAScene."""
+    one = draft(item, place, archive, read_grid)
+    return scene_of(one, next(iter(place_rings([one]).values()), None))
+
+
+def draft(item: dict[str, Any], place: ItemPlace, archive: str, read_grid: ReadGrid) -> Draft:
+    """All of an item but its place in its CRS; ItemRefused with the cause, or NotAScene."""
+    _require_shape(item)
+    refuse_temperature(item)
+    ring = convex_ring(item.get("geometry"))
+    shape = None if ring else lonlat_footprint(item)
+    identity = identify(item)
+    assets = band_assets(item["assets"], identity.sensor, archive)
+    hrefs = _band_hrefs(assets, place)
+    stated, grids = grids_of(item, assets, hrefs, read_grid)
+    return Draft(item, place, archive, identity, assets, hrefs, stated, grids, ring, shape)
+
+
+def place_rings(drafts: Iterable[Draft]) -> dict[int, Ring]:
+    """The convex rings of some drafts in the CRS that each states, by `id` of the draft: one projection for each CRS."""
+    alike: dict[str, list[Draft]] = defaultdict(list)
+    for each in drafts:
+        if each.ring is not None:
+            alike[str(each.crs)].append(each)
+    placed: dict[int, Ring] = {}
+    for some in alike.values():
+        rings = project_rings([each.ring for each in some if each.ring], some[0].crs)
+        placed |= {id(each): ring for each, ring in zip(some, rings, strict=True)}
+    return placed
+
+
+def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
+    """The EO3 document of a draft, whose ring was placed or is None; ItemRefused with the cause."""
+    item, identity, hrefs = one.item, one.identity, one.hrefs
+    names, grids = _grid_names(one.grids)
+    default = grids["default"]
+    crs, geometry, note = _located(one, default, ring)
+    number_ = scene_id(identity.sensor.product, identity.acquisition, identity.rendition)
+    bounds = bounds_of(one.ring) if one.ring else _shape_of(one).bounds
+    document = {
+        "$schema": EO3_SCHEMA,
+        "id": str(number_),
+        "label": item["id"],
+        "product": {"name": identity.sensor.product},
+        "crs": crs,
+        "geometry": geometry,
+        "grids": {name: {"shape": list(grid.shape), "transform": list(grid.transform)} for name, grid in grids.items()},
+        "properties": {
+            **_properties(item, identity, one.archive),
+            "neocube:radiometry": {
+                band: band_radiometry(identity.sensor, band, asset, item["properties"], identity.baseline)
+                for band, asset in one.assets.items()
+            },
+            **({"neocube:note": note} if note else {}),
+        },
+        "measurements": {band: _measurement(href, names[band]) for band, href in hrefs.items()},
+        "accessories": {},
+        "lineage": {},
+        "grid_spatial": {"projection": _projection(crs, default, geometry)},
+        "extent": _extent(bounds),
+    }
+    return SceneDocument(
+        number_,
+        identity.sensor.product,
+        identity.acquisition,
+        identity.rendition,
+        one.place.location,
+        document,
+        one.archive,
+        identity.slice,
+    )
+
+
+def _located(one: Draft, grid: PixelGrid, ring: Ring | None) -> tuple[str, dict[str, Any], str | None]:
+    """The CRS of a scene, its footprint there as GeoJSON, and a note where that is not the CRS that the item states."""
+    if ring is not None and (turn := turn_inside(grid, ring)):
+        vertices = list(map(list, ring if turn > 0 else reversed(ring)))
+        return str(one.crs), {"type": "Polygon", "coordinates": [vertices]}, None
+    located = locate(one.crs, grid, _shape_of(one))
+    return str(located.crs), _geojson(_polygonal(located.footprint)), located.note
+
+
+def _shape_of(one: Draft) -> BaseGeometry:
+    return lonlat_footprint(one.item) if one.shape is None else one.shape
+
+
+def _require_shape(item: dict[str, Any]) -> None:
+    """ItemRefused for what is no STAC item at all, or too large for one."""
+    for key, kind in (("id", str), ("properties", dict), ("assets", dict)):
+        value = item.get(key)
+        if not isinstance(value, kind) or not value:
+            raise ItemRefused(f"no {key}: expected a STAC item with {key}, got {_kind_of(item, value)}")
+    if not item["id"].isprintable() or len(item["id"]) > MAX_ID:
+        raise ItemRefused(f"id: expected a printable text of at most {MAX_ID} characters, got {brief(item['id'])}")
+    if not isinstance(item.get("collection"), str | None):
+        raise ItemRefused(f"collection: expected a text, got {type(item['collection']).__name__}")
+    if len(item["assets"]) > MAX_ASSETS:
+        raise ItemRefused(f"assets: expected at most {MAX_ASSETS}, got {len(item['assets'])}")
+
+
+def _kind_of(item: dict[str, Any], value: object) -> str:
+    """What a document without items' keys is, where it says so."""
+    if item.get("$schema") == EO3_SCHEMA:
+        return "an EO3 dataset document"
+    if item.get("type") in ("Collection", "Catalog"):
+        return f"a STAC {item['type']}"
+    return "nothing" if not value else brief(value)
+
+
+def _band_hrefs(assets: dict[str, dict[str, Any]], place: ItemPlace) -> dict[str, str]:
+    hrefs = {}
+    for band, asset in assets.items():
+        try:
+            hrefs[band] = resolve_href(asset["href"], place)
+        except ItemRefused as refusal:
+            raise ItemRefused(f"asset {band}: {refusal}") from refusal
+        if not exists(hrefs[band], place):
+            raise ItemRefused(f"missing asset {band}: {hrefs[band]} does not exist")
+    return hrefs
+
+
+def _grid_names(grids: dict[str, PixelGrid]) -> tuple[dict[str, str], dict[str, PixelGrid]]:
+    """The name of each band's grid, and the grids by name: the finest is EO3's default, others go by their pixel size in CRS units."""
+    # Most bands share the very same few grids.
+    same = {id(grid): grid for grid in grids.values()}
+    finest_first = sorted(dict.fromkeys(same.values()), key=lambda grid: (abs(grid.transform[0]), grid.transform))
+    named: dict[str, PixelGrid] = {}
+    for grid in finest_first:
+        name = f"g{abs(grid.transform[0]):g}".replace(".", "p") if named else "default"
+        named[name if name not in named else f"{name}_{len(named)}"] = grid
+    names = {grid: name for name, grid in named.items()}
+    of = {number: names[grid] for number, grid in same.items()}
+    return {band: of[id(grid)] for band, grid in grids.items()}, named
+
+
+def _measurement(href: str, grid: str) -> dict[str, Any]:
+    return {"path": href} if grid == "default" else {"path": href, "grid": grid}
+
+
+def _properties(item: dict[str, Any], identity: Identity, archive: str) -> dict[str, Any]:
+    found = {
+        "datetime": identity.acquired.isoformat(),
+        "eo:platform": identity.platform,
+        "eo:instrument": identity.sensor.name,
+        "odc:processing_datetime": identity.processed.isoformat(),
+        "odc:file_format": "GeoTIFF",
+        "odc:region_code": identity.region,
+        "neocube:item_id": item["id"],
+        "neocube:collection": identity.sensor.collection,
+        "neocube:archive": archive,
+        "neocube:acquisition": identity.acquisition,
+        "neocube:rendition": identity.rendition,
+        "neocube:pass": identity.pass_id,
+    }
+    if identity.slice:
+        found["neocube:slice"] = identity.slice
+    cloud = number(item["properties"].get("eo:cloud_cover"))
+    return found if cloud is None else {**found, "eo:cloud_cover": cloud}
+
+
+def _polygonal(shape: BaseGeometry) -> BaseGeometry:
+    """The polygons of a shape, exteriors counter-clockwise, without the lines that making it valid may leave."""
+    if shape.geom_type not in ("Polygon", "MultiPolygon"):
+        shape = shapely.union_all([part for part in shapely.get_parts(shape) if part.geom_type.endswith("Polygon")])
+    return shapely.orient_polygons(shape)
+
+
+def _geojson(shape: BaseGeometry) -> dict[str, Any]:
+    """GeoJSON of a polygon or several."""
+    if is_one_ring(shape):
+        return {"type": "Polygon", "coordinates": [shapely.get_coordinates(shape).tolist()]}
+    polygons = [[_ring(one.exterior), *map(_ring, one.interiors)] for one in shapely.get_parts(shape)]
+    is_one = shape.geom_type == "Polygon"
+    return {"type": shape.geom_type, "coordinates": polygons[0] if is_one else polygons}
+
+
+def _ring(ring: shapely.LinearRing) -> list[list[float]]:
+    coordinates: list[list[float]] = shapely.get_coordinates(ring).tolist()
+    return coordinates
+
+
+def _projection(crs: str, grid: PixelGrid, geometry: dict[str, Any]) -> dict[str, Any]:
+    """What the index calls `grid_spatial`, as datacube's `prep_eo3` writes it."""
+    corners = zip(("ul", "ur", "lr", "ll"), grid.corners, strict=True)
+    points = {name: {"x": x, "y": y} for name, (x, y) in corners}
+    return {"spatial_reference": crs, "geo_ref_points": points, "valid_data": geometry}
+
+
+def _extent(bounds: Box) -> dict[str, dict[str, float]]:
+    """Bounds in degrees, beyond 180 across the antimeridian."""
+    west, south, east, north = bounds
+    return {"lon": {"begin": west, "end": east}, "lat": {"begin": south, "end": north}}

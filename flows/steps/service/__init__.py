@@ -1,0 +1,1 @@
+"""What runs beside the flows: health, metrics, the processes of Prefect."""

@@ -1,0 +1,1 @@
+"""An archive with known truth."""

@@ -1,0 +1,1 @@
+"""What keeps index, archive and storage in agreement: reconciling, retiring, sweeping."""
