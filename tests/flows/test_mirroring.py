@@ -178,6 +178,7 @@ def s3_settings(embedded_settings: Settings, s3_endpoint: str, monkeypatch: pyte
     return settings
 
 
+@pytest.mark.full
 def test_a_cell_is_the_same_from_source_mirror_bucket_clip_and_without_the_mirror(
     s3_settings: Settings, small_archive: Path, small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_cell_is_the_same_from_source_mirror_bucket_clip_and_without_the_mirro
     assert all(report == source for report in reports.values())
 
 
+@pytest.mark.full
 def test_a_mirror_in_a_bucket_that_does_not_answer_is_noted_and_the_source_is_read(
     ingested_settings: Settings,
     small_archive: Path,
@@ -363,6 +365,21 @@ def test_staged_copies_have_the_same_pixels_and_serve_who_does_not_ask(
     assert len([path for path in Path(order.root).rglob("*") if path.is_file()]) == plain.files
     for again in (replace(order, stage=True, verify=True), order):
         assert mirrored(index, small_archive, again).kept == plain.files
+
+
+def test_what_a_full_disk_left_of_a_staged_copy_is_written_anew(
+    index: Index, small_archive: Path, tmp_path: Path
+) -> None:
+    order = mirror_order(str(tmp_path / "mirror"), "red", stage=True)
+    mirrored(index, small_archive, order)
+    copy = Path(rows(index)[0].href)
+    right = copy.read_bytes()
+    copy.unlink()
+    header_of_a_directory_beyond_the_end = b"II*\0" + (28672).to_bytes(4, "little") + bytes(1024)
+    copy.with_name(f"{copy.name}.unfinished").write_bytes(header_of_a_directory_beyond_the_end)
+    report = mirrored(index, small_archive, order)
+    assert (report.copied, report.failed) == (1, [])
+    assert copy.read_bytes() == right
 
 
 @pytest.fixture

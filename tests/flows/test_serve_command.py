@@ -94,6 +94,30 @@ def test_a_request_by_the_form_builds_and_nothing_outlives_a_killed_command(
     assert alive == []
 
 
+STUBBORN = """
+import os, signal, subprocess, sys, time
+from flows.steps.service import prefect_child
+prefect_child.GRACE_S = 0.5
+prefect_child.end_with_parent(os.getppid())
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(started.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_that_will_not_end_is_ended_with_all_it_started_when_its_parent_is_gone() -> None:
+    starter = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STUBBORN!r}])"
+    with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        grandchild = psutil.Process(int(parent.stdout.readline()))
+        child = grandchild.parent()
+        assert child is not None
+        parent.kill()
+        _, alive = psutil.wait_procs([child, grandchild], timeout=30)
+    assert alive == []
+
+
 @pytest.mark.full
 def test_a_request_wakes_training_which_wakes_mapping_and_nothing_outlives_the_command(
     served: tuple[subprocess.Popen[bytes], Api], ingested_settings: Settings, small_archive: Path

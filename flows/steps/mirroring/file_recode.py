@@ -88,6 +88,7 @@ def _recode(href: str, target: Path, encoding: str, window: Window, stop: thread
         lock, unfinished = (target.with_name(f"{target.name}.{ending}") for ending in ("lock", "unfinished"))
         with only_writer(lock), _opened(href) as source:
             clip = clip_of(source, window)
+            unfinished.unlink(missing_ok=True)  # GDAL would open what a full disk left, to delete it, and fail at that
             if _pixels_written(source, unfinished, encoding, window, href, stop) != _pixels_read(unfinished, window):
                 raise StorageUnavailable(f"cannot write {target}: other pixels came back: check the disk and its space")
             digest = hashlib.sha256()

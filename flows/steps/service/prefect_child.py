@@ -1,12 +1,17 @@
-"""`python -m flows.steps.service.prefect_child …` is `prefect …` that is told to end (SIGTERM) when its parent is gone, also by SIGKILL (Linux)."""
+"""`python -m flows.steps.service.prefect_child …` is `prefect …` that ends with its parent, also when that is killed (Linux)."""
 
 import ctypes
 import os
 import runpy
 import signal
 import sys
+import threading
+import time
+
+import psutil
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LOOK_EVERY_S, GRACE_S = 1.0, 15.0
 
 
 def end_with_parent(parent: int) -> None:
@@ -17,6 +22,17 @@ def end_with_parent(parent: int) -> None:
         raise OSError(ctypes.get_errno(), "the kernel refuses PR_SET_PDEATHSIG")
     if os.getppid() != parent:
         sys.exit(128 + signal.SIGTERM)
+    threading.Thread(target=_end_after_grace, args=(parent,), daemon=True).start()
+
+
+def _end_after_grace(parent: int) -> None:
+    """End this process and what it started, at the latest some seconds after the parent: a worker waits for a server that is gone too."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_EVERY_S)
+    time.sleep(GRACE_S)
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    os._exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":
