@@ -41,7 +41,8 @@ def made_rows(**changed: Any) -> list[dict[str, Any]]:
 def test_the_readme_has_the_rows_of_the_bench_in_their_order() -> None:
     table = (REPOSITORY / "README.md").read_text().partition(bench.START)[2].partition(bench.END)[0]
     rows = cells(table)
-    assert [job.removesuffix(" (extrapolated)") for job, *_ in rows] == [line.job for line in bench.LINES]
+    jobs = [re.sub(r"[\d,]+ known", "{known} known", job.removesuffix(" (extrapolated)")) for job, *_ in rows]
+    assert jobs == [line.job for line in bench.LINES]
     assert [peer for _, _, peer, *_ in rows] == [line.peer for line in bench.LINES]
     assert all(re.fullmatch(r"[\d,.]+ m?s", value) for row in rows for value in (row[1], row[3]))
     assert re.search(r"^Measured \d{4}-\d\d-\d\d, .+, \d+ cores\.?", table, re.M)
@@ -98,3 +99,10 @@ def test_a_readme_without_markers_is_refused(tmp_path: Path) -> None:
 )
 def test_times_have_three_digits(value: float, shown: str) -> None:
     assert bench.seconds(value) == shown
+
+
+def test_how_many_scenes_are_known_is_what_the_row_says() -> None:
+    rows = made_rows()
+    at = next(number for number, line in enumerate(bench.LINES) if "{known}" in line.job)
+    rows[at]["name"] += "50000 known"
+    assert cells(bench.table(rows))[at][0] == bench.LINES[at].job.format(known="50,000")

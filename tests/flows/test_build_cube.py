@@ -100,7 +100,7 @@ def test_a_cell_that_loses_all_its_scenes_is_archived(ingested_settings: Setting
     assert cells_of(ingested_settings) == {}
 
 
-def test_the_cell_keeps_every_scene_as_lineage(
+def test_a_cell_keeps_every_scene_as_lineage_and_comes_back_with_them(
     any_settings: Settings, small_archive: Path, small_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if any_settings.index_url is not None:
@@ -122,6 +122,16 @@ def test_the_cell_keeps_every_scene_as_lineage(
                     s.id for s in cell.scenes
                 }
     assert build(str(small_recipe), AREA, YEAR)["built"] == 0
+    before = cells_of(any_settings)
+    with a_scene_of_few_cells(any_settings, small_recipe) as (index, away, touched):
+        index.dc.index.datasets.archive([away])
+    assert build(str(small_recipe), AREA, YEAR)["built"] == len(touched)
+    between = cells_of(any_settings)
+    assert {before[place] for place in before if between[place] != before[place]} == touched
+    with open_index(any_settings) as index:
+        index.dc.index.datasets.restore([away])
+    assert build(str(small_recipe), AREA, YEAR)["built"] == len(touched)
+    assert cells_of(any_settings) == before
 
 
 def test_tile_size_workers_and_threads_do_not_change_pixels(

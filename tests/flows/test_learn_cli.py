@@ -82,6 +82,19 @@ def test_training_prints_the_model_its_metrics_and_its_card(built: Built) -> Non
     assert again.stdout.rstrip().endswith(f"card {document['card']}")
 
 
+def test_a_model_of_simulated_scenes_has_a_regression_score_whatever_its_labels_say(
+    built: Built, tmp_path: Path
+) -> None:
+    silent = tmp_path / "labels.geojson"
+    known = json.loads(built.labels.read_text())
+    assert known.pop("simulated") is True
+    silent.write_text(json.dumps(known))
+    other = tmp_path / "silent.recipe.yaml"
+    other.write_text(built.model.read_text().replace("mangrove_extent", "silent_extent"))
+    document = answered("train", other, *ASKED, "--labels", silent)
+    assert document["metrics"]["score"] == "regression score"
+
+
 def test_mapping_prints_the_cube_the_files_and_the_areas(built: Built) -> None:
     model = answered("train", built.model, *ASKED, "--labels", built.labels)["model"]
     document = answered("map", model, *ASKED)

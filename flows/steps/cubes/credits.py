@@ -17,24 +17,27 @@ CREDIT_LINES: Final = {
     "landsat-c2-l2": "Landsat Collection 2 Level-2 data of {years} courtesy of the U.S. Geological Survey",
     "sentinel-2-l2a": "Contains modified Copernicus Sentinel data {years}",
 }
+SIMULATED: Final = "Simulated data made by neocube: they show no real place"
 COLLECTION_OF: Final = {sensor.product: sensor.collection for sensor in SENSORS.values()}
 SOURCES: Final = """
 with recursive made (id) as (
     select unnest(cast(:ids as uuid[])) union select e.source from {lineage} e join made m on e.derived = m.id
 )
-select distinct r.product, r.facts ->> 'neocube:credit' as credit, left(r.facts ->> 'datetime', 4) as year
-from made m join {rows} r on r.id = m.id where r.kind <> :kind order by 1, 2, 3
+select distinct r.product, r.facts ->> 'neocube:credit' as credit, left(r.facts ->> 'datetime', 4) as year,
+    coalesce(cast(r.facts ->> 'neocube:simulated' as boolean), false) as is_simulated
+from made m join {rows} r on r.id = m.id where r.kind <> :kind order by 1, 2, 3, 4
 """
 KNOWN: Final = "select r.id from {rows} r where r.id = any(cast(:ids as uuid[]))"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source product of some cells in one year; `credit` is what the index says of it, if it does."""
+    """A source product of some cells in one year; `credit` is what the index says of it, if it does; `is_simulated`: it shows no real place."""
 
     product: str
     credit: str | None
     year: str
+    is_simulated: bool = False
 
 
 def credit_lines(sources: Iterable[Source]) -> list[str]:
@@ -43,7 +46,9 @@ def credit_lines(sources: Iterable[Source]) -> list[str]:
     lines = set()
     for source in sources:
         collection = COLLECTION_OF.get(source.product)
-        if source.credit:
+        if source.is_simulated:
+            lines.add(SIMULATED)
+        elif source.credit:
             lines.add(source.credit)
         elif collection:
             years.setdefault(collection, set()).add(source.year)

@@ -13,6 +13,7 @@ import xarray
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import cell_path
+from flows.steps.cubes.credits import sources_of
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
@@ -122,7 +123,8 @@ def learn_model(
     check_classes(samples, recipe.class_names)
     split = samples_split(samples, recipe)
     forest, metrics = learn(backend, samples, split, recipe, n_jobs)
-    facts = training_facts(number, forest, inputs, labels, samples, backend)
+    simulated = labels.source.simulated or any(source.is_simulated for source in sources_of(index, cells))
+    facts = training_facts(number, forest, inputs, labels, samples, backend, simulated)
     card = card_document(recipe, facts, metrics)
     draft = ModelDraft(number, recipe, forest, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
@@ -131,7 +133,13 @@ def learn_model(
 
 
 def training_facts(
-    number: UUID, forest: Forest, inputs: FeatureCells, labels: Labels, samples: Samples, backend: Backend
+    number: UUID,
+    forest: Forest,
+    inputs: FeatureCells,
+    labels: Labels,
+    samples: Samples,
+    backend: Backend,
+    simulated: bool,
 ) -> TrainingFacts:
     """What the card says the model came from."""
     return TrainingFacts(
@@ -147,7 +155,7 @@ def training_facts(
         labels_crs=labels.source.crs,
         n_labelled=samples.n_labelled,
         n_without_features=samples.n_without_features,
-        simulated=labels.source.simulated,
+        simulated=simulated,
         device=backend.device,
         software=software_versions(),
     )

@@ -231,6 +231,8 @@ def _properties(item: dict[str, Any], identity: Identity, archive: str) -> dict[
     }
     if identity.slice:
         found["neocube:slice"] = identity.slice
+    if item["properties"].get("neocube:simulated") is True:
+        found["neocube:simulated"] = True
     cloud = number(item["properties"].get("eo:cloud_cover"))
     return found if cloud is None else {**found, "eo:cloud_cover": cloud}
 

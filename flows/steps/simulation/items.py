@@ -115,6 +115,7 @@ def scene_item(
         "view:sun_elevation": round(sun.elevation_deg, 6),
         "view:sun_azimuth": round(sun.azimuth_deg, 6),
         "proj:epsg": finest.crs.epsg,
+        "neocube:simulated": True,
         **(msi_properties(one, name, processing) if one.is_msi else _landsat_properties(one, name, finest)),
     }
     extensions = ("eo/v1.1.0", "projection/v1.1.0", "raster/v1.1.0", "view/v1.0.0")
