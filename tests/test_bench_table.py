@@ -41,7 +41,10 @@ def made_rows(**changed: Any) -> list[dict[str, Any]]:
 def test_the_readme_has_the_rows_of_the_bench_in_their_order() -> None:
     table = (REPOSITORY / "README.md").read_text().partition(bench.START)[2].partition(bench.END)[0]
     rows = cells(table)
-    jobs = [re.sub(r"[\d,]+ known", "{known} known", job.removesuffix(" (extrapolated)")) for job, *_ in rows]
+    jobs = [
+        re.sub(r"(with|plan,) [\d,]+ known", r"\1 {known} known", job.removesuffix(" (extrapolated)"))
+        for job, *_ in rows
+    ]
     assert jobs == [line.job for line in bench.LINES]
     assert [peer for _, _, peer, *_ in rows] == [line.peer for line in bench.LINES]
     assert all(re.fullmatch(r"[\d,.]+ m?s", value) for row in rows for value in (row[1], row[3]))
