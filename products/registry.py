@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from products.errors import RequestError
 from products.formula import near
 from products.learning.recipe import ModelRecipe
+from products.observations_spec import ObservationsRecipe
+from products.scene_recipe import SceneRecipe
 from products.spec import FeaturesRecipe
 
 DEFINITIONS = Path(__file__).parent / "definitions"
@@ -21,8 +23,12 @@ _OPENING = (
     yaml.BlockMappingStartToken,
 )
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
-KINDS: dict[str, type[BaseModel]] = {"features": FeaturesRecipe, "model": ModelRecipe}
-Recipe = FeaturesRecipe | ModelRecipe
+KINDS: dict[str, type[BaseModel]] = {
+    "features": FeaturesRecipe,
+    "observations": ObservationsRecipe,
+    "model": ModelRecipe,
+}
+Recipe = SceneRecipe | ModelRecipe
 
 
 def recipe_names() -> list[str]:
@@ -45,6 +51,15 @@ def read_recipe(name_or_path: str) -> Recipe:
     if path.stat().st_size > MAX_RECIPE_BYTES:
         raise RequestError(f"the recipe {path} has {path.stat().st_size} bytes: expected at most {MAX_RECIPE_BYTES}")
     return parse_recipe(path.read_text(encoding="utf-8"), path.name)
+
+
+def scene_recipe(name_or_path: str) -> SceneRecipe:
+    """The recipe, if its cells are made of scenes; RequestError otherwise."""
+    recipe = read_recipe(name_or_path)
+    if not isinstance(recipe, SceneRecipe):
+        kinds = [kind for kind, model in KINDS.items() if issubclass(model, SceneRecipe)]
+        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind {' or '.join(kinds)}")
+    return recipe
 
 
 def features_recipe(name_or_path: str) -> FeaturesRecipe:
@@ -79,7 +94,7 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         raise RequestError(
             "\n".join(_sentence(origin, root, KINDS[kind], entry) for entry in error.errors())
         ) from error
-    assert isinstance(recipe, FeaturesRecipe | ModelRecipe)
+    assert isinstance(recipe, SceneRecipe | ModelRecipe)
     return recipe
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from products.pixel.causes import ACCOUNT_NAMES
+from products.observations_spec import ObservationsRecipe
+from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.spec import FeaturesRecipe
 
 CHUNK_PX = 512
@@ -13,19 +14,20 @@ CHUNK_PX = 512
 
 @dataclass(frozen=True, slots=True)
 class ArrayTemplate:
-    """One array of a cell, a single shard over the whole tile: `dims` begin with period and end with y, x; `layer_dim` is the one between."""
+    """One array of a cell, a single shard over the whole tile: `dims` begin with period or time and end with y, x; `layer_dim` is the one between."""
 
     name: str
     layer_dim: str | None
     layers: tuple[str, ...]
     dtype: str
     fill_value: float | int
-    attributes: Mapping[str, str | float] = field(default_factory=dict)
+    attributes: Mapping[str, str | float | list[int]] = field(default_factory=dict)
+    time_dim: str = "period"
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """period, [layer], y, x."""
-        return ("period", self.layer_dim, "y", "x") if self.layer_dim else ("period", "y", "x")
+        """period or time, [layer], y, x."""
+        return (self.time_dim, self.layer_dim, "y", "x") if self.layer_dim else (self.time_dim, "y", "x")
 
     def shape(self, tile_px: int) -> tuple[int, ...]:
         """The shape of one cell's array."""
@@ -69,7 +71,21 @@ def features_template(recipe: FeaturesRecipe) -> CellTemplate:
     return CellTemplate(recipe.name, recipe.version, recipe.title, (features, accounts))
 
 
-def _precision(bits: int | None) -> dict[str, str | float]:
+def observations_template(recipe: ObservationsRecipe) -> CellTemplate:
+    """`reflectance(time, band, y, x)` float32 with NaN where there is no data, and `cause(time, y, x)` uint8: 0 is clear, 255 not observed."""
+    reflectance = ArrayTemplate(
+        "reflectance", "band", recipe.used_bands, "float32", float("nan"), _precision(recipe.precision_bits), "time"
+    )
+    flags: dict[str, str | float | list[int]] = {
+        "long_name": "why an observation is not used",
+        "flag_values": [*map(int, Cause), NOT_EXPECTED],
+        "flag_meanings": " ".join([*(cause.name.lower() for cause in Cause), "not_expected"]),
+    }
+    cause = ArrayTemplate("cause", None, (), "uint8", NOT_EXPECTED, flags, "time")
+    return CellTemplate(recipe.name, recipe.version, recipe.title, (reflectance, cause))
+
+
+def _precision(bits: int | None) -> dict[str, str | float | list[int]]:
     """What the attributes of features say of rounding."""
     if bits is None:
         return {}

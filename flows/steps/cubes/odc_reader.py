@@ -26,6 +26,14 @@ from products.errors import RequestError
 
 BY_PERIOD = GroupBy(lambda dataset: dataset.time.begin, "time", "seconds since 1970-01-01 00:00:00")
 """`dc.load(group_by=BY_PERIOD)` labels time with the start of the period; ODC's own default is the middle."""
+BY_PASS = GroupBy(
+    lambda dataset: dataset.metadata_doc["properties"]["neocube:period"],
+    "time",
+    "seconds since 1970-01-01 00:00:00",
+    sort_key=lambda dataset: dataset.time.begin,
+    group_key=lambda datasets: min(dataset.time.begin for dataset in datasets),
+)
+"""`dc.load(group_by=BY_PASS)` gives one time for each pass of observations; by ODC's own default each tile would have its own."""
 
 Rois = tuple[slice, slice]
 KERNEL_RADIUS_PX = 3  # lanczos, the widest of GDAL's kernels

@@ -1,0 +1,55 @@
+"""What a cell of each kind of recipe holds: computed from observations, then laid out in arrays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from products.devices import Device
+from products.features import Observations, compute_features
+from products.observations_spec import ObservationsRecipe
+from products.period import Period
+from products.pixel.observe import cause_of, observed
+from products.pixel.precision import round_mantissa
+from products.scene_recipe import SceneRecipe
+from products.spec import FeaturesRecipe
+from products.template import CellTemplate, features_template, observations_template
+from products.window_features import Rasters
+
+
+def compute_layers(
+    recipe: SceneRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None = None,
+    device: Device = "cpu",
+) -> NDArray[np.float32]:  # fmt: skip
+    """float32 (layer, y, x), `recipe.n_layers` of them, of the observations of one cell."""
+    if isinstance(recipe, FeaturesRecipe):
+        return compute_features(recipe, seen, period, threads, rasters, device)
+    if isinstance(recipe, ObservationsRecipe):
+        layers = observed(seen.block, seen.causes, seen.gain, seen.bias, threads)
+        if recipe.precision_bits is not None:
+            round_mantissa(layers, recipe.precision_bits, threads)
+        return layers
+    raise _unknown(recipe)
+
+
+def cell_template(recipe: SceneRecipe) -> CellTemplate:
+    """The arrays of a cell."""
+    if isinstance(recipe, FeaturesRecipe):
+        return features_template(recipe)
+    if isinstance(recipe, ObservationsRecipe):
+        return observations_template(recipe)
+    raise _unknown(recipe)
+
+
+def cell_arrays(
+    recipe: SceneRecipe, layers: NDArray[np.float32], accounts: NDArray[np.uint16]
+) -> Mapping[str, NDArray[Any]]:
+    """The content of each array of a cell by name, from its layers (layer, y, x) and accounts (fate, y, x)."""
+    if isinstance(recipe, ObservationsRecipe):
+        return {"reflectance": layers[None], "cause": cause_of(accounts)[None]}
+    return {"features": layers[None], "accounts": accounts[None]}
+
+
+def _unknown(recipe: SceneRecipe) -> TypeError:
+    return TypeError(f"expected a recipe whose cells are made of scenes, got {type(recipe).__name__}")
