@@ -13,8 +13,10 @@ from products.period import Period
 from products.pixel.observe import cause_of, observed
 from products.pixel.precision import round_mantissa
 from products.scene_recipe import SceneRecipe
+from products.series import compute_series, series_arrays
+from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
-from products.template import CellTemplate, features_template, observations_template
+from products.template import CellTemplate, features_template, observations_template, series_template
 from products.window_features import Rasters
 
 
@@ -30,6 +32,8 @@ def compute_layers(
         if recipe.precision_bits is not None:
             round_mantissa(layers, recipe.precision_bits, threads)
         return layers
+    if isinstance(recipe, SeriesRecipe):
+        return compute_series(recipe, seen, period, threads)
     raise _unknown(recipe)
 
 
@@ -39,6 +43,8 @@ def cell_template(recipe: SceneRecipe) -> CellTemplate:
         return features_template(recipe)
     if isinstance(recipe, ObservationsRecipe):
         return observations_template(recipe)
+    if isinstance(recipe, SeriesRecipe):
+        return series_template(recipe)
     raise _unknown(recipe)
 
 
@@ -48,6 +54,9 @@ def cell_arrays(
     """The content of each array of a cell by name, from its layers (layer, y, x) and accounts (fate, y, x)."""
     if isinstance(recipe, ObservationsRecipe):
         return {"reflectance": layers[None], "cause": cause_of(accounts)[None]}
+    if isinstance(recipe, SeriesRecipe):
+        series, n_observed = series_arrays(recipe, layers)
+        return {"series": series, "observed": n_observed, "accounts": accounts[None]}
     return {"features": layers[None], "accounts": accounts[None]}
 
 

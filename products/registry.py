@@ -11,6 +11,7 @@ from products.formula import near
 from products.learning.recipe import ModelRecipe
 from products.observations_spec import ObservationsRecipe
 from products.scene_recipe import SceneRecipe
+from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
 
 DEFINITIONS = Path(__file__).parent / "definitions"
@@ -25,6 +26,7 @@ _OPENING = (
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 KINDS: dict[str, type[BaseModel]] = {
     "features": FeaturesRecipe,
+    "series": SeriesRecipe,
     "observations": ObservationsRecipe,
     "model": ModelRecipe,
 }

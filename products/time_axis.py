@@ -31,7 +31,7 @@ class TimeCoordinate:
 
 
 def time_coordinates(template: CellTemplate, periods: Sequence[Period]) -> list[TimeCoordinate]:
-    """`period` and `period_end` where arrays have periods; `time` (the first sensing), `pass_id` and `platform` where they have passes."""
+    """`period` and `period_end` of periods; `time` and `time_end` of steps; `time` (the first sensing), `pass_id` and `platform` of passes."""
     dims = {array.time_dim for array in template.arrays}
     found = []
     if "period" in dims:
@@ -39,7 +39,16 @@ def time_coordinates(template: CellTemplate, periods: Sequence[Period]) -> list[
             TimeCoordinate(name, "period", np.array([day_number(instant) for instant in instants]), DAYS)
             for name, instants in (("period", [p.start for p in periods]), ("period_end", [p.end for p in periods]))
         ]
-    if "time" in dims:
+    if template.steps is not None:
+        edges = [template.steps.edges(period) for period in periods]
+        found += [
+            TimeCoordinate(name, "time", np.array([day_number(instant) for instant in instants]), DAYS)
+            for name, instants in (
+                ("time", [t for e in edges for t in e[:-1]]),
+                ("time_end", [t for e in edges for t in e[1:]]),
+            )
+        ]
+    elif "time" in dims:
         found += _passes([period for period in periods if isinstance(period, Pass)])
     return found
 

@@ -210,6 +210,7 @@ def test_a_cube_of_passes_is_exported_and_pinned(
     with xarray.open_dataset(netcdf, engine="h5netcdf") as file:
         np.testing.assert_array_equal(file.nir.values, cube.reflectance.values[:, 1])
         np.testing.assert_array_equal(file.time.values, cube.time.values)
+        assert file.cause.attrs["flag_values"].tolist() == [*range(12), 255]
     with open_index(ingested_settings) as index:
         now = made.periods[0].end
         pinned = pin_snapshot(index, open_storage(ingested_settings), report["cube"], "first", now)

@@ -52,7 +52,7 @@ def test_the_recipe_of_the_definitions_asks_for_passes() -> None:
 def test_a_band_that_a_source_lacks_is_refused() -> None:
     with pytest.raises(RequestError, match="not every source has the band 'rededge1'; bands of all sources: blue, "):
         recipe(TEXT.replace("swir1, swir2]", "rededge1]"))
-    with pytest.raises(RequestError, match="unknown band 'rad', did you mean 'red'"):
+    with pytest.raises(RequestError, match="unknown band 'rad'; near ones: red"):
         recipe(TEXT.replace("green, red,", "green, rad,"))
 
 
@@ -69,7 +69,7 @@ def test_a_period_has_no_place_in_it() -> None:
 def test_other_kinds_are_refused_where_features_or_cells_are_wanted() -> None:
     with pytest.raises(RequestError, match="'coastal_observations' is of kind observations: expected kind features"):
         features_recipe("coastal_observations")
-    with pytest.raises(RequestError, match="is of kind model: expected kind features or observations"):
+    with pytest.raises(RequestError, match="is of kind model: expected kind features or series or observations"):
         scene_recipe("mangrove_extent")
 
 

@@ -17,6 +17,7 @@ from flows.steps.cubes.cube_times import CubeTime, times_of
 COG_OPTIONS: Final = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "bigtiff": "IF_SAFER"}
 ROWS_AT_ONCE: Final = 1024
 CAUSE: Final = "cause"
+OBSERVED: Final = "observed"
 MAIN_ARRAYS: Final = ("features", "reflectance", "series")
 
 
@@ -58,11 +59,11 @@ def _strips(stack: xarray.DataArray) -> Iterator[tuple[int, int, NDArray[Any]]]:
 
 
 def _nodata(layers: xarray.DataArray) -> float | None:
-    """The value that says missing; none in the accounts, where 0 is a number of observations."""
+    """The value that says missing; none where 0 is a number of observations."""
     if layers.dtype.kind == "f":
         return float("nan")
     fill = layers.encoding.get("fill_value")
-    return None if CAUSE in layers.dims or fill is None else float(fill)
+    return None if CAUSE in layers.dims or layers.name == OBSERVED or fill is None else float(fill)
 
 
 def _tags(cube: xarray.Dataset, time: CubeTime) -> dict[str, str]:

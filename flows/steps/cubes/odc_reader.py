@@ -67,10 +67,12 @@ def open_layer(url: str, layer: int = 1, options: Mapping[str, Any] | None = Non
     if options is None:
         options = s3_options(get_settings()) if url.startswith("s3://") else {}
     array, geobox = _opened(url, json.dumps(options, sort_keys=True))
-    layers = array.shape[1] if array.ndim == 4 else 1
+    each = array.shape[1] if array.ndim == 4 else 1
+    layers = array.shape[0] * each
     if not 1 <= layer <= layers:
         raise UnreadableCellError(f"expected a layer from 1 to {layers} of {url}, the dataset says {layer}")
-    return CellLayer(array, geobox, (0, layer - 1) if array.ndim == 4 else (0,))
+    time_number, place = divmod(layer - 1, each)
+    return CellLayer(array, geobox, (time_number, place) if array.ndim == 4 else (time_number,))
 
 
 @lru_cache(maxsize=512)

@@ -14,7 +14,7 @@ from datacube_config.connection import Index, open_index
 from datacube_config.schema import cube_pointer
 from datacube_config.settings import get_settings
 from flows.steps.areas import find_area
-from flows.steps.cubes.cube_times import LAYER_DIMS
+from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of
 from flows.steps.storage import s3_options, storage_at
 from products.errors import RequestError
 from products.period import Period, parse_period
@@ -75,28 +75,21 @@ def features_apart(cube: xarray.Dataset) -> xarray.Dataset:
 
 
 def within(cube: xarray.Dataset, asked: Period) -> xarray.Dataset:
-    """The cells of a cube whose middle, or whose time, lies in a period; RequestError if there is none."""
-    if "time" in cube.dims:
-        return _times_within(cube, asked)
-    starts, ends = cube["period"].values, cube["period_end"].values
+    """The cells of a cube whose middle lies in a period, or the passes and steps that begin in it; RequestError if there is none."""
     first, last = (np.datetime64(instant.replace(tzinfo=None), "ns") for instant in (asked.start, asked.end))
-    middles = starts + (ends - starts) // 2
-    kept = np.flatnonzero((middles >= first) & (middles < last))
+    dim = "time" if "time" in cube.dims else "period"
+    begins, ends = edges_of(cube, dim)
+    belongs = begins + (ends - begins) // 2 if dim == "period" else begins
+    kept = np.flatnonzero((belongs >= first) & (belongs < last))
     if kept.size == 0:
-        held = f"{np.datetime_as_string(starts.min(), 'D')} to {np.datetime_as_string(ends.max(), 'D')}"
-        raise RequestError(f"the cube holds no cell of {asked.label}: it has {starts.size}, from {held} (end excluded)")
-    return cube.isel(period=kept)
-
-
-def _times_within(cube: xarray.Dataset, asked: Period) -> xarray.Dataset:
-    """The passes or steps of a cube that begin in a period."""
-    times = cube["time"].values
-    first, last = (np.datetime64(instant.replace(tzinfo=None), "ns") for instant in (asked.start, asked.end))
-    kept = np.flatnonzero((times >= first) & (times < last))
-    if kept.size == 0:
-        held = f"{np.datetime_as_string(times.min(), 'D')} to {np.datetime_as_string(times.max(), 'D')}"
-        raise RequestError(f"the cube holds no time of {asked.label}: it has {times.size}, from {held}")
-    return cube.isel(time=kept)
+        held = f"{np.datetime_as_string(begins.min(), 'D')} to {np.datetime_as_string(ends.max(), 'D')} (end excluded)"
+        what = "cell" if dim == "period" else "time"
+        raise RequestError(f"the cube holds no {what} of {asked.label}: it has {begins.size}, from {held}")
+    chosen = cube.isel({dim: kept})
+    if dim == "time" and "period" in cube.dims:
+        overlaps = (cube["period"].values < last) & (cube["period_end"].values > first)
+        chosen = chosen.isel(period=np.flatnonzero(overlaps))
+    return chosen
 
 
 def find_cube(index: Index, product: str, area: str, crs: str | None = None) -> CubePointer:

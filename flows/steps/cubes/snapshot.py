@@ -75,7 +75,7 @@ def assemble(storage: Storage, path: str, plan: CubePlan) -> None:
     group = zarr.create_group(storage.zarr_store(path), zarr_format=3, attributes=_attributes(plan))
     tile_px = plan.grid.tile_px
     for array in plan.template.arrays:
-        shape = (len(plan.periods), *array.shape(tile_px)[1:-2], *box.shape)
+        shape = (len(plan.periods) * array.n_times, *array.shape(tile_px)[1:-2], *box.shape)
         create_array(group, array, shape, array.shape(tile_px), tile_px)
     write_coordinates(group, plan.template, box, plan.periods)
     first_row, first_column = min(t.row for t in plan.tiles), min(t.column for t in plan.tiles)
