@@ -60,7 +60,7 @@ def scene_recipe(name_or_path: str) -> SceneRecipe:
     recipe = read_recipe(name_or_path)
     if not isinstance(recipe, SceneRecipe):
         kinds = [kind for kind, model in KINDS.items() if issubclass(model, SceneRecipe)]
-        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind {' or '.join(kinds)}")
+        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind {_either(kinds)}")
     return recipe
 
 
@@ -88,7 +88,7 @@ def parse_recipe(text: str, origin: str) -> Recipe:
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise RequestError(
-            f"{origin}, line {_line(root, ('kind',))}: expected kind: {' or '.join(KINDS)}, got {kind!r}"
+            f"{origin}, line {_line(root, ('kind',))}: expected kind: {_either(list(KINDS))}, got {kind!r}"
         )
     try:
         recipe = KINDS[kind].model_validate(document)
@@ -98,6 +98,10 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         ) from error
     assert isinstance(recipe, SceneRecipe | ModelRecipe)
     return recipe
+
+
+def _either(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _compose(text: str, origin: str) -> tuple[yaml.Node, Any]:

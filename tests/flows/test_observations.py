@@ -31,6 +31,7 @@ from flows.steps.index.catalogue import published_passes
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.loading.tile_block import load_observations
+from flows.steps.pictures.cube import as_periods, coverage_picture, quicklook_picture
 from flows.steps.storage import open_storage
 from products.errors import RequestError
 from products.passes import Pass
@@ -206,6 +207,11 @@ def test_a_cube_of_passes_is_exported_and_pinned(
     with rasterio.open(files[0]) as file:
         np.testing.assert_array_equal(file.read(), cube.reflectance.values[0])
         assert file.descriptions == ("red", "nir")
+    for picture in (coverage_picture, quicklook_picture):
+        assert picture(open_snapshot(report["cube"])).startswith(b"\x89PNG")
+    shown = as_periods(open_snapshot(report["cube"]))
+    used = (cube.cause == Cause.USED).sum("time")
+    np.testing.assert_array_equal(shown.accounts.sel(cause="used").values[0], used)
     (netcdf,) = export_cube(report["cube"], {}, str(tmp_path / "netcdf"), "netcdf")["files"]
     with xarray.open_dataset(netcdf, engine="h5netcdf") as file:
         np.testing.assert_array_equal(file.nir.values, cube.reflectance.values[:, 1])

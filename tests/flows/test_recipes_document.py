@@ -22,7 +22,7 @@ def section(title: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("title", "said"),
     [
-        ("An observations recipe", ("<xarray.Dataset>", "('time', 'y', 'x')")),
+        ("An observations recipe", ("platform", "('time', 'y', 'x')")),
         ("A series recipe", ("23, 4)",)),
     ],
 )

@@ -16,6 +16,7 @@ from flows.steps.cubes.exporting import export_cube
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.loading.tile_block import load_observations
+from flows.steps.pictures.cube import as_periods, coverage_picture, quicklook_picture
 from products.errors import RequestError
 from products.registry import DEFINITIONS
 from products.series import compute_series, series_arrays
@@ -80,6 +81,10 @@ def test_dc_load_and_the_files_of_an_export_have_the_steps_of_the_cube(
     assert names == sorted(wanted)
     with rasterio.open(tmp_path / "cogs" / f"{stem}{starts[1]}.tif") as file:
         np.testing.assert_array_equal(file.read(), cube.series.values[1])
+    shown = as_periods(open_snapshot(url))
+    best = int(cube.observed.sum(["y", "x"]).argmax("time"))
+    np.testing.assert_array_equal(shown.features.values, cube.series.values[best])
+    assert coverage_picture(open_snapshot(url))[:4] == quicklook_picture(open_snapshot(url))[:4] == b"\x89PNG"
     (netcdf,) = export_cube(url, {}, str(tmp_path / "netcdf"), "netcdf")["files"]
     with xarray.open_dataset(netcdf, engine="h5netcdf") as file:
         np.testing.assert_array_equal(file.ndvi.values, cube.series.sel(feature="ndvi").values)

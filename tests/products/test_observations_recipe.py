@@ -69,7 +69,7 @@ def test_a_period_has_no_place_in_it() -> None:
 def test_other_kinds_are_refused_where_features_or_cells_are_wanted() -> None:
     with pytest.raises(RequestError, match="'coastal_observations' is of kind observations: expected kind features"):
         features_recipe("coastal_observations")
-    with pytest.raises(RequestError, match="is of kind model: expected kind features or series or observations"):
+    with pytest.raises(RequestError, match="is of kind model: expected kind features, series or observations"):
         scene_recipe("mangrove_extent")
 
 
@@ -88,7 +88,7 @@ def test_a_cell_depends_on_the_kernels_of_its_kind_only(monkeypatch: pytest.Monk
         return cell_id(key, keys, "digest", kernels=recipe().kernels), cell_id(key, keys, "digest")
 
     before = ids()
-    monkeypatch.setitem(KERNEL_VERSIONS, "observe", KERNEL_VERSIONS["observe"] + 1)  # type: ignore[arg-type]
+    monkeypatch.setitem(KERNEL_VERSIONS, "observe", KERNEL_VERSIONS["observe"] + 1)
     assert (ids()[0] != before[0], ids()[1] == before[1]) == (True, True)
 
 

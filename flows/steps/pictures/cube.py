@@ -63,8 +63,10 @@ def as_periods(cube: xarray.Dataset) -> xarray.Dataset:
     features = layers.isel(time=best, drop=True)
     if "accounts" in cube:
         return xarray.Dataset({"features": features, "accounts": cube["accounts"]}, attrs=cube.attrs)
-    counts = xarray.concat([(cube["cause"] != NOT_EXPECTED).sum("time"), n_seen.sum("time")], "cause")
-    accounts = counts.assign_coords(cause=["expected", "used"]).expand_dims(period=cube["time"].values[-1:])
+    counts = [(cube["cause"] != NOT_EXPECTED).sum("time"), n_seen.sum("time")]
+    stack = np.stack([count.values for count in counts])[None]
+    last = {"period": cube["time"].values[-1:], "cause": ["expected", "used"]}
+    accounts = xarray.DataArray(stack, last, ("period", "cause", "y", "x"))
     return xarray.Dataset({"features": features, "accounts": accounts}, attrs=cube.attrs)
 
 
