@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.devices import Device
-from products.features import Observations, compute_features
+from products.errors import RequestError
+from products.features import Observations, compute_features, gpu_lack
 from products.observations_spec import ObservationsRecipe
 from products.period import Period
 from products.pixel.observe import cause_of, observed
@@ -24,9 +25,11 @@ def compute_layers(
     recipe: SceneRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None = None,
     device: Device = "cpu",
 ) -> NDArray[np.float32]:  # fmt: skip
-    """float32 (layer, y, x), `recipe.n_layers` of them, of the observations of one cell."""
+    """float32 (layer, y, x), `recipe.n_layers` of them, of the observations of one cell; RequestError where the device is `gpu` and `gpu_lack` says why not."""
     if isinstance(recipe, FeaturesRecipe):
         return compute_features(recipe, seen, period, threads, rasters, device)
+    if device == "gpu":
+        raise RequestError(f"{gpu_lack(recipe)}: use --device cpu, or auto")
     if isinstance(recipe, ObservationsRecipe):
         layers = observed(seen.block, seen.causes, seen.gain, seen.bias, threads)
         if recipe.precision_bits is not None:

@@ -187,6 +187,12 @@ def test_a_cell_has_reflectance_and_cause_and_rounds_where_asked() -> None:
     }
 
 
+def test_a_gpu_is_refused_by_name() -> None:
+    message = "the kernels of the GPU make features, the recipe is of kind observations: use --device cpu, or auto"
+    with pytest.raises(RequestError, match=message):
+        compute_layers(recipe(), seen(), parse_period("2020"), 1, device="gpu")
+
+
 def test_threads_and_rows_do_not_change_an_observation() -> None:
     given = seen()
     whole = observed(given.block, given.causes, given.gain, given.bias, 1)
