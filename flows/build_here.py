@@ -21,11 +21,12 @@ from flows.steps.index.index_setup import add_product
 from flows.steps.index.product_binding import bind_product
 from flows.steps.loading.reading import UnreadBand, raster_access
 from flows.steps.storage import Storage, open_storage
+from products.cell_content import cell_template
 from products.errors import RequestError
 from products.grid import PixelGrid
-from products.registry import features_recipe
-from products.spec import FeaturesRecipe
-from products.template import features_template, odc_product_definition
+from products.registry import scene_recipe
+from products.scene_recipe import SceneRecipe
+from products.template import odc_product_definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class FailedCell:
 
 
 Outcome = BuiltCell | FailedCell
-Batch = tuple[FeaturesRecipe, PixelGrid, tuple[PlannedCell, ...]]
+Batch = tuple[SceneRecipe, PixelGrid, tuple[PlannedCell, ...]]
 RunBatches = Callable[[Settings, Sequence[Batch]], Iterable[list[Outcome]]]
 Progress = Callable[[str], None]
 RETRIES = 2
@@ -48,13 +49,13 @@ def build(
     dask: str | None = None, *, run_batches: RunBatches | None = None, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Build and publish; returns `built`, `fresh`, `failed`, `cube`, `seconds`, `bytes_read`, `reads`. Safe to repeat and to kill."""
-    started, settings, wanted = time.monotonic(), get_settings(), features_recipe(recipe)
+    started, settings, wanted = time.monotonic(), get_settings(), scene_recipe(recipe)
     storage = open_storage(settings)
     storage.check_writable()
     with open_index(settings) as index:
         made = plan_with(index, settings, wanted, area, period, device, provisional, workers)
         bind_product(index, wanted.name, wanted.version, wanted.digest())
-        add_product(index.dc, odc_product_definition(features_template(wanted)))
+        add_product(index.dc, odc_product_definition(cell_template(wanted)))
         for orphan in made.orphans:
             retire_cell(index, orphan, "all its scenes are gone")
         runner = run_batches or side_by_side(workers, dask) or run_here
@@ -140,8 +141,11 @@ def _assemble(index: Index, storage: Storage, made: Plan) -> str | None:
     inside = {place: cell for place, cell in cells.items() if place[0] in {tile.label for tile in tiles}}
     if not inside:
         return None
+    planned = frozenset((cell.key.tile.label, cell.key.period.label) for cell in made.cells)
+    wanted = planned if made.recipe.is_by_pass else None
+    template = cell_template(made.recipe)
     return publish_cube(
-        index, storage, CubePlan(features_template(made.recipe), made.area.name, made.grid, tiles, made.periods, inside)
+        index, storage, CubePlan(template, made.area.name, made.grid, tiles, made.periods, inside, wanted)
     )
 
 

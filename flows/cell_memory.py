@@ -2,14 +2,14 @@
 
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.rows import ROWS_PER_TASK
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe
 
 # resident set of a process with all libraries loaded and kernels compiled, before it reads a pixel (Linux, Python 3.11), and GDAL's block cache
 PROCESS_BYTES = 520_000_000
 SOURCE_RESOLUTION_M = {"landsat-c2-l2": 30.0, "sentinel-2-l2a": 10.0}
 
 
-def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int, strip_px: int | None = None) -> int:
+def cell_bytes(recipe: SceneRecipe, n_scenes: int, threads: int, strip_px: int | None = None) -> int:
     """Peak resident bytes of a process that builds one cell, in strips of `strip_px` rows or undivided.
 
     The integer block and the causes with and without halo per scene; one mask and one source window per reading thread; the
@@ -23,14 +23,14 @@ def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int, strip_px: in
     per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide
     finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
     per_thread = 2 * wide + 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
-    made = (8 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels
+    made = (8 * recipe.n_layers + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels
     working = n_scenes * per_scene + threads * per_thread + made
-    features = 4 * len(recipe.feature_names) * side**2
+    features = 4 * recipe.n_layers * side**2
     kept = features + 2 * len(ACCOUNT_NAMES) * side**2
     return PROCESS_BYTES + max(working + (kept if rows < side else 0), 2 * kept + features)
 
 
-def fitting_strip_px(recipe: FeaturesRecipe, n_scenes: int, threads: int, budget_bytes: int) -> int:
+def fitting_strip_px(recipe: SceneRecipe, n_scenes: int, threads: int, budget_bytes: int) -> int:
     """The rows of the fewest and most equal strips whose peak is within the budget: the whole side, or a multiple of 16; 16 where none is."""
     side = recipe.grid.tile_px
     if cell_bytes(recipe, n_scenes, threads) <= budget_bytes:

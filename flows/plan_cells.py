@@ -7,14 +7,14 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings, get_settings
 from flows.planning import Plan, cut_cells, make_plan
 from flows.steps.areas import find_area
-from flows.steps.index.catalogue import find_scenes, published_cells
+from flows.steps.index.catalogue import find_scenes, published_cells, published_passes
 from flows.steps.index.product_binding import check_binding
 from flows.steps.loading.rasters import find_rasters
 from products.errors import RequestError
 from products.period import parse_period
 from products.pixel.rows import ROWS_PER_TASK
-from products.registry import features_recipe
-from products.spec import FeaturesRecipe
+from products.registry import scene_recipe
+from products.scene_recipe import SceneRecipe
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -23,21 +23,20 @@ def plan(recipe: str, area: str, period: str, device: Device = "auto", provision
     """The exact cells to build, with scenes, bytes and memory, before anything is done; RequestError if the request is wrong."""
     settings = get_settings()
     with open_index(settings) as index:
-        return plan_with(index, settings, features_recipe(recipe), area, period, device, provisional)
+        return plan_with(index, settings, scene_recipe(recipe), area, period, device, provisional)
 
 
 def plan_with(
-    index: Index, settings: Settings, recipe: FeaturesRecipe, area: str, period: str, device: Device, provisional: bool,
+    index: Index, settings: Settings, recipe: SceneRecipe, area: str, period: str, device: Device, provisional: bool,
     workers: int = 1,
 ) -> Plan:  # fmt: skip
     """The same on an open index, for workers that share the memory of this machine."""
     settle = timedelta(days=settings.settle_days)
     cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
     check_binding(index, recipe.name, recipe.version, recipe.digest())
-    scenes = find_scenes(index, recipe.sources, cut.span, cut.ground, settings.mirrors)
-    active = {
-        place: cell.id for place, cell in published_cells(index, recipe.name, recipe.version, cut.periods).items()
-    }
+    scenes = find_scenes(index, recipe.sources, cut.searched, cut.ground, settings.mirrors)
+    published = published_passes if recipe.is_by_pass else published_cells
+    active = {place: cell.id for place, cell in published(index, recipe.name, recipe.version, cut.periods).items()}
     rasters = find_rasters(index, recipe.rasters, cut.span, cut.ground)
     budget = settings.memory_budget_bytes // workers
     threads = settings.decode_thread_count

@@ -17,7 +17,7 @@ from products.identity import CellKey, cell_id, source_keys
 from products.period import Period
 from products.raster import RasterFile
 from products.scene import Scene
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe
 
 # measured by `make bench` on 2 cores: pixels of one band of one scene, masked, and reduced to features, per core and second
 PIXELS_PER_CORE_SECOND = 40e6
@@ -47,7 +47,7 @@ class PlannedCell:
 class Plan:
     """All cells of a product over an area and a period. `orphans` are active cells that lost all their scenes; `notes` say what is odd and harmless."""
 
-    recipe: FeaturesRecipe
+    recipe: SceneRecipe
     area: Area
     grid: PixelGrid
     periods: tuple[Period, ...]
@@ -107,9 +107,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Area and period cut into the tiles and cells of a recipe; `span` and `ground` are what to ask the catalogue for."""
+    """Area and period cut into the tiles and cells of a recipe; `searched` and `ground` are what to ask the catalogue for."""
 
-    recipe: FeaturesRecipe
+    recipe: SceneRecipe
     area: Area
     grid: PixelGrid
     tiles: tuple[Tile, ...]
@@ -121,17 +121,22 @@ class Cut:
         return Period(min(p.start for p in self.periods), max(p.end for p in self.periods))
 
     @property
+    def searched(self) -> Period:
+        """The time in which the scenes of its cells lie."""
+        return self.recipe.searched(self.span)
+
+    @property
     def ground(self) -> Geometry:
         """The rectangle of all tiles with the halo."""
         return self.grid.mosaic(self.tiles).pad(self.recipe.reach_px or 1).extent
 
 
 def cut_cells(
-    recipe: FeaturesRecipe, area: Area, asked: Period, now: datetime, settle: timedelta, provisional: bool
+    recipe: SceneRecipe, area: Area, asked: Period, now: datetime, settle: timedelta, provisional: bool
 ) -> Cut:
     """The tiles and periods of a request; RequestError for a period that is not over, unless `provisional`, or for too many cells."""
-    periods = recipe.period.calendar.cells(asked)
-    unsettled = [period for period in periods if period.end + settle > now]
+    periods = recipe.periods_in(asked)
+    unsettled = [period for period in periods if period.end + settle > now and not recipe.is_by_pass]
     if unsettled and not provisional:
         raise RequestError(
             f"the period {unsettled[0].label} settles on {(unsettled[0].end + settle).date()} "
@@ -157,10 +162,9 @@ def make_plan(
     """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any."""
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
-    cells, orphans, empty = [], [], []
+    cells, empty = list[PlannedCell](), list[str]()
     for tile in cut.tiles:
-        for period in cut.periods:
-            inside = tuple(scene for scene in touching[tile] if period.contains(scene.acquired))
+        for period, inside in cut.recipe.cells_of(touching[tile], cut.periods):
             was = active.get((tile.label, period.label))
             if inside:
                 cells.append(
@@ -176,14 +180,15 @@ def make_plan(
                 )
             else:
                 empty.append(f"{period.label} {tile.label}")
-                orphans += [was] if was else []
+    lost = active.keys() - {(cell.key.tile.label, cell.key.period.label) for cell in cells}
+    orphans = [active[place] for place in sorted(lost) if place[0] in {tile.label for tile in cut.tiles}]
     if not cells and not orphans:
         raise RequestError(_nothing(cut, scenes))
     return Plan(
         cut.recipe,
         cut.area,
         cut.grid,
-        cut.periods,
+        cut.recipe.axis_of(cut.periods, [cell.key.period for cell in cells]),
         tuple(cells),
         tuple(orphans),
         _notes(cut, scenes, empty),
@@ -198,7 +203,7 @@ def _planned(
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
     keys = [*source_keys(scenes), *(raster.key for raster in rasters)]
-    expected = cell_id(key, keys, recipe.digest())
+    expected = cell_id(key, keys, recipe.digest(), kernels=recipe.kernels)
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     side = recipe.grid.tile_px
     read = n_scenes * 2 * (len(recipe.used_bands) + 1) * side**2

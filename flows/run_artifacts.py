@@ -90,7 +90,9 @@ def leave_build(report: Mapping[str, Any], settings: Settings) -> None:
     if report["cube"]:
         cube = open_snapshot(report["cube"], s3_options(settings))
         leave_picture("build-coverage", coverage_picture(cube), "Clear observations used, per pixel")
-        leave_picture("build-quicklook", quicklook_picture(cube), "The cube's last period")
+        leave_picture(
+            "build-quicklook", quicklook_picture(cube), "The cube's last period, or its clearest pass or step"
+        )
 
 
 def leave_map(document: Mapping[str, Any], settings: Settings) -> None:

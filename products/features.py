@@ -17,6 +17,7 @@ from products.pixel.harmonise import oli_adjustment
 from products.pixel.precision import round_mantissa
 from products.pixel.temporal import temporal_features
 from products.scene import Scene
+from products.scene_recipe import SceneRecipe
 from products.source_spec import HarmoniseSpec
 from products.spec import FeaturesRecipe
 from products.window_features import Rasters, window_features, without_margin
@@ -102,8 +103,10 @@ def _full_features(
     return _in_recipe_order(recipe, inner | window_features(recipe, layers, rasters or {}), counts)
 
 
-def gpu_lack(recipe: FeaturesRecipe) -> str:
-    """What keeps the features of a recipe from being computed on a GPU; empty if nothing does."""
+def gpu_lack(recipe: SceneRecipe) -> str:
+    """What keeps the layers of a recipe from being computed on a GPU; empty if nothing does."""
+    if not isinstance(recipe, FeaturesRecipe):
+        return f"the kernels of the GPU make features, the recipe is of kind {recipe.kind}"
     for step in recipe.steps:
         if isinstance(step, TIME_ORDERED):
             return f"the feature {step.names()[0]!r} needs the order of time, which the kernels of the GPU do not know"

@@ -7,12 +7,16 @@ from uuid import UUID, uuid5
 from products.grid import Tile
 from products.period import Period
 from products.scene import Scene
-from products.spec import canonical_digest
+from products.scene_recipe import canonical_digest
 
 NAMESPACE = UUID("6f0c2c0e-5b1d-5e2b-9a39-0f6b6a1f7a52")
 
 # raised by one whenever a kernel gives other pixels from the same input
-KERNEL_VERSIONS: Mapping[str, int] = {"clear": 2, "fuse": 1, "resample": 1, "harmonise": 1, "temporal": 2}
+KERNEL_VERSIONS: Mapping[str, int] = {
+    "clear": 2, "fuse": 1, "resample": 1, "harmonise": 1, "temporal": 2, "observe": 1, "series": 1,
+}  # fmt: skip
+LOADING_KERNELS = ("clear", "fuse", "resample", "harmonise")
+FEATURE_KERNELS = (*LOADING_KERNELS, "temporal")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,8 +47,11 @@ def source_keys(scenes: Iterable[Scene], unread: Collection[UUID] = ()) -> list[
     return [SourceKey(s.acquisition, f"{s.rendition} unread" if s.id in unread else s.rendition) for s in scenes]
 
 
-def cell_id(key: CellKey, sources: Iterable[SourceKey], recipe_digest: str, model_digest: str | None = None) -> UUID:
-    """uuid5 of product, version, CRS, tile, period, sources, recipe digest, kernel versions and model digest, in any order of sources."""
+def cell_id(
+    key: CellKey, sources: Iterable[SourceKey], recipe_digest: str, model_digest: str | None = None,
+    kernels: Collection[str] = FEATURE_KERNELS,
+) -> UUID:  # fmt: skip
+    """uuid5 of product, version, CRS, tile, period, sources, recipe digest, versions of the kernels used and model digest, in any order of sources."""
     document = {
         "product": key.product,
         "version": key.version,
@@ -53,7 +60,7 @@ def cell_id(key: CellKey, sources: Iterable[SourceKey], recipe_digest: str, mode
         "period": [key.period.start.isoformat(), key.period.end.isoformat()],
         "sources": sorted([source.acquisition, source.rendition] for source in sources),
         "recipe": recipe_digest,
-        "kernels": dict(KERNEL_VERSIONS),
+        "kernels": {name: KERNEL_VERSIONS[name] for name in kernels},
         "model": model_digest,
     }
     return uuid5(NAMESPACE, canonical_digest(document))

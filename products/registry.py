@@ -9,6 +9,9 @@ from pydantic import BaseModel, ValidationError
 from products.errors import RequestError
 from products.formula import near
 from products.learning.recipe import ModelRecipe
+from products.observations_spec import ObservationsRecipe
+from products.scene_recipe import SceneRecipe
+from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
 
 DEFINITIONS = Path(__file__).parent / "definitions"
@@ -21,8 +24,13 @@ _OPENING = (
     yaml.BlockMappingStartToken,
 )
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
-KINDS: dict[str, type[BaseModel]] = {"features": FeaturesRecipe, "model": ModelRecipe}
-Recipe = FeaturesRecipe | ModelRecipe
+KINDS: dict[str, type[BaseModel]] = {
+    "features": FeaturesRecipe,
+    "series": SeriesRecipe,
+    "observations": ObservationsRecipe,
+    "model": ModelRecipe,
+}
+Recipe = SceneRecipe | ModelRecipe
 
 
 def recipe_names() -> list[str]:
@@ -45,6 +53,15 @@ def read_recipe(name_or_path: str) -> Recipe:
     if path.stat().st_size > MAX_RECIPE_BYTES:
         raise RequestError(f"the recipe {path} has {path.stat().st_size} bytes: expected at most {MAX_RECIPE_BYTES}")
     return parse_recipe(path.read_text(encoding="utf-8"), path.name)
+
+
+def scene_recipe(name_or_path: str) -> SceneRecipe:
+    """The recipe, if its cells are made of scenes; RequestError otherwise."""
+    recipe = read_recipe(name_or_path)
+    if not isinstance(recipe, SceneRecipe):
+        kinds = [kind for kind, model in KINDS.items() if issubclass(model, SceneRecipe)]
+        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind {_either(kinds)}")
+    return recipe
 
 
 def features_recipe(name_or_path: str) -> FeaturesRecipe:
@@ -71,7 +88,7 @@ def parse_recipe(text: str, origin: str) -> Recipe:
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise RequestError(
-            f"{origin}, line {_line(root, ('kind',))}: expected kind: {' or '.join(KINDS)}, got {kind!r}"
+            f"{origin}, line {_line(root, ('kind',))}: expected kind: {_either(list(KINDS))}, got {kind!r}"
         )
     try:
         recipe = KINDS[kind].model_validate(document)
@@ -79,8 +96,12 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         raise RequestError(
             "\n".join(_sentence(origin, root, KINDS[kind], entry) for entry in error.errors())
         ) from error
-    assert isinstance(recipe, FeaturesRecipe | ModelRecipe)
+    assert isinstance(recipe, SceneRecipe | ModelRecipe)
     return recipe
+
+
+def _either(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _compose(text: str, origin: str) -> tuple[yaml.Node, Any]:

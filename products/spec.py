@@ -1,111 +1,31 @@
-"""Recipes: frozen, closed models of how a product is made."""
+"""Features recipes: frozen, closed models of how an analysis-ready stack is made."""
 
-import hashlib
-import json
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from odc.geo.geom import Geometry
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
 from products.errors import RequestError
 from products.feature_spec import Feature, FeatureName, IndexStep, SeasonStep, checked_kind, feature_kind
 from products.feature_step import Step
-from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
-from products.period import Calendar, Duration
+from products.identity import FEATURE_KERNELS
+from products.period import Period
 from products.pixel.precision import MANTISSA_BITS
-from products.sensors import COLLECTIONS
-from products.source_spec import Closed, HarmoniseSpec, SourceSpec
+from products.scene_recipe import PeriodSpec, SceneRecipe
 from products.window_spec import RasterInput, TextureStep, WindowStep
-
-NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
-
-
-class GridSpec(Closed):
-    """The pixel grid: `crs` is `utm` (one group per zone) or an authority code; `anchor: landsat` puts pixel edges 15 m off multiples of the pixel."""
-
-    crs: str = "utm"
-    resolution_m: float = Field(gt=0)
-    tile_px: int = Field(ge=16, le=8192, multiple_of=8, default=1024)
-    anchor: Literal["edge", "landsat"] = "edge"
-
-    @field_validator("crs")
-    @classmethod
-    def _known(cls, crs: str) -> str:
-        return crs if crs == "utm" else str(checked_crs(crs))
-
-    def pixel_grid(self, area: Geometry) -> PixelGrid:
-        """The lattice for an area: its own CRS, or the UTM zone of the area's centre."""
-        centre = area.centroid.coords[0]
-        crs = utm_crs(*centre) if self.crs == "utm" else self.crs
-        return PixelGrid(crs, self.resolution_m, self.tile_px, LANDSAT_ANCHOR_M if self.anchor == "landsat" else 0.0)
-
-
-class PeriodSpec(Closed):
-    """`length` of a cell, `step` between cells (default the length), and the month and day that steps count from."""
-
-    length: str
-    step: str | None = None
-    start: str = "01-01"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:  # noqa: ANN401
-        return {"length": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _readable(self) -> "PeriodSpec":
-        _ = self.calendar
-        return self
-
-    @property
-    def calendar(self) -> Calendar:
-        """The calendar that cuts time into cells."""
-        found = re.fullmatch(r"(\d\d)-(\d\d)", self.start)
-        if not found or not (1 <= int(found[1]) <= 12 and 1 <= int(found[2]) <= 28):
-            raise RequestError(f"expected start as MM-DD with a day up to 28, got {self.start!r}")
-        length = Duration.parse(self.length)
-        return Calendar(length, Duration.parse(self.step) if self.step else length, int(found[1]), int(found[2]))
-
 
 TaggedFeature = Annotated[Feature, Discriminator(feature_kind), BeforeValidator(checked_kind)]
 
 
-class FeaturesRecipe(Closed):
+class FeaturesRecipe(SceneRecipe):
     """`kind: features`: an analysis-ready stack of features per period."""
 
-    name: str
-    version: int = Field(ge=1)
     kind: Literal["features"]
-    title: str = ""
-    grid: GridSpec
     period: PeriodSpec
-    sources: tuple[SourceSpec, ...] = Field(min_length=1)
-    harmonise: HarmoniseSpec | None = None
     features: tuple[TaggedFeature, ...] = Field(min_length=1)
     min_observations: int = Field(ge=1, default=1)
     precision_bits: int | None = Field(ge=4, le=MANTISSA_BITS, default=None)
 
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        return plain_name(name)
-
-    @field_validator("harmonise", mode="before")
-    @classmethod
-    def _none(cls, value: Any) -> Any:  # noqa: ANN401
-        return None if value == "none" else value
-
-    @field_validator("sources")
-    @classmethod
-    def _once(cls, sources: tuple[SourceSpec, ...]) -> tuple[SourceSpec, ...]:
-        names = [source.collection for source in sources]
-        for name in names:
-            if names.count(name) > 1:
-                raise RequestError(
-                    f"the collection {name!r} stands twice: expected each of {', '.join(COLLECTIONS)} once"
-                )
-        return sources
+    kernels: ClassVar[tuple[str, ...]] = FEATURE_KERNELS
 
     @field_validator("features")
     @classmethod
@@ -148,16 +68,6 @@ class FeaturesRecipe(Closed):
                 )
         return self
 
-    def source_of(self, collection: str) -> SourceSpec:
-        """The source that reads a collection."""
-        return next(source for source in self.sources if source.collection == collection)
-
-    def bands(self, collections: tuple[str, ...] = ()) -> frozenset[str]:
-        """The reflectance bands that every source has, or every one of some."""
-        read = [source for source in self.sources if not collections or source.collection in collections]
-        sensors = [sensor for source in read for sensor in source.sensors]
-        return frozenset.intersection(*(frozenset(sensor.reflectance) for sensor in sensors))
-
     @property
     def feature_names(self) -> tuple[FeatureName, ...]:
         """Feature names in cube order; also the ODC measurement names."""
@@ -178,20 +88,10 @@ class FeaturesRecipe(Closed):
         return (*self.features, *added)
 
     @property
-    def halo_px(self) -> int:
-        """How far, in pixels, masks are read beyond the bands: the largest opening and growth of clouds."""
-        return max(source.clear.halo_px for source in self.sources)
-
-    @property
     def margin_px(self) -> int:
         """How far, in pixels, bands and rasters are read beyond the tile: the farthest look of a window feature."""
         steps = [step for step in self.features if isinstance(step, WindowStep)]
         return max((step.margin_px(self.grid.resolution_m) for step in steps), default=0)
-
-    @property
-    def reach_px(self) -> int:
-        """How far, in pixels, anything is read beyond the tile."""
-        return self.halo_px + self.margin_px
 
     @property
     def rasters(self) -> tuple[RasterInput, ...]:
@@ -199,29 +99,16 @@ class FeaturesRecipe(Closed):
         asked = [step.raster() for step in self.features if isinstance(step, WindowStep)]
         return tuple(dict.fromkeys(raster for raster in asked if raster))
 
-    def digest(self) -> str:
-        """SHA-256 of the pixel-affecting fields in canonical JSON; titles, comments and spelled-out defaults change nothing.
+    @property
+    def n_layers(self) -> int:
+        """One for each feature."""
+        return len(self.feature_names)
 
-        The formulas behind index names are part of it: a catalogue that changes one makes another product.
-        """
-        fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "version", "title"})
-        for source, written in zip(fields["sources"], self.sources, strict=True):
-            source["resampling"] = written.resampling_method
+    def periods_in(self, asked: Period) -> tuple[Period, ...]:
+        """The cells whose step lies in the time asked for; RequestError if it cuts one."""
+        return self.period.calendar.cells(asked)
+
+    def implied(self) -> dict[str, Any]:
+        """The kinds of its features, and the formulas behind index names."""
         formulas = {name: formula.text for step in self.steps for name, formula in step.formulas()}
-        kinds = [feature_kind(feature) for feature in self.features]
-        return canonical_digest(fields | {"feature_kinds": kinds, "formulas": formulas})
-
-
-def canonical_digest(document: Any) -> str:  # noqa: ANN401
-    """SHA-256 hex of a JSON-able document with sorted keys."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def plain_name(name: str) -> str:
-    """The name, if it may be a product, a folder and a measurement; RequestError otherwise."""
-    if not NAME.match(name):
-        raise RequestError(
-            f"expected a name of lower-case letters, digits and underscores, starting with a letter, got {name!r}"
-        )
-    return name
+        return {"feature_kinds": [feature_kind(feature) for feature in self.features], "formulas": formulas}

@@ -5,31 +5,37 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from products.pixel.causes import ACCOUNT_NAMES
+from products.observations_spec import ObservationsRecipe
+from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
+from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
+from products.time_steps import Steps
 
 CHUNK_PX = 512
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayTemplate:
-    """One array of a cell, a single shard over the whole tile: `dims` begin with period and end with y, x; `layer_dim` is the one between."""
+    """One array of a cell, a single shard over the whole tile: `dims` begin with period or time and end with y, x; `layer_dim` is the one between."""
 
     name: str
     layer_dim: str | None
     layers: tuple[str, ...]
     dtype: str
     fill_value: float | int
-    attributes: Mapping[str, str | float] = field(default_factory=dict)
+    attributes: Mapping[str, str | float | list[int]] = field(default_factory=dict)
+    time_dim: str = "period"
+    n_times: int = 1
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """period, [layer], y, x."""
-        return ("period", self.layer_dim, "y", "x") if self.layer_dim else ("period", "y", "x")
+        """period or time, [layer], y, x."""
+        return (self.time_dim, self.layer_dim, "y", "x") if self.layer_dim else (self.time_dim, "y", "x")
 
     def shape(self, tile_px: int) -> tuple[int, ...]:
         """The shape of one cell's array."""
-        return (1, len(self.layers), tile_px, tile_px) if self.layer_dim else (1, tile_px, tile_px)
+        layers = (len(self.layers),) if self.layer_dim else ()
+        return (self.n_times, *layers, tile_px, tile_px)
 
     def chunks(self, tile_px: int) -> tuple[int, ...]:
         """The inner chunks: one layer, at most 512 pixels square, dividing the tile."""
@@ -39,22 +45,26 @@ class ArrayTemplate:
 
 @dataclass(frozen=True, slots=True)
 class CellTemplate:
-    """The arrays of a cell of one product. `measurements` maps each ODC measurement to (array name, layer index)."""
+    """The arrays of a cell of one product; `steps` are those of arrays with several times. `measurements` maps ODC measurements to (array name, layer)."""
 
     product: str
     version: int
     title: str
     arrays: tuple[ArrayTemplate, ...]
+    steps: Steps | None = None
 
     @property
     def measurements(self) -> dict[str, tuple[str, int]]:
-        """Measurement name -> (array, layer)."""
+        """Measurement name -> (array, layer); of arrays with several times `ndvi_1`, `ndvi_2`, …, their layers counted time after time."""
         found: dict[str, tuple[str, int]] = {}
         for array in self.arrays:
-            if array.layer_dim is None:
-                found[array.name] = (array.name, 0)
-            elif array.layer_dim != "cause":
-                found |= {layer: (array.name, position) for position, layer in enumerate(array.layers)}
+            if array.layer_dim == "cause":
+                continue
+            names = array.layers or (array.name,)
+            for number in range(array.n_times):
+                ending = f"_{number + 1}" if array.n_times > 1 else ""
+                first = number * len(names)
+                found |= {f"{name}{ending}": (array.name, first + place) for place, name in enumerate(names)}
         return found
 
 
@@ -63,13 +73,38 @@ def features_template(recipe: FeaturesRecipe) -> CellTemplate:
     features = ArrayTemplate(
         "features", "feature", recipe.feature_names, "float32", float("nan"), _precision(recipe.precision_bits)
     )
-    accounts = ArrayTemplate(
-        "accounts", "cause", ACCOUNT_NAMES, "uint16", 0, {"units": "1", "long_name": "observations by fate"}
+    return CellTemplate(recipe.name, recipe.version, recipe.title, (features, _accounts()))
+
+
+def observations_template(recipe: ObservationsRecipe) -> CellTemplate:
+    """`reflectance(time, band, y, x)` float32 with NaN where there is no data, and `cause(time, y, x)` uint8: 0 is clear, 255 not observed."""
+    reflectance = ArrayTemplate(
+        "reflectance", "band", recipe.used_bands, "float32", float("nan"), _precision(recipe.precision_bits), "time"
     )
-    return CellTemplate(recipe.name, recipe.version, recipe.title, (features, accounts))
+    flags: dict[str, str | float | list[int]] = {
+        "long_name": "why an observation is not used",
+        "flag_values": [*map(int, Cause), NOT_EXPECTED],
+        "flag_meanings": " ".join([*(cause.name.lower() for cause in Cause), "not_expected"]),
+    }
+    cause = ArrayTemplate("cause", None, (), "uint8", NOT_EXPECTED, flags, "time")
+    return CellTemplate(recipe.name, recipe.version, recipe.title, (reflectance, cause))
 
 
-def _precision(bits: int | None) -> dict[str, str | float]:
+def series_template(recipe: SeriesRecipe) -> CellTemplate:
+    """`series(time, feature, y, x)` float32, `observed(time, y, x)` uint16, 0 where a step is filled, and `accounts(period, cause, y, x)` uint16."""
+    n_steps, precision = recipe.steps.n_steps, _precision(recipe.precision_bits)
+    series = ArrayTemplate("series", "feature", recipe.layer_names, "float32", float("nan"), precision, "time", n_steps)
+    counted: dict[str, str | float | list[int]] = {"units": "1", "long_name": "observations used in the step"}
+    observed = ArrayTemplate("observed", None, (), "uint16", 0, counted, "time", n_steps)
+    return CellTemplate(recipe.name, recipe.version, recipe.title, (series, observed, _accounts()), recipe.steps)
+
+
+def _accounts() -> ArrayTemplate:
+    counted: dict[str, str | float | list[int]] = {"units": "1", "long_name": "observations by fate"}
+    return ArrayTemplate("accounts", "cause", ACCOUNT_NAMES, "uint16", 0, counted)
+
+
+def _precision(bits: int | None) -> dict[str, str | float | list[int]]:
     """What the attributes of features say of rounding."""
     if bits is None:
         return {}

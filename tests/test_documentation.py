@@ -24,10 +24,12 @@ from flows.cli import main
 from products.feature_spec import KINDS, feature_kind
 from products.feature_step import PLAIN_REDUCERS
 from products.learning.recipe import ModelRecipe
+from products.observations_spec import ObservationsRecipe
 from products.pixel.causes import Cause
 from products.pixel.tasselled_cap import TASSELLED_CAP
 from products.registry import features_recipe, parse_recipe
 from products.sensors import COLLECTIONS, SENSORS
+from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
 from products.window.terrain import MEASURES as TERRAIN_MEASURES
 from products.window.texture import MEASURES as TEXTURE_MEASURES
@@ -93,7 +95,7 @@ def table_rows(path: Path) -> list[list[str]]:
 
 def keys_of(model: type[BaseModel]) -> set[str]:
     """The keys of a recipe model and of the models in it."""
-    keys = set(model.model_fields)
+    keys = {field.alias or name for name, field in model.model_fields.items()}
     for field in model.model_fields.values():
         for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
             if isinstance(part, type) and issubclass(part, BaseModel):
@@ -136,13 +138,20 @@ def test_every_make_command_of_a_document_is_a_target(name: str) -> None:
 
 def test_every_recipe_in_the_documents_is_valid() -> None:
     found = [b.body for path in DOCUMENTS for b in blocks(path) if b.language == "yaml" and "kind:" in b.body]
-    assert {parse_recipe(text, "document").kind for text in found} == {"features", "model"}
+    assert {parse_recipe(text, "document").kind for text in found} == {"features", "observations", "series", "model"}
 
 
 def test_the_recipe_document_names_every_key_feature_reducer_band_and_collection() -> None:
     text = (REPOSITORY / "docs/recipes.md").read_text(encoding="utf-8")
     bands = {band for sensor in SENSORS.values() for band in sensor.reflectance}
-    words = {*keys_of(FeaturesRecipe), *keys_of(ModelRecipe), *KINDS.values(), *PLAIN_REDUCERS, *bands, *COLLECTIONS}
+    recipes = (FeaturesRecipe, ObservationsRecipe, SeriesRecipe, ModelRecipe)
+    words = {
+        *(key for recipe in recipes for key in keys_of(recipe)),
+        *KINDS.values(),
+        *PLAIN_REDUCERS,
+        *bands,
+        *COLLECTIONS,
+    }
     platforms = {platform for sensor in SENSORS.values() for platform in sensor.platforms}
     assert [each for each in sorted(words | platforms) if not re.search(rf"(?<![\w-]){each}(?![\w-])", text)] == []
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from products.errors import RequestError
-from products.spec import canonical_digest, plain_name
+from products.scene_recipe import canonical_digest, plain_name
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map"}
 LabelValue = str | int

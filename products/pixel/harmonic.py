@@ -61,7 +61,7 @@ def fit_harmonics(
                 solution[i] += at_i * value
                 for j in range(i + 1):
                     normal[i, j] += at_i * base[scene, j + skip * (j > 0)]
-        is_solved = seen > n and _solve(normal, solution, n)
+        is_solved = seen > n and solve(normal, solution, n)
         square = 0.0
         for k in range(highest):
             value = np.float64(rows[(k * n_rows + row) * LANES + lane])
@@ -87,7 +87,7 @@ def _report(solution: Doubles, n: int, first: int) -> None:
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _solve(normal: Doubles, solution: Doubles, n: int) -> bool:
+def solve(normal: Doubles, solution: Doubles, n: int) -> bool:
     """Cholesky, in place: normal (lower triangle), solution from the right-hand side; False where it is singular."""
     largest = 0.0
     for i in range(n):

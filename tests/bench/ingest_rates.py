@@ -37,7 +37,7 @@ from flows.steps.ingesting.ingest_report import IngestReport
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import SceneDocument, normalise
 from products.period import Period
-from products.spec import SourceSpec
+from products.source_spec import SourceSpec
 
 N_ROUND, N_PEER, ROUNDS = 10_000, 200, 2
 N_ITEMS, N_ITEMS_LARGE = 40_000, 100_000

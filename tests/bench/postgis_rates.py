@@ -33,7 +33,7 @@ from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import normalise
 from products.period import Period
-from products.spec import SourceSpec
+from products.source_spec import SourceSpec
 
 N_FIRST, N_MORE, N_PEER = 4000, 3000, 200
 SMALL, LARGE, MILLION = 10_000, 100_000, 1_000_000

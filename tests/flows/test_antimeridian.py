@@ -16,7 +16,7 @@ from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import normalise
 from products.area import Area
 from products.period import parse_period
-from products.spec import SourceSpec
+from products.source_spec import SourceSpec
 
 SITE = "https://stac.example.org/collections/c/items"
 

@@ -23,7 +23,8 @@ from products.external import MaskRule
 from products.period import parse_period
 from products.pixel.causes import Cause
 from products.registry import parse_recipe
-from products.spec import FeaturesRecipe, SourceSpec
+from products.source_spec import SourceSpec
+from products.spec import FeaturesRecipe
 
 RECIPE = """
 name: ard_features

@@ -21,7 +21,7 @@ from flows.steps.index.search_boxes import search_boxes
 from flows.steps.scenes.normalise import SceneDocument
 from products.area import Area
 from products.period import Period, parse_period
-from products.spec import SourceSpec
+from products.source_spec import SourceSpec
 
 PRODUCT, OTHER = "sentinel2_msi_l2a", "landsat_oli_c2_l2"
 YEAR = parse_period("2020")

@@ -13,7 +13,7 @@ from products.features import reflectance_terms
 from products.period import parse_period
 from products.pixel.harmonise import oli_adjustment
 from products.scene import BandFile, Scene
-from products.spec import HarmoniseSpec
+from products.source_spec import HarmoniseSpec
 
 LANDSAT_BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 MSI_BANDS = ("coastal", "blue", "green", "red", "nir_narrow", "swir1", "swir2")

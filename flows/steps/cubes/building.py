@@ -9,19 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cell_store import Arrays
 from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.loading.manifest import ReadManifest
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.storage import Storage
+from products.cell_content import cell_arrays, cell_template
 from products.grid import PixelGrid
 from products.identity import CellKey, cell_id, source_keys
 from products.pixel.causes import ACCOUNT_NAMES
 from products.raster import RasterFile
 from products.scene import Scene
-from products.spec import FeaturesRecipe
-from products.template import features_template
+from products.scene_recipe import SceneRecipe
 
 
 class TooMuchUnread(RuntimeError):
@@ -53,7 +52,7 @@ class Workshop:
 def build_cell(
     index: Index,
     storage: Storage,
-    recipe: FeaturesRecipe,
+    recipe: SceneRecipe,
     grid: PixelGrid,
     key: CellKey,
     scenes: tuple[Scene, ...],
@@ -61,14 +60,14 @@ def build_cell(
     workshop: Workshop,
     strip_px: int | None = None,
 ) -> BuiltCell:
-    """Make and publish one cell of features; TooMuchUnread if the read failures exceed the budget, UnreadBand if a raster cannot be read.
+    """Make and publish one cell; TooMuchUnread if the read failures exceed the budget, UnreadBand if a raster cannot be read.
 
     A cell that already has what could be read is left. It is made in strips of `strip_px` rows; MemoryError where not even 16 rows fit.
     """
 
     def number_of(manifest: ReadManifest) -> UUID:
         keys = [*source_keys(scenes, manifest.unread_scenes), *(raster.key for raster in rasters)]
-        return cell_id(key, keys, recipe.digest())
+        return cell_id(key, keys, recipe.digest(), kernels=recipe.kernels)
 
     def is_wanted(manifest: ReadManifest, counts: NDArray[np.uint16]) -> bool:
         _check_budget(key, manifest, _in_observations(counts), workshop.failure_budget)
@@ -80,7 +79,7 @@ def build_cell(
     content = make_content(work, is_wanted)
     manifest, accounts = content.manifest, _in_observations(content.accounts)
     number, published = number_of(manifest), False
-    if is_wanted(manifest, content.accounts) and content.features is not None:
+    if is_wanted(manifest, content.accounts) and content.layers is not None:
         read = tuple(scene for scene in scenes if scene.id not in manifest.unread_scenes)
         properties = {
             "neocube:manifest": manifest.document() | ({"building": list(content.notes)} if content.notes else {}),
@@ -88,8 +87,8 @@ def build_cell(
             "eo:platform": _platforms(read),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
-        draft = CellDraft(number, key, features_template(recipe), grid, recipe.digest(), lineage, properties)
-        arrays: Arrays = {"features": content.features[None], "accounts": content.accounts[None]}
+        draft = CellDraft(number, key, cell_template(recipe), grid, recipe.digest(), lineage, properties)
+        arrays = cell_arrays(recipe, content.layers, content.accounts)
         published = publish_cell(index, storage, draft, arrays, workshop.threads)
     return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts, content.notes)
 

@@ -1,7 +1,7 @@
 """The Zarr group of one cell: written once, read back, compared by digest."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,10 +14,11 @@ from zarr.codecs import BloscCodec, BloscShuffle
 from flows.steps.cubes.shards import CHUNK_CODEC, CHUNK_LEVEL, BrokenShard, decode_shard, encode_shard
 from flows.steps.storage import Storage
 from products.identity import CellKey
+from products.period import Period
 from products.template import ArrayTemplate, CellTemplate
+from products.time_axis import time_coordinates
 
 COMPRESSOR = BloscCodec(cname=CHUNK_CODEC, clevel=CHUNK_LEVEL, shuffle=BloscShuffle.shuffle)
-DAY_UNITS = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "standard_name": "time"}
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -58,8 +59,7 @@ def write_cell(
         content = arrays[array.name]
         create_array(group, array, content.shape, content.shape, content.shape[-1])
         storage.write_parts(_shard_path(path, array), encode_shard(array, content, threads))
-    start, end = day_number(key.period.start), day_number(key.period.end)
-    write_coordinates(group, template, geobox, [start], [end])
+    write_coordinates(group, template, geobox, [key.period])
 
 
 def create_array(
@@ -80,19 +80,20 @@ def create_array(
     )
 
 
-def write_coordinates(
-    group: zarr.Group, template: CellTemplate, geobox: GeoBox, starts: list[float], ends: list[float]
-) -> None:
-    """period, period_end, y, x, spatial_ref and the names of the layers."""
-    for name, days in (("period", starts), ("period_end", ends)):
-        _put(group, name, np.asarray(days, "float64"), ("period",), DAY_UNITS)
+def write_coordinates(group: zarr.Group, template: CellTemplate, geobox: GeoBox, periods: Sequence[Period]) -> None:
+    """Those of time, y, x, spatial_ref and the names of the layers."""
+    for time in time_coordinates(template, periods):
+        if isinstance(time.values, tuple):
+            _put_names(group, time.name, time.values, time.dim)
+        else:
+            _put(group, time.name, time.values, (time.dim,), time.attributes)
     for axis in ("y", "x"):
         coordinate = geobox.coordinates[axis]
         attributes = {"units": "metre", "standard_name": f"projection_{axis}_coordinate"}
         _put(group, axis, np.asarray(coordinate.values, "float64"), (axis,), attributes)
     for array in template.arrays:
         if array.layer_dim:
-            _put_names(group, array.layer_dim, array.layers)
+            _put_names(group, array.layer_dim, array.layers, array.layer_dim)
     crs = geobox.crs
     transform = " ".join(f"{value:.17g}" for value in geobox.affine.to_gdal())
     reference = {**crs.proj.to_cf(), "spatial_ref": crs.proj.to_wkt(), "GeoTransform": transform, "proj:code": str(crs)}
@@ -121,11 +122,6 @@ def _shard_path(path: str, array: ArrayTemplate) -> str:
     return "/".join((path, array.name, "c", *("0" for _ in array.dims)))
 
 
-def day_number(instant: Any) -> float:  # noqa: ANN401
-    """Days since 1970-01-01 UTC."""
-    return float(instant.timestamp() / 86400)
-
-
 def _put(
     group: zarr.Group, name: str, values: NDArray[Any], dims: tuple[str, ...], attributes: Mapping[str, Any]
 ) -> None:
@@ -135,6 +131,6 @@ def _put(
     array[...] = values
 
 
-def _put_names(group: zarr.Group, name: str, names: tuple[str, ...]) -> None:
-    array = group.create_array(name, shape=(len(names),), dtype=str, dimension_names=(name,))
+def _put_names(group: zarr.Group, name: str, names: tuple[str, ...], dim: str) -> None:
+    array = group.create_array(name, shape=(len(names),), dtype=str, dimension_names=(dim,))
     array[...] = np.asarray(names, dtype=object)

@@ -1,11 +1,9 @@
 """A cube as cloud-optimised GeoTIFFs: one a period and array, its layers as named bands."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import rasterio
 import rasterio.shutil
 import xarray
@@ -14,24 +12,26 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from flows.steps.cubes.cube_stac import georeferenced
-from products.period import Period
+from flows.steps.cubes.cube_times import CubeTime, times_of
 
 COG_OPTIONS: Final = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "bigtiff": "IF_SAFER"}
 ROWS_AT_ONCE: Final = 1024
 CAUSE: Final = "cause"
+OBSERVED: Final = "observed"
+MAIN_ARRAYS: Final = ("features", "reflectance", "series")
 
 
 def write_cogs(cube: xarray.Dataset, folder: Path, name: str) -> None:
-    """`<name>_<period>.tif` of the features, and `<name>_<period>_<array>.tif` of every other array.
+    """`<name>_<time>.tif` of the features or bands, and `<name>_<time>_<array>.tif` of every other array; a time is a period, a pass or a step.
 
     Float bands have NaN as nodata and averages as overviews; others, where a value says missing, that one, and every n-th pixel.
     """
     geobox = georeferenced(cube)
-    for number, period in enumerate(periods_of(cube)):
-        for array, layers in cube.isel(period=number).data_vars.items():
-            suffix = "" if array == "features" else f"_{array}"
-            tags = _tags(cube, period)
-            write_cog(layers, geobox, folder / f"{name}_{period.label.replace('/', '_')}{suffix}.tif", tags)
+    for time in times_of(cube):
+        for array, layers in time.arrays.data_vars.items():
+            suffix = "" if array in MAIN_ARRAYS else f"_{array}"
+            tags = _tags(cube, time)
+            write_cog(layers, geobox, folder / f"{name}_{time.label.replace('/', '_')}{suffix}.tif", tags)
 
 
 def write_cog(layers: xarray.DataArray, geobox: GeoBox, target: Path, tags: dict[str, str]) -> None:
@@ -51,12 +51,6 @@ def write_cog(layers: xarray.DataArray, geobox: GeoBox, target: Path, tags: dict
     plain.unlink()
 
 
-def periods_of(cube: xarray.Dataset) -> list[Period]:
-    """The periods of a cube as stored."""
-    ends = cube["period_end"].values
-    return [Period(_utc(start), _utc(end)) for start, end in zip(cube["period"].values, ends, strict=True)]
-
-
 def _strips(stack: xarray.DataArray) -> Iterator[tuple[int, int, NDArray[Any]]]:
     """(band from 1, first row, pixels), band by band."""
     for band in range(stack.shape[0]):
@@ -65,18 +59,14 @@ def _strips(stack: xarray.DataArray) -> Iterator[tuple[int, int, NDArray[Any]]]:
 
 
 def _nodata(layers: xarray.DataArray) -> float | None:
-    """The value that says missing; none in the accounts, where 0 is a number of observations."""
+    """The value that says missing; none where 0 is a number of observations."""
     if layers.dtype.kind == "f":
         return float("nan")
     fill = layers.encoding.get("fill_value")
-    return None if CAUSE in layers.dims or fill is None else float(fill)
+    return None if CAUSE in layers.dims or layers.name == OBSERVED or fill is None else float(fill)
 
 
-def _tags(cube: xarray.Dataset, period: Period) -> dict[str, str]:
+def _tags(cube: xarray.Dataset, time: CubeTime) -> dict[str, str]:
     product, version = cube.attrs["neocube:product"], str(cube.attrs["neocube:version"])
-    span = {"start_datetime": period.start.isoformat(), "end_datetime": period.end.isoformat()}
+    span = {"start_datetime": time.first.isoformat(), "end_datetime": time.end.isoformat()}
     return {"title": str(cube.attrs["title"]), "product": product, "version": version, **span}
-
-
-def _utc(instant: np.datetime64) -> datetime:
-    return datetime.fromtimestamp(int(instant.astype("datetime64[us]").astype(np.int64)) / 1e6, UTC)

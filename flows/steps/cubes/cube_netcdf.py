@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import xarray
 
 from flows.steps.cubes.open_cube import GRID_MAPPING, features_apart
@@ -17,7 +18,7 @@ def write_netcdf(cube: xarray.Dataset, folder: Path, name: str) -> None:
     file = features_apart(cube)
     file.attrs = {key.replace(":", "_"): _attribute(value) for key, value in cube.attrs.items()}
     for variable, array in file.variables.items():
-        array.attrs = {key.replace(":", "_"): _attribute(value) for key, value in array.attrs.items()}
+        array.attrs = {key.replace(":", "_"): _attribute(value, array.dtype) for key, value in array.attrs.items()}
         array.encoding = dict(TIME) if str(variable) in ("period", "period_end") else {}
         if variable in file.data_vars:
             array.encoding = {**COMPRESSION, "chunksizes": _chunks(array), "grid_mapping": GRID_MAPPING}
@@ -29,5 +30,8 @@ def _chunks(array: xarray.Variable) -> tuple[int, ...]:
     return tuple(min(CHUNK_PX, n) if dim in ("y", "x") else 1 for dim, n in zip(array.dims, array.shape, strict=True))
 
 
-def _attribute(value: object) -> Any:  # noqa: ANN401
+def _attribute(value: object, dtype: np.dtype[Any] | None = None) -> Any:  # noqa: ANN401
+    """Lists of numbers in the type of their variable, as CF wants `flag_values`; other lists as one text."""
+    if dtype is not None and isinstance(value, list) and all(isinstance(each, int) for each in value):
+        return np.asarray(value, dtype)
     return " ".join(map(str, value)) if isinstance(value, list) else value

@@ -9,6 +9,8 @@ import xarray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
+from flows.steps.cubes.cube_times import LAYER_DIMS, TIME_DIMS, span_of
+
 STAC_VERSION = "1.1.0"
 EXTENSIONS = (
     "https://stac-extensions.github.io/datacube/v2.2.0/schema.json",
@@ -24,7 +26,7 @@ def snapshot_item(
     """The item of a snapshot that lies beside it as `cube.zarr`; `properties` join those that follow from the cube as stored."""
     geobox = georeferenced(cube)
     footprint = geobox.extent.to_crs("EPSG:4326")
-    starts, ends = cube["period"].values, cube["period_end"].values - np.timedelta64(1, "us")
+    first, last = span_of(cube)
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
@@ -35,8 +37,8 @@ def snapshot_item(
         "properties": {
             "title": cube.attrs["title"],
             "datetime": None,
-            "start_datetime": _utc(starts.min()),
-            "end_datetime": _utc(ends.max()),
+            "start_datetime": _utc(first),
+            "end_datetime": _utc(last),
             "created": created.astimezone(UTC).isoformat().replace("+00:00", "Z"),
             "license": "other",
             "proj:code": str(geobox.crs),
@@ -68,24 +70,22 @@ def _dimensions(cube: xarray.Dataset, geobox: GeoBox) -> dict[str, Any]:
     left, bottom, right, top = geobox.extent.boundingbox.bbox
     system: int | str = geobox.crs.epsg or geobox.crs.to_wkt()
     space = {"type": "spatial", "reference_system": system}
-    starts, ends = cube["period"].values, cube["period_end"].values
     found: dict[str, Any] = {
         "x": {**space, "axis": "x", "extent": [left, right], "step": geobox.affine.a},
         "y": {**space, "axis": "y", "extent": [bottom, top], "step": geobox.affine.e},
-        "period": {
-            "type": "temporal",
-            "extent": [_utc(starts.min()), _utc(ends.max() - np.timedelta64(1, "us"))],
-            "values": [_utc(start) for start in starts],
-        },
     }
+    for name in (dim for dim in TIME_DIMS if dim in cube.dims):
+        extent = [_utc(instant) for instant in span_of(cube)]
+        found[name] = {"type": "temporal", "extent": extent, "values": [_utc(start) for start in cube[name].values]}
     for name in (str(dim) for dim in cube.dims if str(dim) not in found):
-        found[name] = {"type": "bands" if name == "feature" else name, "values": cube[name].values.tolist()}
+        found[name] = {"type": "bands" if name in LAYER_DIMS else name, "values": cube[name].values.tolist()}
     return found
 
 
 def _bands(cube: xarray.Dataset) -> list[dict[str, str]]:
-    """The layers that a reader asks for by name: features, or the arrays of a map."""
-    names = cube["feature"].values.tolist() if "feature" in cube else list(map(str, cube.data_vars))
+    """The layers that a reader asks for by name: features, bands, or the arrays of a map."""
+    named = [cube[dim].values.tolist() for dim in LAYER_DIMS if dim in cube]
+    names = named[0] if named else list(map(str, cube.data_vars))
     return [{"name": str(name)} for name in names]
 
 

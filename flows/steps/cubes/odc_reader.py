@@ -26,6 +26,14 @@ from products.errors import RequestError
 
 BY_PERIOD = GroupBy(lambda dataset: dataset.time.begin, "time", "seconds since 1970-01-01 00:00:00")
 """`dc.load(group_by=BY_PERIOD)` labels time with the start of the period; ODC's own default is the middle."""
+BY_PASS = GroupBy(
+    lambda dataset: dataset.metadata_doc["properties"]["neocube:period"],
+    "time",
+    "seconds since 1970-01-01 00:00:00",
+    sort_key=lambda dataset: dataset.time.begin,
+    group_key=lambda datasets: min(dataset.time.begin for dataset in datasets),
+)
+"""`dc.load(group_by=BY_PASS)` gives one time for each pass of observations; by ODC's own default each tile would have its own."""
 
 Rois = tuple[slice, slice]
 KERNEL_RADIUS_PX = 3  # lanczos, the widest of GDAL's kernels
@@ -59,10 +67,12 @@ def open_layer(url: str, layer: int = 1, options: Mapping[str, Any] | None = Non
     if options is None:
         options = s3_options(get_settings()) if url.startswith("s3://") else {}
     array, geobox = _opened(url, json.dumps(options, sort_keys=True))
-    layers = array.shape[1] if array.ndim == 4 else 1
+    each = array.shape[1] if array.ndim == 4 else 1
+    layers = array.shape[0] * each
     if not 1 <= layer <= layers:
         raise UnreadableCellError(f"expected a layer from 1 to {layers} of {url}, the dataset says {layer}")
-    return CellLayer(array, geobox, (0, layer - 1) if array.ndim == 4 else (0,))
+    time_number, place = divmod(layer - 1, each)
+    return CellLayer(array, geobox, (time_number, place) if array.ndim == 4 else (time_number,))
 
 
 @lru_cache(maxsize=512)

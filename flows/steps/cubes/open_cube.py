@@ -14,13 +14,15 @@ from datacube_config.connection import Index, open_index
 from datacube_config.schema import cube_pointer
 from datacube_config.settings import get_settings
 from flows.steps.areas import find_area
+from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of
 from flows.steps.storage import s3_options, storage_at
 from products.errors import RequestError
 from products.period import Period, parse_period
-from products.registry import features_recipe
+from products.registry import scene_recipe
 
 LEAST_CHUNK_PX = 1024  # shards of smaller tiles are read several at a time
 GRID_MAPPING = "spatial_ref"
+BESIDE_TIME = ("period_end", "time_end", "pass_id", "platform")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,9 @@ class CubePointer:
 
 
 def open_cube(name: str, area: str, period: str | None = None, crs: str | None = None) -> xarray.Dataset:
-    """The newest version's cube, lazy: one variable (period, y, x) per feature, and `accounts` (period, cause, y, x).
+    """The newest version's cube, lazy: one variable (period, y, x) per feature, and `accounts` (period, cause, y, x); for passes (time, y, x) per band.
 
-    `period` is as on the command line and keeps the cells whose middle it holds; all by default.
+    `period` is as on the command line and keeps the cells whose middle, or the passes whose beginning it holds; all by default.
     `crs` is needed where the area has several zones.
     """
     settings = get_settings()
@@ -54,7 +56,7 @@ def open_snapshot(url: str, options: Mapping[str, Any] | None = None) -> xarray.
         stored = _as_stored(place.zarr_store(place.root, read_only=True))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no cube at {url}: expected a Zarr v3 group") from error
-    stored = stored.set_coords([name for name in (GRID_MAPPING, "period_end") if name in stored.variables])
+    stored = stored.set_coords([name for name in (GRID_MAPPING, *BESIDE_TIME) if name in stored.variables])
     stored.coords.to_dataset().load()
     for array in stored.data_vars.values():
         array.attrs.pop("grid_mapping", None)
@@ -63,25 +65,31 @@ def open_snapshot(url: str, options: Mapping[str, Any] | None = None) -> xarray.
 
 
 def features_apart(cube: xarray.Dataset) -> xarray.Dataset:
-    """The cube with one variable per feature in place of `features`."""
-    if "features" not in cube:
-        return cube
-    stack = cube["features"]
-    names = [str(name) for name in stack["feature"].values]
-    apart = {name: stack.isel(feature=layer, drop=True) for layer, name in enumerate(names)}
-    return cube.drop_vars(["features", "feature"]).assign(apart)
+    """The cube with one variable per feature in place of `features`, or per band in place of `reflectance`."""
+    for stack in list(cube.data_vars.values()):
+        for dim in LAYER_DIMS:
+            if dim in stack.dims:
+                apart = {str(n): stack.isel({dim: layer}, drop=True) for layer, n in enumerate(stack[dim].values)}
+                cube = cube.drop_vars([str(stack.name), dim]).assign(apart)
+    return cube
 
 
 def within(cube: xarray.Dataset, asked: Period) -> xarray.Dataset:
-    """The cells of a cube whose middle lies in a period; RequestError if there is none."""
-    starts, ends = cube["period"].values, cube["period_end"].values
+    """The cells of a cube whose middle lies in a period, or the passes and steps that begin in it; RequestError if there is none."""
     first, last = (np.datetime64(instant.replace(tzinfo=None), "ns") for instant in (asked.start, asked.end))
-    middles = starts + (ends - starts) // 2
-    kept = np.flatnonzero((middles >= first) & (middles < last))
+    dim = "time" if "time" in cube.dims else "period"
+    begins, ends = edges_of(cube, dim)
+    belongs = begins + (ends - begins) // 2 if dim == "period" else begins
+    kept = np.flatnonzero((belongs >= first) & (belongs < last))
     if kept.size == 0:
-        held = f"{np.datetime_as_string(starts.min(), 'D')} to {np.datetime_as_string(ends.max(), 'D')}"
-        raise RequestError(f"the cube holds no cell of {asked.label}: it has {starts.size}, from {held} (end excluded)")
-    return cube.isel(period=kept)
+        held = f"{np.datetime_as_string(begins.min(), 'D')} to {np.datetime_as_string(ends.max(), 'D')} (end excluded)"
+        what = "cell" if dim == "period" else "time"
+        raise RequestError(f"the cube holds no {what} of {asked.label}: it has {begins.size}, from {held}")
+    chosen = cube.isel({dim: kept})
+    if dim == "time" and "period" in cube.dims:
+        overlaps = (cube["period"].values < last) & (cube["period_end"].values > first)
+        chosen = chosen.isel(period=np.flatnonzero(overlaps))
+    return chosen
 
 
 def find_cube(index: Index, product: str, area: str, crs: str | None = None) -> CubePointer:
@@ -111,7 +119,7 @@ def snapshot_asked_for(index: Index, cube: str, area: str | None, crs: str | Non
         return cube
     if area is None:
         raise RequestError(f"expected an area with a product's name, as {cube} --area AREA, or a path ending in .zarr")
-    product = features_recipe(cube).name if cube.endswith((".yaml", ".yml")) else cube
+    product = scene_recipe(cube).name if cube.endswith((".yaml", ".yml")) else cube
     return find_cube(index, product, find_area(area).name, crs).snapshot_url
 
 

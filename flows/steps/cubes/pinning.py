@@ -18,7 +18,7 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.storage import Storage, path_of
 from products.errors import RequestError
 from products.identity import NAMESPACE
-from products.spec import canonical_digest
+from products.scene_recipe import canonical_digest
 
 TAG: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 CONTENT: Final = ("neocube:product", "neocube:version", "neocube:area", "proj:code", "neocube:cells", "neocube:missing")

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from zarr.errors import ZarrUserWarning
 
 from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
-from flows.steps.cubes.cell_store import create_array, day_number, write_coordinates
+from flows.steps.cubes.cell_store import create_array, write_coordinates
 from flows.steps.cubes.cells import cell_path, writer_of
 from flows.steps.index.catalogue import PublishedCell
 from flows.steps.storage import Storage
@@ -26,7 +26,7 @@ from products.template import CellTemplate
 
 @dataclass(frozen=True, slots=True)
 class CubePlan:
-    """The cells of a cube by (tile, period); a place without a cell stays empty and is named in the attributes."""
+    """The cells of a cube by (tile, period); a place without a cell stays empty and, if it is `wanted` (by default all are), is named in the attributes."""
 
     template: CellTemplate
     area: str
@@ -34,6 +34,7 @@ class CubePlan:
     tiles: tuple[Tile, ...]
     periods: tuple[Period, ...]
     cells: Mapping[tuple[str, str], PublishedCell]
+    wanted: Collection[tuple[str, str]] | None = None
 
     @property
     def cell_ids(self) -> list[UUID]:
@@ -74,10 +75,9 @@ def assemble(storage: Storage, path: str, plan: CubePlan) -> None:
     group = zarr.create_group(storage.zarr_store(path), zarr_format=3, attributes=_attributes(plan))
     tile_px = plan.grid.tile_px
     for array in plan.template.arrays:
-        shape = (len(plan.periods), *array.shape(tile_px)[1:-2], *box.shape)
+        shape = (len(plan.periods) * array.n_times, *array.shape(tile_px)[1:-2], *box.shape)
         create_array(group, array, shape, array.shape(tile_px), tile_px)
-    starts, ends = [day_number(p.start) for p in plan.periods], [day_number(p.end) for p in plan.periods]
-    write_coordinates(group, plan.template, box, starts, ends)
+    write_coordinates(group, plan.template, box, plan.periods)
     first_row, first_column = min(t.row for t in plan.tiles), min(t.column for t in plan.tiles)
     for tile in plan.tiles:
         for number, period in enumerate(plan.periods):
@@ -109,7 +109,9 @@ def _link(storage: Storage, cell: str, cube: str, template: CellTemplate, place:
 
 
 def _attributes(plan: CubePlan) -> dict[str, Any]:
-    missing = [f"{p.label} {t.label}" for t in plan.tiles for p in plan.periods if (t.label, p.label) not in plan.cells]
+    places = ((tile.label, period.label) for tile in plan.tiles for period in plan.periods)
+    empty = [place for place in places if place not in plan.cells]
+    missing = [f"{period} {tile}" for tile, period in empty if plan.wanted is None or (tile, period) in plan.wanted]
     return {
         "Conventions": "CF-1.11",
         "title": plan.template.title or plan.template.product,

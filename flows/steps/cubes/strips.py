@@ -12,14 +12,14 @@ from flows.steps.loading.rasters import load_rasters
 from flows.steps.loading.read_attempts import Failures
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.loading.tile_block import load_observations
-from products.features import compute_features
+from products.cell_content import compute_layers
 from products.grid import PixelGrid
 from products.identity import CellKey
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.rows import ROWS_PER_TASK
 from products.raster import RasterFile
 from products.scene import Scene
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe
 from products.window_features import without_margin
 
 Counts = NDArray[np.uint16]
@@ -30,7 +30,7 @@ IsWanted = Callable[[ReadManifest, Counts], bool]
 class CellWork:
     """What one cell is made of, the threads that make it, and the rows that are loaded and computed at a time."""
 
-    recipe: FeaturesRecipe
+    recipe: SceneRecipe
     grid: PixelGrid
     key: CellKey
     scenes: tuple[Scene, ...]
@@ -42,16 +42,16 @@ class CellWork:
 
 @dataclass(frozen=True, slots=True)
 class CellContent:
-    """float32 (feature, y, x), None where it is not wanted; uint16 accounts (fate, y, x); the read; what went otherwise than planned."""
+    """float32 (layer, y, x), None where it is not wanted; uint16 accounts (fate, y, x); the read; what went otherwise than planned."""
 
-    features: NDArray[np.float32] | None
+    layers: NDArray[np.float32] | None
     accounts: Counts
     manifest: ReadManifest
     notes: tuple[str, ...] = ()
 
 
 def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
-    """The content of a cell; MemoryError where a strip of 16 rows does not fit. Of a whole cell features are computed only if `is_wanted` says so.
+    """The content of a cell; MemoryError where a strip of 16 rows does not fit. Of a whole cell layers are computed only if `is_wanted` says so.
 
     An asset that fails in one strip counts as failed in all, as in a whole cell: the cell is made again without it.
     """
@@ -68,7 +68,7 @@ def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
 
 def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: list[str]) -> tuple[CellContent, CellWork]:
     side, first, parts = work.grid.tile_px, 0, list[ReadManifest]()
-    features, accounts = _empty(work.recipe) if work.strip_px < side else (None, None)
+    layers, accounts = _empty(work.recipe) if work.strip_px < side else (None, None)
     while first < side:
         last = min(first + work.strip_px, side)
         part = _attempt(work, first, last, failed, is_wanted)
@@ -79,14 +79,14 @@ def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: lis
             continue
         if last - first == side:
             return part, work
-        if features is None or accounts is None:
-            features, accounts = _empty(work.recipe)
-        features[:, first:last], accounts[:, first:last] = part.features, part.accounts
+        if layers is None or accounts is None:
+            layers, accounts = _empty(work.recipe)
+        layers[:, first:last], accounts[:, first:last] = part.layers, part.accounts
         parts.append(part.manifest)
         del part
         first = last
     assert accounts is not None
-    return CellContent(features, accounts, merged(parts), tuple(notes)), work
+    return CellContent(layers, accounts, merged(parts), tuple(notes)), work
 
 
 def _attempt(work: CellWork, first: int, last: int, failed: Failures, is_wanted: IsWanted) -> CellContent | None:
@@ -104,17 +104,17 @@ def _strip(work: CellWork, first: int, last: int, failed: Failures, is_wanted: I
     geobox = work.grid.geobox(work.key.tile, margin)[first : last + 2 * margin, :]
     loaded = load_observations(work.recipe, work.scenes, geobox, work.threads, work.access, failed)
     counts = without_margin(loaded.seen.accounts, margin)
-    features = None
+    layers = None
     if is_wanted(loaded.manifest, counts):
-        layers = load_rasters(work.rasters, work.recipe.rasters, geobox, work.access)
-        features = compute_features(work.recipe, loaded.seen, work.key.period, work.threads, layers)
-    return CellContent(features, np.ascontiguousarray(counts), loaded.manifest)
+        rasters = load_rasters(work.rasters, work.recipe.rasters, geobox, work.access)
+        layers = compute_layers(work.recipe, loaded.seen, work.key.period, work.threads, rasters)
+    return CellContent(layers, np.ascontiguousarray(counts), loaded.manifest)
 
 
-def _empty(recipe: FeaturesRecipe) -> tuple[NDArray[np.float32], Counts]:
+def _empty(recipe: SceneRecipe) -> tuple[NDArray[np.float32], Counts]:
     side = recipe.grid.tile_px
-    features = np.empty((len(recipe.feature_names), side, side), np.float32)
-    return features, np.empty((len(ACCOUNT_NAMES), side, side), np.uint16)
+    layers = np.empty((recipe.n_layers, side, side), np.float32)
+    return layers, np.empty((len(ACCOUNT_NAMES), side, side), np.uint16)
 
 
 def _halved(work: CellWork) -> CellWork:

@@ -15,6 +15,7 @@ from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.loading.dataset_location import band_href, dataset_location
 from flows.steps.loading.mirror_locations import with_mirrors
 from flows.steps.scenes.antimeridian import in_one_piece, meet
+from products.passes import search_span
 from products.period import Period
 from products.scene import BandFile, Scene
 from products.source_spec import SourceSpec
@@ -109,13 +110,24 @@ def published_cells(
     labels = {period.label: period for period in periods}
     if not labels:
         return {}
-    span = Range(min(p.start for p in labels.values()), max(p.end for p in labels.values()))
-    found = {}
-    for dataset in index.dc.index.datasets.search(product=product, time=span):
-        cell = published_cell(dataset)
-        if cell.version == version and cell.period in labels:
-            found[cell.tile, cell.period] = cell
-    return found
+    cells = _published(index, product, version, search_span(tuple(labels.values())))
+    return {(cell.tile, cell.period): cell for cell in cells if cell.period in labels}
+
+
+def published_passes(
+    index: Index, product: str, version: int, asked: Sequence[Period]
+) -> dict[tuple[str, str], PublishedCell]:
+    """The active cells of passes of a product version that begin in some periods, by (tile label, pass id)."""
+    if index.dc.index.products.get_by_name(product) is None:
+        return {}
+    cells = _published(index, product, version, search_span(asked))
+    begun = ((cell, _utc(cell.properties["datetime"])) for cell in cells)
+    return {(cell.tile, cell.period): cell for cell, start in begun if any(period.contains(start) for period in asked)}
+
+
+def _published(index: Index, product: str, version: int, span: Period) -> list[PublishedCell]:
+    found = index.dc.index.datasets.search(product=product, time=Range(span.start, span.end))
+    return [cell for cell in map(published_cell, found) if cell.version == version]
 
 
 def published_cell(dataset: Dataset) -> PublishedCell:

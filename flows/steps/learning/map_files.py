@@ -26,7 +26,7 @@ from products.area import Area
 from products.learning.forest import NO_PROBABILITY
 from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours, pixel_area
 from products.period import Period
-from products.spec import canonical_digest
+from products.scene_recipe import canonical_digest
 
 COLLECTION = "collection.json"
 COG_OPTIONS = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "num_threads": "1"}

@@ -34,7 +34,8 @@ from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, check_classes, join, labelled_pixels
 from products.learning.splits import BlockSplit, split_blocks
 from products.period import Period
-from products.spec import FeaturesRecipe, canonical_digest
+from products.scene_recipe import canonical_digest
+from products.spec import FeaturesRecipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from flows.steps.loading.reading import covered_by
 from products.pixel.causes import NOT_EXPECTED, Cause
 from products.pixel.clear import cause_table, cloudy, keep_one_scene, look_up, mark_grown, mark_persistent, open_clouds
 from products.scene import Scene
+from products.scene_recipe import SceneRecipe
 from products.sensors import SENSORS
 from products.source_spec import SourceSpec
-from products.spec import FeaturesRecipe
 from products.window.morphology import dilate
 
 Cell = TypeVar("Cell", np.uint8, np.bool_)
@@ -50,7 +50,7 @@ def causes_without_mask(scene: Scene, geobox: GeoBox, causes: Causes) -> None:
     causes[...] = np.where(_footprint(scene, geobox), np.uint8(Cause.UNREAD), np.uint8(NOT_EXPECTED))
 
 
-def mark_persistent_clouds(recipe: FeaturesRecipe, scenes: Sequence[Scene], causes: Causes) -> None:
+def mark_persistent_clouds(recipe: SceneRecipe, scenes: Sequence[Scene], causes: Causes) -> None:
     """What the mask of a source calls cloud nearly always becomes persistent cloud, or used, in place (scene, y, x)."""
     for source in recipe.sources:
         clear = source.clear
@@ -61,7 +61,7 @@ def mark_persistent_clouds(recipe: FeaturesRecipe, scenes: Sequence[Scene], caus
 
 
 def settle_passes(
-    recipe: FeaturesRecipe, pool: ThreadPoolExecutor, scenes: Sequence[Scene], wide_causes: Causes, causes: Causes
+    recipe: SceneRecipe, pool: ThreadPoolExecutor, scenes: Sequence[Scene], wide_causes: Causes, causes: Causes
 ) -> None:
     """One observation per pixel and pass, clouds and shadows grown over it, in place: causes (scene, y, x), and with the halo of the recipe."""
 

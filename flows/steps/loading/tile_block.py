@@ -22,7 +22,7 @@ from flows.steps.loading.mirror_locations import read_nearest
 from flows.steps.loading.read_attempts import Failures, attempt_read
 from flows.steps.loading.reading import BandRead, RasterAccess, UnreadBand
 from products.features import Observations, file_band, reflectance_terms
-from products.pixel.causes import ACCOUNT_NAMES, Cause
+from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
     count_causes,
     note_extremes,
@@ -30,10 +30,11 @@ from products.pixel.clear import (
     refine,
     unbalanced,
 )
+from products.pixel.observe import WITHOUT_DATA
 from products.pixel.rows import in_row_tasks
 from products.scene import BandFile, Scene
+from products.scene_recipe import SceneRecipe
 from products.sensors import SENSORS
-from products.spec import FeaturesRecipe
 
 
 class UnbalancedAccounts(RuntimeError):
@@ -50,7 +51,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    recipe: FeaturesRecipe
+    recipe: SceneRecipe
     geobox: GeoBox
     access: RasterAccess
     failed: Failures
@@ -65,7 +66,7 @@ def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
 
 
 def load_observations(
-    recipe: FeaturesRecipe, scenes: Iterable[Scene], geobox: GeoBox, threads: int, access: RasterAccess,
+    recipe: SceneRecipe, scenes: Iterable[Scene], geobox: GeoBox, threads: int, access: RasterAccess,
     failed: Failures | None = None,
 ) -> Loaded:  # fmt: skip
     """The scenes on the pixels of `geobox`, masked, one observation a pass; failed assets are in the manifest and their pixels unread.
@@ -88,7 +89,7 @@ def load_observations(
 
 
 def _observations(
-    recipe: FeaturesRecipe, scenes: Sequence[Scene], block: NDArray[np.uint16], causes: NDArray[np.uint8], threads: int
+    recipe: SceneRecipe, scenes: Sequence[Scene], block: NDArray[np.uint16], causes: NDArray[np.uint8], threads: int
 ) -> Observations:
     accounts = np.zeros((len(ACCOUNT_NAMES), *causes.shape[1:]), np.uint16)
 
@@ -126,16 +127,14 @@ def _load_bands(
     causes: NDArray[np.uint8],
     block: NDArray[np.uint16],
 ) -> list[list[AssetRead]]:
-    """Read the bands of every scene with a clear or dilated pixel into the block; refine its causes, or mark it unread."""
-    needed = [
-        masks[s].outcome == "read" and bool(((causes[s] == Cause.USED) | (causes[s] == Cause.DILATED)).any())
-        for s in range(len(scenes))
-    ]
+    """Read the bands of every scene with a pixel to read into the block; refine its causes, or mark it unread."""
+    needed = [masks[s].outcome == "read" and bool(_to_read(job.recipe, causes[s]).any()) for s in range(len(scenes))]
 
     def finish(s: int, extremes: _Extremes, reads: Sequence[Future[AssetRead]]) -> list[AssetRead]:
         assets = [read.result() for read in reads]
         if any(asset.outcome == "failed" for asset in assets):
-            causes[s][causes[s] == Cause.USED] = Cause.UNREAD
+            lost = _to_read(job.recipe, causes[s]) if job.recipe.keeps_masked else causes[s] == Cause.USED
+            causes[s][lost] = Cause.UNREAD
         elif extremes.noted is not None:
             refine(causes[s], extremes.noted)
         return assets
@@ -156,6 +155,13 @@ def _load_bands(
         else [AssetRead(scene.id, scene.item_id, band, "unneeded") for band in bands]
         for s, scene in enumerate(scenes)
     ]
+
+
+def _to_read(recipe: SceneRecipe, causes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where (y, x) the bands of a scene are wanted: where its mask says clear or dilated, or, of a recipe that keeps masked pixels, where it has data."""
+    if recipe.keeps_masked:
+        return ~np.isin(causes, (*WITHOUT_DATA, NOT_EXPECTED))
+    return (causes == Cause.USED) | (causes == Cause.DILATED)
 
 
 class _Extremes:

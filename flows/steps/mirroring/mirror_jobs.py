@@ -21,7 +21,7 @@ from flows.steps.mirroring.file_copy import Copied, copy_file, file_digest
 from flows.steps.mirroring.file_recode import CLIPPED, STAGED, recode_file, window_to_copy
 from products.area import Area
 from products.errors import RequestError
-from products.registry import features_recipe
+from products.registry import scene_recipe
 from products.scene import Clip, Scene
 from products.sensors import SENSORS
 
@@ -53,7 +53,7 @@ def mirror_order(
         raise RequestError("a clip needs an area: give one with --area, or leave --clip and --clip-for out")
     ground = area.geometry if clip and area is not None else None
     if clip_for and area is not None:
-        recipe = features_recipe(clip_for)
+        recipe = scene_recipe(clip_for)
         grid = recipe.grid.pixel_grid(area.geometry)
         ground = grid.mosaic(grid.tiles(area.geometry)).pad(recipe.reach_px or 1).extent
     return MirrorOrder(_root(root), _bands(bands), ground, stage, verify)

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from products.pixel.causes import NOT_EXPECTED, Cause
+
 COVERAGE_PX = 600
 QUICKLOOK_PX = 240
 NOTHING = "#e6e6e6"
@@ -18,6 +20,7 @@ MOST_COLOURS = 9
 
 def coverage_picture(cube: xarray.Dataset) -> bytes:
     """A PNG of the used observations per pixel in a cube's last period, with a legend; grey where there is none."""
+    cube = as_periods(cube)
     counts = thinned(with_scenes(cube)["accounts"].sel(cause="used"), COVERAGE_PX)
     steps = _steps(int(counts.max()))
     colours = colormaps["YlGnBu"].resampled(len(steps) - 1).with_extremes(bad=NOTHING)
@@ -38,6 +41,7 @@ def coverage_picture(cube: xarray.Dataset) -> bytes:
 
 def quicklook_picture(cube: xarray.Dataset) -> bytes:
     """A PNG of a cube's last period in red, green and blue (else its first feature), 2nd to 98th percentile."""
+    cube = as_periods(cube)
     names = [str(name) for name in cube["feature"].values]
     bands = ["red", "green", "blue"] if {"red", "green", "blue"} <= set(names) else names[:1] * 3
     last = with_scenes(cube)["features"]
@@ -47,6 +51,23 @@ def quicklook_picture(cube: xarray.Dataset) -> bytes:
     buffer = io.BytesIO()
     image.imsave(buffer, colours.repeat(factor, 0).repeat(factor, 1), format="png", metadata={"Software": "neocube"})
     return buffer.getvalue()
+
+
+def as_periods(cube: xarray.Dataset) -> xarray.Dataset:
+    """The cube with features and accounts of periods: of passes all accounts together and the clearest pass, of a series its best observed step."""
+    if "time" not in cube.dims:
+        return cube
+    n_seen = cube["cause"] == int(Cause.USED) if "cause" in cube.data_vars else cube["observed"]
+    best = int(n_seen.sum(["y", "x"]).argmax("time"))
+    layers = cube["reflectance"].rename(band="feature") if "reflectance" in cube else cube["series"]
+    features = layers.isel(time=best, drop=True)
+    if "accounts" in cube:
+        return xarray.Dataset({"features": features, "accounts": cube["accounts"]}, attrs=cube.attrs)
+    counts = [(cube["cause"] != NOT_EXPECTED).sum("time"), n_seen.sum("time")]
+    stack = np.stack([count.values for count in counts])[None]
+    last = {"period": cube["time"].values[-1:], "cause": ["expected", "used"]}
+    accounts = xarray.DataArray(stack, last, ("period", "cause", "y", "x"))
+    return xarray.Dataset({"features": features, "accounts": accounts}, attrs=cube.attrs)
 
 
 def thinned(layer: xarray.DataArray, most_px: int) -> NDArray[np.generic]:

@@ -1,0 +1,29 @@
+"""The float64 plain-NumPy answer for gap-filled series: one pixel after the other, no speed intended."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from products.pixel.ordered_reference import whittaker
+from products.pixel.series import HARMONIC, WHITTAKER, Filling
+
+Doubles = NDArray[np.float64]
+
+
+def filled(values: Doubles, scenes: NDArray[np.int64], filling: Filling) -> Doubles:
+    """float64 (step,): the series of the values of some scenes; NaN where it cannot be told."""
+    steps = filling.step_of[scenes]
+    n_steps = filling.middles.size
+    if filling.method == HARMONIC:
+        design = filling.at_scenes[scenes]
+        if len(values) <= design.shape[1] or np.linalg.matrix_rank(design, rtol=1e-5) < design.shape[1]:
+            return np.full(n_steps, np.nan)
+        return np.asarray(filling.at_steps @ np.linalg.lstsq(design, values, rcond=None)[0], float)
+    if len(values) == 0:
+        return np.full(n_steps, np.nan)
+    known = np.unique(steps)
+    means = np.array([values[steps == step].mean() for step in known])
+    if filling.method == WHITTAKER and known.size > 1:
+        dense, weights = np.zeros(n_steps), np.zeros(n_steps)
+        dense[known], weights[known] = means, 1.0
+        return whittaker(dense, weights, filling.smoothness)
+    return np.asarray(np.interp(filling.middles, filling.middles[known], means), float)

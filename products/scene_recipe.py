@@ -1,0 +1,187 @@
+"""What every recipe of scenes says: a grid, sources, how sensors are harmonised, and what a cell of it is."""
+
+import hashlib
+import json
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal
+
+from odc.geo.geom import Geometry
+from pydantic import Field, field_validator, model_validator
+
+from products.errors import RequestError
+from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
+from products.period import Calendar, Duration, Period
+from products.scene import Scene
+from products.sensors import COLLECTIONS
+from products.source_spec import Closed, HarmoniseSpec, SourceSpec
+from products.window_spec import RasterInput
+
+NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
+
+
+class GridSpec(Closed):
+    """The pixel grid: `crs` is `utm` (one group per zone) or an authority code; `anchor: landsat` puts pixel edges 15 m off multiples of the pixel."""
+
+    crs: str = "utm"
+    resolution_m: float = Field(gt=0)
+    tile_px: int = Field(ge=16, le=8192, multiple_of=8, default=1024)
+    anchor: Literal["edge", "landsat"] = "edge"
+
+    @field_validator("crs")
+    @classmethod
+    def _known(cls, crs: str) -> str:
+        return crs if crs == "utm" else str(checked_crs(crs))
+
+    def pixel_grid(self, area: Geometry) -> PixelGrid:
+        """The lattice for an area: its own CRS, or the UTM zone of the area's centre."""
+        centre = area.centroid.coords[0]
+        crs = utm_crs(*centre) if self.crs == "utm" else self.crs
+        return PixelGrid(crs, self.resolution_m, self.tile_px, LANDSAT_ANCHOR_M if self.anchor == "landsat" else 0.0)
+
+
+class PeriodSpec(Closed):
+    """`length` of a cell, `step` between cells (default the length), and the month and day that steps count from."""
+
+    length: str
+    step: str | None = None
+    start: str = "01-01"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:  # noqa: ANN401
+        return {"length": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _readable(self) -> "PeriodSpec":
+        _ = self.calendar
+        return self
+
+    @property
+    def calendar(self) -> Calendar:
+        """The calendar that cuts time into cells."""
+        found = re.fullmatch(r"(\d\d)-(\d\d)", self.start)
+        if not found or not (1 <= int(found[1]) <= 12 and 1 <= int(found[2]) <= 28):
+            raise RequestError(f"expected start as MM-DD with a day up to 28, got {self.start!r}")
+        length = Duration.parse(self.length)
+        return Calendar(length, Duration.parse(self.step) if self.step else length, int(found[1]), int(found[2]))
+
+
+class SceneRecipe(Closed):
+    """A product made of scenes: its cells are a tile and a time, a period or a pass."""
+
+    name: str
+    version: int = Field(ge=1)
+    kind: str
+    title: str = ""
+    grid: GridSpec
+    sources: tuple[SourceSpec, ...] = Field(min_length=1)
+    harmonise: HarmoniseSpec | None = None
+
+    kernels: ClassVar[tuple[str, ...]] = ()
+    keeps_masked: ClassVar[bool] = False
+    is_by_pass: ClassVar[bool] = False
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        return plain_name(name)
+
+    @field_validator("harmonise", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:  # noqa: ANN401
+        return None if value == "none" else value
+
+    @field_validator("sources")
+    @classmethod
+    def _once(cls, sources: tuple[SourceSpec, ...]) -> tuple[SourceSpec, ...]:
+        names = [source.collection for source in sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise RequestError(
+                    f"the collection {name!r} stands twice: expected each of {', '.join(COLLECTIONS)} once"
+                )
+        return sources
+
+    @property
+    @abstractmethod
+    def used_bands(self) -> tuple[str, ...]:
+        """The bands that are read, in the order of the block."""
+
+    @property
+    @abstractmethod
+    def n_layers(self) -> int:
+        """How many float32 layers (y, x) are computed for a cell."""
+
+    @abstractmethod
+    def periods_in(self, asked: Period) -> tuple[Period, ...]:
+        """The periods that are built in the time asked for; RequestError if it cuts one."""
+
+    def searched(self, asked: Period) -> Period:
+        """The time in which the scenes of what is asked for lie."""
+        return asked
+
+    def cells_of(self, scenes: Sequence[Scene], periods: Sequence[Period]) -> list[tuple[Period, tuple[Scene, ...]]]:
+        """The time of each cell of a tile and the scenes over the tile that it is made of, empty where there is none."""
+        return [(period, tuple(s for s in scenes if period.contains(s.acquired))) for period in periods]
+
+    def axis_of(self, periods: Sequence[Period], cells: Iterable[Period]) -> tuple[Period, ...]:
+        """The times of a cube over some periods with some cells."""
+        return tuple(periods)
+
+    def source_of(self, collection: str) -> SourceSpec:
+        """The source that reads a collection."""
+        return next(source for source in self.sources if source.collection == collection)
+
+    def bands(self, collections: tuple[str, ...] = ()) -> frozenset[str]:
+        """The reflectance bands that every source has, or every one of some."""
+        read = [source for source in self.sources if not collections or source.collection in collections]
+        sensors = [sensor for source in read for sensor in source.sensors]
+        return frozenset.intersection(*(frozenset(sensor.reflectance) for sensor in sensors))
+
+    @property
+    def halo_px(self) -> int:
+        """How far, in pixels, masks are read beyond the bands: the largest opening and growth of clouds."""
+        return max(source.clear.halo_px for source in self.sources)
+
+    @property
+    def margin_px(self) -> int:
+        """How far, in pixels, bands and rasters are read beyond the tile."""
+        return 0
+
+    @property
+    def reach_px(self) -> int:
+        """How far, in pixels, anything is read beyond the tile."""
+        return self.halo_px + self.margin_px
+
+    @property
+    def rasters(self) -> tuple[RasterInput, ...]:
+        """The rasters that it reads, each once."""
+        return ()
+
+    def digest(self) -> str:
+        """SHA-256 of the pixel-affecting fields in canonical JSON; titles, comments and spelled-out defaults change nothing."""
+        fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "version", "title"})
+        for source, written in zip(fields["sources"], self.sources, strict=True):
+            source["resampling"] = written.resampling_method
+        return canonical_digest(fields | self.implied())
+
+    def implied(self) -> dict[str, Any]:
+        """What decides pixels and is not written in the recipe, as the formulas behind index names: a catalogue that changes one makes another product."""
+        return {}
+
+
+def canonical_digest(document: Any) -> str:  # noqa: ANN401
+    """SHA-256 hex of a JSON-able document with sorted keys."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plain_name(name: str) -> str:
+    """The name, if it may be a product, a folder and a measurement; RequestError otherwise."""
+    if not NAME.match(name):
+        raise RequestError(
+            f"expected a name of lower-case letters, digits and underscores, starting with a letter, got {name!r}"
+        )
+    return name

@@ -1,0 +1,59 @@
+"""Regular steps in a period, as many in every period of a calendar."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from products.errors import RequestError
+from products.period import Calendar, Duration, Period, add_duration
+
+_DAYS = {"D": 1, "W": 7}
+_MONTHS = {"M": 1, "Y": 12}
+_MONTH_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # of a year without a leap day
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """`n_steps` steps of a length, one after the other from the start of a period; the last ends with the period, so that it may be shorter or longer."""
+
+    length: Duration
+    n_steps: int
+
+    def edges(self, period: Period) -> tuple[datetime, ...]:
+        """Where the steps begin, and the end of the period: n_steps + 1 instants."""
+        length = self.length
+        starts = [add_duration(period.start, number * length.count, length.unit) for number in range(self.n_steps)]
+        return (*starts, period.end)
+
+
+def steps_in(calendar: Calendar, length: Duration) -> Steps:
+    """As many steps as begin in the shortest period of a calendar; RequestError where there are not two, or where months would be cut."""
+    period = calendar.length
+    if period.unit in _MONTHS and length.unit in _MONTHS:
+        n_steps, rest = divmod(period.count * _MONTHS[period.unit], length.count * _MONTHS[length.unit])
+    elif length.unit in _DAYS:
+        n_steps, rest = -(-_shortest_days(calendar) // (length.count * _DAYS[length.unit])), 0
+    else:
+        n_steps, rest = 0, 1
+    text = f"P{length.count}{length.unit}"
+    if rest:
+        raise RequestError(
+            f"steps of {text} do not divide P{period.count}{period.unit}: expected days, as P10D, or P1M"
+        )
+    if not 2 <= n_steps <= MAX_STEPS:
+        raise RequestError(f"expected 2 to {MAX_STEPS} steps in a period, {text} makes {n_steps}")
+    return Steps(length, n_steps)
+
+
+def days_since(start: datetime, instants: tuple[datetime, ...]) -> list[float]:
+    """Days from `start` to each instant."""
+    return [(instant - start) / timedelta(days=1) for instant in instants]
+
+
+def _shortest_days(calendar: Calendar) -> int:
+    length = calendar.length
+    if length.unit in _DAYS:
+        return length.count * _DAYS[length.unit]
+    months = length.count * _MONTHS[length.unit]
+    begins = range(12) if calendar.step.unit == "M" else (calendar.start_month - 1,)
+    return min(sum(_MONTH_DAYS[(first + i) % 12] for i in range(months)) for first in begins)
