@@ -1,5 +1,6 @@
 """What to do, as ordered lists, before anything is done. Pure: the index has been asked already."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -158,15 +159,18 @@ def make_plan(
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
     cells, orphans, empty = [], [], []
+    recipe_digest = cut.recipe.digest()
     for tile in cut.tiles:
+        there = sorted(touching[tile], key=_acquired)
         for period in cut.periods:
-            inside = tuple(scene for scene in touching[tile] if period.contains(scene.acquired))
+            inside = _in_period(there, period)
             was = active.get((tile.label, period.label))
             if inside:
                 cells.append(
                     _planned(
                         cut,
                         CellKey(cut.recipe.name, cut.recipe.version, tile, period),
+                        recipe_digest,
                         inside,
                         was,
                         threads,
@@ -192,13 +196,23 @@ def make_plan(
     )
 
 
+def _acquired(scene: Scene) -> datetime:
+    return scene.acquired
+
+
+def _in_period(scenes: Sequence[Scene], period: Period) -> tuple[Scene, ...]:
+    """Those of a period, of scenes by time: found in steps that do not grow with the years before and after."""
+    first = bisect_left(scenes, period.start, key=_acquired)
+    return tuple(scenes[first : bisect_left(scenes, period.end, first, key=_acquired)])
+
+
 def _planned(
-    cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None, threads: int, rasters: tuple[RasterFile, ...],
-    budget_bytes: int | None,
+    cut: Cut, key: CellKey, recipe_digest: str, scenes: tuple[Scene, ...], was: UUID | None, threads: int,
+    rasters: tuple[RasterFile, ...], budget_bytes: int | None,
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
     keys = [*source_keys(scenes), *(raster.key for raster in rasters)]
-    expected = cell_id(key, keys, recipe.digest())
+    expected = cell_id(key, keys, recipe_digest)
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     side = recipe.grid.tile_px
     read = n_scenes * 2 * (len(recipe.used_bands) + 1) * side**2

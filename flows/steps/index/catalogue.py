@@ -101,17 +101,18 @@ def acquired_at(dataset: Dataset) -> datetime:
 
 
 def published_cells(
-    index: Index, product: str, version: int, periods: Iterable[Period]
+    index: Index, product: str, version: int, periods: Iterable[Period], tile: str | None = None
 ) -> dict[tuple[str, str], PublishedCell]:
-    """The active cells of a product version in some periods, by (tile label, period label)."""
+    """The active cells of a product version in some periods, of all tiles or one, by (tile label, period label)."""
     if index.dc.index.products.get_by_name(product) is None:
         return {}
     labels = {period.label: period for period in periods}
     if not labels:
         return {}
     span = Range(min(p.start for p in labels.values()), max(p.end for p in labels.values()))
+    place = {} if tile is None else {"tile": tile}
     found = {}
-    for dataset in index.dc.index.datasets.search(product=product, time=span):
+    for dataset in index.dc.index.datasets.search(product=product, time=span, **place):
         cell = published_cell(dataset)
         if cell.version == version and cell.period in labels:
             found[cell.tile, cell.period] = cell
