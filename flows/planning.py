@@ -17,7 +17,7 @@ from products.grid import PixelGrid, Tile
 from products.identity import CellKey, cell_id, source_keys
 from products.period import Period
 from products.raster import RasterFile
-from products.scene import Scene
+from products.scene import Scene, reading_threads
 from products.spec import FeaturesRecipe
 
 # measured by `make bench` on 2 cores: pixels of one band of one scene, masked, and reduced to features, per core and second
@@ -153,7 +153,7 @@ def cut_cells(
 
 def make_plan(
     cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: str, threads: int,
-    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None,
+    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None, remote_threads: int = 1,
 ) -> Plan:  # fmt: skip
     """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any."""
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
@@ -166,34 +166,17 @@ def make_plan(
             inside = _in_period(there, period)
             was = active.get((tile.label, period.label))
             if inside:
-                cells.append(
-                    _planned(
-                        cut,
-                        CellKey(cut.recipe.name, cut.recipe.version, tile, period),
-                        recipe_digest,
-                        inside,
-                        was,
-                        threads,
-                        tuple(beneath[tile]),
-                        budget_bytes,
-                    )
-                )
+                key = CellKey(cut.recipe.name, cut.recipe.version, tile, period)
+                around = tuple(beneath[tile])
+                reading = reading_threads(inside, threads, remote_threads)
+                cells.append(_planned(cut, key, recipe_digest, inside, was, reading, around, budget_bytes))
             else:
                 empty.append(f"{period.label} {tile.label}")
                 orphans += [was] if was else []
     if not cells and not orphans:
         raise RequestError(_nothing(cut, scenes))
-    return Plan(
-        cut.recipe,
-        cut.area,
-        cut.grid,
-        cut.periods,
-        tuple(cells),
-        tuple(orphans),
-        _notes(cut, scenes, empty),
-        device,
-        threads,
-    )
+    notes = _notes(cut, scenes, empty)
+    return Plan(cut.recipe, cut.area, cut.grid, cut.periods, tuple(cells), tuple(orphans), notes, device, threads)
 
 
 def _acquired(scene: Scene) -> datetime:
@@ -216,8 +199,9 @@ def _planned(
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     side = recipe.grid.tile_px
     read = n_scenes * 2 * (len(recipe.used_bands) + 1) * side**2
-    rows = side if budget_bytes is None else fitting_strip_px(recipe, n_scenes, threads, budget_bytes)
-    peak = cell_bytes(recipe, n_scenes, threads, rows)
+    far = any(scene.is_remote for scene in scenes)
+    rows = side if budget_bytes is None else fitting_strip_px(recipe, n_scenes, threads, budget_bytes, is_remote=far)
+    peak = cell_bytes(recipe, n_scenes, threads, rows, is_remote=far)
     return PlannedCell(key, expected, state, scenes, was, read, peak, rasters, rows)
 
 
