@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     radiometric_check: Literal["auto", "off"] = "auto"
     mirrors: Annotated[tuple[str, ...], NoDecode] = ()
     decode_threads: int | None = Field(default=None, ge=1)
+    remote_threads: int | None = Field(default=None, ge=1, le=256)
     memory_limit_bytes: int | None = Field(default=None, ge=1)
     failure_budget: float = Field(default=0.05, ge=0, le=1)
     settle_days: int = Field(default=16, ge=0)
@@ -114,6 +115,11 @@ class Settings(BaseSettings):
     def decode_thread_count(self) -> int:
         """`decode_threads`, or the cores that this process may use."""
         return self.decode_threads or len(os.sched_getaffinity(0))
+
+    @property
+    def remote_thread_count(self) -> int:
+        """`remote_threads`, or eight times `decode_thread_count`, at most 32."""
+        return self.remote_threads or min(8 * self.decode_thread_count, 32)
 
     @property
     def memory_budget_bytes(self) -> int:

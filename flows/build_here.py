@@ -60,11 +60,12 @@ def build(
             retire_cell(index, orphan, "all its scenes are gone")
         runner = run_batches or side_by_side(workers, dask) or run_here
         outcomes: list[Outcome] = []
-        work = [(wanted, made.grid, cells) for cells in batches(made.to_build)]
+        to_build = made.to_build
+        work = [(wanted, made.grid, cells) for cells in batches(to_build)]
         for done in runner(settings, work):
             outcomes += done
             if progress:
-                progress(f"{len(outcomes)} of {len(made.to_build)} cells")
+                progress(f"{len(outcomes)} of {len(to_build)} cells")
         try:
             cube = _assemble(index, storage, made)
         except StorageUnavailable as error:
@@ -138,7 +139,8 @@ def side_by_side(workers: int, dask: str | None) -> RunBatches | None:
 def _assemble(index: Index, storage: Storage, made: Plan) -> str | None:
     cells = published_cells(index, made.recipe.name, made.recipe.version, made.periods)
     tiles = tuple(dict.fromkeys(cell.key.tile for cell in made.cells))
-    inside = {place: cell for place, cell in cells.items() if place[0] in {tile.label for tile in tiles}}
+    labels = {tile.label for tile in tiles}
+    inside = {place: cell for place, cell in cells.items() if place[0] in labels}
     if not inside:
         return None
     planned = frozenset((cell.key.tile.label, cell.key.period.label) for cell in made.cells)

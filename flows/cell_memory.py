@@ -2,6 +2,7 @@
 
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.rows import ROWS_PER_TASK
+from products.scene import REMOTE_WINDOW_BYTES
 from products.scene_recipe import SceneRecipe
 
 # resident set of a process with all libraries loaded and kernels compiled, before it reads a pixel (Linux, Python 3.11), and GDAL's block cache
@@ -9,11 +10,14 @@ PROCESS_BYTES = 520_000_000
 SOURCE_RESOLUTION_M = {"landsat-c2-l2": 30.0, "sentinel-2-l2a": 10.0}
 
 
-def cell_bytes(recipe: SceneRecipe, n_scenes: int, threads: int, strip_px: int | None = None) -> int:
+def cell_bytes(
+    recipe: SceneRecipe, n_scenes: int, threads: int, strip_px: int | None = None, *, is_remote: bool = False
+) -> int:
     """Peak resident bytes of a process that builds one cell, in strips of `strip_px` rows or undivided.
 
     The integer block and the causes with and without halo per scene; one mask and one source window per reading thread; the
-    features once as computed and once in the order of the recipe; the accounts; the process itself. With strips, the features and
+    features once as computed and once in the order of the recipe; the accounts; the process itself. From a network, the compressed
+    window of each reading thread too. With strips, the features and
     accounts of the whole cell beside them; when these are read back they are there twice, and the features' shard.
     """
     side = recipe.grid.tile_px
@@ -22,7 +26,8 @@ def cell_bytes(recipe: SceneRecipe, n_scenes: int, threads: int, strip_px: int |
     wide = (rows + 2 * recipe.reach_px) * (side + 2 * recipe.reach_px)
     per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide
     finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
-    per_thread = 2 * wide + 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
+    window = 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
+    per_thread = 2 * wide + window + (min(window, REMOTE_WINDOW_BYTES) if is_remote else 0)
     made = (8 * recipe.n_layers + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels
     working = n_scenes * per_scene + threads * per_thread + made
     features = 4 * recipe.n_layers * side**2
@@ -30,14 +35,16 @@ def cell_bytes(recipe: SceneRecipe, n_scenes: int, threads: int, strip_px: int |
     return PROCESS_BYTES + max(working + (kept if rows < side else 0), 2 * kept + features)
 
 
-def fitting_strip_px(recipe: SceneRecipe, n_scenes: int, threads: int, budget_bytes: int) -> int:
+def fitting_strip_px(
+    recipe: SceneRecipe, n_scenes: int, threads: int, budget_bytes: int, *, is_remote: bool = False
+) -> int:
     """The rows of the fewest and most equal strips whose peak is within the budget: the whole side, or a multiple of 16; 16 where none is."""
     side = recipe.grid.tile_px
-    if cell_bytes(recipe, n_scenes, threads) <= budget_bytes:
+    if cell_bytes(recipe, n_scenes, threads, is_remote=is_remote) <= budget_bytes:
         return side
     for n_strips in range(2, -(-side // ROWS_PER_TASK) + 1):
         rows = whole_tasks(-(-side // n_strips))
-        if cell_bytes(recipe, n_scenes, threads, rows) <= budget_bytes:
+        if cell_bytes(recipe, n_scenes, threads, rows, is_remote=is_remote) <= budget_bytes:
             return rows
     return ROWS_PER_TASK
 

@@ -40,7 +40,8 @@ def plan_with(
     rasters = find_rasters(index, recipe.rasters, cut.span, cut.ground)
     budget = settings.memory_budget_bytes // workers
     threads = settings.decode_thread_count
-    made = make_plan(cut, scenes, active, chosen_device(device), threads, rasters, budget)
+    remote_threads = settings.remote_thread_count
+    made = make_plan(cut, scenes, active, chosen_device(device), threads, rasters, budget, remote_threads)
     largest = max((cell.host_bytes for cell in made.to_build), default=0)
     if largest > budget:
         raise RequestError(

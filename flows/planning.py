@@ -16,7 +16,7 @@ from products.grid import PixelGrid, Tile
 from products.identity import CellKey, cell_id, source_keys
 from products.period import Period
 from products.raster import RasterFile
-from products.scene import Scene
+from products.scene import Scene, reading_threads
 from products.scene_recipe import SceneRecipe
 
 # measured by `make bench` on 2 cores: pixels of one band of one scene, masked, and reduced to features, per core and second
@@ -157,58 +157,45 @@ def cut_cells(
 
 def make_plan(
     cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: str, threads: int,
-    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None,
+    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None, remote_threads: int = 1,
 ) -> Plan:  # fmt: skip
     """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any."""
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
     cells, empty = list[PlannedCell](), list[str]()
+    recipe_digest = cut.recipe.digest()
     for tile in cut.tiles:
         for period, inside in cut.recipe.cells_of(touching[tile], cut.periods):
             was = active.get((tile.label, period.label))
             if inside:
-                cells.append(
-                    _planned(
-                        cut,
-                        CellKey(cut.recipe.name, cut.recipe.version, tile, period),
-                        inside,
-                        was,
-                        threads,
-                        tuple(beneath[tile]),
-                        budget_bytes,
-                    )
-                )
+                key = CellKey(cut.recipe.name, cut.recipe.version, tile, period)
+                around = tuple(beneath[tile])
+                reading = reading_threads(inside, threads, remote_threads)
+                cells.append(_planned(cut, key, recipe_digest, inside, was, reading, around, budget_bytes))
             else:
                 empty.append(f"{period.label} {tile.label}")
     lost = active.keys() - {(cell.key.tile.label, cell.key.period.label) for cell in cells}
     orphans = [active[place] for place in sorted(lost) if place[0] in {tile.label for tile in cut.tiles}]
     if not cells and not orphans:
         raise RequestError(_nothing(cut, scenes))
-    return Plan(
-        cut.recipe,
-        cut.area,
-        cut.grid,
-        cut.recipe.axis_of(cut.periods, [cell.key.period for cell in cells]),
-        tuple(cells),
-        tuple(orphans),
-        _notes(cut, scenes, empty),
-        device,
-        threads,
-    )
+    axis = cut.recipe.axis_of(cut.periods, [cell.key.period for cell in cells])
+    notes = _notes(cut, scenes, empty)
+    return Plan(cut.recipe, cut.area, cut.grid, axis, tuple(cells), tuple(orphans), notes, device, threads)
 
 
 def _planned(
-    cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None, threads: int, rasters: tuple[RasterFile, ...],
-    budget_bytes: int | None,
+    cut: Cut, key: CellKey, recipe_digest: str, scenes: tuple[Scene, ...], was: UUID | None, threads: int,
+    rasters: tuple[RasterFile, ...], budget_bytes: int | None,
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
     keys = [*source_keys(scenes), *(raster.key for raster in rasters)]
-    expected = cell_id(key, keys, recipe.digest(), kernels=recipe.kernels)
+    expected = cell_id(key, keys, recipe_digest, kernels=recipe.kernels)
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     side = recipe.grid.tile_px
     read = n_scenes * 2 * (len(recipe.used_bands) + 1) * side**2
-    rows = side if budget_bytes is None else fitting_strip_px(recipe, n_scenes, threads, budget_bytes)
-    peak = cell_bytes(recipe, n_scenes, threads, rows)
+    far = any(scene.is_remote for scene in scenes)
+    rows = side if budget_bytes is None else fitting_strip_px(recipe, n_scenes, threads, budget_bytes, is_remote=far)
+    peak = cell_bytes(recipe, n_scenes, threads, rows, is_remote=far)
     return PlannedCell(key, expected, state, scenes, was, read, peak, rasters, rows)
 
 

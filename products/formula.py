@@ -4,6 +4,7 @@ import ast
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from products.errors import RequestError
 
@@ -50,6 +51,7 @@ class Formula:
     operations: tuple[tuple[Op, float], ...]
 
 
+@lru_cache(4096)
 def parse_formula(text: str, known_bands: frozenset[str]) -> Formula:
     """The program of an arithmetic formula over band names; RequestError for anything else."""
     if len(text) > MAX_FORMULA_CHARACTERS:
@@ -84,7 +86,7 @@ def index_formula(name: str, known_bands: frozenset[str]) -> Formula:
     if meant[0] in OWN_INDICES:
         return parse_formula(OWN_INDICES[meant[0]], known_bands)
     index = spyndex.indices[meant[0]]
-    return parse_formula(_in_our_words(index.long_name, index.formula, index.bands), known_bands)
+    return parse_formula(_in_our_words(index.long_name, index.formula, tuple(index.bands)), known_bands)
 
 
 def near(word: str, known: list[str] | tuple[str, ...]) -> str:
@@ -96,13 +98,14 @@ def near(word: str, known: list[str] | tuple[str, ...]) -> str:
     return f"; near ones: {', '.join(close)}" if close else f"; known: {', '.join(sorted(known)[:40])}"
 
 
-def _in_our_words(title: str, formula: str, symbols: list[str]) -> str:
+@lru_cache(4096)
+def _in_our_words(title: str, formula: str, symbols: tuple[str, ...]) -> str:
     words = {symbol: _in_our_word(title, symbol, symbols) for symbol in symbols}
     tree = ast.parse(formula, mode="eval")
     return ast.unparse(_Rename(words).visit(tree))
 
 
-def _in_our_word(title: str, symbol: str, symbols: list[str]) -> str:
+def _in_our_word(title: str, symbol: str, symbols: tuple[str, ...]) -> str:
     """A band, a constant, a wavelength (`lambdaN`) or a kernel (`kNR`) of the catalogue in our formulas."""
     import spyndex
 
@@ -119,7 +122,7 @@ def _in_our_word(title: str, symbol: str, symbols: list[str]) -> str:
     )
 
 
-def _wavelength_nm(band: str, symbols: list[str]) -> float:
+def _wavelength_nm(band: str, symbols: tuple[str, ...]) -> float:
     """The centre of a band: OLI's, to which bands are harmonised, or MSI's where the index has a band that OLI lacks."""
     import spyndex
 

@@ -1,11 +1,13 @@
 """A scene as the pipeline sees it: which observation it belongs to and where its bands lie."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from odc.geo.geom import Geometry
+
+REMOTE_WINDOW_BYTES = 64_000_000  # compressed, of one file: what a reading thread fetches over a network at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,12 @@ class BandFile:
     shape: tuple[int, ...] | None = None
     places: tuple[BandPlace, ...] = ()
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is read over a network, from its first place."""
+        href = self.places[0].href if self.places else self.href
+        return "://" in href and not href.startswith("file://")
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -60,3 +68,13 @@ class Scene:
     pass_id: str
     footprint: Geometry
     bands: Mapping[str, BandFile]
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether some band is read over a network."""
+        return any(file.is_remote for file in self.bands.values())
+
+
+def reading_threads(scenes: Iterable[Scene], threads: int, remote_threads: int) -> int:
+    """The threads that read some scenes: over a network most of their time is waiting, so there are more."""
+    return max(threads, remote_threads, 1) if any(scene.is_remote for scene in scenes) else max(threads, 1)

@@ -4,7 +4,9 @@ import hashlib
 import json
 import re
 from abc import abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from odc.geo.geom import Geometry
@@ -124,7 +126,8 @@ class SceneRecipe(Closed):
 
     def cells_of(self, scenes: Sequence[Scene], periods: Sequence[Period]) -> list[tuple[Period, tuple[Scene, ...]]]:
         """The time of each cell of a tile and the scenes over the tile that it is made of, empty where there is none."""
-        return [(period, tuple(s for s in scenes if period.contains(s.acquired))) for period in periods]
+        by_time = sorted(scenes, key=_acquired)
+        return [(period, _in_period(by_time, period)) for period in periods]
 
     def axis_of(self, periods: Sequence[Period], cells: Iterable[Period]) -> tuple[Period, ...]:
         """The times of a cube over some periods with some cells."""
@@ -170,6 +173,16 @@ class SceneRecipe(Closed):
     def implied(self) -> dict[str, Any]:
         """What decides pixels and is not written in the recipe, as the formulas behind index names: a catalogue that changes one makes another product."""
         return {}
+
+
+def _acquired(scene: Scene) -> datetime:
+    return scene.acquired
+
+
+def _in_period(scenes: Sequence[Scene], period: Period) -> tuple[Scene, ...]:
+    """Those of a period, of scenes by time: found in steps that do not grow with the years before and after."""
+    first = bisect_left(scenes, period.start, key=_acquired)
+    return tuple(scenes[first : bisect_left(scenes, period.end, first, key=_acquired)])
 
 
 def canonical_digest(document: Any) -> str:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """The plan is exact and pure: which cells, in which state, from which scenes."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -124,6 +125,39 @@ def test_every_cell_lists_the_scenes_that_touch_it_in_its_period() -> None:
     assert names[TILES[0], "2020"] == ["everywhere", "sentinel", "west"]
     assert names[TILES[1], "2020"] == ["everywhere", "sentinel"]
     assert names[TILES[1], "2019"] == ["last_year"]
+
+
+def test_scenes_in_any_order_fall_into_their_periods() -> None:
+    days = ["2019-12-31", "2020-01-01", "2018-06-01", "2020-12-31"]
+    made = plan([scene(day, TILES, day) for day in days], "2018/2020")
+
+    found = {c.key.period.label: [s.item_id for s in c.scenes] for c in made.cells if c.key.tile == TILES[0]}
+    assert found == {"2018": ["2018-06-01"], "2019": ["2019-12-31"], "2020": ["2020-01-01", "2020-12-31"]}
+
+
+def test_a_cell_of_a_long_plan_takes_no_more_steps_than_one_of_a_short_plan() -> None:
+    def steps_per_cell(n_years: int, n_columns: int) -> float:
+        tiles = tuple(Tile(GRID.crs, -70, 65 + column) for column in range(n_columns))
+        years = range(2021 - n_years, 2021)
+        scenes = [
+            scene(f"{year}-{month:02}-10", tiles, f"{year}-{month:02}-10") for year in years for month in range(1, 13)
+        ]
+        asked = cut(f"{years[0]}/2020", area=Area("row", over(tiles)))
+        n_steps = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal n_steps
+            n_steps += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        made = make_plan(asked, scenes, {}, "cpu", 2)
+        sys.setprofile(None)
+        assert len(made.cells) == n_years * n_columns
+        return n_steps / len(made.cells)
+
+    steps_per_cell(1, 1)  # fills caches
+    assert steps_per_cell(40, 1) < 1.2 * steps_per_cell(4, 1)
+    assert steps_per_cell(2, 40) < 1.2 * steps_per_cell(2, 4)
 
 
 def test_a_scene_in_the_halo_alone_belongs_to_the_cell() -> None:

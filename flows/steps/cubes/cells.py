@@ -92,7 +92,8 @@ def writer_of(index: Index, cell: UUID) -> Iterator[None]:
 def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, restore: bool) -> None:
     """In one transaction archive what the cell replaces and add it, or restore the same id."""
     key = draft.key
-    active = published_cells(index, key.product, key.version, [key.period]).get((key.tile.label, key.period.label))
+    place = key.tile.label, key.period.label
+    active = published_cells(index, key.product, key.version, [key.period], key.tile.label).get(place)
     with index.dc.index.transaction():
         if active is not None and active.id != draft.id:
             index.dc.index.datasets.archive([active.id])

@@ -102,15 +102,15 @@ def acquired_at(dataset: Dataset) -> datetime:
 
 
 def published_cells(
-    index: Index, product: str, version: int, periods: Iterable[Period]
+    index: Index, product: str, version: int, periods: Iterable[Period], tile: str | None = None
 ) -> dict[tuple[str, str], PublishedCell]:
-    """The active cells of a product version in some periods, by (tile label, period label)."""
+    """The active cells of a product version in some periods, of all tiles or one, by (tile label, period label)."""
     if index.dc.index.products.get_by_name(product) is None:
         return {}
     labels = {period.label: period for period in periods}
     if not labels:
         return {}
-    cells = _published(index, product, version, search_span(tuple(labels.values())))
+    cells = _published(index, product, version, search_span(tuple(labels.values())), tile)
     return {(cell.tile, cell.period): cell for cell in cells if cell.period in labels}
 
 
@@ -125,8 +125,9 @@ def published_passes(
     return {(cell.tile, cell.period): cell for cell, start in begun if any(period.contains(start) for period in asked)}
 
 
-def _published(index: Index, product: str, version: int, span: Period) -> list[PublishedCell]:
-    found = index.dc.index.datasets.search(product=product, time=Range(span.start, span.end))
+def _published(index: Index, product: str, version: int, span: Period, tile: str | None = None) -> list[PublishedCell]:
+    place = {} if tile is None else {"tile": tile}
+    found = index.dc.index.datasets.search(product=product, time=Range(span.start, span.end), **place)
     return [cell for cell in map(published_cell, found) if cell.version == version]
 
 

@@ -23,6 +23,7 @@ from datacube_config.archives import SigningRule, load_archives
 from datacube_config.settings import Settings
 from flows.steps.archives.raster_drivers import driver_of, require_self_contained
 from flows.steps.archives.signing import signed, signing_by, without_tokens
+from flows.steps.loading.gdal_options import GDAL_OPTIONS
 from products.scene import BandFile
 from products.window.resample import average, nearest, replicate
 
@@ -30,25 +31,18 @@ _RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory
 ALIGNED = 1e-4  # source pixels: grids closer than this are the same grid
 WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
 
-# per open file: no directory listing, no sidecar probing, one request for the header of a COG
-GDAL_OPTIONS: Mapping[str, Any] = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_PAM_ENABLED": "NO",
-    "GDAL_NUM_THREADS": "1",
-    "GDAL_CACHEMAX": 64,
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-    "VSI_CACHE": "TRUE",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class RasterAccess:
-    """How files are opened: GDAL options, rasterio's AWSSession, the rules of hosts that sign. Plain values, so that it crosses to other processes."""
+    """How files are opened: GDAL options, rasterio's AWSSession, the rules of hosts that sign, the threads that read over a network.
+
+    Plain values, so that it crosses to other processes.
+    """
 
     options: Mapping[str, str] = field(default_factory=dict)
     aws: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
     signing: tuple[SigningRule, ...] = ()
+    remote_threads: int = 1
 
     @contextmanager
     def env(self) -> Iterator[None]:
@@ -73,7 +67,7 @@ def raster_access(settings: Settings) -> RasterAccess:
         aws["aws_secret_access_key"] = settings.s3_secret_access_key.get_secret_value()
     if settings.s3_region:
         aws["region_name"] = settings.s3_region
-    return RasterAccess(options, aws, load_archives(settings.archives).signing)
+    return RasterAccess(options, aws, load_archives(settings.archives).signing, settings.remote_thread_count)
 
 
 class UnreadBand(RuntimeError):

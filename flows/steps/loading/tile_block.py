@@ -32,7 +32,7 @@ from products.pixel.clear import (
 )
 from products.pixel.observe import WITHOUT_DATA
 from products.pixel.rows import in_row_tasks
-from products.scene import BandFile, Scene
+from products.scene import BandFile, Scene, reading_threads
 from products.scene_recipe import SceneRecipe
 from products.sensors import SENSORS
 
@@ -78,7 +78,7 @@ def load_observations(
     wide = geobox.pad(recipe.halo_px) if recipe.halo_px else geobox
     wide_causes = np.empty((len(ordered), *wide.shape), np.uint8)
     block = np.empty((len(recipe.used_bands), len(ordered), *geobox.shape), np.uint16)
-    with ThreadPoolExecutor(max(threads, 1)) as pool:
+    with ThreadPoolExecutor(reading_threads(ordered, threads, access.remote_threads)) as pool:
         masks = list(pool.map(lambda s: _load_mask(job, wide, ordered[s], wide_causes[s]), range(len(ordered))))
         mark_persistent_clouds(recipe, ordered, wide_causes)
         causes = np.ascontiguousarray(without_halo(wide_causes, recipe.halo_px))

@@ -1,0 +1,24 @@
+"""How GDAL opens and reads a file: no look beside it, one request for its header, and one for each row of blocks of a window, all at once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from products.scene import REMOTE_WINDOW_BYTES
+
+# bytes of the first request: the header and the block tables of a Landsat or Sentinel-2 COG (900 blocks at most) lie in them
+HEADER_BYTES = 32768
+
+GDAL_OPTIONS: Mapping[str, Any] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_CACHEMAX": 64,
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_INGESTED_BYTES_AT_OPEN": str(HEADER_BYTES),
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    # beyond it GDAL asks for the blocks of a window one after the other
+    "GDAL_MAX_RAW_BLOCK_CACHE_SIZE": str(REMOTE_WINDOW_BYTES),
+    # a window is read once
+    "VSI_CACHE": "FALSE",
+}
