@@ -19,6 +19,7 @@ def section(title: str) -> list[tuple[str, str]]:
     return BLOCK.findall(DOCUMENT[start : DOCUMENT.index("\n## ", start)])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("title", "said"),
     [

@@ -20,7 +20,7 @@ OLI = {"B": "SR_B2", "G": "SR_B3", "R": "SR_B4", "N": "SR_B5", "S1": "SR_B6", "S
 
 
 def evaluated(text: str, **bands: np.ndarray) -> np.ndarray:
-    formula = parse_formula(text, BANDS | bands.keys())
+    formula = parse_formula(text, BANDS | frozenset(bands))
     program = programs([(formula, ())], {(band, ()): place for place, band in enumerate(bands)})[0]
     return index_values(program, np.column_stack([np.atleast_1d(values) for values in bands.values()]).astype(float))
 

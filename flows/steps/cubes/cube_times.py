@@ -51,5 +51,5 @@ def utc(instant: np.datetime64) -> datetime:
 
 def edges_of(cube: xarray.Dataset, dim: str) -> tuple[Instants, Instants]:
     """Starts and ends, excluded; a pass is one instant."""
-    starts = cube[dim].values
+    starts: Instants = cube[dim].values
     return starts, cube[f"{dim}_end"].values if f"{dim}_end" in cube.variables else starts + A_MICROSECOND

@@ -132,10 +132,10 @@ def _published(index: Index, product: str, version: int, span: Period, tile: str
 
 
 def published_cell(dataset: Dataset) -> PublishedCell:
-    """The cell behind an ODC dataset of a cell product."""
+    """The cell behind an ODC dataset of a cell product; its id from the document, as ODC works out every field of a dataset to tell it."""
     facts = dataset.metadata_doc["properties"]
     return PublishedCell(
-        dataset.id, dataset.product.name, int(facts["neocube:product_version"]), facts["neocube:tile"], facts["neocube:period"],
+        UUID(str(dataset.metadata_doc["id"])), dataset.product.name, int(facts["neocube:product_version"]), facts["neocube:tile"], facts["neocube:period"],
         dataset_location(dataset), facts,
     )  # fmt: skip
 
