@@ -3,6 +3,7 @@
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.rows import ROWS_PER_TASK
 from products.spec import FeaturesRecipe
+from products.window.overviews import level_sides
 
 # resident set of a process with all libraries loaded and kernels compiled, before it reads a pixel (Linux, Python 3.11), and GDAL's block cache
 PROCESS_BYTES = 520_000_000
@@ -14,7 +15,7 @@ def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int, strip_px: in
 
     The integer block and the causes with and without halo per scene; one mask and one source window per reading thread; the
     features once as computed and once in the order of the recipe; the accounts; the process itself. With strips, the features and
-    accounts of the whole cell beside them; when these are read back they are there twice, and the features' shard.
+    accounts of the whole cell beside them; when these are read back they, and the overviews, are there twice, and the features' shard.
     """
     side = recipe.grid.tile_px
     rows = min(strip_px or side, side)
@@ -27,7 +28,8 @@ def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int, strip_px: in
     working = n_scenes * per_scene + threads * per_thread + made
     features = 4 * len(recipe.feature_names) * side**2
     kept = features + 2 * len(ACCOUNT_NAMES) * side**2
-    return PROCESS_BYTES + max(working + (kept if rows < side else 0), 2 * kept + features)
+    overviews = 4 * (len(recipe.feature_names) + len(ACCOUNT_NAMES)) * sum(level**2 for level in level_sides(side))
+    return PROCESS_BYTES + max(working + (kept if rows < side else 0), 2 * (kept + overviews) + features)
 
 
 def fitting_strip_px(recipe: FeaturesRecipe, n_scenes: int, threads: int, budget_bytes: int) -> int:

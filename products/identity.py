@@ -12,7 +12,14 @@ from products.spec import canonical_digest
 NAMESPACE = UUID("6f0c2c0e-5b1d-5e2b-9a39-0f6b6a1f7a52")
 
 # raised by one whenever a kernel gives other pixels from the same input
-KERNEL_VERSIONS: Mapping[str, int] = {"clear": 2, "fuse": 1, "resample": 1, "harmonise": 1, "temporal": 2}
+KERNEL_VERSIONS: Mapping[str, int] = {
+    "clear": 2,
+    "fuse": 1,
+    "resample": 1,
+    "harmonise": 1,
+    "temporal": 2,
+    "overviews": 1,
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)

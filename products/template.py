@@ -1,19 +1,23 @@
 """What a cell's store looks like: arrays, dimensions, chunks and coordinates, before anything is written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from products.pixel.causes import ACCOUNT_NAMES
 from products.spec import FeaturesRecipe
+from products.window.overviews import Method, level_sides
 
 CHUNK_PX = 512
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayTemplate:
-    """One array of a cell, a single shard over the whole tile: `dims` begin with period and end with y, x; `layer_dim` is the one between."""
+    """One array of a cell, a single shard over the whole tile: `dims` begin with period and end with y, x; `layer_dim` is the one between.
+
+    `overview` is how its overviews are made, `fill_value` what they take for missing (of counts nothing is).
+    """
 
     name: str
     layer_dim: str | None
@@ -21,6 +25,7 @@ class ArrayTemplate:
     dtype: str
     fill_value: float | int
     attributes: Mapping[str, str | float] = field(default_factory=dict)
+    overview: Method = "mean"
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -35,6 +40,27 @@ class ArrayTemplate:
         """The inner chunks: one layer, at most 512 pixels square, dividing the tile."""
         side = next(size for size in range(min(CHUNK_PX, tile_px), 0, -1) if tile_px % size == 0)
         return (1, 1, side, side) if self.layer_dim else (1, side, side)
+
+    def in_overview(self) -> "ArrayTemplate":
+        """The array in an overview, which says in CF's words how it is made; the mean of counts is float32."""
+        dtype = "float32" if self.overview == "mean_count" else self.dtype
+        said = {"cell_methods": f"area: {self.overview.removesuffix('_count')}"}
+        return replace(self, dtype=dtype, attributes={**self.attributes, **said})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """An array of a cell where it lies in the cell's group: its path, the level (0 is the tile itself) and the side of the tile there."""
+
+    path: str
+    level: int
+    template: ArrayTemplate
+    tile_px: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one cell's array."""
+        return self.template.shape(self.tile_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +83,13 @@ class CellTemplate:
                 found |= {layer: (array.name, position) for position, layer in enumerate(array.layers)}
         return found
 
+    def stored(self, tile_px: int) -> list[StoredArray]:
+        """Every array of a cell: those of the tile, then those of each overview, in groups named by their level."""
+        found = [StoredArray(array.name, 0, array, tile_px) for array in self.arrays]
+        for level, side in enumerate(level_sides(tile_px), start=1):
+            found += [StoredArray(f"{level}/{array.name}", level, array.in_overview(), side) for array in self.arrays]
+        return found
+
 
 def features_template(recipe: FeaturesRecipe) -> CellTemplate:
     """`features(period, feature, y, x)` float32 with NaN as missing, and `accounts(period, cause, y, x)` uint16, number of observations."""
@@ -64,7 +97,13 @@ def features_template(recipe: FeaturesRecipe) -> CellTemplate:
         "features", "feature", recipe.feature_names, "float32", float("nan"), _precision(recipe.precision_bits)
     )
     accounts = ArrayTemplate(
-        "accounts", "cause", ACCOUNT_NAMES, "uint16", 0, {"units": "1", "long_name": "observations by fate"}
+        "accounts",
+        "cause",
+        ACCOUNT_NAMES,
+        "uint16",
+        0,
+        {"units": "1", "long_name": "observations by fate"},
+        "mean_count",
     )
     return CellTemplate(recipe.name, recipe.version, recipe.title, (features, accounts))
 
