@@ -75,7 +75,7 @@ def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int
 def count_overviews(url: str, options: Mapping[str, Any] | None = None) -> int:
     """The levels above 0 that a snapshot says it has."""
     place = storage_at(url, options)
-    said = place.open_group(place.root).attrs.asdict().get("multiscales", {"layout": [SELF]})
+    said: Any = place.open_group(place.root).attrs.asdict().get("multiscales", {"layout": [SELF]})
     return len(said["layout"]) - 1
 
 
