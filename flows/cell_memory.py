@@ -4,6 +4,7 @@ from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.rows import ROWS_PER_TASK
 from products.scene import REMOTE_WINDOW_BYTES
 from products.scene_recipe import SceneRecipe
+from products.window.overviews import level_sides
 
 # resident set of a process with all libraries loaded and kernels compiled, before it reads a pixel (Linux, Python 3.11), and GDAL's block cache
 PROCESS_BYTES = 520_000_000
@@ -17,8 +18,8 @@ def cell_bytes(
 
     The integer block and the causes with and without halo per scene; one mask and one source window per reading thread; the
     features once as computed and once in the order of the recipe; the accounts; the process itself. From a network, the compressed
-    window of each reading thread too. With strips, the features and
-    accounts of the whole cell beside them; when these are read back they are there twice, and the features' shard.
+    window of each reading thread too. With strips, the features and accounts of the whole cell beside them; when these are read back
+    they, and the overviews, are there twice, and the features' shard.
     """
     side = recipe.grid.tile_px
     rows = min(strip_px or side, side)
@@ -32,7 +33,8 @@ def cell_bytes(
     working = n_scenes * per_scene + threads * per_thread + made
     features = 4 * recipe.n_layers * side**2
     kept = features + 2 * len(ACCOUNT_NAMES) * side**2
-    return PROCESS_BYTES + max(working + (kept if rows < side else 0), 2 * kept + features)
+    overviews = 4 * (recipe.n_layers + len(ACCOUNT_NAMES)) * sum(level**2 for level in level_sides(side))
+    return PROCESS_BYTES + max(working + (kept if rows < side else 0), 2 * (kept + overviews) + features)
 
 
 def fitting_strip_px(

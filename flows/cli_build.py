@@ -100,8 +100,9 @@ def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str)
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
     from flows.steps.areas import find_area
-    from flows.steps.cubes.open_cube import find_cube, open_snapshot
-    from flows.steps.pictures.gallery import gallery_picture
+    from flows.steps.cubes.open_cube import find_cube
+    from flows.steps.pictures.cube import cube_for_picture
+    from flows.steps.pictures.gallery import TILE_PX, gallery_picture
     from flows.steps.storage import s3_options
     from products.period import parse_period
     from products.registry import features_recipe
@@ -109,7 +110,7 @@ def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str)
     settings = get_settings()
     with open_index(settings) as index:
         pointer = find_cube(index, features_recipe(recipe).name, find_area(area).name)
-    cube = open_snapshot(pointer.snapshot_url, s3_options(settings))
+    cube = cube_for_picture(pointer.snapshot_url, s3_options(settings), TILE_PX)
     Path(out).write_bytes(gallery_picture(cube, parse_period(period) if period else None))
     made = {"png": out, "features": cube.sizes["feature"]}
     emit(made, as_json, lambda found: f"{found['features']} features in {found['png']}")

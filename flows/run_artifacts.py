@@ -16,8 +16,13 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext
 
 from datacube_config.settings import Settings
-from flows.steps.cubes.open_cube import open_snapshot
-from flows.steps.pictures.cube import coverage_picture, quicklook_picture
+from flows.steps.pictures.cube import (
+    COVERAGE_PX,
+    QUICKLOOK_PX,
+    coverage_picture,
+    cube_for_picture,
+    quicklook_picture,
+)
 from flows.steps.storage import open_storage, s3_options
 
 MOST_IMAGE_BYTES = 200_000
@@ -88,11 +93,11 @@ def leave_build(report: Mapping[str, Any], settings: Settings) -> None:
     if report["unread"]:
         leave_table("build-unread", report["unread"], "Assets that could not be read: their cells stay stale")
     if report["cube"]:
-        cube = open_snapshot(report["cube"], s3_options(settings))
-        leave_picture("build-coverage", coverage_picture(cube), "Clear observations used, per pixel")
-        leave_picture(
-            "build-quicklook", quicklook_picture(cube), "The cube's last period, or its clearest pass or step"
-        )
+        options = s3_options(settings)
+        coverage = coverage_picture(cube_for_picture(report["cube"], options, COVERAGE_PX))
+        leave_picture("build-coverage", coverage, "Clear observations used, per pixel")
+        quicklook = quicklook_picture(cube_for_picture(report["cube"], options, QUICKLOOK_PX))
+        leave_picture("build-quicklook", quicklook, "The cube's last period, or its clearest pass or step")
 
 
 def leave_map(document: Mapping[str, Any], settings: Settings) -> None:

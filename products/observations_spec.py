@@ -22,7 +22,7 @@ class ObservationsRecipe(SceneRecipe):
     bands_asked: tuple[str, ...] = Field(alias="bands", min_length=1)
     precision_bits: int | None = Field(ge=4, le=MANTISSA_BITS, default=None)
 
-    kernels: ClassVar[tuple[str, ...]] = (*LOADING_KERNELS, "observe")
+    kernels: ClassVar[tuple[str, ...]] = (*LOADING_KERNELS, "observe", "overviews")
     keeps_masked: ClassVar[bool] = True
     is_by_pass: ClassVar[bool] = True
 

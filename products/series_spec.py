@@ -53,7 +53,7 @@ class SeriesRecipe(SceneRecipe):
     min_observations: int = Field(ge=1, default=1)
     precision_bits: int | None = Field(ge=4, le=MANTISSA_BITS, default=None)
 
-    kernels: ClassVar[tuple[str, ...]] = (*LOADING_KERNELS, "series")
+    kernels: ClassVar[tuple[str, ...]] = (*LOADING_KERNELS, "series", "overviews")
 
     @field_validator("fill", mode="before")
     @classmethod

@@ -1,7 +1,7 @@
 """What a cell's store looks like: arrays, dimensions, chunks and coordinates, before anything is written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,13 +10,17 @@ from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
 from products.time_steps import Steps
+from products.window.overviews import Method, level_sides
 
 CHUNK_PX = 512
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayTemplate:
-    """One array of a cell, a single shard over the whole tile: `dims` begin with period or time and end with y, x; `layer_dim` is the one between."""
+    """One array of a cell, a single shard over the whole tile: `dims` begin with period or time and end with y, x; `layer_dim` is the one between.
+
+    `overview` is how its overviews are made, `fill_value` what they take for missing (of counts nothing is).
+    """
 
     name: str
     layer_dim: str | None
@@ -26,6 +30,7 @@ class ArrayTemplate:
     attributes: Mapping[str, str | float | list[int]] = field(default_factory=dict)
     time_dim: str = "period"
     n_times: int = 1
+    overview: Method = "mean"
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -41,6 +46,27 @@ class ArrayTemplate:
         """The inner chunks: one layer, at most 512 pixels square, dividing the tile."""
         side = next(size for size in range(min(CHUNK_PX, tile_px), 0, -1) if tile_px % size == 0)
         return (1, 1, side, side) if self.layer_dim else (1, side, side)
+
+    def in_overview(self) -> "ArrayTemplate":
+        """The array in an overview, which says in CF's words how it is made; the mean of counts is float32."""
+        dtype = "float32" if self.overview == "mean_count" else self.dtype
+        said = {"cell_methods": f"area: {self.overview.removesuffix('_count')}"}
+        return replace(self, dtype=dtype, attributes={**self.attributes, **said})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """An array of a cell where it lies in the cell's group: its path, the level (0 is the tile itself) and the side of the tile there."""
+
+    path: str
+    level: int
+    template: ArrayTemplate
+    tile_px: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one cell's array."""
+        return self.template.shape(self.tile_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +93,13 @@ class CellTemplate:
                 found |= {f"{name}{ending}": (array.name, first + place) for place, name in enumerate(names)}
         return found
 
+    def stored(self, tile_px: int) -> list[StoredArray]:
+        """Every array of a cell: those of the tile, then those of each overview, in groups named by their level."""
+        found = [StoredArray(array.name, 0, array, tile_px) for array in self.arrays]
+        for level, side in enumerate(level_sides(tile_px), start=1):
+            found += [StoredArray(f"{level}/{array.name}", level, array.in_overview(), side) for array in self.arrays]
+        return found
+
 
 def features_template(recipe: FeaturesRecipe) -> CellTemplate:
     """`features(period, feature, y, x)` float32 with NaN as missing, and `accounts(period, cause, y, x)` uint16, number of observations."""
@@ -86,7 +119,7 @@ def observations_template(recipe: ObservationsRecipe) -> CellTemplate:
         "flag_values": [*map(int, Cause), NOT_EXPECTED],
         "flag_meanings": " ".join([*(cause.name.lower() for cause in Cause), "not_expected"]),
     }
-    cause = ArrayTemplate("cause", None, (), "uint8", NOT_EXPECTED, flags, "time")
+    cause = ArrayTemplate("cause", None, (), "uint8", NOT_EXPECTED, flags, "time", overview="mode")
     return CellTemplate(recipe.name, recipe.version, recipe.title, (reflectance, cause))
 
 
@@ -95,13 +128,13 @@ def series_template(recipe: SeriesRecipe) -> CellTemplate:
     n_steps, precision = recipe.steps.n_steps, _precision(recipe.precision_bits)
     series = ArrayTemplate("series", "feature", recipe.layer_names, "float32", float("nan"), precision, "time", n_steps)
     counted: dict[str, str | float | list[int]] = {"units": "1", "long_name": "observations used in the step"}
-    observed = ArrayTemplate("observed", None, (), "uint16", 0, counted, "time", n_steps)
+    observed = ArrayTemplate("observed", None, (), "uint16", 0, counted, "time", n_steps, "mean_count")
     return CellTemplate(recipe.name, recipe.version, recipe.title, (series, observed, _accounts()), recipe.steps)
 
 
 def _accounts() -> ArrayTemplate:
     counted: dict[str, str | float | list[int]] = {"units": "1", "long_name": "observations by fate"}
-    return ArrayTemplate("accounts", "cause", ACCOUNT_NAMES, "uint16", 0, counted)
+    return ArrayTemplate("accounts", "cause", ACCOUNT_NAMES, "uint16", 0, counted, overview="mean_count")
 
 
 def _precision(bits: int | None) -> dict[str, str | float | list[int]]:

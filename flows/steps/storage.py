@@ -53,10 +53,10 @@ class Storage:
         return path_of(url)
 
     def zarr_store(self, path: str, read_only: bool = False) -> Store:
-        """The Zarr store at a path."""
+        """The Zarr store at a path. On S3 an object is one request: s3fs would ask for its size first, to read large ones in parts."""
         if self.is_local:
             return LocalStore(path, read_only=read_only)
-        return FsspecStore.from_url(path, storage_options=dict(self.options), read_only=read_only)
+        return FsspecStore.from_url(path, storage_options={**self.options, "max_concurrency": 1}, read_only=read_only)
 
     def open_group(self, path: str) -> zarr.Group:
         """The Zarr group at a path, for reading."""
@@ -120,12 +120,15 @@ class Storage:
         """Hard links of all objects below a path, or server-side copies on S3, several at a time."""
         files = self.files(source)
         prefix = source if self.is_local else source.removeprefix("s3://")
-        targets = [target + each.removeprefix(prefix) for each in files]
+        self.copy_all({each: target + each.removeprefix(prefix) for each in files})
+
+    def copy_all(self, targets: Mapping[str, str]) -> None:
+        """A hard link for each source, or server-side copies on S3, several at a time."""
         if not self.is_local:
-            self.filesystem.copy(files, targets)
+            self.filesystem.copy(list(targets), list(targets.values()))
             return
-        for each, place in zip(files, targets, strict=True):
-            self.copy(each, place)
+        for source, target in targets.items():
+            self.copy(source, target)
 
     def remove(self, path: str) -> None:
         """Remove an object or folder if it is there."""

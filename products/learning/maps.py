@@ -20,10 +20,15 @@ OTHER_COLOURS: tuple[Colour, ...] = (
 
 
 def map_template(recipe: ModelRecipe) -> CellTemplate:
-    """`map_class(period, y, x)` and `probability(period, class, y, x)`, percent, both uint8; nodata 0 and 255."""
+    """`map_class(period, y, x)` and `probability(period, class, y, x)`, percent, both uint8; nodata 0 and 255.
+
+    Overviews have the commonest class and the mean share of the pixels that are mapped.
+    """
     meanings = ", ".join(f"{code} {name}" for code, name in enumerate(recipe.class_names, start=1))
     layers = tuple(f"{PROBABILITY}_{name}" for name in recipe.class_names)
-    classes = ArrayTemplate(MAP_CLASS, None, (), "uint8", 0, {"units": "1", "long_name": f"class: {meanings}"})
+    classes = ArrayTemplate(
+        MAP_CLASS, None, (), "uint8", 0, {"units": "1", "long_name": f"class: {meanings}"}, overview="mode"
+    )
     share = {"units": "percent", "long_name": "share of the trees' votes"}
     probability = ArrayTemplate(PROBABILITY, "class", layers, "uint8", NO_PROBABILITY, share)
     title = f"Map by {recipe.title or recipe.name}"

@@ -61,7 +61,7 @@ STAGES = {
     "after the plan, before any write": before(flows.build_here, "bind_product"),
     "before the first cell is loaded": before(flows.steps.cubes.strips, "load_observations"),
     "with the first cell in memory": before(flows.steps.cubes.strips, "compute_layers"),
-    "with half a cell written": after(flows.steps.cubes.cell_store, "create_array"),
+    "with a tile and half an overview written": before(flows.steps.cubes.cell_store, "create_array", 4),
     "with a cell written, coordinates missing": before(flows.steps.cubes.cell_store, "write_coordinates"),
     "with a cell written, not verified": before(flows.steps.cubes.cells, "verify_cell"),
     "with a cell verified, not committed": before(flows.steps.cubes.cells, "_commit"),

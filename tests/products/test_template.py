@@ -5,8 +5,9 @@ import math
 import pytest
 import yaml
 
+from products.learning.maps import map_template
 from products.pixel.causes import ACCOUNT_NAMES
-from products.registry import features_recipe
+from products.registry import features_recipe, model_recipe
 from products.template import ArrayTemplate, CellTemplate, features_template, odc_product_definition
 
 TEMPLATE = features_template(features_recipe("mangrove_features"))
@@ -46,6 +47,24 @@ def test_an_array_without_layers_is_one_measurement() -> None:
     assert array.shape(512) == (1, 512, 512)
     assert array.chunks(1024) == (1, 512, 512)
     assert CellTemplate("map", 1, "", (array,)).measurements == {"class_map": ("class_map", 0)}
+
+
+def test_a_cell_stores_its_arrays_and_those_of_its_overviews() -> None:
+    stored = TEMPLATE.stored(256)
+
+    assert [(each.path, each.level, each.tile_px) for each in stored] == [
+        ("features", 0, 256), ("accounts", 0, 256), ("1/features", 1, 64), ("1/accounts", 1, 64), ("2/features", 2, 16), ("2/accounts", 2, 16),
+    ]  # fmt: skip
+    assert stored[2].shape == (1, len(TEMPLATE.arrays[0].layers), 64, 64)
+    assert [each.template.dtype for each in stored] == ["float32", "uint16", *["float32"] * 4]
+    assert [each.template.attributes.get("cell_methods") for each in stored[:4]] == [None, None, *["area: mean"] * 2]
+    assert [each.path for each in TEMPLATE.stored(250)] == ["features", "accounts"]
+
+
+def test_the_overview_of_a_class_map_says_that_it_is_the_commonest_class() -> None:
+    classes = map_template(model_recipe("mangrove_extent")).arrays[0].in_overview()
+
+    assert (classes.dtype, classes.attributes["cell_methods"]) == ("uint8", "area: mode")
 
 
 def test_the_odc_product_has_one_measurement_for_each_feature() -> None:

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from zarr.codecs import BloscCodec, BloscShuffle
 
+from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
 from flows.steps.cubes.shards import CHUNK_CODEC, CHUNK_LEVEL, BrokenShard, decode_shard, encode_shard
 from flows.steps.storage import Storage
 from products.identity import CellKey
 from products.period import Period
-from products.template import ArrayTemplate, CellTemplate
+from products.pixel.precision import round_mantissa
+from products.template import ArrayTemplate, CellTemplate, StoredArray
 from products.time_axis import time_coordinates
+from products.window.overviews import level_sides, overviews
 
 COMPRESSOR = BloscCodec(cname=CHUNK_CODEC, clevel=CHUNK_LEVEL, shuffle=BloscShuffle.shuffle)
 Arrays = Mapping[str, NDArray[Any]]
@@ -38,6 +41,19 @@ def arrays_digest(arrays: Arrays, threads: int = 1) -> str:
     return digest.hexdigest()
 
 
+def with_overviews(template: CellTemplate, arrays: Arrays, threads: int = 1) -> Arrays:
+    """The arrays of a tile and of its overviews by their paths in the cell: what a cell stores. They follow from the tile alone."""
+    found = dict(arrays)
+    for array in template.arrays:
+        content = arrays[array.name]
+        levels = overviews(content.reshape(-1, *content.shape[-2:]), array.overview, array.fill_value, threads)
+        for level, made in enumerate(levels, start=1):
+            if (bits := array.attributes.get("precision_bits")) is not None:
+                round_mantissa(made, int(bits), threads)
+            found[f"{level}/{array.name}"] = made.reshape(*content.shape[:-2], *made.shape[-2:])
+    return found
+
+
 def _layer_digest(layer: NDArray[Any]) -> bytes:
     return hashlib.sha256(layer.view(np.uint8).data).digest()
 
@@ -52,13 +68,19 @@ def write_cell(
     attributes: Mapping[str, Any],
     threads: int = 1,
 ) -> None:
-    """Write a cell's group at `path`, replacing the leavings of a writer that died there."""
+    """Write a cell's group at `path`, with its overviews, replacing the leavings of a writer that died there."""
     storage.remove(path)
-    group = zarr.create_group(storage.zarr_store(path), zarr_format=3, attributes=dict(attributes))
-    for array in template.arrays:
-        content = arrays[array.name]
-        create_array(group, array, content.shape, content.shape, content.shape[-1])
-        storage.write_parts(_shard_path(path, array), encode_shard(array, content, threads))
+    levels = len(level_sides(geobox.shape[0]))
+    said = {**attributes, **geozarr_attributes(geobox, template, levels)}
+    group = zarr.create_group(storage.zarr_store(path), zarr_format=3, attributes=said)
+    groups = [group] + [
+        group.create_group(str(level), attributes=geozarr_attributes(level_geobox(geobox, level), template))
+        for level in range(1, levels + 1)
+    ]
+    for stored in template.stored(geobox.shape[0]):
+        content = arrays[stored.path]
+        create_array(groups[stored.level], stored.template, content.shape, content.shape, stored.tile_px)
+        storage.write_parts(_shard_path(path, stored), encode_shard(stored.template, content, threads))
     write_coordinates(group, template, geobox, [key.period])
 
 
@@ -106,8 +128,10 @@ def verify_cell(
     """DigestMismatch unless the arrays at `path`, as the store gives them back, have the digest."""
     try:
         arrays = {
-            array.name: decode_shard(array, storage.read_bytes(_shard_path(path, array)), array.shape(tile_px), threads)
-            for array in template.arrays
+            stored.path: decode_shard(
+                stored.template, storage.read_bytes(_shard_path(path, stored)), stored.shape, threads
+            )
+            for stored in template.stored(tile_px)
         }
     except BrokenShard as error:
         raise DigestMismatch(f"{path} does not read back: {error}") from error
@@ -118,8 +142,8 @@ def verify_cell(
         )
 
 
-def _shard_path(path: str, array: ArrayTemplate) -> str:
-    return "/".join((path, array.name, "c", *("0" for _ in array.dims)))
+def _shard_path(path: str, stored: StoredArray) -> str:
+    return "/".join((path, stored.path, "c", *("0" for _ in stored.template.dims)))
 
 
 def _put(

@@ -11,13 +11,14 @@ from odc.geo.geobox import GeoBox
 from sqlalchemy import text
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cell_store import Arrays, arrays_digest, verify_cell, write_cell
+from flows.steps.cubes.cell_store import Arrays, arrays_digest, verify_cell, with_overviews, write_cell
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
 from products.grid import PixelGrid
 from products.identity import CellKey
 from products.template import CellTemplate
+from products.window.overviews import level_sides
 
 EO3 = "https://schemas.opendatacube.org/dataset"
 
@@ -50,13 +51,14 @@ def cell_path(storage: Storage, product: str, cell: UUID) -> str:
 
 
 def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Arrays, threads: int = 1) -> bool:
-    """Write a cell and make it the active one of its tile and period; False if it was that already."""
+    """Write a cell of the arrays of its tile and make it the active one of its tile and period; False if it was that already."""
     with writer_of(index, draft.id):
         row = index.dc.index.datasets.get(draft.id)
         if row is not None and not row.is_archived:
             return False
         path = cell_path(storage, draft.key.product, draft.id)
-        digest = arrays_digest(arrays, threads)
+        stored = with_overviews(draft.template, arrays, threads)
+        digest = arrays_digest(stored, threads)
         if (
             row is None
             or row.metadata_doc["properties"]["neocube:content_digest"] != digest
@@ -64,7 +66,7 @@ def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Array
         ):
             with storage.writing(path, f"the cell {draft.key.label}"):
                 write_cell(
-                    storage, path, draft.template, draft.key, draft.geobox, arrays, _attributes(draft, digest), threads
+                    storage, path, draft.template, draft.key, draft.geobox, stored, _attributes(draft, digest), threads
                 )
         verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
         _commit(index, storage, draft, digest, restore=row is not None)
@@ -144,6 +146,7 @@ def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:
             "neocube:period": key.period.label,
             "neocube:digest": draft.recipe_digest,
             "neocube:content_digest": digest,
+            "neocube:overviews": len(level_sides(draft.grid.tile_px)),
             **draft.properties,
         },
         "measurements": {
@@ -166,7 +169,6 @@ def _attributes(draft: CellDraft, digest: str) -> dict[str, Any]:
         "neocube:period": draft.key.period.label,
         "neocube:recipe_digest": draft.recipe_digest,
         "neocube:content_digest": digest,
-        "proj:code": str(draft.geobox.crs),
     }
 
 

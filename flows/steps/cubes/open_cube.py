@@ -15,6 +15,7 @@ from datacube_config.schema import cube_pointer
 from datacube_config.settings import get_settings
 from flows.steps.areas import find_area
 from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of
+from flows.steps.cubes.geozarr import SELF, without_geozarr
 from flows.steps.storage import s3_options, storage_at
 from products.errors import RequestError
 from products.period import Period, parse_period
@@ -36,32 +37,48 @@ class CubePointer:
     snapshot_url: str
 
 
-def open_cube(name: str, area: str, period: str | None = None, crs: str | None = None) -> xarray.Dataset:
+def open_cube(
+    name: str, area: str, period: str | None = None, crs: str | None = None, level: int = 0
+) -> xarray.Dataset:
     """The newest version's cube, lazy: one variable (period, y, x) per feature, and `accounts` (period, cause, y, x); for passes (time, y, x) per band.
 
     `period` is as on the command line and keeps the cells whose middle, or the passes whose beginning it holds; all by default.
-    `crs` is needed where the area has several zones.
+    `crs` is needed where the area has several zones. `level` 1, 2, … is an overview: pixels 4, 16, … times as wide.
     """
     settings = get_settings()
     with open_index(settings) as index:
         pointer = find_cube(index, name, find_area(area).name, crs)
-    cube = open_snapshot(pointer.snapshot_url, s3_options(settings))
+    url, options = pointer.snapshot_url, s3_options(settings)
+    if level and not 0 <= level <= (held := count_overviews(url, options)):
+        raise RequestError(f"expected a level from 0 to {held} of {name} over {area}, got {level}")
+    cube = open_snapshot(url, options, level)
     return features_apart(cube if period is None else within(cube, parse_period(period)))
 
 
-def open_snapshot(url: str, options: Mapping[str, Any] | None = None) -> xarray.Dataset:
-    """A snapshot or a cell as stored, dask-lazy by shards, CRS known to odc-geo and rioxarray; `options` are s3fs's."""
+def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int = 0) -> xarray.Dataset:
+    """A snapshot or a cell as stored, dask-lazy by shards, CRS known to odc-geo and rioxarray; `options` are s3fs's.
+
+    A `level` above 0 is an overview of a snapshot.
+    """
     place = storage_at(url, options)
     try:
-        stored = _as_stored(place.zarr_store(place.root, read_only=True))
+        stored = _as_stored(place.zarr_store(place.root, read_only=True), str(level) if level else None)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no cube at {url}: expected a Zarr v3 group") from error
     stored = stored.set_coords([name for name in (GRID_MAPPING, *BESIDE_TIME) if name in stored.variables])
     stored.coords.to_dataset().load()
+    stored.attrs = without_geozarr(stored.attrs)
     for array in stored.data_vars.values():
         array.attrs.pop("grid_mapping", None)
         array.encoding["grid_mapping"] = GRID_MAPPING
     return stored.assign({name: array.chunk(_lazy_chunks(array)) for name, array in stored.data_vars.items()})
+
+
+def count_overviews(url: str, options: Mapping[str, Any] | None = None) -> int:
+    """The levels above 0 that a snapshot says it has."""
+    place = storage_at(url, options)
+    said: Any = place.open_group(place.root).attrs.asdict().get("multiscales", {"layout": [SELF]})
+    return len(said["layout"]) - 1
 
 
 def features_apart(cube: xarray.Dataset) -> xarray.Dataset:
@@ -123,12 +140,12 @@ def snapshot_asked_for(index: Index, cube: str, area: str | None, crs: str | Non
     return find_cube(index, product, find_area(area).name, crs).snapshot_url
 
 
-def _as_stored(store: Store) -> xarray.Dataset:
+def _as_stored(store: Store, group: str | None) -> xarray.Dataset:
     """Cubes have consolidated metadata, cells do not."""
     try:
-        return xarray.open_zarr(store, consolidated=True, chunks=None, zarr_format=3)
+        return xarray.open_zarr(store, group=group, consolidated=True, chunks=None, zarr_format=3)
     except ValueError:
-        return xarray.open_zarr(store, consolidated=False, chunks=None, zarr_format=3)
+        return xarray.open_zarr(store, group=group, consolidated=False, chunks=None, zarr_format=3)
 
 
 def _lazy_chunks(array: xarray.DataArray) -> dict[Hashable, int]:

@@ -16,12 +16,13 @@ from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
 from flows.steps.cubes.cell_store import create_array, write_coordinates
 from flows.steps.cubes.cells import cell_path, writer_of
+from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
 from flows.steps.index.catalogue import PublishedCell
 from flows.steps.storage import Storage
 from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
 from products.period import Period
-from products.template import CellTemplate
+from products.template import CellTemplate, StoredArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,17 @@ class CubePlan:
         """The ids of the cells, in tile and period order."""
         order = ((tile.label, period.label) for tile in self.tiles for period in self.periods)
         return [self.cells[place].id for place in order if place in self.cells]
+
+    @property
+    def levels(self) -> int:
+        """The overviews that all cells have: one that lacks for some ground would show it as empty."""
+        held = set(self.cell_ids)
+        return min((cell.levels for cell in self.cells.values() if cell.id in held), default=0)
+
+    @property
+    def stored(self) -> list[StoredArray]:
+        """The arrays of a cell that the cube has."""
+        return [each for each in self.template.stored(self.grid.tile_px) if each.level <= self.levels]
 
     @property
     def digest(self) -> str:
@@ -71,24 +83,34 @@ def publish_cube(index: Index, storage: Storage, plan: CubePlan) -> str:
 
 def assemble(storage: Storage, path: str, plan: CubePlan) -> None:
     """Write the cube's metadata and link every cell's shards into it."""
-    box = plan.grid.mosaic(plan.tiles)
-    group = zarr.create_group(storage.zarr_store(path), zarr_format=3, attributes=_attributes(plan))
-    tile_px = plan.grid.tile_px
-    for array in plan.template.arrays:
-        shape = (len(plan.periods) * array.n_times, *array.shape(tile_px)[1:-2], *box.shape)
-        create_array(group, array, shape, array.shape(tile_px), tile_px)
-    write_coordinates(group, plan.template, box, plan.periods)
+    stored = plan.stored
+    _write_metadata(storage, path, plan, stored)
     first_row, first_column = min(t.row for t in plan.tiles), min(t.column for t in plan.tiles)
     for tile in plan.tiles:
         for number, period in enumerate(plan.periods):
             cell = plan.cells.get((tile.label, period.label))
             if cell is not None:
                 place = (number, tile.row - first_row, tile.column - first_column)
-                _link(storage, cell_path(storage, cell.product, cell.id), path, plan.template, place)
+                _link(storage, cell_path(storage, cell.product, cell.id), path, stored, place)
     with warnings.catch_warnings():
         # xarray.open_zarr warns where consolidated metadata are missing, zarr where they are written
         warnings.simplefilter("ignore", ZarrUserWarning)
         zarr.consolidate_metadata(storage.zarr_store(path), zarr_format=3)
+
+
+def _write_metadata(storage: Storage, path: str, plan: CubePlan, stored: list[StoredArray]) -> None:
+    """The groups of a cube, itself and its overviews 1, 2, …, each with arrays still empty and all coordinates."""
+    box, levels, said = plan.grid.mosaic(plan.tiles), plan.levels, _attributes(plan)
+    whole = said | _content(plan) | geozarr_attributes(box, plan.template, levels)
+    root = zarr.create_group(storage.zarr_store(path), zarr_format=3, attributes=whole)
+    for level in range(levels + 1):
+        geobox = level_geobox(box, level)
+        part = said | geozarr_attributes(geobox, plan.template)
+        group = root.create_group(str(level), attributes=part) if level else root
+        for each in (each for each in stored if each.level == level):
+            shape = (len(plan.periods) * each.template.n_times, *each.shape[1:-2], *geobox.shape)
+            create_array(group, each.template, shape, each.shape, each.tile_px)
+        write_coordinates(group, plan.template, geobox, plan.periods)
 
 
 def current_cube(index: Index, product: str, version: int, area: str, crs: str) -> str | None:
@@ -99,29 +121,33 @@ def current_cube(index: Index, product: str, version: int, area: str, crs: str) 
         return connection.scalar(table.select().with_only_columns(table.c.snapshot_url).where(wanted))
 
 
-def _link(storage: Storage, cell: str, cube: str, template: CellTemplate, place: tuple[int, int, int]) -> None:
+def _link(storage: Storage, cell: str, cube: str, arrays: list[StoredArray], place: tuple[int, int, int]) -> None:
     period, row, column = place
-    for array in template.arrays:
-        layers = ("0",) if array.layer_dim else ()
+    shards = {}
+    for stored in arrays:
+        layers = ("0",) if stored.template.layer_dim else ()
         zeros = "/".join(("0", *layers, "0", "0"))
         there = "/".join((str(period), *layers, str(row), str(column)))
-        storage.copy(f"{cell}/{array.name}/c/{zeros}", f"{cube}/{array.name}/c/{there}")
+        shards[f"{cell}/{stored.path}/c/{zeros}"] = f"{cube}/{stored.path}/c/{there}"
+    storage.copy_all(shards)
 
 
 def _attributes(plan: CubePlan) -> dict[str, Any]:
-    places = ((tile.label, period.label) for tile in plan.tiles for period in plan.periods)
-    empty = [place for place in places if place not in plan.cells]
-    missing = [f"{period} {tile}" for tile, period in empty if plan.wanted is None or (tile, period) in plan.wanted]
     return {
         "Conventions": "CF-1.11",
         "title": plan.template.title or plan.template.product,
         "neocube:product": plan.template.product,
         "neocube:version": plan.template.version,
         "neocube:area": plan.area,
-        "neocube:cells": [str(number) for number in plan.cell_ids],
-        "neocube:missing": missing,
-        "proj:code": plan.grid.crs,
     }
+
+
+def _content(plan: CubePlan) -> dict[str, Any]:
+    """The cells of a cube and the places that have none: said once, as they may be many."""
+    places = ((tile.label, period.label) for tile in plan.tiles for period in plan.periods)
+    empty = [place for place in places if place not in plan.cells]
+    missing = [f"{period} {tile}" for tile, period in empty if plan.wanted is None or (tile, period) in plan.wanted]
+    return {"neocube:cells": [str(number) for number in plan.cell_ids], "neocube:missing": missing}
 
 
 def _point(index: Index, plan: CubePlan, url: str) -> None:

@@ -33,6 +33,11 @@ class PublishedCell:
     location: str
     properties: Mapping[str, Any]
 
+    @property
+    def levels(self) -> int:
+        """How many overviews the cell has; none if it was written before there were any."""
+        return int(self.properties.get("neocube:overviews", 0))
+
 
 def find_scenes(
     index: Index, sources: Iterable[SourceSpec], period: Period, area: Geometry, mirrors: Sequence[str] = ()

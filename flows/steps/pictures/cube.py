@@ -1,6 +1,8 @@
 """Pictures of a cube: how often each pixel was observed clearly, and what the ground looks like."""
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray
@@ -10,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from flows.steps.cubes.open_cube import count_overviews, open_snapshot
 from products.pixel.causes import NOT_EXPECTED, Cause
 
 COVERAGE_PX = 600
@@ -18,8 +21,18 @@ NOTHING = "#e6e6e6"
 MOST_COLOURS = 9
 
 
+def cube_for_picture(url: str, options: Mapping[str, Any], most_px: int) -> xarray.Dataset:
+    """The coarsest of a snapshot and its overviews that has `most_px` pixels along the longer side of what a picture shows; else the snapshot."""
+    for level in range(count_overviews(url, options), 0, -1):
+        overview = open_snapshot(url, options, level)
+        shown = with_scenes(as_periods(overview))
+        if max(shown.sizes["y"], shown.sizes["x"]) >= most_px:
+            return overview
+    return open_snapshot(url, options)
+
+
 def coverage_picture(cube: xarray.Dataset) -> bytes:
-    """A PNG of the used observations per pixel in a cube's last period, with a legend; grey where there is none."""
+    """A PNG of the used observations per pixel (of an overview: their mean) in a cube's last period, with a legend; grey where there is none."""
     cube = as_periods(cube)
     counts = thinned(with_scenes(cube)["accounts"].sel(cause="used"), COVERAGE_PX)
     steps = _steps(int(counts.max()))
@@ -32,7 +45,7 @@ def coverage_picture(cube: xarray.Dataset) -> bytes:
     axes.set_axis_off()
     axes.set_title(f"{cube.attrs.get('neocube:product', 'cube')}, {_year(cube)}")
     figure.colorbar(shown, ax=axes, ticks=steps, label="clear observations used", shrink=0.8)
-    empty = Patch(facecolor=NOTHING, edgecolor="grey", label=f"none: {np.mean(counts == 0):.1%} of the pixels")
+    empty = Patch(facecolor=NOTHING, edgecolor="grey", label=f"none: {np.mean(counts == 0):.1%} of the picture")
     figure.legend(handles=[empty], loc="outside lower center", frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
