@@ -48,8 +48,8 @@ def with_overviews(template: CellTemplate, arrays: Arrays, threads: int = 1) -> 
         content = arrays[array.name]
         levels = overviews(content.reshape(-1, *content.shape[-2:]), array.overview, array.fill_value, threads)
         for level, made in enumerate(levels, start=1):
-            if (bits := array.attributes.get("precision_bits")) is not None:
-                round_mantissa(made, int(bits), threads)
+            if isinstance(bits := array.attributes.get("precision_bits"), int):
+                round_mantissa(made, bits, threads)
             found[f"{level}/{array.name}"] = made.reshape(*content.shape[:-2], *made.shape[-2:])
     return found
 
