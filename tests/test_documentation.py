@@ -23,6 +23,7 @@ from datacube_config.settings import PREFIX, Settings
 from flows.cli import main
 from products.feature_spec import KINDS, feature_kind
 from products.feature_step import PLAIN_REDUCERS
+from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.pixel.causes import Cause
 from products.pixel.tasselled_cap import TASSELLED_CAP
@@ -142,7 +143,15 @@ def test_every_recipe_in_the_documents_is_valid() -> None:
 def test_the_recipe_document_names_every_key_feature_reducer_band_and_collection() -> None:
     text = (REPOSITORY / "docs/recipes.md").read_text(encoding="utf-8")
     bands = {band for sensor in SENSORS.values() for band in sensor.reflectance}
-    words = {*keys_of(FeaturesRecipe), *keys_of(ModelRecipe), *KINDS.values(), *PLAIN_REDUCERS, *bands, *COLLECTIONS}
+    words = {
+        *keys_of(FeaturesRecipe),
+        *keys_of(ModelRecipe),
+        *keys_of(PcaRecipe),
+        *KINDS.values(),
+        *PLAIN_REDUCERS,
+        *bands,
+        *COLLECTIONS,
+    }
     platforms = {platform for sensor in SENSORS.values() for platform in sensor.platforms}
     assert [each for each in sorted(words | platforms) if not re.search(rf"(?<![\w-]){each}(?![\w-])", text)] == []
 
