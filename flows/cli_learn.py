@@ -15,7 +15,7 @@ from flows.console import as_json_option, emit, progress_on_stderr
 @click.option("--labels", help="A GeoJSON, GeoPackage or GeoTIFF of labels; default: the recipe's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 def train(as_json: bool, recipe: str, area: str | None, period: str | None, labels: str | None, device: str) -> None:
-    """Learn the model of RECIPE from labelled pixels of published features.
+    """Learn the model of RECIPE from labelled pixels of published features, or a transform (`pca`) from all of them.
 
     Example: neocube train mangrove_extent --area demo --period 2020 --labels var/demo/archive/truth/labels.geojson
     """
@@ -40,7 +40,7 @@ def train(as_json: bool, recipe: str, area: str | None, period: str | None, labe
 @click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
 @click.option("--period", required=True, help="Such as 2020.")
 def map_command(as_json: bool, model: str, area: str, period: str) -> None:
-    """Map an area with MODEL, the name or the id of a trained model: a cube, COGs and STAC.
+    """Map an area with MODEL, the name or the id of a trained model: a cube, COGs and STAC. A transform gives a cube of components.
 
     Example: neocube map mangrove_extent --area demo --period 2020
     """
@@ -60,11 +60,23 @@ def map_command(as_json: bool, model: str, area: str, period: str) -> None:
 
 
 def _trained(document: dict[str, Any]) -> str:
-    holdout = document["metrics"]["holdout"]
+    metrics = document["metrics"]
     head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
-    scores = [f"{document['metrics']['score']} on blocks never trained on: {holdout['overall']:.3f}"]
-    scores += [f"  {name}: F1 {entry['f1']}, {entry['pixels']} pixels" for name, entry in holdout["per_class"].items()]
+    scores = _agreement(metrics) if "holdout" in metrics else _explained(metrics)
     return "\n".join([head, *_stale(document), *scores, f"card {document['card']}"])
+
+
+def _agreement(metrics: dict[str, Any]) -> list[str]:
+    holdout = metrics["holdout"]
+    classes = [f"  {name}: F1 {entry['f1']}, {entry['pixels']} pixels" for name, entry in holdout["per_class"].items()]
+    found = metrics.get("selection")
+    kept = [f"features kept by {found['method']}: {', '.join(found['kept'])}"] if found else []
+    return [f"{metrics['score']} on blocks never trained on: {holdout['overall']:.3f}", *classes, *kept]
+
+
+def _explained(metrics: dict[str, Any]) -> list[str]:
+    shares = [f"  {name}: {share:.3f}" for name, share in metrics["explained_variance"].items()]
+    return [f"{metrics['score']} of {metrics['pixels']} pixels: {metrics['explained_in_all']:.3f}", *shares]
 
 
 def _mapped(document: dict[str, Any]) -> str:

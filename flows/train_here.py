@@ -8,12 +8,14 @@ from flows.learning_cells import cells_with_state
 from flows.steps.areas import find_area
 from flows.steps.learning.label_files import label_file
 from flows.steps.learning.training import TrainedModel, learn_model
+from flows.steps.learning.transforming import learn_transform
 from flows.steps.storage import open_storage, s3_options
 from products.devices import choose_backend
 from products.errors import RequestError
-from products.learning.recipe import ModelRecipe
+from products.learning.pca_recipe import PcaRecipe
+from products.learning.recipe import LearnedRecipe
 from products.period import parse_period
-from products.registry import features_recipe, model_recipe
+from products.registry import features_recipe, learned_recipe
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -25,20 +27,29 @@ def train(
     labels: str | None = None,
     device: Device = "auto",
 ) -> TrainedModel:
-    """Learn the model of a recipe, or find it where it was learned already; what is not given is the recipe's."""
-    settings, spec = get_settings(), model_recipe(recipe)
+    """Learn the model or transform of a recipe, or find it where it was learned already; what is not given is the recipe's."""
+    settings, spec = get_settings(), learned_recipe(recipe)
     backend = choose_backend(device)
     ground = find_area(_asked(spec, "area", area or spec.area))
     span = parse_period(_asked(spec, "period", period or spec.period))
-    place = _asked(spec, "labels", labels or spec.samples.labels)
     storage = open_storage(settings)
+    if isinstance(spec, PcaRecipe):
+        if labels:
+            raise RequestError(
+                f"{spec.name} is a transform, which is fitted without labels: leave out --labels {labels}"
+            )
+        storage.check_writable()
+        with open_index(settings) as index:
+            cells = cells_with_state(index, settings, features_recipe(spec.features), ground, span)
+            return learn_transform(index, storage, spec, cells, backend)
+    place = _asked(spec, "labels", labels or spec.samples.labels)
     storage.check_writable()
     with open_index(settings) as index, label_file(place, s3_options(settings)) as file:
         cells = cells_with_state(index, settings, features_recipe(spec.features), ground, span)
         return learn_model(index, storage, spec, cells, file, backend, settings.decode_thread_count)
 
 
-def _asked(recipe: ModelRecipe, what: str, value: str | None) -> str:
+def _asked(recipe: LearnedRecipe, what: str, value: str | None) -> str:
     if value is None:
         raise RequestError(f"the recipe {recipe.name} names no {what}: give --{what}")
     return value

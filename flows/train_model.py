@@ -28,8 +28,13 @@ def train_model(
 
 
 def _artifact(found: TrainedModel) -> str:
-    holdout = found.card["metrics"]["holdout"]
-    rows = [f"| {name} | {entry['f1']} | {entry['pixels']} |" for name, entry in holdout["per_class"].items()]
-    head = [f"## {found.name}: {found.card['score']} {holdout['overall']} on the hold-out", ""]
-    notes = [f"- {note}" for note in found.card["notes"]]
-    return "\n".join([*head, "| class | F1 | pixels |", "|---|---|---|", *rows, "", *notes, "", found.card_path])
+    metrics, notes = found.card["metrics"], [f"- {note}" for note in found.card["notes"]]
+    if "holdout" in metrics:
+        score, head = f"{metrics['holdout']['overall']} on the hold-out", ["| class | F1 | pixels |", "|---|---|---|"]
+        of_classes = metrics["holdout"]["per_class"].items()
+        rows = [f"| {name} | {entry['f1']} | {entry['pixels']} |" for name, entry in of_classes]
+    else:
+        score, head = metrics["explained_in_all"], ["| component | explains |", "|---|---|"]
+        rows = [f"| {name} | {share} |" for name, share in metrics["explained_variance"].items()]
+    title = f"## {found.name}: {found.card['score']} {score}"
+    return "\n".join([title, "", *head, *rows, "", *notes, "", found.card_path])

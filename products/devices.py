@@ -57,6 +57,11 @@ class Backend:
         ensemble = importlib.import_module("sklearn.ensemble")
         return ensemble.RandomForestClassifier(**shared, random_state=seed, n_jobs=n_jobs)
 
+    def pca(self) -> Any:  # noqa: ANN401
+        """An unfitted transform into all principal components, of scikit-learn or cuML, by a full decomposition."""
+        package = "cuml" if self.device == "gpu" else "sklearn"
+        return importlib.import_module(f"{package}.decomposition").PCA(svd_solver="full")
+
     def as_sklearn(self, estimator: Any) -> Any:  # noqa: ANN401
         """The fitted estimator as a scikit-learn one."""
         return estimator.as_sklearn() if self.device == "gpu" else estimator

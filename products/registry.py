@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from products.errors import RequestError
 from products.formula import near
+from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.observations_spec import ObservationsRecipe
 from products.scene_recipe import SceneRecipe
@@ -30,7 +31,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "observations": ObservationsRecipe,
     "model": ModelRecipe,
 }
-Recipe = SceneRecipe | ModelRecipe
+Recipe = SceneRecipe | ModelRecipe | PcaRecipe
 
 
 def recipe_names() -> list[str]:
@@ -72,11 +73,19 @@ def features_recipe(name_or_path: str) -> FeaturesRecipe:
     return recipe
 
 
-def model_recipe(name_or_path: str) -> ModelRecipe:
-    """The recipe, if it makes a model; RequestError otherwise."""
+def learned_recipe(name_or_path: str) -> ModelRecipe | PcaRecipe:
+    """The recipe, if it makes a model or a transform; RequestError otherwise."""
     recipe = read_recipe(name_or_path)
-    if not isinstance(recipe, ModelRecipe):
+    if isinstance(recipe, FeaturesRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind model")
+    return recipe
+
+
+def model_recipe(name_or_path: str) -> ModelRecipe:
+    """The recipe, if it makes a model that is learned from labels; RequestError otherwise."""
+    recipe = learned_recipe(name_or_path)
+    if not isinstance(recipe, ModelRecipe):
+        raise RequestError(f"the recipe {recipe.name!r} has `pca`: expected a model that is learned from labels")
     return recipe
 
 
@@ -90,13 +99,12 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         raise RequestError(
             f"{origin}, line {_line(root, ('kind',))}: expected kind: {_either(list(KINDS))}, got {kind!r}"
         )
+    made = PcaRecipe if kind == "model" and "pca" in document else KINDS[kind]
     try:
-        recipe = KINDS[kind].model_validate(document)
+        recipe = made.model_validate(document)
     except ValidationError as error:
-        raise RequestError(
-            "\n".join(_sentence(origin, root, KINDS[kind], entry) for entry in error.errors())
-        ) from error
-    assert isinstance(recipe, SceneRecipe | ModelRecipe)
+        raise RequestError("\n".join(_sentence(origin, root, made, entry) for entry in error.errors())) from error
+    assert isinstance(recipe, Recipe)
     return recipe
 
 

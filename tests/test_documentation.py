@@ -23,6 +23,7 @@ from datacube_config.settings import PREFIX, Settings
 from flows.cli import main
 from products.feature_spec import KINDS, feature_kind
 from products.feature_step import PLAIN_REDUCERS
+from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.observations_spec import ObservationsRecipe
 from products.pixel.causes import Cause
@@ -144,7 +145,7 @@ def test_every_recipe_in_the_documents_is_valid() -> None:
 def test_the_recipe_document_names_every_key_feature_reducer_band_and_collection() -> None:
     text = (REPOSITORY / "docs/recipes.md").read_text(encoding="utf-8")
     bands = {band for sensor in SENSORS.values() for band in sensor.reflectance}
-    recipes = (FeaturesRecipe, ObservationsRecipe, SeriesRecipe, ModelRecipe)
+    recipes = (FeaturesRecipe, ObservationsRecipe, SeriesRecipe, ModelRecipe, PcaRecipe)
     words = {
         *(key for recipe in recipes for key in keys_of(recipe)),
         *KINDS.values(),

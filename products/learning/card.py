@@ -48,6 +48,11 @@ def card_notes(recipe: ModelRecipe, facts: TrainingFacts) -> list[str]:
         f"at most {recipe.samples.max_per_class} a class were drawn.",
         "The hold-out is no probability sample: areas and map accuracy with intervals need one.",
     ]
+    if recipe.selection:
+        notes.append(
+            f"The features were chosen by {recipe.selection.method.replace('_', ' ')} on the folds, without the hold-out: "
+            "scores by fold flatter, that of the hold-out does not."
+        )
     if facts.labels_crs.upper() != facts.crs.upper():
         notes.append(f"The labels were reprojected from {facts.labels_crs} to {facts.crs}.")
     if facts.n_stale_cells:
@@ -108,8 +113,27 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "## What it looks at",
         "",
         *[f"- {name}: {value:.3f}" for name, value in list(metrics["importance"].items())[:10]],
+        *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _selection_lines(found: Mapping[str, Any]) -> list[str]:
+    told = [f"- {name}: {value:.3f}" for name, value in found.get("scores", {}).items()]
+    told += [
+        f"- {number} features: {_percent(share)} on the folds" for number, share in found.get("by_number", {}).items()
+    ]
+    kept, total = found["kept"], len(found["kept"]) + len(found["left_out"])
+    title = f"## Features kept: {len(kept)} of {total}, by {found['method'].replace('_', ' ')}"
+    return [
+        "",
+        title,
+        "",
+        f"Kept: {', '.join(kept)}.",
+        f"Left out: {', '.join(found['left_out']) or 'none'}.",
+        "",
+        *told,
+    ]
 
 
 def _class_row(name: str, entry: Mapping[str, Any], trained_on: Mapping[str, int]) -> str:

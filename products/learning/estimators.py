@@ -11,6 +11,7 @@ from products.learning.accuracy import assess
 from products.learning.forest import Forest, forest_from_sklearn
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
+from products.learning.selection import select_features, unfitted
 from products.learning.splits import BlockSplit
 
 LEARNING_VERSION = "learning-1"
@@ -20,8 +21,7 @@ def fit_forest(
     backend: Backend, samples: Samples, rows: npt.NDArray[np.bool_], recipe: ModelRecipe, n_jobs: int
 ) -> Forest:
     """A forest learned from some rows of the samples; the number of jobs does not change it."""
-    spec = recipe.estimator.random_forest
-    estimator = backend.random_forest(spec.trees, spec.max_depth, spec.min_leaf, recipe.seed, n_jobs)
+    estimator = unfitted(backend, recipe, n_jobs)
     table = samples.table[rows] if backend.device == "cpu" else samples.table[backend.upload(rows)]
     features = table[list(samples.feature_names)]
     if backend.device == "cpu":
@@ -39,7 +39,11 @@ def predicted(forest: Forest, samples: Samples, rows: npt.NDArray[np.bool_]) -> 
 def learn(
     backend: Backend, samples: Samples, split: BlockSplit, recipe: ModelRecipe, n_jobs: int
 ) -> tuple[Forest, dict[str, Any]]:
-    """The forest learned from all blocks but the hold-out, and its agreement there and fold by fold."""
+    """The forest learned from all blocks but the hold-out, and its agreement there and fold by fold; of the features that the recipe's selection keeps."""
+    selection: dict[str, Any] = {}
+    if recipe.selection:
+        samples, told = select_features(backend, samples, split, recipe, recipe.selection, n_jobs)
+        selection = {"selection": told}
     code = samples.column("code").astype(np.int64)
     by_fold = []
     for fold in range(split.holdout):
@@ -57,6 +61,7 @@ def learn(
         "folds_std": round(float(overall.std(ddof=1)), 6) if overall.size > 1 else None,
         "trained_on": samples_used(code, train, recipe.class_names),
         "importance": importance(forest),
+        **selection,
     }
 
 

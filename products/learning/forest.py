@@ -1,9 +1,5 @@
 """A random forest as plain arrays: no code in its file, the same answer on any device, tile order or thread."""
 
-import hashlib
-import io
-import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from products.errors import RequestError
+from products.learning.array_file import arrays_digest, packed, unpacked
 
 FORMAT = "neocube-forest-1"
-MAX_FILE_BYTES = 4 * 2**30
 NO_PROBABILITY = 255
 _BLOCK_PX = 512
-_EPOCH_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +36,7 @@ class Forest:
 
     def digest(self) -> str:
         """SHA-256 of names and arrays."""
-        found = hashlib.sha256(json.dumps([FORMAT, self.feature_names, self.class_names]).encode())
-        for name in _ARRAYS:
-            array = getattr(self, name)
-            found.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            found.update(np.ascontiguousarray(array).tobytes())
-        return found.hexdigest()
+        return arrays_digest([FORMAT, self.feature_names, self.class_names], self._arrays)
 
     def classify(self, features: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """Codes (n,) with 0 as nodata, and percentages (class, n) with 255 as nodata, of (feature, n) float32."""
@@ -60,15 +50,12 @@ class Forest:
 
     def to_bytes(self) -> bytes:
         """The same bytes for the same forest: a zip of .npy arrays and a JSON header."""
-        buffer = io.BytesIO()
-        header = {"format": FORMAT, "feature_names": self.feature_names, "class_names": self.class_names}
-        with zipfile.ZipFile(buffer, "w") as archive:
-            archive.writestr(_entry("header.json"), json.dumps(header))
-            for name in _ARRAYS:
-                content = io.BytesIO()
-                np.lib.format.write_array(content, np.ascontiguousarray(getattr(self, name)), allow_pickle=False)
-                archive.writestr(_entry(f"{name}.npy"), content.getvalue())
-        return buffer.getvalue()
+        names = {"feature_names": self.feature_names, "class_names": self.class_names}
+        return packed(FORMAT, names, self._arrays)
+
+    @property
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {name: getattr(self, name) for name in _ARRAYS}
 
 
 _ARRAYS = tuple(field.name for field in fields(Forest) if not field.name.endswith("_names"))
@@ -83,33 +70,12 @@ _DTYPES = {
 }
 
 
-def _entry(name: str) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name, _EPOCH_ZIP)
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    return entry
-
-
 def forest_from_bytes(content: bytes, origin: str) -> Forest:
     """The forest of a model file, every index in it checked; RequestError for anything else."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-            if size > MAX_FILE_BYTES:
-                raise RequestError(f"the model file {origin} unpacks to {size} bytes: at most {MAX_FILE_BYTES} may be")
-            header = json.loads(archive.read("header.json"))
-            names = tuple(header["feature_names"]), tuple(header["class_names"])
-            arrays = {name: _array(archive.read(f"{name}.npy")) for name in _ARRAYS}
-    except RequestError:
-        raise
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError) as error:
-        raise RequestError(f"{origin} is not a readable model file: {error}; train the model again") from error
-    forest = Forest(*names, **arrays)
-    _check(forest, str(header.get("format")), origin)
+    found_format, found = unpacked(content, ("feature_names", "class_names"), _ARRAYS, origin)
+    forest = Forest(**found)
+    _check(forest, found_format, origin)
     return forest
-
-
-def _array(content: bytes) -> Any:  # noqa: ANN401
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def _check(forest: Forest, found_format: str, origin: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from products.learning.forest import NO_PROBABILITY
+from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.template import ArrayTemplate, CellTemplate
 
@@ -33,6 +34,15 @@ def map_template(recipe: ModelRecipe) -> CellTemplate:
     probability = ArrayTemplate(PROBABILITY, "class", layers, "uint8", NO_PROBABILITY, share)
     title = f"Map by {recipe.title or recipe.name}"
     return CellTemplate(recipe.map.name, recipe.version, title, (classes, probability))
+
+
+def components_template(recipe: PcaRecipe) -> CellTemplate:
+    """`features(period, feature, y, x)` float32: the components, NaN where a feature is missing."""
+    said = {"units": "1", "long_name": "principal components"}
+    stack = ArrayTemplate("features", "feature", recipe.component_names, "float32", float("nan"), said)
+    return CellTemplate(
+        recipe.map.name, recipe.version, f"Principal components by {recipe.title or recipe.name}", (stack,)
+    )
 
 
 def class_colours(class_names: Sequence[str]) -> dict[int, Colour]:

@@ -102,6 +102,18 @@ class EstimatorSpec(_Closed):
     random_forest: RandomForestSpec = RandomForestSpec()
 
 
+class SelectionSpec(_Closed):
+    """Which features the estimator gets, chosen on the folds that are not held out.
+
+    `mutual_information` with the class and `permutation` (agreement lost where a feature is shuffled `repeats` times) keep the
+    `keep` best; `recursive` leaves out the weakest one by one and keeps the number that agrees best, at least `keep`.
+    """
+
+    method: Literal["mutual_information", "permutation", "recursive"]
+    keep: int = Field(ge=1, le=1000)
+    repeats: int = Field(ge=1, le=100, default=5)
+
+
 class MapSpec(_Closed):
     """The product that this model's maps belong to."""
 
@@ -113,8 +125,8 @@ class MapSpec(_Closed):
         return plain_name(name)
 
 
-class ModelRecipe(_Closed):
-    """`kind: model`: an estimator learned from labelled pixels of a features product."""
+class LearnedRecipe(_Closed):
+    """What every recipe of `kind: model` has: the features to learn from, where and when, and the product it makes."""
 
     name: str
     version: int = Field(ge=1)
@@ -123,9 +135,6 @@ class ModelRecipe(_Closed):
     features: str
     area: str | None = None
     period: str | None = None
-    samples: SamplesSpec
-    split: SplitSpec = SplitSpec()
-    estimator: EstimatorSpec = EstimatorSpec()
     seed: int = Field(ge=0, lt=2**32, default=0)
     map: MapSpec
 
@@ -140,10 +149,23 @@ class ModelRecipe(_Closed):
         return str(value) if isinstance(value, int) else value
 
     @model_validator(mode="after")
-    def _two_products(self) -> "ModelRecipe":
+    def _two_products(self) -> "LearnedRecipe":
         if self.name == self.map.name:
             raise RequestError(f"the model and its map are both called {self.name!r}: give the map another name")
         return self
+
+    def digest(self) -> str:
+        """SHA-256 of what decides the model but its data, which cell ids and the digest of labels tell."""
+        return canonical_digest(self.model_dump(mode="json", exclude_defaults=True, exclude=NOT_PIXELS))
+
+
+class ModelRecipe(LearnedRecipe):
+    """An estimator learned from labelled pixels of a features product."""
+
+    samples: SamplesSpec
+    split: SplitSpec = SplitSpec()
+    selection: SelectionSpec | None = None
+    estimator: EstimatorSpec = EstimatorSpec()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -151,7 +173,7 @@ class ModelRecipe(_Closed):
         return self.samples.classes
 
     def digest(self) -> str:
-        """SHA-256 of what decides the model but its data, which labels digest and cell ids tell."""
+        """The same without the place of the labels."""
         document = self.model_dump(mode="json", exclude_defaults=True, exclude=NOT_PIXELS)
         document["samples"].pop("labels", None)
         return canonical_digest(document)

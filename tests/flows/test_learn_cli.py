@@ -11,6 +11,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import xarray
 from click.testing import CliRunner, Result
 
 from datacube_config.connection import database_url, open_index
@@ -105,6 +106,26 @@ def test_mapping_prints_the_cube_the_files_and_the_areas(built: Built) -> None:
     again = neocube("map", "mangrove_extent", *ASKED)
     assert again.exit_code == 0
     assert again.stdout.startswith(f"0 cells mapped, {document['mapped']} were there\ncube {document['cube']}\n")
+
+
+def test_a_transform_is_fitted_without_labels_and_maps_components(built: Built, tmp_path: Path) -> None:
+    recipe = tmp_path / "components.recipe.yaml"
+    recipe.write_text(
+        f"name: coast_pca\nversion: 1\nkind: model\nfeatures: {built.features}\n"
+        "pca: {components: 2, max_pixels: 2000}\nmap: {name: coast_components}\n"
+    )
+    refused(
+        neocube("train", recipe, *ASKED, "--labels", built.labels), "coast_pca is a transform", "leave out --labels"
+    )
+    shown = neocube("train", recipe, *ASKED)
+    assert shown.exit_code == 0, shown.output
+    assert "explained variance of 2000 pixels: " in shown.stdout and "  component_2: 0." in shown.stdout
+    document = answered("map", "coast_pca", *ASKED)
+    assert (document["failed"], document["cogs"], document["product"]) == ([], [], "coast_components")
+    cube = xarray.open_zarr(document["cube"])
+    assert list(cube["feature"].values) == ["component_1", "component_2"]
+    first = cube["features"].isel(period=0, feature=0).values
+    assert first.dtype == np.float32 and np.isfinite(first).any()
 
 
 def test_models_and_maps_of_stale_cells_say_so(built: Built) -> None:

@@ -23,7 +23,8 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
-from flows.steps.learning.models import FOREST, ModelFiles, find_model
+from flows.steps.learning.model_files import FOREST, ModelFiles
+from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
 from flows.steps.storage import Storage, open_storage
 from products.area import Area
@@ -31,7 +32,7 @@ from products.devices import choose_backend
 from products.errors import RequestError
 from products.grid import Tile
 from products.identity import CellKey, SourceKey, cell_id
-from products.learning.recipe import ModelRecipe
+from products.learning.recipe import MapSpec, ModelRecipe, SelectionSpec
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.spec import FeaturesRecipe
@@ -213,6 +214,16 @@ def test_another_recipe_under_the_same_version_is_refused(coast: Coast, trained:
     with pytest.raises(RequestError, match="coast_model version 1 was built from another recipe"):
         coast.train(seed=5)
     assert find_model(coast.index, coast.storage, "coast_model").id == trained.id
+
+
+def test_a_model_of_selected_features_maps_by_these_alone(coast: Coast, trained: TrainedModel) -> None:
+    selection = SelectionSpec(method="permutation", keep=2)
+    chosen = coast.train(selection=selection, name="lean_model", map=MapSpec(name="lean_map"))
+    found = find_model(coast.index, coast.storage, "lean_model")
+    told = json.loads(Path(chosen.card_path).with_name("card.json").read_text())["metrics"]["selection"]
+    assert isinstance(found, Model)
+    assert list(found.forest.feature_names) == told["kept"] and len(told["kept"]) == 2
+    assert (open_snapshot(coast.map("lean_model").cube)["map_class"].values[0] == coast.truth).mean() > 0.95
 
 
 def test_a_newer_version_is_what_the_name_means(coast: Coast, trained: TrainedModel) -> None:

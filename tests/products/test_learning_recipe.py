@@ -42,6 +42,7 @@ def test_spelled_out_defaults_titles_labels_and_maps_leave_the_digest() -> None:
     "changed",
     [
         {"seed": 1},
+        {"selection": {"method": "recursive", "keep": 2}},
         {"features": "other_features"},
         {"split": {"block_m": 500}},
         {"estimator": {"random_forest": {"trees": 10}}},
@@ -61,6 +62,11 @@ def test_what_changes_the_model_changes_the_digest(changed: dict[str, Any]) -> N
         ({"samples": {"classes": ["mangrove", "water"], "values": {"sea": [2]}}}, "names the class 'sea'"),
         ({"samples": {"classes": ["mangrove", "water"], "values": {"water": [2]}, "ignore": [2]}}, "2 stands twice"),
         ({"split": {"block_m": 100, "buffer_m": 60}}, "expected buffer_m below half"),
+        (
+            {"selection": {"method": "lasso", "keep": 2}},
+            "Input should be 'mutual_information', 'permutation' or 'recursive'",
+        ),
+        ({"selection": {"method": "permutation"}}, "Field required"),
         ({"map": {"name": "coast_model"}}, "both called 'coast_model'"),
     ],
 )

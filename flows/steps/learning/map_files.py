@@ -36,10 +36,13 @@ COG_OPTIONS = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "num_th
 class MapFiles:
     """Paths (or s3:// URLs) of what lies beside the cube, and the hectares of each class and period inside the area."""
 
-    collection: str
+    collection: str | None
     cogs: tuple[str, ...]
     quicklooks: tuple[str, ...]
     pixel_area: tuple[dict[str, Any], ...]
+
+
+NO_FILES = MapFiles(None, (), (), ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 
 from datacube_config.connection import Index
 from datacube_config.errors import StorageLost, StorageUnavailable
+from flows.steps.cubes.cell_store import Arrays
 from flows.steps.cubes.cells import CellDraft, cell_path, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.index_setup import add_product
-from flows.steps.learning.map_files import MapFiles, write_map_files
-from flows.steps.learning.models import Model
+from flows.steps.learning.map_files import NO_FILES, MapFiles, write_map_files
+from flows.steps.learning.models import Model, Transform
 from flows.steps.learning.training import FeatureCells
+from flows.steps.learning.transforming import component_cell, features_in_order
 from flows.steps.storage import Storage
-from products.errors import RequestError
 from products.identity import CellKey, SourceKey, cell_id
-from products.learning.maps import MAP_CLASS, PROBABILITY, map_template
-from products.template import odc_product_definition
+from products.learning.maps import MAP_CLASS, PROBABILITY, components_template, map_template
+from products.template import CellTemplate, odc_product_definition
 
 STRIP_PX = 128
 
@@ -44,7 +45,7 @@ Progress = Callable[[MapStep], None]
 class MapResult:
     """What mapping gave: cells mapped now, cells that were there already, cells that failed with the cause."""
 
-    model: Model
+    model: Model | Transform
     mapped: tuple[UUID, ...]
     fresh: tuple[UUID, ...]
     failed: tuple[tuple[str, str], ...]
@@ -57,7 +58,7 @@ class MapResult:
         return {
             "model": str(self.model.id),
             "product": self.model.recipe.map.name,
-            "simulated": self.model.simulated,
+            "simulated": self.model.simulated if isinstance(self.model, Model) else None,
             "mapped": len(self.mapped),
             "fresh": len(self.fresh),
             "stale_cells": self.n_stale,
@@ -71,10 +72,18 @@ class MapResult:
 
 
 def map_cells(
-    index: Index, storage: Storage, model: Model, inputs: FeatureCells, threads: int, progress: Progress | None = None
+    index: Index,
+    storage: Storage,
+    model: Model | Transform,
+    inputs: FeatureCells,
+    threads: int,
+    progress: Progress | None = None,
 ) -> MapResult:
-    """Map every feature cell that has no map cell of this model yet, then assemble cube and files. StorageLost if no cell could be mapped."""
-    template = map_template(model.recipe)
+    """Map every feature cell that has no map cell of this model yet, then assemble cube and files. StorageLost if no cell could be mapped.
+
+    Components have no files beside their cube.
+    """
+    template = _template(model)
     add_product(index.dc, odc_product_definition(template))
     mapped: list[UUID] = []
     fresh: list[UUID] = []
@@ -94,14 +103,14 @@ def map_cells(
         raise StorageLost(f"no cell of {inputs.area.name} could be mapped; the first, {failed[0][0]}: {failed[0][1]}")
     plan = CubePlan(template, inputs.area.name, inputs.grid, inputs.tiles, inputs.periods, cells)
     cube = publish_cube(index, storage, plan)
-    files = write_map_files(storage, model, plan, cube, inputs.area)
+    files = write_map_files(storage, model, plan, cube, inputs.area) if isinstance(model, Model) else NO_FILES
     return MapResult(model, tuple(mapped), tuple(fresh), tuple(failed), cube, files, inputs.n_stale)
 
 
 def map_cell(
     index: Index,
     storage: Storage,
-    model: Model,
+    model: Model | Transform,
     inputs: FeatureCells,
     key: CellKey,
     cell: PublishedCell,
@@ -114,29 +123,24 @@ def map_cell(
     if row is not None and not row.is_archived:
         return number, False
     opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
-    arrays = classify_cell(model, opened, threads)
     lineage = {"features": [cell.id], "model": [model.id]}
-    properties = {
-        "odc:product_family": "map",
-        "neocube:model": str(model.id),
-        "neocube:model_digest": model.digest,
-        "neocube:simulated": model.simulated,
-    }
-    draft = CellDraft(number, key, map_template(model.recipe), inputs.grid, recipe_digest, lineage, properties)
+    properties: dict[str, Any] = {"neocube:model": str(model.id), "neocube:model_digest": model.digest}
+    if isinstance(model, Model):
+        arrays: Arrays = classify_cell(model, opened, threads)
+        properties |= {"odc:product_family": "map", "neocube:simulated": model.simulated}
+    else:
+        arrays = component_cell(model, opened, threads)
+    draft = CellDraft(number, key, _template(model), inputs.grid, recipe_digest, lineage, properties)
     return number, publish_cell(index, storage, draft, arrays)
+
+
+def _template(model: Model | Transform) -> CellTemplate:
+    return map_template(model.recipe) if isinstance(model, Model) else components_template(model.recipe)
 
 
 def classify_cell(model: Model, cell: xarray.Dataset, threads: int) -> dict[str, NDArray[np.uint8]]:
     """`map_class` (1, y, x) and `probability` (1, class, y, x) of a cell, strip by strip on some threads."""
-    names = [str(name) for name in cell["feature"].values]
-    missing = [name for name in model.forest.feature_names if name not in names]
-    if missing:
-        raise RequestError(
-            f"the model {model.recipe.name} was trained on the feature {missing[0]!r}, which the cells lack: "
-            f"they have {', '.join(names)}; train it again on these features"
-        )
-    order = [names.index(name) for name in model.forest.feature_names]
-    values = cell["features"].isel(period=0).values[order]
+    values = features_in_order(cell, model.forest.feature_names, model.recipe.name)
     n_features, rows, columns = values.shape
     codes = np.empty((1, rows, columns), np.uint8)
     percent = np.empty((1, len(model.forest.class_names), rows, columns), np.uint8)

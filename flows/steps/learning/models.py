@@ -14,49 +14,24 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cells import EO3, writer_of
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
+from flows.steps.learning.model_files import CARD, COMPONENTS, FOREST, ModelFiles, read_card, read_learned
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.formula import near
-from products.learning.forest import Forest, forest_from_bytes
-from products.learning.recipe import ModelRecipe
+from products.learning.components import Components
+from products.learning.forest import Forest
+from products.learning.pca_recipe import PcaRecipe
+from products.learning.recipe import LearnedRecipe, ModelRecipe
 from products.period import Period
-
-FOREST, CARD = "forest.npz", "card.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """The folder of one model: `<store>/models/<name>/<model id>/`."""
-
-    storage: Storage
-    name: str
-    id: UUID
-
-    @property
-    def folder(self) -> str:
-        """Where the model lies."""
-        return self.storage.path("models", self.name, str(self.id))
-
-    def path(self, file: str) -> str:
-        """Where a file of the model lies."""
-        return f"{self.folder}/{file}"
-
-    def url(self, file: str) -> str:
-        """Its URL."""
-        return self.storage.url(self.path(file))
-
-    def are_whole(self) -> bool:
-        """Whether the forest and the card, which is written last, are there."""
-        return all(self.storage.exists(self.path(file)) for file in (FOREST, CARD))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDraft:
-    """A model ready to publish; `geobox` and `periods` say where and when it was learned."""
+    """A model or transform ready to publish; `geobox` and `periods` say where and when it was learned."""
 
     id: UUID
-    recipe: ModelRecipe
-    forest: Forest
+    recipe: LearnedRecipe
+    learned: Forest | Components
     card: Mapping[str, Any]
     geobox: GeoBox
     periods: tuple[Period, ...]
@@ -73,10 +48,20 @@ class Model:
     simulated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """A published transform, ready to use."""
+
+    id: UUID
+    recipe: PcaRecipe
+    components: Components
+    digest: str
+
+
 def publish_model(
     index: Index, files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes], cells: Sequence[UUID]
 ) -> None:
-    """Write the files, read the forest back, then make the model the active one of its name and version. StorageLost."""
+    """Write the files, read what was learned back, then make the model the active one of its name and version. StorageLost."""
     add_product(index.dc, product_definition(draft.recipe))
     with writer_of(index, draft.id):
         with files.storage.writing(files.folder, f"the model {draft.recipe.name}"):
@@ -92,16 +77,16 @@ def publish_model(
 
 
 def _write_files(files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes]) -> None:
-    """All files of a model, the card last; OSError if the forest reads back otherwise."""
+    """All files of a model, the card last; OSError if what was learned reads back otherwise."""
     metrics = json.dumps(draft.card["metrics"], indent=2).encode()
-    for name, content in {FOREST: draft.forest.to_bytes(), **extra, "metrics.json": metrics}.items():
+    for name, content in {files.learned: draft.learned.to_bytes(), **extra, "metrics.json": metrics}.items():
         files.storage.write_bytes(files.path(name), content)
     files.storage.write_bytes(files.path(CARD), json.dumps(draft.card, indent=2).encode())
-    if read_forest(files).digest() != draft.forest.digest():
-        raise OSError(f"{FOREST} reads back otherwise than it was written: the store changed bytes")
+    if read_learned(files).digest() != draft.learned.digest():
+        raise OSError(f"{files.learned} reads back otherwise than it was written: the store changed bytes")
 
 
-def promote_model(index: Index, number: UUID, recipe: ModelRecipe) -> None:
+def promote_model(index: Index, number: UUID, recipe: LearnedRecipe) -> None:
     """Make a model that is in the index the active one of its name and version."""
     with writer_of(index, number):
         with index.dc.index.transaction():
@@ -110,13 +95,13 @@ def promote_model(index: Index, number: UUID, recipe: ModelRecipe) -> None:
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {number}"), "train")
 
 
-def _archive_others(index: Index, number: UUID, recipe: ModelRecipe) -> list[UUID]:
+def _archive_others(index: Index, number: UUID, recipe: LearnedRecipe) -> list[UUID]:
     others = [each.id for each in _active(index, recipe.name) if each.id != number and _version(each) == recipe.version]
     index.dc.index.datasets.archive(others)
     return others
 
 
-def product_definition(recipe: ModelRecipe) -> dict[str, Any]:
+def product_definition(recipe: LearnedRecipe) -> dict[str, Any]:
     """The ODC product of a model: no measurements, found by name, place and time of learning."""
     return {
         "name": recipe.name,
@@ -127,8 +112,8 @@ def product_definition(recipe: ModelRecipe) -> dict[str, Any]:
     }
 
 
-def find_model(index: Index, storage: Storage, name_or_id: str) -> Model:
-    """The active model of the highest version of a name, or the model with that id; RequestError otherwise."""
+def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Transform:
+    """The active model or transform of the highest version of a name, or that with the id; RequestError otherwise."""
     row = find_model_row(index, _as_uuid(name_or_id)) if _as_uuid(name_or_id) else _newest(index, name_or_id)
     if row is None or row.metadata_doc["properties"].get("odc:product_family") != "model":
         known = _model_names(index)
@@ -136,30 +121,24 @@ def find_model(index: Index, storage: Storage, name_or_id: str) -> Model:
             f"unknown model {name_or_id!r}: expected the name or the id of a trained model"
             f"{near(name_or_id, known) if known else '; none is trained yet: run `neocube train`'}"
         )
-    files = ModelFiles(storage, row.product.name, row.id)
+    learned_file = COMPONENTS if "components" in row.metadata_doc["accessories"] else FOREST
+    files = ModelFiles(storage, row.product.name, row.id, learned_file)
     if not files.are_whole():
         raise RequestError(f"the files of the model {row.id} are not in {storage.root}: train it again")
     card = read_card(files)
-    forest, said = read_forest(files), row.metadata_doc["properties"]["neocube:content_digest"]
-    if forest.digest() != said:
-        raise RequestError(f"{files.path(FOREST)} is not the file that was published (digest differs): train it again")
-    return Model(row.id, ModelRecipe.model_validate(card["recipe"]), forest, said, bool(card["simulated"]))
+    learned, said = read_learned(files), row.metadata_doc["properties"]["neocube:content_digest"]
+    if learned.digest() != said:
+        raise RequestError(
+            f"{files.path(learned_file)} is not the file that was published (digest differs): train it again"
+        )
+    if isinstance(learned, Components):
+        return Transform(row.id, PcaRecipe.model_validate(card["recipe"]), learned, said)
+    return Model(row.id, ModelRecipe.model_validate(card["recipe"]), learned, said, bool(card["simulated"]))
 
 
 def find_model_row(index: Index, number: UUID | None) -> Dataset | None:
     """The dataset of a model, archived or not."""
     return None if number is None else index.dc.index.datasets.get(number)
-
-
-def read_card(files: ModelFiles) -> dict[str, Any]:
-    """The card of a model."""
-    document: dict[str, Any] = json.loads(files.storage.read_bytes(files.path(CARD)))
-    return document
-
-
-def read_forest(files: ModelFiles) -> Forest:
-    """The forest of a model, checked."""
-    return forest_from_bytes(files.storage.read_bytes(files.path(FOREST)), files.path(FOREST))
 
 
 def _as_uuid(text: str) -> UUID | None:
@@ -198,14 +177,15 @@ def _add(index: Index, files: ModelFiles, draft: ModelDraft, cells: Sequence[UUI
     from datacube.index.hl import Doc2Dataset  # brings a JSON schema grammar that takes seconds to load
 
     resolve = Doc2Dataset(index.dc.index, products=[draft.recipe.name], skip_lineage=False, verify_lineage=False)
-    dataset, error = resolve(model_document(draft, cells), files.url(CARD))
+    dataset, error = resolve(model_document(draft, files.learned, cells), files.url(CARD))
     if dataset is None:
         raise RuntimeError(f"the index refuses the model {draft.id}: {error}")
     index.dc.index.datasets.add(dataset, with_lineage=True)
 
 
-def model_document(draft: ModelDraft, cells: Sequence[UUID]) -> dict[str, Any]:
+def model_document(draft: ModelDraft, learned_file: str, cells: Sequence[UUID]) -> dict[str, Any]:
     """The EO3 document of a model; its place and time are those of its training cells."""
+    simulated = draft.card["simulated"]
     start, end = min(p.start for p in draft.periods), max(p.end for p in draft.periods) - timedelta(microseconds=1)
     return {
         "$schema": EO3,
@@ -224,10 +204,10 @@ def model_document(draft: ModelDraft, cells: Sequence[UUID]) -> dict[str, Any]:
             "odc:product_family": "model",
             "neocube:product_version": draft.recipe.version,
             "neocube:digest": draft.recipe.digest(),
-            "neocube:content_digest": draft.forest.digest(),
-            "neocube:simulated": draft.card["simulated"],
+            "neocube:content_digest": draft.learned.digest(),
+            **({} if simulated is None else {"neocube:simulated": simulated}),
         },
         "measurements": {},
-        "accessories": {"card": {"path": "card.md"}, "forest": {"path": FOREST}},
+        "accessories": {"card": {"path": "card.md"}, learned_file.partition(".")[0]: {"path": learned_file}},
         "lineage": {"features": [str(cell) for cell in cells]},
     }

@@ -19,7 +19,8 @@ from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
-from flows.steps.learning.models import ModelDraft, ModelFiles, find_model_row, promote_model, publish_model, read_card
+from flows.steps.learning.model_files import ModelFiles, read_card
+from flows.steps.learning.models import ModelDraft, find_model_row, promote_model, publish_model
 from flows.steps.pictures.learning import confusion_picture, split_picture
 from flows.steps.storage import Storage
 from products.area import Area
