@@ -1,6 +1,10 @@
 """The memory that a cell takes, whole or in strips of rows. Pure."""
 
+from dataclasses import dataclass
+
+from products.device_memory import cell_device_bytes
 from products.pixel.causes import ACCOUNT_NAMES
+from products.pixel.gpu_temporal import StripShape
 from products.pixel.rows import ROWS_PER_TASK
 from products.spec import FeaturesRecipe
 
@@ -40,6 +44,36 @@ def fitting_strip_px(recipe: FeaturesRecipe, n_scenes: int, threads: int, budget
         if cell_bytes(recipe, n_scenes, threads, rows) <= budget_bytes:
             return rows
     return ROWS_PER_TASK
+
+
+@dataclass(frozen=True, slots=True)
+class CellMemory:
+    """What a cell may take: of the host a budget, where there is one; on a GPU, the tile as it is sent there, and what is free, where that is known."""
+
+    recipe: FeaturesRecipe
+    threads: int
+    budget_bytes: int | None
+    tile: StripShape | None
+    device_free_bytes: int | None
+
+    def strip_px(self, n_scenes: int) -> int:
+        """Rows that fit the budget, beside the pinned memory that all rows would need."""
+        side = self.recipe.grid.tile_px
+        if self.budget_bytes is None:
+            return side
+        return fitting_strip_px(
+            self.recipe, n_scenes, self.threads, self.budget_bytes - self._on_device(n_scenes, side)
+        )
+
+    def peaks(self, n_scenes: int, rows: int) -> tuple[int, int]:
+        """Bytes of the host, pinned memory among them, and of the device for strips of some rows."""
+        on_device = self._on_device(n_scenes, rows)
+        return cell_bytes(self.recipe, n_scenes, self.threads, rows) + on_device, on_device
+
+    def _on_device(self, n_scenes: int, rows: int) -> int:
+        if self.tile is None:
+            return 0
+        return cell_device_bytes(self.tile, n_scenes, rows + 2 * self.recipe.margin_px, self.device_free_bytes)
 
 
 def whole_tasks(rows: int) -> int:

@@ -9,8 +9,10 @@ from uuid import UUID
 from odc.geo.geom import Geometry
 from shapely import STRtree
 
-from flows.cell_memory import cell_bytes, fitting_strip_px
+from flows.cell_memory import CellMemory
 from products.area import Area
+from products.device_memory import tile_shape
+from products.devices import Device
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.identity import CellKey, cell_id, source_keys
@@ -30,7 +32,10 @@ MAX_CELLS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """One cell to have: the id that what should be read gives it, whether it is `fresh`, `stale` or `missing`, and the rows it is built in at a time."""
+    """One cell to have: the id that what should be read gives it, whether it is `fresh`, `stale` or `missing`, and the rows it is built in at a time.
+
+    On a GPU the host bytes hold as much pinned memory as the device has arrays.
+    """
 
     key: CellKey
     id: UUID
@@ -41,6 +46,7 @@ class PlannedCell:
     host_bytes: int
     rasters: tuple[RasterFile, ...] = ()
     strip_px: int = 0
+    device_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,9 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     orphans: tuple[UUID, ...]
     notes: tuple[str, ...]
-    device: str
+    device: Device
     threads: int
+    device_reason: str = ""
 
     @property
     def to_build(self) -> tuple[PlannedCell, ...]:
@@ -93,8 +100,9 @@ class Plan:
             "bytes_read": sum(cell.bytes_read for cell in self.to_build),
             "host_bytes": max((cell.host_bytes for cell in self.to_build), default=0),
             "strips": max((-(-self.grid.tile_px // cell.strip_px) for cell in self.to_build), default=0),
-            "device_bytes": 0,
+            "device_bytes": max((cell.device_bytes for cell in self.to_build), default=0),
             "device": self.device,
+            "device_reason": self.device_reason,
             "seconds": round(self.seconds, 1),
             "price": {
                 "amount": round(self.seconds * self.threads / 3600 * price_per_core_hour, 4),
@@ -151,10 +159,17 @@ def cut_cells(
 
 
 def make_plan(
-    cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: str, threads: int,
-    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None,
+    cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: Device, threads: int,
+    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None, device_free_bytes: int | None = None,
 ) -> Plan:  # fmt: skip
-    """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any."""
+    """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any.
+
+    DeviceFull where a GPU cannot hold a row of a cell.
+    """
+    memory = CellMemory(
+        cut.recipe, threads, budget_bytes, tile_shape(cut.recipe, cut.periods[0]) if device == "gpu" else None,
+        device_free_bytes,
+    )  # fmt: skip
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
     cells, orphans, empty = [], [], []
@@ -163,17 +178,8 @@ def make_plan(
             inside = tuple(scene for scene in touching[tile] if period.contains(scene.acquired))
             was = active.get((tile.label, period.label))
             if inside:
-                cells.append(
-                    _planned(
-                        cut,
-                        CellKey(cut.recipe.name, cut.recipe.version, tile, period),
-                        inside,
-                        was,
-                        threads,
-                        tuple(beneath[tile]),
-                        budget_bytes,
-                    )
-                )
+                key = CellKey(cut.recipe.name, cut.recipe.version, tile, period)
+                cells.append(_planned(cut, key, inside, was, tuple(beneath[tile]), memory))
             else:
                 empty.append(f"{period.label} {tile.label}")
                 orphans += [was] if was else []
@@ -193,18 +199,16 @@ def make_plan(
 
 
 def _planned(
-    cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None, threads: int, rasters: tuple[RasterFile, ...],
-    budget_bytes: int | None,
+    cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None, rasters: tuple[RasterFile, ...], memory: CellMemory,
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
     keys = [*source_keys(scenes), *(raster.key for raster in rasters)]
     expected = cell_id(key, keys, recipe.digest())
     state = "missing" if was is None else "fresh" if was == expected else "stale"
-    side = recipe.grid.tile_px
-    read = n_scenes * 2 * (len(recipe.used_bands) + 1) * side**2
-    rows = side if budget_bytes is None else fitting_strip_px(recipe, n_scenes, threads, budget_bytes)
-    peak = cell_bytes(recipe, n_scenes, threads, rows)
-    return PlannedCell(key, expected, state, scenes, was, read, peak, rasters, rows)
+    read = n_scenes * 2 * (len(recipe.used_bands) + 1) * recipe.grid.tile_px**2
+    rows = memory.strip_px(n_scenes)
+    on_host, on_device = memory.peaks(n_scenes, rows)
+    return PlannedCell(key, expected, state, scenes, was, read, on_host, rasters, rows, on_device)
 
 
 Placed = TypeVar("Placed", Scene, RasterFile)
