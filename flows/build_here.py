@@ -10,7 +10,8 @@ from typing import Any
 from datacube_config.connection import Index, open_index
 from datacube_config.errors import StorageUnavailable
 from datacube_config.settings import Settings, get_settings
-from flows.plan_cells import Device, plan_with
+from flows.plan_cells import Device as Asked
+from flows.plan_cells import plan_with
 from flows.planning import Plan, PlannedCell, batches
 from flows.steps.cubes.building import BuiltCell, TooMuchUnread, Workshop, build_cell, found_cell
 from flows.steps.cubes.cells import retire_cell
@@ -22,6 +23,7 @@ from flows.steps.index.product_binding import bind_product
 from flows.steps.loading.reading import UnreadBand, raster_access
 from flows.steps.storage import Storage, open_storage
 from products.cell_content import cell_template
+from products.devices import Device
 from products.errors import RequestError
 from products.grid import PixelGrid
 from products.registry import scene_recipe
@@ -37,23 +39,35 @@ class FailedCell:
     cause: str
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Cells of a recipe, and the device that computes them: the work of a task."""
+
+    recipe: SceneRecipe
+    grid: PixelGrid
+    cells: tuple[PlannedCell, ...]
+    device: Device = "cpu"
+
+
 Outcome = BuiltCell | FailedCell
-Batch = tuple[SceneRecipe, PixelGrid, tuple[PlannedCell, ...]]
 RunBatches = Callable[[Settings, Sequence[Batch]], Iterable[list[Outcome]]]
 Progress = Callable[[str], None]
 RETRIES = 2
 
 
 def build(
-    recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False,
+    recipe: str, area: str, period: str, device: Asked = "auto", workers: int = 1, provisional: bool = False,
     dask: str | None = None, *, run_batches: RunBatches | None = None, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Build and publish; returns `built`, `fresh`, `failed`, `cube`, `seconds`, `bytes_read`, `reads`. Safe to repeat and to kill."""
+    """Build and publish; returns `built`, `fresh`, `failed`, `cube`, `device`, `seconds`, `bytes_read`. Safe to repeat and to kill.
+
+    `dask` is the address of a scheduler, or a cluster to start: a name in deployments/clusters or a YAML file like those.
+    """
     started, settings, wanted = time.monotonic(), get_settings(), scene_recipe(recipe)
     storage = open_storage(settings)
     storage.check_writable()
     with open_index(settings) as index:
-        made = plan_with(index, settings, wanted, area, period, device, provisional, workers)
+        made = plan_with(index, settings, wanted, area, period, device, provisional, workers, bool(dask))
         bind_product(index, wanted.name, wanted.version, wanted.digest())
         add_product(index.dc, odc_product_definition(cell_template(wanted)))
         for orphan in made.orphans:
@@ -61,7 +75,7 @@ def build(
         runner = run_batches or side_by_side(workers, dask) or run_here
         outcomes: list[Outcome] = []
         to_build = made.to_build
-        work = [(wanted, made.grid, cells) for cells in batches(to_build)]
+        work = [Batch(wanted, made.grid, cells, made.device) for cells in batches(to_build)]
         for done in runner(settings, work):
             outcomes += done
             if progress:
@@ -75,21 +89,20 @@ def build(
 
 def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
     """Build some cells, one after the other, on an index connection of their own; a failed cell does not stop the others."""
-    recipe, grid, cells = batch
     storage = open_storage(settings)
-    workshop = Workshop(settings.decode_thread_count, raster_access(settings), settings.failure_budget)
+    workshop = Workshop(settings.decode_thread_count, raster_access(settings), settings.failure_budget, batch.device)
     outcomes: list[Outcome] = []
     with open_index(settings) as index:
-        for cell in cells:
+        for cell in batch.cells:
             if done := found_cell(index, cell.key, cell.id):
                 outcomes.append(done)
                 continue
             try:
                 outcomes.append(
                     build_cell(
-                        index, storage, recipe, grid, cell.key, cell.scenes, cell.rasters, workshop, cell.strip_px
+                        index, storage, batch.recipe, batch.grid, cell.key, cell.scenes, cell.rasters, workshop, cell.strip_px,
                     )
-                )
+                )  # fmt: skip
             except (TooMuchUnread, UnreadBand, StorageUnavailable, MemoryError) as error:
                 outcomes.append(FailedCell(cell.key.label, str(error)))
     return outcomes
@@ -111,26 +124,45 @@ def run_in_processes(workers: int) -> RunBatches:
     return run
 
 
-def run_on_dask(address: str) -> RunBatches:
-    """Batches on the workers of a Dask scheduler; one whose workers keep dying is failed, and its cells are built when the build is run again."""
+def run_on_dask(dask: str) -> RunBatches:
+    """Batches on the workers of a Dask cluster; one whose workers keep dying is failed, and its cells are built when the build is run again.
+
+    Where there is no work, no cluster is looked for or started.
+    """
 
     def run(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
-        from distributed import KilledWorker
-
-        peak = max((cell.host_bytes for _, _, cells in work for cell in cells), default=0)
-        with dask_client(address, settings, peak) as client:
+        if not work:
+            return
+        with dask_client(dask, settings, *demands(work)) as client:
             futures = [client.submit(build_batch, settings, batch, pure=False, retries=RETRIES) for batch in work]
-            for (_, _, cells), future in zip(work, futures, strict=True):
-                try:
-                    yield future.result()
-                except KilledWorker as error:
-                    yield [FailedCell(cell.key.label, " ".join(str(error).split())) for cell in cells]
+            for batch in work:
+                yield survived(batch, futures.pop(0).result)
 
     return run
 
 
+def demands(work: Sequence[Batch]) -> tuple[int, Device]:
+    """The largest planned peak of host memory, and the device, of some batches."""
+    peak = max((cell.host_bytes for batch in work for cell in batch.cells), default=0)
+    return peak, "gpu" if any(batch.device == "gpu" for batch in work) else "cpu"
+
+
+def survived(
+    batch: Batch, result: Callable[[], list[Outcome]], lost: Callable[[str], object] = lambda _: None
+) -> list[Outcome]:
+    """The result of a batch on Dask; where its workers keep dying, its cells as failed, and `lost` is told why."""
+    from distributed import KilledWorker
+
+    try:
+        return result()
+    except KilledWorker as error:
+        cause = " ".join(str(error).split())
+        lost(cause)
+        return [FailedCell(cell.key.label, cause) for cell in batch.cells]
+
+
 def side_by_side(workers: int, dask: str | None) -> RunBatches | None:
-    """The runner for several processes, or for a Dask scheduler; None for one process."""
+    """The runner for several processes, or for a Dask cluster; None for one process."""
     if dask and workers > 1:
         raise RequestError("expected --workers or --dask, got both: the scheduler knows its workers")
     return run_on_dask(dask) if dask else run_in_processes(workers) if workers > 1 else None
@@ -159,6 +191,8 @@ def _report(made: Plan, outcomes: Sequence[Outcome], cube: str | None, seconds: 
         "failed": [{"cell": o.cell, "cause": o.cause} for o in outcomes if isinstance(o, FailedCell)],
         "retired": len(made.orphans),
         "cube": cube,
+        "device": made.device,
+        "device_reason": made.device_reason,
         "seconds": round(seconds, 2),
         "bytes_read": sum(outcome.decoded_bytes for outcome in done),
         "cells": [{"cell": o.key.label, "id": str(o.id), "published": o.published, **o.accounts} for o in done],

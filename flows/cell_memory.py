@@ -1,8 +1,13 @@
 """The memory that a cell takes, whole or in strips of rows. Pure."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from products.device_memory import cell_device_bytes
 from products.pixel.causes import ACCOUNT_NAMES
+from products.pixel.gpu_temporal import StripShape
 from products.pixel.rows import ROWS_PER_TASK
-from products.scene import REMOTE_WINDOW_BYTES
+from products.scene import REMOTE_WINDOW_BYTES, Scene, is_any_remote, reading_threads
 from products.scene_recipe import SceneRecipe
 from products.window.overviews import level_sides
 
@@ -49,6 +54,40 @@ def fitting_strip_px(
         if cell_bytes(recipe, n_scenes, threads, rows, is_remote=is_remote) <= budget_bytes:
             return rows
     return ROWS_PER_TASK
+
+
+@dataclass(frozen=True, slots=True)
+class CellMemory:
+    """What a cell may take: of the host a budget, where there is one; on a GPU, the tile as it is sent there, and what is free, where that is known."""
+
+    recipe: SceneRecipe
+    threads: int
+    remote_threads: int
+    budget_bytes: int | None
+    tile: StripShape | None
+    device_free_bytes: int | None
+
+    def strip_px(self, scenes: Sequence[Scene]) -> int:
+        """Rows that fit the budget, beside the pinned memory that all rows would need."""
+        side = self.recipe.grid.tile_px
+        if self.budget_bytes is None:
+            return side
+        budget, threads = self.budget_bytes - self._on_device(len(scenes), side), self._threads(scenes)
+        return fitting_strip_px(self.recipe, len(scenes), threads, budget, is_remote=is_any_remote(scenes))
+
+    def peaks(self, scenes: Sequence[Scene], rows: int) -> tuple[int, int]:
+        """Bytes of the host, pinned memory among them, and of the device for strips of some rows."""
+        on_device, threads = self._on_device(len(scenes), rows), self._threads(scenes)
+        on_host = cell_bytes(self.recipe, len(scenes), threads, rows, is_remote=is_any_remote(scenes))
+        return on_host + on_device, on_device
+
+    def _threads(self, scenes: Sequence[Scene]) -> int:
+        return reading_threads(scenes, self.threads, self.remote_threads)
+
+    def _on_device(self, n_scenes: int, rows: int) -> int:
+        if self.tile is None:
+            return 0
+        return cell_device_bytes(self.tile, n_scenes, rows + 2 * self.recipe.margin_px, self.device_free_bytes)
 
 
 def whole_tasks(rows: int) -> int:

@@ -42,7 +42,11 @@ def plan(as_json: bool, recipe: str, area: str, period: str, device: Any, provis
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, each with its own cell."
 )
 @click.option(
-    "--dask", metavar="ADDRESS", default=None, help="A Dask scheduler, as tcp://HOST:8786, instead of --workers."
+    "--dask",
+    metavar="CLUSTER",
+    default=None,
+    help="Instead of --workers: a Dask scheduler, as tcp://HOST:8786, or a cluster to start: local, cuda, slurm, kubernetes, or a YAML file like those "
+    "of deployments/clusters.",
 )
 @provisional_option
 def build(
@@ -128,6 +132,8 @@ def _planned(document: dict[str, Any]) -> str:
     sizes = f"{_size(document['bytes_read'])} decoded, {_size(document['host_bytes'])} of memory"
     cost = f"about {document['seconds']} s, {price['amount']} {price['currency']}"
     lines.append(f"{document['scenes']} scenes to read, {sizes}, {cost}")
+    on_device = f", {_size(document['device_bytes'])} of its memory" if document["device_bytes"] else ""
+    lines.append(f"on the {document['device']} ({document['device_reason']}){on_device}")
     return "\n".join(lines)
 
 
@@ -136,6 +142,7 @@ def _built(report: dict[str, Any]) -> str:
     unread = [f"unread in {each['cell']}: {each.get('cause')}" for each in report["unread"]]
     notes = [f"note: {note}" for note in report["notes"]]
     counts = f"{report['built']} cells built, {report['fresh']} fresh, {len(failures)} failed in {report['seconds']} s"
+    counts += f" on the {report['device']} ({report['device_reason']})"
     return "\n".join([*failures, *unread, *notes, counts, f"cube {report['cube']}"])
 
 

@@ -1,5 +1,6 @@
 """The plan of a build: what the index knows, handed to the pure planning."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -10,8 +11,11 @@ from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes, published_cells, published_passes
 from flows.steps.index.product_binding import check_binding
 from flows.steps.loading.rasters import find_rasters
-from products.errors import RequestError
+from products.devices import FEATURES, Backend, choose_backend
+from products.errors import DeviceFull, RequestError
+from products.features import gpu_lack
 from products.period import parse_period
+from products.pixel.gpu_temporal import SHARE_OF_FREE
 from products.pixel.rows import ROWS_PER_TASK
 from products.registry import scene_recipe
 from products.scene_recipe import SceneRecipe
@@ -28,9 +32,9 @@ def plan(recipe: str, area: str, period: str, device: Device = "auto", provision
 
 def plan_with(
     index: Index, settings: Settings, recipe: SceneRecipe, area: str, period: str, device: Device, provisional: bool,
-    workers: int = 1,
+    workers: int = 1, elsewhere: bool = False,
 ) -> Plan:  # fmt: skip
-    """The same on an open index, for workers that share the memory of this machine."""
+    """The same on an open index, for workers that share the memory of this machine, or on workers elsewhere."""
     settle = timedelta(days=settings.settle_days)
     cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
     check_binding(index, recipe.name, recipe.version, recipe.digest())
@@ -41,21 +45,38 @@ def plan_with(
     budget = settings.memory_budget_bytes // workers
     threads = settings.decode_thread_count
     remote_threads = settings.remote_thread_count
-    made = make_plan(cut, scenes, active, chosen_device(device), threads, rasters, budget, remote_threads)
+
+    def on(backend: Backend) -> Plan:
+        free = None if elsewhere else backend.free_bytes()
+        usable = None if free is None else int(free * SHARE_OF_FREE) // workers
+        made = make_plan(cut, scenes, active, backend.device, threads, rasters, budget, usable, remote_threads)
+        return replace(made, device_reason=backend.reason)
+
+    backend = chosen_device(device, recipe, elsewhere)
+    try:
+        made = on(backend)
+    except DeviceFull as error:
+        made = on(choose_backend(device, lack=str(error)))
+    _check_budget(made, budget, workers)
+    return made
+
+
+def chosen_device(device: Device, recipe: SceneRecipe, elsewhere: bool = False) -> Backend:
+    """The device that computes the features, and why; RequestError where a GPU is demanded that is not there, or cannot make the recipe.
+
+    Workers elsewhere are looked at when the build begins; for them `auto` is the CPU.
+    """
+    lack = gpu_lack(recipe)
+    if elsewhere and device == "auto":
+        lack = lack or "workers elsewhere compute on a GPU where --device gpu asks for it"
+    return choose_backend(device, () if elsewhere else FEATURES, lack)
+
+
+def _check_budget(made: Plan, budget: int, workers: int) -> None:
     largest = max((cell.host_bytes for cell in made.to_build), default=0)
     if largest > budget:
         raise RequestError(
             f"a cell needs {largest / 1e9:.1f} GB even in strips of {ROWS_PER_TASK} rows, {budget / 1e9:.1f} GB may be used"
             f"{f' by each of {workers} workers' if workers > 1 else ''}: "
-            f"take a smaller tile_px than {recipe.grid.tile_px}, or raise NEOCUBE_MEMORY_LIMIT_BYTES"
+            f"take a smaller tile_px than {made.recipe.grid.tile_px}, or raise NEOCUBE_MEMORY_LIMIT_BYTES"
         )
-    return made
-
-
-def chosen_device(device: Device) -> str:
-    """cpu: features are computed there, whatever GPU is present; RequestError where a GPU is demanded."""
-    if device == "gpu":
-        raise RequestError(
-            "features are built on the CPU until the GPU kernels have been held against it on a device (docs/gpu.md): use --device cpu or auto"
-        )
-    return "cpu"

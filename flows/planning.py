@@ -9,15 +9,18 @@ from uuid import UUID
 from odc.geo.geom import Geometry
 from shapely import STRtree
 
-from flows.cell_memory import cell_bytes, fitting_strip_px
+from flows.cell_memory import CellMemory
 from products.area import Area
+from products.device_memory import tile_shape
+from products.devices import Device
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.identity import CellKey, cell_id, source_keys
 from products.period import Period
 from products.raster import RasterFile
-from products.scene import Scene, reading_threads
+from products.scene import Scene
 from products.scene_recipe import SceneRecipe
+from products.spec import FeaturesRecipe
 
 # measured by `make bench` on 2 cores: pixels of one band of one scene, masked, and reduced to features, per core and second
 PIXELS_PER_CORE_SECOND = 40e6
@@ -30,7 +33,10 @@ MAX_CELLS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """One cell to have: the id that what should be read gives it, whether it is `fresh`, `stale` or `missing`, and the rows it is built in at a time."""
+    """One cell to have: the id that what should be read gives it, whether it is `fresh`, `stale` or `missing`, and the rows it is built in at a time.
+
+    On a GPU the host bytes hold as much pinned memory as the device has arrays.
+    """
 
     key: CellKey
     id: UUID
@@ -41,6 +47,7 @@ class PlannedCell:
     host_bytes: int
     rasters: tuple[RasterFile, ...] = ()
     strip_px: int = 0
+    device_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +61,9 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     orphans: tuple[UUID, ...]
     notes: tuple[str, ...]
-    device: str
+    device: Device
     threads: int
+    device_reason: str = ""
 
     @property
     def to_build(self) -> tuple[PlannedCell, ...]:
@@ -93,8 +101,9 @@ class Plan:
             "bytes_read": sum(cell.bytes_read for cell in self.to_build),
             "host_bytes": max((cell.host_bytes for cell in self.to_build), default=0),
             "strips": max((-(-self.grid.tile_px // cell.strip_px) for cell in self.to_build), default=0),
-            "device_bytes": 0,
+            "device_bytes": max((cell.device_bytes for cell in self.to_build), default=0),
             "device": self.device,
+            "device_reason": self.device_reason,
             "seconds": round(self.seconds, 1),
             "price": {
                 "amount": round(self.seconds * self.threads / 3600 * price_per_core_hour, 4),
@@ -156,10 +165,19 @@ def cut_cells(
 
 
 def make_plan(
-    cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: str, threads: int,
-    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None, remote_threads: int = 1,
+    cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: Device, threads: int,
+    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None, device_free_bytes: int | None = None,
+    remote_threads: int = 1,
 ) -> Plan:  # fmt: skip
-    """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any."""
+    """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any.
+
+    DeviceFull where a GPU cannot hold a row of a cell.
+    """
+    tile = None
+    if device == "gpu":
+        assert isinstance(cut.recipe, FeaturesRecipe)  # gpu_lack refuses others
+        tile = tile_shape(cut.recipe, cut.periods[0])
+    memory = CellMemory(cut.recipe, threads, remote_threads, budget_bytes, tile, device_free_bytes)
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
     cells, empty = list[PlannedCell](), list[str]()
@@ -170,8 +188,7 @@ def make_plan(
             if inside:
                 key = CellKey(cut.recipe.name, cut.recipe.version, tile, period)
                 around = tuple(beneath[tile])
-                reading = reading_threads(inside, threads, remote_threads)
-                cells.append(_planned(cut, key, recipe_digest, inside, was, reading, around, budget_bytes))
+                cells.append(_planned(cut, key, recipe_digest, inside, was, around, memory))
             else:
                 empty.append(f"{period.label} {tile.label}")
     lost = active.keys() - {(cell.key.tile.label, cell.key.period.label) for cell in cells}
@@ -184,19 +201,17 @@ def make_plan(
 
 
 def _planned(
-    cut: Cut, key: CellKey, recipe_digest: str, scenes: tuple[Scene, ...], was: UUID | None, threads: int,
-    rasters: tuple[RasterFile, ...], budget_bytes: int | None,
+    cut: Cut, key: CellKey, recipe_digest: str, scenes: tuple[Scene, ...], was: UUID | None,
+    rasters: tuple[RasterFile, ...], memory: CellMemory,
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
     keys = [*source_keys(scenes), *(raster.key for raster in rasters)]
     expected = cell_id(key, keys, recipe_digest, kernels=recipe.kernels)
     state = "missing" if was is None else "fresh" if was == expected else "stale"
-    side = recipe.grid.tile_px
-    read = n_scenes * 2 * (len(recipe.used_bands) + 1) * side**2
-    far = any(scene.is_remote for scene in scenes)
-    rows = side if budget_bytes is None else fitting_strip_px(recipe, n_scenes, threads, budget_bytes, is_remote=far)
-    peak = cell_bytes(recipe, n_scenes, threads, rows, is_remote=far)
-    return PlannedCell(key, expected, state, scenes, was, read, peak, rasters, rows)
+    read = n_scenes * 2 * (len(recipe.used_bands) + 1) * recipe.grid.tile_px**2
+    rows = memory.strip_px(scenes)
+    on_host, on_device = memory.peaks(scenes, rows)
+    return PlannedCell(key, expected, state, scenes, was, read, on_host, rasters, rows, on_device)
 
 
 Placed = TypeVar("Placed", Scene, RasterFile)

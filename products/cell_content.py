@@ -11,6 +11,7 @@ from products.errors import RequestError
 from products.features import Observations, compute_features, gpu_lack
 from products.observations_spec import ObservationsRecipe
 from products.period import Period
+from products.pixel.gpu_temporal import Say
 from products.pixel.observe import cause_of, observed
 from products.pixel.precision import round_mantissa
 from products.scene_recipe import SceneRecipe
@@ -23,11 +24,11 @@ from products.window_features import Rasters
 
 def compute_layers(
     recipe: SceneRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None = None,
-    device: Device = "cpu",
+    device: Device = "cpu", say: Say | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
     """float32 (layer, y, x), `recipe.n_layers` of them, of the observations of one cell; RequestError where the device is `gpu` and `gpu_lack` says why not."""
     if isinstance(recipe, FeaturesRecipe):
-        return compute_features(recipe, seen, period, threads, rasters, device)
+        return compute_features(recipe, seen, period, threads, rasters, device, say)
     if device == "gpu":
         raise RequestError(f"{gpu_lack(recipe)}: use --device cpu, or auto")
     if isinstance(recipe, ObservationsRecipe):

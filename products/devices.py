@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from products.errors import RequestError
 
 Device = Literal["cpu", "gpu"]
 Table = pd.DataFrame
+LEARNING = ("cupy", "cudf", "cuml")
+FEATURES = ("cupy",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +70,28 @@ class Backend:
         return estimator.as_sklearn() if self.device == "gpu" else estimator
 
 
-def choose_backend(asked: str) -> Backend:
-    """The backend for `auto`, `cpu` or `gpu`; RequestError where `gpu` is asked for and there is none."""
+def choose_backend(asked: str, libraries: Sequence[str] = LEARNING, lack: str = "") -> Backend:
+    """The backend for `auto`, `cpu` or `gpu`; RequestError where `gpu` is asked for and there is none with the libraries.
+
+    `lack` says what else keeps the work from a GPU, if anything does. Without libraries, this process is not looked at.
+    """
     if asked not in ("auto", "cpu", "gpu"):
         raise RequestError(f"unknown device {asked!r}: expected auto, cpu or gpu")
     if asked == "cpu":
         return Backend("cpu", "asked for")
-    lack = _gpu_lack()
-    if lack is None:
+    lack = lack or gpu_absence(libraries)
+    if not lack:
         return Backend("gpu", "asked for" if asked == "gpu" else "auto: a CUDA device is available")
     if asked == "gpu":
         raise RequestError(f"the device gpu was asked for, but {lack}; use --device cpu, or auto")
     return Backend("cpu", f"auto: {lack}")
 
 
-def _gpu_lack() -> str | None:
-    """What keeps the GPU from being used, in words; None if nothing does."""
-    for name in ("cupy", "cudf", "cuml"):
+def gpu_absence(libraries: Sequence[str]) -> str:
+    """What keeps this process from using a GPU with some libraries, in words; empty if nothing does."""
+    for name in libraries:
         if importlib.util.find_spec(name) is None:
             return f"{name} is not installed (extras gpu-cu12 and gpu-cu13)"
-    if not importlib.import_module("cupy").cuda.is_available():
+    if "cupy" in libraries and not importlib.import_module("cupy").cuda.is_available():
         return "no CUDA device is available"
-    return None
+    return ""

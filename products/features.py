@@ -12,7 +12,7 @@ from products.feature_program import TIME_ORDERED, Operand, feature_program
 from products.feature_spec import CountStep
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
-from products.pixel.gpu_temporal import temporal_features_gpu
+from products.pixel.gpu_temporal import Say, temporal_features_gpu
 from products.pixel.harmonise import oli_adjustment
 from products.pixel.precision import round_mantissa
 from products.pixel.temporal import temporal_features
@@ -66,23 +66,24 @@ def reflectance_terms(
 
 def compute_features(
     recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None = None,
-    device: Device = "cpu",
+    device: Device = "cpu", say: Say | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
     """float32 (feature, y, x) in the order of `recipe.feature_names`, of the observations in a period, and of rasters (y, x).
 
     Observations and rasters reach `recipe.margin_px` beyond the features on all sides. Rounded to `recipe.precision_bits`, last of all.
     On the device `gpu` the statistics over time are computed there, to the tolerances of docs/gpu.md; RequestError for a recipe of which `gpu_lack` says
-    why it cannot be.
+    why it cannot be. What goes otherwise than planned there is said, or logged.
     """
-    stack = _full_features(recipe, seen, period, threads, rasters, device)
+    stack = _full_features(recipe, seen, period, threads, rasters, device, say)
     if recipe.precision_bits is not None:
         round_mantissa(stack, recipe.precision_bits, threads)
     return stack
 
 
 def _full_features(
-    recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None, device: Device
-) -> NDArray[np.float32]:
+    recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None, device: Device,
+    say: Say | None,
+) -> NDArray[np.float32]:  # fmt: skip
     program = feature_program(recipe, [scene.acquired for scene in seen.scenes], period)
     rows = np.array([seen.bands.index(band) for band, _ in program.operands], np.int64)
     gain, bias = _operand_terms(seen, program.operands, rows)
@@ -92,7 +93,7 @@ def _full_features(
     if device == "gpu":
         if lack := gpu_lack(recipe):
             raise RequestError(f"{lack}: use --device cpu, or auto")
-        stack = temporal_features_gpu(seen.block, *given)
+        stack = temporal_features_gpu(seen.block, *given, say=say)
     else:
         stack = temporal_features(seen.block, *given, threads, rows, program.ordered)
     layers = dict(zip(program.names, stack, strict=True))

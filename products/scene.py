@@ -77,4 +77,9 @@ class Scene:
 
 def reading_threads(scenes: Iterable[Scene], threads: int, remote_threads: int) -> int:
     """The threads that read some scenes: over a network most of their time is waiting, so there are more."""
-    return max(threads, remote_threads, 1) if any(scene.is_remote for scene in scenes) else max(threads, 1)
+    return max(threads, remote_threads, 1) if is_any_remote(scenes) else max(threads, 1)
+
+
+def is_any_remote(scenes: Iterable[Scene]) -> bool:
+    """Whether some of the scenes are read over a network."""
+    return any(scene.is_remote for scene in scenes)

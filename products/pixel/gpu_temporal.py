@@ -2,7 +2,7 @@
 
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from products.errors import RequestError
+from products.errors import DeviceFull, RequestError
 from products.pixel.gpu_source import THREADS, Kernel, TemporalSource, temporal_source
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.uint16]
+Say = Callable[[str], None]
 _log = logging.getLogger(__name__)
 SLOTS = 2
 STRIP_BYTES = 256 * 2**20  # of a slot: enough threads for the largest device, and little pinned memory
@@ -38,13 +39,13 @@ def device_bytes(shape: StripShape) -> int:
 
 
 def strip_rows(shape: StripShape, memory_bytes: int) -> int:
-    """Rows of a strip, at most `shape.rows`, whose `device_bytes` are at most `memory_bytes`; RequestError where not one fits."""
+    """Rows of a strip, at most `shape.rows`, whose `device_bytes` are at most `memory_bytes`; DeviceFull where not one fits."""
     row = _row_bytes(shape)
     fitting = (memory_bytes - _term_bytes(shape)) // (SLOTS * row)
     if fitting < 1:
-        raise RequestError(
+        raise DeviceFull(
             f"one row of {shape.width} pixels, {shape.n_scenes} observations and {shape.n_bands} bands needs {SLOTS * row + _term_bytes(shape):,} "
-            f"bytes of device memory, {memory_bytes:,} are free; use a smaller tile, free the device, or use --device cpu"
+            f"bytes of device memory, {memory_bytes:,} are free; use a smaller tile, or free the device"
         )
     return min(shape.rows, fitting, max(1, STRIP_BYTES // row))
 
@@ -53,10 +54,12 @@ def temporal_features_gpu(
     block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats,
     geomedian_bands: NDArray[np.int64], with_mads: bool,
     programs: NDArray[np.float64], reducers: Floats, min_observations: int, memory_bytes: int | None = None,
+    say: Say | None = None,
 ) -> Floats:  # fmt: skip
     """float32 (feature, y, x): `products.pixel.temporal.temporal_features` on the current CUDA device, to the tolerances of docs/gpu.md.
 
-    `memory_bytes` of the device are used at most, by default most of what is free. Where they cannot be had, strips are halved.
+    `memory_bytes` of the device are used at most, by default most of what is free. Where they cannot be had, strips are halved, which is said
+    or logged; DeviceFull where not one row can be had.
     """
     if with_mads and not geomedian_bands.size:
         raise RequestError("the MADs are distances to the geomedian: expected a geomedian of some bands beside them")
@@ -69,14 +72,14 @@ def temporal_features_gpu(
     if not out.size or not block.shape[1]:
         return out
     cupy = importlib.import_module("cupy")
-    free = memory_bytes if memory_bytes is not None else int(cupy.cuda.runtime.memGetInfo()[0] * SHARE_OF_FREE)
+    free = memory_bytes if memory_bytes is not None else usable_bytes(cupy)
     height, width = block.shape[2:]
     whole = StripShape(len(order), block.shape[1], n_features, width, height)
     terms = np.stack([gain.T[order], bias.T[order]], axis=-1).astype(np.float32)
-    slots = _slots(cupy, source, whole, strip_rows(whole, free))
+    on_device = cupy.asarray(terms)
+    cupy.cuda.get_current_stream().synchronize()
+    slots = _slots(cupy, source, whole, strip_rows(whole, free), say or _log.warning)
     try:
-        on_device = cupy.asarray(terms)
-        cupy.cuda.get_current_stream().synchronize()
         for i, first in enumerate(range(0, height, slots[0].rows)):
             slot = slots[i % SLOTS]
             slot.finish(out)
@@ -87,6 +90,11 @@ def temporal_features_gpu(
     for slot in slots:
         slot.finish(out)
     return out
+
+
+def usable_bytes(cupy: Any) -> int:  # noqa: ANN401
+    """Most of the device memory that is free, or kept by the pool of this process."""
+    return int((cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()) * SHARE_OF_FREE)
 
 
 def band_order(geomedian_bands: NDArray[np.int64], programs: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -117,16 +125,19 @@ def _module(cupy: Any, text: str) -> Any:  # noqa: ANN401
     return cupy.RawModule(code=text, options=("--std=c++17",))
 
 
-def _slots(cupy: Any, source: TemporalSource, whole: StripShape, rows: int) -> list["_Slot"]:  # noqa: ANN401
+def _slots(cupy: Any, source: TemporalSource, whole: StripShape, rows: int, say: Say) -> list["_Slot"]:  # noqa: ANN401
     """Two slots of `rows` rows, or of half as many until the device has the memory."""
     while True:
         try:
             return [_Slot(cupy, source, whole, rows) for _ in range(SLOTS)]
-        except cupy.cuda.memory.OutOfMemoryError:
-            if rows == 1:
+        except (cupy.cuda.memory.OutOfMemoryError, cupy.cuda.runtime.CUDARuntimeError) as error:
+            full = cupy.cuda.runtime.errorMemoryAllocation  # what pinned memory that cannot be had raises
+            if getattr(error, "status", full) != full:
                 raise
+            if rows == 1:
+                raise DeviceFull(f"the device has too little memory for one row of {whole.width} pixels") from error
             fewer = -(-rows // 2)
-            _log.warning("the device has too little memory for strips of %d rows: trying %d", rows, fewer)
+            say(f"the device has too little memory for strips of {rows} rows: trying {fewer}")
             rows = fewer
 
 

@@ -1,4 +1,4 @@
-"""More than one machine: a real Dask scheduler and two worker processes build what one process builds, also when one worker is killed."""
+"""More than one machine: a real Dask scheduler and its workers on two machines build what one process builds, also when one of them is killed."""
 
 import hashlib
 import os
@@ -7,19 +7,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from distributed import Client, KilledWorker
+from sqlalchemy import make_url
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.build_here import build
+from flows.build_here import Batch, FailedCell, Outcome, build, survived
 from flows.plan_cells import plan
 from flows.steps.cubes.dask_cluster import Place, check_workers, place_of
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from products.errors import RequestError
+from tests.flows.machines import Machine, Room, machines, relay
 
 AREA, YEAR = "demo", "2020"
 HERE = Place("kernel", (1, 2), True)
@@ -34,39 +39,54 @@ def recipe(tmp_path: Path, small_recipe: Path) -> str:
     return str(path)
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A Dask scheduler on this host, its workers, and the machines that these run on."""
+
+    address: str
+    workers: tuple[subprocess.Popen[bytes], ...]
+    room: Room
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a Dask scheduler and its two workers, each a process with one thread."""
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A Dask scheduler, and on each of two machines a worker of one thread."""
     place = tmp_path / "scheduler.json"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("NEOCUBE_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("NEOCUBE_")}
     common = ["--scheduler-file", str(place), "--no-dashboard"]
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
-        with (tmp_path / f"dask-{arguments[0]}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "dask", *arguments], env=environment, cwd=tmp_path, stdout=log, stderr=log
-            )
+    def start(machine: Machine, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [*machine.enter, sys.executable, "-m", "dask", *arguments, "--host", machine.address, *common]
+        environment = {**kept, "HOME": str(machine.folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+        with (machine.folder / "dask.log").open("ab") as log:
+            return subprocess.Popen(command, env=environment, cwd=machine.folder, stdout=log, stderr=log)
 
-    scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", *common)
-    workers = [start("worker", "--nthreads", "1", "--no-nanny", "--memory-limit", "0", *common) for _ in range(2)]
-    try:
-        yield address_in(place), workers
-    finally:
-        for process in (*workers, scheduler):
-            process.kill()
-            process.wait()
+    with machines(tmp_path) as room:
+        scheduler = start(Machine((), tmp_path, room.address), "scheduler", "--port", "0")
+        worker = ("worker", "--nthreads", "1", "--no-nanny", "--memory-limit", "0")
+        workers = tuple(start(machine, *worker) for machine in room.machines)
+        try:
+            yield Cluster(address_in(place), workers, room)
+        finally:
+            for process in (*workers, scheduler):
+                process.kill()
+                process.wait()
 
 
 def address_in(place: Path) -> str:
     """The address that a scheduler leaves in its file, with two workers there."""
-    from distributed import Client
-
     deadline = time.monotonic() + 60
     while not place.is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
     with Client(scheduler_file=str(place), set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
         return str(client.scheduler.address)
+
+
+def seen_by(cluster: Cluster, look: Callable[[str], str], what: str) -> set[str]:
+    """What the workers see, each by itself."""
+    with Client(cluster.address, set_as_default=False) as client:
+        return set(client.run(look, what).values())
 
 
 def digests(store: str) -> dict[str, str]:
@@ -83,62 +103,73 @@ def n_rows(settings: Settings) -> int:
         return len(list(index.dc.index.datasets.search(product="mangrove_features", archived=None)))
 
 
-def in_use(settings: Settings, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings in the environment, and an archive in their index."""
-    assert settings.index_url is not None
-    monkeypatch.setenv("NEOCUBE_INDEX_URL", settings.index_url.get_secret_value())
-    monkeypatch.setenv("NEOCUBE_INDEX_DRIVER", settings.index_driver)
-    with open_index(settings) as index:
-        ingest_archive(index, str(archive))
+@pytest.fixture
+def index_of_the_room(
+    server_settings: Settings, cluster: Cluster, small_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
+    """The settings in the environment: an index, with an archive in it, at an address that the machines reach."""
+    assert server_settings.index_url is not None
+    url = make_url(server_settings.index_url.get_secret_value())
+    assert url.host and url.port
+    with relay(cluster.room.address, (url.host, url.port)) as port:
+        reached = url.set(host=cluster.room.address, port=port).render_as_string(hide_password=False)
+        with monkeypatch.context() as patch:
+            patch.setenv("NEOCUBE_INDEX_URL", reached)
+            patch.setenv("NEOCUBE_INDEX_DRIVER", server_settings.index_driver)
+            with open_index(server_settings) as index:
+                ingest_archive(index, str(small_archive))
+            yield server_settings
 
 
-def test_two_dask_workers_of_which_one_is_killed_build_what_one_process_builds(
-    server_settings: Settings,
+def test_two_machines_of_which_one_is_killed_build_what_one_process_builds(
+    index_of_the_room: Settings,
     ingested_home: Path,
-    small_archive: Path,
     recipe: str,
-    cluster: tuple[str, list[subprocess.Popen[bytes]]],
+    cluster: Cluster,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    address, workers = cluster
-    alone = tmp_path / "alone"
+    settings, alone = index_of_the_room, tmp_path / "alone"
     subprocess.run(["cp", "-a", str(ingested_home), str(alone)], check=True)
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("NEOCUBE_HOME", str(alone))
+        elsewhere.delenv("NEOCUBE_INDEX_URL")
+        elsewhere.delenv("NEOCUBE_INDEX_DRIVER")
         one = build(recipe, AREA, YEAR)
     assert one["failed"] == []
 
-    in_use(server_settings, small_archive, monkeypatch)
+    assert seen_by(cluster, os.path.realpath, ".") == {str(each.folder) for each in cluster.room.machines}
+    networks = seen_by(cluster, os.readlink, "/proc/self/ns/net") | {str(Path("/proc/self/ns/net").readlink())}
+    assert len(networks) == (3 if cluster.room.has_networks else 1)
     killed: list[int] = []
 
     def kill_one_when_cells_appear() -> None:
-        cells = Path(server_settings.store_url, "cells", "mangrove_features")
+        cells = Path(settings.store_url, "cells", "mangrove_features")
         while not killed:
             if cells.is_dir() and len(list(cells.glob("*/zarr.json"))) >= 3:
-                workers[0].send_signal(signal.SIGKILL)
-                killed.append(workers[0].wait())
+                cluster.workers[0].send_signal(signal.SIGKILL)
+                killed.append(cluster.workers[0].wait())
             time.sleep(0.05)
 
     killer = threading.Thread(target=kill_one_when_cells_appear, daemon=True)
     killer.start()
-    report = build(recipe, AREA, YEAR, dask=address)
+    report = build(recipe, AREA, YEAR, dask=cluster.address)
     killer.join(timeout=10)
     assert killed == [-signal.SIGKILL]
 
     assert report["failed"] == []
-    assert report["built"] + report["fresh"] == one["built"] == n_rows(server_settings)
+    assert report["built"] + report["fresh"] == one["built"] == n_rows(settings)
     assert [cell["id"] for cell in report["cells"]] == [cell["id"] for cell in one["cells"]]
-    assert digests(server_settings.store_url) == digests(str(alone / "store"))
+    assert digests(settings.store_url) == digests(str(alone / "store"))
     assert {cell.state for cell in plan(recipe, AREA, YEAR).cells} == {"fresh"}
-    again = build(recipe, AREA, YEAR, dask=address)
+    again = build(recipe, AREA, YEAR, dask=cluster.address)
     assert (again["built"], again["fresh"]) == (0, one["built"])
 
 
 def test_an_embedded_index_serves_dask_workers_of_this_host(
-    ingested_settings: Settings, small_recipe: Path, cluster: tuple[str, list[subprocess.Popen[bytes]]]
+    ingested_settings: Settings, small_recipe: Path, cluster: Cluster
 ) -> None:
-    report = build(str(small_recipe), AREA, YEAR, dask=cluster[0])
+    report = build(str(small_recipe), AREA, YEAR, dask=cluster.address)
     assert report["failed"] == []
     assert report["built"] == n_rows(ingested_settings) >= 4
 
@@ -176,3 +207,19 @@ def test_a_place_is_what_a_process_sees(tmp_path: Path) -> None:
     assert here.kernel and here.home == (tmp_path.stat().st_dev, tmp_path.stat().st_ino) and here.has_store
     assert place_of(str(tmp_path / "none"), "s3://bucket/store") == Place(here.kernel, None, True)
     assert not place_of(str(tmp_path), str(tmp_path / "none")).has_store
+
+
+def test_a_batch_whose_workers_keep_dying_is_failed_cell_by_cell_and_told(
+    ingested_settings: Settings, small_recipe: Path
+) -> None:
+    made = plan(str(small_recipe), AREA, YEAR)
+    batch, told = Batch(made.recipe, made.grid, made.cells), list[str]()
+
+    def dead() -> list[Outcome]:
+        raise KilledWorker("build_batch-1", SimpleNamespace(address="tcp://10.0.0.2:1"), 3)
+
+    lost = survived(batch, dead, told.append)
+    assert [cell.cell for cell in lost if isinstance(cell, FailedCell)] == [cell.key.label for cell in made.cells]
+    assert {cell.cause for cell in lost if isinstance(cell, FailedCell)} == set(told)
+    assert "all those workers died" in told[0]
+    assert survived(batch, lambda: lost) is lost

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -26,6 +27,14 @@ OPTIONS = ("-std=c++17", "-O1", "-w", "-shared", "-fPIC")
 
 class OutOfMemoryError(MemoryError):
     """As cupy.cuda.memory.OutOfMemoryError."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """As cupy.cuda.runtime.CUDARuntimeError."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
 
 
 class HostArray:
@@ -93,35 +102,60 @@ class RawModule:
         return call
 
 
-def host_cupy(folder: Path, largest: int = 2**40) -> tuple[ModuleType, ModuleType]:
-    """Modules to stand for cupy and cupyx; an array of more than `largest` bytes is refused as a full device does."""
+def host_cupy(
+    folder: Path, largest: int = 2**40, free: int | None = None, largest_pinned: int = 2**40, pinned_status: int = 2
+) -> tuple[ModuleType, ModuleType]:
+    """Modules to stand for cupy and cupyx; an array of more than `largest` bytes is refused as a full device does.
+
+    Pinned memory of more than `largest_pinned` is refused with a status of CUDA. `free` bytes (`largest`) are said to be free,
+    `allocated` has the bytes of each array.
+    """
+
+    allocated: list[int] = []
 
     def empty(size: int, dtype: Any) -> HostArray:
         if size * np.dtype(dtype).itemsize > largest:
             raise OutOfMemoryError(f"{size} numbers")
-        return HostArray(np.full(size, 77, dtype))
+        return taken(np.full(size, 77, dtype))
+
+    def taken(numbers: NDArray[Any]) -> HostArray:
+        allocated.append(numbers.nbytes)
+        return HostArray(numbers)
+
+    def pinned(size: int, dtype: Any) -> NDArray[Any]:
+        if size * np.dtype(dtype).itemsize > largest_pinned:
+            raise CUDARuntimeError(pinned_status)
+        return np.empty(size, dtype)
 
     cupy, cupyx = ModuleType("cupy"), ModuleType("cupyx")
+    cupy.__spec__ = ModuleSpec("cupy", None)
     cupy.__dict__.update(
         empty=empty,
-        asarray=lambda array: HostArray(np.ascontiguousarray(array)),
+        asarray=lambda array: taken(np.ascontiguousarray(array)),
+        allocated=allocated,
+        get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 0),
         RawModule=type("RawModule", (RawModule,), {"folder": folder}),
         cuda=SimpleNamespace(
+            is_available=lambda: True,
             Stream=Stream,
             get_current_stream=Stream,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-            runtime=SimpleNamespace(memGetInfo=lambda: (largest, largest)),
+            runtime=SimpleNamespace(
+                memGetInfo=lambda: (free or largest, free or largest),
+                CUDARuntimeError=CUDARuntimeError,
+                errorMemoryAllocation=2,
+            ),
         ),
     )
-    cupyx.__dict__.update(empty_pinned=np.empty)
+    cupyx.__dict__.update(empty_pinned=pinned)
     return cupy, cupyx
 
 
-def use_host_cupy(monkeypatch: pytest.MonkeyPatch, folder: Path, largest: int = 2**40) -> None:
-    """Let `import cupy` find the stand-in; skips where no C++ compiler is."""
+def use_host_cupy(monkeypatch: pytest.MonkeyPatch, folder: Path, **limits: int) -> None:
+    """Let `import cupy` find the stand-in, with the limits of `host_cupy`; skips where no C++ compiler is."""
     if COMPILER is None:
         pytest.skip("no C++ compiler (g++ or clang++)")
-    for name, module in zip(("cupy", "cupyx"), host_cupy(folder, largest), strict=True):
+    for name, module in zip(("cupy", "cupyx"), host_cupy(folder, **limits), strict=True):
         monkeypatch.setitem(sys.modules, name, module)
 
 

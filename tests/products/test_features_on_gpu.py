@@ -1,5 +1,6 @@
 """A whole recipe on the GPU leaf agrees with the CPU leaf; what the GPU cannot do is refused by name."""
 
+import importlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from odc.geo.geom import box
 
-from products.errors import RequestError
+from products.device_memory import cell_device_bytes, tile_shape
+from products.errors import DeviceFull, RequestError
 from products.features import Observations, compute_features, gpu_lack
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
@@ -90,3 +92,54 @@ def test_what_the_gpu_cannot_do_is_refused_by_name(feature: str, message: str) -
 
 def test_the_mangrove_features_can_be_made_on_a_gpu() -> None:
     assert gpu_lack(features_recipe("mangrove_features")) == ""
+
+
+def test_the_planned_device_bytes_are_those_that_the_leaf_allocates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = recipe(
+        "geomedian: {bands: [blue, red, nir]}", "mads: {}", "index: {names: [NDVI], reduce: [p10, std]}",
+        "texture: {of: {index: MNDWI}, window_px: 3, measures: [contrast]}",
+    )  # fmt: skip
+    seen = observations(asked, 9)
+    use_host_cupy(monkeypatch, tmp_path)
+    compute_features(asked, seen, YEAR, 1, device="gpu")
+
+    planned = cell_device_bytes(tile_shape(asked, YEAR), 9, SIDE + 2 * asked.margin_px)
+    assert planned == sum(importlib.import_module("cupy").allocated) > 0
+
+
+def test_a_full_device_takes_smaller_strips_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = recipe("geomedian: {bands: [blue, red, nir]}")
+    seen, said = observations(asked, 9), list[str]()
+    use_host_cupy(monkeypatch, tmp_path)
+    whole = compute_features(asked, seen, YEAR, 1, device="gpu", say=said.append)
+    use_host_cupy(monkeypatch, tmp_path, largest=2 * 3 * 9 * SIDE * 10, free=2**40)
+    np.testing.assert_array_equal(compute_features(asked, seen, YEAR, 1, device="gpu", say=said.append), whole)
+    assert said == [
+        "the device has too little memory for strips of 24 rows: trying 12",
+        "the device has too little memory for strips of 12 rows: trying 6",
+    ]
+
+    use_host_cupy(monkeypatch, tmp_path, largest=1000, free=2**40)
+    with pytest.raises(DeviceFull, match="the device has too little memory for one row of 24 pixels"):
+        compute_features(asked, seen, YEAR, 1, device="gpu", say=said.append)
+
+
+def test_pinned_memory_that_cannot_be_had_halves_the_strips_and_other_errors_of_cuda_are_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = recipe("geomedian: {bands: [blue, red, nir]}")
+    seen, said = observations(asked, 9), list[str]()
+    use_host_cupy(monkeypatch, tmp_path, largest_pinned=2 * 3 * 9 * SIDE * 12)
+    compute_features(asked, seen, YEAR, 1, device="gpu", say=said.append)
+    assert said == ["the device has too little memory for strips of 24 rows: trying 12"]
+
+    use_host_cupy(monkeypatch, tmp_path, largest_pinned=0, pinned_status=700)
+    with pytest.raises(RuntimeError, match="status 700"):
+        compute_features(asked, seen, YEAR, 1, device="gpu", say=said.append)
+
+
+def test_a_stack_that_the_gpu_cannot_sort_is_no_plan() -> None:
+    with pytest.raises(DeviceFull, match="a stack of 3000 observations: the GPU takes at most 2048"):
+        cell_device_bytes(tile_shape(recipe("count: {}", "band: {names: [red], reduce: [p50]}"), YEAR), 3000, SIDE)

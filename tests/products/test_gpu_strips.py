@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from products.errors import RequestError
+from products.errors import DeviceFull
 from products.pixel.gpu_source import Kernel
 from products.pixel.gpu_temporal import (
     SLOTS,
@@ -42,9 +42,7 @@ def test_strips_fit_the_memory_and_no_larger_ones_do(memory_bytes: int) -> None:
 
 
 def test_a_device_that_cannot_hold_a_row_is_refused() -> None:
-    with pytest.raises(
-        RequestError, match=r"one row of 2048 pixels, 20 observations and 6 bands needs 1,360,832 bytes"
-    ):
+    with pytest.raises(DeviceFull, match=r"one row of 2048 pixels, 20 observations and 6 bands needs 1,360,832 bytes"):
         strip_rows(StripShape(6, 20, 18, 2048, 2048), 1_000_000)
 
 

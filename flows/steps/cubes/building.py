@@ -15,6 +15,7 @@ from flows.steps.loading.manifest import ReadManifest
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.storage import Storage
 from products.cell_content import cell_arrays, cell_template
+from products.devices import Device
 from products.grid import PixelGrid
 from products.identity import CellKey, cell_id, source_keys
 from products.pixel.causes import ACCOUNT_NAMES
@@ -42,11 +43,12 @@ class BuiltCell:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What building needs beside the cell: threads, how files are opened and the share of pixels that may be unread."""
+    """What building needs beside the cell: threads, how files are opened, the share of pixels that may be unread and the device that computes."""
 
     threads: int
     access: RasterAccess
     failure_budget: float
+    device: Device = "cpu"
 
 
 def build_cell(
@@ -74,8 +76,9 @@ def build_cell(
         return not _is_active(index, number_of(manifest))
 
     work = CellWork(
-        recipe, grid, key, scenes, rasters, workshop.threads, workshop.access, strip_px or recipe.grid.tile_px
-    )
+        recipe, grid, key, scenes, rasters, workshop.threads, workshop.access, strip_px or recipe.grid.tile_px,
+        workshop.device,
+    )  # fmt: skip
     content = make_content(work, is_wanted)
     manifest, accounts = content.manifest, _in_observations(content.accounts)
     number, published = number_of(manifest), False
@@ -85,6 +88,7 @@ def build_cell(
             "neocube:manifest": manifest.document() | ({"building": list(content.notes)} if content.notes else {}),
             "neocube:accounts": accounts,
             "eo:platform": _platforms(read),
+            "neocube:device": workshop.device,
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
         draft = CellDraft(number, key, cell_template(recipe), grid, recipe.digest(), lineage, properties)

@@ -84,6 +84,11 @@ def write_cell(
     write_coordinates(group, template, geobox, [key.period])
 
 
+def stored_digest(storage: Storage, path: str) -> str:
+    """The digest that the cell at `path` was written with."""
+    return str(zarr.open_group(storage.zarr_store(path), mode="r").attrs["neocube:content_digest"])
+
+
 def create_array(
     group: zarr.Group, array: ArrayTemplate, shape: tuple[int, ...], shard: tuple[int, ...], tile_px: int
 ) -> zarr.Array[Any]:

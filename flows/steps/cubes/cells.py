@@ -11,7 +11,14 @@ from odc.geo.geobox import GeoBox
 from sqlalchemy import text
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cell_store import Arrays, arrays_digest, verify_cell, with_overviews, write_cell
+from flows.steps.cubes.cell_store import (
+    Arrays,
+    arrays_digest,
+    stored_digest,
+    verify_cell,
+    with_overviews,
+    write_cell,
+)
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
@@ -51,19 +58,19 @@ def cell_path(storage: Storage, product: str, cell: UUID) -> str:
 
 
 def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Arrays, threads: int = 1) -> bool:
-    """Write a cell of the arrays of its tile and make it the active one of its tile and period; False if it was that already."""
+    """Write a cell of the arrays of its tile and make it the active one of its tile and period; False if it was that already.
+
+    One that was published before and still lies in the store is not written again: another device gives the same cell to its tolerance, not to the bit.
+    """
     with writer_of(index, draft.id):
         row = index.dc.index.datasets.get(draft.id)
         if row is not None and not row.is_archived:
             return False
         path = cell_path(storage, draft.key.product, draft.id)
-        stored = with_overviews(draft.template, arrays, threads)
-        digest = arrays_digest(stored, threads)
-        if (
-            row is None
-            or row.metadata_doc["properties"]["neocube:content_digest"] != digest
-            or not storage.exists(path)
-        ):
+        is_kept = row is not None and storage.exists(path)
+        stored = {} if is_kept else with_overviews(draft.template, arrays, threads)
+        digest = stored_digest(storage, path) if is_kept else arrays_digest(stored, threads)
+        if not is_kept:
             with storage.writing(path, f"the cell {draft.key.label}"):
                 write_cell(
                     storage, path, draft.template, draft.key, draft.geobox, stored, _attributes(draft, digest), threads

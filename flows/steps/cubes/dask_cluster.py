@@ -1,15 +1,19 @@
 """A Dask cluster, connected, and its workers looked at before they are handed work."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from datacube_config.settings import Settings
+from flows.steps.cubes.dask_files import is_address, read_cluster, started
+from products.devices import FEATURES, Device, gpu_absence
 from products.errors import RequestError
 
-WAIT_SECONDS = 60
+WAIT_SECONDS = 60.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # the nanny of a worker ends it at this share of its limit (distributed.worker.memory.terminate)
 MEMORY_SHARE = 0.95
@@ -33,30 +37,59 @@ def place_of(home: str, store_url: str) -> Place:
 
 
 @contextmanager
-def dask_client(address: str, settings: Settings, peak_bytes: int) -> Iterator[Any]:
-    """A distributed.Client of the scheduler at `address`, for the block; RequestError where its workers cannot do the work."""
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=10, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise RequestError(
-            f"expected a Dask scheduler at {address}, such as tcp://HOST:8786: {str(error) or type(error).__name__}"
-        ) from error
-    with client:
+def dask_client(dask: str, settings: Settings, peak_bytes: int, device: Device) -> Iterator[Any]:
+    """A distributed.Client, for the block, of a scheduler or of a cluster that is started for the block; RequestError where its workers cannot do the work."""
+    with ExitStack() as stack:
+        address, wait_s = dask, WAIT_SECONDS
+        if not is_address(dask):
+            cluster = read_cluster(dask)
+            address, wait_s = stack.enter_context(started(cluster)), cluster.wait_s
+        client = stack.enter_context(_connected(address))
         try:
-            client.wait_for_workers(1, timeout=WAIT_SECONDS)
+            client.wait_for_workers(1, timeout=wait_s)
         except TimeoutError as error:
-            raise RequestError(f"the Dask scheduler at {address} has no worker after {WAIT_SECONDS} s") from error
+            raise RequestError(f"the Dask scheduler at {address} has no worker after {wait_s:g} s") from error
         asked = str(settings.home), settings.store_url
+        places = client.run(place_of, *asked)
         check_workers(
             client.scheduler_info(n_workers=-1)["workers"],
-            client.run(place_of, *asked),
+            places,
             place_of(*asked),
             settings.index_url is None,
             peak_bytes,
         )
+        if device == "gpu":
+            check_gpus(client.run(gpu_absence, FEATURES))
         yield client
+
+
+def _connected(address: str) -> Any:  # noqa: ANN401, distributed.Client
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise RequestError(
+            f"expected a Dask scheduler at {address}, such as tcp://HOST:8786: {str(error) or type(error).__name__}"
+        ) from error
+
+
+def check_gpus(lacks: Mapping[str, str]) -> None:
+    """RequestError unless each worker can use a GPU."""
+    for name, lack in lacks.items():
+        if lack:
+            raise RequestError(
+                f"the device gpu was asked for, but on the Dask worker {name} {lack}; use --device cpu, or workers with a GPU"
+            )
+
+
+def unreached(url: str) -> str:
+    """Why this process has no answer from the API at a URL; empty where it has one."""
+    try:
+        httpx.get(f"{url}/health", timeout=10)
+    except httpx.TransportError as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
 def check_workers(

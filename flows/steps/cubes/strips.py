@@ -13,6 +13,8 @@ from flows.steps.loading.read_attempts import Failures
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from products.cell_content import compute_layers
+from products.devices import Device
+from products.errors import DeviceFull
 from products.grid import PixelGrid
 from products.identity import CellKey
 from products.pixel.causes import ACCOUNT_NAMES
@@ -28,7 +30,7 @@ IsWanted = Callable[[ReadManifest, Counts], bool]
 
 @dataclass(frozen=True, slots=True)
 class CellWork:
-    """What one cell is made of, the threads that make it, and the rows that are loaded and computed at a time."""
+    """What one cell is made of, the threads and the device that make it, and the rows that are loaded and computed at a time."""
 
     recipe: SceneRecipe
     grid: PixelGrid
@@ -38,6 +40,7 @@ class CellWork:
     threads: int
     access: RasterAccess
     strip_px: int
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +74,14 @@ def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: lis
     layers, accounts = _empty(work.recipe) if work.strip_px < side else (None, None)
     while first < side:
         last = min(first + work.strip_px, side)
-        part = _attempt(work, first, last, failed, is_wanted)
-        if part is None:
+        part = _attempt(work, first, last, failed, is_wanted, notes)
+        if isinstance(part, str):
             gc.collect()  # futures and the error that they hold keep each other, and the block
-            work = _halved(work)
-            notes.append(f"out of memory: {work.key.label} went on in strips of {work.strip_px} rows")
+            work = _halved(work, part)
+            notes.append(f"{part}: {work.key.label} went on in strips of {work.strip_px} rows")
             continue
         if last - first == side:
-            return part, work
+            return replace(part, notes=tuple(notes)), work
         if layers is None or accounts is None:
             layers, accounts = _empty(work.recipe)
         layers[:, first:last], accounts[:, first:last] = part.layers, part.accounts
@@ -89,16 +92,22 @@ def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: lis
     return CellContent(layers, accounts, merged(parts), tuple(notes)), work
 
 
-def _attempt(work: CellWork, first: int, last: int, failed: Failures, is_wanted: IsWanted) -> CellContent | None:
-    """Rows first to last of the content; None where memory does not suffice."""
+def _attempt(
+    work: CellWork, first: int, last: int, failed: Failures, is_wanted: IsWanted, notes: list[str]
+) -> CellContent | str:
+    """Rows first to last of the content; where memory does not suffice, which memory."""
     is_whole = last - first == work.grid.tile_px
     try:
-        return _strip(work, first, last, failed, is_wanted if is_whole else lambda *_: True)
+        return _strip(work, first, last, failed, is_wanted if is_whole else lambda *_: True, notes)
+    except DeviceFull as error:
+        return f"out of device memory ({error})"
     except MemoryError:
-        return None
+        return "out of memory"
 
 
-def _strip(work: CellWork, first: int, last: int, failed: Failures, is_wanted: IsWanted) -> CellContent:
+def _strip(
+    work: CellWork, first: int, last: int, failed: Failures, is_wanted: IsWanted, notes: list[str]
+) -> CellContent:
     """Rows first to last of the content."""
     margin = work.recipe.margin_px
     geobox = work.grid.geobox(work.key.tile, margin)[first : last + 2 * margin, :]
@@ -107,7 +116,10 @@ def _strip(work: CellWork, first: int, last: int, failed: Failures, is_wanted: I
     layers = None
     if is_wanted(loaded.manifest, counts):
         rasters = load_rasters(work.rasters, work.recipe.rasters, geobox, work.access)
-        layers = compute_layers(work.recipe, loaded.seen, work.key.period, work.threads, rasters)
+        layers = compute_layers(
+            work.recipe, loaded.seen, work.key.period, work.threads, rasters, work.device,
+            lambda said: notes.append(f"{work.key.label}: {said}"),
+        )  # fmt: skip
     return CellContent(layers, np.ascontiguousarray(counts), loaded.manifest)
 
 
@@ -117,12 +129,12 @@ def _empty(recipe: SceneRecipe) -> tuple[NDArray[np.float32], Counts]:
     return layers, np.empty((len(ACCOUNT_NAMES), side, side), np.uint16)
 
 
-def _halved(work: CellWork) -> CellWork:
+def _halved(work: CellWork, lacking: str) -> CellWork:
     """The same with half the rows, a multiple of 16; MemoryError where it has no more than that."""
     rows = min(work.strip_px, work.grid.tile_px)
     if rows <= ROWS_PER_TASK:
         raise MemoryError(
-            f"{work.key.label} does not fit in memory even in strips of {ROWS_PER_TASK} rows: "
+            f"{lacking}: {work.key.label} does not fit even in strips of {ROWS_PER_TASK} rows: "
             "take a smaller tile_px, or fewer workers"
         )
     return replace(work, strip_px=max(rows // 2 // ROWS_PER_TASK * ROWS_PER_TASK, ROWS_PER_TASK))
