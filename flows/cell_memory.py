@@ -20,7 +20,8 @@ def cell_bytes(recipe: FeaturesRecipe, n_scenes: int, threads: int, strip_px: in
     rows = min(strip_px or side, side)
     pixels = (rows + 2 * recipe.margin_px) * (side + 2 * recipe.margin_px)
     wide = (rows + 2 * recipe.reach_px) * (side + 2 * recipe.reach_px)
-    per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide
+    with_agreement = "mask_agreement" in recipe.feature_names
+    per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide * (1 + with_agreement)
     finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
     per_thread = 2 * wide + 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
     made = (8 * len(recipe.feature_names) + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels

@@ -9,10 +9,19 @@ from odc.geo.geom import Geometry
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
 from products.errors import RequestError
-from products.feature_spec import Feature, FeatureName, IndexStep, SeasonStep, checked_kind, feature_kind
+from products.feature_spec import (
+    Feature,
+    FeatureName,
+    IndexStep,
+    MaskAgreementStep,
+    SeasonStep,
+    checked_kind,
+    feature_kind,
+)
 from products.feature_step import Step
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration
+from products.pixel.model_mask import RESOLUTION_RANGE_M
 from products.pixel.precision import MANTISSA_BITS
 from products.sensors import COLLECTIONS
 from products.source_spec import Closed, HarmoniseSpec, SourceSpec
@@ -131,6 +140,14 @@ class FeaturesRecipe(Closed):
             raise RequestError(
                 "expected a feature of the scenes beside those of rasters, as `- count: {}` with an index or a band"
             )
+        if models := self.mask_models:
+            low, high = RESOLUTION_RANGE_M
+            if not low <= self.grid.resolution_m <= high:
+                raise RequestError(
+                    f"{models[0]} masks pixels of {low:g} to {high:g} m, got resolution_m {self.grid.resolution_m:g}"
+                )
+        elif any(isinstance(feature, MaskAgreementStep) for feature in self.features):
+            raise RequestError("mask_agreement needs a source with a model, as clear: {model: omnicloudmask}")
         for feature in self.features:
             if isinstance(feature, TextureStep) and feature.of.feature and feature.of.feature not in self.feature_names:
                 raise RequestError(f"texture of {feature.of.feature!r}, which is not a feature of the recipe: add it")
@@ -176,6 +193,11 @@ class FeaturesRecipe(Closed):
         hidden = {of.layer: of for of in textures if of.layer not in made}
         added = [IndexStep.model_validate({"names": (of.index,), "reduce": (of.reduce,)}) for of in hidden.values()]
         return (*self.features, *added)
+
+    @property
+    def mask_models(self) -> tuple[str, ...]:
+        """The models that mask its sources, each once."""
+        return tuple(dict.fromkeys(source.clear.model for source in self.sources if source.clear.model))
 
     @property
     def halo_px(self) -> int:

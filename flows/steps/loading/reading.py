@@ -44,11 +44,15 @@ GDAL_OPTIONS: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class RasterAccess:
-    """How files are opened: GDAL options, rasterio's AWSSession, the rules of hosts that sign. Plain values, so that it crosses to other processes."""
+    """How files are opened: GDAL options, rasterio's AWSSession, the rules of hosts that sign, the folder of the weights of mask models.
+
+    Plain values, so that it crosses to other processes.
+    """
 
     options: Mapping[str, str] = field(default_factory=dict)
     aws: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
     signing: tuple[SigningRule, ...] = ()
+    mask_weights: str | None = None
 
     @contextmanager
     def env(self) -> Iterator[None]:
@@ -73,7 +77,8 @@ def raster_access(settings: Settings) -> RasterAccess:
         aws["aws_secret_access_key"] = settings.s3_secret_access_key.get_secret_value()
     if settings.s3_region:
         aws["region_name"] = settings.s3_region
-    return RasterAccess(options, aws, load_archives(settings.archives).signing)
+    weights = str(settings.mask_weights) if settings.mask_weights else None
+    return RasterAccess(options, aws, load_archives(settings.archives).signing, weights)
 
 
 class UnreadBand(RuntimeError):
