@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     decode_threads: int | None = Field(default=None, ge=1)
     remote_threads: int | None = Field(default=None, ge=1, le=256)
     memory_limit_bytes: int | None = Field(default=None, ge=1)
+    mask_weights: Path | None = None
     failure_budget: float = Field(default=0.05, ge=0, le=1)
     settle_days: int = Field(default=16, ge=0)
     price_per_core_hour: float = Field(default=0.0, ge=0)
@@ -62,10 +63,10 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
 
-    @field_validator("archives")
+    @field_validator("archives", "mask_weights")
     @classmethod
-    def _absolute_archives(cls, archives: Path | None) -> Path | None:
-        return archives.expanduser().absolute() if archives else None
+    def _absolute_if_given(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path else None
 
     @field_validator("mirrors", mode="before")
     @classmethod

@@ -30,7 +30,7 @@ def cell_bytes(
     rows = min(strip_px or side, side)
     pixels = (rows + 2 * recipe.margin_px) * (side + 2 * recipe.margin_px)
     wide = (rows + 2 * recipe.reach_px) * (side + 2 * recipe.reach_px)
-    per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide
+    per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide * (1 + recipe.with_agreement)
     finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
     window = 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
     per_thread = 2 * wide + window + (min(window, REMOTE_WINDOW_BYTES) if is_remote else 0)

@@ -10,7 +10,9 @@ from flows.planning import Plan, cut_cells, make_plan
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes, published_cells, published_passes
 from flows.steps.index.product_binding import check_binding
+from flows.steps.loading.cloud_model import require_models
 from flows.steps.loading.rasters import find_rasters
+from flows.steps.loading.reading import raster_access
 from products.devices import FEATURES, Backend, choose_backend
 from products.errors import DeviceFull, RequestError
 from products.features import gpu_lack
@@ -37,6 +39,7 @@ def plan_with(
     """The same on an open index, for workers that share the memory of this machine, or on workers elsewhere."""
     settle = timedelta(days=settings.settle_days)
     cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
+    require_models(recipe, raster_access(settings).mask_weights)
     check_binding(index, recipe.name, recipe.version, recipe.digest())
     scenes = find_scenes(index, recipe.sources, cut.searched, cut.ground, settings.mirrors)
     published = published_passes if recipe.is_by_pass else published_cells

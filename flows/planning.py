@@ -173,11 +173,11 @@ def make_plan(
 
     DeviceFull where a GPU cannot hold a row of a cell.
     """
-    tile = None
+    on_gpu = None
     if device == "gpu":
         assert isinstance(cut.recipe, FeaturesRecipe)  # gpu_lack refuses others
-        tile = tile_shape(cut.recipe, cut.periods[0])
-    memory = CellMemory(cut.recipe, threads, remote_threads, budget_bytes, tile, device_free_bytes)
+        on_gpu = tile_shape(cut.recipe, cut.periods[0])
+    memory = CellMemory(cut.recipe, threads, remote_threads, budget_bytes, on_gpu, device_free_bytes)
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
     cells, empty = list[PlannedCell](), list[str]()

@@ -185,6 +185,14 @@ class CountStep(Step):
         return ("count_used", "count_expected")
 
 
+class MaskAgreementStep(Step):
+    """The share of the observations on which the delivered mask and the mask by a model agree, before clouds grow."""
+
+    def names(self) -> tuple[FeatureName, ...]:
+        """Its one layer."""
+        return ("mask_agreement",)
+
+
 Feature = (
     Annotated[GeomedianStep, Tag("geomedian")]
     | Annotated[MadsStep, Tag("mads")]
@@ -199,11 +207,13 @@ Feature = (
     | Annotated[TerrainStep, Tag("terrain")]
     | Annotated[DistanceStep, Tag("distance")]
     | Annotated[CountStep, Tag("count")]
+    | Annotated[MaskAgreementStep, Tag("mask_agreement")]
 )
 KINDS = {
     GeomedianStep: "geomedian", MadsStep: "mads", MedoidStep: "medoid", BestStep: "best", IndexStep: "index", BandStep: "band",
     TasselledCapStep: "tasselled_cap", HarmonicsStep: "harmonics", SeasonStep: "season", TextureStep: "texture",
     TerrainStep: "terrain", DistanceStep: "distance", CountStep: "count",
+    MaskAgreementStep: "mask_agreement",
 }  # fmt: skip
 
 

@@ -28,7 +28,8 @@ from products.window_spec import WindowStep
 class Observations:
     """The integers of a tile: block (band, scene, y, x) uint16, causes (scene, y, x) uint8 (0 = used), accounts (fate, y, x) uint16.
 
-    Gain and bias (scene, band) make harmonised reflectance of them; NaN for a band that a scene lacks.
+    Gain and bias (scene, band) make harmonised reflectance of them; NaN for a band that a scene lacks. `agreement` (y, x) is the share of scenes on which
+    the delivered masks and those of a model agree, where that is asked for.
     """
 
     scenes: tuple[Scene, ...]
@@ -38,6 +39,7 @@ class Observations:
     gain: NDArray[np.float32]
     bias: NDArray[np.float32]
     accounts: NDArray[np.uint16]
+    agreement: NDArray[np.float32] | None = None
 
 
 def file_band(band: str, sensor: str, harmonise: HarmoniseSpec | None) -> str:
@@ -97,6 +99,8 @@ def _full_features(
     else:
         stack = temporal_features(seen.block, *given, threads, rows, program.ordered)
     layers = dict(zip(program.names, stack, strict=True))
+    if seen.agreement is not None:
+        layers["mask_agreement"] = seen.agreement
     counts = without_margin(seen.accounts, recipe.margin_px)
     if not any(isinstance(step, WindowStep) for step in recipe.features):
         return _in_recipe_order(recipe, layers, counts)

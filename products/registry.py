@@ -76,7 +76,7 @@ def features_recipe(name_or_path: str) -> FeaturesRecipe:
 def learned_recipe(name_or_path: str) -> ModelRecipe | PcaRecipe:
     """The recipe, if it makes a model or a transform; RequestError otherwise."""
     recipe = read_recipe(name_or_path)
-    if isinstance(recipe, FeaturesRecipe):
+    if not isinstance(recipe, ModelRecipe | PcaRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind model")
     return recipe
 

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration, Period
+from products.pixel.model_mask import RESOLUTION_RANGE_M
 from products.scene import Scene
 from products.sensors import COLLECTIONS
 from products.source_spec import Closed, HarmoniseSpec, SourceSpec
@@ -142,6 +143,25 @@ class SceneRecipe(Closed):
         read = [source for source in self.sources if not collections or source.collection in collections]
         sensors = [sensor for source in read for sensor in source.sensors]
         return frozenset.intersection(*(frozenset(sensor.reflectance) for sensor in sensors))
+
+    @model_validator(mode="after")
+    def _pixels_for_models(self) -> "SceneRecipe":
+        low, high = RESOLUTION_RANGE_M
+        if self.mask_models and not low <= self.grid.resolution_m <= high:
+            raise RequestError(
+                f"{self.mask_models[0]} masks pixels of {low:g} to {high:g} m, got resolution_m {self.grid.resolution_m:g}"
+            )
+        return self
+
+    @property
+    def mask_models(self) -> tuple[str, ...]:
+        """The models that mask its sources, each once."""
+        return tuple(dict.fromkeys(source.clear.model for source in self.sources if source.clear.model))
+
+    @property
+    def with_agreement(self) -> bool:
+        """Whether it asks where the masks agree."""
+        return False
 
     @property
     def halo_px(self) -> int:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from products.errors import RequestError
 from products.external import ExternalProduct
+from products.pixel.model_mask import MODEL_BANDS, Decide
 from products.sensors import SENSORS, Sensor, sensors_of
 
 
@@ -20,7 +21,7 @@ class ClearSpec(Closed):
 
     Clouds that a disk of `open_px` target pixels does not fit into are dropped; then cloud and shadow are grown by a disk of `dilate_px`. Reflectance beyond
     `valid_range`, before harmonisation, is not used. Pixels that the mask calls cloud in a share of at least `persistent_cloud` of their scenes are accounted
-    as such, and used with `keep: [persistent_cloud]`.
+    as such, and used with `keep: [persistent_cloud]`. A `model` masks beside the delivered mask, and `decide` says which of them counts.
     """
 
     dilate_px: int = Field(ge=0, le=50, default=0)
@@ -28,6 +29,17 @@ class ClearSpec(Closed):
     keep: tuple[Literal["snow", "cirrus", "persistent_cloud"], ...] = ()
     valid_range: tuple[float, float] | None = None
     persistent_cloud: float | None = Field(gt=0.5, le=1, default=None)
+    model: Literal["omnicloudmask"] | None = None
+    model_version: Literal[4] | None = None
+    decide: Decide = "model"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _versioned(cls, value: Any) -> Any:  # noqa: ANN401
+        """A model without a version is the one of today, written out, so that it is part of what made a cell."""
+        if isinstance(value, dict) and value.get("model") and "model_version" not in value:
+            return {**value, "model_version": 4}
+        return value
 
     @model_validator(mode="after")
     def _sound(self) -> "ClearSpec":
@@ -35,6 +47,8 @@ class ClearSpec(Closed):
             raise RequestError(f"expected valid_range: [lowest, highest], got {list(self.valid_range)}")
         if "persistent_cloud" in self.keep and self.persistent_cloud is None:
             raise RequestError("keep: [persistent_cloud] needs the share, as persistent_cloud: 0.9")
+        if self.model is None and (self.model_version is not None or self.decide != "model"):
+            raise RequestError("model_version and decide go with a model, as model: omnicloudmask")
         return self
 
     @property
@@ -74,6 +88,11 @@ class SourceSpec(Closed):
                 raise RequestError(
                     f"unknown platform {platform!r} of {self.collection}: expected some of {', '.join(sorted(known))}"
                 )
+        lacking = [band for sensor in self._all_sensors() for band in MODEL_BANDS if band not in sensor.reflectance]
+        if self.clear.model and lacking:
+            raise RequestError(
+                f"the mask of {self.clear.model} needs {', '.join(MODEL_BANDS)}: {self.collection} has no {lacking[0]}"
+            )
         return self
 
     @property

@@ -5,7 +5,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
 from products.errors import RequestError
-from products.feature_spec import Feature, FeatureName, IndexStep, SeasonStep, checked_kind, feature_kind
+from products.feature_spec import (
+    Feature,
+    FeatureName,
+    IndexStep,
+    MaskAgreementStep,
+    SeasonStep,
+    checked_kind,
+    feature_kind,
+)
 from products.feature_step import Step
 from products.identity import FEATURE_KERNELS
 from products.period import Period
@@ -51,6 +59,8 @@ class FeaturesRecipe(SceneRecipe):
             raise RequestError(
                 "expected a feature of the scenes beside those of rasters, as `- count: {}` with an index or a band"
             )
+        if self.with_agreement and not self.mask_models:
+            raise RequestError("mask_agreement needs a source with a model, as clear: {model: omnicloudmask}")
         for feature in self.features:
             if isinstance(feature, TextureStep) and feature.of.feature and feature.of.feature not in self.feature_names:
                 raise RequestError(f"texture of {feature.of.feature!r}, which is not a feature of the recipe: add it")
@@ -86,6 +96,11 @@ class FeaturesRecipe(SceneRecipe):
         hidden = {of.layer: of for of in textures if of.layer not in made}
         added = [IndexStep.model_validate({"names": (of.index,), "reduce": (of.reduce,)}) for of in hidden.values()]
         return (*self.features, *added)
+
+    @property
+    def with_agreement(self) -> bool:
+        """Whether a feature asks where the masks agree."""
+        return any(isinstance(feature, MaskAgreementStep) for feature in self.features)
 
     @property
     def margin_px(self) -> int:

@@ -163,7 +163,7 @@ def test_the_feature_document_names_every_kind_key_and_layer() -> None:
     words = kinds | {*TASSELLED_CAP, *TEXTURE_MEASURES, *TERRAIN_MEASURES, *PLAIN_REDUCERS}
     assert [each for each in sorted(words) if not re.search(rf"`{each}(_[0-9]+)?`", text)] == []
     recipe = features_recipe("every_feature")
-    assert {feature_kind(step) for step in recipe.features} == kinds - {"terrain", "distance"}
+    assert {feature_kind(step) for step in recipe.features} == kinds - {"terrain", "distance", "mask_agreement"}
 
 
 def test_the_recipe_document_lists_the_causes_by_precedence() -> None:

@@ -22,7 +22,7 @@ from products.learning.components import PCA_VERSION, Components, fit_components
 from products.learning.pca_card import TransformFacts, transform_document, transform_markdown
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.samples import Samples, join, labelled_pixels
-from products.spec import canonical_digest
+from products.scene_recipe import canonical_digest
 
 STRIP_PX = 128
 

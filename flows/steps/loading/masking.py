@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from flows.steps.loading.reading import covered_by
 from products.pixel.causes import NOT_EXPECTED, Cause
 from products.pixel.clear import cause_table, cloudy, keep_one_scene, look_up, mark_grown, mark_persistent, open_clouds
+from products.pixel.model_mask import agreement, decided
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe
 from products.sensors import SENSORS
@@ -32,8 +33,12 @@ def causes_of_mask(
     values: NDArray[np.uint16],
     covered: NDArray[np.bool_] | None,
     causes: Causes,
-) -> None:
-    """Causes (y, x) by the values of the mask band (y, x), which the file covers where `covered`, or everywhere."""
+    modelled: Causes | None = None,
+) -> Causes | None:
+    """Causes (y, x) by the values of the mask band (y, x), which the file covers where `covered`, or everywhere; and by a model, if one was asked.
+
+    Returns where (y, x) the two masks agree.
+    """
     keep = source.clear.keep
     table = source.product.mask.table(keep) if source.product else cause_table(SENSORS[scene.sensor].mask, keep)
     look_up(table, values, causes)
@@ -41,8 +46,14 @@ def causes_of_mask(
         causes[~covered] = NOT_EXPECTED
     if scene.sensor == "etm" and scene.acquired >= SLC_FAILED:
         causes[(causes == Cause.NODATA) & _footprint(scene, geobox)] = Cause.SLC_GAP
+    agreed = None
+    if modelled is not None:
+        kept = np.where(modelled == Cause.CIRRUS, np.uint8(Cause.USED), modelled) if "cirrus" in keep else modelled
+        agreed = agreement(causes, kept)
+        causes[...] = decided(causes, kept, source.clear.decide)
     if source.clear.open_px:
         open_clouds(causes, source.clear.open_px)
+    return agreed
 
 
 def causes_without_mask(scene: Scene, geobox: GeoBox, causes: Causes) -> None:

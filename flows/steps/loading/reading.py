@@ -34,7 +34,8 @@ WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixe
 
 @dataclass(frozen=True, slots=True)
 class RasterAccess:
-    """How files are opened: GDAL options, rasterio's AWSSession, the rules of hosts that sign, the threads that read over a network.
+    """How files are opened: GDAL options, rasterio's AWSSession, the rules of hosts that sign, the threads that read over a network, the folder of the
+    weights of mask models.
 
     Plain values, so that it crosses to other processes.
     """
@@ -43,6 +44,7 @@ class RasterAccess:
     aws: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
     signing: tuple[SigningRule, ...] = ()
     remote_threads: int = 1
+    mask_weights: str | None = None
 
     @contextmanager
     def env(self) -> Iterator[None]:
@@ -67,7 +69,9 @@ def raster_access(settings: Settings) -> RasterAccess:
         aws["aws_secret_access_key"] = settings.s3_secret_access_key.get_secret_value()
     if settings.s3_region:
         aws["region_name"] = settings.s3_region
-    return RasterAccess(options, aws, load_archives(settings.archives).signing, settings.remote_thread_count)
+    weights = str(settings.mask_weights) if settings.mask_weights else None
+    signing = load_archives(settings.archives).signing
+    return RasterAccess(options, aws, signing, settings.remote_thread_count, weights)
 
 
 class UnreadBand(RuntimeError):

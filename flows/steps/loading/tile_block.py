@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
@@ -19,6 +19,7 @@ from flows.steps.loading.masking import (
     without_halo,
 )
 from flows.steps.loading.mirror_locations import read_nearest
+from flows.steps.loading.model_masks import Causes, agreement_of, causes_by_model, classifier, room_for_agreement
 from flows.steps.loading.read_attempts import Failures, attempt_read
 from flows.steps.loading.reading import BandRead, RasterAccess, UnreadBand
 from products.features import Observations, file_band, reflectance_terms
@@ -35,6 +36,7 @@ from products.pixel.rows import in_row_tasks
 from products.scene import BandFile, Scene, reading_threads
 from products.scene_recipe import SceneRecipe
 from products.sensors import SENSORS
+from products.source_spec import SourceSpec
 
 
 class UnbalancedAccounts(RuntimeError):
@@ -77,15 +79,21 @@ def load_observations(
     ordered = in_written_order(scenes)
     wide = geobox.pad(recipe.halo_px) if recipe.halo_px else geobox
     wide_causes = np.empty((len(ordered), *wide.shape), np.uint8)
+    agreements = room_for_agreement(recipe, wide_causes.shape)
     block = np.empty((len(recipe.used_bands), len(ordered), *geobox.shape), np.uint16)
     with ThreadPoolExecutor(reading_threads(ordered, threads, access.remote_threads)) as pool:
-        masks = list(pool.map(lambda s: _load_mask(job, wide, ordered[s], wide_causes[s]), range(len(ordered))))
+        masks = list(
+            pool.map(
+                lambda s: _load_mask(job, wide, ordered[s], wide_causes[s], agreements[s : s + 1]), range(len(ordered))
+            )
+        )
         mark_persistent_clouds(recipe, ordered, wide_causes)
         causes = np.ascontiguousarray(without_halo(wide_causes, recipe.halo_px))
         bands = _load_bands(job, pool, ordered, masks, causes, block)
         settle_passes(recipe, pool, ordered, wide_causes, causes)
     manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s])))
-    return Loaded(_observations(recipe, ordered, block, causes, threads), manifest)
+    agreement = agreement_of(without_halo(agreements, recipe.halo_px), causes)
+    return Loaded(replace(_observations(recipe, ordered, block, causes, threads), agreement=agreement), manifest)
 
 
 def _observations(
@@ -105,9 +113,12 @@ def _observations(
     return Observations(tuple(scenes), recipe.used_bands, block, causes, gain, bias, accounts)
 
 
-def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: NDArray[np.uint8]) -> AssetRead:
-    """Causes by the mask band over the tile and its halo, into causes (y, x); unread where the mask cannot be read."""
-    sensor = SENSORS[scene.sensor]
+def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: Causes, agreements: Causes) -> AssetRead:
+    """Causes by the mask band, and by a model, over the tile and its halo, into causes (y, x); unread where one of them cannot be.
+
+    Where they agree goes into agreements (0 or 1, y, x).
+    """
+    sensor, source = SENSORS[scene.sensor], job.recipe.source_of(scene.collection)
     values = np.empty(causes.shape, np.uint16)
     asset, read = attempt_read(
         scene, sensor.mask, job.failed, lambda: _read(job, scene, sensor.mask, wide, "nearest", values)
@@ -115,8 +126,28 @@ def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: NDArray[np.uint8])
     if read is None:
         causes_without_mask(scene, wide, causes)
         return asset
-    causes_of_mask(job.recipe.source_of(scene.collection), scene, wide, values, read.covered, causes)
+    found = _by_model(job, scene, source, wide)
+    if isinstance(found, AssetRead):
+        causes_without_mask(scene, wide, causes)
+        return found
+    modelled, decoded = found
+    asset = replace(asset, decoded_bytes=asset.decoded_bytes + decoded)
+    agreed = causes_of_mask(source, scene, wide, values, read.covered, causes, modelled)
+    if agreed is not None and len(agreements):
+        agreements[0] = agreed
     return asset
+
+
+def _by_model(job: _Job, scene: Scene, source: SourceSpec, wide: GeoBox) -> tuple[Causes | None, int] | AssetRead:
+    """Causes (y, x) by the model of a source, None if it has none, and the bytes decoded for it; or the asset that could not be read."""
+    if source.clear.model_version is None:
+        return None, 0
+
+    def attempt(band: str, window: GeoBox, out: NDArray[np.uint16]) -> tuple[AssetRead, BandRead | None]:
+        method = source.resampling_method
+        return attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, window, method, out))
+
+    return causes_by_model(scene, wide, attempt, classifier(source.clear.model_version, job.access.mask_weights))
 
 
 def _load_bands(
