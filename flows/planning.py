@@ -15,6 +15,8 @@ from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.identity import CellKey, cell_id, source_keys
 from products.period import Period
+from products.pixel.brdf import check_angles
+from products.pixel.harmonise import stand_in_notes
 from products.raster import RasterFile
 from products.scene import Scene
 from products.spec import FeaturesRecipe
@@ -157,6 +159,8 @@ def make_plan(
     """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any."""
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
+    if cut.recipe.brdf != "none":
+        check_angles(scenes)
     cells, orphans, empty = [], [], []
     for tile in cut.tiles:
         for period in cut.periods:
@@ -197,7 +201,7 @@ def _planned(
     budget_bytes: int | None,
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
-    keys = [*source_keys(scenes), *(raster.key for raster in rasters)]
+    keys = [*source_keys(scenes, with_angles=recipe.brdf != "none"), *(raster.key for raster in rasters)]
     expected = cell_id(key, keys, recipe.digest())
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     side = recipe.grid.tile_px
@@ -226,6 +230,8 @@ def _notes(cut: Cut, scenes: Sequence[Scene], empty: Sequence[str]) -> tuple[str
         for source in cut.recipe.sources
         if source.collection not in {s.collection for s in scenes}
     ]
+    if cut.recipe.harmonise and cut.recipe.harmonise.msi == "hls":
+        notes += stand_in_notes(scene.platform for scene in scenes)
     if empty:
         notes.append(f"{len(empty)} cells have no scene: {', '.join(empty[:5])}{' …' if len(empty) > 5 else ''}")
     return tuple(notes)

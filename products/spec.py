@@ -13,9 +13,10 @@ from products.feature_spec import Feature, FeatureName, IndexStep, SeasonStep, c
 from products.feature_step import Step
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration
+from products.pixel.brdf import check_parameters
 from products.pixel.precision import MANTISSA_BITS
 from products.sensors import COLLECTIONS
-from products.source_spec import Closed, HarmoniseSpec, SourceSpec
+from products.source_spec import Closed, CoregisterSpec, HarmoniseSpec, SourceSpec
 from products.window_spec import RasterInput, TextureStep, WindowStep
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
@@ -82,6 +83,8 @@ class FeaturesRecipe(Closed):
     period: PeriodSpec
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     harmonise: HarmoniseSpec | None = None
+    coregister: CoregisterSpec | None = None
+    brdf: Literal["none", "c_factor"] = "none"
     features: tuple[TaggedFeature, ...] = Field(min_length=1)
     min_observations: int = Field(ge=1, default=1)
     precision_bits: int | None = Field(ge=4, le=MANTISSA_BITS, default=None)
@@ -146,6 +149,14 @@ class FeaturesRecipe(Closed):
                     f"the feature {feature.names()[0]!r} needs the band {sorted(missing)[0]!r}, which not {among}; "
                     f"bands of all sources: {', '.join(sorted(self.bands()))}; limit the feature with `sources:` to use others"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _adjustable(self) -> "FeaturesRecipe":
+        if self.coregister:
+            self.coregister.check([source.collection for source in self.sources], self.used_bands, self.grid.tile_px)
+        if self.brdf != "none":
+            check_parameters(self.used_bands)
         return self
 
     def source_of(self, collection: str) -> SourceSpec:

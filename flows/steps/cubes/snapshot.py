@@ -14,8 +14,9 @@ from zarr.errors import ZarrUserWarning
 
 from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
+from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, day_number, write_coordinates
-from flows.steps.cubes.cells import cell_path, writer_of
+from flows.steps.cubes.cells import QUALITY, cell_path, writer_of
 from flows.steps.index.catalogue import PublishedCell
 from flows.steps.storage import Storage
 from products.grid import PixelGrid, Tile
@@ -118,8 +119,22 @@ def _attributes(plan: CubePlan) -> dict[str, Any]:
         "neocube:area": plan.area,
         "neocube:cells": [str(number) for number in plan.cell_ids],
         "neocube:missing": missing,
+        **({"neocube:sensors": sensors} if (sensors := _sensors(plan)) else {}),
         "proj:code": plan.grid.crs,
     }
+
+
+def _sensors(plan: CubePlan) -> dict[str, Any]:
+    """By period, each sensor's used observations and their share, of all cells that say so."""
+    said = {
+        period.label: [
+            plan.cells[tile.label, period.label].properties[QUALITY]
+            for tile in plan.tiles
+            if (tile.label, period.label) in plan.cells and QUALITY in plan.cells[tile.label, period.label].properties
+        ]
+        for period in plan.periods
+    }
+    return {label: shares_of(qualities) for label, qualities in said.items() if qualities}
 
 
 def _point(index: Index, plan: CubePlan, url: str) -> None:

@@ -3,10 +3,13 @@
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.steps.loading.coregistration import Coregistration
 from flows.steps.loading.manifest import ReadManifest, merged
 from flows.steps.loading.rasters import load_rasters
 from flows.steps.loading.read_attempts import Failures
@@ -15,6 +18,7 @@ from flows.steps.loading.tile_block import load_observations
 from products.features import compute_features
 from products.grid import PixelGrid
 from products.identity import CellKey
+from products.pixel.agreement import ClearSums, clear_sums
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.rows import ROWS_PER_TASK
 from products.raster import RasterFile
@@ -38,16 +42,21 @@ class CellWork:
     threads: int
     access: RasterAccess
     strip_px: int
+    registered: Coregistration = Coregistration()  # noqa: RUF009, it is frozen
 
 
 @dataclass(frozen=True, slots=True)
 class CellContent:
-    """float32 (feature, y, x), None where it is not wanted; uint16 accounts (fate, y, x); the read; what went otherwise than planned."""
+    """float32 (feature, y, x), None where it is not wanted; uint16 accounts (fate, y, x); the read; what went otherwise than planned.
+
+    `sums` of what is clear, of the scenes in written order, beside the features.
+    """
 
     features: NDArray[np.float32] | None
     accounts: Counts
     manifest: ReadManifest
     notes: tuple[str, ...] = ()
+    sums: ClearSums | None = None
 
 
 def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
@@ -55,7 +64,7 @@ def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
 
     An asset that fails in one strip counts as failed in all, as in a whole cell: the cell is made again without it.
     """
-    failed: Failures = {}
+    failed: Failures = dict(work.registered.failed)
     notes: list[str] = []
     while True:
         content, work = _make_once(work, failed, is_wanted, notes)
@@ -67,7 +76,7 @@ def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
 
 
 def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: list[str]) -> tuple[CellContent, CellWork]:
-    side, first, parts = work.grid.tile_px, 0, list[ReadManifest]()
+    side, first, parts, sums = work.grid.tile_px, 0, list[ReadManifest](), list[ClearSums]()
     features, accounts = _empty(work.recipe) if work.strip_px < side else (None, None)
     while first < side:
         last = min(first + work.strip_px, side)
@@ -83,10 +92,11 @@ def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: lis
             features, accounts = _empty(work.recipe)
         features[:, first:last], accounts[:, first:last] = part.features, part.accounts
         parts.append(part.manifest)
+        sums += [part.sums] if part.sums else []
         del part
         first = last
     assert accounts is not None
-    return CellContent(features, accounts, merged(parts), tuple(notes)), work
+    return CellContent(features, accounts, merged(parts), tuple(notes), reduce(add, sums)), work
 
 
 def _attempt(work: CellWork, first: int, last: int, failed: Failures, is_wanted: IsWanted) -> CellContent | None:
@@ -102,13 +112,17 @@ def _strip(work: CellWork, first: int, last: int, failed: Failures, is_wanted: I
     """Rows first to last of the content."""
     margin = work.recipe.margin_px
     geobox = work.grid.geobox(work.key.tile, margin)[first : last + 2 * margin, :]
-    loaded = load_observations(work.recipe, work.scenes, geobox, work.threads, work.access, failed)
+    loaded = load_observations(
+        work.recipe, work.scenes, geobox, work.threads, work.access, failed, work.registered.applied
+    )
     counts = without_margin(loaded.seen.accounts, margin)
-    features = None
+    features = sums = None
     if is_wanted(loaded.manifest, counts):
+        seen = loaded.seen
+        sums = clear_sums(seen.scenes, seen.block, seen.causes, margin, work.threads)
         layers = load_rasters(work.rasters, work.recipe.rasters, geobox, work.access)
         features = compute_features(work.recipe, loaded.seen, work.key.period, work.threads, layers)
-    return CellContent(features, np.ascontiguousarray(counts), loaded.manifest)
+    return CellContent(features, np.ascontiguousarray(counts), loaded.manifest, sums=sums)
 
 
 def _empty(recipe: FeaturesRecipe) -> tuple[NDArray[np.float32], Counts]:
