@@ -9,10 +9,13 @@ from products.pixel.gpu_temporal import StripShape
 from products.pixel.rows import ROWS_PER_TASK
 from products.scene import REMOTE_WINDOW_BYTES, Scene, is_any_remote, reading_threads
 from products.scene_recipe import SceneRecipe
+from products.source_spec import COREGISTER_WINDOW_PX
+from products.spec import FeaturesRecipe
 from products.window.overviews import level_sides
 
 # resident set of a process with all libraries loaded and kernels compiled, before it reads a pixel (Linux, Python 3.11), and GDAL's block cache
 PROCESS_BYTES = 520_000_000
+TRANSFORMS = 16  # complex images that phase correlation holds at once
 SOURCE_RESOLUTION_M = {"landsat-c2-l2": 30.0, "sentinel-2-l2a": 10.0}
 
 
@@ -35,11 +38,19 @@ def cell_bytes(
     window = 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
     per_thread = 2 * wide + window + (min(window, REMOTE_WINDOW_BYTES) if is_remote else 0)
     made = (8 * recipe.n_layers + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels
-    working = n_scenes * per_scene + threads * per_thread + made
+    working = max(n_scenes * per_scene + threads * per_thread + made, _measuring_bytes(recipe, n_scenes, threads))
     features = 4 * recipe.n_layers * side**2
     kept = features + 2 * len(ACCOUNT_NAMES) * side**2
     overviews = 4 * (recipe.n_layers + len(ACCOUNT_NAMES)) * sum(level**2 for level in level_sides(side))
     return PROCESS_BYTES + max(working + (kept if rows < side else 0), 2 * (kept + overviews) + features)
+
+
+def _measuring_bytes(recipe: SceneRecipe, n_scenes: int, threads: int) -> int:
+    """Peak bytes of measuring the shifts of scenes: one band and the causes with and without halo per scene, transforms of one image per thread."""
+    if not isinstance(recipe, FeaturesRecipe) or recipe.coregister is None:
+        return 0
+    side = min(recipe.grid.tile_px, COREGISTER_WINDOW_PX)
+    return n_scenes * (5 * side**2 + (side + 2 * recipe.halo_px) ** 2) + threads * TRANSFORMS * 16 * side**2
 
 
 def fitting_strip_px(

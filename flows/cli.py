@@ -10,7 +10,7 @@ import click
 from datacube_config.errors import IndexLost, IndexUnavailable, SettingsError, StorageLost, StorageUnavailable
 from flows.cli_archives import reconcile, retire
 from flows.cli_build import build, gallery, plan
-from flows.cli_cubes import export, pin
+from flows.cli_cubes import export, passport, pin
 from flows.cli_learn import map_command, train
 from flows.cli_masks import masks
 from flows.cli_prefect import demo, serve, tend
@@ -93,7 +93,7 @@ def status(as_json: bool) -> None:
 
 
 for command in (
-    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, train, map_command, masks, demo, serve, tend,
+    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, passport, train, map_command, masks, demo, serve, tend,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -1,10 +1,11 @@
-"""The commands `pin` and `export`: what is done with a cube that is built."""
+"""The commands `pin`, `export` and `passport`: what is done with a cube that is built."""
 
 from typing import Any, Literal
 
 import click
 
 from flows.console import as_json_option, emit, progress_on_stderr
+from products.errors import RequestError
 
 cube_area_option = click.option("--area", help="With a product's name: a name, a path, or west,south,east,north.")
 crs_option = click.option("--crs", help="Which zone, where the area has several, such as EPSG:32647.")
@@ -82,3 +83,70 @@ def _pinned(document: dict[str, Any]) -> str:
     done = "pinned" if document["new"] else "pinned already"
     credit = [f"credit: {line}" for line in document["credits"]]
     return "\n".join([*credit, f"{done} as {document['tag']}: {document['snapshot']}"])
+
+
+@click.command()
+@as_json_option
+@click.argument("product")
+@click.option("--at", required=True, help="LON,LAT in degrees.")
+@click.option("--period", required=True, help="One that holds one cell, such as 2020.")
+def passport(as_json: bool, product: str, at: str, period: str) -> None:
+    """Show what a pixel of PRODUCT is made of: its cell, which scenes were used or why not, recipe, model and code.
+
+    PRODUCT is a recipe, by its name or path, or a map. The masks of the scenes are read again, at this pixel only.
+
+    Example: neocube passport mangrove_features --at 100.845,4.95 --period 2020
+    """
+    from datacube_config.connection import open_index
+    from datacube_config.settings import get_settings
+    from flows.steps.cubes.passport import passport_of
+    from flows.steps.loading.reading import raster_access
+    from flows.steps.storage import open_storage
+    from products.period import parse_period
+    from products.registry import features_recipe, recipe_names
+
+    def find_recipe(name: str) -> Any:  # noqa: ANN401
+        return features_recipe(product if is_path else name) if is_path or name in recipe_names() else None
+
+    settings, is_path = get_settings(), product.endswith((".yaml", ".yml"))
+    name = features_recipe(product).name if is_path else product
+    place, asked = _place(at), parse_period(period)
+    with open_index(settings) as index:
+        threads, access = settings.decode_thread_count, raster_access(settings)
+        document = passport_of(index, open_storage(settings), name, find_recipe, place, asked, threads, access)
+    emit(document, as_json, _made_of)
+
+
+def _place(at: str) -> tuple[float, float]:
+    """Longitude and latitude; RequestError."""
+    try:
+        longitude, latitude = (float(part) for part in at.split(","))
+    except ValueError:
+        longitude = latitude = float("nan")
+    if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
+        raise RequestError(f"expected --at as LON,LAT in degrees, such as 100.845,4.95, got {at!r}")
+    return longitude, latitude
+
+
+def _made_of(document: dict[str, Any]) -> str:
+    cell, recipe, model = document["cell"], document["recipe"], document["model"]
+    sensors = (document["quality"] or {}).get("sensors", {})
+    pairs = (document["quality"] or {}).get("same_day_pairs", [])
+    return "\n".join(
+        [
+            f"cell {cell['id']}: {cell['product']} {cell['period']} {cell['tile']}",
+            f"recipe {recipe['name']} version {recipe['version']}, {recipe['digest'][:12]}",
+            *([f"model {model['id']}"] if model else []),
+            "here: " + ", ".join(f"{n} {name}" for name, n in document["counts"].items() if n),
+            "used in the cell: " + ", ".join(f"{each['share']:.1%} {name}" for name, each in sensors.items()),
+            *(
+                f"{' - '.join(pair['sensors'])} {pair['band']}: rmsd {pair['before']['rmsd']:.4f}, "
+                f"harmonised {pair['after']['rmsd']:.4f} (n {pair['n']})"
+                for pair in pairs
+            ),
+            *(
+                f"{each['datetime'][:10]}  {each['fate'] or 'unknown':<16}  {each['item_id']}"
+                for each in document["scenes"]
+            ),
+        ]
+    )

@@ -17,6 +17,8 @@ from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.identity import CellKey, cell_id, source_keys
 from products.period import Period
+from products.pixel.brdf import check_angles
+from products.pixel.harmonise import stand_in_notes
 from products.raster import RasterFile
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe
@@ -180,6 +182,8 @@ def make_plan(
     memory = CellMemory(cut.recipe, threads, remote_threads, budget_bytes, on_gpu, device_free_bytes)
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
+    if cut.recipe.brdf != "none":
+        check_angles(scenes)
     cells, empty = list[PlannedCell](), list[str]()
     recipe_digest = cut.recipe.digest()
     for tile in cut.tiles:
@@ -205,7 +209,7 @@ def _planned(
     rasters: tuple[RasterFile, ...], memory: CellMemory,
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
-    keys = [*source_keys(scenes), *(raster.key for raster in rasters)]
+    keys = [*source_keys(scenes, with_angles=recipe.brdf != "none"), *(raster.key for raster in rasters)]
     expected = cell_id(key, keys, recipe_digest, kernels=recipe.kernels)
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     read = n_scenes * 2 * (len(recipe.used_bands) + 1) * recipe.grid.tile_px**2
@@ -233,6 +237,8 @@ def _notes(cut: Cut, scenes: Sequence[Scene], empty: Sequence[str]) -> tuple[str
         for source in cut.recipe.sources
         if source.collection not in {s.collection for s in scenes}
     ]
+    if cut.recipe.harmonise and cut.recipe.harmonise.msi == "hls":
+        notes += stand_in_notes(scene.platform for scene in scenes)
     if empty:
         notes.append(f"{len(empty)} cells have no scene: {', '.join(empty[:5])}{' …' if len(empty) > 5 else ''}")
     return tuple(notes)

@@ -11,6 +11,7 @@ from products.errors import RequestError
 from products.feature_program import TIME_ORDERED, Operand, feature_program
 from products.feature_spec import CountStep
 from products.period import Period
+from products.pixel.brdf import c_factor
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.gpu_temporal import Say, temporal_features_gpu
 from products.pixel.harmonise import oli_adjustment
@@ -50,17 +51,24 @@ def file_band(band: str, sensor: str, harmonise: HarmoniseSpec | None) -> str:
 
 
 def reflectance_terms(
-    scenes: Sequence[Scene], bands: Sequence[str], harmonise: HarmoniseSpec | None
+    scenes: Sequence[Scene],
+    bands: Sequence[str],
+    harmonise: HarmoniseSpec | None,
+    brdf: str = "none",
+    *,
+    is_adjusted: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Gain and bias, float32 (scene, band): harmonised reflectance = DN * gain + bias; NaN for a band that a scene lacks.
 
-    Scale, offset and band-pass adjustment in one.
+    Scale, offset, c-factor and band-pass adjustment in one, in this order; scale and offset of the same files only where it is not to be adjusted.
     """
     gain, bias = np.empty((2, len(scenes), len(bands)), np.float64)
     for s, scene in enumerate(scenes):
         for b, band in enumerate(bands):
-            file = scene.bands.get(file_band(band, scene.sensor, harmonise))
-            slope, intercept = _adjustment(scene, band, harmonise)
+            name = file_band(band, scene.sensor, harmonise)
+            file = scene.bands.get(name)
+            slope, intercept = _adjustment(scene, band, harmonise) if is_adjusted else (1.0, 0.0)
+            slope *= _nadir_factor(scene, name, brdf) if is_adjusted and file else 1.0
             gain[s, b] = slope * file.scale if file else np.nan
             bias[s, b] = slope * file.offset + intercept if file else np.nan
     return gain.astype(np.float32), bias.astype(np.float32)
@@ -149,6 +157,15 @@ def _in_recipe_order(
     for position, name in enumerate(recipe.feature_names):
         out[position] = counts[name] if wanted and name in counts else layers[name]
     return out
+
+
+def _nadir_factor(scene: Scene, band: str, brdf: str) -> float:
+    """What reflectance is multiplied with to be as seen from the zenith; ValueError for a scene without angles."""
+    if brdf == "none":
+        return 1.0
+    if scene.angles is None:
+        raise ValueError(f"brdf: {brdf} needs the angles of sun and view, {scene.item_id} has none")
+    return c_factor(band, scene.angles)
 
 
 def _adjustment(scene: Scene, band: str, harmonise: HarmoniseSpec | None) -> tuple[float, float]:

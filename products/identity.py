@@ -42,9 +42,20 @@ class CellKey:
         return f"{self.product} {self.period.label} {self.tile.label}"
 
 
-def source_keys(scenes: Iterable[Scene], unread: Collection[UUID] = ()) -> list[SourceKey]:
-    """What a cell of these scenes is made of: one with an unread asset counts as another rendition, so that the cell stays stale."""
-    return [SourceKey(s.acquisition, f"{s.rendition} unread" if s.id in unread else s.rendition) for s in scenes]
+def source_keys(
+    scenes: Iterable[Scene], unread: Collection[UUID] = (), *, with_angles: bool = False
+) -> list[SourceKey]:
+    """What a cell of these scenes is made of: one with an unread asset counts as another rendition, so that the cell stays stale.
+
+    With their angles, where pixels depend on what the catalogue says of these.
+    """
+    return [
+        SourceKey(
+            s.acquisition,
+            f"{s.rendition}{f' {s.angles}' if with_angles else ''}{' unread' if s.id in unread else ''}",
+        )
+        for s in scenes
+    ]
 
 
 def cell_id(

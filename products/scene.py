@@ -53,6 +53,16 @@ class BandFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Angles:
+    """Where the sun and the sensor stood for the middle of a scene, degrees; azimuths from north, clockwise."""
+
+    sun_elevation_deg: float
+    sun_azimuth_deg: float
+    view_zenith_deg: float
+    view_azimuth_deg: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """The chosen rendition of an acquisition. `pass_id` groups the overlapping rows and tiles of one pass; `footprint` is EPSG:4326."""
 
@@ -68,6 +78,7 @@ class Scene:
     pass_id: str
     footprint: Geometry
     bands: Mapping[str, BandFile]
+    angles: Angles | None = None
 
     @property
     def is_remote(self) -> bool:

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration, Period
+from products.pixel.brdf import check_parameters
 from products.pixel.model_mask import RESOLUTION_RANGE_M
 from products.scene import Scene
 from products.sensors import COLLECTIONS
@@ -81,6 +82,7 @@ class SceneRecipe(Closed):
     grid: GridSpec
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     harmonise: HarmoniseSpec | None = None
+    brdf: Literal["none", "c_factor"] = "none"
 
     kernels: ClassVar[tuple[str, ...]] = ()
     keeps_masked: ClassVar[bool] = False
@@ -151,6 +153,12 @@ class SceneRecipe(Closed):
             raise RequestError(
                 f"{self.mask_models[0]} masks pixels of {low:g} to {high:g} m, got resolution_m {self.grid.resolution_m:g}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _adjustable(self) -> "SceneRecipe":
+        if self.brdf != "none":
+            check_parameters(self.used_bands)
         return self
 
     @property

@@ -1,5 +1,6 @@
 """The sources of a recipe: which collections or products are read, what counts as clear, how sensors are harmonised."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -8,6 +9,7 @@ from products.errors import RequestError
 from products.external import ExternalProduct
 from products.pixel.model_mask import MODEL_BANDS, Decide
 from products.sensors import SENSORS, Sensor, sensors_of
+from products.window.registration import MIN_SIDE_PX
 
 
 class Closed(BaseModel):
@@ -112,6 +114,33 @@ class SourceSpec(Closed):
 
     def _all_sensors(self) -> tuple[Sensor, ...]:
         return (self.product.as_sensor(self.collection),) if self.product else sensors_of(self.collection)
+
+
+COREGISTER_WINDOW_PX = 512
+
+
+class CoregisterSpec(Closed):
+    """Each scene's shift against the median of the collection `reference` in a band, by phase correlation: always measured and stored.
+
+    Scenes are moved by it, as they are read, where it is `confident`, or `never`. `max_shift_px` and shifts are in product pixels.
+    """
+
+    reference: str
+    band: str = "nir"
+    apply: Literal["confident", "never"] = "confident"
+    max_shift_px: int = Field(ge=1, le=COREGISTER_WINDOW_PX // 4, default=3)
+
+    def check(self, collections: Sequence[str], bands: Sequence[str], tile_px: int) -> None:
+        """RequestError where the reference is not read, or the band, or tiles are too small to measure a shift."""
+        if self.reference not in collections:
+            raise RequestError(
+                f"coregister: the reference {self.reference!r} is not a source: expected one of {', '.join(collections)}"
+            )
+        if self.band not in bands:
+            raise RequestError(f"coregister: the band {self.band!r} is not read: expected one of {', '.join(bands)}")
+        least = max(MIN_SIDE_PX, 4 * self.max_shift_px)
+        if tile_px < least:
+            raise RequestError(f"coregister: expected tiles of at least {least} pixels, got {tile_px}")
 
 
 class HarmoniseSpec(Closed):

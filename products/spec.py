@@ -19,6 +19,7 @@ from products.identity import FEATURE_KERNELS
 from products.period import Period
 from products.pixel.precision import MANTISSA_BITS
 from products.scene_recipe import PeriodSpec, SceneRecipe
+from products.source_spec import CoregisterSpec
 from products.window_spec import RasterInput, TextureStep, WindowStep
 
 TaggedFeature = Annotated[Feature, Discriminator(feature_kind), BeforeValidator(checked_kind)]
@@ -29,6 +30,7 @@ class FeaturesRecipe(SceneRecipe):
 
     kind: Literal["features"]
     period: PeriodSpec
+    coregister: CoregisterSpec | None = None
     features: tuple[TaggedFeature, ...] = Field(min_length=1)
     min_observations: int = Field(ge=1, default=1)
     precision_bits: int | None = Field(ge=4, le=MANTISSA_BITS, default=None)
@@ -76,6 +78,12 @@ class FeaturesRecipe(SceneRecipe):
                     f"the feature {feature.names()[0]!r} needs the band {sorted(missing)[0]!r}, which not {among}; "
                     f"bands of all sources: {', '.join(sorted(self.bands()))}; limit the feature with `sources:` to use others"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _registrable(self) -> "FeaturesRecipe":
+        if self.coregister:
+            self.coregister.check([source.collection for source in self.sources], self.used_bands, self.grid.tile_px)
         return self
 
     @property

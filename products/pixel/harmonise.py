@@ -1,6 +1,7 @@
 """Band-pass adjustment of surface reflectance (0 to 1) to Landsat 8 OLI: OLI = slope * sensor + intercept."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 Line = tuple[float, float]
@@ -58,10 +59,22 @@ TO_OLI: Mapping[str, Mapping[str, Line]] = MappingProxyType(
 )
 """Platform -> band -> (slope, intercept); a platform that is missing is not covered by the published tables."""
 
+STANDS_IN: Mapping[str, str] = MappingProxyType({"sentinel-2c": "sentinel-2a", "sentinel-2d": "sentinel-2a"})
+"""Policy for platforms that no published table covers: they take the lines of another one, and plans say so. Sentinel-2C is
+in the orbit of 2A, which it replaced in January 2025; the slopes of 2A and 2B themselves differ by 1.7 % at most (swir2)."""
+
 
 def oli_adjustment(platform: str, band: str) -> Line:
-    """(slope, intercept) of a band to OLI; (1, 0) where the published tables have none. Sentinel-2C and D, not
-    covered by them, take 2A's line."""
-    table = TO_OLI["sentinel-2a" if platform in ("sentinel-2c", "sentinel-2d") else platform]
+    """(slope, intercept) of a band to OLI; (1, 0) where the published tables have none. For Sentinel-2C and D see STANDS_IN."""
+    table = TO_OLI[STANDS_IN.get(platform, platform)]
     name = "nir_narrow" if band == "nir" and platform.startswith("sentinel-2") else band
     return table.get(name, (1.0, 0.0))
+
+
+def stand_in_notes(platforms: Iterable[str]) -> list[str]:
+    """What to say of scenes, by their platforms, that take the lines of another platform."""
+    counts = Counter(platform for platform in platforms if platform in STANDS_IN)
+    return [
+        f"{n} scenes of {platform} are harmonised as {STANDS_IN[platform]}: no published table covers them"
+        for platform, n in sorted(counts.items())
+    ]

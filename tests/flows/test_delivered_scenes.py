@@ -51,7 +51,10 @@ MTD_MSIL2A = f"""<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 MTD_TL = """<n1:Level-2A_Tile_ID xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-2A_Tile_Metadata.xsd">
 <n1:General_Info><SENSING_TIME metadataLevel="Standard">2023-08-21T22:20:45.625508Z</SENSING_TIME></n1:General_Info>
 <n1:Geometric_Info><Tile_Geocoding metadataLevel="Brief"><HORIZONTAL_CS_CODE>EPSG:32701</HORIZONTAL_CS_CODE>SIZES</Tile_Geocoding>
+<Tile_Angles><Mean_Sun_Angle><ZENITH_ANGLE unit="deg">38.4174390061789</ZENITH_ANGLE><AZIMUTH_ANGLE unit="deg">43.3009058473725</AZIMUTH_ANGLE></Mean_Sun_Angle>
+<Mean_Viewing_Incidence_Angle_List>VIEWS</Mean_Viewing_Incidence_Angle_List></Tile_Angles>
 </n1:Geometric_Info></n1:Level-2A_Tile_ID>"""
+ANGLES = ("eo:sun_elevation", "eo:sun_azimuth", "eo:off_nadir")
 NATIVE = {"10": ["B02", "B03", "B04", "B08"], "20": ["B05", "B06", "B07", "B8A", "B11", "B12", "SCL"], "60": ["B01"]}
 
 
@@ -100,7 +103,12 @@ def safe_files(image: Callable[[str, int], bytes]) -> dict[str, bytes]:
         for m in (10, 20, 60)
     )
     files["MTD_MSIL2A.xml"] = MTD_MSIL2A.replace("IMAGES", "".join(images)).replace("OFFSETS", offsets).encode()
-    files[f"{GRANULE}/MTD_TL.xml"] = MTD_TL.replace("SIZES", sizes).encode()
+    views = "".join(
+        f'<Mean_Viewing_Incidence_Angle bandId="{number}"><ZENITH_ANGLE unit="deg">{zenith}</ZENITH_ANGLE>'
+        f'<AZIMUTH_ANGLE unit="deg">{azimuth}</AZIMUTH_ANGLE></Mean_Viewing_Incidence_Angle>'
+        for number, (zenith, azimuth) in enumerate([(2.0, 350.0), (4.0, 10.0)])
+    )
+    files[f"{GRANULE}/MTD_TL.xml"] = MTD_TL.replace("SIZES", sizes).replace("VIEWS", views).encode()
     return files
 
 
@@ -130,6 +138,7 @@ def test_a_landsat_delivery_is_the_scene_of_its_stac_item(
         assert delivered.document["properties"][fact] == expected.document["properties"][fact]
     assert set(delivered.document["measurements"]) == set(expected.document["measurements"])
     assert delivered.document["properties"]["datetime"].startswith("1998-03-08T23:26:47.294")
+    assert [delivered.document["properties"][name] for name in ANGLES] == [41.58326399, 61.29879916, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +252,24 @@ def test_a_safe_delivery_is_the_scene_of_its_stac_item(shared_data: Path, tmp_pa
     assert document["properties"]["datetime"].startswith("2023-08-21T22:20:45.625508")
     assert document["measurements"]["coastal"]["path"].endswith("IMG_DATA/R60m/T01KAB_20230821T221941_B01_60m.jp2")
     assert set(document["measurements"]) >= {"blue", "nir", "nir_narrow", "rededge3", "swir2", "scl"}
+
+
+def test_a_safe_delivery_states_the_mean_angles_of_its_tile(tmp_path: Path) -> None:
+    (delivered,) = scenes(write_files(safe_files(empty), tmp_path / f"{T01KAB}.SAFE").parent)
+    found = delivered.document["properties"]
+    assert found["eo:sun_elevation"] == pytest.approx(51.5825609938211)
+    assert found["eo:sun_azimuth"] == 43.3009058473725
+    assert found["view:incidence_angle"] == pytest.approx(3.0)
+    assert found["eo:azimuth"] == pytest.approx(0.0, abs=1e-9) or found["eo:azimuth"] == pytest.approx(360.0)
+
+
+def test_a_safe_delivery_that_does_not_say_how_it_looked_states_no_angles(tmp_path: Path) -> None:
+    files = safe_files(empty)
+    tile = files[f"{GRANULE}/MTD_TL.xml"].decode()
+    first, last = tile.index("<Tile_Angles>"), tile.index("</Tile_Angles>")
+    files[f"{GRANULE}/MTD_TL.xml"] = (tile[:first] + "<Tile_Angles>" + tile[last:]).encode()
+    (delivered,) = scenes(write_files(files, tmp_path / f"{T01KAB}.SAFE").parent)
+    assert not [name for name in delivered.document["properties"] if name in ANGLES or name.startswith("view:")]
 
 
 def safe_identity(shared_data: Path) -> tuple[str, str, str]:

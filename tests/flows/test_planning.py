@@ -18,7 +18,7 @@ from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
 from products.period import parse_period
 from products.registry import DEFINITIONS, features_recipe, parse_recipe
-from products.scene import Scene
+from products.scene import Angles, Scene
 from products.spec import FeaturesRecipe
 
 RECIPE = features_recipe("mangrove_features")
@@ -115,6 +115,35 @@ def test_too_many_cells_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "MAX_CELLS", 7)
     with pytest.raises(RequestError, match="4 tiles x 2 periods are more than 7 cells: ask for less, or larger tiles"):
         cut("2019/2020")
+
+
+def test_scenes_of_sentinel_2c_are_noted_where_msi_is_harmonised() -> None:
+    late = replace(scene("late", TILES, "2020-04-02", "sentinel-2-l2a"), sensor="msi", platform="sentinel-2c")
+    assert any("1 scenes of sentinel-2c are harmonised as sentinel-2a" in note for note in plan([*ALL, late]).notes)
+    raw = parse_recipe(RECIPE_TEXT.replace("msi: hls", "msi: none"), "raw.yaml")
+    assert isinstance(raw, FeaturesRecipe)
+    made = make_plan(cut(recipe=raw), [*ALL, late], {}, "cpu", 2)
+    assert not any("sentinel-2c" in note for note in made.notes)
+
+
+def test_reflectance_is_not_normalised_of_scenes_without_angles() -> None:
+    recipe = parse_recipe(RECIPE_TEXT + "brdf: c_factor\n", "nadir.yaml")
+    assert isinstance(recipe, FeaturesRecipe)
+    known = [replace(each, angles=Angles(50, 130, 5, 100)) for each in ALL]
+    made = make_plan(cut(recipe=recipe), known, {}, "cpu", 2)
+    moved = [replace(known[0], angles=Angles(50, 130, 6, 100)), *known[1:]]
+    assert {cell.state for cell in make_plan(cut(recipe=recipe), moved, published(made), "cpu", 2).cells} == {"stale"}
+    with pytest.raises(
+        RequestError, match=r"every scene, 1 of 4 lack them, the first west: .*view:incidence_angle.*brdf: none"
+    ):
+        make_plan(cut(recipe=recipe), [*known[:2], ALL[2], known[3]], {}, "cpu", 2)
+
+
+def test_measuring_shifts_is_part_of_the_planned_memory() -> None:
+    recipe = parse_recipe(RECIPE_TEXT + "coregister: {reference: landsat-c2-l2}\n", "moved.yaml")
+    assert isinstance(recipe, FeaturesRecipe)
+    assert cell_bytes(recipe, 200, 2) == cell_bytes(RECIPE, 200, 2)
+    assert cell_bytes(recipe, 200, 2, 16) > cell_bytes(RECIPE, 200, 2, 16)
 
 
 def test_every_cell_lists_the_scenes_that_touch_it_in_its_period() -> None:

@@ -20,12 +20,14 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.passport import passport_of
 from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
 from flows.steps.learning.model_files import FOREST, ModelFiles
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
+from flows.steps.loading.reading import RasterAccess
 from flows.steps.storage import Storage, open_storage
 from products.area import Area
 from products.devices import choose_backend
@@ -255,6 +257,19 @@ def test_a_map_cell_has_lineage_to_its_features_and_the_model(
         assert {source.id for source in row.sources.values()} == {by_tile[tile], trained.id}
         assert row.product.name == "coast_map"
         assert set(row.measurements) == {"map_class", *(f"probability_{name}" for name in MODEL.class_names)}
+
+
+def test_the_passport_of_a_map_is_that_of_its_features_with_the_model(
+    coast: Coast, trained: TrainedModel, mapped: MapResult
+) -> None:
+    at = AREA.geometry.centroid.coords[0]
+    said = passport_of(coast.index, coast.storage, "coast_map", lambda _: FEATURES, at, YEAR, 1, RasterAccess())
+    assert UUID(said["cell"]["id"]) in {*mapped.mapped, *mapped.fresh}
+    facts = coast.row(UUID(said["cell"]["id"])).metadata_doc["properties"]
+    assert said["model"] == {"id": str(trained.id), "digest": facts["neocube:model_digest"]}
+    assert said["recipe"] == {"name": "coast_features", "version": 1, "digest": FEATURES.digest()}
+    assert said["counts"] == dict.fromkeys(ACCOUNT_NAMES, 0)
+    assert (said["scenes"], said["quality"]) == ([], None)
 
 
 def test_mapping_the_same_again_does_nothing(coast: Coast, mapped: MapResult) -> None:

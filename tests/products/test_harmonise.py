@@ -11,7 +11,7 @@ from odc.geo.geom import box
 
 from products.features import reflectance_terms
 from products.period import parse_period
-from products.pixel.harmonise import oli_adjustment
+from products.pixel.harmonise import oli_adjustment, stand_in_notes
 from products.scene import BandFile, Scene
 from products.source_spec import HarmoniseSpec
 
@@ -42,6 +42,23 @@ def test_msi_takes_the_hls_lines(published: Any, platform: str, column: str) -> 
     assert [oli_adjustment(platform, band) for band in MSI_BANDS] == [
         pytest.approx(line) for line in zip(table["slope"], table["intercept"], strict=True)
     ]
+
+
+@pytest.mark.parametrize("band", [*MSI_BANDS, "nir", "rededge1"])
+@pytest.mark.parametrize("platform", ["sentinel-2c", "sentinel-2d"])
+def test_what_no_published_table_covers_takes_the_lines_of_sentinel_2a(platform: str, band: str) -> None:
+    assert oli_adjustment(platform, band) == oli_adjustment("sentinel-2a", band)
+
+
+def test_the_slopes_of_sentinel_2a_and_2b_differ_by_less_than_two_percent() -> None:
+    ratios = [oli_adjustment("sentinel-2a", band)[0] / oli_adjustment("sentinel-2b", band)[0] for band in MSI_BANDS]
+    assert max(abs(ratio - 1) for ratio in ratios) == pytest.approx(0.0165, abs=1e-4)
+
+
+def test_scenes_that_take_the_lines_of_another_platform_are_noted() -> None:
+    said = stand_in_notes(["sentinel-2c", "sentinel-2a", "sentinel-2c", "landsat-8"])
+    assert said == ["2 scenes of sentinel-2c are harmonised as sentinel-2a: no published table covers them"]
+    assert stand_in_notes(["sentinel-2b", "landsat-9"]) == []
 
 
 def test_the_near_infrared_of_msi_takes_the_line_of_b8a() -> None:

@@ -7,11 +7,13 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from odc.geo.geom import box
 
 from products import identity
 from products.grid import Tile
-from products.identity import CellKey, SourceKey, cell_id
+from products.identity import CellKey, SourceKey, cell_id, source_keys
 from products.period import Period, parse_period
+from products.scene import Angles, Scene
 
 KEY = CellKey("mangrove_features", 1, Tile("EPSG:32647", -12, 3), parse_period("2020"))
 SOURCES = (SourceKey("LC08_127057_20200110", "02_T1_20200824"), SourceKey("S2A_47NPD_20200112", "0214"))
@@ -63,6 +65,19 @@ def test_another_place_time_or_product_has_another_id(other: CellKey) -> None:
 )
 def test_other_sources_or_renditions_give_another_id(sources: tuple[SourceKey, ...]) -> None:
     assert cell_id(KEY, sources, "digest") != cell_id(KEY, SOURCES, "digest")
+
+
+def test_angles_are_part_of_a_source_where_pixels_depend_on_them() -> None:
+    acquired = parse_period("2020").start
+    known = Scene(
+        UUID(int=1), "item", "product", "collection", "msi", "sentinel-2a", acquired, "a", "r", "p",
+        box(0, 0, 1, 1, "EPSG:4326"), {}, Angles(50.5, 130.25, 7.5, 100.0),
+    )  # fmt: skip
+    (plain,), (angled,) = source_keys([known]), source_keys([known], with_angles=True)
+    (other,) = source_keys([replace(known, angles=Angles(50.5, 130.25, 7.6, 100.0))], with_angles=True)
+    (unread,) = source_keys([known], [known.id], with_angles=True)
+    assert plain == SourceKey("a", "r")
+    assert len({plain, angled, other, unread}) == 4
 
 
 def test_another_recipe_or_model_gives_another_id() -> None:

@@ -269,3 +269,35 @@ def test_the_formula_behind_an_index_is_part_of_the_digest(monkeypatch: pytest.M
 def test_spelling_a_default_out_does_not_change_the_digest() -> None:
     assert parsed(changed("dilate_px: 2}}", "dilate_px: 2}, resampling: cubic}")).digest() == parsed(TEXT).digest()
     assert parsed(changed("dilate_px: 2}}", "dilate_px: 2}, resampling: bilinear}")).digest() != parsed(TEXT).digest()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("coregister: {reference: sentinel-1}", "the reference 'sentinel-1' is not a source: expected one of landsat-c2-l2, sentinel"),
+        ("coregister: {reference: landsat-c2-l2, band: rededge1}", "the band 'rededge1' is not read: expected one of blue"),
+        ("coregister: {reference: landsat-c2-l2, max_shift_px: 65}", "expected tiles of at least 260 pixels, got 256"),
+        ("coregister: {reference: landsat-c2-l2, apply: always}", "line 16, coregister.apply: .*'confident' or 'never', got 'always'"),
+        ("brdf: nbar", "line 16, brdf: .*'none' or 'c_factor', got 'nbar'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_coregistered_or_normalised_is_refused(line: str, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        parsed(f"{TEXT}{line}\n")
+
+
+def test_the_coastal_band_has_no_parameters_of_the_brdf() -> None:
+    text = "name: coast\nversion: 1\nkind: features\ngrid: {crs: utm, resolution_m: 30}\nperiod: P1Y\n"
+    text += "sources: [{collection: sentinel-2-l2a}]\nfeatures:\n  - band: {names: [coastal], reduce: [p50]}\n"
+    assert parsed(text + "brdf: none\n").used_bands == ("coastal",)
+    with pytest.raises(RequestError, match="c_factor has no parameters for 'coastal': expected bands of blue, green"):
+        parsed(text + "brdf: c_factor\n")
+
+
+def test_coregistering_and_normalising_are_another_product() -> None:
+    digests = {
+        parsed(TEXT + line).digest()
+        for line in ("", "brdf: none\n", "brdf: c_factor\n", "coregister: {reference: landsat-c2-l2}\n",
+                     "coregister: {reference: landsat-c2-l2, apply: never}\n")
+    }  # fmt: skip
+    assert len(digests) == 4

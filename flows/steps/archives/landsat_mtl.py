@@ -61,6 +61,7 @@ def _item(groups: Groups) -> dict[str, Any]:
         "datetime": f"{image['DATE_ACQUIRED']}T{image['SCENE_CENTER_TIME']}",
         "platform": image["SPACECRAFT_ID"].lower().replace("_", "-"),
         "eo:cloud_cover": float(image["CLOUD_COVER"]),
+        **_angles(image),
         **_grid(groups["PROJECTION_ATTRIBUTES"]),
     }
     return {
@@ -73,6 +74,13 @@ def _item(groups: Groups) -> dict[str, Any]:
         "assets": _assets(contents, groups.get("LEVEL2_SURFACE_REFLECTANCE_PARAMETERS", {})),
         "links": [],
     }
+
+
+def _angles(image: dict[str, str]) -> dict[str, float]:
+    """The sun over the middle of the scene, and that the sensor looked straight down, unless the file says otherwise; degrees."""
+    keys = {"view:sun_elevation": "SUN_ELEVATION", "view:sun_azimuth": "SUN_AZIMUTH"}
+    found = {name: float(image[key]) for name, key in keys.items() if key in image}
+    return found if image.get("NADIR_OFFNADIR", "NADIR") != "NADIR" else {**found, "view:off_nadir": 0.0}
 
 
 def _assets(contents: dict[str, str], scaling: dict[str, str]) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A Sentinel-2 L2A product as ESA delivers it: a STAC item from the metadata of its SAFE folder."""
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,7 @@ def _item(product: Element, tile: Element, images: list[str]) -> dict[str, Any]:
             "s2:datatake_id": next((each.get("datatakeIdentifier", "") for each in product.iter("Datatake")), ""),
             "sat:relative_orbit": int(_said(product, "SENSING_ORBIT_NUMBER")),
             **_cloud_cover(product),
+            **_angles(tile),
         },
         "assets": dict(_assets(images, _radiometry(product), grids)),
         "links": [],
@@ -108,6 +110,25 @@ def _footprints(product: Element) -> list[list[list[float]]]:
 def _cloud_cover(product: Element) -> dict[str, float]:
     found = next(product.iter("Cloud_Coverage_Assessment"), None)
     return {} if found is None else {"eo:cloud_cover": float(_text(found))}
+
+
+def _angles(tile: Element) -> dict[str, float]:
+    """The mean angles of the sun, and of the view over the bands, in the terms of STAC, degrees; none where the metadata lacks them."""
+    sun, views = _directions(tile, "Mean_Sun_Angle"), _directions(tile, "Mean_Viewing_Incidence_Angle")
+    if not sun or not views:
+        return {}
+    east, north = (sum(part(math.radians(azimuth)) for _, azimuth in views) for part in (math.sin, math.cos))
+    return {
+        "view:sun_elevation": 90.0 - sun[0][0],
+        "view:sun_azimuth": sun[0][1],
+        "view:incidence_angle": sum(zenith for zenith, _ in views) / len(views),
+        "view:azimuth": math.degrees(math.atan2(east, north)) % 360,
+    }
+
+
+def _directions(tile: Element, tag: str) -> list[tuple[float, float]]:
+    """Zenith and azimuth of each element."""
+    return [(float(_said(each, "ZENITH_ANGLE")), float(_said(each, "AZIMUTH_ANGLE"))) for each in tile.iter(tag)]
 
 
 def _said(root: Element, tag: str) -> str:

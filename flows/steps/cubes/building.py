@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import CellDraft, publish_cell
+from flows.steps.cubes.cell_quality import quality_of
+from flows.steps.cubes.cells import QUALITY, CellDraft, publish_cell
 from flows.steps.cubes.strips import CellWork, make_content
+from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import ReadManifest
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.storage import Storage
@@ -68,16 +70,20 @@ def build_cell(
     """
 
     def number_of(manifest: ReadManifest) -> UUID:
-        keys = [*source_keys(scenes, manifest.unread_scenes), *(raster.key for raster in rasters)]
+        keys = [
+            *source_keys(scenes, manifest.unread_scenes, with_angles=recipe.brdf != "none"),
+            *(raster.key for raster in rasters),
+        ]
         return cell_id(key, keys, recipe.digest(), kernels=recipe.kernels)
 
     def is_wanted(manifest: ReadManifest, counts: NDArray[np.uint16]) -> bool:
         _check_budget(key, manifest, _in_observations(counts), workshop.failure_budget)
         return not _is_active(index, number_of(manifest))
 
+    registered = measure_shifts(recipe, scenes, grid.geobox(key.tile), key.period, workshop.threads, workshop.access)
     work = CellWork(
         recipe, grid, key, scenes, rasters, workshop.threads, workshop.access, strip_px or recipe.grid.tile_px,
-        workshop.device,
+        workshop.device, registered,
     )  # fmt: skip
     content = make_content(work, is_wanted)
     manifest, accounts = content.manifest, _in_observations(content.accounts)
@@ -87,6 +93,7 @@ def build_cell(
         properties = {
             "neocube:manifest": manifest.document() | ({"building": list(content.notes)} if content.notes else {}),
             "neocube:accounts": accounts,
+            QUALITY: quality_of(recipe, scenes, content, registered),
             "eo:platform": _platforms(read),
             "neocube:device": workshop.device,
         }

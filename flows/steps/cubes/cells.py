@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any
 from uuid import UUID
 
@@ -23,10 +24,11 @@ from flows.steps.index.catalogue import published_cells
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
 from products.grid import PixelGrid
-from products.identity import CellKey
+from products.identity import KERNEL_VERSIONS, CellKey
 from products.template import CellTemplate
 from products.window.overviews import level_sides
 
+QUALITY, CODE = "neocube:quality", "neocube:code"
 EO3 = "https://schemas.opendatacube.org/dataset"
 
 
@@ -124,7 +126,7 @@ def _add(index: Index, storage: Storage, draft: CellDraft, digest: str) -> None:
         raise RuntimeError(f"the index refuses the cell {draft.id}: {error}")
     index.dc.index.datasets.add(dataset, with_lineage=True)
     expected = sum(len(ids) for ids in draft.lineage.values())
-    kept = len(list(_sources(index, draft.id)))
+    kept = len(list(source_ids(index, draft.id)))
     if kept != expected:
         raise LineageLost(f"the index kept {kept} of {expected} sources of the cell {draft.id}; nothing is published")
 
@@ -154,6 +156,7 @@ def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:
             "neocube:digest": draft.recipe_digest,
             "neocube:content_digest": digest,
             "neocube:overviews": len(level_sides(draft.grid.tile_px)),
+            CODE: {"version": version("neocube"), "kernels": dict(KERNEL_VERSIONS)},
             **draft.properties,
         },
         "measurements": {
@@ -176,11 +179,12 @@ def _attributes(draft: CellDraft, digest: str) -> dict[str, Any]:
         "neocube:period": draft.key.period.label,
         "neocube:recipe_digest": draft.recipe_digest,
         "neocube:content_digest": digest,
+        **{name: draft.properties[name] for name in (QUALITY,) if name in draft.properties},
     }
 
 
-def _sources(index: Index, cell: UUID) -> Iterator[UUID]:
-    """The direct sources that the index has of a cell."""
+def source_ids(index: Index, cell: UUID) -> Iterator[UUID]:
+    """The ids of the direct sources that the index has of a cell."""
     dataset = index.dc.index.datasets.get(cell, include_sources=True)
     if dataset is None:
         return

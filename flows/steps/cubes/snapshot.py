@@ -14,8 +14,9 @@ from zarr.errors import ZarrUserWarning
 
 from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
+from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, write_coordinates
-from flows.steps.cubes.cells import cell_path, writer_of
+from flows.steps.cubes.cells import QUALITY, cell_path, writer_of
 from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
 from flows.steps.index.catalogue import PublishedCell
 from flows.steps.storage import Storage
@@ -147,7 +148,21 @@ def _content(plan: CubePlan) -> dict[str, Any]:
     places = ((tile.label, period.label) for tile in plan.tiles for period in plan.periods)
     empty = [place for place in places if place not in plan.cells]
     missing = [f"{period} {tile}" for tile, period in empty if plan.wanted is None or (tile, period) in plan.wanted]
-    return {"neocube:cells": [str(number) for number in plan.cell_ids], "neocube:missing": missing}
+    sensors = {"neocube:sensors": found} if (found := _sensors(plan)) else {}
+    return {"neocube:cells": [str(number) for number in plan.cell_ids], "neocube:missing": missing, **sensors}
+
+
+def _sensors(plan: CubePlan) -> dict[str, Any]:
+    """By period, each sensor's used observations and their share, of all cells that say so."""
+    said = {
+        period.label: [
+            plan.cells[tile.label, period.label].properties[QUALITY]
+            for tile in plan.tiles
+            if (tile.label, period.label) in plan.cells and QUALITY in plan.cells[tile.label, period.label].properties
+        ]
+        for period in plan.periods
+    }
+    return {label: shares_of(qualities) for label, qualities in said.items() if qualities}
 
 
 def _point(index: Index, plan: CubePlan, url: str) -> None:

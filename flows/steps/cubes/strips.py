@@ -3,10 +3,13 @@
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.steps.loading.coregistration import Coregistration
 from flows.steps.loading.manifest import ReadManifest, merged
 from flows.steps.loading.rasters import load_rasters
 from flows.steps.loading.read_attempts import Failures
@@ -17,6 +20,7 @@ from products.devices import Device
 from products.errors import DeviceFull
 from products.grid import PixelGrid
 from products.identity import CellKey
+from products.pixel.agreement import ClearSums, clear_sums
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.rows import ROWS_PER_TASK
 from products.raster import RasterFile
@@ -41,16 +45,21 @@ class CellWork:
     access: RasterAccess
     strip_px: int
     device: Device = "cpu"
+    registered: Coregistration = Coregistration()  # noqa: RUF009, it is frozen
 
 
 @dataclass(frozen=True, slots=True)
 class CellContent:
-    """float32 (layer, y, x), None where it is not wanted; uint16 accounts (fate, y, x); the read; what went otherwise than planned."""
+    """float32 (layer, y, x), None where it is not wanted; uint16 accounts (fate, y, x); the read; what went otherwise than planned.
+
+    `sums` of what is clear, of the scenes in written order, beside the layers.
+    """
 
     layers: NDArray[np.float32] | None
     accounts: Counts
     manifest: ReadManifest
     notes: tuple[str, ...] = ()
+    sums: ClearSums | None = None
 
 
 def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
@@ -58,7 +67,7 @@ def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
 
     An asset that fails in one strip counts as failed in all, as in a whole cell: the cell is made again without it.
     """
-    failed: Failures = {}
+    failed: Failures = dict(work.registered.failed)
     notes: list[str] = []
     while True:
         content, work = _make_once(work, failed, is_wanted, notes)
@@ -70,7 +79,7 @@ def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
 
 
 def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: list[str]) -> tuple[CellContent, CellWork]:
-    side, first, parts = work.grid.tile_px, 0, list[ReadManifest]()
+    side, first, parts, sums = work.grid.tile_px, 0, list[ReadManifest](), list[ClearSums]()
     layers, accounts = _empty(work.recipe) if work.strip_px < side else (None, None)
     while first < side:
         last = min(first + work.strip_px, side)
@@ -86,10 +95,11 @@ def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: lis
             layers, accounts = _empty(work.recipe)
         layers[:, first:last], accounts[:, first:last] = part.layers, part.accounts
         parts.append(part.manifest)
+        sums += [part.sums] if part.sums else []
         del part
         first = last
     assert accounts is not None
-    return CellContent(layers, accounts, merged(parts), tuple(notes)), work
+    return CellContent(layers, accounts, merged(parts), tuple(notes), reduce(add, sums)), work
 
 
 def _attempt(
@@ -111,16 +121,20 @@ def _strip(
     """Rows first to last of the content."""
     margin = work.recipe.margin_px
     geobox = work.grid.geobox(work.key.tile, margin)[first : last + 2 * margin, :]
-    loaded = load_observations(work.recipe, work.scenes, geobox, work.threads, work.access, failed)
+    loaded = load_observations(
+        work.recipe, work.scenes, geobox, work.threads, work.access, failed, work.registered.applied
+    )
     counts = without_margin(loaded.seen.accounts, margin)
-    layers = None
+    layers = sums = None
     if is_wanted(loaded.manifest, counts):
+        seen = loaded.seen
+        sums = clear_sums(seen.scenes, seen.block, seen.causes, margin, work.threads)
         rasters = load_rasters(work.rasters, work.recipe.rasters, geobox, work.access)
         layers = compute_layers(
-            work.recipe, loaded.seen, work.key.period, work.threads, rasters, work.device,
+            work.recipe, seen, work.key.period, work.threads, rasters, work.device,
             lambda said: notes.append(f"{work.key.label}: {said}"),
         )  # fmt: skip
-    return CellContent(layers, np.ascontiguousarray(counts), loaded.manifest)
+    return CellContent(layers, np.ascontiguousarray(counts), loaded.manifest, sums=sums)
 
 
 def _empty(recipe: SceneRecipe) -> tuple[NDArray[np.float32], Counts]:

@@ -15,6 +15,7 @@ from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.loading.dataset_location import band_href, dataset_location
 from flows.steps.loading.mirror_locations import with_mirrors
 from flows.steps.scenes.antimeridian import in_one_piece, meet
+from flows.steps.scenes.view_angles import angles_of
 from products.passes import search_span
 from products.period import Period
 from products.scene import BandFile, Scene
@@ -90,6 +91,7 @@ def scene_of(dataset: Dataset) -> Scene:
         pass_id=facts["neocube:pass"],
         footprint=footprint_of(dataset),
         bands=bands,
+        angles=angles_of(facts, facts["eo:instrument"]),
     )
 
 

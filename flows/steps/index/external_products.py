@@ -9,6 +9,7 @@ from odc.geo.crs import CRS
 
 from datacube_config.connection import Index
 from flows.steps.loading.dataset_location import dataset_location
+from flows.steps.scenes.view_angles import angles_of
 from products.errors import RequestError
 from products.external import ExternalProduct
 from products.scene import BandFile, Scene
@@ -54,6 +55,7 @@ def external_scene(dataset: Dataset, reading: ExternalProduct) -> Scene:
         pass_id=_pass(platform, str(facts.get("odc:region_code") or ""), acquired, extent.centroid.coords[0][0]),
         footprint=extent,
         bands={**bands, SENSORS[reading.sensor].mask: mask},
+        angles=angles_of(facts, reading.sensor),
     )
 
 

@@ -1,10 +1,11 @@
 """Load a tile once, by files: decode in threads straight into the integer block, and account for every observation."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Lock
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,7 @@ class _Job:
     geobox: GeoBox
     access: RasterAccess
     failed: Failures
+    shifts: Mapping[UUID, tuple[float, float]]
 
 
 def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
@@ -69,13 +71,13 @@ def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
 
 def load_observations(
     recipe: SceneRecipe, scenes: Iterable[Scene], geobox: GeoBox, threads: int, access: RasterAccess,
-    failed: Failures | None = None,
+    failed: Failures | None = None, shifts: Mapping[UUID, tuple[float, float]] | None = None,
 ) -> Loaded:  # fmt: skip
     """The scenes on the pixels of `geobox`, masked, one observation a pass; failed assets are in the manifest and their pixels unread.
 
-    Assets (scene, band) that failed already are not read.
+    Assets (scene, band) that failed already are not read. `shifts`: what a scene shows lies so many rows too far down and columns too far right.
     """
-    job = _Job(recipe, geobox, access, failed or {})
+    job = _Job(recipe, geobox, access, failed or {}, shifts or {})
     ordered = in_written_order(scenes)
     wide = geobox.pad(recipe.halo_px) if recipe.halo_px else geobox
     wide_causes = np.empty((len(ordered), *wide.shape), np.uint8)
@@ -109,7 +111,7 @@ def _observations(
         raise UnbalancedAccounts(
             f"{wrong} pixels have observations without a fate; nothing is published, please report it"
         )
-    gain, bias = reflectance_terms(scenes, recipe.used_bands, recipe.harmonise)
+    gain, bias = reflectance_terms(scenes, recipe.used_bands, recipe.harmonise, recipe.brdf)
     return Observations(tuple(scenes), recipe.used_bands, block, causes, gain, bias, accounts)
 
 
@@ -252,5 +254,7 @@ def _valid_numbers(valid_range: tuple[float, float] | None, file: BandFile) -> t
 def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16]) -> BandRead:
     if band not in scene.bands:
         raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
+    rows, columns = job.shifts.get(scene.id, (0.0, 0.0))
+    place = geobox.translate_pix(columns, rows) if rows or columns else geobox
     with job.access.env():
-        return read_nearest(scene.bands[band], geobox, method, out)
+        return read_nearest(scene.bands[band], place, method, out)

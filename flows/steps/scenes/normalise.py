@@ -29,6 +29,7 @@ from flows.steps.scenes.item_facts import number
 from flows.steps.scenes.landsat_identity import refuse_temperature
 from flows.steps.scenes.radiometry import band_radiometry
 from flows.steps.scenes.scene_identity import identify
+from flows.steps.scenes.view_angles import stated_angles
 
 EO3_SCHEMA = "https://schemas.opendatacube.org/dataset"
 SCENE_NAMESPACE = uuid5(NAMESPACE_URL, "https://neocube.org/scene")
@@ -228,6 +229,7 @@ def _properties(item: dict[str, Any], identity: Identity, archive: str) -> dict[
         "neocube:acquisition": identity.acquisition,
         "neocube:rendition": identity.rendition,
         "neocube:pass": identity.pass_id,
+        **stated_angles(item["properties"]),
     }
     if identity.slice:
         found["neocube:slice"] = identity.slice

@@ -1,0 +1,159 @@
+"""The passport of a pixel: its cell, what every scene gave to it or why not, the counts, and what recipe, model and code made it."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from affine import Affine
+from datacube.model import Dataset, Range
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import point
+
+from datacube_config.connection import Index
+from flows.steps.cubes.cells import CODE, QUALITY, source_ids
+from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.index.catalogue import PublishedCell, published_cell, scene_of
+from flows.steps.index.external_products import external_scene
+from flows.steps.loading.coregistration import measure_shifts
+from flows.steps.loading.manifest import AssetRead
+from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.tile_block import load_observations
+from flows.steps.storage import Storage
+from products.errors import RequestError
+from products.period import Period
+from products.pixel.causes import NOT_EXPECTED, Cause
+from products.scene import Scene
+from products.spec import FeaturesRecipe
+
+FindRecipe = Callable[[str], FeaturesRecipe | None]
+NOT_GIVEN = "not_expected"  # no ground of the scene, or another scene of its pass gives the pixel
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A pixel of a cell: its row in the index, and the geobox of the cell and of the pixel alone."""
+
+    row: Dataset
+    cell: PublishedCell
+    tile: GeoBox
+    pixel: GeoBox
+
+
+def passport_of(
+    index: Index, storage: Storage, product: str, find_recipe: FindRecipe, at: tuple[float, float], asked: Period,
+    threads: int, access: RasterAccess,
+) -> dict[str, Any]:  # fmt: skip
+    """JSON-able: `cell`, `scenes`, `counts`, `quality`, `recipe`, `model`, `code`. RequestError where there is no cell, or several.
+
+    A map has the scenes, counts and quality of the features that it was made of. `fate` of a scene is null where the recipe is not known any more.
+    """
+    place = _find_place(index, product, at, asked)
+    of, sources = place, _sources(index, place)
+    if not _is_features(place.row):
+        of = next((found for row in sources if _is_features(row) and (found := _at(row, at))), place)
+        sources = _sources(index, of)
+    facts, made = place.cell.properties, of.cell
+    recipe = find_recipe(made.product)
+    is_same = recipe is not None and recipe.digest() == made.properties["neocube:digest"]
+    return {
+        "cell": {name: str(getattr(place.cell, name)) for name in ("id", "product", "tile", "period", "location")},
+        "scenes": _scenes(index, sources, of, recipe if is_same else None, threads, access),
+        "counts": _counts(storage, of),
+        "quality": made.properties.get(QUALITY),
+        "recipe": {"name": made.product, "version": made.version, "digest": made.properties["neocube:digest"]},
+        "model": {"id": facts["neocube:model"], "digest": facts["neocube:model_digest"]} if "neocube:model" in facts else None,
+        "code": facts.get(CODE),
+    }  # fmt: skip
+
+
+def _sources(index: Index, place: Place) -> list[Dataset]:
+    found = (index.dc.index.datasets.get(number) for number in source_ids(index, place.cell.id))
+    return [row for row in found if row is not None]
+
+
+def _find_place(index: Index, product: str, at: tuple[float, float], asked: Period) -> Place:
+    longitude, latitude = at
+    if index.dc.index.products.get_by_name(product) is None:
+        raise RequestError(f"no product {product!r} in the index: expected one that was built, see `neocube build`")
+    around = {"lon": Range(longitude - 1e-6, longitude + 1e-6), "lat": Range(latitude - 1e-6, latitude + 1e-6)}
+    rows = index.dc.index.datasets.search(product=product, time=Range(asked.start, asked.end), **around)
+    found = [place for row in rows if (place := _at(row, at)) is not None and _has_middle_in(row, asked)]
+    newest = [place for place in found if place.cell.version == max(each.cell.version for each in found)]
+    if len(newest) != 1:
+        periods = ", ".join(sorted(place.cell.period for place in newest))
+        raise RequestError(
+            f"expected one cell of {product} at {longitude},{latitude} in {asked.label}, "
+            f"there are {len(newest)}{f' ({periods}): ask for one of them' if newest else ': build it, or ask for another place'}"
+        )
+    return newest[0]
+
+
+def _at(row: Dataset, at: tuple[float, float]) -> Place | None:
+    """The pixel of a cell that holds a place in degrees."""
+    grid = row.metadata_doc["grids"]["default"]
+    tile = GeoBox(tuple(grid["shape"]), Affine(*grid["transform"][:6]), CRS(row.metadata_doc["crs"]))
+    x, y = point(*at, "EPSG:4326").to_crs(tile.crs).coords[0]
+    column, line = (math.floor(value) for value in ~tile.affine * (x, y))
+    if not (0 <= line < tile.shape[0] and 0 <= column < tile.shape[1]):
+        return None
+    return Place(row, published_cell(row), tile, tile[line : line + 1, column : column + 1])
+
+
+def _has_middle_in(row: Dataset, asked: Period) -> bool:
+    middle = row.time.begin + (row.time.end - row.time.begin) / 2
+    return asked.contains(middle)
+
+
+def _is_features(row: Dataset) -> bool:
+    facts = row.metadata_doc["properties"]
+    return "neocube:tile" in facts and "neocube:model" not in facts
+
+
+def _counts(storage: Storage, place: Place) -> dict[str, int]:
+    """Observations of the pixel by fate, as the cell stores them."""
+    cell = open_snapshot(place.cell.location.removesuffix("/zarr.json"), storage.options)
+    x, y = (float(place.pixel.coordinates[axis].values[0]) for axis in ("x", "y"))
+    counts = cell["accounts"].isel(period=0).sel(x=x, y=y, method="nearest").values
+    return dict(zip(map(str, cell["cause"].values), map(int, counts), strict=True))
+
+
+def _scenes(
+    index: Index, sources: Sequence[Dataset], place: Place, recipe: FeaturesRecipe | None, threads: int, access: RasterAccess
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The scenes of a cell of features in written order, with what became of each at the pixel: read again, by the recipe."""
+    failed = {
+        (UUID(said["scene"]), said["band"]): AssetRead(UUID(said["scene"]), said["item_id"], said["band"], "failed", cause=said["cause"])
+        for said in place.cell.properties.get("neocube:manifest", {}).get("failed", ())
+    }  # fmt: skip
+    unread = [index.dc.index.datasets.get(number) for number in {number for number, _ in failed}]
+    readings = {source.collection: source.product for source in recipe.sources} if recipe else {}
+    scenes = [
+        external_scene(row, reading) if (reading := readings.get(row.product.name)) else scene_of(row)
+        for row in (*sources, *unread)
+        if row is not None
+        and (row.metadata_doc["properties"].get("neocube:acquisition") or row.product.name in readings)
+    ]
+    fates: dict[UUID, str] = {}
+    if recipe:
+        period = Period(place.row.time.begin, place.row.time.end)
+        shifts = measure_shifts(recipe, scenes, place.tile, period, threads, access).applied
+        seen = load_observations(recipe, scenes, place.pixel, threads, access, failed, shifts).seen
+        fates = {scene.id: _fate(int(cause)) for scene, cause in zip(seen.scenes, seen.causes[:, 0, 0], strict=True)}
+    return [
+        _said(scene, fates.get(scene.id)) for scene in sorted(scenes, key=lambda scene: (scene.acquired, scene.item_id))
+    ]
+
+
+def _fate(cause: int) -> str:
+    return NOT_GIVEN if cause == NOT_EXPECTED else Cause(cause).name.lower()
+
+
+def _said(scene: Scene, fate: str | None) -> dict[str, Any]:
+    return {
+        "id": str(scene.id), "item_id": scene.item_id, "platform": scene.platform, "datetime": scene.acquired.isoformat(),
+        "acquisition": scene.acquisition, "rendition": scene.rendition, "used": None if fate is None else fate == "used",
+        "fate": fate,
+    }  # fmt: skip

@@ -1,0 +1,87 @@
+"""Reflectance as it would be seen from the zenith: the c-factor of the RossThick-LiSparse-Reciprocal model with global parameters, float64.
+
+Roy et al. 2016, Remote Sensing of Environment 176, 255-271; kernels after Lucht, Schaaf and Strahler 2000, IEEE TGRS 38, 977-998.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from products.errors import RequestError
+from products.scene import Angles, Scene
+
+Parameters = tuple[float, float, float]
+
+GLOBAL_PARAMETERS: Mapping[str, Parameters] = MappingProxyType(
+    {
+        "blue": (0.0774, 0.0079, 0.0372),
+        "green": (0.1306, 0.0178, 0.0580),
+        "red": (0.1690, 0.0227, 0.0574),
+        "rededge1": (0.2085, 0.0256, 0.0845),
+        "rededge2": (0.2316, 0.0273, 0.1003),
+        "rededge3": (0.2599, 0.0294, 0.1197),
+        "nir": (0.3093, 0.0330, 0.1535),
+        "nir_narrow": (0.3093, 0.0330, 0.1535),
+        "swir1": (0.3430, 0.0453, 0.1154),
+        "swir2": (0.2658, 0.0387, 0.0639),
+    }
+)
+"""Band -> isotropic, geometric and volumetric parameter. Roy et al. 2016, Table 5 (MODIS, global mean of 12 months), for
+Landsat; for Sentinel-2 as Roy et al. 2017, Remote Sensing of Environment 199, 25-38, and the red edge of Roy, Li and Zhang
+2017, Remote Sensing 9, 1325: between red and near infrared by wavelength."""
+
+
+def check_parameters(bands: Iterable[str]) -> None:
+    """RequestError for bands without parameters."""
+    lacking = [band for band in bands if band not in GLOBAL_PARAMETERS]
+    if lacking:
+        raise RequestError(
+            f"brdf: c_factor has no parameters for {lacking[0]!r}: expected bands of {', '.join(GLOBAL_PARAMETERS)}"
+        )
+
+
+def check_angles(scenes: Sequence[Scene]) -> None:
+    """RequestError for scenes whose angles are not known."""
+    lacking = [scene.item_id for scene in scenes if scene.angles is None]
+    if lacking:
+        raise RequestError(
+            f"brdf: c_factor needs the angles of sun and view of every scene, {len(lacking)} of {len(scenes)} lack them, the first "
+            f"{lacking[0]}: ingest from an archive whose items state view:sun_elevation, view:sun_azimuth and view:incidence_angle "
+            "with view:azimuth (or view:off_nadir: 0), keep them out by `platforms`, or say brdf: none"
+        )
+
+
+def c_factor(band: str, angles: Angles) -> float:
+    """What reflectance is multiplied with: the model seen from the zenith, with the sun where it was, over the model as it was seen."""
+    isotropic, geometric, volumetric = GLOBAL_PARAMETERS[band]
+    sun, view = math.radians(90.0 - angles.sun_elevation_deg), math.radians(angles.view_zenith_deg)
+    relative = math.radians(angles.view_azimuth_deg - angles.sun_azimuth_deg)
+    nadir, seen = (
+        isotropic + geometric * li_sparse(sun, zenith, relative) + volumetric * ross_thick(sun, zenith, relative)
+        for zenith in (0.0, view)
+    )
+    return nadir / seen
+
+
+def ross_thick(sun: float, view: float, relative: float) -> float:
+    """The volumetric kernel, of zenith angles and the azimuth between, radians; 0 with sun and view in the zenith."""
+    phase = _phase(sun, view, relative)
+    return ((math.pi / 2 - phase) * math.cos(phase) + math.sin(phase)) / (math.cos(sun) + math.cos(view)) - math.pi / 4
+
+
+def li_sparse(sun: float, view: float, relative: float) -> float:
+    """The geometric kernel, reciprocal, of crowns as round as wide (b/r = 1) that stand two radii high (h/b = 2)."""
+    tan_sun, tan_view = math.tan(sun), math.tan(view)
+    secants = 1 / math.cos(sun) + 1 / math.cos(view)
+    distance2 = tan_sun**2 + tan_view**2 - 2 * tan_sun * tan_view * math.cos(relative)
+    across = tan_sun * tan_view * math.sin(relative)
+    t = math.acos(min(2 * math.sqrt(max(distance2 + across**2, 0.0)) / secants, 1.0))
+    overlap = (t - math.sin(t) * math.cos(t)) * secants / math.pi
+    product = 1 / math.cos(sun) / math.cos(view)
+    return overlap - secants + (1 + math.cos(_phase(sun, view, relative))) * product / 2
+
+
+def _phase(sun: float, view: float, relative: float) -> float:
+    """The angle between the directions to the sun and to the sensor."""
+    cosine = math.cos(sun) * math.cos(view) + math.sin(sun) * math.sin(view) * math.cos(relative)
+    return math.acos(min(max(cosine, -1.0), 1.0))
