@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     archives: Path | None = None
     radiometric_check: Literal["auto", "off"] = "auto"
     mirrors: Annotated[tuple[str, ...], NoDecode] = ()
+    tide_models: Path | None = None
+    tide_model: str | None = None
     decode_threads: int | None = Field(default=None, ge=1)
     memory_limit_bytes: int | None = Field(default=None, ge=1)
     failure_budget: float = Field(default=0.05, ge=0, le=1)
@@ -61,10 +63,10 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
 
-    @field_validator("archives")
+    @field_validator("archives", "tide_models")
     @classmethod
-    def _absolute_archives(cls, archives: Path | None) -> Path | None:
-        return archives.expanduser().absolute() if archives else None
+    def _absolute_path(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path else None
 
     @field_validator("mirrors", mode="before")
     @classmethod

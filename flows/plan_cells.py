@@ -10,6 +10,7 @@ from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes, published_cells
 from flows.steps.index.product_binding import check_binding
 from flows.steps.loading.rasters import find_rasters
+from flows.steps.loading.tides import tide_model_for
 from products.errors import RequestError
 from products.period import parse_period
 from products.pixel.rows import ROWS_PER_TASK
@@ -31,6 +32,7 @@ def plan_with(
     workers: int = 1,
 ) -> Plan:  # fmt: skip
     """The same on an open index, for workers that share the memory of this machine."""
+    tides = tide_model_for(recipe, settings.tide_models, settings.tide_model)
     settle = timedelta(days=settings.settle_days)
     cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
     check_binding(index, recipe.name, recipe.version, recipe.digest())
@@ -41,7 +43,7 @@ def plan_with(
     rasters = find_rasters(index, recipe.rasters, cut.span, cut.ground)
     budget = settings.memory_budget_bytes // workers
     threads = settings.decode_thread_count
-    made = make_plan(cut, scenes, active, chosen_device(device), threads, rasters, budget)
+    made = make_plan(cut, scenes, active, chosen_device(device), threads, rasters, budget, tides.key if tides else None)
     largest = max((cell.host_bytes for cell in made.to_build), default=0)
     if largest > budget:
         raise RequestError(

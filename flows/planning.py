@@ -13,7 +13,7 @@ from flows.cell_memory import cell_bytes, fitting_strip_px
 from products.area import Area
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
-from products.identity import CellKey, cell_id, source_keys
+from products.identity import CellKey, SourceKey, cell_id, source_keys
 from products.period import Period
 from products.raster import RasterFile
 from products.scene import Scene
@@ -152,7 +152,7 @@ def cut_cells(
 
 def make_plan(
     cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: str, threads: int,
-    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None,
+    rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None, tides: SourceKey | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any."""
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
@@ -172,6 +172,7 @@ def make_plan(
                         threads,
                         tuple(beneath[tile]),
                         budget_bytes,
+                        tides,
                     )
                 )
             else:
@@ -194,10 +195,10 @@ def make_plan(
 
 def _planned(
     cut: Cut, key: CellKey, scenes: tuple[Scene, ...], was: UUID | None, threads: int, rasters: tuple[RasterFile, ...],
-    budget_bytes: int | None,
+    budget_bytes: int | None, tides: SourceKey | None,
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
-    keys = [*source_keys(scenes), *(raster.key for raster in rasters)]
+    keys = [*source_keys(scenes), *(raster.key for raster in rasters), *([tides] if tides else [])]
     expected = cell_id(key, keys, recipe.digest())
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     side = recipe.grid.tile_px

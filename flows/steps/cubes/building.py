@@ -14,6 +14,7 @@ from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.loading.manifest import ReadManifest
 from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.tides import TideModel, with_tides
 from flows.steps.storage import Storage
 from products.grid import PixelGrid
 from products.identity import CellKey, cell_id, source_keys
@@ -43,11 +44,12 @@ class BuiltCell:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What building needs beside the cell: threads, how files are opened and the share of pixels that may be unread."""
+    """What building needs beside the cell: threads, how files are opened, the share of pixels that may be unread, the tide model if one is needed."""
 
     threads: int
     access: RasterAccess
     failure_budget: float
+    tides: TideModel | None = None
 
 
 def build_cell(
@@ -66,9 +68,13 @@ def build_cell(
     A cell that already has what could be read is left. It is made in strips of `strip_px` rows; MemoryError where not even 16 rows fit.
     """
 
+    tides, tide_range = workshop.tides, None
+    if tides:
+        scenes, tide_range = with_tides(tides, scenes, grid.geobox(key.tile), key.period)
+
     def number_of(manifest: ReadManifest) -> UUID:
         keys = [*source_keys(scenes, manifest.unread_scenes), *(raster.key for raster in rasters)]
-        return cell_id(key, keys, recipe.digest())
+        return cell_id(key, [*keys, *([tides.key] if tides else [])], recipe.digest())
 
     def is_wanted(manifest: ReadManifest, counts: NDArray[np.uint16]) -> bool:
         _check_budget(key, manifest, _in_observations(counts), workshop.failure_budget)
@@ -86,6 +92,7 @@ def build_cell(
             "neocube:manifest": manifest.document() | ({"building": list(content.notes)} if content.notes else {}),
             "neocube:accounts": accounts,
             "eo:platform": _platforms(read),
+            **({"neocube:tides": tide_range} if tides else {}),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
         draft = CellDraft(number, key, features_template(recipe), grid, recipe.digest(), lineage, properties)
