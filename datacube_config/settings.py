@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     archives: Path | None = None
     radiometric_check: Literal["auto", "off"] = "auto"
     mirrors: Annotated[tuple[str, ...], NoDecode] = ()
+    tide_models: Path | None = None
+    tide_model: str | None = None
     decode_threads: int | None = Field(default=None, ge=1)
     remote_threads: int | None = Field(default=None, ge=1, le=256)
     memory_limit_bytes: int | None = Field(default=None, ge=1)
@@ -63,7 +65,7 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
 
-    @field_validator("archives", "mask_weights")
+    @field_validator("archives", "mask_weights", "tide_models")
     @classmethod
     def _absolute_if_given(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path else None

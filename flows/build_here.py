@@ -21,6 +21,7 @@ from flows.steps.index.catalogue import published_cells
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.product_binding import bind_product
 from flows.steps.loading.reading import UnreadBand, raster_access
+from flows.steps.loading.tides import tide_model_for
 from flows.steps.storage import Storage, open_storage
 from products.cell_content import cell_template
 from products.devices import Device
@@ -90,7 +91,9 @@ def build(
 def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
     """Build some cells, one after the other, on an index connection of their own; a failed cell does not stop the others."""
     storage = open_storage(settings)
-    workshop = Workshop(settings.decode_thread_count, raster_access(settings), settings.failure_budget, batch.device)
+    tides = tide_model_for(batch.recipe, settings.tide_models, settings.tide_model)
+    access = raster_access(settings)
+    workshop = Workshop(settings.decode_thread_count, access, settings.failure_budget, batch.device, tides)
     outcomes: list[Outcome] = []
     with open_index(settings) as index:
         for cell in batch.cells:

@@ -8,6 +8,7 @@ from datacube_config.settings import Settings
 from flows.planning import cut_cells, make_plan
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.learning.training import FeatureCells, feature_cells
+from flows.steps.loading.tides import needs_tides, tide_key
 from products.area import Area
 from products.period import Period
 from products.spec import FeaturesRecipe
@@ -21,6 +22,7 @@ def cells_with_state(
     cut = cut_cells(recipe, area, period, datetime.now(UTC), timedelta(), provisional=True)
     scenes = find_scenes(index, recipe.sources, cut.span, cut.ground)
     active = {place: cell.id for place, cell in cells.cells.items()}
-    made = make_plan(cut, scenes, active, "cpu", settings.decode_thread_count)
+    tides = tide_key(settings.tide_model) if settings.tide_model and needs_tides(recipe) else None
+    made = make_plan(cut, scenes, active, "cpu", settings.decode_thread_count, tides=tides)
     n_stale = sum(cell.state == "stale" for cell in made.cells) + len(made.orphans)
     return replace(cells, n_stale=n_stale)

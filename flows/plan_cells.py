@@ -13,6 +13,7 @@ from flows.steps.index.product_binding import check_binding
 from flows.steps.loading.cloud_model import require_models
 from flows.steps.loading.rasters import find_rasters
 from flows.steps.loading.reading import raster_access
+from flows.steps.loading.tides import tide_model_for
 from products.devices import FEATURES, Backend, choose_backend
 from products.errors import DeviceFull, RequestError
 from products.features import gpu_lack
@@ -37,6 +38,7 @@ def plan_with(
     workers: int = 1, elsewhere: bool = False,
 ) -> Plan:  # fmt: skip
     """The same on an open index, for workers that share the memory of this machine, or on workers elsewhere."""
+    tides = tide_model_for(recipe, settings.tide_models, settings.tide_model)
     settle = timedelta(days=settings.settle_days)
     cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
     require_models(recipe, raster_access(settings).mask_weights)
@@ -48,11 +50,12 @@ def plan_with(
     budget = settings.memory_budget_bytes // workers
     threads = settings.decode_thread_count
     remote_threads = settings.remote_thread_count
+    key = tides.key if tides else None
 
     def on(backend: Backend) -> Plan:
         free = None if elsewhere else backend.free_bytes()
         usable = None if free is None else int(free * SHARE_OF_FREE) // workers
-        made = make_plan(cut, scenes, active, backend.device, threads, rasters, budget, usable, remote_threads)
+        made = make_plan(cut, scenes, active, backend.device, threads, rasters, budget, usable, remote_threads, key)
         return replace(made, device_reason=backend.reason)
 
     backend = chosen_device(device, recipe, elsewhere)

@@ -15,7 +15,7 @@ from products.device_memory import tile_shape
 from products.devices import Device
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
-from products.identity import CellKey, cell_id, source_keys
+from products.identity import CellKey, SourceKey, cell_id, source_keys
 from products.period import Period
 from products.pixel.brdf import check_angles
 from products.pixel.harmonise import stand_in_notes
@@ -169,7 +169,7 @@ def cut_cells(
 def make_plan(
     cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: Device, threads: int,
     rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None, device_free_bytes: int | None = None,
-    remote_threads: int = 1,
+    remote_threads: int = 1, tides: SourceKey | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any.
 
@@ -192,7 +192,7 @@ def make_plan(
             if inside:
                 key = CellKey(cut.recipe.name, cut.recipe.version, tile, period)
                 around = tuple(beneath[tile])
-                cells.append(_planned(cut, key, recipe_digest, inside, was, around, memory))
+                cells.append(_planned(cut, key, recipe_digest, inside, was, around, memory, tides))
             else:
                 empty.append(f"{period.label} {tile.label}")
     lost = active.keys() - {(cell.key.tile.label, cell.key.period.label) for cell in cells}
@@ -206,10 +206,11 @@ def make_plan(
 
 def _planned(
     cut: Cut, key: CellKey, recipe_digest: str, scenes: tuple[Scene, ...], was: UUID | None,
-    rasters: tuple[RasterFile, ...], memory: CellMemory,
+    rasters: tuple[RasterFile, ...], memory: CellMemory, tides: SourceKey | None,
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
     keys = [*source_keys(scenes, with_angles=recipe.brdf != "none"), *(raster.key for raster in rasters)]
+    keys += [tides] if tides else []
     expected = cell_id(key, keys, recipe_digest, kernels=recipe.kernels)
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     read = n_scenes * 2 * (len(recipe.used_bands) + 1) * recipe.grid.tile_px**2

@@ -18,7 +18,7 @@ from products.feature_spec import (
     SeasonStep,
     TasselledCapStep,
 )
-from products.feature_step import OneIndexStep, Step, quantile_of
+from products.feature_step import Limit, OneIndexStep, Step, quantile_of
 from products.formula import Formula
 from products.period import Period
 from products.pixel.harmonic import basis
@@ -27,7 +27,7 @@ from products.pixel.time_ordered import TimeOrdered
 from products.spec import FeaturesRecipe
 
 _REDUCER_CODES = {"mean": MEAN, "std": STD, "min": MIN, "max": MAX, "count": COUNT}
-Operand = tuple[str, tuple[str, ...]]  # a band, and the collections it is limited to; all if empty
+Operand = tuple[str, Limit]  # a band, and the collections and the tide it is limited to; all if empty
 Integers = NDArray[np.int64]
 
 
@@ -47,7 +47,7 @@ class FeatureProgram:
 def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: Period) -> FeatureProgram:
     """The program of a recipe for scenes sensed at some times in a period."""
     steps = recipe.steps
-    operands = tuple(dict.fromkeys((band, step.limited_to()) for step in steps for band in step.bands()))
+    operands = tuple(dict.fromkeys((band, step.limit()) for step in steps for band in step.bands()))
     place = {operand: number for number, operand in enumerate(operands)}
     evaluated = _evaluated(steps)
     geomedian = next((step for step in steps if isinstance(step, GeomedianStep)), None)
@@ -62,7 +62,7 @@ def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: P
         operands,
         np.array([place[band, ()] for band in geomedian.bands()] if geomedian else [], np.int64),
         with_mads,
-        programs([(formula, step.limited_to()) for step, _, formula in evaluated], place),
+        programs([(formula, step.limit()) for step, _, formula in evaluated], place),
         reducers(reduce),
         _time_ordered(ordered, evaluated, place, times, period) if ordered else None,
         (*names, *(name for step in ordered for name in step.names())),
@@ -84,8 +84,8 @@ def _evaluated(steps: Sequence[Step]) -> list[_Evaluated]:
 
 
 def _rows_of(step: OneIndexStep, evaluated: Sequence[_Evaluated]) -> list[int]:
-    wanted = (step.formulas()[0][1].text, step.limited_to())
-    return [row for row, (by, _, formula) in enumerate(evaluated) if (formula.text, by.limited_to()) == wanted]
+    wanted = (step.formulas()[0][1].text, step.limit())
+    return [row for row, (by, _, formula) in enumerate(evaluated) if (formula.text, by.limit()) == wanted]
 
 
 def _time_ordered(
@@ -102,7 +102,7 @@ def _time_ordered(
     row = {id(step): _rows_of(step, evaluated)[0] for step in ordered if isinstance(step, OneIndexStep)}
     picked = np.full((len(best), 2 + max((len(step.bands_asked) for step in best), default=0)), -1, np.int64)
     for i, step in enumerate(best):
-        bands = [place[band, step.limited_to()] for band in step.bands_asked]
+        bands = [place[band, step.limit()] for band in step.bands_asked]
         picked[i, : 2 + len(bands)] = [row[id(step)], 1 if step.take == "max" else -1, *bands]
     new_year = datetime(period.start.year, 1, 1, tzinfo=UTC)
     middle = period.start + (period.end - period.start) / 2
@@ -120,8 +120,8 @@ def _time_ordered(
     )
 
 
-def programs(formulas: Sequence[tuple[Formula, tuple[str, ...]]], place: Mapping[Operand, int]) -> NDArray[np.float64]:
-    """float64 (index, step, 2): operation and operand, padded with operation -1; bands, limited to some collections, by their place."""
+def programs(formulas: Sequence[tuple[Formula, Limit]], place: Mapping[Operand, int]) -> NDArray[np.float64]:
+    """float64 (index, step, 2): operation and operand, padded with operation -1; bands, limited to some scenes, by their place."""
     longest = max((len(formula.operations) for formula, _ in formulas), default=0) + 1
     table = np.full((len(formulas), longest, 2), -1.0)
     for i, (formula, limit) in enumerate(formulas):

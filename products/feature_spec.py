@@ -96,8 +96,8 @@ class IndexStep(LimitedStep):
     def formulas(self) -> tuple[tuple[str, Formula], ...]:
         """(lower-case name, program) for each index."""
         if self.formula and self.name:
-            return ((self.name, parse_formula(self.formula, KNOWN_BANDS)),)
-        return tuple((name.lower(), index_formula(name, KNOWN_BANDS)) for name in self.names_asked)
+            return ((self.named(self.name), parse_formula(self.formula, KNOWN_BANDS)),)
+        return tuple((self.named(name.lower()), index_formula(name, KNOWN_BANDS)) for name in self.names_asked)
 
     def names(self) -> tuple[FeatureName, ...]:
         """`ndvi_p50`, … index by index."""
@@ -122,7 +122,7 @@ class BandStep(LimitedStep):
 
     def formulas(self) -> tuple[tuple[str, Formula], ...]:
         """Each band as it is."""
-        return tuple((band, parse_formula(band, KNOWN_BANDS)) for band in self.names_asked)
+        return tuple((self.named(band), parse_formula(band, KNOWN_BANDS)) for band in self.names_asked)
 
     def names(self) -> tuple[FeatureName, ...]:
         """`red_p50`, … band by band."""
@@ -143,7 +143,7 @@ class TasselledCapStep(LimitedStep):
     def formulas(self) -> tuple[tuple[str, Formula], ...]:
         """(component, program)."""
         return tuple(
-            (name, parse_formula(component_formula(self.coefficients, name), KNOWN_BANDS))
+            (self.named(name), parse_formula(component_formula(self.coefficients, name), KNOWN_BANDS))
             for name in TASSELLED_CAP[self.coefficients]
         )
 

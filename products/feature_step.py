@@ -7,10 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from products.errors import RequestError
 from products.formula import Formula, index_formula, near, parse_formula
 from products.sensors import SENSORS
+from products.tide import TideSpec
 
 KNOWN_BANDS = frozenset(band for sensor in SENSORS.values() for band in sensor.reflectance)
 PLAIN_REDUCERS = ("mean", "std", "min", "max", "median", "count")
 Bands = tuple[str, ...]
+Limit = tuple[str | TideSpec, ...]  # the collections, and the tide, of the scenes that are used; all if empty
 
 
 class Step(BaseModel):
@@ -42,11 +44,29 @@ class Step(BaseModel):
         """The collections whose scenes it uses; all if empty."""
         return ()
 
+    def at_tide(self) -> TideSpec | None:
+        """The tides of the scenes that it uses; all if None."""
+        return None
+
+    def limit(self) -> Limit:
+        """All that it limits scenes by."""
+        tide = self.at_tide()
+        return (*self.limited_to(), tide) if tide else self.limited_to()
+
 
 class LimitedStep(Step):
-    """A feature that may be limited to the scenes of some `sources:`, as where others lack its bands."""
+    """A feature that may be limited to the scenes of some `sources:`, as where others lack its bands, and of the lowest or highest tides."""
 
     sources: tuple[str, ...] = ()
+    tide: TideSpec | None = None
+
+    def at_tide(self) -> TideSpec | None:
+        """The tides of the scenes that it uses; all if None."""
+        return self.tide
+
+    def named(self, name: str) -> str:
+        """`low_tide_NAME` or `high_tide_NAME`, or the name itself."""
+        return f"{self.tide.prefix}_{name}" if self.tide else name
 
     def limited_to(self) -> tuple[str, ...]:
         """The collections whose scenes it uses; all if empty."""
@@ -75,7 +95,7 @@ class OneIndexStep(LimitedStep):
     @property
     def prefix(self) -> str:
         """The name that its layers begin with: `name:`, or the index in lower case."""
-        return self.name or str(self.index).lower()
+        return self.named(self.name or str(self.index).lower())
 
     def formulas(self) -> tuple[tuple[str, Formula], ...]:
         """The one program."""

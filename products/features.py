@@ -10,6 +10,7 @@ from products.devices import Device
 from products.errors import RequestError
 from products.feature_program import TIME_ORDERED, Operand, feature_program
 from products.feature_spec import CountStep
+from products.feature_step import Limit
 from products.period import Period
 from products.pixel.brdf import c_factor
 from products.pixel.causes import ACCOUNT_NAMES
@@ -21,6 +22,7 @@ from products.scene import Scene
 from products.scene_recipe import SceneRecipe
 from products.source_spec import HarmoniseSpec
 from products.spec import FeaturesRecipe
+from products.tide import TideSpec, at_tide
 from products.window_features import Rasters, window_features, without_margin
 from products.window_spec import WindowStep
 
@@ -127,6 +129,8 @@ def gpu_lack(recipe: SceneRecipe) -> str:
             return (
                 f"the feature {step.names()[0]!r} is limited to some sources, which the kernels of the GPU do not know"
             )
+        if step.at_tide():
+            return f"the feature {step.names()[0]!r} is of some tides only, which the kernels of the GPU do not know"
         if "count" in getattr(step, "reduce", ()):
             return f"the feature {step.names()[0]!r} counts, which the kernels of the GPU do not do"
     return ""
@@ -135,13 +139,21 @@ def gpu_lack(recipe: SceneRecipe) -> str:
 def _operand_terms(
     seen: Observations, operands: Sequence[Operand], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Gain and bias, float32 (scene, operand); NaN for scenes of collections that an operand leaves out."""
+    """Gain and bias, float32 (scene, operand); NaN for scenes of collections and tides that an operand leaves out."""
     gain, bias = seen.gain[:, rows], seen.bias[:, rows]
     for number, (_, limit) in enumerate(operands):
-        for s, scene in enumerate(seen.scenes):
-            if limit and scene.collection not in limit:
-                gain[s, number] = bias[s, number] = np.nan
+        left_out = ~_used(seen.scenes, limit)
+        gain[left_out, number] = bias[left_out, number] = np.nan
     return gain, bias
+
+
+def _used(scenes: Sequence[Scene], limit: Limit) -> NDArray[np.bool_]:
+    collections = [each for each in limit if isinstance(each, str)]
+    used = np.array([not collections or scene.collection in collections for scene in scenes], bool)
+    for tide in limit:
+        if isinstance(tide, TideSpec):
+            used = at_tide(scenes, tide, used)
+    return used
 
 
 def _in_recipe_order(

@@ -64,7 +64,10 @@ class Angles:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The chosen rendition of an acquisition. `pass_id` groups the overlapping rows and tiles of one pass; `footprint` is EPSG:4326."""
+    """The chosen rendition of an acquisition. `pass_id` groups the overlapping rows and tiles of one pass; `footprint` is EPSG:4326.
+
+    `tide_m` is the tide over the tile that it is read for, above mean sea level, where features go by it.
+    """
 
     id: UUID
     item_id: str
@@ -78,6 +81,7 @@ class Scene:
     pass_id: str
     footprint: Geometry
     bands: Mapping[str, BandFile]
+    tide_m: float | None = None
     angles: Angles | None = None
 
     @property

@@ -15,7 +15,7 @@ from flows.planning import Cut, Plan, batches, cut_cells, make_plan
 from products.area import Area
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
-from products.identity import NAMESPACE
+from products.identity import NAMESPACE, SourceKey
 from products.period import parse_period
 from products.registry import DEFINITIONS, features_recipe, parse_recipe
 from products.scene import Angles, Scene
@@ -245,6 +245,16 @@ def test_another_recipe_makes_every_cell_stale() -> None:
     made = make_plan(replace(cut(), recipe=other), ALL, published(plan()), "cpu", 1)
 
     assert [cell.state for cell in made.cells] == ["stale"] * 4
+
+
+def test_another_tide_model_makes_every_cell_stale() -> None:
+    models = (SourceKey("tide", "EOT20"), SourceKey("tide", "FES2022"), None)
+    one, other, none = (make_plan(cut(), ALL, {}, "cpu", 1, tides=model) for model in models)
+
+    assert {cell.id for cell in one.cells}.isdisjoint(cell.id for cell in (*other.cells, *none.cells))
+    assert published(none) == published(plan())
+    again = make_plan(cut(), ALL, published(one), "cpu", 1, tides=models[1])
+    assert [cell.state for cell in again.cells] == ["stale"] * 4
 
 
 def test_a_published_cell_without_scenes_is_an_orphan() -> None:

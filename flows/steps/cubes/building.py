@@ -15,6 +15,7 @@ from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import ReadManifest
 from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.tides import TideModel, with_tides
 from flows.steps.storage import Storage
 from products.cell_content import cell_arrays, cell_template
 from products.devices import Device
@@ -45,12 +46,15 @@ class BuiltCell:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What building needs beside the cell: threads, how files are opened, the share of pixels that may be unread and the device that computes."""
+    """What building needs beside the cell: threads, how files are opened, the share of pixels that may be unread, the device that computes, and the
+    tide model if one is needed.
+    """
 
     threads: int
     access: RasterAccess
     failure_budget: float
     device: Device = "cpu"
+    tides: TideModel | None = None
 
 
 def build_cell(
@@ -69,10 +73,15 @@ def build_cell(
     A cell that already has what could be read is left. It is made in strips of `strip_px` rows; MemoryError where not even 16 rows fit.
     """
 
+    tides, tide_range = workshop.tides, None
+    if tides:
+        scenes, tide_range = with_tides(tides, scenes, grid.geobox(key.tile), key.period)
+
     def number_of(manifest: ReadManifest) -> UUID:
         keys = [
             *source_keys(scenes, manifest.unread_scenes, with_angles=recipe.brdf != "none"),
             *(raster.key for raster in rasters),
+            *([tides.key] if tides else []),
         ]
         return cell_id(key, keys, recipe.digest(), kernels=recipe.kernels)
 
@@ -96,6 +105,7 @@ def build_cell(
             QUALITY: quality_of(recipe, scenes, content, registered),
             "eo:platform": _platforms(read),
             "neocube:device": workshop.device,
+            **({"neocube:tides": tide_range} if tides else {}),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
         draft = CellDraft(number, key, cell_template(recipe), grid, recipe.digest(), lineage, properties)
