@@ -77,7 +77,7 @@ def _add_moments(
         is_clear = (causes[first, y] | causes[second, y]) == 0
         for band in range(block.shape[0]):
             here, there = block[band, first, y], block[band, second, y]
-            n, a, b, aa, bb, ab = 0, 0, 0, 0, 0, 0
+            n = a = b = aa = bb = ab = np.int64(0)
             for x in range(margin, width - margin):
                 clear = np.int64(is_clear[x])
                 one, other = np.int64(here[x]) * clear, np.int64(there[x]) * clear
