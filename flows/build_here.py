@@ -150,18 +150,14 @@ def demands(work: Sequence[Batch]) -> tuple[int, Device]:
     return peak, "gpu" if any(batch.device == "gpu" for batch in work) else "cpu"
 
 
-def survived(
-    batch: Batch, result: Callable[[], list[Outcome]], lost: Callable[[str], object] = lambda _: None
-) -> list[Outcome]:
-    """The result of a batch on Dask; where its workers keep dying, its cells as failed, and `lost` is told why."""
+def survived(batch: Batch, result: Callable[[], list[Outcome]]) -> list[Outcome]:
+    """The result of a batch on Dask; where its workers keep dying, its cells as failed."""
     from distributed import KilledWorker
 
     try:
         return result()
     except KilledWorker as error:
-        cause = " ".join(str(error).split())
-        lost(cause)
-        return [FailedCell(cell.key.label, cause) for cell in batch.cells]
+        return [FailedCell(cell.key.label, " ".join(str(error).split())) for cell in batch.cells]
 
 
 def side_by_side(workers: int, dask: str | None) -> RunBatches | None:

@@ -13,7 +13,6 @@ import pytest
 
 from datacube_config.settings import Settings
 from flows.build_here import build
-from flows.steps.cubes.dask_cluster import unreached
 from flows.steps.cubes.dask_files import CLASSES, CLUSTERS, ClusterFile, is_address, read_cluster, started
 from products.errors import RequestError
 
@@ -120,11 +119,6 @@ def test_a_kind_whose_package_is_missing_says_what_to_install(kind: Any, monkeyp
         started(ClusterFile(kind=kind)),
     ):
         pass
-
-
-def test_an_api_that_answers_is_reached_and_one_that_does_not_is_not(s3_endpoint: str) -> None:
-    assert unreached(s3_endpoint) == ""
-    assert "refused" in unreached("http://127.0.0.1:9")
 
 
 def test_a_named_cluster_is_started_and_builds_what_one_process_builds(

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -18,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
-from flows.build_cube import build_cube, mark_crashed
+from flows.build_cube import build_cube
 from flows.build_here import build
 from flows.failed_work import WorkFailed
 from flows.ingest import ingest
@@ -242,39 +241,3 @@ def test_a_map_with_failed_cells_ends_failed(served: Served) -> None:
         map_area(str(model), "demo", "2020")
     cells.with_name("hidden").rename(cells)
     assert ended(served, f"map-demo-2020-{model}") == "FAILED"
-
-
-def batches_on_dask(served: Served, run: str) -> list[dict[str, Any]]:
-    """The task runs of the newest flow run of that name, when the server has heard that they ended."""
-    end, tasks = time.monotonic() + 60, list[dict[str, Any]]()
-    flow_run = max(
-        (each for each in served.asked("flow_runs") if each["name"] == run), key=lambda run: run["start_time"]
-    )
-    while time.monotonic() < end:
-        tasks = served.asked("task_runs", {"flow_runs": {"id": {"any_": [flow_run["id"]]}}})
-        if tasks and all(task["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for task in tasks):
-            return tasks
-        time.sleep(0.5)
-    raise AssertionError(f"the tasks of {run} have not ended: {tasks}")
-
-
-def test_each_batch_is_a_task_on_a_dask_worker_and_one_whose_workers_died_is_marked(
-    served: Served, small_recipe: Path, tmp_path: Path
-) -> None:
-    recipe, cluster = tmp_path / "dask.recipe.yaml", tmp_path / "here.yaml"
-    text = small_recipe.read_text().replace("name: mangrove_features", "name: dask_features")
-    recipe.write_text(text.replace("tile_px: 96", "tile_px: 56"))
-    cluster.write_text(
-        "kind: local\nworkers: 2\noptions: {processes: false, threads_per_worker: 1, dashboard_address: null}\n"
-    )
-    report = build_cube(str(recipe), "demo", "2020", dask=str(cluster))
-    EventsWorker.drain_all()
-    tasks = batches_on_dask(served, f"build-{recipe}-demo-2020")
-    assert report["failed"] == []
-    assert len(tasks) == -(-report["built"] // 8) >= 2
-    assert {(task["name"], task["state_type"]) for task in tasks} == {("build-cells", "COMPLETED")}
-
-    mark_crashed(UUID(tasks[0]["id"]), "all its workers died")
-    mark_crashed(uuid4(), "a task that the server never heard of")
-    (marked,) = [task for task in batches_on_dask(served, f"build-{recipe}-demo-2020") if task["id"] == tasks[0]["id"]]
-    assert (marked["state_type"], marked["state"]["message"]) == ("CRASHED", "all its workers died")

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from datacube_config.settings import Settings
 from flows.steps.cubes.dask_files import is_address, read_cluster, started
 from products.devices import FEATURES, Device, gpu_absence
@@ -81,15 +79,6 @@ def check_gpus(lacks: Mapping[str, str]) -> None:
             raise RequestError(
                 f"the device gpu was asked for, but on the Dask worker {name} {lack}; use --device cpu, or workers with a GPU"
             )
-
-
-def unreached(url: str) -> str:
-    """Why this process has no answer from the API at a URL; empty where it has one."""
-    try:
-        httpx.get(f"{url}/health", timeout=10)
-    except httpx.TransportError as error:
-        return str(error) or type(error).__name__
-    return ""
 
 
 def check_workers(
