@@ -11,7 +11,10 @@ TARGETS = ("cloud", "cloud_shadow", "thin_cirrus")
 
 @click.group()
 def masks() -> None:
-    """Hold masks of clouds and shadows against known truth."""
+    """Hold masks of clouds and shadows against known truth.
+
+    Example: neocube masks score mangrove_features --truth var/demo/archive/truth --area demo --period 2020 --json
+    """
 
 
 @masks.command()

@@ -81,8 +81,8 @@ class Scene:
     pass_id: str
     footprint: Geometry
     bands: Mapping[str, BandFile]
-    tide_m: float | None = None
     angles: Angles | None = None
+    tide_m: float | None = None
 
     @property
     def is_remote(self) -> bool:

@@ -33,8 +33,8 @@ TEMPLATE = CellTemplate(
     "Annual features of known values",
     (
         ArrayTemplate("features", "feature", ("red", "ndvi_p50", "smad"), "float32", float("nan")),
-        ArrayTemplate("accounts", "cause", ("expected", "used"), "uint16", 0, {}, "mean_count"),
-        ArrayTemplate("class_map", None, (), "uint8", 255, {}, "mode"),
+        ArrayTemplate("accounts", "cause", ("expected", "used"), "uint16", 0, {}, overview="mean_count"),
+        ArrayTemplate("class_map", None, (), "uint8", 255, {}, overview="mode"),
     ),
 )
 

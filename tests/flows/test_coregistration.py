@@ -244,14 +244,16 @@ def test_moved_scenes_give_the_same_pixels_whole_and_in_strips(make_scene: MakeS
     scenes = (*(make_scene(day) for day in range(2)), beside)
     tile = max(grid.tiles(GEOBOX.extent), key=lambda tile: grid.geobox(tile).extent.intersection(GEOBOX.extent).area)
     registered = Coregistration((SceneShift(beside.id, "day_5", Shift(-0.6, 1.3, 0.9, 0.9, 1.0), (-0.6, 1.3)),))
-    work = CellWork(recipe(), grid, CellKey("moved", 1, tile, YEAR), scenes, (), 2, RasterAccess(), SIDE, registered)
+    work = CellWork(
+        recipe(), grid, CellKey("moved", 1, tile, YEAR), scenes, (), 2, RasterAccess(), SIDE, registered=registered
+    )
     whole = make_content(work, lambda *_: True)
     strips = make_content(replace(work, strip_px=strip_px), lambda *_: True)
-    assert whole.features is not None and strips.features is not None
-    np.testing.assert_array_equal(strips.features, whole.features)
-    assert np.isfinite(whole.features).any()
+    assert whole.layers is not None and strips.layers is not None
+    np.testing.assert_array_equal(strips.layers, whole.layers)
+    assert np.isfinite(whole.layers).any()
     unmoved = make_content(replace(work, registered=Coregistration()), lambda *_: True)
-    assert not np.array_equal(unmoved.features, whole.features, equal_nan=True)
+    assert not np.array_equal(unmoved.layers, whole.layers, equal_nan=True)
     quality = quality_of(recipe(), scenes, strips, registered)
     assert quality == quality_of(recipe(), scenes, whole, registered)
     assert quality["shifts"][0]["is_applied"] is True

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,9 @@ def fuzz_by_coverage(shared_data: Path, folder: Path, seconds: int) -> None:
     for name in SEEDS:
         shutil.copy(shared_data / "stac" / name, corpus)
     script = Path(__file__).parent / "fuzz" / "atheris_normalise.py"
-    limits = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048"]
+    # libFuzzer looks at ru_maxrss, which begins with the peak of the process that starts it
+    most_mb = 2048 + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    limits = [f"-max_total_time={seconds}", "-timeout=10", f"-rss_limit_mb={most_mb}"]
     command = [sys.executable, str(script), *limits, str(corpus)]
     answer = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     assert answer.returncode == 0, answer.stderr[-3000:]

@@ -166,6 +166,7 @@ def test_two_machines_of_which_one_is_killed_build_what_one_process_builds(
     assert (again["built"], again["fresh"]) == (0, one["built"])
 
 
+@pytest.mark.full
 def test_an_embedded_index_serves_dask_workers_of_this_host(
     ingested_settings: Settings, small_recipe: Path, cluster: Cluster
 ) -> None:

@@ -101,7 +101,7 @@ def test_a_zarr_copy_has_files_of_its_own(published: Any, tmp_path: Path) -> Non
     assert (Path(copy) / shard).stat().st_nlink == 1 < (Path(path_of(published.cube_url)) / shard).stat().st_nlink
 
 
-@pytest.mark.parametrize("form", ["cog", "netcdf", "zarr"])
+@pytest.mark.parametrize("form", [*(pytest.param(form, marks=pytest.mark.full) for form in ("cog", "netcdf")), "zarr"])
 def test_a_cube_in_an_object_store_is_exported_to_a_folder(published_on_s3: Any, tmp_path: Path, form: Any) -> None:
     options = s3_options(published_on_s3.settings)
     first = export_cube(published_on_s3.cube_url, options, str(tmp_path), form)["files"][0]

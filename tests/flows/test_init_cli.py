@@ -97,6 +97,7 @@ def read_only_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.full
 def test_a_home_on_a_read_only_disk_is_one_line_and_exit_code_2(
     read_only_disk: Path, neocube_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

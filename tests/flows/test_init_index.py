@@ -78,7 +78,13 @@ def test_inits_at_once_make_one_index(new_settings: Settings) -> None:
     assert [each["products"] for each in done] == [SOURCE_PRODUCTS] * 3
 
 
-@pytest.mark.parametrize("odc_table", ["agdc.metadata_type", "agdc.dataset_location", "agdc.dataset_type"])
+@pytest.mark.parametrize(
+    "odc_table",
+    [
+        "agdc.dataset_type",
+        *(pytest.param(f"agdc.{name}", marks=pytest.mark.full) for name in ("metadata_type", "dataset_location")),
+    ],
+)
 def test_an_init_that_was_killed_is_made_good(neocube_home: Path, odc_table: str) -> None:
     settings = Settings(home=neocube_home)
     exists = text(f"select to_regclass('{odc_table}') is not null")

@@ -87,7 +87,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, ingested_home: Path, s
         return digests(home / "store")
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage", [pytest.param(stage, marks=[pytest.mark.full] * (number % 2)) for number, stage in enumerate(STAGES)]
+)
 def test_a_killed_build_run_again_leaves_the_same_bytes(
     stage: str, undisturbed: dict[str, str], ingested_settings: Settings, small_recipe: Path
 ) -> None:

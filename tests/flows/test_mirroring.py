@@ -261,6 +261,7 @@ def built(
     return ids, {str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.full
 def test_a_mirror_that_is_gone_or_corrupt_is_noted_and_the_source_is_read(
     ingested_settings: Settings,
     small_archive: Path,
@@ -456,6 +457,7 @@ class _Site(ThreadingHTTPServer):
         """Be silent where a killed client hung up."""
 
 
+@pytest.mark.full
 def test_a_killed_mirror_run_goes_on_where_it_was(
     embedded_settings: Settings, small_archive: Path, tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def test_a_cube_that_changes_without_an_event_is_made_good_by_tend(served: Serve
     assert tend_here() == {"done": [], "failed": [], "elsewhere": []}
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("requested")
 def test_a_follow_up_that_fails_stays_due_and_names_its_cause(served: Served, tmp_path: Path) -> None:
     labels = shutil.copy(served.labels, tmp_path / "labels.geojson")

@@ -79,6 +79,7 @@ def served(ingested_settings: Settings, tmp_path: Path) -> Iterator[tuple[subpro
         process.wait(60)
 
 
+@pytest.mark.full
 def test_a_request_by_the_form_builds_and_nothing_outlives_a_killed_command(
     served: tuple[subprocess.Popen[bytes], Api], small_archive: Path
 ) -> None:

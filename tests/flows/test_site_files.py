@@ -112,7 +112,7 @@ def test_a_site_is_asked_no_faster_than_its_archive_says(
             use_archives(None)
         times = [at for at, _, _ in proxy.asked]
     assert len(times) == 12
-    assert times[-1] - times[0] >= 1.0
+    assert times[-1] - times[0] >= 0.9  # twelve at ten a second take 1.1 s, less what the first was late to arrive
 
 
 def test_trouble_without_end_stops_with_the_words_of_the_provider_and_the_next_run_ends_it(

@@ -42,7 +42,7 @@ features:
 """
 
 
-@pytest.fixture(params=["dilated", "textured"])
+@pytest.fixture(params=["dilated", pytest.param("textured", marks=pytest.mark.full)])
 def recipe(request: pytest.FixtureRequest, small_recipe: Path, tmp_path: Path) -> str:
     """`mangrove_features` in tiles of 160 pixels, and a texture in tiles of 120, which are no multiple of 16."""
     path = tmp_path / f"{request.param}.recipe.yaml"

@@ -395,6 +395,7 @@ def test_cells_without_a_feature_of_the_model_are_refused(coast: Coast, mapped: 
         classify_cell(model, cell, 1)
 
 
+@pytest.mark.full
 def test_training_and_mapping_work_on_s3(s3_endpoint: str, tmp_path: Path) -> None:
     access = {"s3_access_key_id": "reader", "s3_secret_access_key": "secret"}
     place = {"home": tmp_path / "home", "store_url": "s3://coast/store", "s3_endpoint_url": s3_endpoint}

@@ -70,7 +70,7 @@ def test_a_collection_larger_than_a_document_is_read_feature_by_feature(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_list: bool
 ) -> None:
     for module in ("json_documents", "archive_files", "items_static"):
-        monkeypatch.setattr(f"flows.steps.{module}.ITEM_BYTES", 4000)
+        monkeypatch.setattr(f"flows.steps.archives.{module}.ITEM_BYTES", 4000)
     monkeypatch.setattr(json_documents, "CHUNK_BYTES", 701)
     features = [FEATURE | {"id": f"n{number}", "text": 'ünïcode \\" ] } , ' * 5} for number in range(60)]
     whole = features if is_list else {"note": 12, "features": features, "type": "FeatureCollection", "end": {"a": [1]}}

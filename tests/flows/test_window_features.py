@@ -98,6 +98,7 @@ def ground_of(recipe: str) -> GeoBox:
     return grid.mosaic(grid.tiles(find_area(AREA).geometry))
 
 
+@pytest.mark.full
 def test_window_features_do_not_know_where_tiles_end(ingested_settings: Settings, tmp_path: Path) -> None:
     small, large = recipe_file(tmp_path, 32), recipe_file(tmp_path, 64)
     with pytest.raises(

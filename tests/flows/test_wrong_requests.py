@@ -187,6 +187,7 @@ def small_model(small_recipe: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.full
 def test_a_full_disk_ends_training_and_mapping_with_one_line_and_nothing_of_them(
     ingested_settings: Settings, full_disk: Path, small_recipe: Path, small_model: Path, small_archive: Path
 ) -> None:

@@ -265,7 +265,7 @@ def test_what_changes_a_series_changes_its_digest() -> None:
     digests = {parsed(TEXT).digest(), *(parsed(TEXT.replace(*pair)).digest() for pair in others)}
     assert len(digests) == 5
     assert parsed(TEXT.replace("title: Red", "title: Green")).digest() == parsed(TEXT).digest()
-    assert parsed(TEXT).kernels == ("clear", "fuse", "resample", "harmonise", "series")
+    assert parsed(TEXT).kernels == ("clear", "fuse", "resample", "harmonise", "series", "overviews")
 
 
 def test_a_formula_is_a_layer_of_its_own_name() -> None:

@@ -1,5 +1,7 @@
 """A cube as one NetCDF-4 file with CF conventions: a variable for each feature, and the accounts."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +33,9 @@ def _chunks(array: xarray.Variable) -> tuple[int, ...]:
 
 
 def _attribute(value: object, dtype: np.dtype[Any] | None = None) -> Any:  # noqa: ANN401
-    """Lists of numbers in the type of their variable, as CF wants `flag_values`; other lists as one text."""
+    """Lists of numbers in the type of their variable, as CF wants `flag_values`; other lists as one text, mappings as JSON."""
+    if isinstance(value, Mapping):
+        return json.dumps(value)
     if dtype is not None and isinstance(value, list) and all(isinstance(each, int) for each in value):
         return np.asarray(value, dtype)
     return " ".join(map(str, value)) if isinstance(value, list) else value

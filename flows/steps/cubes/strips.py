@@ -28,6 +28,8 @@ from products.scene import Scene
 from products.scene_recipe import SceneRecipe
 from products.window_features import without_margin
 
+NO_STACK = "can't start new thread"  # what Python says where there is no memory for the stack of one
+
 Counts = NDArray[np.uint16]
 IsWanted = Callable[[ReadManifest, Counts], bool]
 
@@ -112,6 +114,10 @@ def _attempt(
     except DeviceFull as error:
         return f"out of device memory ({error})"
     except MemoryError:
+        return "out of memory"
+    except RuntimeError as error:
+        if str(error) != NO_STACK:
+            raise
         return "out of memory"
 
 
