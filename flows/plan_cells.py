@@ -12,7 +12,6 @@ from flows.steps.index.catalogue import find_scenes, published_cells, published_
 from flows.steps.index.product_binding import check_binding
 from flows.steps.loading.cloud_model import require_models
 from flows.steps.loading.rasters import find_rasters
-from flows.steps.loading.reading import raster_access
 from flows.steps.loading.tides import tide_model_for
 from products.devices import FEATURES, Backend, choose_backend
 from products.errors import DeviceFull, RequestError
@@ -41,7 +40,7 @@ def plan_with(
     tides = tide_model_for(recipe, settings.tide_models, settings.tide_model)
     settle = timedelta(days=settings.settle_days)
     cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
-    require_models(recipe, raster_access(settings).mask_weights)
+    require_models(recipe, settings.mask_weights)
     check_binding(index, recipe.name, recipe.version, recipe.digest())
     scenes = find_scenes(index, recipe.sources, cut.searched, cut.ground, settings.mirrors)
     published = published_passes if recipe.is_by_pass else published_cells

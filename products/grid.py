@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import BoundingBox, Geometry
+from odc.geo.geom import Geometry
 
 from products.errors import RequestError
 
@@ -93,8 +93,3 @@ def checked_crs(text: str) -> CRS:
     if not crs.projected:
         raise RequestError(f"CRS {text!r} is not projected: features need metres; use utm or an equal-area CRS")
     return crs
-
-
-def bounding_box(geometry: Geometry) -> BoundingBox:
-    """West, south, east, north in degrees."""
-    return geometry.to_crs(CRS("EPSG:4326"), wrapdateline=False).boundingbox

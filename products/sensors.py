@@ -42,13 +42,3 @@ def sensors_of(collection: str) -> tuple[Sensor, ...]:
     if not found:
         raise RequestError(f"unknown collection {collection!r}: expected one of {', '.join(COLLECTIONS)}")
     return found
-
-
-def sensor_of_product(product: str) -> Sensor:
-    """The sensor behind an ODC source product; RequestError for an unknown one."""
-    for sensor in SENSORS.values():
-        if sensor.product == product:
-            return sensor
-    raise RequestError(
-        f"{product!r} is not a source product: expected one of {', '.join(s.product for s in SENSORS.values())}"
-    )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from products.errors import DeviceFull, RequestError
 from products.pixel.gpu_source import THREADS, Kernel, TemporalSource, temporal_source
+from products.pixel.temporal import moved_operands
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.uint16]
@@ -101,15 +102,6 @@ def band_order(geomedian_bands: NDArray[np.int64], programs: NDArray[np.float64]
     """The bands that are used, the geomedian's first."""
     used = programs[..., 1][programs[..., 0] == 0].astype(np.int64)
     return np.concatenate([geomedian_bands, np.setdiff1d(used, geomedian_bands)]).astype(np.int64)
-
-
-def moved_operands(programs: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The programs with bands counted in the given order."""
-    moved = programs.copy()
-    place = {int(band): i for i, band in enumerate(order)}
-    is_band = programs[..., 0] == 0
-    moved[..., 1][is_band] = [place[int(band)] for band in programs[..., 1][is_band]]
-    return moved
 
 
 def _row_bytes(shape: StripShape) -> int:

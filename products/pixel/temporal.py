@@ -187,7 +187,7 @@ def temporal_features(
     at = np.arange(block.shape[0]) if layers is None else layers
     order = np.concatenate([geomedian_bands, np.setdiff1d(np.arange(at.size), geomedian_bands)]).astype(np.int64)
     bands = (0,) * geomedian_bands.size
-    moved = _moved_operands(programs, order)
+    moved = moved_operands(programs, order)
     asked = ordered.with_bands(order) if ordered is not None else None
     gain, bias = np.ascontiguousarray(gain[:, order]), np.ascontiguousarray(bias[:, order])
 
@@ -200,9 +200,10 @@ def temporal_features(
     return out
 
 
-def _moved_operands(programs: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.float64]:
+def moved_operands(programs: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.float64]:
     """The programs with bands counted in the given order."""
     moved = programs.copy()
+    place = {int(band): i for i, band in enumerate(order)}
     is_band = programs[..., 0] == 0
-    moved[..., 1][is_band] = np.argsort(order)[programs[..., 1][is_band].astype(np.int64)]
+    moved[..., 1][is_band] = [place[int(band)] for band in programs[..., 1][is_band]]
     return moved

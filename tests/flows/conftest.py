@@ -1,8 +1,10 @@
-"""A small product as `build` publishes it: four cells of two years, and the cube assembled from them."""
+"""What tests of flows share: an empty index, items of an archive, and a small product as `build` publishes it: four cells of two years and their cube."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid5
 
@@ -99,6 +101,21 @@ def window(tile: Tile) -> tuple[slice, slice]:
     """The rows and columns of a tile in the mosaic."""
     row, column = (tile.row - TILES[0].row) * TILE_PX, (tile.column - TILES[0].column) * TILE_PX
     return slice(row, row + TILE_PX), slice(column, column + TILE_PX)
+
+
+@pytest.fixture
+def index(embedded_settings: Settings) -> Iterator[Index]:
+    """An open, empty index."""
+    with open_index(embedded_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def items(shared_data: Path) -> list[dict[str, Any]]:
+    """Ten Sentinel-2 items of Earth Search c1."""
+    document = json.loads((shared_data / "stac/earth_search/c1/13TDE_2024_10_items.json").read_text())
+    features: list[dict[str, Any]] = document["features"]
+    return features
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid5
 
 import numpy as np
 import pytest
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
@@ -16,11 +14,11 @@ from odc.geo.geobox import GeoBox
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
-from products.identity import NAMESPACE
 from products.pixel.causes import ACCOUNT_NAMES
 from products.registry import parse_recipe
-from products.scene import BandFile, Scene
+from products.scene import Scene
 from products.spec import FeaturesRecipe
+from tests.flows.scene_files import write_scene
 
 SIDE = 40
 GEOBOX = GeoBox((SIDE, SIDE), Affine(30, 0, 500_010, 0, -30, 300_000), CRS("EPSG:32647"))
@@ -59,26 +57,9 @@ def make_scene(tmp_path: Path) -> MakeScene:
         layers["qa_pixel"] = np.full(GROUND.shape, CLEAR, np.uint16)
         if paint:
             paint(layers)
-        name, bands = f"{platform}_{year}_{day}", {}
-        for band, pixels in layers.items():
-            path, nodata = tmp_path / f"{name}_{band}.tif", 1 if band == "qa_pixel" else 0
-            profile = {
-                "driver": "GTiff",
-                "count": 1,
-                "dtype": "uint16",
-                "crs": str(GROUND.crs),
-                "transform": GROUND.affine,
-            }
-            with rasterio.open(
-                path, "w", **profile, height=GROUND.shape[0], width=GROUND.shape[1], nodata=nodata
-            ) as file:
-                file.write(pixels, 1)
-            bands[band] = BandFile(str(path), 2.75e-5, -0.2, nodata)
         acquired = datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=day)
-        return Scene(
-            uuid5(NAMESPACE, name), name, f"landsat_{sensor}_c2_l2", "landsat-c2-l2", sensor, platform, acquired, name, "1", name,
-            GROUND.extent.to_crs("EPSG:4326"), bands,
-        )  # fmt: skip
+        name = f"{platform}_{year}_{day}"
+        return write_scene(tmp_path, name, layers, GROUND, acquired, platform=platform, sensor=sensor)
 
     return make
 

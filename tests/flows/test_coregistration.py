@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -29,12 +29,13 @@ from flows.steps.loading.reading import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.simulation.archive import Simulation, write_archive
 from products.grid import PixelGrid
-from products.identity import NAMESPACE, CellKey
+from products.identity import CellKey
 from products.period import parse_period
 from products.registry import features_recipe, parse_recipe
-from products.scene import BandFile, Scene
+from products.scene import Scene
 from products.spec import FeaturesRecipe
 from products.window.registration import Shift
+from tests.flows.scene_files import write_scene
 
 SIDE, YEAR, AREA = 96, parse_period("2020"), "demo"
 GEOBOX = GeoBox((SIDE, SIDE), Affine(30, 0, 500_010, 0, -30, 300_000), CRS("EPSG:32647"))
@@ -74,19 +75,8 @@ def make_scene(tmp_path: Path) -> MakeScene:
         rng = np.random.default_rng(day)
         nir = ground(rows, columns) + rng.normal(0, noise, GROUND.shape).round().astype(np.int64)
         layers = {"red": nir // 3, "nir": nir, "qa_pixel": np.full(GROUND.shape, mask), "qa_radsat": 0 * nir}
-        bands = {}
-        for band, pixels in layers.items():
-            path, nodata = tmp_path / f"{day}_{band}.tif", 1 if band == "qa_pixel" else 0
-            profile = {"driver": "GTiff", "count": 1, "dtype": "uint16", "crs": str(GROUND.crs), "nodata": nodata}
-            shape = {"height": GROUND.shape[0], "width": GROUND.shape[1], "transform": GROUND.affine}
-            with rasterio.open(path, "w", **profile, **shape) as file:
-                file.write(pixels.astype(np.uint16), 1)
-            bands[band] = BandFile(str(path), 2.75e-5, -0.2, nodata)
-        acquired, name = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=day), f"day_{day}"
-        return Scene(
-            uuid5(NAMESPACE, name), name, "landsat_oli_c2_l2", "landsat-c2-l2", "oli", "landsat-8", acquired, name, "1",
-            name, GROUND.extent.to_crs("EPSG:4326"), bands,
-        )  # fmt: skip
+        acquired = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=day)
+        return write_scene(tmp_path, f"day_{day}", layers, GROUND, acquired)
 
     return make
 

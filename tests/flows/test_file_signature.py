@@ -2,33 +2,17 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from datacube_config.connection import Index, open_index
-from datacube_config.settings import Settings
+from datacube_config.connection import Index
 from flows.steps.archives.file_signature import holds_its_items, local_signature
 from flows.steps.ingesting.ingest_archive import IngestReport, ingest_archive
 from products.period import parse_period
 
 Item = dict[str, Any]
-
-
-@pytest.fixture
-def index(embedded_settings: Settings) -> Iterator[Index]:
-    with open_index(embedded_settings) as opened:
-        yield opened
-
-
-@pytest.fixture
-def items(shared_data: Path) -> list[Item]:
-    """Ten Sentinel-2 items of Earth Search c1."""
-    document = json.loads((shared_data / "stac/earth_search/c1/13TDE_2024_10_items.json").read_text())
-    features: list[Item] = document["features"]
-    return features
 
 
 @pytest.fixture

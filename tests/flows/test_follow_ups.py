@@ -1,11 +1,6 @@
 """What follows a cube or a model is remembered in the index and done once."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from datacube_config.connection import Index, open_index
-from datacube_config.settings import Settings
+from datacube_config.connection import Index
 from flows.steps.index.follow_ups import (
     MAP,
     TRAIN,
@@ -24,13 +19,6 @@ from flows.steps.index.follow_ups import (
 TRAINING = FollowUp(TRAIN, "a model on a cube", {"recipe": "mangrove_extent"})
 MAPPING = FollowUp(MAP, "a map with the model", {"model": "an id"})
 ORDER = Order("mangrove_extent", "demo", "2020", "labels.geojson")
-
-
-@pytest.fixture
-def index(embedded_settings: Settings) -> Iterator[Index]:
-    """An open, empty index."""
-    with open_index(embedded_settings) as opened:
-        yield opened
 
 
 def test_work_noted_twice_is_outstanding_once(index: Index) -> None:

@@ -12,8 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from datacube_config.archives import use_archives
-from datacube_config.connection import Index, open_index
-from datacube_config.settings import Settings
+from datacube_config.connection import Index
 from flows.steps.archives.polite_requests import ApiUnavailable, Patience
 from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
@@ -24,12 +23,6 @@ from tests.flows.hostile_stac import Fault, HostileStac, hostile_stac
 
 Item = dict[str, Any]
 HASTY = Patience(total_s=20, tries=4, first_pause_s=0.01, longest_pause_s=0.05, timeout_s=0.5, body_s=5)
-
-
-@pytest.fixture
-def index(embedded_settings: Settings) -> Iterator[Index]:
-    with open_index(embedded_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -24,12 +24,6 @@ SOME_BYTES = bytes(512)
 
 
 @pytest.fixture
-def index(embedded_settings: Settings) -> Iterator[Index]:
-    with open_index(embedded_settings) as opened:
-        yield opened
-
-
-@pytest.fixture
 def each_index(any_settings: Settings) -> Iterator[Index]:
     with open_index(any_settings) as opened:
         yield opened

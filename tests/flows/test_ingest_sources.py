@@ -17,7 +17,7 @@ import rustac
 import s3fs
 from click.testing import CliRunner, Result
 
-from datacube_config.connection import Index, open_index
+from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.cli import main
 from flows.steps.archives.stac_api import ApiUnavailable, search_items
@@ -29,20 +29,6 @@ from products.period import parse_period
 Item = dict[str, Any]
 RUSTAC = Path(sys.executable).with_name("rustac")
 MOTO = Path(sys.executable).with_name("moto_server")
-
-
-@pytest.fixture
-def index(embedded_settings: Settings) -> Iterator[Index]:
-    with open_index(embedded_settings) as opened:
-        yield opened
-
-
-@pytest.fixture
-def items(shared_data: Path) -> list[Item]:
-    """Ten Sentinel-2 items of Earth Search c1."""
-    document = json.loads((shared_data / "stac/earth_search/c1/13TDE_2024_10_items.json").read_text())
-    features: list[Item] = document["features"]
-    return features
 
 
 def locally(item: Item) -> Item:

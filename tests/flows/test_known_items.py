@@ -3,7 +3,6 @@
 import copy
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from datacube_config.connection import Index, open_index
-from datacube_config.settings import Settings
+from datacube_config.connection import Index
 from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
 from flows.steps.ingesting.gone_items import gone_items
@@ -24,20 +22,6 @@ from flows.steps.scenes import read_scenes
 from products.period import parse_period
 
 Item = dict[str, Any]
-
-
-@pytest.fixture
-def index(embedded_settings: Settings) -> Iterator[Index]:
-    with open_index(embedded_settings) as opened:
-        yield opened
-
-
-@pytest.fixture
-def items(shared_data: Path) -> list[Item]:
-    """Ten Sentinel-2 items of Earth Search c1."""
-    document = json.loads((shared_data / "stac/earth_search/c1/13TDE_2024_10_items.json").read_text())
-    features: list[Item] = document["features"]
-    return features
 
 
 def written(path: Path, items: list[Item]) -> str:

@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid5
 
 import numpy as np
 import pytest
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
@@ -17,12 +15,12 @@ from odc.geo.geobox import GeoBox
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.loading.tile_block import Loaded, in_written_order, load_observations
 from products.features import compute_features
-from products.identity import NAMESPACE
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.registry import parse_recipe
-from products.scene import BandFile, Scene
+from products.scene import Scene
 from products.spec import FeaturesRecipe
+from tests.flows.scene_files import write_scene
 
 SIDE = 40
 YEAR = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
@@ -63,26 +61,8 @@ def make_scene(tmp_path: Path) -> MakeScene:
         layers |= {"qa_pixel": np.full(ground.shape, CLEAR, np.uint16), "qa_radsat": np.zeros(ground.shape, np.uint16)}
         if paint:
             paint(layers)
-        bands = {}
-        for band, pixels in layers.items():
-            path, nodata = tmp_path / f"{name}_{band}.tif", 1 if band == "qa_pixel" else 0
-            profile = {
-                "driver": "GTiff",
-                "count": 1,
-                "dtype": "uint16",
-                "crs": str(ground.crs),
-                "transform": ground.affine,
-            }
-            with rasterio.open(
-                path, "w", **profile, height=ground.shape[0], width=ground.shape[1], nodata=nodata
-            ) as file:
-                file.write(pixels, 1)
-            bands[band] = BandFile(str(path), 2.75e-5, -0.2, nodata)
         acquired = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=day)
-        return Scene(
-            uuid5(NAMESPACE, name), name, "landsat_oli_c2_l2", "landsat-c2-l2", "oli", "landsat-8", acquired, name, "1",
-            pass_id or name, ground.extent.to_crs("EPSG:4326"), bands,
-        )  # fmt: skip
+        return write_scene(tmp_path, name, layers, ground, acquired, pass_id=pass_id)
 
     return make
 

@@ -18,9 +18,8 @@ import rasterio
 from odc.geo.geobox import GeoBox
 from sqlalchemy import event, select
 
-from datacube_config.connection import Index, open_index
+from datacube_config.connection import Index
 from datacube_config.schema import radiometric_verdict
-from datacube_config.settings import Settings
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.item_refused import NotAScene
 from flows.steps.archives.items import Wanted, read_items
@@ -34,12 +33,6 @@ from flows.steps.simulation.scenes import write_cog
 from products.period import parse_period
 
 ACCESS = RasterAccess()
-
-
-@pytest.fixture
-def index(embedded_settings: Settings) -> Iterator[Index]:
-    with open_index(embedded_settings) as opened:
-        yield opened
 
 
 def scenes_of(folder: Path) -> list[SceneDocument]:

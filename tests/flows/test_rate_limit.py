@@ -4,13 +4,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from datacube_config.connection import Index, database_url, open_index
+from datacube_config.connection import Index, database_url
 from datacube_config.settings import Settings
 from flows.steps.archives.rate_limit import (
     LocalBucket,
@@ -31,12 +30,6 @@ for _ in range(10):
     take_turn(bucket, 60)
     print(time.time(), flush=True)
 """
-
-
-@pytest.fixture
-def index(embedded_settings: Settings) -> Iterator[Index]:
-    with open_index(embedded_settings) as opened:
-        yield opened
 
 
 @pytest.fixture(params=["shared", "local"])

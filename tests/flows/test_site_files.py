@@ -12,8 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from datacube_config.archives import use_archives
-from datacube_config.connection import Index, open_index
-from datacube_config.settings import Settings
+from datacube_config.connection import Index
 from flows.steps.archives.host_buckets import HostBuckets, requests_per_second
 from flows.steps.archives.polite_requests import ApiUnavailable, Patience
 from flows.steps.archives.rate_limit import LocalBucket, SharedBucket
@@ -26,20 +25,6 @@ from tests.flows.faulty_proxy import Fault, FaultyProxy, faulty_proxy, serving_f
 
 Item = dict[str, Any]
 HASTY = Patience(total_s=20, tries=4, first_pause_s=0.01, longest_pause_s=0.05, timeout_s=0.5, body_s=5)
-
-
-@pytest.fixture
-def index(embedded_settings: Settings) -> Iterator[Index]:
-    with open_index(embedded_settings) as opened:
-        yield opened
-
-
-@pytest.fixture
-def items(shared_data: Path) -> list[Item]:
-    """Ten Sentinel-2 items of Earth Search c1."""
-    document = json.loads((shared_data / "stac/earth_search/c1/13TDE_2024_10_items.json").read_text())
-    features: list[Item] = document["features"]
-    return features
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from products.pixel.gpu_temporal import (
     band_order,
     blocks,
     device_bytes,
-    moved_operands,
     strip_rows,
 )
+from products.pixel.temporal import moved_operands
 
 
 def test_only_the_bands_that_are_used_are_sent_the_geomedians_first() -> None:

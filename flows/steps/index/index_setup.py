@@ -51,31 +51,22 @@ def init_index(settings: Settings, definitions: Path) -> dict[str, Any]:
 
 def add_product(dc: Datacube, document: dict[str, Any]) -> None:
     """Add a product definition, or change what ODC lets change; RequestError where datasets would no longer fit."""
-    known = dc.index.products.get_by_name(document["name"])
-    product = dc.index.products.from_doc(document)
-    if known is None:
-        dc.index.products.add(product)
-    elif get_doc_changes(known.definition, jsonify_document(product.definition)):
-        try:
-            dc.index.products.update(product)
-        except ValueError as error:
-            raise RequestError(
-                f"product {document['name']} is already defined otherwise: {error}: give the new one another name"
-            ) from error
+    _define(dc.index.products, document, "product", "give the new one another name")
 
 
 def _add_metadata_type(dc: Datacube, document: dict[str, Any]) -> None:
-    known = dc.index.metadata_types.get_by_name(document["name"])
-    metadata_type = dc.index.metadata_types.from_doc(document)
+    _define(dc.index.metadata_types, document, "metadata type", "use a new database")
+
+
+def _define(held: Any, document: dict[str, Any], kind: str, way_out: str) -> None:  # noqa: ANN401, products or metadata types of ODC
+    known, wanted = held.get_by_name(document["name"]), held.from_doc(document)
     if known is None:
-        dc.index.metadata_types.add(metadata_type)
-    elif get_doc_changes(known.definition, jsonify_document(metadata_type.definition)):
+        held.add(wanted)
+    elif get_doc_changes(known.definition, jsonify_document(wanted.definition)):
         try:
-            dc.index.metadata_types.update(metadata_type)
+            held.update(wanted)
         except ValueError as error:
-            raise RequestError(
-                f"metadata type {document['name']} is already defined otherwise: {error}: use a new database"
-            ) from error
+            raise RequestError(f"{kind} {document['name']} is already defined otherwise: {error}: {way_out}") from error
 
 
 @contextmanager

@@ -21,13 +21,13 @@ LEAST_WEIGHT_BYTES = 2**20  # the package takes a smaller file for a download th
 _PREDICTING = Lock()  # a picture has all cores and the memory of one
 
 
-def require_models(recipe: SceneRecipe, weights: str | None) -> None:
+def require_models(recipe: SceneRecipe, weights: Path | str | None) -> None:
     """RequestError unless the models that mask its sources can run, with the weights in a folder, or those that the package has or can download."""
     for version in sorted({source.clear.model_version for source in recipe.sources if source.clear.model_version}):
         require_model(version, weights)
 
 
-def require_model(version: int, weights: str | None) -> None:
+def require_model(version: int, weights: Path | str | None) -> None:
     """The same for one version of the weights."""
     if find_spec(PACKAGE) is None:
         raise RequestError(f"masks by {PACKAGE} need its package: pip install 'neocube[deep]', or leave `model` out")

@@ -18,7 +18,6 @@ from flows.steps.upkeep.retire_selection import Selection, select_datasets
 from products.errors import RequestError
 
 OPERATOR = "operator"
-EXAMPLES = 5
 
 GROUPS = """
 select product, family as kind, count(*) as count, (array_agg(label order by label))[1:5] as examples
