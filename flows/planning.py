@@ -15,7 +15,7 @@ from products.device_memory import tile_shape
 from products.devices import Device
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
-from products.identity import CellKey, SourceKey, cell_id, source_keys
+from products.identity import CellKey, SourceKey, scenes_cell_id
 from products.period import Period
 from products.pixel.brdf import check_angles
 from products.pixel.harmonise import stand_in_notes
@@ -209,9 +209,8 @@ def _planned(
     rasters: tuple[RasterFile, ...], memory: CellMemory, tides: SourceKey | None,
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
-    keys = [*source_keys(scenes, with_angles=recipe.brdf != "none"), *(raster.key for raster in rasters)]
-    keys += [tides] if tides else []
-    expected = cell_id(key, keys, recipe_digest, kernels=recipe.kernels)
+    others = [*(raster.key for raster in rasters), *([tides] if tides else [])]
+    expected = scenes_cell_id(recipe, recipe_digest, key, scenes, others)
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     read = n_scenes * 2 * (len(recipe.used_bands) + 1) * recipe.grid.tile_px**2
     rows = memory.strip_px(scenes)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 from products.grid import Tile
 from products.period import Period
 from products.scene import Scene
-from products.scene_recipe import canonical_digest
+from products.scene_recipe import SceneRecipe, canonical_digest
 
 NAMESPACE = UUID("6f0c2c0e-5b1d-5e2b-9a39-0f6b6a1f7a52")
 
@@ -56,6 +56,15 @@ def source_keys(
         )
         for s in scenes
     ]
+
+
+def scenes_cell_id(
+    recipe: SceneRecipe, recipe_digest: str, key: CellKey, scenes: Iterable[Scene], others: Iterable[SourceKey],
+    unread: Collection[UUID] = (),
+) -> UUID:  # fmt: skip
+    """The id of a cell that a recipe makes of scenes, some of them unread, and of `others`: rasters and a tide model."""
+    sources = [*source_keys(scenes, unread, with_angles=recipe.brdf != "none"), *others]
+    return cell_id(key, sources, recipe_digest, kernels=recipe.kernels)
 
 
 def cell_id(

@@ -20,7 +20,7 @@ from flows.steps.storage import Storage
 from products.cell_content import cell_arrays, cell_template
 from products.devices import Device
 from products.grid import PixelGrid
-from products.identity import CellKey, cell_id, source_keys
+from products.identity import CellKey, scenes_cell_id
 from products.pixel.causes import ACCOUNT_NAMES
 from products.raster import RasterFile
 from products.scene import Scene
@@ -72,18 +72,15 @@ def build_cell(
 
     A cell that already has what could be read is left. It is made in strips of `strip_px` rows; MemoryError where not even 16 rows fit.
     """
-
     tides, tide_range = workshop.tides, None
     if tides:
         scenes, tide_range = with_tides(tides, scenes, grid.geobox(key.tile), key.period)
 
+    others = [*(raster.key for raster in rasters), *([tides.key] if tides else [])]
+    recipe_digest = recipe.digest()
+
     def number_of(manifest: ReadManifest) -> UUID:
-        keys = [
-            *source_keys(scenes, manifest.unread_scenes, with_angles=recipe.brdf != "none"),
-            *(raster.key for raster in rasters),
-            *([tides.key] if tides else []),
-        ]
-        return cell_id(key, keys, recipe.digest(), kernels=recipe.kernels)
+        return scenes_cell_id(recipe, recipe_digest, key, scenes, others, manifest.unread_scenes)
 
     def is_wanted(manifest: ReadManifest, counts: NDArray[np.uint16]) -> bool:
         _check_budget(key, manifest, _in_observations(counts), workshop.failure_budget)
@@ -108,7 +105,7 @@ def build_cell(
             **({"neocube:tides": tide_range} if tides else {}),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
-        draft = CellDraft(number, key, cell_template(recipe), grid, recipe.digest(), lineage, properties)
+        draft = CellDraft(number, key, cell_template(recipe), grid, recipe_digest, lineage, properties)
         arrays = cell_arrays(recipe, content.layers, content.accounts)
         published = publish_cell(index, storage, draft, arrays, workshop.threads)
     return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts, content.notes)

@@ -31,6 +31,7 @@ from products.identity import NAMESPACE
 from products.learning.card import TrainingFacts, card_document, card_markdown, score_name
 from products.learning.estimators import LEARNING_VERSION, learn
 from products.learning.forest import Forest
+from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, check_classes, join, labelled_pixels
 from products.learning.splits import BlockSplit, split_blocks
@@ -103,6 +104,18 @@ def feature_cells(index: Index, recipe: FeaturesRecipe, area: Area, period: Peri
     return FeatureCells(recipe, area, grid, tiles, periods, cells)
 
 
+def found_model(
+    index: Index, files: ModelFiles, number: UUID, recipe: ModelRecipe | PcaRecipe, inputs: FeatureCells
+) -> TrainedModel | None:
+    """What was learned already, by this id, and is the active one from now on; None if it is to be learned."""
+    row = find_model_row(index, number)
+    if row is None or not files.are_whole():
+        return None
+    if row.is_archived:
+        promote_model(index, number, recipe)
+    return TrainedModel(number, recipe.name, False, read_card(files), files.path("card.md"), inputs.n_stale)
+
+
 def learn_model(
     index: Index,
     storage: Storage,
@@ -116,11 +129,9 @@ def learn_model(
     labels = open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
     number = model_id(recipe, cells, labels.source.digest)
-    row, files = find_model_row(index, number), ModelFiles(storage, recipe.name, number)
-    if row is not None and files.are_whole():
-        if row.is_archived:
-            promote_model(index, number, recipe)
-        return TrainedModel(number, recipe.name, False, read_card(files), files.path("card.md"), inputs.n_stale)
+    files = ModelFiles(storage, recipe.name, number)
+    if found := found_model(index, files, number, recipe, inputs):
+        return found
     samples = gather_samples(backend, storage, inputs, labels, recipe)
     check_classes(samples, recipe.class_names)
     split = samples_split(samples, recipe)

@@ -11,9 +11,9 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cells import cell_path
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.product_binding import bind_product
-from flows.steps.learning.model_files import COMPONENTS, ModelFiles, read_card
-from flows.steps.learning.models import ModelDraft, Transform, find_model_row, promote_model, publish_model
-from flows.steps.learning.training import FeatureCells, TrainedModel, software_versions
+from flows.steps.learning.model_files import COMPONENTS, ModelFiles
+from flows.steps.learning.models import ModelDraft, Transform, publish_model
+from flows.steps.learning.training import FeatureCells, TrainedModel, found_model, software_versions
 from flows.steps.storage import Storage
 from products.devices import Backend
 from products.errors import RequestError
@@ -33,11 +33,9 @@ def learn_transform(
     """The transform of this recipe and these cells: fitted and published, or found if it is the active one already."""
     cells = [cell.id for cell in inputs.cells.values()]
     number = transform_id(recipe, cells)
-    row, files = find_model_row(index, number), ModelFiles(storage, recipe.name, number, COMPONENTS)
-    if row is not None and files.are_whole():
-        if row.is_archived:
-            promote_model(index, number, recipe)
-        return TrainedModel(number, recipe.name, False, read_card(files), files.path("card.md"), inputs.n_stale)
+    files = ModelFiles(storage, recipe.name, number, COMPONENTS)
+    if found := found_model(index, files, number, recipe, inputs):
+        return found
     samples = draw_pixels(backend, storage, inputs, recipe)
     components, metrics = fit_components(backend, samples, recipe)
     facts = _facts(number, components, inputs, samples, backend)
