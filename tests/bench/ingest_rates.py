@@ -1,4 +1,4 @@
-"""Rates of ingest: JSON on disk to committed rows against one-by-one `index.datasets.add`, again when known, and with more.
+"""Rates of ingest: JSON on disk to committed rows against stac-to-dc and `index.datasets.add`, again when known, and with more.
 
 `python tests/bench/ingest_rates.py [--large] [--postgis URL]`; `rows()` gives what `run.py` prints and keeps. Two minutes on two
 idle cores, with 0.9 GB of items on disk for as long. `--large`: 100 000 items from disk instead of 40 000 (2.2 GB) and 1 000 000 scenes
@@ -21,7 +21,9 @@ from uuid import uuid5
 
 import psutil
 from datacube.index.hl import Doc2Dataset
+from odc.apps.dc_tools.stac_api_to_dc import process_item
 from odc.geo.geom import box
+from pystac import Item
 from varied_items import ROWS, ZONES, real_items, varied_items, write_pages
 
 from datacube_config.connection import Index, open_index
@@ -45,6 +47,11 @@ SMALL, LARGE, MILLION = 10_000, 50_000, 1_000_000
 BATCH = 1000
 QUERIES = 5
 FIRST_ITEM = 10 * ZONES * ROWS
+PEER_PRODUCT = "sentinel_2_l2a"
+PEER_BANDS = (
+    *("aot", "blue", "coastal", "green", "nir", "nir08", "nir09", "red", "rededge1", "rededge2", "rededge3"),
+    *("scl", "swir16", "swir22", "wvp"),
+)
 PLAN_AREA = box(1, 40, 12, 50, "EPSG:4326")
 FIRST_TURN = Period(datetime(2016, 1, 1, tzinfo=UTC), datetime(2017, 1, 1, tzinfo=UTC))
 
@@ -81,22 +88,24 @@ def _write_items(folder: Path, n_items: int) -> Path:
 
 def _rates(index: Index, pages: Path, peer_folder: Path) -> list[Row]:
     """Adding and re-ingesting; the peer takes turns with adding."""
-    peer, adding, again, untouched = [_one_by_one(index, peer_folder, 0)], [], [], []
+    adds, tool, adding, again, untouched = [_add_one_by_one(index, peer_folder, 0)], [], [], [], []
     for number in range(ROUNDS):
         folder = pages / f"round_{number}"
+        tool.append(_stac_to_dc(index, peer_folder, number * N_PEER))
         adding.append(_ingest(index, folder, added=N_ROUND))
-        peer.append(_one_by_one(index, peer_folder, (number + 1) * N_PEER))
+        adds.append(_add_one_by_one(index, peer_folder, (number + 1) * N_PEER))
         again += [_ingest(index, folder, full=True) for _ in range(2)]
         untouched.append(_ingest(index, folder))
-    add, whole = (median(times) for times in zip(*peer, strict=True))
+    name = f"{N_ROUND} Earth Search items, JSON on disk to committed rows, {index.driver}: seconds for 1000"
     return [
+        _row(name, adding, "stac-to-dc's own code (odc-apps-dc-tools), one by one", median(tool) * 1000)
+        | {"peer_rounds": [round(each * 1000, 3) for each in tool]},
         _row(
-            f"{N_ROUND} Earth Search items, JSON on disk to committed rows, {index.driver}: seconds for 1000",
+            f"the same, against adding alone, {index.driver}",
             adding,
             "index.datasets.add one by one, documents prepared before",
-            add * 1000,
-        )
-        | {"peer_with_normalising_s": round(whole * 1000, 3)},
+            median(adds) * 1000,
+        ),
         _row(
             f"the same {N_ROUND} items again, each read and known by its digest: seconds for 1000",
             again,
@@ -174,12 +183,11 @@ def _peak_bytes(process_id: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
-def _one_by_one(index: Index, folder: Path, start: int) -> tuple[float, float]:
-    """(seconds to add an item, seconds to read, normalise and add it), as stac-to-dc does it."""
+def _add_one_by_one(index: Index, folder: Path, start: int) -> float:
+    """Seconds that `index.datasets.add` takes for an item that was normalised and resolved before."""
     shutil.rmtree(folder, ignore_errors=True)
     write_pages(folder, N_PEER, start=start)
-    resolve = Doc2Dataset(index.dc.index)
-    started, adding = time.perf_counter(), 0.0
+    resolve, adding = Doc2Dataset(index.dc.index), 0.0
     for found in read_items(str(folder), Wanted(), ArchiveFiles()):
         scene = normalise(found.document or {}, found.place, "peer", read_file_grid)
         dataset, error = resolve({**scene.document, "lineage": {}}, scene.location)
@@ -187,7 +195,26 @@ def _one_by_one(index: Index, folder: Path, start: int) -> tuple[float, float]:
         before = time.perf_counter()
         index.dc.index.datasets.add(dataset, with_lineage=False)
         adding += time.perf_counter() - before
-    return adding / N_PEER, (time.perf_counter() - started) / N_PEER
+    return adding / N_PEER
+
+
+def _stac_to_dc(index: Index, folder: Path, start: int) -> float:
+    """Seconds that stac-to-dc takes for an item, from JSON on disk to committed rows: its own code, as one of its threads runs it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    write_pages(folder, N_PEER, start=start)
+    if index.dc.index.products.get_by_name(PEER_PRODUCT) is None:
+        bands = [{"name": name, "dtype": "uint16", "nodata": 0, "units": "1"} for name in PEER_BANDS]
+        document = {"name": PEER_PRODUCT, "description": "Scenes that stac-to-dc adds", "metadata_type": "eo3"}
+        index.dc.index.products.add_document(
+            {**document, "metadata": {"product": {"name": PEER_PRODUCT}}, "measurements": bands}
+        )
+    started = time.perf_counter()
+    for page in sorted(folder.glob("*.json")):
+        for item in json.loads(page.read_bytes())["features"]:
+            process_item(Item.from_dict(item), index.dc, update_if_exists=False, allow_unsafe=True)
+    seconds = time.perf_counter() - started
+    assert len(list(index.dc.index.datasets.search(product=PEER_PRODUCT, limit=start + 1))) == start + 1
+    return seconds / N_PEER
 
 
 def _scale(index: Index, large: int) -> list[Row]:

@@ -10,6 +10,7 @@ from flows.steps.archives.found_items import FoundItem, UnreadItem
 from flows.steps.archives.items import Wanted, read_pages
 from flows.steps.ingesting.gone_items import Scope, has_gone, mark_gone, unseen
 from flows.steps.ingesting.harvest import FULL_LISTING_EVERY, Batch, Thread
+from flows.steps.ingesting.pages_ahead import read_ahead
 from flows.steps.ingesting.quarantine import has_kept
 from products.period import Period
 
@@ -41,6 +42,7 @@ def file_batches(
     listing, is_whole, all_scenes = thread.begin(None, is_full=True), _lists_all(archive), True
     signature = local_signature(thread.key.archive)
     pages, lists_all = read_pages(archive, wanted, files), _lists_all(archive)
+    pages = read_ahead(pages) if signature else pages
     for batch in begin(pages) if lists_all else as_batches(pages):
         is_whole &= not any(map(_may_be_any, batch.items))
         yield batch
