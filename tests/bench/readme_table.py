@@ -23,6 +23,16 @@ class Line:
 
 LINES = (
     Line(("one 2048 px tile, ",), "one 2048 px tile, 20 dates, files to published cell", "odc.stac and geomad"),
+    Line(("the same tile as stackstac loads it",), "the same tile", "stackstac and geomad"),
+    Line(("the same tile as eo-learn loads it",), "the same tile", "eo-learn and geomad"),
+    Line(("one 30 m mangrove year of 512 px, ",), "a 30 m mangrove year, 5 satellites, 512 px", "odc.stac and geomad"),
+    Line(("the same mangrove year from an object store",), "the same from S3, 50 ms away", "odc.stac and geomad"),
+    Line(("geomedian and three MADs from integers in memory, ",), "geomedian and MADs, from integers", "geomad"),
+    Line(("five percentiles of one band, ", "np.nanquantile"), "five percentiles of a band", "`np.nanquantile`"),
+    Line(("five percentiles of one band, ", "numbagg"), "five percentiles of a band", "numbagg"),
+    Line(("five percentiles of one band, ", "bottleneck"), "five percentiles of a band", "bottleneck"),
+    Line(("planning a cell of ",), "planning a cell of 10,000", "of 10"),
+    Line(("building a cell of ",), "a small cell of 40, from plan to cube", "of 10"),
     Line(("JSON on disk to committed rows, ", "postgres"), "1000 items to committed rows", "ODC's `add`"),
     Line(("items again, in files that are as they were",), "1000 known items, untouched files", "adding them"),
     Line(("indexing 1000 scenes more, with ",), "1000 scenes more with 100,000 known", "with 10,000 known"),

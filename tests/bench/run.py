@@ -1,6 +1,7 @@
 """`make bench`: ours against the named peer and the named limit, side by side in one run; the table, and var/bench.json.
 
-`python tests/bench/run.py --readme` writes the table of README.md from var/bench.json, and measures nothing.
+`python tests/bench/run.py --readme` writes the table of README.md from var/bench.json, and measures nothing. `--no-year` leaves out the rows of a
+mangrove year, which take some minutes and a gigabyte of disk.
 """
 
 import json
@@ -13,13 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loader_peers import eolearn_way, stackstac_way
 from peers import better_chunks, decode_once
 from postgis_rates import postgis_rows
 from readme_table import measured_here, write_readme
+from rounds import ratio, row_of, take_turns
 from tile_archive import tile_geobox, write_tile_archive
 from varied_items import SOURCE
 
 ROUNDS = 3
+SCRIPTS = ("kernel_rates.py", "cell_costs.py", *(() if "--no-year" in sys.argv else ("year_rates.py",)))
 BENCH_JSON, README = Path("var/bench.json"), Path("README.md")
 RECIPE = """
 name: bench_features
@@ -48,11 +52,8 @@ def main() -> None:
         "ours": build,
         **better_chunks(items, root / "peer.zarr", threads),
     }
-    seconds: dict[object, list[float]] = {name: [] for name in ways}
     build()
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            seconds[name].append(_timed(way))
+    seconds = take_turns(ways, ROUNDS)
     peer = min((512, 1024), key=lambda chunk: statistics.median(seconds[chunk]))
     row = {
         "name": "one 2048 px tile, 20 Sentinel-2 dates x 6 bands + SCL, COGs to published Zarr: geomedian, MADs, 3 indices x 3 percentiles, counts",
@@ -61,13 +62,16 @@ def main() -> None:
         "peer_s": round(statistics.median(seconds[peer]), 2),
         "limit": f"decoding the same files once, {threads} threads",
         "limit_s": round(statistics.median(seconds["decode"]), 2),
-        "peer_over_ours": _ratio(seconds[peer], seconds["ours"]),
-        "ours_over_limit": _ratio(seconds["ours"], seconds["decode"]),
+        "peer_over_ours": ratio(seconds[peer], seconds["ours"]),
+        "ours_over_limit": ratio(seconds["ours"], seconds["decode"]),
         "rounds": {str(name): [round(value, 2) for value in values] for name, values in seconds.items()},
         **_memory(root),
     }
     Path("var").mkdir(exist_ok=True)
-    found = [{**each, "measured": measured_here()} for each in (row, *_ingest_rows(root), *postgis_rows(root))]
+    peers = _loader_rows(root, items, build, threads)
+    more = [found for script in SCRIPTS for found in _rows_of(root, script)]
+    each_row = (row, *peers, *more, *_ingest_rows(root), *postgis_rows(root))
+    found = [{**each, "measured": measured_here()} for each in each_row]
     BENCH_JSON.write_text(json.dumps(found, indent=2) + "\n")
     sys.stdout.write(_table(found))
 
@@ -87,12 +91,30 @@ def _ours(root: Path, items: Path) -> Callable[[], None]:
     return run
 
 
+def _loader_rows(root: Path, items: Path, build: Callable[[], None], threads: int) -> list[dict[str, Any]]:
+    """The same tile as other loaders read it, one round: they take minutes."""
+    stackstac, eolearn = "stackstac, geomad, to_zarr, 512 px chunks", "eo-learn tasks, geomad, 1024 px patches"
+    ways: dict[str, Callable[[], None]] = {
+        "ours": build,
+        stackstac: lambda: stackstac_way(items, root / "peer_stackstac.zarr", threads),
+        eolearn: lambda: eolearn_way(items, root / "peer_eolearn", threads),
+    }
+    seconds = take_turns(ways, 1)
+    named = {stackstac: "the same tile as stackstac loads it", eolearn: "the same tile as eo-learn loads it"}
+    return [row_of(name, seconds, "ours", peer) for peer, name in named.items()]
+
+
 def _ingest_rows(root: Path) -> list[dict[str, Any]]:
-    """Ingest in a process of its own; nothing, and said so, without the recorded items it varies."""
+    """Nothing, and said so, without the recorded items that it varies."""
     if not SOURCE.is_dir():
         sys.stderr.write(f"bench: no rates of ingest, they vary recorded items, and {SOURCE} is not there\n")
         return []
-    script = Path(__file__).with_name("ingest_rates.py")
+    return _rows_of(root, "ingest_rates.py")
+
+
+def _rows_of(root: Path, name: str) -> list[dict[str, Any]]:
+    """The rows of a script, in a process of its own."""
+    script = Path(__file__).with_name(name)
     done = subprocess.run(
         [sys.executable, str(script)],
         check=True,
@@ -125,18 +147,6 @@ def _area() -> str:
     """A patch inside the one tile."""
     inside = tile_geobox()[900:1100, 900:1100].extent.to_crs("EPSG:4326").boundingbox
     return f"{inside.left},{inside.bottom},{inside.right},{inside.top}"
-
-
-def _timed(way: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    way()
-    return time.perf_counter() - started
-
-
-def _ratio(above: list[float], below: list[float]) -> dict[str, float]:
-    """Ratio round by round: smallest, median, largest."""
-    ratios = [a / b for a, b in zip(above, below, strict=True)]
-    return {"min": round(min(ratios), 2), "median": round(statistics.median(ratios), 2), "max": round(max(ratios), 2)}
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
