@@ -10,6 +10,7 @@ PERIOD ?= 2020
 LABELS ?=
 BASE := $(VENV)/neocube-base
 DEV := $(VENV)/neocube-dev
+BENCH := $(VENV)/neocube-bench
 KERNELS := $(VENV)/neocube-kernels
 
 .PHONY: install demo demo-real test test-full bench lint constraints
@@ -33,12 +34,16 @@ IMPORTED := import flows.demo, flows.reconcile, flows.retire, flows.serve, prefe
 comma := ,
 
 install:
-	$(call installed,.[dev$(if $(GPU),$(comma)gpu-$(GPU))])
+	$(call installed,.[dev$(comma)deep$(if $(GPU),$(comma)gpu-$(GPU))])
 	@touch $(BASE) $(DEV)
 
 $(DEV): pyproject.toml $(CONSTRAINTS)
-	$(call installed,.[dev$(if $(GPU),$(comma)gpu-$(GPU))])
+	$(call installed,.[dev$(comma)deep$(if $(GPU),$(comma)gpu-$(GPU))])
 	@touch $(BASE) $@
+
+$(BENCH): pyproject.toml $(CONSTRAINTS)
+	$(call installed,.[dev$(comma)deep$(comma)bench$(if $(GPU),$(comma)gpu-$(GPU))])
+	@touch $(BASE) $(DEV) $@
 
 $(BASE): pyproject.toml $(CONSTRAINTS)
 	$(call installed,.$(if $(GPU),[gpu-$(GPU)]))
@@ -73,7 +78,7 @@ test: $(DEV) $(KERNELS)
 test-full: $(DEV) $(KERNELS)
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-bench: $(DEV) $(KERNELS)
+bench: $(BENCH) $(KERNELS)
 	$(BIN)/python tests/bench/run.py
 
 lint: $(DEV)
@@ -82,7 +87,7 @@ lint: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --no-annotate --python-version 3.11 --custom-compile-command "make constraints" --extra dev --extra deep
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --no-annotate --python-version 3.11 --custom-compile-command "make constraints" --extra dev --extra bench --extra deep
 CUDA = --python-platform x86_64-unknown-linux-gnu
 
 constraints:

@@ -27,12 +27,21 @@ def commands_of(target: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("target", ["test", "test-full", "bench", "lint"])
+@pytest.mark.parametrize("target", ["test", "test-full", "lint"])
 def test_what_needs_the_tools_of_a_developer_installs_them_once(target: str, clone: Path) -> None:
-    assert "-e '.[dev]'" in commands_of(target, clone)
+    assert "-e '.[dev,deep]'" in commands_of(target, clone)
     (clone / ".venv").mkdir()
     (clone / ".venv" / "neocube-dev").touch()
     assert "-e" not in commands_of(target, clone).split()
+
+
+def test_the_benchmark_installs_its_peers_once(clone: Path) -> None:
+    assert "-e '.[dev,deep,bench]'" in commands_of("bench", clone)
+    (clone / ".venv").mkdir()
+    (clone / ".venv" / "neocube-dev").touch()
+    assert "-e '.[dev,deep,bench]'" in commands_of("bench", clone)
+    (clone / ".venv" / "neocube-bench").touch()
+    assert "-e" not in commands_of("bench", clone).split()
 
 
 def test_the_demo_installs_no_tools_of_a_developer(clone: Path) -> None:

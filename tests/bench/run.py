@@ -1,6 +1,7 @@
 """`make bench`: ours against the named peer and the named limit, side by side in one run; the table, and var/bench.json.
 
-`python tests/bench/run.py --readme` writes the table of README.md from var/bench.json, and measures nothing.
+`python tests/bench/run.py --readme` writes the table of README.md from var/bench.json, and measures nothing. `--no-year` leaves out the rows of a
+mangrove year, which take some minutes and a gigabyte of disk.
 """
 
 import json
@@ -13,15 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loader_peers import eolearn_way, stackstac_way
 from peers import better_chunks, decode_once
 from postgis_rates import postgis_rows
 from readme_table import measured_here, write_readme
-from rounds import ratio, take_turns
+from rounds import ratio, row_of, take_turns
 from tile_archive import tile_geobox, write_tile_archive
 from varied_items import SOURCE
 
 ROUNDS = 3
-SCRIPTS = ("kernel_rates.py", "cell_costs.py")
+SCRIPTS = ("kernel_rates.py", "cell_costs.py", *(() if "--no-year" in sys.argv else ("year_rates.py",)))
 BENCH_JSON, README = Path("var/bench.json"), Path("README.md")
 RECIPE = """
 name: bench_features
@@ -66,8 +68,9 @@ def main() -> None:
         **_memory(root),
     }
     Path("var").mkdir(exist_ok=True)
+    peers = _loader_rows(root, items, build, threads)
     more = [found for script in SCRIPTS for found in _rows_of(root, script)]
-    each_row = (row, *more, *_ingest_rows(root), *postgis_rows(root))
+    each_row = (row, *peers, *more, *_ingest_rows(root), *postgis_rows(root))
     found = [{**each, "measured": measured_here()} for each in each_row]
     BENCH_JSON.write_text(json.dumps(found, indent=2) + "\n")
     sys.stdout.write(_table(found))
@@ -86,6 +89,19 @@ def _ours(root: Path, items: Path) -> Callable[[], None]:
         assert (report["built"], report["failed"], report["unread"]) == (1, [], []), report
 
     return run
+
+
+def _loader_rows(root: Path, items: Path, build: Callable[[], None], threads: int) -> list[dict[str, Any]]:
+    """The same tile as other loaders read it, one round: they take minutes."""
+    stackstac, eolearn = "stackstac, geomad, to_zarr, 512 px chunks", "eo-learn tasks, geomad, 1024 px patches"
+    ways: dict[str, Callable[[], None]] = {
+        "ours": build,
+        stackstac: lambda: stackstac_way(items, root / "peer_stackstac.zarr", threads),
+        eolearn: lambda: eolearn_way(items, root / "peer_eolearn", threads),
+    }
+    seconds = take_turns(ways, 1)
+    named = {stackstac: "the same tile as stackstac loads it", eolearn: "the same tile as eo-learn loads it"}
+    return [row_of(name, seconds, "ours", peer) for peer, name in named.items()]
 
 
 def _ingest_rows(root: Path) -> list[dict[str, Any]]:
