@@ -59,7 +59,7 @@ def server_user(data_dir: Path, programs: Path) -> ServerUser:
         for name in (CAPABILITIES if shutil.which("setpriv") else ())
     ]
     for user in (plain, *privileged):
-        if _reaches(user, data_dir.parent) and _reaches(user, programs / "postgres"):
+        if _reaches(user, data_dir.parent, programs / "postgres"):
             return user
     raise IndexUnavailable(
         f"the embedded index cannot run: PostgreSQL refuses root, and its user {account.pw_name!r} cannot reach "
@@ -68,8 +68,8 @@ def server_user(data_dir: Path, programs: Path) -> ServerUser:
     )
 
 
-def _reaches(user: ServerUser, path: Path) -> bool:
-    return user.run(["/bin/sh", "-c", 'test -x "$0"', str(path)]).returncode == 0
+def _reaches(user: ServerUser, folder: Path, program: Path) -> bool:
+    return user.run(["/bin/sh", "-c", 'test -x "$0" && test -x "$1"', str(folder), str(program)]).returncode == 0
 
 
 def _owner(path: Path) -> pwd.struct_passwd | None:

@@ -26,6 +26,8 @@ from products.tide import TideSpec, at_tide
 from products.window_features import Rasters, window_features, without_margin
 from products.window_spec import WindowStep
 
+Stack = NDArray[np.float32]
+
 
 @dataclass(frozen=True, slots=True)
 class Observations:
@@ -106,14 +108,16 @@ def _full_features(
         if lack := gpu_lack(recipe):
             raise RequestError(f"{lack}: use --device cpu, or auto")
         stack = temporal_features_gpu(seen.block, *given, say=say)
+        whole = stack if program.names == recipe.feature_names else None
     else:
-        stack = temporal_features(seen.block, *given, threads, rows, program.ordered)
+        whole, part = _room(recipe, program.names, seen.causes.shape[1:])
+        stack = temporal_features(seen.block, *given, threads, rows, program.ordered, part)
     layers = dict(zip(program.names, stack, strict=True))
     if seen.agreement is not None:
         layers["mask_agreement"] = seen.agreement
     counts = without_margin(seen.accounts, recipe.margin_px)
     if not any(isinstance(step, WindowStep) for step in recipe.features):
-        return _in_recipe_order(recipe, layers, counts)
+        return _in_recipe_order(recipe, layers, counts, whole)
     inner = {name: without_margin(layer, recipe.margin_px) for name, layer in layers.items()}
     return _in_recipe_order(recipe, inner | window_features(recipe, layers, rasters or {}), counts)
 
@@ -156,18 +160,33 @@ def _used(scenes: Sequence[Scene], limit: Limit) -> NDArray[np.bool_]:
     return used
 
 
+def _room(recipe: FeaturesRecipe, names: Sequence[str], shape: tuple[int, ...]) -> tuple[Stack | None, Stack | None]:
+    """An empty stack of all features, float32 (feature, y, x), and the part of it where those of some names belong.
+
+    None where these do not stand side by side in it, or are wanted with the margin that window features need.
+    """
+    every = recipe.feature_names
+    if not names or names[0] not in every or any(isinstance(step, WindowStep) for step in recipe.features):
+        return None, None
+    part = slice(every.index(names[0]), every.index(names[0]) + len(names))
+    if every[part] != tuple(names):
+        return None, None
+    stack = np.empty((len(every), *shape), np.float32)
+    return stack, stack[part]
+
+
 def _in_recipe_order(
-    recipe: FeaturesRecipe, layers: Mapping[str, NDArray[np.float32]], accounts: NDArray[np.uint16]
-) -> NDArray[np.float32]:
-    if tuple(layers) == recipe.feature_names and layers:
-        base = next(iter(layers.values())).base
-        if base is not None and base.shape == (len(layers), *accounts.shape[1:]):
-            return base
-    out = np.empty((len(recipe.feature_names), *accounts.shape[1:]), np.float32)
+    recipe: FeaturesRecipe, layers: Mapping[str, Stack], accounts: NDArray[np.uint16], stack: Stack | None = None
+) -> Stack:
+    """All features, float32 (feature, y, x); `stack` has those already that share its memory."""
+    out = np.empty((len(recipe.feature_names), *accounts.shape[1:]), np.float32) if stack is None else stack
     counts = {f"count_{name}": accounts[ACCOUNT_NAMES.index(name)] for name in ("used", "expected")}
     wanted = any(isinstance(step, CountStep) for step in recipe.features)
     for position, name in enumerate(recipe.feature_names):
-        out[position] = counts[name] if wanted and name in counts else layers[name]
+        if wanted and name in counts:
+            out[position] = counts[name]
+        elif stack is None or layers[name].base is not stack:
+            out[position] = layers[name]
     return out
 
 

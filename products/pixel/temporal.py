@@ -173,17 +173,20 @@ def temporal_features(
     block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats,
     geomedian_bands: NDArray[np.int64], with_mads: bool,
     programs: NDArray[np.float64], reducers: Floats, min_observations: int, threads: int,
-    layers: NDArray[np.int64] | None = None, ordered: TimeOrdered | None = None,
+    layers: NDArray[np.int64] | None = None, ordered: TimeOrdered | None = None, out: Floats | None = None,
 ) -> Floats:  # fmt: skip
     """float32 (feature, y, x) from block (layer, scene, y, x) uint16 and causes (scene, y, x), 0 = used; reflectance = DN * gain + bias, (scene, band).
 
+    Written into `out` where that is given.
     `layers` (band) says where in the block each band lies: one layer may serve several bands, with other gains; by default band and layer are the same.
     `programs` (index, step, 2), `reducers` (index, r), NaN-padded, and `ordered` as `products.feature_program` writes them. NaN where fewer than
     `min_observations` are used. The result of a pixel depends on that pixel alone.
     """
     n_ordered = ordered.n_features if ordered is not None else 0
     n_features = geomedian_bands.size + 3 * with_mads + int(np.count_nonzero(~np.isnan(reducers))) + n_ordered
-    out = np.empty((n_features, *block.shape[2:]), np.float32)
+    made = np.empty((n_features, *block.shape[2:]), np.float32) if out is None else out
+    if made.shape != (n_features, *block.shape[2:]) or made.dtype != np.float32:
+        raise ValueError(f"expected room for float32 {(n_features, *block.shape[2:])}, got {made.dtype} {made.shape}")
     at = np.arange(block.shape[0]) if layers is None else layers
     order = np.concatenate([geomedian_bands, np.setdiff1d(np.arange(at.size), geomedian_bands)]).astype(np.int64)
     bands = (0,) * geomedian_bands.size
@@ -193,11 +196,11 @@ def temporal_features(
 
     def run_rows(first: int, last: int) -> None:
         _rows_of_features(
-            block, causes, gain, bias, at[order], bands, with_mads, moved, reducers, min_observations, asked, out, first, last
+            block, causes, gain, bias, at[order], bands, with_mads, moved, reducers, min_observations, asked, made, first, last
         )  # fmt: skip
 
     in_row_tasks(run_rows, block.shape[2], threads)
-    return out
+    return made
 
 
 def moved_operands(programs: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.float64]:

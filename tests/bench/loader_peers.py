@@ -11,7 +11,8 @@ import numpy as np
 import stackstac
 import xarray as xr
 from eolearn.core import EOPatch, FeatureType, MapFeatureTask, MergeFeatureTask, OverwritePermission, SaveTask
-from eolearn.features import ResizeLib, ResizeMethod, ResizeParam, SpatialResizeTask
+from eolearn.features.feature_manipulation import SpatialResizeTask
+from eolearn.features.utils import ResizeLib, ResizeMethod, ResizeParam
 from eolearn.io import ImportFromTiffTask
 from eolearn.mask import MaskFeatureTask
 from numpy.typing import NDArray

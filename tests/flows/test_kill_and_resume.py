@@ -63,7 +63,7 @@ STAGES = {
     "with the first cell in memory": before(flows.steps.cubes.strips, "compute_layers"),
     "with a tile and half an overview written": before(flows.steps.cubes.cell_store, "create_array", 4),
     "with a cell written, coordinates missing": before(flows.steps.cubes.cell_store, "write_coordinates"),
-    "with a cell written, not verified": before(flows.steps.cubes.cells, "verify_cell"),
+    "with a cell written, not verified": before(flows.steps.cubes.cells, "verify_written"),
     "with a cell verified, not committed": before(flows.steps.cubes.cells, "_commit"),
     "inside the transaction of a cell": after(flows.steps.cubes.cells, "_add"),
     "after the commit of the first cell": after(flows.steps.cubes.building, "publish_cell"),

@@ -18,7 +18,14 @@ from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows import open_cube
 from flows.build_here import build
-from flows.steps.cubes.cell_store import DigestMismatch, arrays_digest, verify_cell, with_overviews, write_cell
+from flows.steps.cubes.cell_store import (
+    DigestMismatch,
+    arrays_digest,
+    verify_cell,
+    verify_written,
+    with_overviews,
+    write_cell,
+)
 from flows.steps.cubes.cells import cell_path
 from flows.steps.cubes.exporting import export_cube
 from flows.steps.cubes.geozarr import geozarr_attributes
@@ -210,12 +217,19 @@ def test_a_changed_overview_is_found_when_the_cell_is_read_back(written: Written
     cell, other = Path(written.cell(TILES[0])), Path(written.cell(TILES[1]))
     shard = cell / "1/features/c/0/0/0/0"
     content = shard.read_bytes()
-    digest = arrays_digest(with_overviews(TEMPLATE, written.arrays[TILES[0]]))
+    stored = with_overviews(TEMPLATE, written.arrays[TILES[0]])
+    digest = arrays_digest(stored)
     verify_cell(written.storage, str(cell), TEMPLATE, TILE_PX, digest)
+    verify_written(written.storage, str(cell), TEMPLATE, stored, 2)
     shard.unlink()
     shard.write_bytes((other / "1/features/c/0/0/0/0").read_bytes())
     with pytest.raises(DigestMismatch, match="reads back with digest"):
         verify_cell(written.storage, str(cell), TEMPLATE, TILE_PX, digest)
+    with pytest.raises(DigestMismatch, match="other values in 1/features than were written"):
+        verify_written(written.storage, str(cell), TEMPLATE, stored, 2)
+    shard.write_bytes(content[:-1] + b"x")
+    with pytest.raises(DigestMismatch, match="does not read back: the index of a shard has another checksum"):
+        verify_written(written.storage, str(cell), TEMPLATE, stored, 2)
     shard.write_bytes(content)
 
 

@@ -12,7 +12,14 @@ from odc.geo.geobox import GeoBox
 from zarr.codecs import BloscCodec, BloscShuffle
 
 from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
-from flows.steps.cubes.shards import CHUNK_CODEC, CHUNK_LEVEL, BrokenShard, decode_shard, encode_shard
+from flows.steps.cubes.shards import (
+    CHUNK_CODEC,
+    CHUNK_LEVEL,
+    BrokenShard,
+    decode_shard,
+    encode_shard,
+    is_shard_of,
+)
 from flows.steps.storage import Storage
 from products.identity import CellKey
 from products.period import Period
@@ -125,6 +132,20 @@ def write_coordinates(group: zarr.Group, template: CellTemplate, geobox: GeoBox,
     transform = " ".join(f"{value:.17g}" for value in geobox.affine.to_gdal())
     reference = {**crs.proj.to_cf(), "spatial_ref": crs.proj.to_wkt(), "GeoTransform": transform, "proj:code": str(crs)}
     _put(group, "spatial_ref", np.asarray(crs.epsg or 0, "int32"), (), reference)
+
+
+def verify_written(storage: Storage, path: str, template: CellTemplate, arrays: Arrays, threads: int = 1) -> None:
+    """DigestMismatch unless the store gives back, to the bit, the arrays that a cell at `path` was written of."""
+    for stored in template.stored(arrays[template.arrays[0].name].shape[-1]):
+        content = np.ascontiguousarray(arrays[stored.path])
+        try:
+            is_same = is_shard_of(stored.template, storage.read_bytes(_shard_path(path, stored)), content, threads)
+        except BrokenShard as error:
+            raise DigestMismatch(f"{path} does not read back: {error}") from error
+        if not is_same:
+            raise DigestMismatch(
+                f"{path} reads back with other values in {stored.path} than were written: the store changed bytes"
+            )
 
 
 def verify_cell(

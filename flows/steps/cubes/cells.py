@@ -17,6 +17,7 @@ from flows.steps.cubes.cell_store import (
     arrays_digest,
     stored_digest,
     verify_cell,
+    verify_written,
     with_overviews,
     write_cell,
 )
@@ -69,15 +70,16 @@ def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Array
         if row is not None and not row.is_archived:
             return False
         path = cell_path(storage, draft.key.product, draft.id)
-        is_kept = row is not None and storage.exists(path)
-        stored = {} if is_kept else with_overviews(draft.template, arrays, threads)
-        digest = stored_digest(storage, path) if is_kept else arrays_digest(stored, threads)
-        if not is_kept:
+        if row is not None and storage.exists(path):
+            digest = stored_digest(storage, path)
+            verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
+        else:
+            stored = with_overviews(draft.template, arrays, threads)
+            digest = arrays_digest(stored, threads)
+            attributes = _attributes(draft, digest)
             with storage.writing(path, f"the cell {draft.key.label}"):
-                write_cell(
-                    storage, path, draft.template, draft.key, draft.geobox, stored, _attributes(draft, digest), threads
-                )
-        verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
+                write_cell(storage, path, draft.template, draft.key, draft.geobox, stored, attributes, threads)
+            verify_written(storage, path, draft.template, stored, threads)
         _commit(index, storage, draft, digest, restore=row is not None)
     return True
 

@@ -1,9 +1,9 @@
 """Zarr v3 shards, encoded and decoded by all threads: zarr-python does it with one (ADR 0010). Every other reader sees plain Zarr."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import google_crc32c
 import numpy as np
@@ -15,6 +15,8 @@ from products.template import ArrayTemplate
 CHUNK_CODEC: Final = "lz4"
 CHUNK_LEVEL: Final = 5
 _CRC_BYTES = 4
+
+T = TypeVar("T")
 
 
 class BrokenShard(RuntimeError):
@@ -42,24 +44,48 @@ def encode_shard(array: ArrayTemplate, content: NDArray[Any], threads: int) -> l
 
 def decode_shard(array: ArrayTemplate, shard: bytes, shape: tuple[int, ...], threads: int) -> NDArray[Any]:
     """The array (`array.dims`) in a shard; BrokenShard if the checksum of its index, or a chunk, is not as written."""
+    content = np.empty(shape, array.dtype)
+
+    def put(place: tuple[slice, ...], chunk: NDArray[Any]) -> None:
+        content[place] = chunk
+
+    _for_each_chunk(array, shard, shape, threads, put)
+    return content
+
+
+def is_shard_of(array: ArrayTemplate, shard: bytes, content: NDArray[Any], threads: int) -> bool:
+    """Whether a shard holds an array (`array.dims`) to the bit, a chunk of it in memory for each thread. BrokenShard."""
+    bits = content.view(f"u{content.itemsize}")
+
+    def compare(place: tuple[slice, ...], chunk: NDArray[Any]) -> bool:
+        return np.array_equal(chunk.view(bits.dtype), bits[place])
+
+    return content.dtype == array.dtype and all(_for_each_chunk(array, shard, content.shape, threads, compare))
+
+
+def _for_each_chunk(
+    array: ArrayTemplate,
+    shard: bytes,
+    shape: tuple[int, ...],
+    threads: int,
+    take: Callable[[tuple[slice, ...], NDArray[Any]], T],
+) -> list[T]:
+    """What is made of each chunk of a shard, in C order; BrokenShard if one cannot be decoded."""
     places = list(_places(shape, array.chunks(shape[-1])))
     index = _index_of(shard, len(places))
-    content = np.empty(shape, array.dtype)
     codec = Blosc()
 
-    def decode(number: int) -> None:
+    def decoded(number: int) -> T:
         offset, length = (int(value) for value in index[number])
-        target = content[places[number]]
+        size = [len(range(*part.indices(whole))) for part, whole in zip(places[number], shape, strict=True)]
         try:
-            target[...] = np.frombuffer(codec.decode(memoryview(shard)[offset : offset + length]), array.dtype).reshape(
-                target.shape
-            )
+            chunk = np.frombuffer(codec.decode(memoryview(shard)[offset : offset + length]), array.dtype).reshape(size)
         except (RuntimeError, ValueError) as error:
             raise BrokenShard(f"chunk {number} of {array.name} cannot be decoded: {error}") from error
+        return take(places[number], chunk)
 
     with ThreadPoolExecutor(max(threads, 1)) as pool:
-        list(pool.map(decode, range(len(places))))
-    return content
+        return list(pool.map(decoded, range(len(places))))
 
 
 def _index_of(shard: bytes, n_chunks: int) -> NDArray[np.uint64]:

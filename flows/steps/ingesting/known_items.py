@@ -18,6 +18,8 @@ from flows.steps.archives.raw_items import READING
 UNREADABLE = b""  # the digest of what could not be read: a name in quarantine, not an item
 KEY_BYTES = 500
 
+# What is lost with a server that crashes is seen again by the next run; what is committed after it for good takes it along.
+_SOON = text("set local synchronous_commit = off")
 _REMEMBER = """
 insert into neocube.known_item (archive, collection, item_id, digest, dataset_id, note, acquired, bounds, seen_by)
 select :archive, collection, item_id, decode(digest, 'hex'), dataset_id, note, acquired, bounds, :run
@@ -145,6 +147,7 @@ def remember(engine: Engine, archive: str, items: Iterable[KnownItem], run: UUID
     ]
     with engine.begin() as connection:
         written = {"archive": archive, "run": run, "rows": orjson.dumps(values).decode()}
+        connection.execute(_SOON)
         connection.execute(text(_REMEMBER), written)
 
 
@@ -202,6 +205,7 @@ def _touch(engine: Engine, archive: str, items: Sequence[FreshItem], run: UUID) 
         "where ctid in (select ctid from mine)"
     )
     with engine.begin() as connection:
+        connection.execute(_SOON)
         connection.execute(query, {"archive": archive, "run": run, "keys": _keys(items)})
 
 

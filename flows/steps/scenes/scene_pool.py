@@ -16,7 +16,7 @@ from flows.steps.scenes.frames import read_frame, write_frame
 from flows.steps.scenes.read_scenes import Reading, read_scenes
 from flows.steps.scenes.scene_worker import asked, told
 
-START_AFTER_ITEMS = 2000
+START_AFTER_ITEMS = 500
 MAX_WORKERS = 4
 AHEAD = 2  # batches under way for each worker
 ENDS_WITHIN_S = 2.0
@@ -31,7 +31,7 @@ Read = Callable[[], list[Reading]]
 
 
 class ScenePool:
-    """Reads batches, in this process at first, beside it from the 2000th item on. A context manager; used by one thread.
+    """Reads batches, in this process at first, beside it from the 500th item on. A context manager; used by one thread.
 
     `workers`: at most so many processes; None: one for each core but the first, at most 4.
     """
