@@ -31,6 +31,7 @@ class TrainingFacts:
     device: str
     software: Mapping[str, str]
     n_stale_cells: int = 0
+    described: str = "a model"
 
 
 def score_name(simulated: bool) -> str:
@@ -91,7 +92,7 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "",
         *[f"- {note}" for note in card_notes(recipe, facts)],
         "",
-        f"Model `{facts.model_id}`, a random forest of {recipe.estimator.random_forest.trees} trees from "
+        f"Model `{facts.model_id}`, {facts.described}, from "
         f"`{recipe.features}` over {facts.area}, {facts.period} ({facts.crs}), {len(facts.cells)} cells, "
         f"on {facts.device}.",
         f"Labels `{facts.labels}` (SHA-256 {facts.labels_digest[:12]}).",
@@ -112,10 +113,22 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "",
         "## What it looks at",
         "",
-        *[f"- {name}: {value:.3f}" for name, value in list(metrics["importance"].items())[:10]],
+        *_importance_lines(metrics["permutation"]),
         *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _importance_lines(found: Mapping[str, Any]) -> list[str]:
+    told = [f"- {name}: {lost['mean']:.3f} (± {lost['std']:.3f})" for name, lost in list(found["lost"].items())[:10]]
+    return [
+        f"Agreement lost on {found['pixels']} pixels of the hold-out where one feature is shuffled, {found['repeats']} times; "
+        "features that say the same cover for each other.",
+        "",
+        *told,
+        "",
+        "![importance](importance.png)",
+    ]
 
 
 def _selection_lines(found: Mapping[str, Any]) -> list[str]:

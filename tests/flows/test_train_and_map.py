@@ -24,7 +24,7 @@ from flows.steps.cubes.passport import passport_of
 from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
-from flows.steps.learning.model_files import FOREST, ModelFiles
+from flows.steps.learning.model_files import ModelFiles
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
 from flows.steps.loading.reading import RasterAccess
@@ -41,6 +41,7 @@ from products.spec import FeaturesRecipe
 from products.template import features_template, odc_product_definition
 
 TILE_PX = 64
+FOREST = "random_forest.npz"
 FEATURES = FeaturesRecipe.model_validate(
     {
         "name": "coast_features",
@@ -177,7 +178,7 @@ def test_a_trained_model_tells_its_metrics_and_card(coast: Coast, trained: Train
 
 def test_the_model_folder_holds_forest_metrics_card_and_pictures(coast: Coast, trained: TrainedModel) -> None:
     folder = Path(coast.storage.path("models", "coast_model", str(trained.id)))
-    names = {"forest.npz", "metrics.json", "card.json", "card.md", "split.png", "confusion.png"}
+    names = {FOREST, "metrics.json", "card.json", "card.md", "split.png", "confusion.png", "importance.png"}
     assert {path.name for path in folder.iterdir()} == names
 
 
@@ -224,7 +225,7 @@ def test_a_model_of_selected_features_maps_by_these_alone(coast: Coast, trained:
     found = find_model(coast.index, coast.storage, "lean_model")
     told = json.loads(Path(chosen.card_path).with_name("card.json").read_text())["metrics"]["selection"]
     assert isinstance(found, Model)
-    assert list(found.forest.feature_names) == told["kept"] and len(told["kept"]) == 2
+    assert list(found.learned.feature_names) == told["kept"] and len(told["kept"]) == 2
     assert (open_snapshot(coast.map("lean_model").cube)["map_class"].values[0] == coast.truth).mean() > 0.95
 
 
@@ -376,10 +377,10 @@ def test_an_unknown_model_lists_the_known(coast: Coast, trained: TrainedModel, n
 
 
 def test_a_model_file_that_was_changed_is_refused(coast: Coast, mapped: MapResult, trained: TrainedModel) -> None:
-    path = Path(ModelFiles(coast.storage, "coast_model", trained.id).path(FOREST))
+    path = Path(ModelFiles(coast.storage, "coast_model", trained.id, FOREST).path(FOREST))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(RequestError, match=r"forest.npz is not a readable model file"):
+    with pytest.raises(RequestError, match=r"random_forest.npz is not a readable model file"):
         find_model(coast.index, coast.storage, "coast_model")
     path.unlink()
     with pytest.raises(RequestError, match=r"the files of the model .* are not in .*: train it again"):

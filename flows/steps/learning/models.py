@@ -14,12 +14,12 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cells import EO3, writer_of
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
-from flows.steps.learning.model_files import CARD, COMPONENTS, FOREST, ModelFiles, read_card, read_learned
+from flows.steps.learning.model_files import CARD, ModelFiles, learned_file, read_card, read_learned
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.formula import near
 from products.learning.components import Components
-from products.learning.forest import Forest
+from products.learning.learned import Learned
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import LearnedRecipe, ModelRecipe
 from products.period import Period
@@ -31,7 +31,7 @@ class ModelDraft:
 
     id: UUID
     recipe: LearnedRecipe
-    learned: Forest | Components
+    learned: Learned | Components
     card: Mapping[str, Any]
     geobox: GeoBox
     periods: tuple[Period, ...]
@@ -43,7 +43,7 @@ class Model:
 
     id: UUID
     recipe: ModelRecipe
-    forest: Forest
+    learned: Learned
     digest: str
     simulated: bool
 
@@ -121,15 +121,15 @@ def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Trans
             f"unknown model {name_or_id!r}: expected the name or the id of a trained model"
             f"{near(name_or_id, known) if known else '; none is trained yet: run `neocube train`'}"
         )
-    learned_file = COMPONENTS if "components" in row.metadata_doc["accessories"] else FOREST
-    files = ModelFiles(storage, row.product.name, row.id, learned_file)
+    named = [entry["path"] for entry in row.metadata_doc["accessories"].values()]
+    files = ModelFiles(storage, row.product.name, row.id, learned_file(named, f"the model {row.id}"))
     if not files.are_whole():
         raise RequestError(f"the files of the model {row.id} are not in {storage.root}: train it again")
     card = read_card(files)
     learned, said = read_learned(files), row.metadata_doc["properties"]["neocube:content_digest"]
     if learned.digest() != said:
         raise RequestError(
-            f"{files.path(learned_file)} is not the file that was published (digest differs): train it again"
+            f"{files.path(files.learned)} is not the file that was published (digest differs): train it again"
         )
     if isinstance(learned, Components):
         return Transform(row.id, PcaRecipe.model_validate(card["recipe"]), learned, said)
@@ -183,7 +183,7 @@ def _add(index: Index, files: ModelFiles, draft: ModelDraft, cells: Sequence[UUI
     index.dc.index.datasets.add(dataset, with_lineage=True)
 
 
-def model_document(draft: ModelDraft, learned_file: str, cells: Sequence[UUID]) -> dict[str, Any]:
+def model_document(draft: ModelDraft, learned: str, cells: Sequence[UUID]) -> dict[str, Any]:
     """The EO3 document of a model; its place and time are those of its training cells."""
     simulated = draft.card["simulated"]
     start, end = min(p.start for p in draft.periods), max(p.end for p in draft.periods) - timedelta(microseconds=1)
@@ -200,7 +200,7 @@ def model_document(draft: ModelDraft, learned_file: str, cells: Sequence[UUID]) 
             "dtr:start_datetime": start.isoformat(),
             "dtr:end_datetime": end.isoformat(),
             "odc:processing_datetime": datetime.now(UTC).isoformat(),
-            "odc:file_format": "npz",
+            "odc:file_format": learned.rpartition(".")[2],
             "odc:product_family": "model",
             "neocube:product_version": draft.recipe.version,
             "neocube:digest": draft.recipe.digest(),
@@ -208,6 +208,6 @@ def model_document(draft: ModelDraft, learned_file: str, cells: Sequence[UUID]) 
             **({} if simulated is None else {"neocube:simulated": simulated}),
         },
         "measurements": {},
-        "accessories": {"card": {"path": "card.md"}, learned_file.partition(".")[0]: {"path": learned_file}},
+        "accessories": {"card": {"path": "card.md"}, learned.partition(".")[0]: {"path": learned}},
         "lineage": {"features": [str(cell) for cell in cells]},
     }

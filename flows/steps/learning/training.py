@@ -21,7 +21,7 @@ from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_files import ModelFiles, read_card
 from flows.steps.learning.models import ModelDraft, find_model_row, promote_model, publish_model
-from flows.steps.pictures.learning import confusion_picture, split_picture
+from flows.steps.pictures.learning import confusion_picture, importance_picture, split_picture
 from flows.steps.storage import Storage
 from products.area import Area
 from products.devices import Backend
@@ -30,7 +30,7 @@ from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
 from products.learning.card import TrainingFacts, card_document, card_markdown, score_name
 from products.learning.estimators import LEARNING_VERSION, learn
-from products.learning.forest import Forest
+from products.learning.learned import Learned
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, check_classes, join, labelled_pixels
@@ -129,17 +129,17 @@ def learn_model(
     labels = open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
     number = model_id(recipe, cells, labels.source.digest)
-    files = ModelFiles(storage, recipe.name, number)
+    files = ModelFiles(storage, recipe.name, number, f"{recipe.estimator.kind}.npz")
     if found := found_model(index, files, number, recipe, inputs):
         return found
     samples = gather_samples(backend, storage, inputs, labels, recipe)
     check_classes(samples, recipe.class_names)
     split = samples_split(samples, recipe)
-    forest, metrics = learn(backend, samples, split, recipe, n_jobs)
+    model, metrics = learn(backend, samples, split, recipe, n_jobs)
     simulated = labels.source.simulated or any(source.is_simulated for source in sources_of(index, cells))
-    facts = training_facts(number, forest, inputs, labels, samples, backend, simulated)
+    facts = training_facts(number, model, inputs, labels, samples, backend, simulated)
     card = card_document(recipe, facts, metrics)
-    draft = ModelDraft(number, recipe, forest, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
+    draft = ModelDraft(number, recipe, model, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
     publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split), cells)
     return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
@@ -147,7 +147,7 @@ def learn_model(
 
 def training_facts(
     number: UUID,
-    forest: Forest,
+    model: Learned,
     inputs: FeatureCells,
     labels: Labels,
     samples: Samples,
@@ -157,7 +157,8 @@ def training_facts(
     """What the card says the model came from."""
     return TrainingFacts(
         model_id=str(number),
-        model_digest=forest.digest(),
+        model_digest=model.digest(),
+        described=model.describe(),
         area=inputs.area.name,
         period=inputs.period_label,
         crs=inputs.grid.crs,
@@ -183,6 +184,7 @@ def shown(
         "card.md": card_markdown(recipe, facts, metrics).encode(),
         "split.png": split_picture(samples.column("x"), samples.column("y"), split),
         "confusion.png": confusion_picture(matrix, recipe.class_names, score),
+        "importance.png": importance_picture(metrics["permutation"]),
     }
 
 
