@@ -18,6 +18,7 @@ class Boosting(TreeModel):
     value: npt.NDArray[np.float64]
     baseline: npt.NDArray[np.float64]
     rounds: npt.NDArray[np.int64]
+    ARCHITECTURE: ClassVar[str] = "Gradient Boosting"
     FORMAT: ClassVar[str] = "neocube-boosting-1"
     DTYPES: ClassVar[dict[str, str]] = TREE_DTYPES | {"value": "<f8", "baseline": "<f8", "rounds": "<i8"}
 

@@ -32,6 +32,7 @@ class TrainingFacts:
     software: Mapping[str, str]
     n_stale_cells: int = 0
     described: str = "a model"
+    credits: tuple[str, ...] = ()
 
 
 def score_name(simulated: bool) -> str:
@@ -78,6 +79,7 @@ def card_document(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "classes": {name: code for code, name in enumerate(recipe.class_names, start=1)},
         "recipe": recipe.model_dump(mode="json"),
         "trained_from": asdict(facts),
+        "credits": list(facts.credits),
         "metrics": dict(metrics),
         "notes": card_notes(recipe, facts),
     }
@@ -96,6 +98,7 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         f"`{recipe.features}` over {facts.area}, {facts.period} ({facts.crs}), {len(facts.cells)} cells, "
         f"on {facts.device}.",
         f"Labels `{facts.labels}` (SHA-256 {facts.labels_digest[:12]}).",
+        *([f"Credit: {'; '.join(facts.credits)}."] if facts.credits else []),
         "",
         f"## {score.capitalize()} on blocks never trained on",
         "",
@@ -114,6 +117,7 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "## What it looks at",
         "",
         *_importance_lines(metrics["permutation"]),
+        *(_shap_lines(metrics["shap"]) if "shap" in metrics else []),
         *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
     ]
     return "\n".join(lines) + "\n"
@@ -128,6 +132,20 @@ def _importance_lines(found: Mapping[str, Any]) -> list[str]:
         *told,
         "",
         "![importance](importance.png)",
+    ]
+
+
+def _shap_lines(found: Mapping[str, Any]) -> list[str]:
+    top = list(found["mean_absolute"].items())[:10]
+    told = [f"- {name}: " + ", ".join(f"{each} {value:.3f}" for each, value in of.items()) for name, of in top]
+    return [
+        "",
+        f"Shapley values of {found['pixels']} pixels of the hold-out beside {found['background']} trained ones: how far a feature moves the "
+        f"{found['unit']} of each class, mean of the absolute values.",
+        "",
+        *told,
+        "",
+        "![shap](shap.png)",
     ]
 
 

@@ -19,6 +19,7 @@ class Clusters(PixelModel):
     scale: npt.NDArray[np.float64]
     centre: npt.NDArray[np.float64]
     share: npt.NDArray[np.float64]
+    ARCHITECTURE: ClassVar[str] = "k-Means"
     FORMAT: ClassVar[str] = "neocube-clusters-1"
     DTYPES: ClassVar[dict[str, str]] = {"mean": "<f8", "scale": "<f8", "centre": "<f8", "share": "<f8"}
 

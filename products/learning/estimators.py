@@ -8,10 +8,9 @@ import numpy.typing as npt
 
 from products.devices import Backend
 from products.learning.accuracy import assess
+from products.learning.explain import looked_at
 from products.learning.fitting import fit_model
-from products.learning.forest import Forest
 from products.learning.learned import PixelModel
-from products.learning.permutation import shuffled_agreement
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
 from products.learning.selection import select_features
@@ -57,7 +56,7 @@ def learn(
         "folds_mean": round(float(overall.mean()), 6),
         "folds_std": round(float(overall.std(ddof=1)), 6) if overall.size > 1 else None,
         "trained_on": samples_used(code, train, recipe.class_names),
-        **looked_at(model, samples, test, recipe),
+        **looked_at(model, samples, train, test, recipe),
         **selection,
     }
 
@@ -67,22 +66,3 @@ def samples_used(
 ) -> dict[str, int]:
     """Number of training rows of each class."""
     return {name: int((code[train] == number).sum()) for number, name in enumerate(class_names, start=1)}
-
-
-def looked_at(model: PixelModel, samples: Samples, rows: npt.NDArray[np.bool_], recipe: ModelRecipe) -> dict[str, Any]:
-    """`permutation`: the agreement that shuffling each feature costs on some rows, largest first; of a forest `importance` too."""
-    code, asked = samples.column("code").astype(np.int64)[rows], recipe.explain
-    found = shuffled_agreement(model, samples.features[rows], code, asked.repeats, recipe.seed, asked.pixels)
-    order = np.argsort(-found.mean, kind="stable")
-    lost = {
-        model.feature_names[i]: {"mean": round(float(found.mean[i]), 6), "std": round(float(found.std[i]), 6)}
-        for i in order
-    }
-    told: dict[str, Any] = {"permutation": {"pixels": found.pixels, "repeats": asked.repeats, "lost": lost}}
-    return told | ({"importance": importance(model)} if isinstance(model, Forest) else {})
-
-
-def importance(forest: Forest) -> dict[str, float]:
-    """Mean decrease in impurity of each feature, largest first; sums to 1."""
-    order = np.argsort(-forest.importance, kind="stable")
-    return {forest.feature_names[i]: round(float(forest.importance[i]), 4) for i in order}

@@ -17,6 +17,7 @@ class Forest(TreeModel):
 
     share: npt.NDArray[np.float32]
     importance: npt.NDArray[np.float64]
+    ARCHITECTURE: ClassVar[str] = "Random Forest"
     FORMAT: ClassVar[str] = "neocube-forest-1"
     DTYPES: ClassVar[dict[str, str]] = TREE_DTYPES | {"share": "<f4", "importance": "<f8"}
 

@@ -18,6 +18,16 @@ Codes = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a model is called and its arrays: axis name -> length, -1 where any goes."""
+
+    architecture: str
+    task: str
+    input_axes: Mapping[str, int]
+    output_axes: Mapping[str, int]
+
+
 @runtime_checkable
 class Learned(Protocol):
     """What was learned from labels, by whatever: its features and classes in order, its file, and words for its card."""
@@ -44,6 +54,10 @@ class Learned(Protocol):
         """What it is, as in `a random forest of 200 trees`."""
         ...
 
+    def shape(self) -> Shape:
+        """Its name in the literature, its task in the words of the STAC MLM extension, and its axes."""
+        ...
+
 
 @dataclass(frozen=True)
 class PixelModel(ABC):
@@ -54,6 +68,7 @@ class PixelModel(ABC):
 
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
+    ARCHITECTURE: ClassVar[str]
     FORMAT: ClassVar[str]
     DTYPES: ClassVar[Mapping[str, str]]
 
@@ -68,6 +83,14 @@ class PixelModel(ABC):
     @abstractmethod
     def describe(self) -> str:
         """What it is, as in `a random forest of 200 trees`."""
+
+    def shape(self) -> Shape:
+        """Pixels by features in, pixels by classes out."""
+        inputs, outputs = (
+            {"batch": -1, "channel": len(self.feature_names)},
+            {"batch": -1, "class": len(self.class_names)},
+        )
+        return Shape(self.ARCHITECTURE, "classification", inputs, outputs)
 
     def probabilities(self, features: Float32) -> Float32:
         """The share of each class, (class, n) float32, of features (feature, n); NaN where a feature is missing."""

@@ -19,6 +19,7 @@ class Linear(PixelModel):
     scale: npt.NDArray[np.float64]
     weight: npt.NDArray[np.float64]
     intercept: npt.NDArray[np.float64]
+    ARCHITECTURE: ClassVar[str] = "Logistic Regression"
     FORMAT: ClassVar[str] = "neocube-linear-1"
     DTYPES: ClassVar[dict[str, str]] = {"mean": "<f8", "scale": "<f8", "weight": "<f8", "intercept": "<f8"}
 

@@ -21,6 +21,7 @@ class Neighbours(PixelModel):
     point: npt.NDArray[np.float64]
     code: npt.NDArray[np.uint8]
     k: npt.NDArray[np.int64]
+    ARCHITECTURE: ClassVar[str] = "k-Nearest Neighbours"
     FORMAT: ClassVar[str] = "neocube-neighbours-1"
     DTYPES: ClassVar[dict[str, str]] = {"mean": "<f8", "scale": "<f8", "point": "<f8", "code": "|u1", "k": "<i8"}
 

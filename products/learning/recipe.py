@@ -173,6 +173,11 @@ class ModelRecipe(LearnedRecipe):
                 f"selection by `recursive` leaves out by the importance that a random_forest gives, {self.estimator.kind} "
                 "gives none: expected method permutation or mutual_information"
             )
+        trees = ("random_forest", "gradient_boosting")
+        if self.explain.shap and self.estimator.kind not in trees:
+            raise RequestError(
+                f"explain: shap is for {' and '.join(trees)}, not for {self.estimator.kind}: leave it out"
+            )
         return self
 
     @property

@@ -174,7 +174,9 @@ def test_the_file_gives_the_same_model_and_the_same_bytes(kind: str, models: dic
     assert (read.probabilities(data(50)[0].T) == model.probabilities(data(50)[0].T)).all()
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, field.name) for kind, model in CLASSES.items() for field in fields(model)])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, field.name) for kind, model in CLASSES.items() for field in fields(model)]
+)
 def test_the_digest_tells_every_field(kind: str, name: str, models: dict[str, PixelModel]) -> None:
     value = getattr(models[kind], name)
     changed = tuple(reversed(value)) if isinstance(value, tuple) else value[::-1] + value.dtype.type(1)

@@ -16,7 +16,7 @@ from products.learning.learned import Learned
 from products.learning.linear import Linear
 from products.learning.neighbours import Neighbours
 
-COMPONENTS, CARD = "components.npz", "card.json"
+COMPONENTS, CARD, STAC_ITEM = "components.npz", "card.json", "item.json"
 READERS: Mapping[str, Callable[[bytes, str], Learned | Components]] = {
     "random_forest.npz": Forest.from_bytes,
     "gradient_boosting.npz": Boosting.from_bytes,

@@ -3,18 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from datacube.model import Dataset
-from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import EO3, writer_of
+from flows.steps.cubes.cells import writer_of
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
-from flows.steps.learning.model_files import CARD, ModelFiles, learned_file, read_card, read_learned
+from flows.steps.learning.model_documents import ModelDraft, model_document, product_definition
+from flows.steps.learning.model_files import CARD, STAC_ITEM, ModelFiles, learned_file, read_card, read_learned
+from flows.steps.learning.model_stac import model_item
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.formula import near
@@ -22,19 +21,6 @@ from products.learning.components import Components
 from products.learning.learned import Learned
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import LearnedRecipe, ModelRecipe
-from products.period import Period
-
-
-@dataclass(frozen=True, slots=True)
-class ModelDraft:
-    """A model or transform ready to publish; `geobox` and `periods` say where and when it was learned."""
-
-    id: UUID
-    recipe: LearnedRecipe
-    learned: Learned | Components
-    card: Mapping[str, Any]
-    geobox: GeoBox
-    periods: tuple[Period, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +32,7 @@ class Model:
     learned: Learned
     digest: str
     simulated: bool
+    files: ModelFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +65,15 @@ def publish_model(
 
 def _write_files(files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes]) -> None:
     """All files of a model, the card last; OSError if what was learned reads back otherwise."""
-    metrics = json.dumps(draft.card["metrics"], indent=2).encode()
-    for name, content in {files.learned: draft.learned.to_bytes(), **extra, "metrics.json": metrics}.items():
-        files.storage.write_bytes(files.path(name), content)
-    files.storage.write_bytes(files.path(CARD), json.dumps(draft.card, indent=2).encode())
+    card = json.dumps(draft.card, indent=2).encode()
+    content = {files.learned: draft.learned.to_bytes(), **extra}
+    content["metrics.json"] = json.dumps(draft.card["metrics"], indent=2).encode()
+    if isinstance(draft.learned, Learned):
+        item = model_item(draft, draft.learned, files.learned, content | {CARD: card})
+        content[STAC_ITEM] = json.dumps(item, indent=2).encode()
+    for name, written in content.items():
+        files.storage.write_bytes(files.path(name), written)
+    files.storage.write_bytes(files.path(CARD), card)
     if read_learned(files).digest() != draft.learned.digest():
         raise OSError(f"{files.learned} reads back otherwise than it was written: the store changed bytes")
 
@@ -99,17 +91,6 @@ def _archive_others(index: Index, number: UUID, recipe: LearnedRecipe) -> list[U
     others = [each.id for each in _active(index, recipe.name) if each.id != number and _version(each) == recipe.version]
     index.dc.index.datasets.archive(others)
     return others
-
-
-def product_definition(recipe: LearnedRecipe) -> dict[str, Any]:
-    """The ODC product of a model: no measurements, found by name, place and time of learning."""
-    return {
-        "name": recipe.name,
-        "description": recipe.title or recipe.name,
-        "metadata_type": "neocube_cell",
-        "metadata": {"product": {"name": recipe.name}},
-        "measurements": [],
-    }
 
 
 def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Transform:
@@ -133,7 +114,7 @@ def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Trans
         )
     if isinstance(learned, Components):
         return Transform(row.id, PcaRecipe.model_validate(card["recipe"]), learned, said)
-    return Model(row.id, ModelRecipe.model_validate(card["recipe"]), learned, said, bool(card["simulated"]))
+    return Model(row.id, ModelRecipe.model_validate(card["recipe"]), learned, said, bool(card["simulated"]), files)
 
 
 def find_model_row(index: Index, number: UUID | None) -> Dataset | None:
@@ -181,33 +162,3 @@ def _add(index: Index, files: ModelFiles, draft: ModelDraft, cells: Sequence[UUI
     if dataset is None:
         raise RuntimeError(f"the index refuses the model {draft.id}: {error}")
     index.dc.index.datasets.add(dataset, with_lineage=True)
-
-
-def model_document(draft: ModelDraft, learned: str, cells: Sequence[UUID]) -> dict[str, Any]:
-    """The EO3 document of a model; its place and time are those of its training cells."""
-    simulated = draft.card["simulated"]
-    start, end = min(p.start for p in draft.periods), max(p.end for p in draft.periods) - timedelta(microseconds=1)
-    return {
-        "$schema": EO3,
-        "id": str(draft.id),
-        "label": f"{draft.recipe.name} {draft.recipe.version} {str(draft.id)[:8]}",
-        "product": {"name": draft.recipe.name},
-        "crs": str(draft.geobox.crs),
-        "geometry": draft.geobox.extent.json,
-        "grids": {"default": {"shape": list(draft.geobox.shape), "transform": list(draft.geobox.affine)}},
-        "properties": {
-            "datetime": start.isoformat(),
-            "dtr:start_datetime": start.isoformat(),
-            "dtr:end_datetime": end.isoformat(),
-            "odc:processing_datetime": datetime.now(UTC).isoformat(),
-            "odc:file_format": learned.rpartition(".")[2],
-            "odc:product_family": "model",
-            "neocube:product_version": draft.recipe.version,
-            "neocube:digest": draft.recipe.digest(),
-            "neocube:content_digest": draft.learned.digest(),
-            **({} if simulated is None else {"neocube:simulated": simulated}),
-        },
-        "measurements": {},
-        "accessories": {"card": {"path": "card.md"}, learned.partition(".")[0]: {"path": learned}},
-        "lineage": {"features": [str(cell) for cell in cells]},
-    }

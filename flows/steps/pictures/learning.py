@@ -64,3 +64,19 @@ def importance_picture(permutation: Mapping[str, Any], most: int = 20) -> bytes:
     axes.invert_yaxis()
     axes.set(xlabel="agreement lost where shuffled", title=f"{permutation['pixels']} pixels of the hold-out")
     return png(figure)
+
+
+def shap_picture(shap: Mapping[str, Any], most: int = 20) -> bytes:
+    """Bars of the mean absolute Shapley value of each feature, the classes one after the other; the `most` largest."""
+    top = list(shap["mean_absolute"].items())[:most]
+    figure = Figure(figsize=(5, 1.4 + 0.25 * len(top)), layout="constrained")
+    axes = figure.subplots()
+    names, left = [name for name, _ in top], np.zeros(len(top))
+    for class_name in top[0][1]:
+        widths = np.array([of[class_name] for _, of in top])
+        axes.barh(names, widths, left=left, label=class_name)
+        left = left + widths
+    axes.invert_yaxis()
+    axes.set(xlabel=f"mean absolute Shapley value, {shap['unit']}", title=f"{shap['pixels']} pixels of the hold-out")
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small", frameon=False)
+    return png(figure)
