@@ -28,7 +28,7 @@ from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
 from flows.steps.learning.model_export import answers, export_model, largest_difference
-from flows.steps.learning.model_files import ModelFiles, learned_file
+from flows.steps.learning.model_files import READERS, ModelFiles, learned_file
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
 from flows.steps.loading.reading import RasterAccess
@@ -275,6 +275,15 @@ def test_shapley_values_stand_in_the_card_where_they_are_asked_for(coast: Coast)
     assert set(found["mean_absolute"]) == {"red", "nir", "ndvi_p50"}
     assert "Shapley values of" in Path(made.card_path).read_text()
     assert Path(made.card_path).with_name("shap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_file_of_a_model_is_read_by_its_name_and_asked(coast: Coast, trained: TrainedModel) -> None:
+    path = Path(trained.card_path).with_name(FOREST)
+    model, pixels = READERS[path.name](path.read_bytes(), path.name), features_of(coast.truth).reshape(3, -1)
+    assert isinstance(model, PixelModel)
+    shares = model.probabilities(pixels)
+    assert np.isnan(shares[:, 10 * 2 * TILE_PX + 10]).all()
+    assert (1 + shares[:, :1000].argmax(axis=0) == coast.truth.ravel()[:1000]).mean() > 0.98
 
 
 def test_a_file_that_no_reader_knows_is_named() -> None:
