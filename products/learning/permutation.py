@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from products.learning.learned import Codes, Float32, Float64, PixelModel
 
@@ -27,8 +26,9 @@ class _Classifier:
     def fit(self, values: Float32, code: Codes) -> Self:
         return self
 
-    def predict(self, values: Float32) -> npt.NDArray[np.int64]:
-        return self.model.classify(np.ascontiguousarray(values.T))[0].astype(np.int64)
+
+def _agreement(classifier: _Classifier, values: Float32, code: Codes) -> float:
+    return float((classifier.model.classify(np.ascontiguousarray(values.T))[0] == code).mean())
 
 
 def shuffled_agreement(
@@ -41,6 +41,6 @@ def shuffled_agreement(
         rows = np.sort(np.random.default_rng(seed).choice(code.size, pixels, replace=False))
         values, code = values[rows], code[rows]
     found = permutation_importance(
-        _Classifier(model), values, code, scoring="accuracy", n_repeats=repeats, random_state=seed
+        _Classifier(model), values, code, scoring=_agreement, n_repeats=repeats, random_state=seed
     )
     return Shuffled(found.importances_mean, found.importances_std, int(code.size))

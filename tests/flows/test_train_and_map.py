@@ -331,7 +331,6 @@ def test_the_item_of_a_model_leads_to_its_files_and_says_where_it_came_from(
     assert "say nothing about accuracy on real ground" in facts["description"]
 
 
-@pytest.mark.filterwarnings("ignore:Importing from numpy:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["random_forest", "gradient_boosting", "linear", "kmeans"])
 def test_an_exported_model_answers_as_the_model(coast: Coast, trained: TrainedModel, tmp_path: Path, kind: str) -> None:
     name = f"out_{kind}"

@@ -36,9 +36,11 @@ def learned_from() -> tuple[Samples, BlockSplit]:
     return samples, split_blocks(x, y, code, 300, 5, 30, 0)
 
 
-@pytest.mark.parametrize("kind", ["random_forest", "linear", "knn"])
-def test_shuffling_what_a_model_needs_costs_agreement(kind: str) -> None:
-    recipe = ModelRecipe.model_validate(DOCUMENT | {"estimator": {kind: {}}, "explain": {"pixels": 200, "repeats": 3}})
+@pytest.mark.parametrize(("kind", "asked"), [("random_forest", {"trees": 10}), ("linear", {}), ("knn", {})])
+def test_shuffling_what_a_model_needs_costs_agreement(kind: str, asked: dict[str, int]) -> None:
+    recipe = ModelRecipe.model_validate(
+        DOCUMENT | {"estimator": {kind: asked}, "explain": {"pixels": 200, "repeats": 3}}
+    )
     _, metrics = learn(CPU, *learned_from(), recipe, 1)
     found = metrics["permutation"]
     assert (found["pixels"], found["repeats"], list(found["lost"])) == (200, 3, ["ndvi_p50", "noise"])
