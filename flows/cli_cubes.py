@@ -42,9 +42,11 @@ def pin(as_json: bool, cube: str, tag: str, area: str | None, crs: str | None) -
 
 @click.command()
 @as_json_option
-@click.argument("cube")
+@click.argument("cube", metavar="CUBE|MODEL")
 @click.argument("directory")
-@click.option("--format", "form", type=click.Choice(["cog", "netcdf", "zarr"]), default="cog", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["cog", "netcdf", "zarr", "onnx"]), default="cog", show_default=True
+)
 @click.option(
     "--overwrite", is_flag=True, help="Into a folder that is not empty: files of the same names are replaced."
 )
@@ -54,16 +56,19 @@ def export(
     as_json: bool,
     cube: str,
     directory: str,
-    form: Literal["cog", "netcdf", "zarr"],
+    form: Literal["cog", "netcdf", "zarr", "onnx"],
     overwrite: bool,
     area: str | None,
     crs: str | None,
 ) -> None:
-    """Write CUBE as files into DIRECTORY: a GeoTIFF a period, one NetCDF file, or a copy of the Zarr store.
+    """Write CUBE as files into DIRECTORY: a GeoTIFF a period, one NetCDF file, or a copy of the Zarr store; or MODEL as an ONNX graph.
 
-    CUBE is a recipe, its cube over --area; or the path or URL of a snapshot, pinned or not.
+    CUBE is a recipe, its cube over --area; or the path or URL of a snapshot, pinned or not. MODEL is the name or the id of a
+    trained model; its graph is compared with it before it is handed out.
 
     Example: neocube export mangrove_features var/files --area demo --format cog
+
+    Example: neocube export mangrove_extent var/model --format onnx
     """
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
@@ -72,11 +77,32 @@ def export(
     from flows.steps.storage import s3_options
 
     settings = get_settings()
+    if form == "onnx":
+        emit(_exported_model(cube, directory, overwrite, area or crs), as_json, _graph)
+        return
     with open_index(settings) as index:
         url = snapshot_asked_for(index, cube, area, crs)
     with progress_on_stderr(f"exporting {cube}"):
         document = export_cube(url, s3_options(settings), directory, form, overwrite)
     emit(document, as_json, lambda made: "\n".join(made["files"]))
+
+
+def _exported_model(model: str, directory: str, overwrite: bool, place: str | None) -> dict[str, Any]:
+    from datacube_config.connection import open_index
+    from datacube_config.settings import get_settings
+    from flows.steps.learning.model_export import export_model
+    from flows.steps.storage import open_storage
+
+    if place:
+        raise RequestError(f"--format onnx writes a model, which has no area: leave out {place}")
+    settings = get_settings()
+    with open_index(settings) as index, progress_on_stderr(f"exporting {model}"):
+        return export_model(index, open_storage(settings), model, directory, overwrite)
+
+
+def _graph(document: dict[str, Any]) -> str:
+    apart = f"as the model within {document['largest_difference']:.2g} (at most {document['tolerance']:g})"
+    return "\n".join([*document["files"], apart])
 
 
 def _pinned(document: dict[str, Any]) -> str:

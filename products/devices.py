@@ -60,6 +60,18 @@ class Backend:
         ensemble = importlib.import_module("sklearn.ensemble")
         return ensemble.RandomForestClassifier(**shared, random_state=seed, n_jobs=n_jobs)
 
+    def logistic_regression(self, c: float, max_iterations: int) -> Any:  # noqa: ANN401
+        """An unfitted multinomial classifier of scikit-learn or cuML, `c` the inverse weight of its quadratic penalty."""
+        package = "cuml" if self.device == "gpu" else "sklearn"
+        linear_model = importlib.import_module(f"{package}.linear_model")
+        return linear_model.LogisticRegression(C=c, max_iter=max_iterations, tol=1e-6)
+
+    def kmeans(self, clusters: int, starts: int, seed: int) -> Any:  # noqa: ANN401
+        """Unfitted clusters of scikit-learn or cuML."""
+        package = "cuml" if self.device == "gpu" else "sklearn"
+        cluster = importlib.import_module(f"{package}.cluster")
+        return cluster.KMeans(n_clusters=clusters, n_init=starts, random_state=seed)
+
     def pca(self) -> Any:  # noqa: ANN401
         """An unfitted transform into all principal components, of scikit-learn or cuML, by a full decomposition."""
         package = "cuml" if self.device == "gpu" else "sklearn"

@@ -30,21 +30,27 @@ def packed(file_format: str, names: Names, arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-def unpacked(content: bytes, names: Sequence[str], arrays: Sequence[str], origin: str) -> tuple[str, dict[str, Any]]:
-    """The format, and the names (tuples) and arrays of a file by their keys; RequestError for anything else."""
+def unpacked(
+    content: bytes, file_format: str, names: Sequence[str], arrays: Sequence[str], origin: str
+) -> dict[str, Any]:
+    """The names (tuples) and arrays of a file of this format by their keys; RequestError for anything else."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
             if size > MAX_FILE_BYTES:
                 raise RequestError(f"the model file {origin} unpacks to {size} bytes: at most {MAX_FILE_BYTES} may be")
             header = json.loads(archive.read("header.json"))
+            if header["format"] != file_format:
+                raise RequestError(
+                    f"expected {origin} to be a {file_format}, it is a {header['format']}: another model's file"
+                )
             found: dict[str, Any] = {name: tuple(header[name]) for name in names}
             found |= {name: _array(archive.read(f"{name}.npy")) for name in arrays}
     except RequestError:
         raise
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError) as error:
         raise RequestError(f"{origin} is not a readable model file: {error}; train the model again") from error
-    return str(header.get("format")), found
+    return found
 
 
 def arrays_digest(header: Sequence[object], arrays: Arrays) -> str:

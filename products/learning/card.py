@@ -31,6 +31,8 @@ class TrainingFacts:
     device: str
     software: Mapping[str, str]
     n_stale_cells: int = 0
+    described: str = "a model"
+    credits: tuple[str, ...] = ()
 
 
 def score_name(simulated: bool) -> str:
@@ -77,6 +79,7 @@ def card_document(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "classes": {name: code for code, name in enumerate(recipe.class_names, start=1)},
         "recipe": recipe.model_dump(mode="json"),
         "trained_from": asdict(facts),
+        "credits": list(facts.credits),
         "metrics": dict(metrics),
         "notes": card_notes(recipe, facts),
     }
@@ -91,10 +94,11 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "",
         *[f"- {note}" for note in card_notes(recipe, facts)],
         "",
-        f"Model `{facts.model_id}`, a random forest of {recipe.estimator.random_forest.trees} trees from "
+        f"Model `{facts.model_id}`, {facts.described}, from "
         f"`{recipe.features}` over {facts.area}, {facts.period} ({facts.crs}), {len(facts.cells)} cells, "
         f"on {facts.device}.",
         f"Labels `{facts.labels}` (SHA-256 {facts.labels_digest[:12]}).",
+        *([f"Credit: {'; '.join(facts.credits)}."] if facts.credits else []),
         "",
         f"## {score.capitalize()} on blocks never trained on",
         "",
@@ -112,10 +116,37 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "",
         "## What it looks at",
         "",
-        *[f"- {name}: {value:.3f}" for name, value in list(metrics["importance"].items())[:10]],
+        *_importance_lines(metrics["permutation"]),
+        *(_shap_lines(metrics["shap"]) if "shap" in metrics else []),
         *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _importance_lines(found: Mapping[str, Any]) -> list[str]:
+    told = [f"- {name}: {lost['mean']:.3f} (± {lost['std']:.3f})" for name, lost in list(found["lost"].items())[:10]]
+    return [
+        f"Agreement lost on {found['pixels']} pixels of the hold-out where one feature is shuffled, {found['repeats']} times; "
+        "features that say the same cover for each other.",
+        "",
+        *told,
+        "",
+        "![importance](importance.png)",
+    ]
+
+
+def _shap_lines(found: Mapping[str, Any]) -> list[str]:
+    top = list(found["mean_absolute"].items())[:10]
+    told = [f"- {name}: " + ", ".join(f"{each} {value:.3f}" for each, value in of.items()) for name, of in top]
+    return [
+        "",
+        f"Shapley values of {found['pixels']} pixels of the hold-out beside {found['background']} trained ones: how far a feature moves the "
+        f"{found['unit']} of each class, mean of the absolute values.",
+        "",
+        *told,
+        "",
+        "![shap](shap.png)",
+    ]
 
 
 def _selection_lines(found: Mapping[str, Any]) -> list[str]:

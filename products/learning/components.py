@@ -52,12 +52,10 @@ class Components:
 
 def components_from_bytes(content: bytes, origin: str) -> Components:
     """The components of a model file, checked; RequestError for anything else."""
-    found_format, fields = unpacked(content, ("feature_names",), _ARRAYS, origin)
-    found = Components(**fields)
+    found = Components(**unpacked(content, FORMAT, ("feature_names",), _ARRAYS, origin))
     n = len(found.feature_names)
     sound = (
-        found_format == FORMAT
-        and all(getattr(found, name).dtype.str == "<f8" for name in _ARRAYS)
+        all(getattr(found, name).dtype.str == "<f8" for name in _ARRAYS)
         and found.mean.shape == found.scale.shape == (n,)
         and found.weights.ndim == 2
         and found.weights.shape[1] == n
@@ -65,7 +63,7 @@ def components_from_bytes(content: bytes, origin: str) -> Components:
         and bool((found.scale > 0).all())
     )
     if not sound:
-        raise RequestError(f"the model file {origin} is damaged, or its format is not {FORMAT}: train the model again")
+        raise RequestError(f"the model file {origin} is damaged, it is no sound {FORMAT}: train the model again")
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from products.learning.forest import NO_PROBABILITY
+from products.learning.learned import NO_PROBABILITY
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.template import ArrayTemplate, CellTemplate
@@ -30,7 +30,7 @@ def map_template(recipe: ModelRecipe) -> CellTemplate:
     classes = ArrayTemplate(
         MAP_CLASS, None, (), "uint8", 0, {"units": "1", "long_name": f"class: {meanings}"}, overview="mode"
     )
-    share = {"units": "percent", "long_name": "share of the trees' votes"}
+    share = {"units": "percent", "long_name": "probability of the class"}
     probability = ArrayTemplate(PROBABILITY, "class", layers, "uint8", NO_PROBABILITY, share)
     title = f"Map by {recipe.title or recipe.name}"
     return CellTemplate(recipe.map.name, recipe.version, title, (classes, probability))

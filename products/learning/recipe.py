@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from products.errors import RequestError
+from products.learning.estimator_spec import EstimatorSpec
 from products.scene_recipe import canonical_digest, plain_name
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map"}
@@ -88,20 +89,6 @@ class SplitSpec(_Closed):
         return self
 
 
-class RandomForestSpec(_Closed):
-    """A random forest (Breiman 2001, Machine Learning 45, 5-32)."""
-
-    trees: int = Field(ge=1, le=5000, default=200)
-    max_depth: int = Field(ge=1, le=64, default=16)
-    min_leaf: int = Field(ge=1, default=2)
-
-
-class EstimatorSpec(_Closed):
-    """The estimator: exactly one kind."""
-
-    random_forest: RandomForestSpec = RandomForestSpec()
-
-
 class SelectionSpec(_Closed):
     """Which features the estimator gets, chosen on the folds that are not held out.
 
@@ -112,6 +99,17 @@ class SelectionSpec(_Closed):
     method: Literal["mutual_information", "permutation", "recursive"]
     keep: int = Field(ge=1, le=1000)
     repeats: int = Field(ge=1, le=100, default=5)
+
+
+class ExplainSpec(_Closed):
+    """What the card tells of the features a model looks at, on at most `pixels` of the hold-out.
+
+    Each feature is shuffled `repeats` times; `shap` adds what each feature adds to each class, for models of trees.
+    """
+
+    pixels: int = Field(ge=10, le=100_000, default=1000)
+    repeats: int = Field(ge=1, le=100, default=5)
+    shap: bool = False
 
 
 class MapSpec(_Closed):
@@ -166,6 +164,21 @@ class ModelRecipe(LearnedRecipe):
     split: SplitSpec = SplitSpec()
     selection: SelectionSpec | None = None
     estimator: EstimatorSpec = EstimatorSpec()
+    explain: ExplainSpec = ExplainSpec()
+
+    @model_validator(mode="after")
+    def _ranked(self) -> "ModelRecipe":
+        if self.selection and self.selection.method == "recursive" and self.estimator.kind != "random_forest":
+            raise RequestError(
+                f"selection by `recursive` leaves out by the importance that a random_forest gives, {self.estimator.kind} "
+                "gives none: expected method permutation or mutual_information"
+            )
+        trees = ("random_forest", "gradient_boosting")
+        if self.explain.shap and self.estimator.kind not in trees:
+            raise RequestError(
+                f"explain: shap is for {' and '.join(trees)}, not for {self.estimator.kind}: leave it out"
+            )
+        return self
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from products.devices import Backend
 from products.errors import RequestError
+from products.learning.fitting import fit_model
+from products.learning.permutation import shuffled_agreement
 from products.learning.recipe import ModelRecipe, SelectionSpec
 from products.learning.samples import Samples
 from products.learning.splits import BlockSplit
@@ -48,17 +50,11 @@ def _permutation(
     backend: Backend, names: Sequence[str], values: Floats, code: Codes, folds: list[tuple[Rows, Rows]],
     recipe: ModelRecipe, spec: SelectionSpec, n_jobs: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """Agreement that is lost where one feature is shuffled among the rows of a fold (Breiman 2001), mean of the folds."""
-    from sklearn.inspection import permutation_importance
-
+    """Agreement that is lost where one feature is shuffled among the rows of a fold, mean of the folds."""
     lost = np.zeros((len(folds), len(names)))
     for number, (train, test) in enumerate(folds):
-        estimator = unfitted(backend, recipe, n_jobs)
-        estimator.fit(backend.upload(values[train]), backend.upload(code[train].astype(np.int32)))
-        told = permutation_importance(
-            backend.as_sklearn(estimator), values[test], code[test], scoring="accuracy", n_repeats=spec.repeats, random_state=recipe.seed
-        )  # fmt: skip
-        lost[number] = told.importances_mean
+        model = fit_model(backend, names, values[train], code[train], recipe, n_jobs)
+        lost[number] = shuffled_agreement(model, values[test], code[test], spec.repeats, recipe.seed).mean
     return _best(names, lost.mean(axis=0), spec.keep)
 
 
@@ -70,7 +66,10 @@ def _recursive(
     from sklearn.feature_selection import RFECV
 
     rows = [(np.flatnonzero(train), np.flatnonzero(test)) for train, test in folds]
-    estimator = unfitted(Backend("cpu", "scikit-learn eliminates there"), recipe, n_jobs)
+    forest = recipe.estimator.random_forest
+    assert forest is not None  # the recipe sees to that
+    on_cpu = Backend("cpu", "scikit-learn eliminates there")
+    estimator = on_cpu.random_forest(forest.trees, forest.max_depth, forest.min_leaf, recipe.seed, n_jobs)
     search = RFECV(estimator, cv=rows, scoring="accuracy", min_features_to_select=spec.keep).fit(values, code)
     rounds = zip(search.cv_results_["n_features"], search.cv_results_["mean_test_score"], strict=True)
     return {
@@ -78,12 +77,6 @@ def _recursive(
         "rank": {name: int(rank) for name, rank in zip(names, search.ranking_, strict=True)},
         "by_number": {str(n): round(float(score), 6) for n, score in rounds},
     }
-
-
-def unfitted(backend: Backend, recipe: ModelRecipe, n_jobs: int) -> Any:  # noqa: ANN401
-    """The estimator of a recipe, unfitted."""
-    spec = recipe.estimator.random_forest
-    return backend.random_forest(spec.trees, spec.max_depth, spec.min_leaf, recipe.seed, n_jobs)
 
 
 def _best(names: Sequence[str], scores: npt.NDArray[np.float64], keep: int) -> dict[str, Any]:

@@ -26,7 +26,12 @@ from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 
 ROUNDS = 3
-SCRIPTS = ("kernel_rates.py", "cell_costs.py", *(() if "--no-year" in sys.argv else ("year_rates.py",)))
+SCRIPTS = (
+    "kernel_rates.py",
+    "cell_costs.py",
+    "forest_rates.py",
+    *(() if "--no-year" in sys.argv else ("year_rates.py",)),
+)
 BENCH_JSON, README = Path("var/bench.json"), Path("README.md")
 RECIPE = """
 name: bench_features

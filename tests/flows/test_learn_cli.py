@@ -108,6 +108,21 @@ def test_mapping_prints_the_cube_the_files_and_the_areas(built: Built) -> None:
     assert again.stdout.startswith(f"0 cells mapped, {document['mapped']} were there\ncube {document['cube']}\n")
 
 
+def test_a_model_is_exported_as_a_graph_that_answers_as_it_does(built: Built, tmp_path: Path) -> None:
+    answered("train", built.model, *ASKED, "--labels", built.labels)
+    shown = neocube("export", "mangrove_extent", tmp_path / "graph", "--format", "onnx")
+    assert shown.exit_code == 0, shown.output
+    assert f"{tmp_path}/graph/mangrove_extent.onnx" in shown.stdout
+    assert "as the model within " in shown.stdout and "(at most 1e-05)" in shown.stdout
+    refused(
+        neocube("export", "mangrove_extent", tmp_path, "--format", "onnx", "--area", "demo"),
+        "a model, which has no area: leave out demo",
+    )
+    refused(
+        neocube("export", "mangrove_extend", tmp_path / "no", "--format", "onnx"), "unknown model 'mangrove_extend'"
+    )
+
+
 def test_a_transform_is_fitted_without_labels_and_maps_components(built: Built, tmp_path: Path) -> None:
     recipe = tmp_path / "components.recipe.yaml"
     recipe.write_text(

@@ -1,6 +1,8 @@
 """Train on published cells and map with the model: identity, idempotence, lineage, files, and honest refusals."""
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geom import box
+from pystac.extensions.mlm import MLMExtension
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
@@ -24,7 +27,8 @@ from flows.steps.cubes.passport import passport_of
 from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
-from flows.steps.learning.model_files import FOREST, ModelFiles
+from flows.steps.learning.model_export import answers, export_model, largest_difference
+from flows.steps.learning.model_files import READERS, ModelFiles, learned_file
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
 from flows.steps.loading.reading import RasterAccess
@@ -34,13 +38,17 @@ from products.devices import choose_backend
 from products.errors import RequestError
 from products.grid import Tile
 from products.identity import CellKey, SourceKey, cell_id
-from products.learning.recipe import MapSpec, ModelRecipe, SelectionSpec
+from products.learning.estimator_spec import EstimatorSpec
+from products.learning.learned import PixelModel
+from products.learning.onnx_model import onnx_graph
+from products.learning.recipe import ExplainSpec, MapSpec, ModelRecipe, SelectionSpec
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.spec import FeaturesRecipe
 from products.template import features_template, odc_product_definition
 
 TILE_PX = 64
+FOREST = "random_forest.npz"
 FEATURES = FeaturesRecipe.model_validate(
     {
         "name": "coast_features",
@@ -177,7 +185,16 @@ def test_a_trained_model_tells_its_metrics_and_card(coast: Coast, trained: Train
 
 def test_the_model_folder_holds_forest_metrics_card_and_pictures(coast: Coast, trained: TrainedModel) -> None:
     folder = Path(coast.storage.path("models", "coast_model", str(trained.id)))
-    names = {"forest.npz", "metrics.json", "card.json", "card.md", "split.png", "confusion.png"}
+    names = {
+        FOREST,
+        "metrics.json",
+        "card.json",
+        "card.md",
+        "split.png",
+        "confusion.png",
+        "importance.png",
+        "item.json",
+    }
     assert {path.name for path in folder.iterdir()} == names
 
 
@@ -224,8 +241,130 @@ def test_a_model_of_selected_features_maps_by_these_alone(coast: Coast, trained:
     found = find_model(coast.index, coast.storage, "lean_model")
     told = json.loads(Path(chosen.card_path).with_name("card.json").read_text())["metrics"]["selection"]
     assert isinstance(found, Model)
-    assert list(found.forest.feature_names) == told["kept"] and len(told["kept"]) == 2
+    assert list(found.learned.feature_names) == told["kept"] and len(told["kept"]) == 2
     assert (open_snapshot(coast.map("lean_model").cube)["map_class"].values[0] == coast.truth).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("estimator", "words"),
+    [
+        ({"gradient_boosting": {"rounds": 10}}, "gradient-boosted trees, 30 in 10 rounds"),
+        ({"linear": {}}, "a multinomial logistic regression"),
+        ({"knn": {"neighbours": 3}}, "the 3 nearest of"),
+        ({"kmeans": {"clusters": 6, "starts": 2}}, "6 k-means clusters, found without labels"),
+    ],
+)
+def test_every_estimator_trains_maps_and_stands_in_its_card(
+    coast: Coast, estimator: dict[str, Any], words: str
+) -> None:
+    kind = next(iter(estimator))
+    asked = EstimatorSpec.model_validate(estimator)
+    made = coast.train(estimator=asked, name=f"{kind}_model", map=MapSpec(name=f"{kind}_map"))
+    assert (Path(made.card_path).parent / f"{kind}.npz").is_file()
+    assert f", {words}" in Path(made.card_path).read_text()
+    assert made.card["metrics"]["holdout"]["overall"] > 0.9
+    mapped = open_snapshot(coast.map(f"{kind}_model").cube)["map_class"].values[0]
+    assert mapped[10, 10] == 0
+    assert (mapped == coast.truth).mean() > 0.95
+
+
+def test_shapley_values_stand_in_the_card_where_they_are_asked_for(coast: Coast) -> None:
+    made = coast.train(explain=ExplainSpec(shap=True, repeats=2), name="told_model", map=MapSpec(name="told_map"))
+    found = made.card["metrics"]["shap"]
+    assert (found["unit"], found["background"]) == ("share", 100)
+    assert set(found["mean_absolute"]) == {"red", "nir", "ndvi_p50"}
+    assert "Shapley values of" in Path(made.card_path).read_text()
+    assert Path(made.card_path).with_name("shap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_file_of_a_model_is_read_by_its_name_and_asked(coast: Coast, trained: TrainedModel) -> None:
+    path = Path(trained.card_path).with_name(FOREST)
+    model, pixels = READERS[path.name](path.read_bytes(), path.name), features_of(coast.truth).reshape(3, -1)
+    assert isinstance(model, PixelModel)
+    shares = model.probabilities(pixels)
+    assert np.isnan(shares[:, 10 * 2 * TILE_PX + 10]).all()
+    assert (1 + shares[:, :1000].argmax(axis=0) == coast.truth.ravel()[:1000]).mean() > 0.98
+
+
+def test_a_file_that_no_reader_knows_is_named() -> None:
+    with pytest.raises(
+        RequestError, match=r"the model m has card.md, tree.pkl: expected one of random_forest.npz, .*; a"
+    ):
+        learned_file(["card.md", "tree.pkl"], "the model m")
+
+
+def test_the_item_of_a_model_says_what_the_mlm_extension_asks_for(coast: Coast, trained: TrainedModel) -> None:
+    """Required by https://stac-extensions.github.io/mlm/v1.4.0/schema.json: name, architecture, tasks, input, output, an mlm:model asset."""
+    path = Path(trained.card_path).with_name("item.json")
+    item = pystac.Item.from_file(path)
+    told = MLMExtension.ext(item)
+    assert MLMExtension.get_schema_uri() in item.stac_extensions
+    assert (told.mlm_name, told.architecture, told.tasks) == ("coast_model", "Random Forest", ["classification"])
+    (asked,), (given,) = told.input, told.output
+    assert (asked.bands, asked.input.shape, asked.input.dim_order) == (
+        ["red", "nir", "ndvi_p50"], [-1, 3], ["batch", "channel"],
+    )  # fmt: skip
+    assert (given.result.shape, given.result.dim_order) == ([-1, 3], ["batch", "class"])
+    assert [each["name"] for each in item.properties["bands"]] == asked.bands
+    names = [each["name"] for each in item.properties["mlm:output"][0]["classification:classes"]]
+    assert names == list(MODEL.class_names)
+    assert told.hyperparameters is not None
+    assert told.hyperparameters.to_dict()["random_forest"]["trees"] == 15
+    (model,) = [each for each in item.assets.values() if each.has_role("mlm:model")]
+    assert model.extra_fields["mlm:artifact_type"] == "npz"
+    assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", told.mlm_name)
+
+
+def test_the_item_of_a_model_leads_to_its_files_and_says_where_it_came_from(
+    coast: Coast, trained: TrainedModel
+) -> None:
+    item = pystac.Item.from_file(Path(trained.card_path).with_name("item.json"))
+    for asset in item.assets.values():
+        content = Path(str(asset.get_absolute_href())).read_bytes()
+        assert asset.extra_fields["file:size"] == len(content)
+        assert asset.extra_fields["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
+    facts = item.properties
+    assert set(facts["neocube:cells"]) == {str(cell.id) for cell in coast.cells.cells.values()}
+    assert facts["neocube:digest"] == coast.row(trained.id).metadata_doc["properties"]["neocube:content_digest"]
+    assert facts["neocube:metrics"]["holdout"] == trained.card["metrics"]["holdout"]
+    assert (facts["neocube:split"]["block_m"], facts["neocube:simulated"]) == (300, True)
+    assert "say nothing about accuracy on real ground" in facts["description"]
+
+
+@pytest.mark.parametrize("kind", ["random_forest", "gradient_boosting", "linear", "kmeans"])
+def test_an_exported_model_answers_as_the_model(coast: Coast, trained: TrainedModel, tmp_path: Path, kind: str) -> None:
+    name = f"out_{kind}"
+    asked = EstimatorSpec.model_validate({kind: {}})
+    coast.train(estimator=asked, name=name, map=MapSpec(name=f"{name}_map"))
+    document = export_model(coast.index, coast.storage, name, str(tmp_path))
+    assert [Path(path).name for path in document["files"]] == ["card.json", "card.md", "item.json", f"{name}.onnx"]
+    assert document["largest_difference"] <= document["tolerance"]
+    features = features_of(coast.truth).reshape(3, -1)
+    model = find_model(coast.index, coast.storage, name)
+    assert isinstance(model, Model) and isinstance(model.learned, PixelModel)
+    shares, codes = answers((tmp_path / f"{name}.onnx").read_bytes(), features)
+    np.testing.assert_allclose(shares, model.learned.probabilities(features).T, atol=document["tolerance"])
+    assert (codes == model.learned.classify(features)[0]).mean() > 0.9999
+
+
+def test_a_graph_of_another_model_is_not_handed_out(coast: Coast, trained: TrainedModel) -> None:
+    first = find_model(coast.index, coast.storage, "coast_model")
+    coast.train(seed=9, name="ninth_model", map=MapSpec(name="ninth_map"))
+    other = find_model(coast.index, coast.storage, "ninth_model")
+    assert isinstance(first, Model) and isinstance(other, Model)
+    assert isinstance(first.learned, PixelModel) and isinstance(other.learned, PixelModel)
+    with pytest.raises(RuntimeError, match=r"differs from the model by 0\.\d+ in a share.*; it is not handed out"):
+        largest_difference(first.learned, onnx_graph(other.learned))
+
+
+def test_neighbours_have_no_graph(coast: Coast, tmp_path: Path) -> None:
+    asked = EstimatorSpec.model_validate({"knn": {}})
+    coast.train(estimator=asked, name="near_model", map=MapSpec(name="near_map"))
+    with pytest.raises(
+        RequestError, match="no ONNX graph for the 5 nearest of .*: expected a forest, boosted trees, a"
+    ):
+        export_model(coast.index, coast.storage, "near_model", str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_newer_version_is_what_the_name_means(coast: Coast, trained: TrainedModel) -> None:
@@ -376,10 +515,10 @@ def test_an_unknown_model_lists_the_known(coast: Coast, trained: TrainedModel, n
 
 
 def test_a_model_file_that_was_changed_is_refused(coast: Coast, mapped: MapResult, trained: TrainedModel) -> None:
-    path = Path(ModelFiles(coast.storage, "coast_model", trained.id).path(FOREST))
+    path = Path(ModelFiles(coast.storage, "coast_model", trained.id, FOREST).path(FOREST))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(RequestError, match=r"forest.npz is not a readable model file"):
+    with pytest.raises(RequestError, match=r"random_forest.npz is not a readable model file"):
         find_model(coast.index, coast.storage, "coast_model")
     path.unlink()
     with pytest.raises(RequestError, match=r"the files of the model .* are not in .*: train it again"):

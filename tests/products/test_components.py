@@ -166,7 +166,7 @@ def test_the_digest_tells_every_field(name: str) -> None:
 def test_arrays_that_do_not_fit_are_refused(name: str, spoiled: NDArray[Any]) -> None:
     found = fitted()
     arrays = {"mean": found.mean, "scale": found.scale, "weights": found.weights} | {name: spoiled}
-    with pytest.raises(RequestError, match=r"bad.npz is damaged, or its format is not neocube-components-1"):
+    with pytest.raises(RequestError, match=r"bad.npz is damaged, it is no sound neocube-components-1"):
         components_from_bytes(packed(FORMAT, {"feature_names": NAMES}, arrays), "bad.npz")
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from products.devices import choose_backend
 from products.learning.card import TrainingFacts, card_document, card_markdown
-from products.learning.estimators import fit_forest, learn
+from products.learning.estimators import fit_rows, learn
 from products.learning.maps import class_colours, map_template, pixel_area
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, labelled_pixels
@@ -64,7 +64,7 @@ def test_noise_scores_like_chance_on_blocks_never_trained_on() -> None:
 def test_the_number_of_jobs_does_not_change_the_forest() -> None:
     samples, split = learned_from()
     rows = split.train_rows(split.holdout)
-    one, two = (fit_forest(CPU, samples, rows, RECIPE, jobs) for jobs in (1, 2))
+    one, two = (fit_rows(CPU, samples, rows, RECIPE, jobs) for jobs in (1, 2))
     assert one.digest() == two.digest()
 
 
@@ -72,7 +72,7 @@ def test_the_seed_changes_the_forest() -> None:
     samples, split = learned_from()
     rows = split.train_rows(split.holdout)
     other = RECIPE.model_copy(update={"seed": 1})
-    assert fit_forest(CPU, samples, rows, RECIPE, 1).digest() != fit_forest(CPU, samples, rows, other, 1).digest()
+    assert fit_rows(CPU, samples, rows, RECIPE, 1).digest() != fit_rows(CPU, samples, rows, other, 1).digest()
 
 
 def test_scores_on_simulated_data_are_never_called_accuracy() -> None:

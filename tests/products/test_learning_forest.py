@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from products.errors import RequestError
-from products.learning.forest import Forest, forest_from_bytes, forest_from_sklearn
+from products.learning.forest import Forest, forest_from_sklearn
 
 NAMES = ("mangrove", "water", "other")
 FEATURES = ("red", "nir", "swir1", "ndvi_p50")
@@ -89,7 +89,7 @@ def test_a_class_without_training_rows_is_never_predicted() -> None:
 
 def test_the_file_gives_the_same_forest_and_the_same_bytes(forest: Forest) -> None:
     content = forest.to_bytes()
-    read = forest_from_bytes(content, "forest.npz")
+    read = Forest.from_bytes(content, "forest.npz")
     assert read.digest() == forest.digest()
     assert read.to_bytes() == content
     assert (read.feature_names, read.class_names) == (FEATURES, NAMES)
@@ -116,20 +116,20 @@ def test_the_digest_tells_every_field(forest: Forest, name: str) -> None:
 )
 def test_an_index_that_leads_astray_is_refused(forest: Forest, name: str, spoil: Any) -> None:
     content = rewritten(forest.to_bytes(), **{name: spoil(getattr(forest, name))})
-    with pytest.raises(RequestError, match=r"bad.npz is damaged, or its format is not neocube-forest-1"):
-        forest_from_bytes(content, "bad.npz")
+    with pytest.raises(RequestError, match=r"bad.npz is damaged, it is no sound neocube-forest-1"):
+        Forest.from_bytes(content, "bad.npz")
 
 
 def test_a_pickle_in_the_file_is_not_loaded(forest: Forest) -> None:
     content = rewritten(forest.to_bytes(), left=np.array([{"a": 1}], dtype=object))
     with pytest.raises(RequestError, match="not a readable model file: Object arrays cannot be loaded"):
-        forest_from_bytes(content, "bad.npz")
+        Forest.from_bytes(content, "bad.npz")
 
 
 @pytest.mark.parametrize("cut", [0, 10, 1000])
 def test_a_truncated_file_is_refused(forest: Forest, cut: int) -> None:
     with pytest.raises(RequestError, match=r"bad.npz is not a readable model file: .*; train the model again"):
-        forest_from_bytes(forest.to_bytes()[:cut], "bad.npz")
+        Forest.from_bytes(forest.to_bytes()[:cut], "bad.npz")
 
 
 def test_another_number_of_features_is_refused(forest: Forest) -> None:

@@ -29,7 +29,7 @@ def export_cube(
 
     What is there is whole: files are written beside and moved in at the end. Raises StorageLost if they cannot be written.
     """
-    target = _folder(folder, overwrite)
+    target = export_folder(folder, overwrite)
     try:
         cube = open_snapshot(url, options)
     except FileNotFoundError as error:
@@ -37,17 +37,17 @@ def export_cube(
             f"no cube at {url}: expected a snapshot, as `neocube build` or `neocube pin` names it"
         ) from error
     name = f"{cube.attrs['neocube:product']}_{cube.attrs['neocube:area']}".replace("/", "_")
-    with _writing(target) as partial:
+    with writing_into(target) as partial:
         if form == "zarr":
             _copy_store(url, options, partial / f"{name}.zarr")
         else:
             WRITERS[form](cube, partial, name)
         made = sorted(partial.iterdir())
-        files = [_moved(path, target / path.name) for path in made]
+        files = [moved_into(path, target / path.name) for path in made]
     return {"files": [str(path) for path in files], "format": form, "cube": url}
 
 
-def _folder(folder: str, overwrite: bool) -> Path:
+def export_folder(folder: str, overwrite: bool) -> Path:
     if "://" in folder:
         raise RequestError(
             f"expected a folder of this machine to export to, got {folder}: copy the files there afterwards"
@@ -61,7 +61,7 @@ def _folder(folder: str, overwrite: bool) -> Path:
 
 
 @contextmanager
-def _writing(target: Path) -> Iterator[Path]:
+def writing_into(target: Path) -> Iterator[Path]:
     """A folder inside the target that is gone afterwards."""
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def _writing(target: Path) -> Iterator[Path]:
         raise StorageLost(f"cannot export to {target}: {reason}: make room there, or choose another folder") from error
 
 
-def _moved(made: Path, place: Path) -> Path:
+def moved_into(made: Path, place: Path) -> Path:
     if place.is_dir():
         shutil.rmtree(place)
     return made.replace(place)

@@ -23,7 +23,7 @@ from flows.steps.learning.models import Model
 from flows.steps.pictures.map import map_picture
 from flows.steps.storage import Storage
 from products.area import Area
-from products.learning.forest import NO_PROBABILITY
+from products.learning.learned import NO_PROBABILITY
 from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours, pixel_area
 from products.period import Period
 from products.scene_recipe import canonical_digest

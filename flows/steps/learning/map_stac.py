@@ -8,7 +8,7 @@ from odc.geo.geobox import GeoBox
 
 from flows.steps.cubes.snapshot import CubePlan
 from flows.steps.learning.models import Model
-from products.learning.forest import NO_PROBABILITY
+from products.learning.learned import NO_PROBABILITY
 from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours
 from products.period import Period
 

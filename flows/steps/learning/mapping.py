@@ -24,6 +24,7 @@ from flows.steps.learning.training import FeatureCells
 from flows.steps.learning.transforming import component_cell, features_in_order
 from flows.steps.storage import Storage
 from products.identity import CellKey, SourceKey, cell_id
+from products.learning.learned import PixelModel
 from products.learning.maps import MAP_CLASS, PROBABILITY, components_template, map_template
 from products.template import CellTemplate, odc_product_definition
 
@@ -140,14 +141,17 @@ def _template(model: Model | Transform) -> CellTemplate:
 
 def classify_cell(model: Model, cell: xarray.Dataset, threads: int) -> dict[str, NDArray[np.uint8]]:
     """`map_class` (1, y, x) and `probability` (1, class, y, x) of a cell, strip by strip on some threads."""
-    values = features_in_order(cell, model.forest.feature_names, model.recipe.name)
+    learned = model.learned
+    if not isinstance(learned, PixelModel):
+        raise TypeError(f"{model.recipe.name} is {learned.describe()}: expected a model of single pixels")
+    values = features_in_order(cell, learned.feature_names, model.recipe.name)
     n_features, rows, columns = values.shape
     codes = np.empty((1, rows, columns), np.uint8)
-    percent = np.empty((1, len(model.forest.class_names), rows, columns), np.uint8)
+    percent = np.empty((1, len(learned.class_names), rows, columns), np.uint8)
 
     def classify(start: int) -> None:
         strip = slice(start, start + STRIP_PX)
-        found, share = model.forest.classify(values[:, strip].reshape(n_features, -1))
+        found, share = learned.classify(values[:, strip].reshape(n_features, -1))
         codes[0, strip] = found.reshape(-1, columns)
         percent[0, :, strip] = share.reshape(share.shape[0], -1, columns)
 

@@ -1,25 +1,40 @@
 """The files of a model in the store: what was learned, its metrics, its card and pictures."""
 
 import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from flows.steps.storage import Storage
+from products.errors import RequestError
+from products.learning.boosting import Boosting
+from products.learning.clusters import Clusters
 from products.learning.components import Components, components_from_bytes
-from products.learning.forest import Forest, forest_from_bytes
+from products.learning.forest import Forest
+from products.learning.learned import Learned
+from products.learning.linear import Linear
+from products.learning.neighbours import Neighbours
 
-FOREST, COMPONENTS, CARD = "forest.npz", "components.npz", "card.json"
+COMPONENTS, CARD, STAC_ITEM = "components.npz", "card.json", "item.json"
+READERS: Mapping[str, Callable[[bytes, str], Learned | Components]] = {
+    "random_forest.npz": Forest.from_bytes,
+    "gradient_boosting.npz": Boosting.from_bytes,
+    "linear.npz": Linear.from_bytes,
+    "knn.npz": Neighbours.from_bytes,
+    "kmeans.npz": Clusters.from_bytes,
+    COMPONENTS: components_from_bytes,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The folder of one model: `<store>/models/<name>/<model id>/`; `learned` is the file of its arrays."""
+    """The folder of one model: `<store>/models/<name>/<model id>/`; `learned` is the file of what was learned, one of `READERS`."""
 
     storage: Storage
     name: str
     id: UUID
-    learned: str = FOREST
+    learned: str
 
     @property
     def folder(self) -> str:
@@ -45,8 +60,18 @@ def read_card(files: ModelFiles) -> dict[str, Any]:
     return document
 
 
-def read_learned(files: ModelFiles) -> Forest | Components:
-    """The forest or the components of a model, checked."""
+def learned_file(names: Iterable[str], origin: str) -> str:
+    """Which of some files of a model holds what was learned; RequestError if none that can be read here."""
+    there = list(names)
+    found = next((name for name in there if name in READERS), None)
+    if found is None:
+        raise RequestError(
+            f"{origin} has {', '.join(there) or 'no file'}: expected one of {', '.join(READERS)}; a newer neocube may read it"
+        )
+    return found
+
+
+def read_learned(files: ModelFiles) -> Learned | Components:
+    """What was learned, checked."""
     path = files.path(files.learned)
-    content = files.storage.read_bytes(path)
-    return components_from_bytes(content, path) if files.learned == COMPONENTS else forest_from_bytes(content, path)
+    return READERS[files.learned](files.storage.read_bytes(path), path)

@@ -3,38 +3,24 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from datacube.model import Dataset
-from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import EO3, writer_of
+from flows.steps.cubes.cells import writer_of
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
-from flows.steps.learning.model_files import CARD, COMPONENTS, FOREST, ModelFiles, read_card, read_learned
+from flows.steps.learning.model_documents import ModelDraft, model_document, product_definition
+from flows.steps.learning.model_files import CARD, STAC_ITEM, ModelFiles, learned_file, read_card, read_learned
+from flows.steps.learning.model_stac import model_item
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.formula import near
 from products.learning.components import Components
-from products.learning.forest import Forest
+from products.learning.learned import Learned
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import LearnedRecipe, ModelRecipe
-from products.period import Period
-
-
-@dataclass(frozen=True, slots=True)
-class ModelDraft:
-    """A model or transform ready to publish; `geobox` and `periods` say where and when it was learned."""
-
-    id: UUID
-    recipe: LearnedRecipe
-    learned: Forest | Components
-    card: Mapping[str, Any]
-    geobox: GeoBox
-    periods: tuple[Period, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +29,10 @@ class Model:
 
     id: UUID
     recipe: ModelRecipe
-    forest: Forest
+    learned: Learned
     digest: str
     simulated: bool
+    files: ModelFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +65,15 @@ def publish_model(
 
 def _write_files(files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes]) -> None:
     """All files of a model, the card last; OSError if what was learned reads back otherwise."""
-    metrics = json.dumps(draft.card["metrics"], indent=2).encode()
-    for name, content in {files.learned: draft.learned.to_bytes(), **extra, "metrics.json": metrics}.items():
-        files.storage.write_bytes(files.path(name), content)
-    files.storage.write_bytes(files.path(CARD), json.dumps(draft.card, indent=2).encode())
+    card = json.dumps(draft.card, indent=2).encode()
+    content = {files.learned: draft.learned.to_bytes(), **extra}
+    content["metrics.json"] = json.dumps(draft.card["metrics"], indent=2).encode()
+    if isinstance(draft.learned, Learned):
+        item = model_item(draft, draft.learned, files.learned, content | {CARD: card})
+        content[STAC_ITEM] = json.dumps(item, indent=2).encode()
+    for name, written in content.items():
+        files.storage.write_bytes(files.path(name), written)
+    files.storage.write_bytes(files.path(CARD), card)
     if read_learned(files).digest() != draft.learned.digest():
         raise OSError(f"{files.learned} reads back otherwise than it was written: the store changed bytes")
 
@@ -101,17 +93,6 @@ def _archive_others(index: Index, number: UUID, recipe: LearnedRecipe) -> list[U
     return others
 
 
-def product_definition(recipe: LearnedRecipe) -> dict[str, Any]:
-    """The ODC product of a model: no measurements, found by name, place and time of learning."""
-    return {
-        "name": recipe.name,
-        "description": recipe.title or recipe.name,
-        "metadata_type": "neocube_cell",
-        "metadata": {"product": {"name": recipe.name}},
-        "measurements": [],
-    }
-
-
 def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Transform:
     """The active model or transform of the highest version of a name, or that with the id; RequestError otherwise."""
     row = find_model_row(index, _as_uuid(name_or_id)) if _as_uuid(name_or_id) else _newest(index, name_or_id)
@@ -121,19 +102,19 @@ def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Trans
             f"unknown model {name_or_id!r}: expected the name or the id of a trained model"
             f"{near(name_or_id, known) if known else '; none is trained yet: run `neocube train`'}"
         )
-    learned_file = COMPONENTS if "components" in row.metadata_doc["accessories"] else FOREST
-    files = ModelFiles(storage, row.product.name, row.id, learned_file)
+    named = [entry["path"] for entry in row.metadata_doc["accessories"].values()]
+    files = ModelFiles(storage, row.product.name, row.id, learned_file(named, f"the model {row.id}"))
     if not files.are_whole():
         raise RequestError(f"the files of the model {row.id} are not in {storage.root}: train it again")
     card = read_card(files)
     learned, said = read_learned(files), row.metadata_doc["properties"]["neocube:content_digest"]
     if learned.digest() != said:
         raise RequestError(
-            f"{files.path(learned_file)} is not the file that was published (digest differs): train it again"
+            f"{files.path(files.learned)} is not the file that was published (digest differs): train it again"
         )
     if isinstance(learned, Components):
         return Transform(row.id, PcaRecipe.model_validate(card["recipe"]), learned, said)
-    return Model(row.id, ModelRecipe.model_validate(card["recipe"]), learned, said, bool(card["simulated"]))
+    return Model(row.id, ModelRecipe.model_validate(card["recipe"]), learned, said, bool(card["simulated"]), files)
 
 
 def find_model_row(index: Index, number: UUID | None) -> Dataset | None:
@@ -181,33 +162,3 @@ def _add(index: Index, files: ModelFiles, draft: ModelDraft, cells: Sequence[UUI
     if dataset is None:
         raise RuntimeError(f"the index refuses the model {draft.id}: {error}")
     index.dc.index.datasets.add(dataset, with_lineage=True)
-
-
-def model_document(draft: ModelDraft, learned_file: str, cells: Sequence[UUID]) -> dict[str, Any]:
-    """The EO3 document of a model; its place and time are those of its training cells."""
-    simulated = draft.card["simulated"]
-    start, end = min(p.start for p in draft.periods), max(p.end for p in draft.periods) - timedelta(microseconds=1)
-    return {
-        "$schema": EO3,
-        "id": str(draft.id),
-        "label": f"{draft.recipe.name} {draft.recipe.version} {str(draft.id)[:8]}",
-        "product": {"name": draft.recipe.name},
-        "crs": str(draft.geobox.crs),
-        "geometry": draft.geobox.extent.json,
-        "grids": {"default": {"shape": list(draft.geobox.shape), "transform": list(draft.geobox.affine)}},
-        "properties": {
-            "datetime": start.isoformat(),
-            "dtr:start_datetime": start.isoformat(),
-            "dtr:end_datetime": end.isoformat(),
-            "odc:processing_datetime": datetime.now(UTC).isoformat(),
-            "odc:file_format": "npz",
-            "odc:product_family": "model",
-            "neocube:product_version": draft.recipe.version,
-            "neocube:digest": draft.recipe.digest(),
-            "neocube:content_digest": draft.learned.digest(),
-            **({} if simulated is None else {"neocube:simulated": simulated}),
-        },
-        "measurements": {},
-        "accessories": {"card": {"path": "card.md"}, learned_file.partition(".")[0]: {"path": learned_file}},
-        "lineage": {"features": [str(cell) for cell in cells]},
-    }

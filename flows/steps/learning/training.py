@@ -4,6 +4,7 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
+from importlib.util import find_spec
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -13,24 +14,25 @@ import xarray
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import cell_path
-from flows.steps.cubes.credits import sources_of
+from flows.steps.cubes.credits import credit_lines, sources_of
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
+from flows.steps.learning.card_files import shown
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
+from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import ModelFiles, read_card
-from flows.steps.learning.models import ModelDraft, find_model_row, promote_model, publish_model
-from flows.steps.pictures.learning import confusion_picture, split_picture
+from flows.steps.learning.models import find_model_row, promote_model, publish_model
 from flows.steps.storage import Storage
 from products.area import Area
 from products.devices import Backend
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
-from products.learning.card import TrainingFacts, card_document, card_markdown, score_name
+from products.learning.card import TrainingFacts, card_document
 from products.learning.estimators import LEARNING_VERSION, learn
-from products.learning.forest import Forest
+from products.learning.learned import Learned
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, check_classes, join, labelled_pixels
@@ -126,20 +128,23 @@ def learn_model(
     n_jobs: int,
 ) -> TrainedModel:
     """The model of this recipe, cells and labels: learned and published, or found if it is the active one already."""
+    if recipe.explain.shap and find_spec("shap") is None:
+        raise RequestError("explain: {shap: true} needs the package shap: install neocube[explain], or leave it out")
     labels = open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
     number = model_id(recipe, cells, labels.source.digest)
-    files = ModelFiles(storage, recipe.name, number)
+    files = ModelFiles(storage, recipe.name, number, f"{recipe.estimator.kind}.npz")
     if found := found_model(index, files, number, recipe, inputs):
         return found
     samples = gather_samples(backend, storage, inputs, labels, recipe)
     check_classes(samples, recipe.class_names)
     split = samples_split(samples, recipe)
-    forest, metrics = learn(backend, samples, split, recipe, n_jobs)
-    simulated = labels.source.simulated or any(source.is_simulated for source in sources_of(index, cells))
-    facts = training_facts(number, forest, inputs, labels, samples, backend, simulated)
+    model, metrics = learn(backend, samples, split, recipe, n_jobs)
+    sources = sources_of(index, cells)
+    simulated = labels.source.simulated or any(source.is_simulated for source in sources)
+    facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources))
     card = card_document(recipe, facts, metrics)
-    draft = ModelDraft(number, recipe, forest, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
+    draft = ModelDraft(number, recipe, model, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
     publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split), cells)
     return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
@@ -147,17 +152,20 @@ def learn_model(
 
 def training_facts(
     number: UUID,
-    forest: Forest,
+    model: Learned,
     inputs: FeatureCells,
     labels: Labels,
     samples: Samples,
     backend: Backend,
     simulated: bool,
+    credit: Sequence[str],
 ) -> TrainingFacts:
     """What the card says the model came from."""
     return TrainingFacts(
         model_id=str(number),
-        model_digest=forest.digest(),
+        model_digest=model.digest(),
+        described=model.describe(),
+        credits=tuple(credit),
         area=inputs.area.name,
         period=inputs.period_label,
         crs=inputs.grid.crs,
@@ -172,18 +180,6 @@ def training_facts(
         device=backend.device,
         software=software_versions(),
     )
-
-
-def shown(
-    recipe: ModelRecipe, facts: TrainingFacts, metrics: dict[str, Any], samples: Samples, split: BlockSplit
-) -> dict[str, bytes]:
-    """The card for people and its pictures, by file name."""
-    matrix, score = metrics["holdout"]["confusion"], score_name(facts.simulated)
-    return {
-        "card.md": card_markdown(recipe, facts, metrics).encode(),
-        "split.png": split_picture(samples.column("x"), samples.column("y"), split),
-        "confusion.png": confusion_picture(matrix, recipe.class_names, score),
-    }
 
 
 def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> UUID:

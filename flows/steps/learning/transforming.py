@@ -11,8 +11,9 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cells import cell_path
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.product_binding import bind_product
+from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import COMPONENTS, ModelFiles
-from flows.steps.learning.models import ModelDraft, Transform, publish_model
+from flows.steps.learning.models import Transform, publish_model
 from flows.steps.learning.training import FeatureCells, TrainedModel, found_model, software_versions
 from flows.steps.storage import Storage
 from products.devices import Backend

@@ -1,7 +1,7 @@
 """Pictures of learning: where the blocks of each fold lie, and which classes are mistaken for which."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,4 +51,32 @@ def confusion_picture(matrix: Sequence[Sequence[int]], class_names: Sequence[str
         for column in places:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{int(counts[row, column])}", ha="center", va="center", color=colour)
+    return png(figure)
+
+
+def importance_picture(permutation: Mapping[str, Any], most: int = 20) -> bytes:
+    """Bars of the agreement that shuffling each feature costs, with the deviation of the repeats; the `most` that cost most."""
+    lost = list(permutation["lost"].items())[:most]
+    figure = Figure(figsize=(5, 1 + 0.25 * len(lost)), layout="constrained")
+    axes = figure.subplots()
+    names, means, deviations = [n for n, _ in lost], [e["mean"] for _, e in lost], [e["std"] for _, e in lost]
+    axes.barh(names, means, xerr=deviations, color="C0", ecolor="black")
+    axes.invert_yaxis()
+    axes.set(xlabel="agreement lost where shuffled", title=f"{permutation['pixels']} pixels of the hold-out")
+    return png(figure)
+
+
+def shap_picture(shap: Mapping[str, Any], most: int = 20) -> bytes:
+    """Bars of the mean absolute Shapley value of each feature, the classes one after the other; the `most` largest."""
+    top = list(shap["mean_absolute"].items())[:most]
+    figure = Figure(figsize=(5, 1.4 + 0.25 * len(top)), layout="constrained")
+    axes = figure.subplots()
+    names, left = [name for name, _ in top], np.zeros(len(top))
+    for class_name in top[0][1]:
+        widths = np.array([of[class_name] for _, of in top])
+        axes.barh(names, widths, left=left, label=class_name)
+        left = left + widths
+    axes.invert_yaxis()
+    axes.set(xlabel=f"mean absolute Shapley value, {shap['unit']}", title=f"{shap['pixels']} pixels of the hold-out")
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small", frameon=False)
     return png(figure)

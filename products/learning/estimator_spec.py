@@ -1,0 +1,87 @@
+"""The estimators that a recipe may ask for: exactly one of them."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from products.errors import RequestError
+
+
+class _Closed(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RandomForestSpec(_Closed):
+    """A random forest (Breiman 2001, Machine Learning 45, 5-32)."""
+
+    trees: int = Field(ge=1, le=5000, default=200)
+    max_depth: int = Field(ge=1, le=64, default=16)
+    min_leaf: int = Field(ge=1, default=2)
+
+
+class GradientBoostingSpec(_Closed):
+    """Gradient-boosted trees on histograms (Friedman 2001, Ann. Stat. 29, 1189-1232; Ke et al. 2017, NIPS), `rounds` trees for each class."""
+
+    rounds: int = Field(ge=1, le=5000, default=100)
+    learning_rate: float = Field(gt=0, le=1, default=0.1)
+    max_leaves: int = Field(ge=2, le=4096, default=31)
+    min_leaf: int = Field(ge=1, default=20)
+    l2: float = Field(ge=0, default=0.0)
+
+
+class LinearSpec(_Closed):
+    """Multinomial logistic regression of standardised features; `l2` is the weight of its penalty."""
+
+    l2: float = Field(gt=0, default=1.0)
+    max_iterations: int = Field(ge=1, default=1000)
+
+
+class KnnSpec(_Closed):
+    """The classes of the `neighbours` nearest training pixels in standardised features (Cover and Hart 1967, IEEE TIT 13, 21-27)."""
+
+    neighbours: int = Field(ge=1, le=1000, default=5)
+
+
+class KmeansSpec(_Closed):
+    """Clusters of standardised features, found without labels (Lloyd 1982, IEEE TIT 28, 129-137), then named by their labelled pixels."""
+
+    clusters: int = Field(ge=2, le=10_000, default=30)
+    starts: int = Field(ge=1, le=100, default=4)
+
+
+Kind = RandomForestSpec | GradientBoostingSpec | LinearSpec | KnnSpec | KmeansSpec
+
+
+class EstimatorSpec(_Closed):
+    """The estimator: exactly one kind; a random forest where none is named."""
+
+    random_forest: RandomForestSpec | None = None
+    gradient_boosting: GradientBoostingSpec | None = None
+    linear: LinearSpec | None = None
+    knn: KnnSpec | None = None
+    kmeans: KmeansSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one(cls, document: Any) -> Any:  # noqa: ANN401
+        if isinstance(document, cls):
+            return document
+        if not isinstance(document, dict):
+            return document
+        named = [kind for kind in cls.model_fields if document.get(kind) is not None]
+        if len(named) > 1:
+            raise RequestError(f"estimator names {' and '.join(named)}: expected exactly one kind")
+        return document if named else {**document, "random_forest": RandomForestSpec()}
+
+    @property
+    def kind(self) -> str:
+        """Its key in the recipe."""
+        return next(kind for kind in type(self).model_fields if getattr(self, kind) is not None)
+
+    @property
+    def spec(self) -> Kind:
+        """What the recipe says of it."""
+        found: Kind = getattr(self, self.kind)
+        return found

@@ -1,0 +1,141 @@
+"""Trees as plain arrays, and the sums of their leaves over pixels: the same in any order of tiles, strips and threads."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from products.learning.learned import Float32, Float64, PixelModel
+
+_BLOCK_PX = 256
+TREE_DTYPES = {"roots": "<i8", "feature": "<i4", "left": "<i4", "right": "<i4", "threshold": "<f8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Trees laid out to be walked: each level by level, siblings side by side, the lower value's child first.
+
+    `node` (node, 3) int32: the threshold as a sortable integer, the feature, the first child; a leaf is its own child.
+    `order` (node,): the number that each node has in the model.
+    """
+
+    first: npt.NDArray[np.int64]
+    depth: npt.NDArray[np.int64]
+    node: npt.NDArray[np.int32]
+    order: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TreeModel(PixelModel):
+    """Nodes of all trees, one after the other; `roots` (tree + 1,) says where each begins.
+
+    A node tests `value[feature] <= threshold` and goes to `left` or `right` (absolute node numbers); a leaf has
+    feature -1.
+    """
+
+    roots: npt.NDArray[np.int64]
+    feature: npt.NDArray[np.int32]
+    left: npt.NDArray[np.int32]
+    right: npt.NDArray[np.int32]
+    threshold: npt.NDArray[np.float64]
+
+    @property
+    @abstractmethod
+    def leaf_values(self) -> npt.NDArray[Any]:
+        """(node, class) what a leaf adds to each class."""
+
+    @property
+    def n_trees(self) -> int:
+        """How many trees."""
+        return self.roots.size - 1
+
+    def leaf_sums(self, features: Float32) -> Float64:
+        """(n, class) sums of the leaves that finite features (feature, n) end in, in tree order, float64."""
+        walk, values = self._walk, self._leaves_in_order
+        total = np.zeros((features.shape[1], values.shape[1]))
+        _add_leaves(sortable(features), walk.first, walk.depth, walk.node, values, total)
+        return total
+
+    def is_sound(self) -> bool:
+        """Whether each node but the roots is the child of one earlier node of its own tree, so that a walk stays inside and ends."""
+        nodes = self.feature.size
+        if self.roots.size < 2 or self.roots[0] != 0 or self.roots[-1] != nodes or (np.diff(self.roots) <= 0).any():
+            return False
+        if any(getattr(self, name).shape != (nodes,) for name in ("left", "right", "threshold")):
+            return False
+        inner = np.flatnonzero(self.feature >= 0)
+        tree_end = np.repeat(self.roots[1:], np.diff(self.roots))[inner]
+        children = np.concatenate([self.left[inner], self.right[inner]])
+        inside = children > np.tile(inner, 2)
+        inside &= children < np.tile(tree_end, 2)
+        if not inside.all() or np.unique(children).size != children.size:
+            return False
+        return bool((self.feature < len(self.feature_names)).all() and not np.isnan(self.threshold).any())
+
+    @cached_property
+    def _walk(self) -> Walk:
+        return laid_out(self)
+
+    @cached_property
+    def _leaves_in_order(self) -> npt.NDArray[Any]:
+        return np.ascontiguousarray(self.leaf_values[self._walk.order])
+
+
+def laid_out(trees: TreeModel) -> Walk:
+    """The trees of a sound model, to be walked."""
+    tree = np.repeat(np.arange(trees.n_trees), np.diff(trees.roots))
+    depth = np.zeros(trees.n_trees, np.int64)
+    level = trees.roots[:-1]
+    levels = [level]
+    while (inner := level[trees.feature[level] >= 0]).size:
+        level = np.stack([trees.left[inner], trees.right[inner]], axis=1).ravel().astype(np.int64)
+        levels.append(level)
+        depth[tree[level]] = len(levels) - 1
+    reached = np.concatenate(levels)
+    order = reached[np.argsort(tree[reached], kind="stable")]
+    place = np.zeros(tree.size, np.int32)
+    place[order] = np.arange(order.size)
+    is_leaf = trees.feature[order] < 0
+    node = np.empty((order.size, 3), np.int32)
+    node[:, 0] = np.where(is_leaf, np.iinfo(np.int32).max, sortable(rounded_down(trees.threshold[order])))
+    node[:, 1] = np.where(is_leaf, 0, trees.feature[order])
+    node[:, 2] = np.where(is_leaf, np.arange(order.size), place[trees.left[order]])
+    return Walk(place[trees.roots[:-1]].astype(np.int64), depth, node, order)
+
+
+def rounded_down(values: Float64) -> Float32:
+    """The largest float32 up to each value: for float32 x, `x <= value` and `x <= rounded_down(value)` are the same."""
+    with np.errstate(over="ignore"):
+        nearest = values.astype(np.float32)
+    return np.where(nearest > values, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+
+
+def sortable(values: Float32) -> npt.NDArray[np.int32]:
+    """Integers in the order of the numbers: their bits, those below the sign flipped where that is negative; -0 is 0."""
+    bits = (np.ascontiguousarray(values, dtype=np.float32) + np.float32(0)).view(np.int32)
+    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_leaves(values, first, depth, node, leaf, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    n_features, n = values.shape
+    at = np.empty(_BLOCK_PX, np.int64)
+    pixel = np.empty((_BLOCK_PX, n_features), np.int32)
+    for start in range(0, n, _BLOCK_PX):
+        size = min(_BLOCK_PX, n - start)
+        for f in range(n_features):
+            for i in range(size):
+                pixel[i, f] = values[f, start + i]
+        for tree in range(first.size):
+            at[:size] = first[tree]
+            for _ in range(depth[tree]):
+                for i in range(size):
+                    here = at[i]
+                    at[i] = node[here, 2] + (pixel[i, node[here, 1]] > node[here, 0])
+            for i in range(size):
+                for c in range(leaf.shape[1]):
+                    total[start + i, c] += leaf[at[i], c]
