@@ -1,4 +1,4 @@
-"""Order: what runs, when, how often it is retried. Its three functions for researchers are loaded when first named."""
+"""Order: what runs, when, how often it is retried. Its functions for researchers are loaded when first named."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flows.steps.cubes.open_cube import open_cube as open_cube
 
-HOMES = {"open_cube": "flows.steps.cubes.open_cube", "plan": "flows.plan_cells", "build": "flows.build_here"}
+HOMES = {
+    "open_cube": "flows.steps.cubes.open_cube",
+    "plan": "flows.plan_cells",
+    "build": "flows.build_here",
+    "task_runner": "flows.dask_runner",
+}
 
-__all__ = ["build", "open_cube", "plan"]
+__all__ = ["build", "open_cube", "plan", "task_runner"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

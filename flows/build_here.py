@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any
 
@@ -49,9 +50,16 @@ class Batch:
     cells: tuple[PlannedCell, ...]
     device: Device = "cpu"
 
+    @property
+    def label(self) -> str:
+        """Period and tile of its cell, or of the first and how many there are."""
+        first = self.cells[0].key.label
+        return first if len(self.cells) == 1 else f"{len(self.cells)} cells from {first}"
+
 
 Outcome = BuiltCell | FailedCell
 RunBatches = Callable[[Settings, Sequence[Batch]], Iterable[list[Outcome]]]
+Submit = Callable[[Settings, Batch], Any]  # a future, whose result is the outcomes
 Progress = Callable[[str], None]
 RETRIES = 2
 
@@ -127,8 +135,14 @@ def run_in_processes(workers: int) -> RunBatches:
     return run
 
 
-def run_on_dask(dask: str) -> RunBatches:
-    """Batches on the workers of a Dask cluster; one whose workers keep dying is failed, and its cells are built when the build is run again.
+@contextmanager
+def dask_tasks(client: Any) -> Iterator[Submit]:  # noqa: ANN401, distributed.Client
+    """What hands a batch to the workers of a client, which try it again where it raises."""
+    yield lambda settings, batch: client.submit(build_batch, settings, batch, pure=False, retries=RETRIES)
+
+
+def run_on_dask(dask: str, tasks: Callable[[Any], AbstractContextManager[Submit]] = dask_tasks) -> RunBatches:
+    """Cell by cell on the workers of a Dask cluster; one whose workers keep dying is failed, and is built when the build is run again.
 
     Where there is no work, no cluster is looked for or started.
     """
@@ -136,10 +150,11 @@ def run_on_dask(dask: str) -> RunBatches:
     def run(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
         if not work:
             return
-        with dask_client(dask, settings, *demands(work)) as client:
-            futures = [client.submit(build_batch, settings, batch, pure=False, retries=RETRIES) for batch in work]
-            for batch in work:
-                yield survived(batch, futures.pop(0).result)
+        with dask_client(dask, settings, *demands(work)) as client, tasks(client) as submit:
+            cells = [replace(batch, cells=(cell,)) for batch in work for cell in batch.cells]
+            futures = [submit(settings, cell) for cell in cells]
+            for cell in cells:
+                yield survived(cell, futures.pop(0).result)
 
     return run
 

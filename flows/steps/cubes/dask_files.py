@@ -1,7 +1,7 @@
 """Dask clusters by name: a YAML file says of which kind, how many workers, and what their class is given."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -59,18 +59,30 @@ def read_cluster(name: str) -> ClusterFile:
         raise RequestError(f"{path.name}, line {found.line(first['loc'])}: {place}: {first['msg']}") from error
 
 
+def cluster_class(cluster: ClusterFile) -> Callable[..., Any]:
+    """The class of a kind of cluster; RequestError where its package is not installed."""
+    module, name, package = CLASSES[cluster.kind]
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise RequestError(f"a cluster of the kind {cluster.kind} needs {package} ({error})") from error
+    return found
+
+
+def cluster_options(cluster: ClusterFile) -> dict[str, Any]:
+    """What the class of a cluster is given."""
+    workers = {} if cluster.workers is None else {"n_workers": cluster.workers}
+    return {**workers, **cluster.options}
+
+
 @contextmanager
 def started(cluster: ClusterFile) -> Iterator[str]:
     """The address of the scheduler of a cluster that runs for the block; RequestError where it cannot be made of its options."""
-    module, name, package = CLASSES[cluster.kind]
+    made_of = cluster_class(cluster)
     try:
-        made_of = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise RequestError(f"a cluster of the kind {cluster.kind} needs {package} ({error})") from error
-    workers = {} if cluster.workers is None else {"n_workers": cluster.workers}
-    try:
-        running = made_of(**workers, **cluster.options)
+        running = made_of(**cluster_options(cluster))
     except (OSError, RuntimeError, TypeError, ValueError) as error:
+        module, name, _ = CLASSES[cluster.kind]
         raise RequestError(
             f"{name} of {module} does not start with the options of the cluster: {type(error).__name__}: {error}"
         ) from error

@@ -56,6 +56,14 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
+def answers(url: str) -> bool:
+    """Whether this process reaches a Prefect API; any answer but a fault of a gateway counts."""
+    try:
+        return httpx.get(f"{url}/health", timeout=10).status_code < 500
+    except httpx.HTTPError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A Prefect server that was started: the URL of its API, its process and its log."""
