@@ -14,7 +14,7 @@ from products.learning.samples import Samples
 from products.learning.selection import select_features, unfitted
 from products.learning.splits import BlockSplit
 
-LEARNING_VERSION = "learning-1"
+LEARNING_VERSION = "learning-2"
 
 
 def fit_forest(

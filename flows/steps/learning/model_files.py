@@ -9,7 +9,7 @@ from flows.steps.storage import Storage
 from products.learning.components import Components, components_from_bytes
 from products.learning.forest import Forest, forest_from_bytes
 
-FOREST, COMPONENTS, CARD = "forest.npz", "components.npz", "card.json"
+FOREST, COMPONENTS, CARD, APPLICABILITY = "forest.npz", "components.npz", "card.json", "applicability.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,9 @@ class ModelFiles:
         return self.storage.url(self.path(file))
 
     def are_whole(self) -> bool:
-        """Whether what was learned and the card, which is written last, are there."""
-        return all(self.storage.exists(self.path(file)) for file in (self.learned, CARD))
+        """Whether what was learned, where it is applicable, and the card, which is written last, are there."""
+        beside = () if self.learned == COMPONENTS else (APPLICABILITY,)
+        return all(self.storage.exists(self.path(file)) for file in (self.learned, *beside, CARD))
 
 
 def read_card(files: ModelFiles) -> dict[str, Any]:

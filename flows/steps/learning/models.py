@@ -14,10 +14,12 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cells import EO3, writer_of
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
+from flows.steps.learning.applicability_file import read_applicability
 from flows.steps.learning.model_files import CARD, COMPONENTS, FOREST, ModelFiles, read_card, read_learned
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.formula import near
+from products.learning.applicability import Applicability
 from products.learning.components import Components
 from products.learning.forest import Forest
 from products.learning.pca_recipe import PcaRecipe
@@ -46,6 +48,7 @@ class Model:
     forest: Forest
     digest: str
     simulated: bool
+    applicability: Applicability
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,8 @@ def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Trans
         )
     if isinstance(learned, Components):
         return Transform(row.id, PcaRecipe.model_validate(card["recipe"]), learned, said)
-    return Model(row.id, ModelRecipe.model_validate(card["recipe"]), learned, said, bool(card["simulated"]))
+    area = read_applicability(files, card["metrics"]["applicability"]["digest"])
+    return Model(row.id, ModelRecipe.model_validate(card["recipe"]), learned, said, bool(card["simulated"]), area)
 
 
 def find_model_row(index: Index, number: UUID | None) -> Dataset | None:

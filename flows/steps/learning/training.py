@@ -17,6 +17,7 @@ from flows.steps.cubes.credits import sources_of
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
+from flows.steps.learning.honest_training import planned_and_audited, with_honest_numbers
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_files import ModelFiles, read_card
@@ -34,7 +35,7 @@ from products.learning.forest import Forest
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, check_classes, join, labelled_pixels
-from products.learning.splits import BlockSplit, split_blocks
+from products.learning.splits import BlockSplit
 from products.period import Period
 from products.scene_recipe import canonical_digest
 from products.spec import FeaturesRecipe
@@ -134,14 +135,16 @@ def learn_model(
         return found
     samples = gather_samples(backend, storage, inputs, labels, recipe)
     check_classes(samples, recipe.class_names)
-    split = samples_split(samples, recipe)
-    forest, metrics = learn(backend, samples, split, recipe, n_jobs)
     simulated = labels.source.simulated or any(source.is_simulated for source in sources_of(index, cells))
+    made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated)
+    split = made.plan.split
+    forest, metrics = learn(backend, samples, split, recipe, n_jobs)
+    metrics, files_beside = with_honest_numbers(made, recipe, forest, metrics, backend, n_jobs)
     facts = training_facts(number, forest, inputs, labels, samples, backend, simulated)
     card = card_document(recipe, facts, metrics)
     draft = ModelDraft(number, recipe, forest, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
-    publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split), cells)
+    publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split) | files_beside, cells)
     return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
 
 
@@ -229,13 +232,6 @@ def sample_cell(backend: Backend, cell: xarray.Dataset, labels: Labels, recipe: 
     return labelled_pixels(
         backend, features, codes[window], cell["x"].values, cell["y"].values[window], period, names, recipe.seed
     )
-
-
-def samples_split(samples: Samples, recipe: ModelRecipe) -> BlockSplit:
-    """The samples in folds of spatial blocks."""
-    spec, code = recipe.split, samples.column("code").astype(np.int64)
-    x, y = samples.column("x").astype(np.float64), samples.column("y").astype(np.float64)
-    return split_blocks(x, y, code, spec.block_m, spec.folds, spec.buffer_m, recipe.seed)
 
 
 def software_versions(names: Sequence[str] = ("neocube", "scikit-learn", "numpy")) -> dict[str, str]:
