@@ -9,6 +9,7 @@ import click
 
 from datacube_config.errors import IndexLost, IndexUnavailable, SettingsError, StorageLost, StorageUnavailable
 from flows.cli_archives import reconcile, retire
+from flows.cli_assess import assess
 from flows.cli_build import build, gallery, plan
 from flows.cli_cubes import export, passport, pin
 from flows.cli_learn import map_command, train
@@ -93,7 +94,7 @@ def status(as_json: bool) -> None:
 
 
 for command in (
-    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, passport, train, map_command, masks, demo, serve, tend,
+    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, passport, train, map_command, assess, masks, demo, serve, tend,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -83,6 +83,11 @@ def _mapped(document: dict[str, Any]) -> str:
     areas = [
         f"  {each['period']} {each['class']}: {each['area']:.1f} {each['unit']}" for each in document["pixel_area"]
     ]
+    areas += [
+        f"  {each['period']}: the model is applicable to {each['inside_share']:.1%} of the mapped pixels"
+        for each in document["applicability"]
+        if each["inside_share"] is not None
+    ]
     failed = [f"failed {each['cell']}: {each['cause']}" for each in document["failed"]]
     head = [
         f"{document['mapped']} cells mapped, {document['fresh']} were there",

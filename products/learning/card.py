@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from products.learning.honest_card import honest_lines
 from products.learning.recipe import ModelRecipe
 
 SIMULATED = (
@@ -44,8 +45,7 @@ def card_notes(recipe: ModelRecipe, facts: TrainingFacts) -> list[str]:
     """Decisions and limits in sentences."""
     split = recipe.split
     notes = [
-        f"Blocks of {split.block_m:g} m were dealt into {split.folds} folds; the last was never trained on. Training "
-        f"pixels nearer than {split.buffer_m:g} m to a tested block were left out.",
+        f"Blocks of {split.block_m:g} m were dealt into {split.folds} folds; the last was never trained on.",
         f"Of {facts.n_labelled} labelled pixels, {facts.n_without_features} lacked a feature and were dropped; "
         f"at most {recipe.samples.max_per_class} a class were drawn.",
         "The hold-out is no probability sample: areas and map accuracy with intervals need one.",
@@ -119,6 +119,7 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         *_importance_lines(metrics["permutation"]),
         *(_shap_lines(metrics["shap"]) if "shap" in metrics else []),
         *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
+        *honest_lines(metrics),
     ]
     return "\n".join(lines) + "\n"
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from products.learning.learned import NO_PROBABILITY
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
+from products.learning.trust_layers import trust_arrays
 from products.template import ArrayTemplate, CellTemplate
 
 MAP_CLASS, PROBABILITY = "map_class", "probability"
@@ -21,7 +22,7 @@ OTHER_COLOURS: tuple[Colour, ...] = (
 
 
 def map_template(recipe: ModelRecipe) -> CellTemplate:
-    """`map_class(period, y, x)` and `probability(period, class, y, x)`, percent, both uint8; nodata 0 and 255.
+    """`map_class(period, y, x)` and `probability(period, class, y, x)`, percent, both uint8, nodata 0 and 255; and how far to trust them.
 
     Overviews have the commonest class and the mean share of the pixels that are mapped.
     """
@@ -33,7 +34,7 @@ def map_template(recipe: ModelRecipe) -> CellTemplate:
     share = {"units": "percent", "long_name": "probability of the class"}
     probability = ArrayTemplate(PROBABILITY, "class", layers, "uint8", NO_PROBABILITY, share)
     title = f"Map by {recipe.title or recipe.name}"
-    return CellTemplate(recipe.map.name, recipe.version, title, (classes, probability))
+    return CellTemplate(recipe.map.name, recipe.version, title, (classes, probability, *trust_arrays()))
 
 
 def components_template(recipe: PcaRecipe) -> CellTemplate:

@@ -13,7 +13,7 @@ _HALF = 2**31
 
 @dataclass(frozen=True, slots=True)
 class BlockSplit:
-    """Each row's place (metres), block id and fold; the fold `folds - 1` is the hold-out."""
+    """Each row's place (metres), block id and fold; the fold `folds - 1` is the hold-out, a row of fold -1 is not used."""
 
     x: npt.NDArray[np.float64]
     y: npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ class BlockSplit:
 
     def train_rows(self, fold: int) -> npt.NDArray[np.bool_]:
         """Rows to train on when `fold` is tested: not of it, nor of the hold-out, nor within the buffer, (n,)."""
-        free = (self.fold != fold) & (self.fold != self.holdout)
+        free = (self.fold != fold) & (self.fold != self.holdout) & (self.fold >= 0)
         tested = np.unique(self.block[self.fold == fold])
         return free & ~within_buffer(self.x, self.y, tested, self.block_m, self.buffer_m)
 

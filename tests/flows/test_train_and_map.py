@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import geopandas
 import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geom import box
@@ -195,6 +197,7 @@ def test_the_model_folder_holds_forest_metrics_card_and_pictures(coast: Coast, t
         "importance.png",
         "item.json",
     }
+    names |= {"split.parquet", "calibration.png", "applicability.npz"}
     assert {path.name for path in folder.iterdir()} == names
 
 
@@ -203,6 +206,71 @@ def test_the_model_is_a_dataset_with_lineage_to_its_cells(coast: Coast, trained:
     assert row.product.name == "coast_model"
     assert {source.id for source in row.sources.values()} == {cell.id for cell in coast.cells.cells.values()}
     assert row.metadata_doc["properties"]["neocube:simulated"] is True
+
+
+def test_the_card_says_how_sure_its_numbers_are(coast: Coast, trained: TrainedModel) -> None:
+    metrics, card = trained.card["metrics"], Path(trained.card_path).read_text()
+    low, high = metrics["intervals"]["overall"]
+    assert low <= metrics["holdout"]["overall"] <= high
+    assert metrics["calibration"]["ece"] < 0.1
+    assert metrics["split"]["buffer_m"] == 30
+    assert sum(each["pixels"] for each in metrics["by_edge_distance"]) == metrics["holdout"]["pixels"]
+    assert all(leak["accepted"] for leak in metrics["leaks"])
+    for words in (
+        "## How sure this is",
+        "## The split",
+        "## Where it has business",
+        "The variogram of the features about",
+    ):
+        assert words in card
+
+
+def test_the_split_is_stored_as_a_layer_of_blocks(coast: Coast, trained: TrainedModel) -> None:
+    blocks = geopandas.read_parquet(Path(trained.card_path).with_name("split.parquet"))
+    assert blocks.crs.to_epsg() == 32647
+    assert set(blocks["fold"]) == {0, 1, 2, 3}
+    assert (blocks["fold"][blocks["is_holdout"]] == 3).all()
+    assert blocks["trained_on"][blocks["is_holdout"]].sum() == 0
+    assert blocks["trained_on"].sum() == sum(trained.card["metrics"]["trained_on"].values())
+    assert (blocks.area == 300.0**2).all()
+
+
+def test_labels_of_real_ground_that_one_feature_tells_apart_are_refused_unless_accepted(
+    coast: Coast, tmp_path: Path
+) -> None:
+    path = write_labels(tmp_path / "real.geojson", coast.truth)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"simulated": False}))
+    asked: dict[str, Any] = {"name": "real_model", "map": MapSpec(name="real_map")}
+    with pytest.raises(
+        RequestError, match=r"the test would know its answers: ndvi_p50 alone tells the classes apart .* split.accept"
+    ):
+        coast.train(path, **asked)
+    accepted = coast.train(path, **asked, split=MODEL.split.model_copy(update={"accept": ("ndvi_p50",)}))
+    assert [each["accepted"] for each in accepted.card["metrics"]["leaks"]] == [True]
+    assert "Accepted: ndvi_p50 alone tells the classes apart" in Path(accepted.card_path).read_text()
+
+
+def test_sites_are_left_out_by_name_and_must_hold_all_samples(coast: Coast, tmp_path: Path) -> None:
+    whole, path = MOSAIC.extent.boundingbox, tmp_path / "sites.geojson"
+    middle = whole.bottom + 900
+    halves = [(whole.bottom, middle, "south"), (middle, whole.top, "north")]
+    shapes = [shapely.box(whole.left, low, whole.right, high) for low, high, _ in halves]
+    sites = geopandas.GeoDataFrame({"name": [name for *_, name in halves]}, geometry=shapes, crs=32647)
+    sites.to_file(path)
+    asked: dict[str, Any] = {"name": "sited_model", "map": MapSpec(name="sited_map")}
+    found = coast.train(**asked, split=MODEL.split.model_copy(update={"sites": str(path)})).card["metrics"]["by_site"]
+    assert set(found["sites"]) == {"south", "north"}
+    assert found["lowest"] > 0.9 and found["variance"] is not None
+    sites[:1].to_file(path)
+    with pytest.raises(RequestError, match=r"samples lie in no site of .*sites.geojson"):
+        coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"sites": str(path)}))
+    sites.drop(columns="name").to_file(path)
+    with pytest.raises(RequestError, match="expected polygons with a column `name` and a CRS"):
+        coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"sites": str(path)}))
+    with pytest.raises(RequestError, match=r"no file of sites at none.gpkg"):
+        coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"sites": "none.gpkg"}))
+    with pytest.raises(RequestError, match="no sample lies in the holdout_periods 2011"):
+        coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"holdout_periods": ("2011",)}))
 
 
 def test_training_the_same_again_does_nothing(coast: Coast, trained: TrainedModel) -> None:
@@ -386,6 +454,34 @@ def test_the_map_agrees_with_the_known_coast(coast: Coast, mapped: MapResult) ->
     assert list(cube["class"].values) == ["probability_mangrove", "probability_water", "probability_other"]
 
 
+def test_the_map_says_where_the_model_has_business_and_how_sure_it_is(coast: Coast, mapped: MapResult) -> None:
+    cube = open_snapshot(mapped.cube)
+    index, applicable, uncertainty = (cube[name].values[0] for name in ("dissimilarity", "applicable", "uncertainty"))
+    assert np.isnan(index[10, 10]) and (applicable[10, 10], uncertainty[10, 10]) == (255, 255)
+    known = np.isfinite(index)
+    assert known.sum() == known.size - 1
+    share = (applicable[known] == 1).mean()
+    assert 0.9 < share < 1
+    assert index[applicable == 0].min() > index[applicable == 1].max()
+    top = cube["probability"].values[0].max(axis=0)
+    assert uncertainty[top == 100].max() == 0 and uncertainty[known & (top < 60)].min() > 40
+    (said,) = mapped.document()["applicability"]
+    assert said["period"] == "2020" and said["inside_share"] == pytest.approx(share, abs=0.02)
+
+
+def test_a_model_without_its_applicability_is_trained_again(
+    coast: Coast, mapped: MapResult, trained: TrainedModel
+) -> None:
+    path = Path(trained.card_path).with_name("applicability.npz")
+    content = path.read_bytes()
+    path.write_bytes(content[:-9])
+    with pytest.raises(RequestError, match=r"applicability.npz is not a readable model file"):
+        find_model(coast.index, coast.storage, "coast_model")
+    path.unlink()
+    assert coast.train().trained
+    assert path.read_bytes() == content
+
+
 def test_a_map_cell_has_lineage_to_its_features_and_the_model(
     coast: Coast, trained: TrainedModel, mapped: MapResult
 ) -> None:
@@ -395,7 +491,8 @@ def test_a_map_cell_has_lineage_to_its_features_and_the_model(
         tile = row.metadata_doc["properties"]["neocube:tile"]
         assert {source.id for source in row.sources.values()} == {by_tile[tile], trained.id}
         assert row.product.name == "coast_map"
-        assert set(row.measurements) == {"map_class", *(f"probability_{name}" for name in MODEL.class_names)}
+        layers = {"map_class", "dissimilarity", "applicable", "uncertainty"}
+        assert set(row.measurements) == layers | {f"probability_{name}" for name in MODEL.class_names}
 
 
 def test_the_passport_of_a_map_is_that_of_its_features_with_the_model(
@@ -438,12 +535,12 @@ def test_threads_and_tiles_give_the_same_pixels(coast: Coast, mapped: MapResult)
     cell = next(iter(coast.cells.placed))[2]
     opened = open_snapshot(str(cell.location).removesuffix("/zarr.json"))
     one, three = (classify_cell(model, opened, threads) for threads in (1, 3))
-    assert all((one[name] == three[name]).all() for name in one)
+    assert all(np.array_equal(one[name], three[name], equal_nan=name == "dissimilarity") for name in one)
     assert (one["map_class"][0] == open_snapshot(mapped.cube)["map_class"].values[0, :, :TILE_PX]).all()
 
 
 def test_the_cogs_are_cut_to_the_area_coloured_and_described(coast: Coast, mapped: MapResult) -> None:
-    classes, shares = (coast.storage.from_url(url) for url in mapped.files.cogs)
+    classes, shares, applicable, _ = (coast.storage.from_url(url) for url in mapped.files.cogs)
     with rasterio.open(classes) as file:
         assert (file.crs.to_epsg(), file.res, file.nodata) == (32647, (30.0, 30.0), 0)
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
@@ -452,6 +549,9 @@ def test_the_cogs_are_cut_to_the_area_coloured_and_described(coast: Coast, mappe
         assert file.tags()["simulated"] == "yes"
         window = file.window(*MOSAIC.pad(-3).extent.boundingbox.bbox).round_offsets().round_lengths()
         assert (file.read(1, window=window) == open_snapshot(mapped.cube)["map_class"].values[0, 3:-3, 3:-3]).all()
+    with rasterio.open(applicable) as file:
+        assert (file.nodata, file.descriptions) == (255, ("applicable",))
+        assert set(np.unique(file.read(1))) <= {0, 1, 255}
     with rasterio.open(shares) as file:
         assert file.descriptions == ("probability_mangrove", "probability_water", "probability_other")
         assert file.nodata == 255

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from products.learning.accuracy import assess, block_spread, confusion, scores
+from products.learning.accuracy import assess, balanced_accuracy, block_spread, cohens_kappa, confusion, scores
 
 TRUTH = np.array([1, 1, 1, 1, 2, 2, 2, 3])
 GUESS = np.array([1, 1, 1, 2, 2, 2, 1, 3])
@@ -19,6 +19,22 @@ def test_scores_are_those_computed_by_hand() -> None:
     assert found["overall"] == 0.75
     assert found["per_class"]["mangrove"] == {"producers": 0.75, "users": 0.75, "f1": 0.75, "pixels": 4}
     assert found["per_class"]["water"]["f1"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_balanced_accuracy_and_kappa_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
+
+    found = scores(confusion(TRUTH, GUESS, 3), NAMES)
+    assert found["balanced"] == pytest.approx(balanced_accuracy_score(TRUTH, GUESS), abs=1e-6)
+    assert found["kappa"] == pytest.approx(cohen_kappa_score(TRUTH, GUESS), abs=1e-6)
+    two = np.stack([confusion(TRUTH, GUESS, 3), confusion(TRUTH, TRUTH, 3)])
+    assert cohens_kappa(two).tolist() == pytest.approx([found["kappa"], 1.0], abs=1e-6)
+    assert balanced_accuracy(two)[1] == 1.0
+
+
+def test_one_class_only_has_no_kappa_and_nothing_no_balance() -> None:
+    assert scores(np.array([[4, 0], [0, 0]]), ("a", "b"))["kappa"] is None
+    assert np.isnan(balanced_accuracy(np.zeros((2, 2), np.int64)))
 
 
 def test_a_class_that_is_absent_has_no_scores() -> None:
@@ -39,5 +55,5 @@ def test_the_spread_is_over_blocks_not_pixels() -> None:
 
 def test_assess_holds_everything() -> None:
     assert set(assess(TRUTH, GUESS, np.zeros(8, np.int64), NAMES)) == {
-        "overall", "per_class", "confusion", "pixels", "by_block",
+        "overall", "balanced", "kappa", "per_class", "confusion", "pixels", "by_block",
     }  # fmt: skip

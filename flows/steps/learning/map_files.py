@@ -25,21 +25,25 @@ from flows.steps.storage import Storage
 from products.area import Area
 from products.learning.learned import NO_PROBABILITY
 from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours, pixel_area
+from products.learning.trust_layers import APPLICABLE, NOT_MAPPED, UNCERTAINTY, inside_share
 from products.period import Period
 from products.scene_recipe import canonical_digest
 
 COLLECTION = "collection.json"
+SHOWN = (MAP_CLASS, PROBABILITY, APPLICABLE, UNCERTAINTY)
+COGS = tuple(f"{name}.tif" for name in SHOWN)
 COG_OPTIONS = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "num_threads": "1"}
 
 
 @dataclass(frozen=True, slots=True)
 class MapFiles:
-    """Paths (or s3:// URLs) of what lies beside the cube, and the hectares of each class and period inside the area."""
+    """Paths (or s3:// URLs) of what lies beside the cube, and of each period the hectares of each class and the share where the model is applicable."""
 
     collection: str | None
     cogs: tuple[str, ...]
     quicklooks: tuple[str, ...]
     pixel_area: tuple[dict[str, Any], ...]
+    applicability: tuple[dict[str, Any], ...] = ()
 
 
 NO_FILES = MapFiles(None, (), (), ())
@@ -53,6 +57,8 @@ class MapView:
     geobox: GeoBox
     codes: NDArray[np.uint8]
     percent: NDArray[np.uint8]
+    applicable: NDArray[np.uint8]
+    uncertainty: NDArray[np.uint8]
     inside: NDArray[np.bool_]
 
 
@@ -62,24 +68,25 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
     folder = storage.path("maps", plan.template.product, plan.area, plan.grid.crs.replace(":", "_").lower(), name)
     is_whole, what = storage.exists(f"{folder}/{COLLECTION}"), f"the files of the map {plan.template.product}"
     cube = open_snapshot(cube_url, storage.options)
-    cogs, pictures, areas, items = [], [], [], []
+    cogs, pictures, areas, items, business = [], [], [], [], []
     for number, period in enumerate(plan.periods):
         view = map_view(cube, plan.grid.crs, number, period, area)
-        paths = {key: f"{folder}/{period.label}/{key}" for key in ("map_class.tif", "probability.tif", "quicklook.png")}
+        paths = {key: f"{folder}/{period.label}/{key}" for key in (*COGS, "quicklook.png")}
         if not is_whole:
             items.append(item_document(model, plan, view.geobox, period))
             with storage.writing(folder, what):
                 write_period(storage, paths, view, model)
                 storage.write_bytes(f"{folder}/{period.label}/item.json", _json(items[-1]))
-        cogs += [paths["map_class.tif"], paths["probability.tif"]]
+        cogs += [paths[name] for name in COGS]
         pictures.append(paths["quicklook.png"])
         resolution = plan.grid.resolution_m
         counted = pixel_area(view.codes, view.inside, model.recipe.class_names, resolution)
         areas += [entry | {"period": period.label} for entry in counted]
+        business.append({"period": period.label, "inside_share": inside_share(view.applicable, view.inside)})
     if not is_whole:
         with storage.writing(folder, what):
             storage.write_bytes(f"{folder}/{COLLECTION}", _json(collection_document(model, plan, items)))
-    return MapFiles(f"{folder}/{COLLECTION}", tuple(cogs), tuple(pictures), tuple(areas))
+    return MapFiles(f"{folder}/{COLLECTION}", tuple(cogs), tuple(pictures), tuple(areas), tuple(business))
 
 
 def map_view(cube: xarray.Dataset, crs: str, number: int, period: Period, area: Area) -> MapView:
@@ -91,11 +98,12 @@ def map_view(cube: xarray.Dataset, crs: str, number: int, period: Period, area: 
     cut = cube.isel(period=number, y=window[0], x=window[1])
     geobox = whole[window]
     burnt = rasterize([here.geom], geobox.shape, transform=geobox.affine, dtype="uint8")
-    return MapView(period, geobox, cut[MAP_CLASS].values, cut[PROBABILITY].values, burnt.astype(bool))
+    codes, percent, applicable, uncertainty = (cut[name].values for name in SHOWN)
+    return MapView(period, geobox, codes, percent, applicable, uncertainty, burnt.astype(bool))
 
 
 def write_period(storage: Storage, paths: dict[str, str], view: MapView, model: Model) -> None:
-    """The two COGs and the quicklook of one period."""
+    """The COGs and the quicklook of one period."""
     names, colours = model.recipe.class_names, class_colours(model.recipe.class_names)
     table = {0: (0, 0, 0, 0)} | {code: (*colour, 255) for code, colour in colours.items()}
     tags = {"classes": ", ".join(f"{code}={name}" for code, name in enumerate(names, start=1)), "model": str(model.id)}
@@ -106,6 +114,11 @@ def write_period(storage: Storage, paths: dict[str, str], view: MapView, model: 
         view.percent, view.geobox, NO_PROBABILITY, "AVERAGE", tags, [f"{PROBABILITY}_{name}" for name in names]
     )
     storage.write_bytes(paths["map_class.tif"], classes)
+    for name, pixels, overviews in (
+        (APPLICABLE, view.applicable, "MODE"), (UNCERTAINTY, view.uncertainty, "AVERAGE"),
+    ):  # fmt: skip
+        layer = cog(pixels[None], view.geobox, NOT_MAPPED, overviews, tags, (name,))
+        storage.write_bytes(paths[f"{name}.tif"], layer)
     storage.write_bytes(paths["probability.tif"], shares)
     title = f"{model.recipe.map.name} {view.period.label}" + (" (simulated data)" if model.simulated else "")
     storage.write_bytes(paths["quicklook.png"], map_picture(view.codes, view.geobox, names, colours, title))

@@ -10,6 +10,7 @@ from flows.steps.cubes.snapshot import CubePlan
 from flows.steps.learning.models import Model
 from products.learning.learned import NO_PROBABILITY
 from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours
+from products.learning.trust_layers import APPLICABLE, NOT_MAPPED, UNCERTAINTY
 from products.period import Period
 
 STAC_VERSION = "1.1.0"
@@ -99,6 +100,23 @@ def _assets(model: Model) -> dict[str, Any]:
             "nodata": NO_PROBABILITY,
             "unit": "percent",
             "bands": bands,
+        },
+        APPLICABLE: {
+            "href": "./applicable.tif",
+            "roles": ["data", "quality"],
+            **cog,
+            "nodata": NOT_MAPPED,
+            "classification:classes": [
+                {"value": 0, "name": "outside", "description": "unlike the training samples"},
+                {"value": 1, "name": "inside", "description": "in the area of applicability"},
+            ],
+        },
+        UNCERTAINTY: {
+            "href": "./uncertainty.tif",
+            "roles": ["data", "quality"],
+            **cog,
+            "nodata": NOT_MAPPED,
+            "unit": "percent",
         },
         "quicklook": {"href": "./quicklook.png", "type": "image/png", "roles": ["overview"]},
     }

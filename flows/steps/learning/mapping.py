@@ -8,7 +8,6 @@ from uuid import UUID
 
 import numpy as np
 import xarray
-from numpy.typing import NDArray
 
 from datacube_config.connection import Index
 from datacube_config.errors import StorageLost, StorageUnavailable
@@ -18,6 +17,7 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.index_setup import add_product
+from flows.steps.learning.applicability_file import trust_layers
 from flows.steps.learning.map_files import NO_FILES, MapFiles, write_map_files
 from flows.steps.learning.models import Model, Transform
 from flows.steps.learning.training import FeatureCells
@@ -26,6 +26,7 @@ from flows.steps.storage import Storage
 from products.identity import CellKey, SourceKey, cell_id
 from products.learning.learned import PixelModel
 from products.learning.maps import MAP_CLASS, PROBABILITY, components_template, map_template
+from products.scene_recipe import canonical_digest
 from products.template import CellTemplate, odc_product_definition
 
 STRIP_PX = 128
@@ -69,6 +70,7 @@ class MapResult:
             "stac": self.files.collection,
             "quicklooks": list(self.files.quicklooks),
             "pixel_area": list(self.files.pixel_area),
+            "applicability": list(self.files.applicability),
         }
 
 
@@ -119,7 +121,7 @@ def map_cell(
 ) -> tuple[UUID, bool]:
     """The id of one map cell, made of the feature cell and the model; and whether it was mapped now."""
     recipe_digest = model.recipe.digest()
-    number = cell_id(key, [SourceKey("cell", str(cell.id))], recipe_digest, model.digest)
+    number = cell_id(key, [SourceKey("cell", str(cell.id))], recipe_digest, mapping_digest(model))
     row = index.dc.index.datasets.get(number)
     if row is not None and not row.is_archived:
         return number, False
@@ -135,12 +137,17 @@ def map_cell(
     return number, publish_cell(index, storage, draft, arrays)
 
 
+def mapping_digest(model: Model | Transform) -> str:
+    """What of a model decides the pixels of its maps: what it learned, and where it is applicable."""
+    return canonical_digest([model.digest, model.applicability.digest()]) if isinstance(model, Model) else model.digest
+
+
 def _template(model: Model | Transform) -> CellTemplate:
     return map_template(model.recipe) if isinstance(model, Model) else components_template(model.recipe)
 
 
-def classify_cell(model: Model, cell: xarray.Dataset, threads: int) -> dict[str, NDArray[np.uint8]]:
-    """`map_class` (1, y, x) and `probability` (1, class, y, x) of a cell, strip by strip on some threads."""
+def classify_cell(model: Model, cell: xarray.Dataset, threads: int) -> Arrays:
+    """`map_class` (1, y, x), `probability` (1, class, y, x) and how far to trust them, of a cell, strip by strip on some threads."""
     learned = model.learned
     if not isinstance(learned, PixelModel):
         raise TypeError(f"{model.recipe.name} is {learned.describe()}: expected a model of single pixels")
@@ -157,7 +164,7 @@ def classify_cell(model: Model, cell: xarray.Dataset, threads: int) -> dict[str,
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(classify, range(0, rows, STRIP_PX)))
-    return {MAP_CLASS: codes, PROBABILITY: percent}
+    return {MAP_CLASS: codes, PROBABILITY: percent} | trust_layers(model.applicability, values, percent, threads)
 
 
 def _of_model(

@@ -16,7 +16,7 @@ from products.learning.learned import Learned
 from products.learning.linear import Linear
 from products.learning.neighbours import Neighbours
 
-COMPONENTS, CARD, STAC_ITEM = "components.npz", "card.json", "item.json"
+COMPONENTS, CARD, STAC_ITEM, APPLICABILITY = "components.npz", "card.json", "item.json", "applicability.npz"
 READERS: Mapping[str, Callable[[bytes, str], Learned | Components]] = {
     "random_forest.npz": Forest.from_bytes,
     "gradient_boosting.npz": Boosting.from_bytes,
@@ -50,8 +50,9 @@ class ModelFiles:
         return self.storage.url(self.path(file))
 
     def are_whole(self) -> bool:
-        """Whether what was learned and the card, which is written last, are there."""
-        return all(self.storage.exists(self.path(file)) for file in (self.learned, CARD))
+        """Whether what was learned, where it is applicable, and the card, which is written last, are there."""
+        beside = () if self.learned == COMPONENTS else (APPLICABILITY,)
+        return all(self.storage.exists(self.path(file)) for file in (self.learned, *beside, CARD))
 
 
 def read_card(files: ModelFiles) -> dict[str, Any]:

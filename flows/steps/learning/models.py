@@ -11,12 +11,14 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cells import writer_of
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
+from flows.steps.learning.applicability_file import read_applicability
 from flows.steps.learning.model_documents import ModelDraft, model_document, product_definition
 from flows.steps.learning.model_files import CARD, STAC_ITEM, ModelFiles, learned_file, read_card, read_learned
 from flows.steps.learning.model_stac import model_item
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.formula import near
+from products.learning.applicability import Applicability
 from products.learning.components import Components
 from products.learning.learned import Learned
 from products.learning.pca_recipe import PcaRecipe
@@ -33,6 +35,7 @@ class Model:
     digest: str
     simulated: bool
     files: ModelFiles
+    applicability: Applicability
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,9 @@ def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Trans
         )
     if isinstance(learned, Components):
         return Transform(row.id, PcaRecipe.model_validate(card["recipe"]), learned, said)
-    return Model(row.id, ModelRecipe.model_validate(card["recipe"]), learned, said, bool(card["simulated"]), files)
+    area = read_applicability(files, card["metrics"]["applicability"]["digest"])
+    recipe = ModelRecipe.model_validate(card["recipe"])
+    return Model(row.id, recipe, learned, said, bool(card["simulated"]), files, area)
 
 
 def find_model_row(index: Index, number: UUID | None) -> Dataset | None:

@@ -19,6 +19,7 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
+from flows.steps.learning.honest_training import planned_and_audited, with_honest_numbers
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_documents import ModelDraft
@@ -36,7 +37,6 @@ from products.learning.learned import Learned
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, check_classes, join, labelled_pixels
-from products.learning.splits import BlockSplit, split_blocks
 from products.period import Period
 from products.scene_recipe import canonical_digest
 from products.spec import FeaturesRecipe
@@ -138,15 +138,17 @@ def learn_model(
         return found
     samples = gather_samples(backend, storage, inputs, labels, recipe)
     check_classes(samples, recipe.class_names)
-    split = samples_split(samples, recipe)
-    model, metrics = learn(backend, samples, split, recipe, n_jobs)
     sources = sources_of(index, cells)
     simulated = labels.source.simulated or any(source.is_simulated for source in sources)
+    made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated)
+    split = made.plan.split
+    model, metrics = learn(backend, samples, split, recipe, n_jobs)
+    metrics, files_beside = with_honest_numbers(made, recipe, model, metrics, backend, n_jobs)
     facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources))
     card = card_document(recipe, facts, metrics)
     draft = ModelDraft(number, recipe, model, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
-    publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split), cells)
+    publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split) | files_beside, cells)
     return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
 
 
@@ -225,13 +227,6 @@ def sample_cell(backend: Backend, cell: xarray.Dataset, labels: Labels, recipe: 
     return labelled_pixels(
         backend, features, codes[window], cell["x"].values, cell["y"].values[window], period, names, recipe.seed
     )
-
-
-def samples_split(samples: Samples, recipe: ModelRecipe) -> BlockSplit:
-    """The samples in folds of spatial blocks."""
-    spec, code = recipe.split, samples.column("code").astype(np.int64)
-    x, y = samples.column("x").astype(np.float64), samples.column("y").astype(np.float64)
-    return split_blocks(x, y, code, spec.block_m, spec.folds, spec.buffer_m, recipe.seed)
 
 
 def software_versions(names: Sequence[str] = ("neocube", "scikit-learn", "numpy")) -> dict[str, str]:

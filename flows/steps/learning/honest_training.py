@@ -1,0 +1,110 @@
+"""What training adds to keep its numbers honest: the planned split, the audit, the scores beside the scores, and the area of applicability."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.steps.learning.model_files import APPLICABILITY
+from flows.steps.learning.split_layer import named_sites, split_layer
+from flows.steps.pictures.calibration import calibration_picture
+from products.devices import Backend
+from products.errors import RequestError
+from products.learning.estimators import fit_rows, predicted
+from products.learning.honest import Labelled, audit_leaks, honest_numbers, model_applicability
+from products.learning.learned import PixelModel
+from products.learning.recipe import ModelRecipe
+from products.learning.samples import Samples
+from products.learning.split_plan import SplitPlan, plan_split
+from products.period import parse_period
+from products.spec import FeaturesRecipe
+
+
+@dataclass(frozen=True, slots=True)
+class HonestTraining:
+    """Samples with their planned split, audited."""
+
+    samples: Samples
+    plan: SplitPlan
+    leaks: list[dict[str, Any]]
+    crs: str
+    resolution_m: float
+
+
+def planned_and_audited(
+    samples: Samples, recipe: ModelRecipe, features: FeaturesRecipe, crs: str, simulated: bool
+) -> HonestTraining:
+    """The split that recipe, receptive field and autocorrelation ask for; RequestError if the test would know its answers."""
+    spec, known = recipe.split, labelled(samples, recipe)
+    x, y = samples.column("x").astype(np.float64), samples.column("y").astype(np.float64)
+    is_late = np.zeros(x.shape, np.bool_)
+    for text in spec.holdout_periods:
+        span = parse_period(text)
+        is_late |= (known.period >= span.start.toordinal()) & (known.period < span.end.toordinal())
+    if spec.holdout_periods and not is_late.any():
+        raise RequestError(
+            f"no sample lies in the holdout_periods {', '.join(spec.holdout_periods)}: train on a period that holds them"
+        )
+    sites = named_sites(spec.sites, x, y, crs) if spec.sites else None
+    resolution_m = features.grid.resolution_m
+    receptive_m = features.margin_px * resolution_m
+    plan = plan_split(x, y, known.code, known.features, is_late, spec, receptive_m, recipe.seed, sites)
+    return HonestTraining(samples, plan, audit_leaks(known, plan, spec, simulated), crs, resolution_m)
+
+
+def with_honest_numbers(
+    made: HonestTraining,
+    recipe: ModelRecipe,
+    model: PixelModel,
+    metrics: Mapping[str, Any],
+    backend: Backend,
+    n_jobs: int,
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The metrics with what keeps them honest; and the files beside the model: split, calibration, applicability."""
+    used = replace(made.samples, feature_names=model.feature_names)
+    split, known = made.plan.split, labelled(used, recipe)
+    test = split.test_rows(split.holdout)
+
+    def fit_predict(train: NDArray[np.bool_], asked: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return predicted(fit_rows(backend, used, train, recipe, n_jobs), used, asked)
+
+    codes, percent = model.classify(np.ascontiguousarray(known.features[test].T))
+    probability = percent.T / np.maximum(percent.sum(axis=0, dtype=np.float64), 1.0)[:, None]
+    numbers = honest_numbers(
+        known, made.plan, codes.astype(np.int64), probability, made.resolution_m, recipe.seed, fit_predict
+    )
+    area = model_applicability(known, made.plan, _importance(metrics), recipe.seed)
+    inside = area.is_inside(area.dissimilarity(known.features[test].T))
+    said = {
+        "threshold": float(area.threshold[0]),
+        "points": len(area.points),
+        "holdout_inside": round(float(inside.mean()), 6),
+        "digest": area.digest(),
+    }
+    files = {
+        APPLICABILITY: area.to_bytes(),
+        "split.parquet": split_layer(split, made.crs),
+        "calibration.png": calibration_picture(numbers["calibration"]),
+    }
+    return {**metrics, **numbers, "leaks": made.leaks, "applicability": said}, files
+
+
+def _importance(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """What each feature counts in the area of applicability: its importance to a forest, else what shuffling it costs, else the same for each."""
+    if "importance" in metrics:
+        return dict(metrics["importance"])
+    lost = {name: float(each["mean"]) for name, each in metrics["permutation"]["lost"].items()}
+    return lost if max(lost.values()) > 0 else dict.fromkeys(lost, 1.0)
+
+
+def labelled(samples: Samples, recipe: ModelRecipe) -> Labelled:
+    """The samples on the host."""
+    return Labelled(
+        samples.column("code").astype(np.int64),
+        samples.column("period").astype(np.int64),
+        samples.features,
+        samples.feature_names,
+        recipe.class_names,
+    )

@@ -1,0 +1,110 @@
+"""Which split the samples get: its buffer from receptive field and autocorrelation, held-out periods, and sites."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from products.errors import RequestError
+from products.learning.recipe import SplitSpec
+from products.learning.splits import BlockSplit, split_blocks
+from products.learning.variogram import Variogram, about_class_means, estimate_variogram
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+NOT_USED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """A split, the site of each row (n,), and how its buffer came about."""
+
+    split: BlockSplit
+    site: Int64
+    site_names: tuple[str, ...]
+    variogram: Variogram
+    receptive_m: float
+    decision: str
+
+    def document(self) -> dict[str, Any]:
+        """As the card stores it."""
+        return {
+            "block_m": self.split.block_m,
+            "buffer_m": self.split.buffer_m,
+            "receptive_m": self.receptive_m,
+            "decision": self.decision,
+            "sites": list(self.site_names),
+            "variogram": self.variogram.document(),
+        }
+
+
+def plan_split(
+    x: Float64, y: Float64, code: Int64, features: npt.NDArray[np.float32], is_late: npt.NDArray[np.bool_],
+    spec: SplitSpec, receptive_m: float, seed: int, sites: tuple[Int64, tuple[str, ...]] | None = None,
+) -> SplitPlan:  # fmt: skip
+    """Blocks with a buffer of at least the receptive field, and where the recipe says `auto` of at least the range of the variogram.
+
+    `is_late` marks rows of held-out periods: the hold-out is then these rows in the held-out blocks, and no other row of these blocks or periods is
+    used (leave location and time out, Meyer et al. 2018, Environmental Modelling & Software 101, 1-9).
+    """
+    found = estimate_variogram(x, y, about_class_means(features, code), seed)
+    buffer_m, decision = decide_buffer(spec, receptive_m, found)
+    split = split_blocks(x, y, code, spec.block_m, spec.folds, buffer_m, seed)
+    if is_late.any():
+        split = _late_holdout(split, is_late, code)
+    site, names = sites or connected_sites(x, y, spec.block_m)
+    return SplitPlan(split, site, names, found, receptive_m, decision)
+
+
+def decide_buffer(spec: SplitSpec, receptive_m: float, found: Variogram) -> tuple[float, str]:
+    """The buffer in metres, and in words why; RequestError if blocks are too small for it."""
+    range_m = found.range_m
+    seen = f"The variogram of the features about their class means has a range of {'' if found.is_bounded else 'at least '}{range_m:.0f} m"
+    if spec.buffer_m == "auto":
+        buffer_m = max(receptive_m, range_m)
+        words = f"{seen}, the receptive field is {receptive_m:.0f} m: the buffer is the larger one."
+    else:
+        buffer_m = max(float(spec.buffer_m), receptive_m)
+        wide = f" (buffer_m {spec.buffer_m:g} m, widened to the receptive field)" if buffer_m > spec.buffer_m else ""
+        enough = "it is within the buffer" if range_m <= buffer_m else (
+            "MORE THAN THE BUFFER: tested pixels are like training pixels beyond it, and the scores flatter; set buffer_m to auto, or higher"
+        )  # fmt: skip
+        words = f"{seen}, the buffer is {buffer_m:.0f} m{wide}: {enough}."
+    if 2 * buffer_m >= spec.block_m:
+        raise RequestError(
+            f"expected blocks wider than twice the buffer of {buffer_m:.0f} m (receptive field {receptive_m:.0f} m, autocorrelation "
+            f"{range_m:.0f} m), got block_m {spec.block_m:g}: set block_m to {np.ceil(2.5 * buffer_m / 10) * 10:.0f} or more"
+        )
+    return buffer_m, words
+
+
+def connected_sites(x: Float64, y: Float64, block_m: float) -> tuple[Int64, tuple[str, ...]]:
+    """The site of each row: blocks with samples that touch, also by a corner, are one; numbered from the north-west."""
+    cell = np.column_stack([np.floor(x / block_m), np.floor(y / block_m)]).astype(np.int64)
+    blocks, position = np.unique(cell, axis=0, return_inverse=True)
+    place = {(int(column), int(row)): n for n, (column, row) in enumerate(blocks)}
+    steps = [(0, 1), (1, -1), (1, 0), (1, 1)]
+    links = [(n, place[c + i, r + j]) for (c, r), n in place.items() for i, j in steps if (c + i, r + j) in place]
+    ends = np.array(links, np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(place), len(place)))
+    n_sites, site = connected_components(graph, directed=False)
+    return site[position.ravel()].astype(np.int64), tuple(f"site {n + 1}" for n in range(n_sites))
+
+
+def _late_holdout(split: BlockSplit, is_late: npt.NDArray[np.bool_], code: Int64) -> BlockSplit:
+    is_tested = split.fold == split.holdout
+    fold = np.where(is_late == is_tested, split.fold, NOT_USED)
+    if not (fold == split.holdout).any():
+        raise RequestError(
+            "no sample of the held-out periods lies in the held-out blocks: expected labels there; name other holdout_periods"
+        )
+    late = replace(split, fold=fold)
+    lost = sorted(set(np.unique(code).tolist()) - set(np.unique(code[late.train_rows(late.holdout)]).tolist()))
+    if lost:
+        raise RequestError(
+            f"the class of code {lost[0]} has samples in held-out periods only: expected some of each class before"
+        )
+    return late

@@ -1,0 +1,37 @@
+"""The layers of a map that say how far to trust it."""
+
+import numpy as np
+import numpy.typing as npt
+
+from products.template import ArrayTemplate
+
+DISSIMILARITY, APPLICABLE, UNCERTAINTY = "dissimilarity", "applicable", "uncertainty"
+NOT_MAPPED = 255
+
+
+def trust_arrays() -> tuple[ArrayTemplate, ...]:
+    """`dissimilarity` float32, NaN where nothing is mapped; `applicable` 0 or 1 and `uncertainty` in percent, uint8, 255 where nothing is mapped."""
+    index: dict[str, str | float | list[int]] = {
+        "units": "1",
+        "long_name": "dissimilarity to the training samples (Meyer and Pebesma 2021)",
+    }
+    flags: dict[str, str | float | list[int]] = {
+        "long_name": "whether the pixel lies in the model's area of applicability",
+        "flag_values": [0, 1],
+        "flag_meanings": "outside inside",
+    }
+    entropy: dict[str, str | float | list[int]] = {
+        "units": "percent",
+        "long_name": "entropy of the probabilities by that of equal ones",
+    }
+    return (
+        ArrayTemplate(DISSIMILARITY, None, (), "float32", float("nan"), index),
+        ArrayTemplate(APPLICABLE, None, (), "uint8", NOT_MAPPED, flags, overview="mode"),
+        ArrayTemplate(UNCERTAINTY, None, (), "uint8", NOT_MAPPED, entropy),
+    )
+
+
+def inside_share(applicable: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> float | None:
+    """Share of the mapped pixels `inside` an area (y, x) to which the model is applicable; None where nothing is mapped."""
+    known = applicable[inside & (applicable != NOT_MAPPED)]
+    return round(float((known == 1).mean()), 6) if known.size else None

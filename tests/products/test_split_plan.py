@@ -1,0 +1,99 @@
+"""The planned split: its buffer, held-out periods, and sites."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from products.errors import RequestError
+from products.learning.recipe import SplitSpec
+from products.learning.split_plan import SplitPlan, connected_sites, plan_split
+
+SIDE = 80
+CODE = np.where(np.arange(SIDE * SIDE) % 2, 1, 2).astype(np.int64)
+
+
+def places() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, y = np.meshgrid(15 + 30.0 * np.arange(SIDE), 15 + 30.0 * np.arange(SIDE))
+    return x.ravel(), y.ravel()
+
+
+def features(width_px: int) -> NDArray[np.float32]:
+    noise = np.random.default_rng(1).normal(size=(3, SIDE, SIDE))
+    smooth = np.stack([ndimage.uniform_filter(layer, width_px) if width_px else layer for layer in noise])
+    return smooth.reshape(3, -1).T.astype(np.float32)
+
+
+def planned(
+    spec: SplitSpec, width_px: int = 0, receptive_m: float = 0.0, late: NDArray[np.bool_] | None = None
+) -> SplitPlan:
+    is_late = np.zeros(SIDE * SIDE, np.bool_) if late is None else late
+    return plan_split(*places(), CODE, features(width_px), is_late, spec, receptive_m, 3)
+
+
+def test_a_buffer_that_is_given_stays_and_is_told_to_suffice() -> None:
+    plan = planned(SplitSpec(block_m=480, buffer_m=60))
+    assert plan.split.buffer_m == 60
+    assert "has a range of 0 m, the buffer is 60 m: it is within the buffer." in plan.decision
+
+
+def test_a_buffer_below_the_range_is_told_to_flatter() -> None:
+    plan = planned(SplitSpec(block_m=480, buffer_m=60), width_px=7)
+    assert plan.variogram.range_m > 100
+    assert "MORE THAN THE BUFFER" in plan.decision
+    assert plan.document()["variogram"]["range_m"] == round(plan.variogram.range_m, 1)
+
+
+def test_auto_widens_the_buffer_to_the_range() -> None:
+    plan = planned(SplitSpec(block_m=600, buffer_m="auto"), width_px=7)
+    assert plan.split.buffer_m == plan.variogram.range_m > 100
+    train, test = plan.split.train_rows(plan.split.holdout), plan.split.test_rows(plan.split.holdout)
+    x, y = places()
+    gap = np.hypot(x[train][:, None] - x[test][None], y[train][:, None] - y[test][None]).min()
+    assert gap >= plan.split.buffer_m
+
+
+def test_a_buffer_is_at_least_the_receptive_field() -> None:
+    plan = planned(SplitSpec(block_m=480, buffer_m=60), receptive_m=150)
+    assert plan.split.buffer_m == 150
+    assert "buffer_m 60 m, widened to the receptive field" in plan.decision
+
+
+def test_blocks_too_small_for_their_buffer_are_refused_with_a_size_that_will_do() -> None:
+    with pytest.raises(
+        RequestError, match=r"wider than twice the buffer of 250 m \(receptive field 250 m.*set block_m to 630 or more"
+    ):
+        planned(SplitSpec(block_m=480, buffer_m=60), receptive_m=250)
+
+
+def test_the_holdout_of_held_out_periods_is_elsewhere_and_later() -> None:
+    late = places()[1] % 60 < 30
+    split = planned(SplitSpec(block_m=480, holdout_periods=("2020",)), late=late).split
+    test, train = split.test_rows(split.holdout), split.train_rows(split.holdout)
+    assert late[test].all() and not late[train].any()
+    assert not np.isin(split.block[train], split.block[test]).any()
+    assert not late[split.test_rows(0)].any()
+
+
+def test_periods_that_leave_nothing_to_test_or_to_learn_are_refused() -> None:
+    with pytest.raises(RequestError, match="the class of code 1 has samples in held-out periods only"):
+        planned(SplitSpec(block_m=480, holdout_periods=("2020",)), late=CODE == 1)
+    holdout = planned(SplitSpec(block_m=480)).split
+    nowhere = (holdout.fold != holdout.holdout) & (np.arange(CODE.size) == np.flatnonzero(holdout.fold == 0)[0])
+    with pytest.raises(RequestError, match="no sample of the held-out periods lies in the held-out blocks"):
+        planned(SplitSpec(block_m=480, holdout_periods=("2020",)), late=nowhere)
+
+
+def test_blocks_that_touch_are_one_site() -> None:
+    x = np.array([50.0, 150.0, 250.0, 950.0, 1050.0, 2050.0])
+    y = np.array([50.0, 150.0, 150.0, 50.0, 50.0, 50.0])
+    site, names = connected_sites(x, y, 100.0)
+    assert names == ("site 1", "site 2", "site 3")
+    assert [len(set(site[rows])) for rows in (slice(0, 3), slice(3, 5), slice(0, 6))] == [1, 1, 3]
+
+
+def test_a_recipe_takes_auto_and_years_as_numbers() -> None:
+    spec = SplitSpec.model_validate({"buffer_m": "auto", "holdout_periods": [2020, "2021-03"], "accept": ["ndvi_p50"]})
+    assert (spec.buffer_m, spec.holdout_periods, spec.accept) == ("auto", ("2020", "2021-03"), ("ndvi_p50",))
+    with pytest.raises(ValueError, match="expected buffer_m below half of block_m"):
+        SplitSpec(block_m=100, buffer_m=50)
