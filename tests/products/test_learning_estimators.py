@@ -101,6 +101,9 @@ def test_the_map_has_a_class_and_a_share_for_each_class() -> None:
         "probability_mangrove": ("probability", 0),
         "probability_water": ("probability", 1),
         "probability_other": ("probability", 2),
+        "dissimilarity": ("dissimilarity", 0),
+        "applicable": ("applicable", 0),
+        "uncertainty": ("uncertainty", 0),
     }
     measurements = odc_product_definition(template)["measurements"]
     assert isinstance(measurements, list)
