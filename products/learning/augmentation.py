@@ -12,7 +12,7 @@ Codes = npt.NDArray[np.uint8]
 def augmented(features: Floats, codes: Codes, spec: NetworkSpec, draw: np.random.Generator) -> tuple[Floats, Codes]:
     """A patch (feature, y, x) and its codes (y, x), changed as the recipe asks; a missing feature stays missing."""
     if "flip" in spec.augment:
-        flips = [axis for axis in (-2, -1) if draw.random() < 0.5]
+        flips = tuple(axis for axis in (-2, -1) if draw.random() < 0.5)
         features, codes = np.flip(features, flips), np.flip(codes, flips)
     if "rotate" in spec.augment:
         turns = int(draw.integers(4))

@@ -31,6 +31,7 @@ class TrainingFacts:
     device: str
     software: Mapping[str, str]
     n_stale_cells: int = 0
+    described: str = "a model"
 
 
 def score_name(simulated: bool) -> str:
@@ -91,7 +92,7 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "",
         *[f"- {note}" for note in card_notes(recipe, facts)],
         "",
-        f"Model `{facts.model_id}`, a random forest of {recipe.estimator.random_forest.trees} trees from "
+        f"Model `{facts.model_id}`, {facts.described} from "
         f"`{recipe.features}` over {facts.area}, {facts.period} ({facts.crs}), {len(facts.cells)} cells, "
         f"on {facts.device}.",
         f"Labels `{facts.labels}` (SHA-256 {facts.labels_digest[:12]}).",
@@ -110,12 +111,33 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "",
         "![confusion](confusion.png) ![split](split.png)",
         "",
-        "## What it looks at",
-        "",
-        *[f"- {name}: {value:.3f}" for name, value in list(metrics["importance"].items())[:10]],
+        *(_training_lines(metrics["training"]) if "training" in metrics else _importance_lines(metrics)),
         *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _importance_lines(metrics: Mapping[str, Any]) -> list[str]:
+    top = list(metrics["importance"].items())[:10]
+    return ["## What it looks at", "", *[f"- {name}: {value:.3f}" for name, value in top]]
+
+
+def _training_lines(told: Mapping[str, Any]) -> list[str]:
+    """How a network was trained; `By fold` above is its agreement on the fold that said when to stop."""
+    losses = [
+        f"| {number} | {each['train']:.4f} | {each['validation']:.4f} |"
+        for number, each in enumerate(told["losses"], 1)
+    ]
+    return [
+        "## How it was trained",
+        "",
+        f"{told['epochs']} epochs; the weights are those of epoch {told['best_epoch']}, of the lowest loss on the fold that said when to stop, "
+        "which `By fold` tells of.",
+        "",
+        "| epoch | loss | validation |",
+        "|---|---|---|",
+        *losses,
+    ]
 
 
 def _selection_lines(found: Mapping[str, Any]) -> list[str]:

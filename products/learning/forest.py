@@ -53,6 +53,10 @@ class Forest:
         names = {"feature_names": self.feature_names, "class_names": self.class_names}
         return packed(FORMAT, names, self._arrays)
 
+    def describe(self) -> str:
+        """What it is, in words."""
+        return f"a random forest of {self.roots.size - 1} trees"
+
     @property
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {name: getattr(self, name) for name in _ARRAYS}

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from products.errors import RequestError
+from products.learning.network_spec import DeeplabSpec, Kind, NetworkSpec, UnetSpec
 from products.scene_recipe import canonical_digest, plain_name
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map"}
@@ -100,6 +101,19 @@ class EstimatorSpec(_Closed):
     """The estimator: exactly one kind."""
 
     random_forest: RandomForestSpec = RandomForestSpec()
+    unet: UnetSpec | None = None
+    deeplab: DeeplabSpec | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "EstimatorSpec":
+        chosen = {
+            "random_forest": self.random_forest != RandomForestSpec(),
+            "unet": self.unet is not None,
+            "deeplab": self.deeplab is not None,
+        }
+        if sum(chosen.values()) > 1:
+            raise RequestError(f"expected one estimator, got {' and '.join(n for n in chosen if chosen[n])}: leave one")
+        return self
 
 
 class SelectionSpec(_Closed):
@@ -166,6 +180,30 @@ class ModelRecipe(LearnedRecipe):
     split: SplitSpec = SplitSpec()
     selection: SelectionSpec | None = None
     estimator: EstimatorSpec = EstimatorSpec()
+
+    @model_validator(mode="after")
+    def _network_takes_all(self) -> "ModelRecipe":
+        if self.selection and self.has_network:
+            raise RequestError(
+                "selection chooses features of single pixels: leave it out where the estimator is a network"
+            )
+        return self
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the estimator looks at patches."""
+        return bool(self.estimator.unet or self.estimator.deeplab)
+
+    @property
+    def network(self) -> tuple[Kind, NetworkSpec]:
+        """Which network, and its settings; RequestError if the estimator is none."""
+        if self.estimator.unet:
+            return "unet", self.estimator.unet
+        if self.estimator.deeplab:
+            return "deeplab", self.estimator.deeplab
+        raise RequestError(
+            f"the recipe {self.name!r} has no network: expected estimator: {{unet: …}} or {{deeplab: …}}"
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:

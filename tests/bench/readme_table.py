@@ -27,6 +27,7 @@ LINES = (
     Line(("five percentiles of one band, ", "np.nanquantile"), "five percentiles of a band", "`np.nanquantile`"),
     Line(("five percentiles of one band, ", "numbagg"), "five percentiles of a band", "numbagg"),
     Line(("five percentiles of one band, ", "bottleneck"), "five percentiles of a band", "bottleneck"),
+    Line(("U-Net resnet18 over ",), "a U-Net over 512 px, blended patches", "its forward passes alone"),
     Line(("planning a cell of ",), "planning a cell of 10,000", "of 10"),
     Line(("building a cell of ",), "a small cell of 40, from plan to cube", "of 10"),
     Line(("JSON on disk to committed rows, ", "postgres"), "1000 items to committed rows", "ODC's `add`"),

@@ -85,6 +85,9 @@ def test_a_file_that_is_no_network_or_of_another_architecture_is_refused(network
         network_from_bytes(replace(network, mean=network.mean[:2]).to_bytes(), "model")
     with pytest.raises(RequestError, match="unknown encoder 'resnet17'"):
         network_from_bytes(replace(network, encoder="resnet17").to_bytes(), "model")
+    for changed in ({"kind": "transformer"}, {"patch_px": -16}, {"overlap_px": 15}):
+        with pytest.raises(RequestError, match="model is not a readable network"):
+            network_from_bytes(replace(network, **changed).to_bytes(), "model")
     other = content.replace(FORMAT.encode(), FORMAT.replace("1", "9").encode())
     with pytest.raises(RequestError, match="expected model to be a neocube-network-1, it is a neocube-network-9"):
         network_from_bytes(other, "model")

@@ -173,7 +173,7 @@ def test_a_loss_that_is_no_number_is_told_with_step_and_likely_cause(precision: 
 def test_a_full_gpu_is_told_with_what_to_lower(tmp_path: Path) -> None:
     from flows.steps.networks.training_loop import TrainingPlace, fit
 
-    full = classifier(Fails(torch.OutOfMemoryError("CUDA out of memory")))
+    full = classifier(Fails(torch.cuda.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(RequestError, match="the GPU is full: a batch of 4 patches of 16 px does not fit; lower batch"):
         fit(full, TrainingPlace(tmp_path))
 

@@ -18,12 +18,16 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.index_setup import add_product
+from flows.steps.learning.cell_windows import Cells, neighbour_ids
 from flows.steps.learning.map_files import NO_FILES, MapFiles, write_map_files
 from flows.steps.learning.models import Model, Transform
+from flows.steps.learning.network_mapping import cells_to_read, network_cell
 from flows.steps.learning.training import FeatureCells
 from flows.steps.learning.transforming import component_cell, features_in_order
+from flows.steps.networks.network import Network
 from flows.steps.storage import Storage
 from products.identity import CellKey, SourceKey, cell_id
+from products.learning.forest import Forest
 from products.learning.maps import MAP_CLASS, PROBABILITY, components_template, map_template
 from products.template import CellTemplate, odc_product_definition
 
@@ -85,13 +89,14 @@ def map_cells(
     """
     template = _template(model)
     add_product(index.dc, odc_product_definition(template))
+    around = cells_to_read(index, inputs) if _network_of(model) else {}
     mapped: list[UUID] = []
     fresh: list[UUID] = []
     failed: list[tuple[str, str]] = []
     for tile, period, cell in inputs.placed:
         key = CellKey(template.product, template.version, tile, period)
         try:
-            number, is_new = map_cell(index, storage, model, inputs, key, cell, threads)
+            number, is_new = map_cell(index, storage, model, inputs, key, cell, threads, around)
         except (OSError, StorageUnavailable) as error:
             failed.append((key.label, str(error)))
             continue
@@ -115,23 +120,35 @@ def map_cell(
     key: CellKey,
     cell: PublishedCell,
     threads: int,
+    around: Cells,
 ) -> tuple[UUID, bool]:
-    """The id of one map cell, made of the feature cell and the model; and whether it was mapped now."""
+    """The id of one map cell, made of the feature cell, those `around` that the model looks at too, and the model; and whether it was mapped now."""
     recipe_digest = model.recipe.digest()
-    number = cell_id(key, [SourceKey("cell", str(cell.id))], recipe_digest, model.digest)
+    network = _network_of(model)
+    margin_px = network.margin_px if network else 0
+    read = [cell.id, *neighbour_ids(around, key.tile, key.period, inputs.grid.tile_px, margin_px)]
+    number = cell_id(key, [SourceKey("cell", str(each)) for each in read], recipe_digest, model.digest)
     row = index.dc.index.datasets.get(number)
     if row is not None and not row.is_archived:
         return number, False
     opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
-    lineage = {"features": [cell.id], "model": [model.id]}
+    lineage = {"features": read, "model": [model.id]}
     properties: dict[str, Any] = {"neocube:model": str(model.id), "neocube:model_digest": model.digest}
     if isinstance(model, Model):
-        arrays: Arrays = classify_cell(model, opened, threads)
+        arrays: Arrays = (
+            network_cell(storage, network, around, inputs.grid, key)
+            if network
+            else classify_cell(model, opened, threads)
+        )
         properties |= {"odc:product_family": "map", "neocube:simulated": model.simulated}
     else:
         arrays = component_cell(model, opened, threads)
     draft = CellDraft(number, key, _template(model), inputs.grid, recipe_digest, lineage, properties)
     return number, publish_cell(index, storage, draft, arrays)
+
+
+def _network_of(model: Model | Transform) -> Network | None:
+    return model.forest if isinstance(model, Model) and isinstance(model.forest, Network) else None
 
 
 def _template(model: Model | Transform) -> CellTemplate:
@@ -140,14 +157,16 @@ def _template(model: Model | Transform) -> CellTemplate:
 
 def classify_cell(model: Model, cell: xarray.Dataset, threads: int) -> dict[str, NDArray[np.uint8]]:
     """`map_class` (1, y, x) and `probability` (1, class, y, x) of a cell, strip by strip on some threads."""
-    values = features_in_order(cell, model.forest.feature_names, model.recipe.name)
+    forest = model.forest
+    assert isinstance(forest, Forest)
+    values = features_in_order(cell, forest.feature_names, model.recipe.name)
     n_features, rows, columns = values.shape
     codes = np.empty((1, rows, columns), np.uint8)
-    percent = np.empty((1, len(model.forest.class_names), rows, columns), np.uint8)
+    percent = np.empty((1, len(forest.class_names), rows, columns), np.uint8)
 
     def classify(start: int) -> None:
         strip = slice(start, start + STRIP_PX)
-        found, share = model.forest.classify(values[:, strip].reshape(n_features, -1))
+        found, share = forest.classify(values[:, strip].reshape(n_features, -1))
         codes[0, strip] = found.reshape(-1, columns)
         percent[0, :, strip] = share.reshape(share.shape[0], -1, columns)
 

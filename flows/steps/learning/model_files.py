@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from flows.steps.networks.network import Network, network_from_bytes
 from flows.steps.storage import Storage
 from products.learning.components import Components, components_from_bytes
 from products.learning.forest import Forest, forest_from_bytes
 
-FOREST, COMPONENTS, CARD = "forest.npz", "components.npz", "card.json"
+FOREST, COMPONENTS, NETWORK, CARD = "forest.npz", "components.npz", "network.safetensors", "card.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ def read_card(files: ModelFiles) -> dict[str, Any]:
     return document
 
 
-def read_learned(files: ModelFiles) -> Forest | Components:
-    """The forest or the components of a model, checked."""
+def read_learned(files: ModelFiles) -> Forest | Components | Network:
+    """The forest, the components or the network of a model, checked."""
     path = files.path(files.learned)
     content = files.storage.read_bytes(path)
+    if files.learned == NETWORK:
+        return network_from_bytes(content, path)
     return components_from_bytes(content, path) if files.learned == COMPONENTS else forest_from_bytes(content, path)

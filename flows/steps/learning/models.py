@@ -14,7 +14,8 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cells import EO3, writer_of
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
-from flows.steps.learning.model_files import CARD, COMPONENTS, FOREST, ModelFiles, read_card, read_learned
+from flows.steps.learning.model_files import CARD, COMPONENTS, FOREST, NETWORK, ModelFiles, read_card, read_learned
+from flows.steps.networks.network import Network
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.formula import near
@@ -31,7 +32,7 @@ class ModelDraft:
 
     id: UUID
     recipe: LearnedRecipe
-    learned: Forest | Components
+    learned: Forest | Components | Network
     card: Mapping[str, Any]
     geobox: GeoBox
     periods: tuple[Period, ...]
@@ -43,7 +44,7 @@ class Model:
 
     id: UUID
     recipe: ModelRecipe
-    forest: Forest
+    forest: Forest | Network
     digest: str
     simulated: bool
 
@@ -121,7 +122,8 @@ def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Trans
             f"unknown model {name_or_id!r}: expected the name or the id of a trained model"
             f"{near(name_or_id, known) if known else '; none is trained yet: run `neocube train`'}"
         )
-    learned_file = COMPONENTS if "components" in row.metadata_doc["accessories"] else FOREST
+    beside = row.metadata_doc["accessories"]
+    learned_file = next((name for name in (COMPONENTS, NETWORK) if name.partition(".")[0] in beside), FOREST)
     files = ModelFiles(storage, row.product.name, row.id, learned_file)
     if not files.are_whole():
         raise RequestError(f"the files of the model {row.id} are not in {storage.root}: train it again")
@@ -200,7 +202,7 @@ def model_document(draft: ModelDraft, learned_file: str, cells: Sequence[UUID]) 
             "dtr:start_datetime": start.isoformat(),
             "dtr:end_datetime": end.isoformat(),
             "odc:processing_datetime": datetime.now(UTC).isoformat(),
-            "odc:file_format": "npz",
+            "odc:file_format": learned_file.rpartition(".")[2],
             "odc:product_family": "model",
             "neocube:product_version": draft.recipe.version,
             "neocube:digest": draft.recipe.digest(),

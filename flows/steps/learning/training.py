@@ -1,7 +1,7 @@
 """Train a model: sample published cells under labels, learn, and publish the model as a dataset of its own product."""
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
 from typing import Any
@@ -19,8 +19,16 @@ from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
-from flows.steps.learning.model_files import ModelFiles, read_card
+from flows.steps.learning.model_files import FOREST, NETWORK, ModelFiles, read_card
 from flows.steps.learning.models import ModelDraft, find_model_row, promote_model, publish_model
+from flows.steps.learning.network_training import (
+    NETWORK_SOFTWARE,
+    NetworkInputs,
+    TrainingRoom,
+    learn_network,
+    network_id,
+)
+from flows.steps.networks.network import Network
 from flows.steps.pictures.learning import confusion_picture, split_picture
 from flows.steps.storage import Storage
 from products.area import Area
@@ -38,6 +46,8 @@ from products.learning.splits import BlockSplit, split_blocks
 from products.period import Period
 from products.scene_recipe import canonical_digest
 from products.spec import FeaturesRecipe
+
+SOFTWARE = ("neocube", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,30 +134,40 @@ def learn_model(
     labels_file: LabelFile,
     backend: Backend,
     n_jobs: int,
+    room: TrainingRoom,
+    tell: Callable[[str], None] | None = None,
 ) -> TrainedModel:
     """The model of this recipe, cells and labels: learned and published, or found if it is the active one already."""
     labels = open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
     number = model_id(recipe, cells, labels.source.digest)
-    files = ModelFiles(storage, recipe.name, number)
+    if recipe.has_network:
+        number = network_id(number, recipe.network[1])
+    files = ModelFiles(storage, recipe.name, number, NETWORK if recipe.has_network else FOREST)
     if found := found_model(index, files, number, recipe, inputs):
         return found
     samples = gather_samples(backend, storage, inputs, labels, recipe)
     check_classes(samples, recipe.class_names)
     split = samples_split(samples, recipe)
-    forest, metrics = learn(backend, samples, split, recipe, n_jobs)
+    forest: Forest | Network
+    if recipe.has_network:
+        given = NetworkInputs(storage, inputs, labels, room)
+        forest, metrics = learn_network(given, recipe, samples, split, backend, number, tell)
+    else:
+        forest, metrics = learn(backend, samples, split, recipe, n_jobs)
     simulated = labels.source.simulated or any(source.is_simulated for source in sources_of(index, cells))
     facts = training_facts(number, forest, inputs, labels, samples, backend, simulated)
     card = card_document(recipe, facts, metrics)
     draft = ModelDraft(number, recipe, forest, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
     publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split), cells)
+    room.forget(number)
     return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
 
 
 def training_facts(
     number: UUID,
-    forest: Forest,
+    forest: Forest | Network,
     inputs: FeatureCells,
     labels: Labels,
     samples: Samples,
@@ -170,7 +190,8 @@ def training_facts(
         n_without_features=samples.n_without_features,
         simulated=simulated,
         device=backend.device,
-        software=software_versions(),
+        described=forest.describe(),
+        software=software_versions(SOFTWARE if isinstance(forest, Forest) else (*SOFTWARE, *NETWORK_SOFTWARE)),
     )
 
 
@@ -238,7 +259,7 @@ def samples_split(samples: Samples, recipe: ModelRecipe) -> BlockSplit:
     return split_blocks(x, y, code, spec.block_m, spec.folds, spec.buffer_m, recipe.seed)
 
 
-def software_versions(names: Sequence[str] = ("neocube", "scikit-learn", "numpy")) -> dict[str, str]:
+def software_versions(names: Sequence[str] = SOFTWARE) -> dict[str, str]:
     """The versions that a model came from, of what is installed as a package."""
     installed = {name: version(name) for name in names if any(distributions(name=name))}
     return {"python": platform.python_version()} | installed

@@ -13,13 +13,14 @@ from flows.steps.networks.blending import blended
 from flows.steps.networks.deep_packages import require_deep
 from products.errors import RequestError
 from products.learning.array_file import arrays_digest
-from products.learning.network_spec import Kind
+from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.patches import PatchLattice
 
 FORMAT = "neocube-network-1"
 KEY = "neocube"
 MEAN, STD, PREFIX = "normalise.mean", "normalise.std", "network."
 BATCH = 8  # every batch has this size, zeros fill the last: what a patch is given does not depend on how many are asked
+KIND_NAMES: dict[Kind, str] = {"unet": "U-Net", "deeplab": "DeepLabV3+"}
 HEADER = ("kind", "encoder", "depth", "patch_px", "overlap_px", "feature_names", "class_names")
 Floats = NDArray[np.float32]
 
@@ -49,7 +50,7 @@ class Network:
 
     def describe(self) -> str:
         """What it is, in words."""
-        name = {"unet": "U-Net", "deeplab": "DeepLabV3+"}[self.kind]
+        name = KIND_NAMES[self.kind]
         return f"a {name} with {self.encoder} ({self.n_weights:,} weights) on patches of {self.patch_px} px, {self.overlap_px} px overlap"
 
     @property
@@ -143,7 +144,10 @@ def network_from_bytes(content: bytes, origin: str) -> Network:
         size = int.from_bytes(content[:8], "little")  # safetensors: its length in 8 bytes, then a JSON header
         header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY])
         arrays = load(content)
-        found_format, said = header["format"], {name: header[name] for name in HEADER}
+        found_format = header["format"]
+        said: dict[str, Any] = {name: header[name] for name in HEADER}
+        NetworkSpec.model_validate({name: said[name] for name in ("encoder", "depth", "patch_px", "overlap_px")})
+        mean, std, _ = arrays[MEAN], arrays[STD], KIND_NAMES[said["kind"]]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RequestError(
             f"{origin} is not a readable network: {' '.join(str(error).split())[:200]}; train it again"
@@ -151,8 +155,8 @@ def network_from_bytes(content: bytes, origin: str) -> Network:
     if found_format != FORMAT:
         raise RequestError(f"expected {origin} to be a {FORMAT}, it is a {found_format}: train the model again")
     weights = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
-    names = {name: tuple(said.pop(name)) for name in ("feature_names", "class_names")}
-    found = Network(**said, **names, mean=arrays[MEAN], std=arrays[STD], weights=weights)
+    said |= {name: tuple(said[name]) for name in ("feature_names", "class_names")}
+    found = Network(**said, mean=mean, std=std, weights=weights)
     _check(found, origin)
     return found
 

@@ -57,7 +57,7 @@ def fit(classifier: PixelClassifier, place: TrainingPlace, tell: Tell | None = N
     try:
         with _quiet_and_deterministic():
             _trainer(classifier, place, tell).fit(classifier, ckpt_path=str(path) if begun else None, weights_only=True)
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         spec = classifier.spec
         raise RequestError(
             f"the GPU is full: a batch of {spec.batch} patches of {spec.patch_px} px does not fit; lower batch or patch_px, or train with --device cpu"
