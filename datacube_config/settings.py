@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     remote_threads: int | None = Field(default=None, ge=1, le=256)
     memory_limit_bytes: int | None = Field(default=None, ge=1)
     mask_weights: Path | None = None
+    train_devices: int = Field(default=1, ge=1, le=1024)
+    train_nodes: int = Field(default=1, ge=1, le=1024)
     failure_budget: float = Field(default=0.05, ge=0, le=1)
     settle_days: int = Field(default=16, ge=0)
     price_per_core_hour: float = Field(default=0.0, ge=0)

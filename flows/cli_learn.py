@@ -29,8 +29,8 @@ def train(as_json: bool, recipe: str, area: str | None, period: str | None, labe
     else:
         from flows.train_here import train as train_here
 
-        with progress_on_stderr(f"training {recipe}"):
-            document = train_here(**asked).document()
+        with progress_on_stderr(f"training {recipe}") as tell:
+            document = train_here(**asked, tell=tell).document()
     emit(document, as_json, _trained)
 
 

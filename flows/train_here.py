@@ -1,5 +1,6 @@
 """Train a model on published feature cells: without Prefect."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from datacube_config.connection import open_index
@@ -7,6 +8,7 @@ from datacube_config.settings import get_settings
 from flows.learning_cells import cells_with_state
 from flows.steps.areas import find_area
 from flows.steps.learning.label_files import label_file
+from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.learning.transforming import learn_transform
 from flows.steps.storage import open_storage, s3_options
@@ -18,6 +20,7 @@ from products.period import parse_period
 from products.registry import features_recipe, learned_recipe
 
 Device = Literal["auto", "cpu", "gpu"]
+TRAINING = "training"  # in the home: what a killed training of a network goes on from
 
 
 def train(
@@ -26,6 +29,7 @@ def train(
     period: str | None = None,
     labels: str | None = None,
     device: Device = "auto",
+    tell: Callable[[str], None] | None = None,
 ) -> TrainedModel:
     """Learn the model or transform of a recipe, or find it where it was learned already; what is not given is the recipe's."""
     settings, spec = get_settings(), learned_recipe(recipe)
@@ -44,9 +48,10 @@ def train(
             return learn_transform(index, storage, spec, cells, backend)
     place = _asked(spec, "labels", labels or spec.samples.labels)
     storage.check_writable()
+    room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
     with open_index(settings) as index, label_file(place, s3_options(settings)) as file:
         cells = cells_with_state(index, settings, features_recipe(spec.features), ground, span)
-        return learn_model(index, storage, spec, cells, file, backend, settings.decode_thread_count)
+        return learn_model(index, storage, spec, cells, file, backend, settings.decode_thread_count, room, tell)
 
 
 def _asked(recipe: LearnedRecipe, what: str, value: str | None) -> str:

@@ -114,9 +114,8 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "",
         "![confusion](confusion.png) ![split](split.png)",
         "",
-        "## What it looks at",
-        "",
-        *_importance_lines(metrics["permutation"]),
+        *(_training_lines(metrics["training"]) if "training" in metrics else []),
+        *(_importance_lines(metrics["permutation"]) if "permutation" in metrics else []),
         *(_shap_lines(metrics["shap"]) if "shap" in metrics else []),
         *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
         *honest_lines(metrics),
@@ -127,6 +126,8 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
 def _importance_lines(found: Mapping[str, Any]) -> list[str]:
     told = [f"- {name}: {lost['mean']:.3f} (± {lost['std']:.3f})" for name, lost in list(found["lost"].items())[:10]]
     return [
+        "## What it looks at",
+        "",
         f"Agreement lost on {found['pixels']} pixels of the hold-out where one feature is shuffled, {found['repeats']} times; "
         "features that say the same cover for each other.",
         "",
@@ -147,6 +148,24 @@ def _shap_lines(found: Mapping[str, Any]) -> list[str]:
         *told,
         "",
         "![shap](shap.png)",
+    ]
+
+
+def _training_lines(told: Mapping[str, Any]) -> list[str]:
+    """How a network was trained; `By fold` above is its agreement on the fold that said when to stop."""
+    losses = [
+        f"| {number} | {each['train']:.4f} | {each['validation']:.4f} |"
+        for number, each in enumerate(told["losses"], 1)
+    ]
+    return [
+        "## How it was trained",
+        "",
+        f"{told['epochs']} epochs; the weights are those of epoch {told['best_epoch']}, of the lowest loss on the fold that said when to stop, "
+        "which `By fold` tells of.",
+        "",
+        "| epoch | loss | validation |",
+        "|---|---|---|",
+        *losses,
     ]
 
 

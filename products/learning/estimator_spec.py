@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from products.errors import RequestError
+from products.learning.network_spec import DeeplabSpec, UnetSpec
 
 
 class _Closed(BaseModel):
@@ -51,7 +52,7 @@ class KmeansSpec(_Closed):
     starts: int = Field(ge=1, le=100, default=4)
 
 
-Kind = RandomForestSpec | GradientBoostingSpec | LinearSpec | KnnSpec | KmeansSpec
+Kind = RandomForestSpec | GradientBoostingSpec | LinearSpec | KnnSpec | KmeansSpec | UnetSpec | DeeplabSpec
 
 
 class EstimatorSpec(_Closed):
@@ -62,6 +63,8 @@ class EstimatorSpec(_Closed):
     linear: LinearSpec | None = None
     knn: KnnSpec | None = None
     kmeans: KmeansSpec | None = None
+    unet: UnetSpec | None = None
+    deeplab: DeeplabSpec | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -63,9 +63,9 @@ def audit_leaks(labelled: Labelled, plan: SplitPlan, spec: SplitSpec, simulated:
 
 def honest_numbers(
     labelled: Labelled, plan: SplitPlan, predicted: Int64, probability: Float64, resolution_m: float, seed: int,
-    fit_predict: FitPredict,
+    fit_predict: FitPredict | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Of the codes (n,) and probabilities (n, class) predicted for the hold-out; `fit_predict` learns anew for each site that is left out."""
+    """Of the codes (n,) and probabilities (n, class) predicted for the hold-out; `fit_predict` learns anew for each site left out, where a model can."""
     split, code, names = plan.split, labelled.code, labelled.class_names
     test = split.test_rows(split.holdout)
     distance = np.full(code.shape, np.inf)

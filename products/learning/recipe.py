@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
+from products.learning.network_spec import Kind, NetworkSpec
 from products.scene_recipe import canonical_digest, plain_name
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map"}
@@ -189,6 +190,34 @@ class ModelRecipe(LearnedRecipe):
                 f"explain: shap is for {' and '.join(trees)}, not for {self.estimator.kind}: leave it out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _network_takes_all(self) -> "ModelRecipe":
+        if self.selection and self.has_network:
+            raise RequestError(
+                "selection chooses features of single pixels: leave it out where the estimator is a network"
+            )
+        if self.has_network and (self.split.sites or self.split.holdout_periods):
+            raise RequestError(
+                "split: sites and holdout_periods are for models of single pixels: leave them out where the estimator is a network"
+            )
+        return self
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the estimator looks at patches."""
+        return bool(self.estimator.unet or self.estimator.deeplab)
+
+    @property
+    def network(self) -> tuple[Kind, NetworkSpec]:
+        """Which network, and its settings; RequestError if the estimator is none."""
+        if self.estimator.unet:
+            return "unet", self.estimator.unet
+        if self.estimator.deeplab:
+            return "deeplab", self.estimator.deeplab
+        raise RequestError(
+            f"the recipe {self.name!r} has no network: expected estimator: {{unet: …}} or {{deeplab: …}}"
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -51,11 +51,12 @@ def bootstrap_intervals(
 
 
 def leave_one_site_out(
-    fit_predict: FitPredict, split: BlockSplit, site: Int64, code: Int64, site_names: Sequence[str], class_names: Sequence[str]
+    fit_predict: FitPredict | None, split: BlockSplit, site: Int64, code: Int64, site_names: Sequence[str], class_names: Sequence[str]
 ) -> dict[str, Any]:  # fmt: skip
     """Agreement at each site of a model that learned from the other sites only, without hold-out and buffer; mean and variance between sites.
 
     `fit_predict(train, test)` gives codes of the tested rows. A site whose classes the others lack is named and left out; one site is no comparison.
+    Without `fit_predict` nothing is said of any site.
     """
     free = (split.fold >= 0) & (split.fold != split.holdout)
     by_site: dict[str, Any] = {}
@@ -64,7 +65,7 @@ def leave_one_site_out(
         train = free & (site != number)
         train &= ~within_buffer(split.x, split.y, np.unique(split.block[site == number]), split.block_m, split.buffer_m)
         unknown = set(np.unique(code[test]).tolist()) - set(np.unique(code[train]).tolist())
-        if len(site_names) < 2 or not test.any() or unknown:
+        if fit_predict is None or len(site_names) < 2 or not test.any() or unknown:
             by_site[name] = {"overall": None, "pixels": int(test.sum())}
             continue
         found = scores(confusion(code[test], fit_predict(train, test), len(class_names)), class_names)

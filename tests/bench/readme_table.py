@@ -33,6 +33,7 @@ LINES = (
     Line(("five percentiles of one band, ", "bottleneck"), "five percentiles of a band", "bottleneck"),
     Line(("a forest of ", "beside scikit-learn"), "a forest over 256 x 512 px, 100 trees", "scikit-learn"),
     Line(("a forest of ", "beside ONNX"), "a forest over 256 x 512 px, 100 trees", "ONNX Runtime"),
+    Line(("U-Net resnet18 over ",), "a U-Net over 512 px, blended patches", "its forward passes alone"),
     Line(("planning a cell of ",), "planning a cell of 10,000", "of 10"),
     Line(("building a cell of ",), "a small cell of 40, from plan to cube", "of 10"),
     Line(("JSON on disk to committed rows, ", "postgres"), "1000 items to committed rows", "stac-to-dc"),

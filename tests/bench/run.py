@@ -30,6 +30,7 @@ SCRIPTS = (
     "kernel_rates.py",
     "cell_costs.py",
     "forest_rates.py",
+    "network_rates.py",
     *(() if "--no-year" in sys.argv else ("year_rates.py",)),
 )
 BENCH_JSON, README = Path("var/bench.json"), Path("README.md")

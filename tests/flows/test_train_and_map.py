@@ -32,6 +32,7 @@ from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
 from flows.steps.learning.model_export import answers, export_model, largest_difference
 from flows.steps.learning.model_files import READERS, ModelFiles, learned_file
 from flows.steps.learning.models import Model, find_model
+from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.storage import Storage, open_storage
@@ -99,7 +100,9 @@ class Coast:
     def train(self, labels: Path | None = None, **changed: Any) -> TrainedModel:
         recipe = MODEL.model_copy(update=changed)
         path = labels or self.labels
-        return learn_model(self.index, self.storage, recipe, self.cells, LabelFile(str(path), path), CPU, 1)
+        return learn_model(
+            self.index, self.storage, recipe, self.cells, LabelFile(str(path), path), CPU, 1, TrainingRoom(path.parent)
+        )
 
     def map(self, name: str = "coast_model") -> MapResult:
         return map_cells(self.index, self.storage, find_model(self.index, self.storage, name), self.cells, 2)

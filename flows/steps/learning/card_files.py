@@ -18,6 +18,6 @@ def shown(
         "card.md": card_markdown(recipe, facts, metrics).encode(),
         "split.png": split_picture(samples.column("x"), samples.column("y"), split),
         "confusion.png": confusion_picture(matrix, recipe.class_names, score),
-        "importance.png": importance_picture(metrics["permutation"]),
+        **({"importance.png": importance_picture(metrics["permutation"])} if "permutation" in metrics else {}),
         **({"shap.png": shap_picture(metrics["shap"])} if "shap" in metrics else {}),
     }

@@ -18,6 +18,7 @@ from products.learning.learned import PixelModel
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
 from products.learning.split_plan import SplitPlan, plan_split
+from products.learning.spread import FitPredict
 from products.period import parse_period
 from products.spec import FeaturesRecipe
 
@@ -54,28 +55,38 @@ def planned_and_audited(
     return HonestTraining(samples, plan, audit_leaks(known, plan, spec, simulated), crs, resolution_m)
 
 
-def with_honest_numbers(
-    made: HonestTraining,
-    recipe: ModelRecipe,
-    model: PixelModel,
-    metrics: Mapping[str, Any],
-    backend: Backend,
-    n_jobs: int,
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The metrics with what keeps them honest; and the files beside the model: split, calibration, applicability."""
-    used = replace(made.samples, feature_names=model.feature_names)
-    split, known = made.plan.split, labelled(used, recipe)
-    test = split.test_rows(split.holdout)
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model of some features says of the hold-out: codes (n,), probabilities (n, class); `fit_predict` learns another like it, where cheap."""
+
+    feature_names: tuple[str, ...]
+    codes: NDArray[np.int64]
+    probability: NDArray[np.float64]
+    fit_predict: FitPredict | None = None
+
+
+def answers_of(model: PixelModel, made: HonestTraining, recipe: ModelRecipe, backend: Backend, n_jobs: int) -> Answers:
+    """Those of a model of single pixels."""
+    used, split = replace(made.samples, feature_names=model.feature_names), made.plan.split
 
     def fit_predict(train: NDArray[np.bool_], asked: NDArray[np.bool_]) -> NDArray[np.int64]:
         return predicted(fit_rows(backend, used, train, recipe, n_jobs), used, asked)
 
-    codes, percent = model.classify(np.ascontiguousarray(known.features[test].T))
+    codes, percent = model.classify(np.ascontiguousarray(used.features[split.test_rows(split.holdout)].T))
     probability = percent.T / np.maximum(percent.sum(axis=0, dtype=np.float64), 1.0)[:, None]
+    return Answers(model.feature_names, codes.astype(np.int64), probability, fit_predict)
+
+
+def with_honest_numbers(
+    made: HonestTraining, recipe: ModelRecipe, answers: Answers, metrics: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The metrics with what keeps them honest; and the files beside the model: split, calibration, applicability."""
+    split, known = made.plan.split, labelled(replace(made.samples, feature_names=answers.feature_names), recipe)
+    test = split.test_rows(split.holdout)
     numbers = honest_numbers(
-        known, made.plan, codes.astype(np.int64), probability, made.resolution_m, recipe.seed, fit_predict
+        known, made.plan, answers.codes, answers.probability, made.resolution_m, recipe.seed, answers.fit_predict
     )
-    area = model_applicability(known, made.plan, _importance(metrics), recipe.seed)
+    area = model_applicability(known, made.plan, _importance(metrics, answers.feature_names), recipe.seed)
     inside = area.is_inside(area.dissimilarity(known.features[test].T))
     said = {
         "threshold": float(area.threshold[0]),
@@ -91,12 +102,12 @@ def with_honest_numbers(
     return {**metrics, **numbers, "leaks": made.leaks, "applicability": said}, files
 
 
-def _importance(metrics: Mapping[str, Any]) -> dict[str, float]:
+def _importance(metrics: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float]:
     """What each feature counts in the area of applicability: its importance to a forest, else what shuffling it costs, else the same for each."""
     if "importance" in metrics:
         return dict(metrics["importance"])
-    lost = {name: float(each["mean"]) for name, each in metrics["permutation"]["lost"].items()}
-    return lost if max(lost.values()) > 0 else dict.fromkeys(lost, 1.0)
+    lost = {name: float(each["mean"]) for name, each in metrics.get("permutation", {}).get("lost", {}).items()}
+    return lost if any(value > 0 for value in lost.values()) else dict.fromkeys(names, 1.0)
 
 
 def labelled(samples: Samples, recipe: ModelRecipe) -> Labelled:

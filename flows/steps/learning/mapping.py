@@ -18,10 +18,13 @@ from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.index_setup import add_product
 from flows.steps.learning.applicability_file import trust_layers
+from flows.steps.learning.cell_windows import Cells, neighbour_ids
 from flows.steps.learning.map_files import NO_FILES, MapFiles, write_map_files
 from flows.steps.learning.models import Model, Transform
+from flows.steps.learning.network_mapping import cells_to_read, network_cell
 from flows.steps.learning.training import FeatureCells
 from flows.steps.learning.transforming import component_cell, features_in_order
+from flows.steps.networks.network import Network
 from flows.steps.storage import Storage
 from products.identity import CellKey, SourceKey, cell_id
 from products.learning.learned import PixelModel
@@ -88,13 +91,14 @@ def map_cells(
     """
     template = _template(model)
     add_product(index.dc, odc_product_definition(template))
+    around = cells_to_read(index, inputs) if _network_of(model) else {}
     mapped: list[UUID] = []
     fresh: list[UUID] = []
     failed: list[tuple[str, str]] = []
     for tile, period, cell in inputs.placed:
         key = CellKey(template.product, template.version, tile, period)
         try:
-            number, is_new = map_cell(index, storage, model, inputs, key, cell, threads)
+            number, is_new = map_cell(index, storage, model, inputs, key, cell, threads, around)
         except (OSError, StorageUnavailable) as error:
             failed.append((key.label, str(error)))
             continue
@@ -118,18 +122,26 @@ def map_cell(
     key: CellKey,
     cell: PublishedCell,
     threads: int,
+    around: Cells,
 ) -> tuple[UUID, bool]:
-    """The id of one map cell, made of the feature cell and the model; and whether it was mapped now."""
+    """The id of one map cell, made of the feature cell, those `around` that the model looks at too, and the model; and whether it was mapped now."""
     recipe_digest = model.recipe.digest()
-    number = cell_id(key, [SourceKey("cell", str(cell.id))], recipe_digest, mapping_digest(model))
+    network = _network_of(model)
+    margin_px = network.margin_px if network else 0
+    read = [cell.id, *neighbour_ids(around, key.tile, key.period, inputs.grid.tile_px, margin_px)]
+    number = cell_id(key, [SourceKey("cell", str(each)) for each in read], recipe_digest, mapping_digest(model))
     row = index.dc.index.datasets.get(number)
     if row is not None and not row.is_archived:
         return number, False
     opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
-    lineage = {"features": [cell.id], "model": [model.id]}
+    lineage = {"features": read, "model": [model.id]}
     properties: dict[str, Any] = {"neocube:model": str(model.id), "neocube:model_digest": model.digest}
     if isinstance(model, Model):
-        arrays: Arrays = classify_cell(model, opened, threads)
+        arrays: Arrays = (
+            network_cell(storage, model, network, around, inputs.grid, key, threads)
+            if network
+            else classify_cell(model, opened, threads)
+        )
         properties |= {"odc:product_family": "map", "neocube:simulated": model.simulated}
     else:
         arrays = component_cell(model, opened, threads)
@@ -140,6 +152,10 @@ def map_cell(
 def mapping_digest(model: Model | Transform) -> str:
     """What of a model decides the pixels of its maps: what it learned, and where it is applicable."""
     return canonical_digest([model.digest, model.applicability.digest()]) if isinstance(model, Model) else model.digest
+
+
+def _network_of(model: Model | Transform) -> Network | None:
+    return model.learned if isinstance(model, Model) and isinstance(model.learned, Network) else None
 
 
 def _template(model: Model | Transform) -> CellTemplate:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from flows.steps.networks.network import network_from_bytes
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.learning.boosting import Boosting
@@ -17,6 +18,7 @@ from products.learning.linear import Linear
 from products.learning.neighbours import Neighbours
 
 COMPONENTS, CARD, STAC_ITEM, APPLICABILITY = "components.npz", "card.json", "item.json", "applicability.npz"
+NETWORK = "network.safetensors"
 READERS: Mapping[str, Callable[[bytes, str], Learned | Components]] = {
     "random_forest.npz": Forest.from_bytes,
     "gradient_boosting.npz": Boosting.from_bytes,
@@ -24,6 +26,7 @@ READERS: Mapping[str, Callable[[bytes, str], Learned | Components]] = {
     "knn.npz": Neighbours.from_bytes,
     "kmeans.npz": Clusters.from_bytes,
     COMPONENTS: components_from_bytes,
+    NETWORK: network_from_bytes,
 }
 
 

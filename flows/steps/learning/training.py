@@ -1,7 +1,7 @@
 """Train a model: sample published cells under labels, learn, and publish the model as a dataset of its own product."""
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
@@ -19,12 +19,18 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
-from flows.steps.learning.honest_training import planned_and_audited, with_honest_numbers
+from flows.steps.learning.honest_training import answers_of, planned_and_audited, with_honest_numbers
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_documents import ModelDraft
-from flows.steps.learning.model_files import ModelFiles, read_card
+from flows.steps.learning.model_files import NETWORK, ModelFiles, read_card
 from flows.steps.learning.models import find_model_row, promote_model, publish_model
+from flows.steps.learning.network_training import (
+    NetworkInputs,
+    TrainingRoom,
+    learn_network,
+    network_id,
+)
 from flows.steps.storage import Storage
 from products.area import Area
 from products.devices import Backend
@@ -33,13 +39,15 @@ from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
 from products.learning.card import TrainingFacts, card_document
 from products.learning.estimators import LEARNING_VERSION, learn
-from products.learning.learned import Learned
+from products.learning.learned import Learned, PixelModel
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, check_classes, join, labelled_pixels
 from products.period import Period
 from products.scene_recipe import canonical_digest
 from products.spec import FeaturesRecipe
+
+SOFTWARE = ("neocube", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,8 @@ def learn_model(
     labels_file: LabelFile,
     backend: Backend,
     n_jobs: int,
+    room: TrainingRoom,
+    tell: Callable[[str], None] | None = None,
 ) -> TrainedModel:
     """The model of this recipe, cells and labels: learned and published, or found if it is the active one already."""
     if recipe.explain.shap and find_spec("shap") is None:
@@ -133,7 +143,10 @@ def learn_model(
     labels = open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
     number = model_id(recipe, cells, labels.source.digest)
-    files = ModelFiles(storage, recipe.name, number, f"{recipe.estimator.kind}.npz")
+    if recipe.has_network:
+        number = network_id(number, recipe.network[1])
+    learned_as = NETWORK if recipe.has_network else f"{recipe.estimator.kind}.npz"
+    files = ModelFiles(storage, recipe.name, number, learned_as)
     if found := found_model(index, files, number, recipe, inputs):
         return found
     samples = gather_samples(backend, storage, inputs, labels, recipe)
@@ -142,13 +155,20 @@ def learn_model(
     simulated = labels.source.simulated or any(source.is_simulated for source in sources)
     made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated)
     split = made.plan.split
-    model, metrics = learn(backend, samples, split, recipe, n_jobs)
-    metrics, files_beside = with_honest_numbers(made, recipe, model, metrics, backend, n_jobs)
+    model: Learned
+    if recipe.has_network:
+        given = NetworkInputs(storage, inputs, labels, room)
+        model, metrics, answers = learn_network(given, recipe, samples, split, backend, number, tell)
+    else:
+        model, metrics = learn(backend, samples, split, recipe, n_jobs)
+        answers = answers_of(model, made, recipe, backend, n_jobs)
+    metrics, files_beside = with_honest_numbers(made, recipe, answers, metrics)
     facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources))
     card = card_document(recipe, facts, metrics)
     draft = ModelDraft(number, recipe, model, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
     publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split) | files_beside, cells)
+    room.forget(number)
     return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
 
 
@@ -180,7 +200,7 @@ def training_facts(
         n_without_features=samples.n_without_features,
         simulated=simulated,
         device=backend.device,
-        software=software_versions(),
+        software=software_versions(SOFTWARE if isinstance(model, PixelModel) else (*SOFTWARE, *NETWORK_SOFTWARE)),
     )
 
 
@@ -229,7 +249,7 @@ def sample_cell(backend: Backend, cell: xarray.Dataset, labels: Labels, recipe: 
     )
 
 
-def software_versions(names: Sequence[str] = ("neocube", "scikit-learn", "numpy")) -> dict[str, str]:
+def software_versions(names: Sequence[str] = SOFTWARE) -> dict[str, str]:
     """The versions that a model came from, of what is installed as a package."""
     installed = {name: version(name) for name in names if any(distributions(name=name))}
     return {"python": platform.python_version()} | installed

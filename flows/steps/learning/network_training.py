@@ -1,0 +1,143 @@
+"""A network learned from published cells under labels, and its agreement with labels on other ground."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid5
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.steps.cubes.cells import cell_path
+from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.learning.cell_windows import features_with_margin, named_features
+from flows.steps.learning.honest_training import Answers
+from flows.steps.learning.labels import Labels
+from flows.steps.networks.deep_packages import require_deep
+from flows.steps.networks.network import Network
+from flows.steps.storage import Storage
+from products.devices import Backend
+from products.learning.accuracy import assess
+from products.learning.estimators import samples_used
+from products.learning.network_spec import NetworkSpec
+from products.learning.recipe import ModelRecipe
+from products.learning.samples import Samples
+from products.learning.splits import BlockSplit
+from products.learning.training_ground import VALIDATION_FOLD, CellGround, cell_ground, check_ground
+
+if TYPE_CHECKING:
+    from flows.steps.learning.training import FeatureCells
+
+NETWORKS_VERSION = "networks-1"
+NETWORK_SOFTWARE = ("torch", "lightning", "segmentation-models-pytorch")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRoom:
+    """Where networks are trained: `folder` keeps what a killed training goes on from; several devices and nodes share the work."""
+
+    folder: Path
+    devices: int = 1
+    nodes: int = 1
+
+    def forget(self, number: UUID) -> None:
+        """Remove what a training left to go on from, once its model is published."""
+        shutil.rmtree(self.folder / str(number), ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInputs:
+    """The cells that a network learns from, where they lie, and the labels on them."""
+
+    storage: Storage
+    cells: "FeatureCells"
+    labels: Labels
+    room: TrainingRoom
+
+
+def network_id(model: UUID, spec: NetworkSpec) -> UUID:
+    """The id of a model with the weights that it begins with and the code that trains it; RequestError without the extra `deep`."""
+    require_deep()
+    from flows.steps.networks.start_weights import weights_digest
+
+    return uuid5(model, f"{NETWORKS_VERSION} {weights_digest(spec)}")
+
+
+def learn_network(
+    inputs: NetworkInputs, recipe: ModelRecipe, samples: Samples, split: BlockSplit, backend: Backend, number: UUID,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Network, dict[str, Any], Answers]:  # fmt: skip
+    """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, and what it says of the hold-out."""
+    from flows.steps.networks.train_network import Lesson, train_network
+    from flows.steps.networks.training_loop import TrainingPlace
+
+    kind, spec = recipe.network
+    placed = [each for each in inputs.cells.placed if inputs.labels.overlaps(inputs.cells.grid.geobox(each[0]))]
+
+    def read(number: int) -> NDArray[np.float32]:
+        _, _, cell = placed[number]
+        url = inputs.storage.url(cell_path(inputs.storage, cell.product, cell.id))
+        return named_features(open_snapshot(url, inputs.storage.options), samples.feature_names)
+
+    ground = [_ground(inputs, tile, recipe, split, spec) for tile, _, _ in placed]
+    check_ground(ground, spec, split, inputs.cells.grid.resolution_m)
+    lesson = Lesson(kind, spec, samples.feature_names, recipe.class_names, read, ground, recipe.seed)
+    room = inputs.room
+    place = TrainingPlace(room.folder / str(number), backend.device, room.devices, room.nodes)
+    network, told = train_network(lesson, place, str(number), tell)
+    metrics, answers = _metrics(inputs, network, recipe, samples, split)
+    return network, metrics | {"training": told}, answers
+
+
+def _ground(inputs: NetworkInputs, tile: Any, recipe: ModelRecipe, split: BlockSplit, spec: NetworkSpec) -> CellGround:  # noqa: ANN401
+    geobox = inputs.cells.grid.geobox(tile)
+    codes = inputs.labels.codes(geobox, recipe.samples)
+    x, y = geobox.coordinates["x"].values, geobox.coordinates["y"].values
+    return cell_ground(x, y, codes, split, spec.patch_px)
+
+
+def _metrics(
+    inputs: NetworkInputs, network: Network, recipe: ModelRecipe, samples: Samples, split: BlockSplit
+) -> tuple[dict[str, Any], Answers]:
+    """Agreement of the drawn pixels of the hold-out and of the validation fold, as a map of their cells says it."""
+    code = samples.column("code").astype(np.int64)
+    test = {fold: split.test_rows(fold) for fold in (split.holdout, VALIDATION_FOLD)}
+    shares = _shares(inputs, network, samples, test[split.holdout] | test[VALIDATION_FOLD])
+    guess = shares.argmax(axis=1) + 1
+    scores = {
+        fold: assess(code[rows], guess[rows], split.block[rows], recipe.class_names) for fold, rows in test.items()
+    }
+    validation, held = scores[VALIDATION_FOLD], test[split.holdout]
+    answers = Answers(network.feature_names, guess[held], shares[held].astype(np.float64))
+    return {
+        "holdout": scores[split.holdout],
+        "folds": [validation],
+        "folds_mean": validation["overall"],
+        "folds_std": None,
+        "trained_on": samples_used(code, split.train_rows(split.holdout) & ~test[VALIDATION_FOLD], recipe.class_names),
+    }, answers
+
+
+def _shares(
+    inputs: NetworkInputs, network: Network, samples: Samples, wanted: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Probabilities (n, class) of the wanted rows, 0 for the others."""
+    grid, found = inputs.cells.grid, np.zeros((wanted.size, len(network.class_names)), np.float32)
+    x, y, days = (samples.column(name).astype(np.float64) for name in ("x", "y", "period"))
+    margin = network.margin_px
+    for tile, period, _ in inputs.cells.placed:
+        box = grid.geobox(tile)
+        column = np.floor((x - box.affine.c) / grid.resolution_m).astype(np.int64)
+        row = np.floor((box.affine.f - y) / grid.resolution_m).astype(np.int64)
+        inside = (column >= 0) & (column < grid.tile_px) & (row >= 0) & (row < grid.tile_px)
+        here = np.flatnonzero(wanted & inside & (days == period.start.toordinal()))
+        if here.size == 0:
+            continue
+        window = features_with_margin(
+            inputs.storage, inputs.cells.cells, tile, period, grid.tile_px, margin, network.feature_names
+        )
+        shares = network.probabilities_of_window(window, margin, tile.row * grid.tile_px, tile.column * grid.tile_px)
+        found[here] = shares[:, row[here], column[here]].T
+    return found

@@ -1,0 +1,183 @@
+"""A trained network as a file of plain arrays, and the probabilities that it gives a window."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.steps.networks.blending import blended
+from flows.steps.networks.deep_packages import require_deep
+from products.errors import RequestError
+from products.learning.array_file import arrays_digest
+from products.learning.learned import Shape
+from products.learning.network_spec import Kind, NetworkSpec
+from products.learning.patches import PatchLattice
+
+FORMAT = "neocube-network-1"
+KEY = "neocube"
+MEAN, STD, PREFIX = "normalise.mean", "normalise.std", "network."
+BATCH = 8  # every batch has this size, zeros fill the last: what a patch is given does not depend on how many are asked
+KIND_NAMES: dict[Kind, str] = {"unet": "U-Net", "deeplab": "DeepLabV3+"}
+HEADER = ("kind", "encoder", "depth", "patch_px", "overlap_px", "feature_names", "class_names")
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Weights by name, and what is needed to use them: names of features and classes, and mean and standard deviation of each feature.
+
+    The bands of the network are the features, less mean and divided by standard deviation, 0 where missing; and the share of
+    features that a pixel has.
+    """
+
+    kind: Kind
+    encoder: str
+    depth: int
+    patch_px: int
+    overlap_px: int
+    feature_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    mean: Floats
+    std: Floats
+    weights: Mapping[str, NDArray[Any]]
+
+    def digest(self) -> str:
+        """SHA-256 of names, architecture and arrays."""
+        return arrays_digest([FORMAT, *self._header.values()], self._arrays)
+
+    def describe(self) -> str:
+        """What it is, in words."""
+        name = KIND_NAMES[self.kind]
+        return f"a {name} with {self.encoder} ({self.n_weights:,} weights) on patches of {self.patch_px} px, {self.overlap_px} px overlap"
+
+    def shape(self) -> Shape:
+        """Patches of features in, patches of classes out."""
+        side = {"height": self.patch_px, "width": self.patch_px}
+        inputs = {"batch": -1, "channel": len(self.feature_names), **side}
+        outputs = {"batch": -1, "class": len(self.class_names), **side}
+        return Shape(KIND_NAMES[self.kind], "semantic-segmentation", inputs, outputs)
+
+    @property
+    def margin_px(self) -> int:
+        """How far around a window its patches reach."""
+        return PatchLattice(self.patch_px, self.overlap_px).margin_px
+
+    @property
+    def n_weights(self) -> int:
+        """How many numbers were learned."""
+        return sum(array.size for array in self.weights.values())
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file: arrays, and a JSON text under `neocube` in its metadata. The same bytes for the same network."""
+        from safetensors.numpy import save
+
+        return save(self._arrays, {KEY: json.dumps({"format": FORMAT, **self._header})})
+
+    def probabilities_of_window(
+        self, features: Floats, margin_px: int = 0, row: int = 0, column: int = 0, device: str = "cpu"
+    ) -> Floats:
+        """(class, y, x) probabilities of a window of `features` (feature, y, x) with a margin around it; NaN where a pixel lacks all features.
+
+        `row` and `column` are the window's first pixel in the plane that all patches are laid out on: with neighbours in a margin of
+        `patch_px - 1`, areas may be cut anywhere. Beyond the margin features count as missing.
+        """
+        if features.shape[0] != len(self.feature_names):
+            raise RequestError(f"the network needs {len(self.feature_names)} features, got {features.shape[0]}")
+        lattice, cut = PatchLattice(self.patch_px, self.overlap_px), margin_px - self.patch_px + 1
+        edge = (max(-cut, 0),) * 2
+        inner = features[
+            :, max(cut, 0) : features.shape[1] - max(cut, 0), max(cut, 0) : features.shape[2] - max(cut, 0)
+        ]
+        whole = np.pad(inner, ((0, 0), edge, edge), constant_values=np.nan)
+        forward = self._on(device)
+        return blended(
+            bands_of(whole, self.mean, self.std), (row, column), lattice, forward, len(self.class_names), BATCH
+        )
+
+    @cached_property
+    def module(self) -> Any:  # noqa: ANN401
+        """The network, ready to be asked, on the CPU."""
+        import torch
+
+        from flows.steps.networks.architecture import Architecture, untrained
+
+        shape = Architecture(self.kind, self.encoder, self.depth, len(self.feature_names) + 1, len(self.class_names))
+        module = untrained(shape)
+        module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
+        return module.eval()
+
+    def _on(self, device: str) -> Any:  # noqa: ANN401
+        """A function from bands (n, band, y, x) to probabilities (n, class, y, x), both on the host."""
+        import torch
+
+        module = self.module.to(device)
+
+        def forward(bands: Floats) -> Floats:
+            with torch.inference_mode():
+                logits = module(torch.from_numpy(bands).to(device))
+                found: Floats = torch.softmax(logits.float(), dim=1).cpu().numpy()
+            return found
+
+        return forward
+
+    @property
+    def _header(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in HEADER}
+
+    @property
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        own = {MEAN: self.mean, STD: self.std}
+        return own | {f"{PREFIX}{name}": np.asarray(self.weights[name], order="C") for name in sorted(self.weights)}
+
+
+def bands_of(features: Floats, mean: Floats, std: Floats) -> Floats:
+    """(…, feature + 1, y, x): features (…, feature, y, x) normalised, 0 where missing, and the share of features that a pixel has."""
+    is_there = np.isfinite(features)
+    scaled = (features - mean[:, None, None]) / std[:, None, None]
+    share = is_there.mean(axis=-3, keepdims=True, dtype=np.float32)
+    return np.concatenate([np.where(is_there, scaled, np.float32(0)), share], axis=-3, dtype=np.float32)
+
+
+def network_from_bytes(content: bytes, origin: str) -> Network:
+    """The network of a file, the name and shape of each array checked; RequestError for anything else."""
+    require_deep()
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        size = int.from_bytes(content[:8], "little")  # safetensors: its length in 8 bytes, then a JSON header
+        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY])
+        arrays = load(content)
+        found_format = header["format"]
+        said: dict[str, Any] = {name: header[name] for name in HEADER}
+        NetworkSpec.model_validate({name: said[name] for name in ("encoder", "depth", "patch_px", "overlap_px")})
+        mean, std, _ = arrays[MEAN], arrays[STD], KIND_NAMES[said["kind"]]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"{origin} is not a readable network: {' '.join(str(error).split())[:200]}; train it again"
+        ) from error
+    if found_format != FORMAT:
+        raise RequestError(f"expected {origin} to be a {FORMAT}, it is a {found_format}: train the model again")
+    weights = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+    said |= {name: tuple(said[name]) for name in ("feature_names", "class_names")}
+    found = Network(**said, mean=mean, std=std, weights=weights)
+    _check(found, origin)
+    return found
+
+
+def _check(network: Network, origin: str) -> None:
+    from flows.steps.networks.architecture import Architecture, shapes_of
+
+    n = len(network.feature_names)
+    shapes = shapes_of(Architecture(network.kind, network.encoder, network.depth, n + 1, len(network.class_names)))
+    given = {name: tuple(array.shape) for name, array in network.weights.items()}
+    odd = sorted(name for name in shapes.keys() | given.keys() if shapes.get(name) != given.get(name))
+    if odd or network.mean.shape != (n,) or network.std.shape != (n,):
+        raise RequestError(
+            f"{origin} holds the weights of another architecture than the {network.kind} with {network.encoder} that it names: "
+            f"{len(odd)} arrays differ{f', such as {odd[0]}' if odd else ''}; train the model again"
+        )
