@@ -26,6 +26,7 @@ from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import NETWORK, ModelFiles, read_card
 from flows.steps.learning.models import find_model_row, promote_model, publish_model
 from flows.steps.learning.network_training import (
+    NETWORK_SOFTWARE,
     NetworkInputs,
     TrainingRoom,
     learn_network,
