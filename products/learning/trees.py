@@ -9,9 +9,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from products.errors import RequestError
 from products.learning.learned import Float32, Float64, PixelModel
 
-_BLOCK_PX = 256
+_BLOCK_PX = 2048  # so many pixels share the loading of a tree, and stay in the cache
+_CHILD_BITS, _FEATURE_BITS = 22, 10
+_FEATURE_MASK, _CHILD_SHIFT, _THRESHOLD_SHIFT = np.uint32(2**_FEATURE_BITS - 1), np.uint32(_FEATURE_BITS), np.uint64(32)
 TREE_DTYPES = {"roots": "<i8", "feature": "<i4", "left": "<i4", "right": "<i4", "threshold": "<f8"}
 
 
@@ -19,13 +22,13 @@ TREE_DTYPES = {"roots": "<i8", "feature": "<i4", "left": "<i4", "right": "<i4", 
 class Walk:
     """Trees laid out to be walked: each level by level, siblings side by side, the lower value's child first.
 
-    `node` (node, 3) int32: the threshold as a sortable integer, the feature, the first child; a leaf is its own child.
-    `order` (node,): the number that each node has in the model.
+    `node` (node,) uint64: the threshold as a sortable integer in the upper 32 bits, then 22 bits for the first child,
+    counted in its tree, and 10 for the feature; a leaf is its own child. `order` (node,): its number in the model.
     """
 
     first: npt.NDArray[np.int64]
     depth: npt.NDArray[np.int64]
-    node: npt.NDArray[np.int32]
+    node: npt.NDArray[np.uint64]
     order: npt.NDArray[np.int64]
 
 
@@ -100,11 +103,23 @@ def laid_out(trees: TreeModel) -> Walk:
     place = np.zeros(tree.size, np.int32)
     place[order] = np.arange(order.size)
     is_leaf = trees.feature[order] < 0
-    node = np.empty((order.size, 3), np.int32)
-    node[:, 0] = np.where(is_leaf, np.iinfo(np.int32).max, sortable(rounded_down(trees.threshold[order])))
-    node[:, 1] = np.where(is_leaf, 0, trees.feature[order])
-    node[:, 2] = np.where(is_leaf, np.arange(order.size), place[trees.left[order]])
-    return Walk(place[trees.roots[:-1]].astype(np.int64), depth, node, order)
+    first = place[trees.roots[:-1]].astype(np.int64)
+    threshold = np.where(is_leaf, np.iinfo(np.int32).max, sortable(rounded_down(trees.threshold[order])))
+    child = np.where(is_leaf, np.arange(order.size), place[trees.left[order]]) - first[tree[order]]
+    return Walk(first, depth, packed_nodes(threshold, child, np.where(is_leaf, 0, trees.feature[order])), order)
+
+
+def packed_nodes(
+    threshold: npt.NDArray[Any], child: npt.NDArray[Any], feature: npt.NDArray[Any]
+) -> npt.NDArray[np.uint64]:
+    """Threshold, child and feature of each node in one integer: one load where three would miss the cache alike. RequestError beyond its bits."""
+    if child.max() >= 2**_CHILD_BITS or feature.max() >= 2**_FEATURE_BITS:
+        raise RequestError(
+            f"a tree has {child.max() + 1} nodes and asks for feature {feature.max() + 1}: expected at most {2**_CHILD_BITS} nodes and "
+            f"{2**_FEATURE_BITS} features; raise min_leaf, or keep fewer features by `selection`"
+        )
+    packed = (threshold.astype(np.int64) << 32) | (child.astype(np.int64) << _FEATURE_BITS) | feature.astype(np.int64)
+    return packed.view(np.uint64)
 
 
 def rounded_down(values: Float64) -> Float32:
@@ -123,19 +138,22 @@ def sortable(values: Float32) -> npt.NDArray[np.int32]:
 @numba.njit(nogil=True, cache=True)
 def _add_leaves(values, first, depth, node, leaf, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     n_features, n = values.shape
-    at = np.empty(_BLOCK_PX, np.int64)
-    pixel = np.empty((_BLOCK_PX, n_features), np.int32)
+    at = np.empty(_BLOCK_PX, np.uint32)
+    pixel = np.empty(_BLOCK_PX * n_features, np.int32)
     for start in range(0, n, _BLOCK_PX):
         size = min(_BLOCK_PX, n - start)
         for f in range(n_features):
             for i in range(size):
-                pixel[i, f] = values[f, start + i]
-        for tree in range(first.size):
-            at[:size] = first[tree]
-            for _ in range(depth[tree]):
+                pixel[i * n_features + f] = values[f, start + i]
+        for number in range(first.size):
+            tree = node[first[number] :]
+            at[:size] = 0
+            for _ in range(depth[number]):
                 for i in range(size):
-                    here = at[i]
-                    at[i] = node[here, 2] + (pixel[i, node[here, 1]] > node[here, 0])
+                    here = tree[at[i]]
+                    low = np.uint32(here)
+                    value = pixel[np.uint32(i * n_features) + (low & _FEATURE_MASK)]
+                    at[i] = (low >> _CHILD_SHIFT) + np.uint32(value > np.int32(here >> _THRESHOLD_SHIFT))
             for i in range(size):
                 for c in range(leaf.shape[1]):
-                    total[start + i, c] += leaf[at[i], c]
+                    total[start + i, c] += leaf[first[number] + at[i], c]
