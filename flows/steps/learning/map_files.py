@@ -98,7 +98,8 @@ def map_view(cube: xarray.Dataset, crs: str, number: int, period: Period, area: 
     cut = cube.isel(period=number, y=window[0], x=window[1])
     geobox = whole[window]
     burnt = rasterize([here.geom], geobox.shape, transform=geobox.affine, dtype="uint8")
-    return MapView(period, geobox, *(cut[name].values for name in SHOWN), burnt.astype(bool))
+    codes, percent, applicable, uncertainty = (cut[name].values for name in SHOWN)
+    return MapView(period, geobox, codes, percent, applicable, uncertainty, burnt.astype(bool))
 
 
 def write_period(storage: Storage, paths: dict[str, str], view: MapView, model: Model) -> None:
