@@ -29,6 +29,7 @@ LINES = (
     Line(("five percentiles of one band, ", "bottleneck"), "five percentiles of a band", "bottleneck"),
     Line(("planning a cell of ",), "planning a cell of 10,000", "of 10"),
     Line(("building a cell of ",), "a small cell of 40, from plan to cube", "of 10"),
+    Line(("1,000,000 labelled pixels of a cube, ",), "1,000,000 labelled pixels to a table", "xarray's `.sel`"),
     Line(("JSON on disk to committed rows, ", "postgres"), "1000 items to committed rows", "ODC's `add`"),
     Line(("items again, in files that are as they were",), "1000 known items, untouched files", "adding them"),
     Line(("indexing 1000 scenes more, with ",), "1000 scenes more with {known} known", "with 10,000 known"),

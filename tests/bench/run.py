@@ -21,7 +21,7 @@ from tile_archive import tile_geobox, write_tile_archive
 from varied_items import SOURCE
 
 ROUNDS = 3
-SCRIPTS = ("kernel_rates.py", "cell_costs.py")
+SCRIPTS = ("kernel_rates.py", "cell_costs.py", "sample_rates.py")
 BENCH_JSON, README = Path("var/bench.json"), Path("README.md")
 RECIPE = """
 name: bench_features

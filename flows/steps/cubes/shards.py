@@ -14,7 +14,7 @@ from products.template import ArrayTemplate
 
 CHUNK_CODEC: Final = "lz4"
 CHUNK_LEVEL: Final = 5
-_CRC_BYTES = 4
+CRC_BYTES, INDEX_ENTRY_BYTES = 4, 16
 
 
 class BrokenShard(RuntimeError):
@@ -43,7 +43,7 @@ def encode_shard(array: ArrayTemplate, content: NDArray[Any], threads: int) -> l
 def decode_shard(array: ArrayTemplate, shard: bytes, shape: tuple[int, ...], threads: int) -> NDArray[Any]:
     """The array (`array.dims`) in a shard; BrokenShard if the checksum of its index, or a chunk, is not as written."""
     places = list(_places(shape, array.chunks(shape[-1])))
-    index = _index_of(shard, len(places))
+    index = shard_index(shard, len(places))
     content = np.empty(shape, array.dtype)
     codec = Blosc()
 
@@ -62,14 +62,14 @@ def decode_shard(array: ArrayTemplate, shard: bytes, shape: tuple[int, ...], thr
     return content
 
 
-def _index_of(shard: bytes, n_chunks: int) -> NDArray[np.uint64]:
-    """uint64 (chunk, 2): offset and length."""
-    size = 16 * n_chunks
-    if len(shard) < size + _CRC_BYTES:
+def shard_index(shard: bytes, n_chunks: int) -> NDArray[np.uint64]:
+    """The index at the end of a shard, uint64 (chunk, 2): offset and length. BrokenShard if its checksum is another."""
+    size = INDEX_ENTRY_BYTES * n_chunks
+    if len(shard) < size + CRC_BYTES:
         raise BrokenShard(
-            f"a shard of {len(shard)} bytes: expected at least the index of {n_chunks} chunks, {size + _CRC_BYTES} bytes"
+            f"a shard of {len(shard)} bytes: expected at least the index of {n_chunks} chunks, {size + CRC_BYTES} bytes"
         )
-    index, crc = shard[-size - _CRC_BYTES : -_CRC_BYTES], shard[-_CRC_BYTES:]
+    index, crc = shard[-size - CRC_BYTES : -CRC_BYTES], shard[-CRC_BYTES:]
     if google_crc32c.value(index) != int.from_bytes(crc, "little"):
         raise BrokenShard("the index of a shard has another checksum than was written")
     return np.frombuffer(index, "<u8").reshape(n_chunks, 2)

@@ -17,6 +17,7 @@ from flows.steps.cubes.credits import sources_of
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
+from flows.steps.learning.drawn_samples import DrawnSamples
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_files import ModelFiles, read_card
@@ -121,12 +122,12 @@ def learn_model(
     storage: Storage,
     recipe: ModelRecipe,
     inputs: FeatureCells,
-    labels_file: LabelFile,
+    labels_file: LabelFile | DrawnSamples,
     backend: Backend,
     n_jobs: int,
 ) -> TrainedModel:
     """The model of this recipe, cells and labels: learned and published, or found if it is the active one already."""
-    labels = open_labels(labels_file, recipe.samples)
+    labels = labels_file if isinstance(labels_file, DrawnSamples) else open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
     number = model_id(recipe, cells, labels.source.digest)
     files = ModelFiles(storage, recipe.name, number)
@@ -149,7 +150,7 @@ def training_facts(
     number: UUID,
     forest: Forest,
     inputs: FeatureCells,
-    labels: Labels,
+    labels: Labels | DrawnSamples,
     samples: Samples,
     backend: Backend,
     simulated: bool,
@@ -200,9 +201,11 @@ def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> 
 
 
 def gather_samples(
-    backend: Backend, storage: Storage, inputs: FeatureCells, labels: Labels, recipe: ModelRecipe
+    backend: Backend, storage: Storage, inputs: FeatureCells, labels: Labels | DrawnSamples, recipe: ModelRecipe
 ) -> Samples:
     """The labelled pixels of all cells, drawn as the recipe says; RequestError if the labels lie elsewhere."""
+    if isinstance(labels, DrawnSamples):
+        return labels.samples(backend, recipe)
     parts = []
     for tile, period, cell in inputs.placed:
         geobox = inputs.grid.geobox(tile)
