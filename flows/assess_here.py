@@ -10,14 +10,14 @@ from datacube_config.settings import get_settings
 from flows.steps.areas import find_area
 from flows.steps.cubes.open_cube import find_cube, open_snapshot, snapshot_asked_for
 from flows.steps.learning.assessment import SampleOrder, draw_sample, estimate
-from flows.steps.learning.map_population import map_population
-from flows.steps.learning.sample_files import (
+from flows.steps.learning.assessment_points import (
     check_sample_path,
     design_path,
     read_design,
     read_references,
     write_sample,
 )
+from flows.steps.learning.map_population import map_population
 from flows.steps.pictures.assessment import assessment_picture
 from flows.steps.storage import s3_options
 from products.errors import RequestError

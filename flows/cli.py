@@ -15,6 +15,7 @@ from flows.cli_cubes import export, passport, pin
 from flows.cli_learn import map_command, train
 from flows.cli_masks import masks
 from flows.cli_prefect import demo, serve, tend
+from flows.cli_samples import sample
 from flows.cli_scenes import ingest, quarantine, scenes, simulate
 from flows.console import as_json_option, emit
 from flows.failed_work import WorkFailed
@@ -94,7 +95,8 @@ def status(as_json: bool) -> None:
 
 
 for command in (
-    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, passport, train, map_command, assess, masks, demo, serve, tend,
+    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, passport, sample, train, map_command, assess, masks,
+    demo, serve, tend,
 ):  # fmt: skip
     main.add_command(command)
 

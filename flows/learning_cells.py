@@ -1,7 +1,8 @@
-"""The feature cells that models learn from and map, and how many of them are out of date."""
+"""The cells that models learn from and map and that training sets are drawn from, and how many of them are out of date."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
@@ -9,8 +10,10 @@ from flows.planning import cut_cells, make_plan
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.learning.training import FeatureCells, feature_cells
 from flows.steps.loading.tides import needs_tides, tide_key
+from flows.steps.sampling.sampled_cells import SampledCells, sampled_cells
 from products.area import Area
 from products.period import Period
+from products.scene_recipe import SceneRecipe
 from products.spec import FeaturesRecipe
 
 
@@ -19,10 +22,24 @@ def cells_with_state(
 ) -> FeatureCells:
     """The published cells of a features recipe, which know how many of them a build would make anew or retire; RequestError if there are none."""
     cells = feature_cells(index, recipe, area, period)
-    cut = cut_cells(recipe, area, period, datetime.now(UTC), timedelta(), provisional=True)
-    scenes = find_scenes(index, recipe.sources, cut.span, cut.ground)
     active = {place: cell.id for place, cell in cells.cells.items()}
+    return replace(cells, n_stale=_n_stale(index, settings, recipe, area, period, active))
+
+
+def sampled_with_state(
+    index: Index, settings: Settings, recipe: SceneRecipe, area: Area, period: Period
+) -> SampledCells:
+    """The same of the cells of any recipe that training sets are drawn from."""
+    cells = sampled_cells(index, recipe, area, period)
+    active = {(each.tile.label, each.label): each.cell.id for each in cells.cells}
+    return replace(cells, n_stale=_n_stale(index, settings, recipe, area, period, active))
+
+
+def _n_stale(
+    index: Index, settings: Settings, recipe: SceneRecipe, area: Area, period: Period, active: dict[tuple[str, str], UUID]
+) -> int:  # fmt: skip
+    cut = cut_cells(recipe, area, period, datetime.now(UTC), timedelta(), provisional=True)
+    scenes = find_scenes(index, recipe.sources, cut.searched, cut.ground)
     tides = tide_key(settings.tide_model) if settings.tide_model and needs_tides(recipe) else None
     made = make_plan(cut, scenes, active, "cpu", settings.decode_thread_count, tides=tides)
-    n_stale = sum(cell.state == "stale" for cell in made.cells) + len(made.orphans)
-    return replace(cells, n_stale=n_stale)
+    return sum(cell.state == "stale" for cell in made.cells) + len(made.orphans)

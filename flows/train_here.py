@@ -4,18 +4,20 @@ from collections.abc import Callable
 from typing import Literal
 
 from datacube_config.connection import open_index
-from datacube_config.settings import get_settings
+from datacube_config.settings import Settings, get_settings
 from flows.learning_cells import cells_with_state
 from flows.steps.areas import find_area
 from flows.steps.learning.label_files import label_file
 from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.learning.transforming import learn_transform
+from flows.steps.sampling.sample_sets import find_samples
+from flows.steps.sampling.training_samples import samples_to_train_on
 from flows.steps.storage import open_storage, s3_options
-from products.devices import choose_backend
+from products.devices import Backend, choose_backend
 from products.errors import RequestError
 from products.learning.pca_recipe import PcaRecipe
-from products.learning.recipe import LearnedRecipe
+from products.learning.recipe import LearnedRecipe, ModelRecipe
 from products.period import parse_period
 from products.registry import features_recipe, learned_recipe
 
@@ -34,6 +36,12 @@ def train(
     """Learn the model or transform of a recipe, or find it where it was learned already; what is not given is the recipe's."""
     settings, spec = get_settings(), learned_recipe(recipe)
     backend = choose_backend(device)
+    if isinstance(spec, ModelRecipe) and spec.samples.product:
+        if area or period or labels:
+            raise RequestError(
+                f"{spec.name} learns from the training set {spec.samples.product}: leave out --area, --period and --labels"
+            )
+        return train_on_samples(spec, spec.samples.product, backend, tell)
     ground = find_area(_asked(spec, "area", area or spec.area))
     span = parse_period(_asked(spec, "period", period or spec.period))
     storage = open_storage(settings)
@@ -48,10 +56,30 @@ def train(
             return learn_transform(index, storage, spec, cells, backend)
     place = _asked(spec, "labels", labels or spec.samples.labels)
     storage.check_writable()
-    room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
     with open_index(settings) as index, label_file(place, s3_options(settings)) as file:
         cells = cells_with_state(index, settings, features_recipe(spec.features), ground, span)
-        return learn_model(index, storage, spec, cells, file, backend, settings.decode_thread_count, room, tell)
+        return learn_model(
+            index, storage, spec, cells, file, backend, settings.decode_thread_count, _room(settings), tell
+        )
+
+
+def train_on_samples(
+    recipe: ModelRecipe, name_or_id: str, backend: Backend, tell: Callable[[str], None] | None = None
+) -> TrainedModel:
+    """Learn the model of a recipe from a training set that was drawn."""
+    settings = get_settings()
+    storage = open_storage(settings)
+    storage.check_writable()
+    with open_index(settings) as index:
+        found = find_samples(index, storage, name_or_id)
+        cells, drawn = samples_to_train_on(index, found, features_recipe(recipe.features))
+        return learn_model(
+            index, storage, recipe, cells, drawn, backend, settings.decode_thread_count, _room(settings), tell
+        )
+
+
+def _room(settings: Settings) -> TrainingRoom:
+    return TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
 
 
 def _asked(recipe: LearnedRecipe, what: str, value: str | None) -> str:

@@ -10,6 +10,7 @@ from products.errors import RequestError
 from products.formula import near
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
+from products.learning.samples_recipe import SamplesRecipe
 from products.observations_spec import ObservationsRecipe
 from products.scene_recipe import SceneRecipe
 from products.series_spec import SeriesRecipe
@@ -29,9 +30,10 @@ KINDS: dict[str, type[BaseModel]] = {
     "features": FeaturesRecipe,
     "series": SeriesRecipe,
     "observations": ObservationsRecipe,
+    "samples": SamplesRecipe,
     "model": ModelRecipe,
 }
-Recipe = SceneRecipe | ModelRecipe | PcaRecipe
+Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe
 
 
 def recipe_names() -> list[str]:
@@ -86,6 +88,14 @@ def model_recipe(name_or_path: str) -> ModelRecipe:
     recipe = learned_recipe(name_or_path)
     if not isinstance(recipe, ModelRecipe):
         raise RequestError(f"the recipe {recipe.name!r} has `pca`: expected a model that is learned from labels")
+    return recipe
+
+
+def samples_recipe(name_or_path: str) -> SamplesRecipe:
+    """The recipe, if it makes a training set; RequestError otherwise."""
+    recipe = read_recipe(name_or_path)
+    if not isinstance(recipe, SamplesRecipe):
+        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind samples")
     return recipe
 
 

@@ -99,7 +99,7 @@ def test_of_odc_only_geometry_is_known_outside_the_steps() -> None:
 
 
 def test_a_plain_command_loads_no_prefect() -> None:
-    bodies = "flows.cli, flows.plan_cells, flows.build_here, flows.train_here, flows.map_here, flows.ingest_here, flows.tend_here"
+    bodies = "flows.cli, flows.plan_cells, flows.build_here, flows.sample_here, flows.train_here, flows.map_here, flows.ingest_here, flows.tend_here"
     program = f"import sys, flows.prefect_api, {bodies}; sys.exit('prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 

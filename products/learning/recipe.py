@@ -24,10 +24,11 @@ class SamplesSpec(_Closed):
 
     `values` says which label values mean a class (default: its name in a vector file, its code in a raster), `ignore`
     which mean none. A pixel counts if it lies wholly inside a label and at least `edge_px` pixels from its edge; in a
-    finer label raster, `min_label_fraction` of the pixel must be of one class.
+    finer label raster, `min_label_fraction` of the pixel must be of one class. Or `product`: the name or id of a training set, whose classes are kept.
     """
 
     labels: str | None = None
+    product: str | None = None
     class_field: str = "class"
     classes: tuple[str, ...] = Field(min_length=2, max_length=254)
     values: dict[str, tuple[LabelValue, ...]] = {}
@@ -47,6 +48,8 @@ class SamplesSpec(_Closed):
 
     @model_validator(mode="after")
     def _one_meaning(self) -> "SamplesSpec":
+        if self.product and (self.labels or self.values or self.ignore):
+            raise RequestError("`product` is a training set drawn already: leave `labels`, `values` and `ignore` out")
         for name in self.values:
             if name not in self.classes:
                 raise RequestError(f"values names the class {name!r}: expected one of {', '.join(self.classes)}")
@@ -225,7 +228,8 @@ class ModelRecipe(LearnedRecipe):
         return self.samples.classes
 
     def digest(self) -> str:
-        """The same without the place of the labels."""
+        """The same without the place of the labels, or the name of the training set."""
         document = self.model_dump(mode="json", exclude_defaults=True, exclude=NOT_PIXELS)
-        document["samples"].pop("labels", None)
+        for place in ("labels", "product"):
+            document["samples"].pop(place, None)
         return canonical_digest(document)

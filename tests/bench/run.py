@@ -31,6 +31,7 @@ SCRIPTS = (
     "cell_costs.py",
     "forest_rates.py",
     "network_rates.py",
+    "sample_rates.py",
     *(() if "--no-year" in sys.argv else ("year_rates.py",)),
 )
 BENCH_JSON, README = Path("var/bench.json"), Path("README.md")

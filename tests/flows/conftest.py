@@ -24,6 +24,7 @@ from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE, CellKey
 from products.period import Period
 from products.template import ArrayTemplate, CellTemplate, odc_product_definition
+from tests.flows.sampled_coast import Coast, known_coast
 
 TILE_PX = 32
 GRID = PixelGrid("EPSG:32647", 30.0, TILE_PX, 15.0)
@@ -148,3 +149,11 @@ def published_on_postgis(postgis_settings: Settings) -> Iterator[PublishedProduc
     """The same, indexed by ODC's postgis driver."""
     with open_index(postgis_settings) as index:
         yield publish(postgis_settings, index)
+
+
+@pytest.fixture(scope="session")
+def coast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coast]:
+    """A known coast that training sets are drawn from, its embedded index open."""
+    folder = tmp_path_factory.mktemp("coast")
+    with known_coast(Settings(home=folder / "home"), folder) as found:
+        yield found

@@ -87,7 +87,7 @@ def write_cell(
     for stored in template.stored(geobox.shape[0]):
         content = arrays[stored.path]
         create_array(groups[stored.level], stored.template, content.shape, content.shape, stored.tile_px)
-        storage.write_parts(_shard_path(path, stored), encode_shard(stored.template, content, threads))
+        storage.write_parts(shard_path(path, stored), encode_shard(stored.template, content, threads))
     write_coordinates(group, template, geobox, [key.period])
 
 
@@ -139,7 +139,7 @@ def verify_written(storage: Storage, path: str, template: CellTemplate, arrays: 
     for stored in template.stored(arrays[template.arrays[0].name].shape[-1]):
         content = np.ascontiguousarray(arrays[stored.path])
         try:
-            is_same = is_shard_of(stored.template, storage.read_bytes(_shard_path(path, stored)), content, threads)
+            is_same = is_shard_of(stored.template, storage.read_bytes(shard_path(path, stored)), content, threads)
         except BrokenShard as error:
             raise DigestMismatch(f"{path} does not read back: {error}") from error
         if not is_same:
@@ -155,7 +155,7 @@ def verify_cell(
     try:
         arrays = {
             stored.path: decode_shard(
-                stored.template, storage.read_bytes(_shard_path(path, stored)), stored.shape, threads
+                stored.template, storage.read_bytes(shard_path(path, stored)), stored.shape, threads
             )
             for stored in template.stored(tile_px)
         }
@@ -168,7 +168,7 @@ def verify_cell(
         )
 
 
-def _shard_path(path: str, stored: StoredArray) -> str:
+def shard_path(path: str, stored: StoredArray) -> str:
     return "/".join((path, stored.path, "c", *("0" for _ in stored.template.dims)))
 
 

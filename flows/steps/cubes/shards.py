@@ -14,7 +14,7 @@ from products.template import ArrayTemplate
 
 CHUNK_CODEC: Final = "lz4"
 CHUNK_LEVEL: Final = 5
-_CRC_BYTES = 4
+CRC_BYTES, INDEX_ENTRY_BYTES = 4, 16
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ def _for_each_chunk(
 ) -> list[T]:
     """What is made of each chunk of a shard, in C order; BrokenShard if one cannot be decoded."""
     places = list(_places(shape, array.chunks(shape[-1])))
-    index = _index_of(shard, len(places))
+    index = shard_index(shard, len(places))
     codec = Blosc()
 
     def decoded(number: int) -> T:
@@ -88,14 +88,14 @@ def _for_each_chunk(
         return list(pool.map(decoded, range(len(places))))
 
 
-def _index_of(shard: bytes, n_chunks: int) -> NDArray[np.uint64]:
-    """uint64 (chunk, 2): offset and length."""
-    size = 16 * n_chunks
-    if len(shard) < size + _CRC_BYTES:
+def shard_index(shard: bytes, n_chunks: int) -> NDArray[np.uint64]:
+    """The index at the end of a shard, uint64 (chunk, 2): offset and length. BrokenShard if its checksum is another."""
+    size = INDEX_ENTRY_BYTES * n_chunks
+    if len(shard) < size + CRC_BYTES:
         raise BrokenShard(
-            f"a shard of {len(shard)} bytes: expected at least the index of {n_chunks} chunks, {size + _CRC_BYTES} bytes"
+            f"a shard of {len(shard)} bytes: expected at least the index of {n_chunks} chunks, {size + CRC_BYTES} bytes"
         )
-    index, crc = shard[-size - _CRC_BYTES : -_CRC_BYTES], shard[-_CRC_BYTES:]
+    index, crc = shard[-size - CRC_BYTES : -CRC_BYTES], shard[-CRC_BYTES:]
     if google_crc32c.value(index) != int.from_bytes(crc, "little"):
         raise BrokenShard("the index of a shard has another checksum than was written")
     return np.frombuffer(index, "<u8").reshape(n_chunks, 2)

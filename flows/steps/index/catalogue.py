@@ -105,7 +105,7 @@ def footprint_of(dataset: Dataset) -> Geometry:
 
 def acquired_at(dataset: Dataset) -> datetime:
     """When a scene was sensed, UTC."""
-    return _utc(dataset.metadata_doc["properties"]["datetime"])
+    return as_utc(dataset.metadata_doc["properties"]["datetime"])
 
 
 def published_cells(
@@ -128,7 +128,7 @@ def published_passes(
     if index.dc.index.products.get_by_name(product) is None:
         return {}
     cells = _published(index, product, version, search_span(asked))
-    begun = ((cell, _utc(cell.properties["datetime"])) for cell in cells)
+    begun = ((cell, as_utc(cell.properties["datetime"])) for cell in cells)
     return {(cell.tile, cell.period): cell for cell, start in begun if any(period.contains(start) for period in asked)}
 
 
@@ -147,6 +147,7 @@ def published_cell(dataset: Dataset) -> PublishedCell:
     )  # fmt: skip
 
 
-def _utc(text: str | datetime) -> datetime:
+def as_utc(text: str | datetime) -> datetime:
+    """An instant of a document, which may lack its time zone."""
     instant = text if isinstance(text, datetime) else datetime.fromisoformat(text)
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

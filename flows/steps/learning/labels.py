@@ -81,16 +81,16 @@ class RasterLabels:
     def codes(self, geobox: GeoBox, spec: SamplesSpec) -> Codes:
         """Class codes (y, x): nearest, or where the raster is finer the class that fills `min_label_fraction`."""
         wide = geobox.pad(spec.edge_px)
-        with _opened(self.source.file) as file:
-            if _pixel_size(file, wide) >= FINER * abs(wide.resolution.x):
-                whole = self._translated(_warped(file, wide))
+        with opened_raster(self.source.file) as file:
+            if label_pixel_size(file, wide) >= FINER * abs(wide.resolution.x):
+                whole = self._translated(warped(file, wide))
             else:
                 whole = self._dominant(file, wide, spec)
         return _cropped(inner_labels(whole, spec.edge_px), spec.edge_px)
 
     def overlaps(self, geobox: GeoBox) -> bool:
         """Whether the raster shares ground with the grid."""
-        with _opened(self.source.file) as file:
+        with opened_raster(self.source.file) as file:
             bounds = shapely.box(*file.bounds)
         here = _projected(bounds, self.source.crs, str(geobox.crs))
         return bool(here.intersects(shapely.box(*geobox.extent.boundingbox.bbox)))
@@ -109,9 +109,9 @@ class RasterLabels:
 
     def _dominant(self, file: Any, geobox: GeoBox, spec: SamplesSpec) -> Codes:  # noqa: ANN401
         """The class whose share of a grid pixel reaches `min_label_fraction`."""
-        factor = max(2, round(abs(geobox.resolution.x) / _pixel_size(file, geobox)))
+        factor = max(2, round(abs(geobox.resolution.x) / label_pixel_size(file, geobox)))
         fine = geobox.zoom_out(1 / factor)
-        codes = self._translated(_warped(file, fine))
+        codes = self._translated(warped(file, fine))
         rows, columns = geobox.shape
         parts = codes.reshape(rows, factor, columns, factor)
         found = np.zeros(geobox.shape, np.uint8)
@@ -143,7 +143,7 @@ def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
         raise RequestError(f"the label file {file} has no polygons")
     if table.crs is None:
         raise RequestError(f"the label file {file} declares no CRS: save it with one")
-    _check_degrees(file, table)
+    check_degrees(file, table)
     if spec.class_field not in table.columns:
         fields = ", ".join(str(name) for name in table.columns if name != table.geometry.name)
         raise RequestError(f"the label file {file} has no field {spec.class_field!r}: expected one of {fields}")
@@ -152,10 +152,10 @@ def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
         if shape is not None and not shape.is_empty:
             groups.setdefault(_code(file, value, spec), []).append(_polygon(file, shape))
     shapes = {code: shapely.union_all(members) for code, members in groups.items()}
-    return VectorLabels(_source(file, str(table.crs), _says_simulated(file)), shapes)
+    return VectorLabels(label_source(file, str(table.crs), _says_simulated(file)), shapes)
 
 
-def _check_degrees(file: LabelFile, table: geopandas.GeoDataFrame) -> None:
+def check_degrees(file: LabelFile, table: geopandas.GeoDataFrame) -> None:
     """RequestError for a geographic file whose numbers are no degrees: RFC 7946 GeoJSON is always read as degrees."""
     west, south, east, north = table.total_bounds
     if table.crs.is_geographic and not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
@@ -185,7 +185,7 @@ def _polygon(file: LabelFile, shape: BaseGeometry) -> BaseGeometry:
 
 
 def _raster(file: LabelFile, spec: SamplesSpec) -> RasterLabels:
-    with _opened(file) as raster:
+    with opened_raster(file) as raster:
         if raster.crs is None:
             raise RequestError(f"the label raster {file} declares no CRS: save it with one")
         if not np.issubdtype(np.dtype(raster.dtypes[0]), np.integer):
@@ -194,17 +194,17 @@ def _raster(file: LabelFile, spec: SamplesSpec) -> RasterLabels:
             )
         simulated = raster.tags().get("simulated", "").lower() in ("yes", "true", "1")
         nodata = None if raster.nodata is None else int(raster.nodata)
-        return RasterLabels(_source(file, raster.crs.to_string(), simulated), spec.codes_by_number, nodata)
+        return RasterLabels(label_source(file, raster.crs.to_string(), simulated), spec.codes_by_number, nodata)
 
 
-def _opened(file: LabelFile) -> Any:  # noqa: ANN401
+def opened_raster(file: LabelFile) -> Any:  # noqa: ANN401
     try:
         return rasterio.open(file.path)
     except RasterioIOError as error:
         raise RequestError(f"{file} is not a readable label raster: {error}") from error
 
 
-def _source(file: LabelFile, crs: str, simulated: bool) -> LabelSource:
+def label_source(file: LabelFile, crs: str, simulated: bool) -> LabelSource:
     return LabelSource(file, hashlib.sha256(file.path.read_bytes()).hexdigest(), crs, simulated)
 
 
@@ -226,13 +226,13 @@ def _burn(shape: BaseGeometry, geobox: GeoBox, all_touched: bool) -> NDArray[np.
     return np.asarray(burnt, dtype=bool)
 
 
-def _pixel_size(file: Any, geobox: GeoBox) -> float:  # noqa: ANN401
+def label_pixel_size(file: Any, geobox: GeoBox) -> float:  # noqa: ANN401
     """The side of a label pixel in units of the grid's CRS."""
     affine, _, _ = calculate_default_transform(file.crs, str(geobox.crs), file.width, file.height, *file.bounds)
     return float(abs(affine.a))
 
 
-def _warped(file: Any, geobox: GeoBox) -> NDArray[Any]:  # noqa: ANN401
+def warped(file: Any, geobox: GeoBox) -> NDArray[Any]:  # noqa: ANN401
     fill = 0 if file.nodata is None else file.nodata
     options = {"crs": str(geobox.crs), "transform": geobox.affine, "width": geobox.width, "height": geobox.height}
     with WarpedVRT(file, resampling=Resampling.nearest, nodata=fill, **options) as view:

@@ -19,6 +19,7 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
+from flows.steps.learning.drawn_samples import DrawnSamples
 from flows.steps.learning.honest_training import answers_of, planned_and_audited, with_honest_numbers
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
@@ -132,7 +133,7 @@ def learn_model(
     storage: Storage,
     recipe: ModelRecipe,
     inputs: FeatureCells,
-    labels_file: LabelFile,
+    labels_file: LabelFile | DrawnSamples,
     backend: Backend,
     n_jobs: int,
     room: TrainingRoom,
@@ -141,7 +142,12 @@ def learn_model(
     """The model of this recipe, cells and labels: learned and published, or found if it is the active one already."""
     if recipe.explain.shap and find_spec("shap") is None:
         raise RequestError("explain: {shap: true} needs the package shap: install neocube[explain], or leave it out")
-    labels = open_labels(labels_file, recipe.samples)
+    if recipe.has_network and isinstance(labels_file, DrawnSamples):
+        raise RequestError(
+            f"the recipe {recipe.name!r} trains a network, which learns from patches: expected labels, not drawn pixels; "
+            "name a label file in samples.labels"
+        )
+    labels = labels_file if isinstance(labels_file, DrawnSamples) else open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
     number = model_id(recipe, cells, labels.source.digest)
     if recipe.has_network:
@@ -157,7 +163,7 @@ def learn_model(
     made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated)
     split = made.plan.split
     model: Learned
-    if recipe.has_network:
+    if recipe.has_network and not isinstance(labels, DrawnSamples):
         given = NetworkInputs(storage, inputs, labels, room)
         model, metrics, answers = learn_network(given, recipe, samples, split, backend, number, tell)
     else:
@@ -177,7 +183,7 @@ def training_facts(
     number: UUID,
     model: Learned,
     inputs: FeatureCells,
-    labels: Labels,
+    labels: Labels | DrawnSamples,
     samples: Samples,
     backend: Backend,
     simulated: bool,
@@ -219,9 +225,11 @@ def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> 
 
 
 def gather_samples(
-    backend: Backend, storage: Storage, inputs: FeatureCells, labels: Labels, recipe: ModelRecipe
+    backend: Backend, storage: Storage, inputs: FeatureCells, labels: Labels | DrawnSamples, recipe: ModelRecipe
 ) -> Samples:
     """The labelled pixels of all cells, drawn as the recipe says; RequestError if the labels lie elsewhere."""
+    if isinstance(labels, DrawnSamples):
+        return labels.samples(backend, recipe)
     parts = []
     for tile, period, cell in inputs.placed:
         geobox = inputs.grid.geobox(tile)

@@ -1,0 +1,46 @@
+"""A training set that was drawn already, as training takes it in place of labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from flows.steps.learning.labels import LabelSource
+from products.devices import Backend
+from products.errors import RequestError
+from products.learning.recipe import ModelRecipe
+from products.learning.samples import Samples, join, pixel_priority
+
+DAY = np.timedelta64(1, "D")
+ORDINAL_OF_1970 = 719_163
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnSamples:
+    """`table` has x, y (metres, CRS of the cube), start, class and a column for each feature; `source` names the set as labels are named."""
+
+    source: LabelSource
+    table: pd.DataFrame
+    feature_names: tuple[str, ...]
+
+    def samples(self, backend: Backend, recipe: ModelRecipe) -> Samples:
+        """The rows of the recipe's classes, by its codes, at most `max_per_class` of each; RequestError for a class that the set lacks."""
+        known = set(self.table["class"].astype(str))
+        for name in recipe.samples.classes:
+            if name not in known:
+                raise RequestError(
+                    f"the training set {self.source.file} has no class {name!r}: it has {', '.join(sorted(known))}"
+                )
+        codes = {name: code for code, name in enumerate(recipe.samples.classes, start=1)}
+        chosen = self.table[self.table["class"].astype(str).isin(codes)]
+        x, y = (chosen[axis].to_numpy(np.float64) for axis in ("x", "y"))
+        days = (chosen["start"].to_numpy().astype("datetime64[us]") - np.datetime64(0, "us")) // DAY + ORDINAL_OF_1970
+        priority = np.empty(x.size, np.uint64)
+        for day in np.unique(days):
+            of_day = days == day
+            priority[of_day] = pixel_priority(x[of_day], y[of_day], int(day), recipe.seed)
+        code = chosen["class"].astype(str).map(codes).to_numpy(np.uint8)
+        columns = {"x": x, "y": y, "period": days.astype(np.int32), "code": code, "priority": priority}
+        features = {name: chosen[name].to_numpy(np.float32) for name in self.feature_names}
+        table = backend.table(columns | features)
+        return join(backend, [Samples(table, self.feature_names, len(chosen), 0)], recipe.samples.max_per_class)

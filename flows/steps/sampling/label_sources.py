@@ -1,0 +1,98 @@
+"""The label sources of a recipe, opened: shapes or rasters, their classes known, their files named by digest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas
+import numpy as np
+
+from flows.steps.learning.label_files import LabelFile
+from flows.steps.learning.labels import LabelSource, label_source, opened_raster
+from flows.steps.sampling.label_tables import SHAPES, column_of, read_shapes, says_simulated
+from flows.steps.sampling.raster_labels import RasterLabels
+from flows.steps.sampling.shape_labels import ShapeLabels
+from products.errors import RequestError
+from products.learning.label_spec import LabelsSpec
+from products.scene_recipe import canonical_digest
+
+RASTERS = (".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFiles:
+    """The files of one label source: its own, the rasters of other epochs, the image under COCO annotations."""
+
+    spec: LabelsSpec
+    file: LabelFile
+    stable_across: tuple[LabelFile, ...] = ()
+    image: LabelFile | None = None
+
+
+OpenLabels = ShapeLabels | RasterLabels
+
+
+def open_source(files: LabelFiles, classes: Sequence[str], crs: str) -> OpenLabels:
+    """A label source, its shapes on the grid's CRS; RequestError if it cannot be meant."""
+    file = files.file
+    if not file.path.is_file():
+        raise RequestError(f"no label file at {file}: expected one of {', '.join((*SHAPES, *RASTERS))}")
+    if file.suffix in RASTERS:
+        return _open_raster(files, classes)
+    if file.suffix not in SHAPES:
+        raise RequestError(f"cannot read labels from {file}: expected one of {', '.join((*SHAPES, *RASTERS))}")
+    if files.stable_across:
+        raise RequestError(f"stable_across compares rasters: {file} is none")
+    return _open_shapes(files, classes, crs)
+
+
+def _open_shapes(files: LabelFiles, classes: Sequence[str], crs: str) -> ShapeLabels:
+    file, spec = files.file, files.spec
+    table = read_shapes(file, spec, files.image)
+    said = table.crs.to_string()
+    one = spec.one_code(classes)
+    if one is None:
+        codes = [_code(file, value, spec, classes) for value in column_of(file, table, spec.class_field)]
+    else:
+        codes = [one] * len(table)
+    here = table.geometry.to_crs(crs)
+    broken = ~here.is_valid
+    mended = here.where(~broken, here.make_valid())
+    shapes = geopandas.GeoDataFrame({"code": np.array(codes, np.uint8)}, geometry=mended.values, crs=crs)
+    source = _with_more(label_source(file, said, says_simulated(file)), [files.image] if files.image else [])
+    return ShapeLabels(spec, source, shapes.reset_index(drop=True), len(classes), int(broken.sum()))
+
+
+def _open_raster(files: LabelFiles, classes: Sequence[str]) -> RasterLabels:
+    spec, one = files.spec, files.spec.one_code(classes)
+    for file in (files.file, *files.stable_across):
+        with opened_raster(file) as raster:
+            if raster.crs is None:
+                raise RequestError(f"the label raster {file} declares no CRS: save it with one")
+            if one is None and not np.issubdtype(np.dtype(raster.dtypes[0]), np.integer):
+                raise RequestError(
+                    f"the label raster {file} holds {raster.dtypes[0]}: expected integers, one for each class, or `class` and `min_value`"
+                )
+    with opened_raster(files.file) as raster:
+        simulated = raster.tags().get("simulated", "").lower() in ("yes", "true", "1")
+        source = _with_more(label_source(files.file, raster.crs.to_string(), simulated), files.stable_across)
+    return RasterLabels(spec, source, files.stable_across, spec.codes(classes, by_number=True), one, len(classes))
+
+
+def _with_more(source: LabelSource, files: Sequence[LabelFile]) -> LabelSource:
+    """The source with a digest of its own file and of others that it is read with."""
+    if not files:
+        return source
+    digests = [source.digest, *(label_source(file, source.crs, False).digest for file in files)]
+    return LabelSource(source.file, canonical_digest(digests), source.crs, source.simulated)
+
+
+def _code(file: LabelFile, value: Any, spec: LabelsSpec, classes: Sequence[str]) -> int:  # noqa: ANN401
+    known = spec.codes(classes, by_number=False)
+    plain = int(value) if isinstance(value, float | np.integer | np.floating) and float(value).is_integer() else value
+    if plain not in known:
+        names = ", ".join(str(name) for name in known)
+        raise RequestError(
+            f"the label file {file} has the class {plain!r}: expected one of {names}; say in values what it means, or list it in ignore"
+        )
+    return known[plain]

@@ -1,0 +1,102 @@
+"""Rasters of label values, of one epoch or several, and which pixels of a tile they label."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
+
+from flows.steps.learning.label_files import LabelFile
+from flows.steps.learning.labels import LabelSource, label_pixel_size, opened_raster
+from flows.steps.sampling.label_grid import frame, least_px, margin_px
+from products.errors import RequestError
+from products.learning.label_places import Codes, Places, inner_places
+from products.learning.label_spec import LabelsSpec
+from products.learning.recipe import LabelValue
+
+LEAST_FINE, MOST_FINE = 5, 16  # sub-pixels along each side of a pixel
+
+
+@dataclass(frozen=True, slots=True)
+class RasterLabels:
+    """A raster of label values and those of other epochs; `meaning` maps values to class codes, or `reaches` is the code of values that reach `min_value`."""
+
+    spec: LabelsSpec
+    source: LabelSource
+    others: tuple[LabelFile, ...]
+    meaning: dict[LabelValue, int]
+    reaches: int | None
+    n_classes: int
+
+    @property
+    def n_repaired(self) -> int:
+        """None: a raster has no edges to cross."""
+        return 0
+
+    def overlaps(self, geobox: GeoBox) -> bool:
+        """Whether the raster shares ground with the grid."""
+        with opened_raster(self.source.file) as file:
+            here = transform_bounds(file.crs, str(geobox.crs), *file.bounds)
+        return bool(shapely.box(*here).intersects(frame(geobox)))
+
+    def n_outside(self, tiles: Sequence[GeoBox]) -> int:
+        """None: a raster is no list of shapes."""
+        return 0
+
+    def places(self, geobox: GeoBox, number: int) -> tuple[Places, Counter[str]]:
+        """The pixels of a tile that one class fills, in all epochs."""
+        margin = margin_px(self.spec, geobox)
+        wide = geobox.pad(margin)
+        with opened_raster(self.source.file) as file:
+            factor = min(MOST_FINE, max(LEAST_FINE, round(2 * abs(wide.resolution.x) / label_pixel_size(file, wide))))
+        fine_grid = wide.zoom_out(1 / factor)
+        fine = self._classes_on(self.source.file, fine_grid)
+        stable = fine.copy()
+        for other in self.others:
+            stable[self._classes_on(other, fine_grid) != fine] = 0
+        found, dropped = inner_places(
+            stable, factor, self.n_classes, margin, self.spec.min_label_fraction, self.spec.edge_px, least_px(self.spec, geobox), number
+        )  # fmt: skip
+        gone = _any_of(fine, factor) & ~_any_of(stable, factor)
+        dropped["unstable"] = int(gone[margin : margin + geobox.shape[0], margin : margin + geobox.shape[1]].sum())
+        return found, +dropped
+
+    def _classes_on(self, file: LabelFile, geobox: GeoBox) -> Codes:
+        with opened_raster(file) as opened:
+            return self._classes(file, _values(opened, geobox))
+
+    def _classes(self, file: LabelFile, values: np.ma.MaskedArray[Any, Any]) -> Codes:
+        if self.reaches is not None:
+            least = 1.0 if self.spec.min_value is None else self.spec.min_value
+            reaches = (np.ma.getdata(values) >= least) & ~np.ma.getmaskarray(values)
+            return np.where(reaches, self.reaches, 0).astype(np.uint8)
+        codes = np.zeros(values.shape, np.uint8)
+        for value in np.unique(values.compressed()).tolist():
+            if value != 0 and value not in self.meaning:
+                known = ", ".join(str(each) for each in sorted(self.meaning, key=str))
+                raise RequestError(
+                    f"{file} has the label value {value}: expected {known}; say in values what it means, or list it in ignore"
+                )
+            codes[values.filled(0) == value] = self.meaning.get(value, 0)
+        codes[np.ma.getmaskarray(values)] = 0
+        return codes
+
+
+def _values(file: Any, geobox: GeoBox) -> np.ma.MaskedArray[Any, Any]:  # noqa: ANN401
+    """Label values on a grid, the nearest; masked outside the raster and where it has none."""
+    options = {"crs": str(geobox.crs), "transform": geobox.affine, "width": geobox.width, "height": geobox.height}
+    with WarpedVRT(file, resampling=Resampling.nearest, add_alpha=file.nodata is None, **options) as view:
+        return view.read(1, masked=True)
+
+
+def _any_of(fine: Codes, factor: int) -> NDArray[np.bool_]:
+    """Pixels with a label in any sub-pixel."""
+    rows, columns = fine.shape
+    return (fine.reshape(rows // factor, factor, columns // factor, factor) > 0).any(axis=(1, 3))

@@ -1,0 +1,212 @@
+"""Training sets in the index: files first, the dataset row last, never overwritten, found by name or id."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from datacube.model import Dataset
+from odc.geo.geobox import GeoBox
+
+from datacube_config.connection import Index
+from flows.steps.cubes.cells import EO3, writer_of
+from flows.steps.index.index_setup import add_product
+from flows.steps.index.scene_index import record_reasons
+from flows.steps.sampling.sample_files import CHIPS, DOCUMENT, PICTURE, TABLE, SampleFiles
+from flows.steps.storage import Storage
+from products.errors import RequestError
+from products.formula import near
+from products.learning.samples_recipe import SamplesRecipe
+from products.period import Period
+
+FAMILY = "samples"
+WriteFiles = Callable[[SampleFiles], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSet:
+    """A published training set: its files and what is known of it."""
+
+    files: SampleFiles
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesDraft:
+    """A training set ready to publish; `write` puts its files, all but the document, into its folder and says what is known of them."""
+
+    id: UUID
+    recipe: SamplesRecipe
+    geobox: GeoBox
+    span: Period
+    cells: Sequence[UUID]
+    write: WriteFiles
+
+
+def publish_samples(index: Index, storage: Storage, draft: SamplesDraft) -> SampleSet:
+    """Write the files and then the row; the sets of the same recipe, area and period that it replaces are archived. StorageLost."""
+    files = SampleFiles(storage, draft.recipe.name, draft.id, content_of(draft.recipe))
+    add_product(index.dc, product_definition(draft.recipe))
+    with writer_of(index, draft.id):
+        if not files.are_whole():
+            _write(files, draft)
+        published = SampleSet(files, files.document())
+        _make_active(index, published, draft)
+    return published
+
+
+def _write(files: SampleFiles, draft: SamplesDraft) -> None:
+    """All files of a set, its document last; nothing is left of one that cannot be drawn."""
+    storage = files.storage
+    with storage.writing(files.folder, f"the training set {draft.recipe.name}"):
+        storage.remove(files.folder)
+        try:
+            storage.write_bytes(files.path(DOCUMENT), json.dumps(draft.write(files), indent=2).encode())
+        except RequestError:
+            storage.remove(files.folder)
+            raise
+
+
+def found_samples(index: Index, storage: Storage, recipe: SamplesRecipe, number: UUID) -> SampleSet | None:
+    """The set of this id, if it was drawn and its files are whole; it is active from now on."""
+    row = index.dc.index.datasets.get(number)
+    files = SampleFiles(storage, recipe.name, number, content_of(recipe))
+    if row is None or not files.are_whole():
+        return None
+    if row.is_archived:
+        with writer_of(index, number), index.dc.index.transaction():
+            _archive_others(index, row)
+            index.dc.index.datasets.restore([number])
+    return SampleSet(files, files.document())
+
+
+def find_samples(index: Index, storage: Storage, name_or_id: str) -> SampleSet:
+    """The set of an id, archived or not, or the one of a name; RequestError if there is none, or several of the newest version."""
+    number = _as_uuid(name_or_id)
+    row = index.dc.index.datasets.get(number) if number else _only(index, name_or_id)
+    if row is None or row.metadata_doc["properties"].get("odc:product_family") != FAMILY:
+        known = _names(index)
+        raise RequestError(
+            f"unknown samples {name_or_id!r}: expected the name or the id of a training set"
+            f"{near(name_or_id, known) if known else '; none is drawn yet: run `neocube sample`'}"
+        )
+    content = CHIPS if "chips" in row.metadata_doc["accessories"] else TABLE
+    files = SampleFiles(storage, row.product.name, row.id, content)
+    if not files.are_whole():
+        raise RequestError(f"the files of the training set {row.id} are not in {storage.root}: draw it again")
+    return SampleSet(files, files.document())
+
+
+def content_of(recipe: SamplesRecipe) -> str:
+    """The file that the samples of a recipe lie in."""
+    return CHIPS if recipe.chips else TABLE
+
+
+def product_definition(recipe: SamplesRecipe) -> dict[str, Any]:
+    """The ODC product of a training set: no measurements, found by name, place and time."""
+    return {
+        "name": recipe.name,
+        "description": recipe.title or recipe.name,
+        "metadata_type": "neocube_cell",
+        "metadata": {"product": {"name": recipe.name}},
+        "measurements": [],
+    }
+
+
+def _make_active(index: Index, published: SampleSet, draft: SamplesDraft) -> None:
+    with index.dc.index.transaction():
+        row = index.dc.index.datasets.get(draft.id)
+        if row is None:
+            _add(index, published, draft)
+        elif row.is_archived:
+            index.dc.index.datasets.restore([draft.id])
+        replaced = _archive_others(index, index.dc.index.datasets.get(draft.id))
+    record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "sample")
+
+
+def _archive_others(index: Index, row: Dataset) -> list[UUID]:
+    """Archive the active sets of the same version, area and period."""
+    others = [each.id for each in _active(index, row.product.name) if each.id != row.id and _place(each) == _place(row)]
+    index.dc.index.datasets.archive(others)
+    return others
+
+
+def _place(row: Dataset) -> tuple[object, ...]:
+    facts = row.metadata_doc["properties"]
+    return tuple(facts[name] for name in ("neocube:product_version", "neocube:area", "neocube:period"))
+
+
+def _active(index: Index, name: str) -> list[Dataset]:
+    return list(index.dc.index.datasets.search(product=name))
+
+
+def _only(index: Index, name: str) -> Dataset | None:
+    if index.dc.index.products.get_by_name(name) is None:
+        return None
+    rows = [row for row in _active(index, name) if row.metadata_doc["properties"].get("odc:product_family") == FAMILY]
+    newest = [row for row in rows if _place(row)[0] == max(_place(each)[0] for each in rows)]
+    if len(newest) > 1:
+        known = "; ".join(sorted(f"{row.id} of {_place(row)[1]} in {_place(row)[2]}" for row in newest))
+        raise RequestError(f"there are {len(newest)} training sets {name}: expected the id of one of them ({known})")
+    return newest[0] if newest else None
+
+
+def _names(index: Index) -> list[str]:
+    """Products whose active rows are training sets."""
+    names = (each.name for each in index.dc.index.products.get_all() if each.metadata_type.name == "neocube_cell")
+    found = []
+    for name in names:
+        first = next(iter(index.dc.index.datasets.search(product=name, limit=1)), None)
+        if first is not None and first.metadata_doc["properties"].get("odc:product_family") == FAMILY:
+            found.append(name)
+    return sorted(found)
+
+
+def _as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _add(index: Index, published: SampleSet, draft: SamplesDraft) -> None:
+    from datacube.index.hl import Doc2Dataset  # brings a JSON schema grammar that takes seconds to load
+
+    resolve = Doc2Dataset(index.dc.index, products=[draft.recipe.name], skip_lineage=False, verify_lineage=False)
+    dataset, error = resolve(samples_row(draft, published.about), published.files.url(DOCUMENT))
+    if dataset is None:
+        raise RuntimeError(f"the index refuses the training set {draft.id}: {error}")
+    index.dc.index.datasets.add(dataset, with_lineage=True)
+
+
+def samples_row(draft: SamplesDraft, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The EO3 document of a training set; its place and time are those of its cells."""
+    content = content_of(draft.recipe)
+    return {
+        "$schema": EO3,
+        "id": str(draft.id),
+        "label": f"{draft.recipe.name} {draft.recipe.version} {str(draft.id)[:8]}",
+        "product": {"name": draft.recipe.name},
+        "crs": str(draft.geobox.crs),
+        "geometry": draft.geobox.extent.json,
+        "grids": {"default": {"shape": list(draft.geobox.shape), "transform": list(draft.geobox.affine)}},
+        "properties": {
+            "datetime": draft.span.start.isoformat(),
+            "dtr:start_datetime": draft.span.start.isoformat(),
+            "dtr:end_datetime": (draft.span.end - timedelta(microseconds=1)).isoformat(),
+            "odc:processing_datetime": datetime.now(UTC).isoformat(),
+            "odc:file_format": "zarr" if content == CHIPS else "parquet",
+            "odc:product_family": FAMILY,
+            "neocube:product_version": draft.recipe.version,
+            "neocube:area": about["area"],
+            "neocube:period": about["period"],
+            "neocube:digest": draft.recipe.digest(),
+            "neocube:content_digest": about["content_digest"],
+            "neocube:simulated": about["simulated"],
+        },
+        "measurements": {},
+        "accessories": {content.partition(".")[0]: {"path": content}, "picture": {"path": PICTURE}},
+        "lineage": {"features": [str(cell) for cell in draft.cells]},
+    }

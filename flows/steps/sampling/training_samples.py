@@ -1,0 +1,55 @@
+"""A published training set as training takes it: its table, and the cells that it was drawn from."""
+
+from pathlib import Path
+from uuid import UUID
+
+from odc.geo.crs import CRS
+
+from datacube_config.connection import Index
+from flows.steps.index.catalogue import published_cell
+from flows.steps.learning.drawn_samples import DrawnSamples
+from flows.steps.learning.label_files import LabelFile
+from flows.steps.learning.labels import LabelSource
+from flows.steps.learning.training import FeatureCells
+from flows.steps.sampling.sample_files import TABLE, read_table
+from flows.steps.sampling.sample_sets import SampleSet
+from flows.steps.sampling.sampled_cells import time_of
+from products.area import Area
+from products.errors import RequestError
+from products.grid import Tile
+from products.spec import FeaturesRecipe
+
+
+def samples_to_train_on(index: Index, found: SampleSet, recipe: FeaturesRecipe) -> tuple[FeatureCells, DrawnSamples]:
+    """The cells of a set, archived ones too, and its table; RequestError unless it holds pixels of the features that a model asks for."""
+    about, files = found.about, found.files
+    if about["kind"] != "pixels" or about["features"] != recipe.name:
+        raise RequestError(
+            f"{files.name} holds {about['kind']} of {about['features']}: expected a training set of pixels of {recipe.name}"
+        )
+    file = LabelFile(files.url(TABLE), Path(files.path(TABLE)))
+    source = LabelSource(file, about["content_digest"], about["crs"], bool(about["simulated"]))
+    return set_cells(index, found, recipe), DrawnSamples(source, read_table(files), tuple(about["feature_names"]))
+
+
+def set_cells(index: Index, found: SampleSet, recipe: FeaturesRecipe) -> FeatureCells:
+    """The cells that a set was drawn from; `n_stale` of them were replaced since. RequestError if the index has lost one."""
+    rows = [index.dc.index.datasets.get(UUID(cell)) for cell in found.about["cells"]]
+    lost = [cell for cell, row in zip(found.about["cells"], rows, strict=True) if row is None]
+    if lost:
+        raise RequestError(
+            f"{len(lost)} cells of the training set {found.files.name} are purged, the first {lost[0]}: draw it again"
+        )
+    cells = {(cell.tile, cell.period): cell for cell in map(published_cell, rows)}
+    own = index.dc.index.datasets.get(found.files.id)
+    area = Area(found.about["area"], own.extent.to_crs(CRS("EPSG:4326")))
+    grid = recipe.grid.pixel_grid(area.geometry)
+    tiles = tuple(sorted(tile_of(label, grid.crs) for label in {tile for tile, _ in cells}))
+    periods = tuple(sorted({time_of(cell) for cell in cells.values()}))
+    return FeatureCells(recipe, area, grid, tiles, periods, cells, sum(row.is_archived for row in rows))
+
+
+def tile_of(label: str, crs: str) -> Tile:
+    """The tile that a label such as `32647_r-12_c3` names."""
+    _, row, column = label.split("_")
+    return Tile(crs, int(row.removeprefix("r")), int(column.removeprefix("c")))
