@@ -181,6 +181,18 @@ class ModelRecipe(LearnedRecipe):
     explain: ExplainSpec = ExplainSpec()
 
     @model_validator(mode="after")
+    def _network_takes_all(self) -> "ModelRecipe":
+        if self.selection and self.has_network:
+            raise RequestError(
+                "selection chooses features of single pixels: leave it out where the estimator is a network"
+            )
+        if self.has_network and (self.split.sites or self.split.holdout_periods):
+            raise RequestError(
+                "split: sites and holdout_periods are for models of single pixels: leave them out where the estimator is a network"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _ranked(self) -> "ModelRecipe":
         if self.selection and self.selection.method == "recursive" and self.estimator.kind != "random_forest":
             raise RequestError(
@@ -191,18 +203,6 @@ class ModelRecipe(LearnedRecipe):
         if self.explain.shap and self.estimator.kind not in trees:
             raise RequestError(
                 f"explain: shap is for {' and '.join(trees)}, not for {self.estimator.kind}: leave it out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _network_takes_all(self) -> "ModelRecipe":
-        if self.selection and self.has_network:
-            raise RequestError(
-                "selection chooses features of single pixels: leave it out where the estimator is a network"
-            )
-        if self.has_network and (self.split.sites or self.split.holdout_periods):
-            raise RequestError(
-                "split: sites and holdout_periods are for models of single pixels: leave them out where the estimator is a network"
             )
         return self
 

@@ -200,11 +200,11 @@ def test_the_card_tells_hold_out_training_and_network(coast: Coast, trained: Tra
 def test_training_the_same_again_finds_the_model(coast: Coast, trained: TrainedModel) -> None:
     again = coast.train()
     assert (again.id, again.trained) == (trained.id, False)
-    assert isinstance(coast.model.forest, Network) and coast.model.id == trained.id
+    assert isinstance(coast.model.learned, Network) and coast.model.id == trained.id
 
 
 def test_the_map_is_that_of_the_whole_area_at_once(coast: Coast, mapped: MapResult) -> None:
-    network = coast.model.forest
+    network = coast.model.learned
     assert isinstance(network, Network) and not mapped.failed
     row, column = TILES[0].row * TILE_PX, TILES[0].column * TILE_PX
     shares = network.probabilities_of_window(coast.features, 0, row, column)
@@ -236,7 +236,7 @@ def test_a_neighbour_that_changes_makes_the_map_cells_that_looked_at_it_anew(coa
 def test_a_network_takes_no_selection_and_one_estimator_stands_alone() -> None:
     with pytest.raises(ValueError, match="selection chooses features of single pixels: leave it out"):
         ModelRecipe.model_validate(MODEL.model_dump() | {"selection": SelectionSpec(method="recursive", keep=1)})
-    with pytest.raises(ValueError, match="expected one estimator, got random_forest and unet: leave one"):
+    with pytest.raises(ValueError, match="estimator names random_forest and unet: expected exactly one kind"):
         EstimatorSpec.model_validate({"random_forest": {"trees": 5}, "unet": {}})
     with pytest.raises(RequestError, match="the recipe 'coast_network' has no network: expected estimator"):
         _ = MODEL.model_copy(update={"estimator": EstimatorSpec()}).network

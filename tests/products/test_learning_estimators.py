@@ -107,7 +107,12 @@ def test_the_map_has_a_class_and_a_share_for_each_class() -> None:
     }
     measurements = odc_product_definition(template)["measurements"]
     assert isinstance(measurements, list)
-    assert [(each["dtype"], each["nodata"]) for each in measurements] == [("uint8", 0)] + [("uint8", 255)] * 3
+    assert [(each["dtype"], each["nodata"]) for each in measurements] == [
+        ("uint8", 0),
+        *[("uint8", 255)] * 3,
+        ("float32", "NaN"),
+        *[("uint8", 255)] * 2,
+    ]
 
 
 def test_pixel_areas_add_up_to_the_area() -> None:
