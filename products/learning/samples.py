@@ -12,6 +12,7 @@ from products.devices import Backend, Table
 from products.errors import RequestError
 
 OWN_COLUMNS = ("x", "y", "period", "code", "priority")
+AT_ONCE = 32_768  # pixels hashed at once: what is in between stays in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,16 @@ def pixel_priority(
     x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], period: int, seed: int
 ) -> npt.NDArray[np.uint64]:
     """A uint64 for each pixel centre that depends on place, period and seed only (SplitMix64, Steele et al. 2014)."""
+    found = np.empty(x.shape, np.uint64)
+    for first in range(0, x.size, AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        found[part] = _place_hash(x[part], y[part], period, seed)
+    return found
+
+
+def _place_hash(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], period: int, seed: int
+) -> npt.NDArray[np.uint64]:
     state = np.full(x.shape, seed, np.uint64)
     with np.errstate(over="ignore"):
         for part in (np.rint(x * 100), np.rint(y * 100), np.full(x.shape, float(period))):

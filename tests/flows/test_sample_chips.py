@@ -97,7 +97,7 @@ def test_chips_made_again_are_the_same_bytes(coast: Coast, labels: Path) -> None
 
 
 def test_chips_with_few_labels_are_left_out_and_none_at_all_is_refused(coast: Coast, labels: Path) -> None:
-    found = coast.draw(labels, name="few_chips", chips={"size_px": SIZE, "min_labelled": 0.13}).document()
+    found = coast.draw(labels, name="few_chips", chips={"size_px": SIZE, "min_labelled": 0.2}).document()
     assert found["dropped"]["few_labels"] > 0
     with pytest.raises(RequestError, match="no chip of 16 x 16 pixels has labels and features"):
         coast.draw(labels, name="no_chips", chips={"size_px": SIZE, "min_labelled": 1})

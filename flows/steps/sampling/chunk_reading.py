@@ -1,6 +1,7 @@
 """The values of an array of a cell at some pixels: each chunk that holds one is read and decoded once."""
 
 import mmap
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,8 +29,7 @@ def values_at(
     """(layer, n): the values of all layers of an array (times and features, in C order) of the cell at `path` at rows and columns of its tile."""
     side = array.chunks(tile_px)[-1]
     n_blocks, n_layers = (tile_px // side) ** 2, int(np.prod(array.shape(tile_px)[:-2]))
-    block = (row // side) * (tile_px // side) + column // side
-    order = np.argsort(block, kind="stable")
+    block, order = block_order(row, column, side, tile_px)
     blocks, first = np.unique(block[order], return_index=True)
     ends = [*first[1:].tolist(), row.size]
     inner = ((row % side) * side + column % side)[order]
@@ -39,11 +39,15 @@ def values_at(
     )
     found = np.empty((n_layers, row.size), array.dtype)
 
+    buffers = threading.local()  # one decoded chunk for each thread: a new one each time costs more than decoding
+
     def read(task: tuple[int, int]) -> None:
         layer, number = task
-        pixels = np.frombuffer(_decoded(chunks, layer * n_blocks + int(blocks[number]), array.name), array.dtype)
+        if not hasattr(buffers, "chunk"):
+            buffers.chunk = np.empty(side * side, array.dtype)
+        _decode(chunks, layer * n_blocks + int(blocks[number]), array.name, buffers.chunk)
         part = slice(int(first[number]), ends[number])
-        np.take(pixels, inner[part], out=found[layer, part], mode="clip")
+        np.take(buffers.chunk, inner[part], out=found[layer, part], mode="clip")
 
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         list(pool.map(read, [(layer, number) for layer in range(n_layers) for number in range(blocks.size)]))
@@ -70,9 +74,17 @@ def stored_chunks(
     return dict(zip(wanted, parts, strict=True))
 
 
-def _decoded(chunks: Mapping[int, memoryview | bytes], number: int, name: str) -> bytes:
+def block_order(
+    row: NDArray[np.int64], column: NDArray[np.int64], side: int, tile_px: int
+) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
+    """The number of the chunk of `side` pixels that each pixel lies in, and the order by it; in that order pixels are read fastest."""
+    across = tile_px // side
+    block = ((row // side) * across + column // side).astype(np.min_scalar_type(across**2))
+    return block, np.argsort(block, kind="stable")
+
+
+def _decode(chunks: Mapping[int, memoryview | bytes], number: int, name: str, out: NDArray[Any]) -> None:
     try:
-        decoded: bytes = Blosc().decode(chunks[number])
+        Blosc().decode(chunks[number], out=out)
     except (RuntimeError, ValueError) as error:
         raise BrokenShard(f"chunk {number} of {name} cannot be decoded: {error}") from error
-    return decoded

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from flows.steps.sampling.chunk_reading import block_order
 from flows.steps.sampling.label_sources import OpenLabels
 from flows.steps.sampling.sampled_cells import SampledCells
 from flows.steps.storage import Storage
@@ -101,7 +102,8 @@ def cell_rows(
     storage: Storage, cells: SampledCells, number: int, places: Places, seed: int, threads: int
 ) -> pd.DataFrame:
     """The rows of the places of one cell, known by its number, that have all features."""
-    cell = cells.cells[number]
+    cell, side = cells.cells[number], cells.grid.tile_px
+    places = places.where(block_order(places.row, places.column, cells.stack.chunks(side)[-1], side)[1])
     values = cells.values(storage, cell, places.row, places.column, threads)
     complete = np.isfinite(values).all(axis=0)
     if not complete.all():
