@@ -1,6 +1,6 @@
 """Prefect's Dask task runner over a cluster by name, for `build-cube` and for flows of one's own."""
 
-from prefect_dask import DaskTaskRunner
+from prefect_dask.task_runners import DaskTaskRunner
 
 from flows.steps.cubes.dask_files import cluster_class, cluster_options, is_address, read_cluster
 
