@@ -14,13 +14,29 @@ from flows.console import as_json_option, emit, progress_on_stderr
 @click.option("--period", help="When to learn from; default: the recipe's. Such as 2020.")
 @click.option("--labels", help="A GeoJSON, GeoPackage or GeoTIFF of labels; default: the recipe's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
-def train(as_json: bool, recipe: str, area: str | None, period: str | None, labels: str | None, device: str) -> None:
+@click.option("--table", "tables", multiple=True, help="A file of samples, for a recipe with `table`; once for each.")
+def train(
+    as_json: bool,
+    recipe: str,
+    area: str | None,
+    period: str | None,
+    labels: str | None,
+    device: str,
+    tables: tuple[str, ...],
+) -> None:
     """Learn the model of RECIPE from labelled pixels of published features, or a transform (`pca`) from all of them.
 
     Example: neocube train mangrove_extent --area demo --period 2020 --labels var/demo/archive/truth/labels.geojson
     """
     from flows.prefect_api import has_prefect_api
 
+    if tables:
+        emit(
+            _trained_on_tables(recipe, tables, {"--area": area, "--period": period, "--labels": labels}),
+            as_json,
+            _tried,
+        )
+        return
     asked: dict[str, Any] = {"recipe": recipe, "area": area, "period": period, "labels": labels, "device": device}
     if has_prefect_api():
         from flows.train_model import train_model
@@ -57,6 +73,35 @@ def map_command(as_json: bool, model: str, area: str, period: str) -> None:
         with progress_on_stderr(f"mapping {area}") as tell:
             document = make_map(model, area, period, lambda step: tell(f"{step.share:.0%}")).document()
     emit(document, as_json, _mapped, failed=bool(document["failed"]))
+
+
+def _trained_on_tables(recipe: str, tables: tuple[str, ...], others: dict[str, str | None]) -> dict[str, Any]:
+    from flows.train_table import train_table
+    from products.errors import RequestError
+
+    given = [option for option, value in others.items() if value is not None]
+    if given:
+        raise RequestError(f"a table says itself what was seen where: leave out {', '.join(given)}, or --table")
+    with progress_on_stderr(f"trying {recipe}"):
+        return train_table(recipe, tables)
+
+
+def _tried(document: dict[str, Any]) -> str:
+    metrics = document["metrics"]
+    if "model" in metrics:
+        scores = [
+            f"  {name}: median symmetric accuracy {metrics[name]['median_symmetric_accuracy_percent']:.1f} %"
+            for name in ("model", "baseline")
+            if name in metrics
+        ]
+    else:
+        rows = {"all": metrics["all"], **metrics["by_group"]}
+        scores = [
+            f"  {name}: balanced accuracy {entry['balanced_accuracy']['value']:.3f}, kappa {entry['kappa']['value']:.3f}"
+            for name, entry in rows.items()
+        ]
+    head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
+    return "\n".join([head, *scores, *(f"note: {note}" for note in document["notes"]), f"card {document['card']}"])
 
 
 def _trained(document: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from products.formula import near
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.samples_recipe import SamplesRecipe
+from products.learning.table_recipe import TableRecipe
 from products.observations_spec import ObservationsRecipe
 from products.scene_recipe import SceneRecipe
 from products.series_spec import SeriesRecipe
@@ -33,7 +34,8 @@ KINDS: dict[str, type[BaseModel]] = {
     "samples": SamplesRecipe,
     "model": ModelRecipe,
 }
-Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe
+MODELS: dict[str, type[BaseModel]] = {"pca": PcaRecipe, "table": TableRecipe}  # by the key that tells them
+Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe | TableRecipe
 
 
 def recipe_names() -> list[str]:
@@ -78,8 +80,20 @@ def features_recipe(name_or_path: str) -> FeaturesRecipe:
 def learned_recipe(name_or_path: str) -> ModelRecipe | PcaRecipe:
     """The recipe, if it makes a model or a transform; RequestError otherwise."""
     recipe = read_recipe(name_or_path)
+    if isinstance(recipe, TableRecipe):
+        raise RequestError(f"the recipe {recipe.name!r} is learned from a table: give its files, --table FILE")
     if not isinstance(recipe, ModelRecipe | PcaRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind model")
+    return recipe
+
+
+def table_recipe(name_or_path: str) -> TableRecipe:
+    """The recipe, if it makes a model that is learned from a table; RequestError otherwise."""
+    recipe = read_recipe(name_or_path)
+    if not isinstance(recipe, TableRecipe):
+        raise RequestError(
+            f"the recipe {recipe.name!r} names no `table`: expected a model that is learned from a table"
+        )
     return recipe
 
 
@@ -109,7 +123,7 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         raise RequestError(
             f"{origin}, line {_line(root, ('kind',))}: expected kind: {_either(list(KINDS))}, got {kind!r}"
         )
-    made = PcaRecipe if kind == "model" and "pca" in document else KINDS[kind]
+    made = next((MODELS[key] for key in MODELS if kind == "model" and key in document), KINDS[kind])
     try:
         recipe = made.model_validate(document)
     except ValidationError as error:

@@ -26,6 +26,7 @@ from products.feature_step import PLAIN_REDUCERS
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.samples_recipe import SamplesRecipe
+from products.learning.table_recipe import TableRecipe
 from products.observations_spec import ObservationsRecipe
 from products.pixel.causes import Cause
 from products.pixel.tasselled_cap import TASSELLED_CAP
@@ -152,7 +153,9 @@ def test_every_recipe_in_the_documents_is_valid() -> None:
 def test_the_recipe_document_names_every_key_feature_reducer_band_and_collection() -> None:
     text = (REPOSITORY / "docs/recipes.md").read_text(encoding="utf-8")
     bands = {band for sensor in SENSORS.values() for band in sensor.reflectance}
-    recipes = (FeaturesRecipe, ObservationsRecipe, SeriesRecipe, SamplesRecipe, ModelRecipe, PcaRecipe)
+    recipes = (
+        FeaturesRecipe, ObservationsRecipe, SeriesRecipe, SamplesRecipe, ModelRecipe, PcaRecipe, TableRecipe,
+    )  # fmt: skip
     words = {
         *(key for recipe in recipes for key in keys_of(recipe)),
         *KINDS.values(),

@@ -1,0 +1,127 @@
+"""Rows of a table as samples: values, class codes or quantities, and the group that each row belongs to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from products.errors import RequestError
+from products.formula import Op, near, parse_formula
+from products.learning.table_recipe import Scale, TableRecipe
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.bool_]
+DARKEST = 1e-3
+BINARY = {Op.ADD: np.add, Op.SUBTRACT: np.subtract, Op.MULTIPLY: np.multiply, Op.DIVIDE: np.divide, Op.POWER: np.power}
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTable:
+    """`values` (n, feature), `target` (n,): class codes 1, 2, … or a quantity, and `group` (n,): numbers in `group_names`.
+
+    `baseline` (n,) is what the recipe compares with; (0,) where it does not.
+    """
+
+    values: Float64
+    target: Float64
+    group: Int64
+    group_names: tuple[str, ...]
+    baseline: Float64
+    n_dropped: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows with everything."""
+        return int(self.target.size)
+
+
+def sample_table(frame: pd.DataFrame, recipe: TableRecipe) -> SampleTable:
+    """The rows that have all columns of a recipe; RequestError for a column or class that is not there, or a quantity that is not above 0."""
+    spec = recipe.table
+    for name in (spec.target, spec.group, *spec.features):
+        if name not in frame.columns:
+            raise RequestError(f"the table has no column {name!r}{near(name, [str(each) for each in frame.columns])}")
+    columns = frame[list(spec.features)].to_numpy(dtype=np.float64)
+    beside = [evaluated(formula, frame) for formula in spec.formulas.values()]
+    baseline = evaluated(recipe.baseline, frame) if recipe.baseline else np.zeros(len(frame))
+    target = _class_codes(frame[spec.target], recipe) if spec.classes else frame[spec.target].to_numpy(np.float64)
+    whole = np.isfinite(np.column_stack([columns, *beside, baseline, target])).all(axis=1)
+    whole &= frame[spec.group].notna().to_numpy()
+    if not whole.any():
+        raise RequestError("no row of the table has a value in every column that the recipe names")
+    if not spec.classes and float(target[whole].min()) <= 0:
+        raise RequestError(
+            f"{spec.target} is {target[whole].min():g} in a row: expected quantities above 0, they are learned as logarithms"
+        )
+    names, group = np.unique(frame.loc[whole, spec.group].astype(str).to_numpy(dtype=np.str_), return_inverse=True)
+    values = scaled(columns[whole], group.astype(np.int64), spec.scale)
+    values = np.column_stack([values, *(each[whole] for each in beside)])
+    compared = baseline[whole] if recipe.baseline else np.empty(0)
+    return SampleTable(
+        values, target[whole], group.astype(np.int64), tuple(map(str, names)), compared, int((~whole).sum())
+    )
+
+
+def evaluated(text: str, frame: pd.DataFrame) -> Float64:
+    """A formula over the columns of a table, (n,); NaN or infinite where it has no value."""
+    formula = parse_formula(text, frozenset(map(str, frame.columns)))
+    columns = [frame[name].to_numpy(dtype=np.float64) for name in formula.bands]
+    stack: list[Any] = []
+    with np.errstate(all="ignore"):
+        for operation, operand in formula.operations:
+            if operation is Op.BAND:
+                stack.append(columns[int(operand)])
+            elif operation is Op.CONSTANT:
+                stack.append(operand)
+            elif operation is Op.NEGATE:
+                stack.append(-stack.pop())
+            else:
+                right, left = stack.pop(), stack.pop()
+                stack.append(BINARY[operation](left, right))
+    return np.asarray(stack.pop(), dtype=np.float64)
+
+
+def scaled(values: Float64, group: Int64, scale: Scale) -> Float64:
+    """Values (n, feature) as they are, in logarithms, or in logarithms less the median of their group."""
+    if scale == "none":
+        return values
+    logs: Float64 = np.log(np.maximum(values, DARKEST))
+    if scale == "log":
+        return logs
+    for number in range(int(group.max()) + 1):
+        logs[group == number] -= np.median(logs[group == number], axis=0)
+    return logs
+
+
+def held_out(table: SampleTable, recipe: TableRecipe) -> Iterator[Rows]:
+    """What is tested in turn, (n,) masks: a group, or a row, at a time; RequestError where that leaves nothing to learn from."""
+    parts = table.group if recipe.leave_out == "group" else np.arange(table.n_rows)
+    if int(parts.max()) < 1:
+        one = f"one group, {table.group_names[0]!r}" if recipe.leave_out == "group" else "one row"
+        raise RequestError(f"the table has {one}: expected two or more, of which each is left out in turn")
+    for number in range(int(parts.max()) + 1):
+        yield parts == number
+
+
+def drawn(table: SampleTable, rows: Rows, most: int, seed: int) -> Int64:
+    """The numbers of some rows, at most so many of each class, drawn by the seed."""
+    random, found = np.random.default_rng(seed), []
+    for code in np.unique(table.target[rows]):
+        of_class = np.flatnonzero(rows & (table.target == code))
+        found.append(random.choice(of_class, most, replace=False) if of_class.size > most else of_class)
+    return np.sort(np.concatenate(found))
+
+
+def _class_codes(column: "pd.Series[Any]", recipe: TableRecipe) -> Float64:
+    meaning = {value: code for code, values in enumerate(recipe.table.classes.values(), start=1) for value in values}
+    known = column.dropna()
+    strange = known[~known.isin(list(meaning))]
+    if len(strange):
+        raise RequestError(
+            f"{recipe.table.target} holds {strange.iloc[0]!r}: expected the values of classes, {', '.join(map(str, meaning))}"
+        )
+    return column.map(meaning).to_numpy(dtype=np.float64)
