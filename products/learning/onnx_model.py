@@ -130,7 +130,11 @@ def _clusters(model: Clusters) -> Graph:
         _node("ArgMin", "distance", "cluster", axis=1, keepdims=0),
         _node("Gather", "share cluster", "shares", axis=0),
     ]
-    tensors = {"centre": model.centre[None], "share": model.share.astype(np.float32), "last_axis": np.array([2])}
+    tensors: Tensors = {
+        "centre": model.centre[None],
+        "share": model.share.astype(np.float32),
+        "last_axis": np.array([2]),
+    }
     return nodes, {"mean": model.mean, "scale": model.scale, **tensors}
 
 
