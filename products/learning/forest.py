@@ -49,8 +49,8 @@ def forest_from_sklearn(
     """The arrays of a fitted scikit-learn RandomForestClassifier whose classes are codes 1 … n."""
     trees = [member.tree_ for member in estimator.estimators_]
     roots = np.concatenate([[0], np.cumsum([tree.node_count for tree in trees])]).astype(np.int64)
-    value = np.concatenate([tree.value[:, 0, :] for tree in trees])
-    share = by_class(value, estimator.classes_, len(class_names)).astype(np.float32)
+    values = np.concatenate([tree.value[:, 0, :] for tree in trees])
+    share: npt.NDArray[np.float32] = by_class(values, estimator.classes_, len(class_names)).astype(np.float32)
     share /= share.sum(axis=1, keepdims=True)
     leaf = np.concatenate([tree.children_left for tree in trees]) < 0
     start = np.repeat(roots[:-1], np.diff(roots))

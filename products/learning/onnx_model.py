@@ -130,7 +130,7 @@ def _clusters(model: Clusters) -> Graph:
         _node("ArgMin", "distance", "cluster", axis=1, keepdims=0),
         _node("Gather", "share cluster", "shares", axis=0),
     ]
-    tensors: dict[str, Any] = {
+    tensors: Tensors = {
         "centre": model.centre[None],
         "share": model.share.astype(np.float32),
         "last_axis": np.array([2]),

@@ -12,6 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from products.errors import RequestError
 from products.learning.forest import Forest, forest_from_sklearn
+from products.learning.trees import packed_nodes, rounded_down, sortable
 
 NAMES = ("mangrove", "water", "other")
 FEATURES = ("red", "nir", "swir1", "ndvi_p50")
@@ -135,3 +136,19 @@ def test_a_truncated_file_is_refused(forest: Forest, cut: int) -> None:
 def test_another_number_of_features_is_refused(forest: Forest) -> None:
     with pytest.raises(RequestError, match="needs 4 features, got 3"):
         forest.classify(np.zeros((3, 5), np.float32))
+
+
+def test_more_features_than_a_node_can_name_are_refused() -> None:
+    zero = np.zeros(1, np.int64)
+    with pytest.raises(RequestError, match="asks for feature 1025: expected at most 4194304 nodes and 1024 features"):
+        packed_nodes(zero, zero, zero + 1024)
+    with pytest.raises(RequestError, match="a tree has 4194305 nodes"):
+        packed_nodes(zero, zero + 2**22, zero)
+
+
+def test_thresholds_of_float32_divide_values_as_those_of_float64_do() -> None:
+    values = np.float32([-1e38, -2.5, -1e-40, -0.0, 0.0, 1e-40, 0.1, 0.7, 3e38])
+    thresholds = np.concatenate([values.astype(np.float64), values + 1e-12, values - 1e-12, [0.1, 0.7, -1e300, 1e300]])
+    exact = values[:, None] <= thresholds
+    assert (exact == (values[:, None] <= rounded_down(thresholds))).all()
+    assert (exact == (sortable(values)[:, None] <= sortable(rounded_down(thresholds)))).all()
