@@ -70,7 +70,7 @@ def test_sampling_prints_the_set_its_rows_and_what_was_dropped(built: Built) -> 
     assert Path(document["picture"]).read_bytes().startswith(b"\x89PNG")
     again = neocube("sample", built.samples, *ASKED, "--labels", built.labels)
     assert f"samples {document['samples']} were there already" in again.stdout
-    assert "dropped, mixed: " in again.stdout and "  mangrove: " in again.stdout
+    assert "\ndropped, " in again.stdout and "\n  mangrove: " in again.stdout
 
 
 def test_the_table_opens_as_the_document_says(built: Built, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,9 +97,10 @@ def _drawn_centres(
     dropped["not_drawn"] += sum(available.values()) - len(table)
     half = chips.size_px // 2
     ordered = table.sort_values(["start", "y", "x", "cell"])
+    of_cell = [ordered[ordered["cell"] == number] for number in range(len(cells.cells))]
     return {
-        number: tuple(ordered.loc[ordered["cell"] == number, axis].to_numpy() - half for axis in ("row", "column"))
-        for number in range(len(cells.cells))
+        number: (rows["row"].to_numpy(np.int64) - half, rows["column"].to_numpy(np.int64) - half)
+        for number, rows in enumerate(of_cell)
     }
 
 

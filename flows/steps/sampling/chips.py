@@ -62,7 +62,7 @@ def cut_chips(
     """The chips of each cell; those without a single pixel that has all its layers are left out and counted."""
     for each in windows:
         batch = read_chips(storage, cells, each, threads)
-        seen = batch.mask.reshape(len(batch), -1).any(axis=1)
+        seen = np.asarray(batch.mask.reshape(len(batch), -1).any(axis=1))
         dropped["without_features"] += int((~seen).sum())
         if seen.any():
             yield batch.part(seen)
@@ -79,7 +79,7 @@ def read_chips(storage: Storage, cells: SampledCells, windows: ChipWindows, thre
             flat[:, inside] = cells.values(storage, beside[tile], row, column, threads)
     n_times = n_layers // len(cells.layer_names)
     by_time = flat.reshape(n_times, -1, n_chips, size, size)
-    mask = np.isfinite(by_time).all(axis=1).swapaxes(0, 1)
+    mask = np.asarray(np.isfinite(by_time).all(axis=1)).swapaxes(0, 1)
     data = by_time.transpose(2, 1, 0, 3, 4)
     if cells.template.steps is None:
         data, mask = data[:, :, 0], mask[:, 0]
@@ -95,11 +95,12 @@ def write_chips(
     size, group = recipe.chips.size_px if recipe.chips else 0, _empty_group(files, cells, recipe, most)
     digest, n_written = hashlib.sha256(), 0
     pixels, about = np.zeros(256, np.int64), list[ChipBatch]()
+    arrays: dict[str, Any] = {name: group[name] for name in ARRAYS}
     for batch in regrouped(batches, PER_SHARD):
         part = slice(n_written, n_written + len(batch))
         for name in ARRAYS:
             content = getattr(batch, name)
-            group[name][part] = content
+            arrays[name][part] = content
             digest.update(np.ascontiguousarray(content).view(np.uint8).data)
         n_written += len(batch)
         pixels += np.bincount(batch.label.ravel(), minlength=256)
@@ -109,7 +110,7 @@ def write_chips(
             f"no chip of {size} x {size} pixels has labels and features: expected some; lower size_px or min_labelled"
         )
     for name in ARRAYS:
-        group[name].resize((n_written, *group[name].shape[1:]))
+        arrays[name].resize((n_written, *arrays[name].shape[1:]))
     facts = ChipFacts(
         np.concatenate([each.x for each in about]),
         np.concatenate([each.y for each in about]),
@@ -177,7 +178,9 @@ def _write_coordinates(group: zarr.Group, cells: SampledCells, facts: ChipFacts)
 
 def _put(group: zarr.Group, name: str, values: NDArray[Any], dim: str, **attributes: str) -> None:
     dtype: Any = str if values.dtype == object else values.dtype
-    array = group.create_array(name, shape=values.shape, dtype=dtype, dimension_names=(dim,), attributes=attributes)
+    array = group.create_array(
+        name, shape=values.shape, dtype=dtype, dimension_names=(dim,), attributes=dict(attributes)
+    )
     array[...] = values
 
 

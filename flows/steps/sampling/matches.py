@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import LabelSource, label_source
 from flows.steps.sampling.label_tables import column_of, read_shapes, says_simulated
-from flows.steps.sampling.pixels import OWN_COLUMNS, centres
+from flows.steps.sampling.pixels import OWN_COLUMNS, centres, named
 from flows.steps.sampling.sampled_cells import SampledCells
 from flows.steps.sampling.shape_labels import pixels_of
 from flows.steps.storage import Storage
@@ -123,8 +123,8 @@ def _with_cells(table: pd.DataFrame, cells: SampledCells) -> pd.DataFrame:
     ids, times = [str(each.cell.id) for each in cells.cells], [each.label for each in cells.cells]
     labels = sorted(set(times))
     numbers = table["number"].to_numpy()
-    table.insert(2, "cell", pd.Categorical.from_codes(numbers, ids))
-    table.insert(3, "period", pd.Categorical.from_codes([labels.index(times[number]) for number in numbers], labels))
+    table.insert(2, "cell", named(numbers, ids))
+    table.insert(3, "period", named([labels.index(times[number]) for number in numbers], labels))
     return table.drop(columns="number")
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ def draw_pixels(
         for number in of_tile if len(places) else ():
             rows = cell_rows(storage, cells, number, places, recipe.seed, threads)
             dropped["without_features"] += len(places) - len(rows)
-            available += Counter(rows["code"].value_counts().to_dict())
+            available += Counter(rows["code"].tolist())
             together = rows if kept is None else pd.concat([kept, rows], ignore_index=True)
             kept = shortlist(together, recipe.design, recipe.classes)
     dropped["outside"] = outside(cells, sources)
@@ -105,7 +106,7 @@ def cell_rows(
     cell, side = cells.cells[number], cells.grid.tile_px
     places = places.where(block_order(places.row, places.column, cells.stack.chunks(side)[-1], side)[1])
     values = cells.values(storage, cell, places.row, places.column, threads)
-    complete = np.isfinite(values).all(axis=0)
+    complete = np.asarray(np.isfinite(values).all(axis=0))
     if not complete.all():
         places, values = places.where(complete), values[:, complete]
     x, y = centres(cells.grid.geobox(cell.tile), places.row, places.column)
@@ -138,15 +139,20 @@ def named_table(
     about = {
         "x": table["x"],
         "y": table["y"],
-        "cell": pd.Categorical.from_codes(table["cell"], ids),
-        "period": pd.Categorical.from_codes(time_of_cell[table["cell"]], labels),
+        "cell": named(table["cell"], ids),
+        "period": named(time_of_cell[table["cell"]], labels),
         "start": table["start"],
-        "class": pd.Categorical.from_codes(table["code"].to_numpy().astype(np.int32) - 1, list(recipe.classes)),
+        "class": named(table["code"].to_numpy().astype(np.int32) - 1, recipe.classes),
         "code": table["code"],
         "label_fraction": table["label_fraction"],
-        "labels": pd.Categorical.from_codes(file_of[table["labels"]], files),
+        "labels": named(file_of[table["labels"]], files),
     }
     return pd.concat([pd.DataFrame(about), table[list(cells.column_names)]], axis=1)
+
+
+def named(numbers: Any, names: Sequence[str]) -> "pd.Series[Any]":  # noqa: ANN401
+    """Names by their numbers, as a column that stores each name once."""
+    return pd.Series(pd.Categorical.from_codes(np.asarray(numbers, np.int32), pd.Index(list(names))))
 
 
 def centres(

@@ -99,4 +99,4 @@ def _values(file: Any, geobox: GeoBox) -> np.ma.MaskedArray[Any, Any]:  # noqa: 
 def _any_of(fine: Codes, factor: int) -> NDArray[np.bool_]:
     """Pixels with a label in any sub-pixel."""
     rows, columns = fine.shape
-    return (fine.reshape(rows // factor, factor, columns // factor, factor) > 0).any(axis=(1, 3))
+    return np.asarray((fine.reshape(rows // factor, factor, columns // factor, factor) > 0).any(axis=(1, 3)))

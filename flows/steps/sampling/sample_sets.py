@@ -133,9 +133,9 @@ def _archive_others(index: Index, row: Dataset) -> list[UUID]:
     return others
 
 
-def _place(row: Dataset) -> tuple[object, ...]:
+def _place(row: Dataset) -> tuple[int, str, str]:
     facts = row.metadata_doc["properties"]
-    return tuple(facts[name] for name in ("neocube:product_version", "neocube:area", "neocube:period"))
+    return int(facts["neocube:product_version"]), facts["neocube:area"], facts["neocube:period"]
 
 
 def _active(index: Index, name: str) -> list[Dataset]:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datacube_config.connection import Index
-from flows.steps.cubes.building import cell_template
 from flows.steps.cubes.cells import cell_path
 from flows.steps.index.catalogue import PublishedCell, as_utc, published_cells, published_passes
 from flows.steps.sampling.chunk_reading import values_at
 from flows.steps.storage import Storage
 from products.area import Area
+from products.cell_content import cell_template
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.period import Period
