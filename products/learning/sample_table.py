@@ -124,4 +124,5 @@ def _class_codes(column: "pd.Series[Any]", recipe: TableRecipe) -> Float64:
         raise RequestError(
             f"{recipe.table.target} holds {strange.iloc[0]!r}: expected the values of classes, {', '.join(map(str, meaning))}"
         )
-    return column.map(meaning).to_numpy(dtype=np.float64)
+    found: Float64 = np.asarray(column.map(meaning), dtype=np.float64)
+    return found
