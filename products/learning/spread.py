@@ -13,7 +13,7 @@ from products.learning.splits import BlockSplit, within_buffer
 Bools = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
-N_DRAWS = 1000
+N_DRAWS, MOST_SITES = 1000, 20
 FitPredict = Callable[[Bools, Bools], Int64]
 
 
@@ -55,17 +55,19 @@ def leave_one_site_out(
 ) -> dict[str, Any]:  # fmt: skip
     """Agreement at each site of a model that learned from the other sites only, without hold-out and buffer; mean and variance between sites.
 
-    `fit_predict(train, test)` gives codes of the tested rows. A site whose classes the others lack is named and left out; one site is no comparison.
+    `fit_predict(train, test)` gives codes of the tested rows. A site whose classes the others lack is named and left out; so are
+    those with the fewest samples beyond the 20 largest, each of which takes a training; one site is no comparison.
     Without `fit_predict` nothing is said of any site.
     """
     free = (split.fold >= 0) & (split.fold != split.holdout)
+    largest = set(np.argsort(-np.bincount(site[free], minlength=len(site_names)), kind="stable")[:MOST_SITES].tolist())
     by_site: dict[str, Any] = {}
     for number, name in enumerate(site_names):
         test = free & (site == number)
         train = free & (site != number)
         train &= ~within_buffer(split.x, split.y, np.unique(split.block[site == number]), split.block_m, split.buffer_m)
         unknown = set(np.unique(code[test]).tolist()) - set(np.unique(code[train]).tolist())
-        if fit_predict is None or len(site_names) < 2 or not test.any() or unknown:
+        if fit_predict is None or number not in largest or len(site_names) < 2 or not test.any() or unknown:
             by_site[name] = {"overall": None, "pixels": int(test.sum())}
             continue
         found = scores(confusion(code[test], fit_predict(train, test), len(class_names)), class_names)

@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 
 from products.learning.accuracy import confusion, scores
+from products.learning.forest import forest_from_sklearn
+from products.learning.learned import PixelModel
+from products.learning.linear import linear_from_sklearn
 from products.learning.sample_table import Float64, Int64, SampleTable, drawn, held_out
 from products.learning.table_recipe import TableRecipe
 from products.learning.table_scores import balanced_accuracy, quantity_scores, share_better, with_interval
@@ -35,6 +38,17 @@ def unfitted(recipe: TableRecipe, n_jobs: int) -> Any:  # noqa: ANN401
         if recipe.class_names
         else RandomForestRegressor(**shared)
     )
+
+
+def fitted(table: SampleTable, recipe: TableRecipe, n_jobs: int = 1) -> PixelModel:
+    """The classifier of a recipe, learned from all rows that are drawn; it asks for the columns as the recipe scales them, and its formulas."""
+    rows = drawn(table, np.ones(table.n_rows, np.bool_), recipe.table.max_per_class, recipe.seed)
+    estimator = unfitted(recipe, n_jobs).fit(table.values[rows], table.target[rows].astype(np.int64))
+    names = (*recipe.table.features, *recipe.table.formulas)
+    if recipe.estimator == "random_forest":
+        return forest_from_sklearn(estimator, names, recipe.class_names)
+    scaler, logistic = estimator[0], estimator[-1]
+    return linear_from_sklearn(logistic, names, recipe.class_names, scaler.mean_, scaler.scale_)
 
 
 def _tried_classes(table: SampleTable, recipe: TableRecipe, n_jobs: int) -> dict[str, Any]:

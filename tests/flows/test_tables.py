@@ -14,6 +14,7 @@ from affine import Affine
 from click.testing import CliRunner
 
 from flows.cli import main
+from flows.steps.learning.model_files import READERS
 from flows.steps.learning.rasters_under_labels import clear_series, reduced, under_labels, values_at
 from flows.steps.learning.table_files import read_tables, tables_digest
 from products.errors import RequestError
@@ -159,6 +160,8 @@ def test_training_on_tables_prints_metrics_and_card_and_does_it_once(neocube_hom
     document = json.loads(answer.stdout)
     assert document["trained"] and document["metrics"]["by_group"]["north"]["balanced_accuracy"]["value"] > 0.9
     assert Path(document["card"]).read_text().startswith("# sides, version 1")
+    model = READERS["linear.npz"]((Path(document["card"]).parent / "linear.npz").read_bytes(), "linear.npz")
+    assert model.classify(np.array([[-1.0, 1.0]], np.float32))[0].tolist() == [1, 2]
     again = CliRunner().invoke(main, asked)
     assert f"model {document['model']} was there already" in again.stdout
     assert "north: balanced accuracy" in again.stdout and "note: Two groups are one pair" in again.stdout

@@ -90,3 +90,15 @@ def test_agreement_is_told_by_distance() -> None:
     assert [each["overall"] for each in found] == [0.5, 1.0, 1.0, 1.0]
     assert [each["pixels"] for each in found] == [2, 2, 1, 1]
     assert [each["up_to_m"] for each in found] == [45.0, 90.0, 360.0, None]
+
+
+def test_of_many_sites_the_twenty_with_most_samples_are_left_out_in_turn() -> None:
+    site = np.repeat(np.arange(30), 40 + 10 * np.arange(30))
+    place = np.arange(site.size) % 20
+    x, y, code = 5000.0 * site + 30.0 * place, 100.0 * place, np.arange(site.size, dtype=np.int64) % 2 + 1
+    names = tuple(f"site {number + 1}" for number in range(30))
+    split = split_blocks(x, y, code, 500.0, 3, 0.0, 0)
+    found = leave_one_site_out(lambda _, asked: code[asked], split, site, code, names, ("a", "b"))["sites"]
+    known = [name for name in names if found[name]["overall"] is not None]
+    assert 10 <= len(known) <= 20 and set(found) == set(names)
+    assert min(names.index(name) for name in known) > 3

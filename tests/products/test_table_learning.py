@@ -21,7 +21,7 @@ from products.learning.table_scores import (
     share_better,
     with_interval,
 )
-from products.learning.table_trial import tried
+from products.learning.table_trial import fitted, tried, unfitted
 from products.registry import features_recipe, learned_recipe, parse_recipe, table_recipe
 
 CLASSES = """
@@ -226,6 +226,16 @@ def test_what_can_be_told_is_told_in_places_never_seen() -> None:
     assert 0.9 < low <= metrics["all"]["balanced_accuracy"]["value"] <= high <= 1
     assert set(metrics["by_group"]) == {"place 0", "place 1", "place 2"}
     assert metrics["rows"] == 90 and metrics["all"]["pixels"] == 90
+
+
+@pytest.mark.parametrize("estimator", ["random_forest", "linear"])
+def test_the_classifier_of_all_rows_is_kept_as_arrays_that_answer_as_scikit_learn_does(estimator: Any) -> None:
+    recipe = recipe_of(CLASSES).model_copy(update={"estimator": estimator})
+    table = sample_table(rows_of_kinds(), recipe)
+    model = fitted(table, recipe)
+    known = unfitted(recipe, 1).fit(table.values, table.target.astype(int)).predict_proba(table.values)
+    assert model.feature_names == (*recipe.table.features, *recipe.table.formulas)
+    np.testing.assert_allclose(model.probabilities(table.values.T.astype(np.float32)).T, known, atol=2e-4)
 
 
 def test_random_folds_flatter_what_only_places_tell() -> None:

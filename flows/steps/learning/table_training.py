@@ -13,7 +13,7 @@ from products.identity import NAMESPACE
 from products.learning.sample_table import sample_table
 from products.learning.table_card import table_card, table_notes
 from products.learning.table_recipe import TableRecipe
-from products.learning.table_trial import TABLE_VERSION, tried
+from products.learning.table_trial import TABLE_VERSION, fitted, tried
 from products.scene_recipe import canonical_digest
 
 
@@ -34,6 +34,8 @@ def learn_table(storage: Storage, recipe: TableRecipe, places: Sequence[str], n_
     document = {"model": number, "name": recipe.name, "version": recipe.version, "metrics": metrics, "notes": notes}
     document |= {"recipe": recipe.model_dump(mode="json"), "tables_digest": digest, "card": f"{folder}/card.md"}
     files = [Path(place).name for place in places]
+    if recipe.class_names:
+        storage.write_bytes(f"{folder}/{recipe.estimator}.npz", fitted(table, recipe, n_jobs).to_bytes())
     storage.write_bytes(f"{folder}/card.md", table_card(recipe, number, files, notes, metrics).encode())
     storage.write_bytes(f"{folder}/card.json", json.dumps(document, indent=1).encode())
     return {**document, "trained": True}

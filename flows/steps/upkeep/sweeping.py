@@ -18,7 +18,8 @@ from products.identity import NAMESPACE
 
 COLLECTION = "collection.json"
 # Maps before the models that made them, models before what they learned from: a row goes once nothing is derived from it.
-ORDER = "case family when 'map' then 0 when 'model' then 1 else 2 end"
+ORDER = "case family when 'map' then 0 when 'model' then 1 when 'samples' then 2 else 3 end"
+FOLDERS = {"model": "models", "samples": "samples"}  # of what is no cell
 CANDIDATES = """
 select * from (
     select r.id, r.product, coalesce(r.facts ->> 'odc:product_family', 'cell') as family,
@@ -108,10 +109,10 @@ def _sweep_row(index: Index, storage: Storage, each: Mapping[str, Any]) -> str:
         row = index.dc.index.datasets.get(number)
         if row is None or not row.is_archived:
             return "purged" if row is None else "active"
-        is_model = each["family"] == "model"
+        folder = FOLDERS.get(each["family"])
         storage.remove(
-            storage.path("models", each["product"], str(number))
-            if is_model
+            storage.path(folder, each["product"], str(number))
+            if folder
             else cell_path(storage, each["product"], number)
         )
         query = IS_SOURCE.format(lineage=lineage_rows(index), rows=dataset_rows(index))
@@ -128,7 +129,7 @@ def _cubes(index: Index, storage: Storage, found: Sequence[Mapping[str, Any]], i
     with index.engine.connect() as connection:
         urls = connection.execute(text("select snapshot_url from neocube.cube_pointer")).scalars().all()
     current = {storage.from_url(url) for url in urls}
-    folders = sorted({f"{each['product']}-v{each['version']}" for each in found if each["family"] != "model"})
+    folders = sorted({f"{each['product']}-v{each['version']}" for each in found if each["family"] not in FOLDERS})
     for path in snapshots(storage, folders):
         if path not in current and _snapshot_cells(storage, path) & ids:
             yield path
