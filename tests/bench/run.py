@@ -1,7 +1,8 @@
 """`make bench`: ours against the named peer and the named limit, side by side in one run; the table, and var/bench.json.
 
 `python tests/bench/run.py --readme` writes the table of README.md from var/bench.json, and measures nothing. `--no-year` leaves out the rows of a
-mangrove year, which take some minutes and a gigabyte of disk.
+mangrove year, which take some minutes and a gigabyte of disk. Names of scripts, such as `kernel_rates.py`, run these alone and replace their rows. A script
+that fails is told, its rows are lacking, and the exit code is 1.
 """
 
 import json
@@ -10,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +52,37 @@ features:
 """
 
 
-def main() -> None:
-    """Write the archive once, warm everything up, then take turns."""
+def main(only: Sequence[str] = ()) -> int:
+    """Write the archive once, warm everything up, then take turns; with `only`, run these scripts and put their rows in the place of known ones."""
     root = Path(os.environ.get("NEOCUBE_BENCH", "var/bench")).absolute()
-    items = write_tile_archive(root / "archive")
-    threads = len(os.sched_getaffinity(0))
-    build = _ours(root, items)
-    with open_index(get_settings()):  # its server runs, as it does where more than one command is given
-        tile = _tile_rows(root, items, build, threads)
     Path("var").mkdir(exist_ok=True)
-    more = [found for script in SCRIPTS for found in _rows_of(root, script)]
-    each_row = (*tile, *more, *_ingest_rows(root), *postgis_rows(root))
-    found = [{**each, "measured": measured_here()} for each in each_row]
+    known = json.loads(BENCH_JSON.read_text()) if only and BENCH_JSON.is_file() else []
+    found, failed = ([] if only else _measured(_tile(root))), []
+    for script in only or SCRIPTS:
+        try:
+            found += _measured(_rows_of(root, script))
+        except subprocess.CalledProcessError as error:
+            failed.append(f"{script}: {error.stderr.strip().splitlines()[-1:]}")
+    if not only:
+        found += _measured([*_ingest_rows(root), *postgis_rows(root)])
+    names = {each["name"] for each in found}
+    found = [*(each for each in known if each["name"] not in names), *found]
     BENCH_JSON.write_text(json.dumps(found, indent=2) + "\n")
     sys.stdout.write(_table(found))
+    sys.stderr.writelines(f"bench: no rows of {each}\n" for each in failed)
+    return 1 if failed else 0
+
+
+def _measured(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**each, "measured": measured_here()} for each in rows]
+
+
+def _tile(root: Path) -> list[dict[str, Any]]:
+    """The rows of the tile; its index's server runs, as it does where more than one command is given."""
+    items = write_tile_archive(root / "archive")
+    build = _ours(root, items)
+    with open_index(get_settings()):
+        return _tile_rows(root, items, build, len(os.sched_getaffinity(0)))
 
 
 def _tile_rows(root: Path, items: Path, build: Callable[[], None], threads: int) -> list[dict[str, Any]]:
@@ -173,10 +191,10 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"{row['limit']}: {row['limit_s']} s | {_spread(row.get('ours_over_limit'), 0)}" if row["limit_s"] else "| "
         )
         lines.append(f"| {row['name']} | {row['ours_s']} s | {row['peer']}: {row['peer_s']} s | {peer} | {limit} |")
-    planned, peak = rows[0]["planned_bytes"], rows[0]["peak_bytes"]
-    return "\n".join(
-        [*lines, "", f"Peak memory of the first row {peak / 1e9:.2f} GB, planned {planned / 1e9:.2f} GB.", ""]
-    )
+    for row in (row for row in rows if "planned_bytes" in row):
+        planned, peak = row["planned_bytes"] / 1e9, row["peak_bytes"] / 1e9
+        lines += ["", f"Peak memory of {row['name'].partition(',')[0]} {peak:.2f} GB, planned {planned:.2f} GB."]
+    return "\n".join([*lines, ""])
 
 
 def _spread(ratios: dict[str, float] | None, single: float) -> str:
@@ -187,4 +205,4 @@ if __name__ == "__main__":
     if "--readme" in sys.argv:
         write_readme(README, BENCH_JSON)
     else:
-        main()
+        sys.exit(main([each for each in sys.argv[1:] if each.endswith(".py")]))
