@@ -1,6 +1,6 @@
 """`make bench`: ours against the named peer and the named limit, side by side in one run; the table, and var/bench.json.
 
-`python tests/bench/run.py --readme` writes the table of README.md from var/bench.json, and measures nothing. `--no-year` leaves out the rows of a
+`python tests/bench/run.py --readme` writes the tables of README.md and docs/benchmarks.md from var/bench.json. `--no-year` leaves out the rows of a
 mangrove year, which take some minutes and a gigabyte of disk. Names of scripts, such as `kernel_rates.py`, run these alone and replace their rows. A script
 that fails is told, its rows are lacking, and the exit code is 1.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from loader_peers import eolearn_way, stackstac_way
 from peers import better_chunks, decode_once
 from postgis_rates import postgis_rows
-from readme_table import measured_here, write_readme
+from readme_table import measured_here, write_tables
 from rounds import ratio, row_of, take_turns
 from tile_archive import tile_geobox, write_tile_archive
 from varied_items import SOURCE
@@ -35,7 +35,7 @@ SCRIPTS = (
     "sample_rates.py",
     *(() if "--no-year" in sys.argv else ("year_rates.py",)),
 )
-BENCH_JSON, README = Path("var/bench.json"), Path("README.md")
+BENCH_JSON, README, DOCUMENT = Path("var/bench.json"), Path("README.md"), Path("docs/benchmarks.md")
 RECIPE = """
 name: bench_features
 version: {version}
@@ -203,6 +203,6 @@ def _spread(ratios: dict[str, float] | None, single: float) -> str:
 
 if __name__ == "__main__":
     if "--readme" in sys.argv:
-        write_readme(README, BENCH_JSON)
+        write_tables(README, DOCUMENT, BENCH_JSON)
     else:
         sys.exit(main([each for each in sys.argv[1:] if each.endswith(".py")]))
