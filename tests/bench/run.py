@@ -1,8 +1,8 @@
 """`make bench`: ours against the named peer and the named limit, side by side in one run; the table, and var/bench.json.
 
 `python tests/bench/run.py --readme` writes the tables of README.md and docs/benchmarks.md from var/bench.json. `--no-year` leaves out the rows of a
-mangrove year, which take some minutes and a gigabyte of disk. Names of scripts, such as `kernel_rates.py`, run these alone and replace their rows. A script
-that fails is told, its rows are lacking, and the exit code is 1.
+mangrove year, which take some minutes and a gigabyte of disk. Names of parts (`tile`, `loaders`, `kernel_rates.py`, …, `ingest`, `postgis`) run these alone and
+replace their rows. A part that fails is told, its rows are lacking, and the exit code is 1.
 """
 
 import json
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,40 +54,48 @@ features:
 
 
 def main(only: Sequence[str] = ()) -> int:
-    """Write the archive once, warm everything up, then take turns; with `only`, run these scripts and put their rows in the place of known ones."""
+    """Run each part, or some by name; its rows take the place of known ones of the same name, as soon as they are there."""
     root = Path(os.environ.get("NEOCUBE_BENCH", "var/bench")).absolute()
-    Path("var").mkdir(exist_ok=True)
-    known = json.loads(BENCH_JSON.read_text()) if only and BENCH_JSON.is_file() else []
-    found, failed = ([] if only else _measured(_tile(root))), []
-    for script in only or SCRIPTS:
+    BENCH_JSON.parent.mkdir(exist_ok=True)
+    parts = {
+        "tile": _tile, "loaders": _loaders, **{script: partial(_rows_of, name=script) for script in SCRIPTS},
+        "ingest": _ingest_rows, "postgis": postgis_rows,
+    }  # fmt: skip
+    rows = json.loads(BENCH_JSON.read_text()) if only and BENCH_JSON.is_file() else []
+    failed = []
+    for name in only or parts:
         try:
-            found += _measured(_rows_of(root, script))
-        except subprocess.CalledProcessError as error:
-            failed.append(f"{script}: {error.stderr.strip().splitlines()[-1:]}")
-    if not only:
-        found += _measured([*_ingest_rows(root), *postgis_rows(root)])
-    names = {each["name"] for each in found}
-    found = [*(each for each in known if each["name"] not in names), *found]
-    BENCH_JSON.write_text(json.dumps(found, indent=2) + "\n")
-    sys.stdout.write(_table(found))
-    sys.stderr.writelines(f"bench: no rows of {each}\n" for each in failed)
+            made = [{**row, "measured": measured_here()} for row in parts[name](root)]
+        except Exception as error:  # noqa: BLE001, said below: the rows of the other parts took minutes
+            said = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
+            failed.append(f"bench: no rows of {name}: {said or repr(error)}\n")
+            continue
+        names = {row["name"] for row in made}
+        rows = [*(row for row in rows if row["name"] not in names), *made]
+        BENCH_JSON.write_text(json.dumps(rows, indent=2) + "\n")
+    sys.stdout.write(_table(rows))
+    sys.stderr.writelines(failed)
     return 1 if failed else 0
 
 
-def _measured(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{**each, "measured": measured_here()} for each in rows]
-
-
 def _tile(root: Path) -> list[dict[str, Any]]:
-    """The rows of the tile; its index's server runs, as it does where more than one command is given."""
-    items = write_tile_archive(root / "archive")
+    """The row of the tile; its index's server runs, as it does where more than one command is given."""
+    items, threads = write_tile_archive(root / "archive"), len(os.sched_getaffinity(0))
     build = _ours(root, items)
     with open_index(get_settings()):
-        return _tile_rows(root, items, build, len(os.sched_getaffinity(0)))
+        return [_tile_row(root, items, build, threads)]
 
 
-def _tile_rows(root: Path, items: Path, build: Callable[[], None], threads: int) -> list[dict[str, Any]]:
-    """The tile against the best that the peers do, and against decoding its files; then against other loaders."""
+def _loaders(root: Path) -> list[dict[str, Any]]:
+    """The rows of other loaders."""
+    items, threads = write_tile_archive(root / "archive"), len(os.sched_getaffinity(0))
+    build = _ours(root, items)
+    with open_index(get_settings()):
+        return _loader_rows(root, items, build, threads)
+
+
+def _tile_row(root: Path, items: Path, build: Callable[[], None], threads: int) -> dict[str, Any]:
+    """The tile against the best that the peers do, and against decoding its files."""
     ways = {
         "decode": lambda: decode_once(items, threads),
         "ours": build,
@@ -95,7 +104,7 @@ def _tile_rows(root: Path, items: Path, build: Callable[[], None], threads: int)
     build()
     seconds = take_turns(ways, ROUNDS)
     peer = min((512, 1024), key=lambda chunk: statistics.median(seconds[chunk]))
-    row = {
+    return {
         "name": "one 2048 px tile, 20 Sentinel-2 dates x 6 bands + SCL, COGs to published Zarr: geomedian, MADs, 3 indices x 3 percentiles, counts",
         "ours_s": round(statistics.median(seconds["ours"]), 2),
         "peer": f"odc.stac.load + geomad geomedian and MADs + to_zarr, {peer} px chunks",
@@ -107,7 +116,6 @@ def _tile_rows(root: Path, items: Path, build: Callable[[], None], threads: int)
         "rounds": {str(name): [round(value, 2) for value in values] for name, values in seconds.items()},
         **_memory(root),
     }
-    return [row, *_loader_rows(root, items, build, threads)]
 
 
 def _ours(root: Path, items: Path) -> Callable[[], None]:
@@ -203,6 +211,7 @@ def _spread(ratios: dict[str, float] | None, single: float) -> str:
 
 if __name__ == "__main__":
     if "--readme" in sys.argv:
-        write_tables(README, DOCUMENT, BENCH_JSON)
+        lacking = write_tables(README, DOCUMENT, BENCH_JSON)
+        sys.stderr.writelines(f"bench: no row for {job}: run its part, or the whole `make bench`\n" for job in lacking)
     else:
-        sys.exit(main([each for each in sys.argv[1:] if each.endswith(".py")]))
+        sys.exit(main([each for each in sys.argv[1:] if not each.startswith("--")]))
