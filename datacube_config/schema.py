@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "neocube"
-REVISION = "0003"  # of datacube_config.migrations
+REVISION = "0004"  # of datacube_config.migrations
 
 metadata = MetaData(schema=SCHEMA)
 
@@ -34,7 +34,7 @@ quarantine = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("archive", Text, nullable=False),
-    Column("collection", Text),
+    Column("collection", Text, nullable=False, server_default=""),  # archives give one id to items of two collections
     Column("item_id", Text, nullable=False),
     Column("cause", Text, nullable=False),
     Column("document", JSONB),
@@ -42,7 +42,7 @@ quarantine = Table(
     _moment("last_tried"),
     Column("attempts", Integer, nullable=False, server_default="1"),
     Column("retry_at", DateTime(timezone=True)),  # null: only on request
-    UniqueConstraint("archive", "item_id", name="quarantine_item"),
+    UniqueConstraint("archive", "collection", "item_id", name="quarantine_item"),
 )
 
 archive_reason = Table(

@@ -3,11 +3,12 @@
 import uuid
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from datacube_config import schema
@@ -54,6 +55,23 @@ def test_an_item_is_in_quarantine_once(embedded_settings: Settings) -> None:
         assert found.since.tzinfo is not None
         with pytest.raises(IntegrityError, match="quarantine_item"), index.engine.begin() as connection:
             connection.execute(insert(schema.quarantine).values({**row, "id": uuid.uuid4()}))
+
+
+def test_what_was_in_quarantine_before_it_knew_collections_is_still_there(embedded_settings: Settings) -> None:
+    row = {"archive": "a", "item_id": "i", "cause": "no datetime", "document": {"id": "i"}}
+    with open_index(embedded_settings) as index, index.engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        connection.execute(insert(schema.quarantine).values({**row, "id": uuid.uuid4(), "collection": None}))
+        migrate(connection)
+        connection.execute(insert(schema.quarantine).values({**row, "id": uuid.uuid4(), "collection": "c"}))
+        found = connection.execute(select(schema.quarantine.c.collection, schema.quarantine.c.item_id))
+        assert sorted(tuple(each) for each in found) == [("", "i"), ("c", "i")]
+        command.downgrade(config, "0003")
+        assert connection.scalar(select(func.count()).select_from(schema.quarantine)) == 1
 
 
 def test_a_cube_pointer_keeps_the_order_of_its_cells(embedded_settings: Settings) -> None:

@@ -20,7 +20,8 @@ class FoundItem:
     """An item as found, without secrets, or why there is none: with a `cause` it is to be refused.
 
     `document` is None where nothing could be read; `is_removed` where the archive says that it took away what was at the
-    place. `acknowledge` is to be called once the item is settled in the index or in quarantine.
+    place. `acknowledge` is to be called once the item is settled in the index or in quarantine. `kept_collection`: what
+    the quarantine has as the collection of an item that it has no document of.
     """
 
     id: str
@@ -29,11 +30,12 @@ class FoundItem:
     cause: str | None = None
     is_removed: bool = False
     acknowledge: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+    kept_collection: str | None = None
 
     @property
     def collection(self) -> Any:  # noqa: ANN401, untrusted
         """What the item says that its collection is."""
-        return self.document.get("collection") if self.document else None
+        return self.document.get("collection") if self.document else self.kept_collection
 
 
 class UnreadItem(FoundItem):
@@ -59,6 +61,7 @@ class UnreadItem(FoundItem):
             "place": place,
             "acknowledge": None,
             "is_removed": False,
+            "kept_collection": None,
             "raw": raw,
             "alternate": alternate,
         }.items():

@@ -24,7 +24,7 @@ from flows.steps.ingesting.harvest import Batch, HarvestKey, area_key, held_thre
 from flows.steps.ingesting.harvest_files import as_batches, file_batches, unchanged_items
 from flows.steps.ingesting.harvest_pages import ApiHarvest, api_batches
 from flows.steps.ingesting.ingest_report import IngestReport, Progress
-from flows.steps.ingesting.known_items import touch_known
+from flows.steps.ingesting.known_items import item_key, touch_known
 from flows.steps.ingesting.quarantine import kept_archives, kept_items, release
 from flows.steps.ingesting.removed_items import note_removed
 from flows.steps.ingesting.take_items import Take, take_items, take_prepared
@@ -109,11 +109,11 @@ def _retry(take: Take, *, only_due: bool) -> None:
     """Take what is in quarantine of an archive; with `only_due`, what may have healed since it was tried last."""
     kept = kept_items(take.index, take.files, take.archive, only_due=only_due)
     while some := list(islice(kept, RETRY_ITEMS)):
-        again: dict[str, list[FoundItem]] = {
-            found.id: [found] if found.document else reread(found, take.files) for found in some
+        again: dict[tuple[str, str], list[FoundItem]] = {
+            item_key(found): [found] if found.document else reread(found, take.files) for found in some
         }
         take_items(take, [each for found in again.values() for each in found])
-        lost = [name for name, found in again.items() if name not in {each.id for each in found}]
+        lost = [key for key, found in again.items() if key not in set(map(item_key, found))]
         release(take.index, take.archive, lost)
 
 

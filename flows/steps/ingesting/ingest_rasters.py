@@ -93,7 +93,7 @@ def retry_rasters(
     files, reports = ArchiveFiles(s3_options), []
     for name in (archive for archive in kept_archives(index) if archive in table.names):
         kept = [(found.id, found.place.root) for found in kept_items(index, files, name, only_due=False)]
-        release(index, name, [path for path, _ in kept if not files.exists(path)])
+        release(index, name, [("", path) for path, _ in kept if not files.exists(path)])
         roots = dict.fromkeys(root for path, root in kept if files.exists(path))
         reports += [ingest_rasters(index, name, root, table, s3_options=s3_options, access=access) for root in roots]
     return reports
@@ -194,7 +194,7 @@ class _Work:
         if self.report.dry_run:
             return
         again = {path for path, _ in refused}
-        release(self.index, self.name, [path for path in passed if path not in again])
+        release(self.index, self.name, [("", path) for path in passed if path not in again])
         keep(self.index, self.name, [(self._item(path), cause) for path, cause in refused])
 
     def _item(self, path: str) -> FoundItem:

@@ -153,14 +153,14 @@ def remember(engine: Engine, archive: str, items: Iterable[KnownItem], run: UUID
 
 def touch_known(engine: Engine, archive: str, batch: Sequence[FoundItem], run: UUID) -> None:
     """Note as seen the known ones among items that were not asked for, whatever they are now."""
-    _touch(engine, archive, [FreshItem(found, *_key(found), b"") for found in batch], run)
+    _touch(engine, archive, [FreshItem(found, *item_key(found), b"") for found in batch], run)
 
 
 def _distinct(batch: Sequence[FoundItem]) -> list[FreshItem]:
     """The items of a batch without those that come twice the same."""
     found: dict[tuple[str, str, bytes], FreshItem] = {}
     for each in batch:
-        item = FreshItem(each, *_key(each), _digest(each))
+        item = FreshItem(each, *item_key(each), _digest(each))
         found.setdefault((item.collection, item.item_id, item.digest), item)
     return list(found.values())
 
@@ -180,7 +180,8 @@ def _digest(found: FoundItem) -> bytes:
     return UNREADABLE if found.document is None else item_digest(found.document)
 
 
-def _key(found: FoundItem) -> tuple[str, str]:
+def item_key(found: FoundItem) -> tuple[str, str]:
+    """What an item is known by in its archive: its collection, empty where it states none, and its id."""
     collection = found.collection
     return key_text(collection if isinstance(collection, str) else ""), key_text(found.id)
 

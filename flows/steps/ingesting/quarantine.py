@@ -15,20 +15,21 @@ from datacube_config.schema import quarantine
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.archives.items import FoundItem
-from flows.steps.ingesting.known_items import key_text
+from flows.steps.ingesting.known_items import item_key, key_text
 
 PAUSES = (timedelta(hours=1), timedelta(hours=4), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 HEALING = ("missing asset", "incomplete asset", "unreadable")
 KEPT_PER_QUERY = 200
+# What could not be read states no collection: it is what passes under its name, whatever that one's collection is.
 _RELEASE = text(
-    "delete from neocube.quarantine where archive = :archive "
-    "and item_id in (select json_array_elements_text(cast(:names as json)))"
+    "delete from neocube.quarantine q using json_to_recordset(cast(:keys as json)) as passed (collection text, item_id text) "
+    "where q.archive = :archive and q.item_id = passed.item_id and q.collection in (passed.collection, '')"
 )
 
 
 def keep(index: Index, archive: str, refused: Iterable[tuple[FoundItem, str]]) -> None:
     """Put items into quarantine, or note that they failed again, with the new cause."""
-    rows = {found.id: _row(archive, found, cause) for found, cause in refused}
+    rows = {item_key(found): _row(archive, found, cause) for found, cause in refused}
     if not rows:
         return
     add = insert(quarantine)
@@ -58,22 +59,23 @@ def may_heal(cause: str) -> bool:
     return any(sign in cause for sign in HEALING)
 
 
-def release(index: Index, archive: str, item_ids: Iterable[str]) -> None:
-    """Take items that passed out of quarantine."""
-    passed = [key_text(name) for name in item_ids]
+def release(index: Index, archive: str, keys: Iterable[tuple[str, str]]) -> None:
+    """Take items that passed, by collection (empty where they state none) and id, out of quarantine."""
+    passed = [{"collection": key_text(collection), "item_id": key_text(name)} for collection, name in keys]
     if passed:
         with index.engine.begin() as connection:
-            connection.execute(_RELEASE, {"archive": archive, "names": orjson.dumps(passed).decode()})
+            connection.execute(_RELEASE, {"archive": archive, "keys": orjson.dumps(passed).decode()})
 
 
 def listed(index: Index) -> list[dict[str, Any]]:
-    """What is in quarantine: item id, archive, cause, since when, and how often it was tried."""
+    """What is in quarantine: item id, archive, collection, cause, since when, and how often it was tried."""
     with index.engine.connect() as connection:
         rows = connection.execute(select(quarantine).order_by(quarantine.c.since, quarantine.c.item_id)).all()
     return [
         {
             "id": row.item_id,
             "archive": row.archive,
+            "collection": row.collection or None,
             "cause": row.cause,
             "since": row.since.isoformat(),
             "attempts": row.attempts,
@@ -102,21 +104,23 @@ def kept_archives(index: Index) -> list[str]:
 
 def kept_items(index: Index, files: ArchiveFiles, archive: str, *, only_due: bool) -> Iterator[FoundItem]:
     """What is in quarantine of an archive, as it was stored; with `only_due`, what is to be tried again by now."""
-    table, after = quarantine.c, ""
+    table, after = quarantine.c, ("", "")
     due = [table.retry_at <= func.now()] if only_due else []
     while True:
-        query = select(quarantine).where(table.archive == archive, table.item_id > after, *due)
+        further = func.row(table.item_id, table.collection) > func.row(*after)
+        query = select(quarantine).where(table.archive == archive, further, *due)
         with index.engine.connect() as connection:
-            rows = connection.execute(query.order_by(table.item_id).limit(KEPT_PER_QUERY)).all()
+            rows = connection.execute(query.order_by(table.item_id, table.collection).limit(KEPT_PER_QUERY)).all()
         for row in rows:
             stored = row.document
             place = ItemPlace(
                 stored["location"], stored["folder"], stored["root"], files.files_in, tuple(stored["hosts"])
             )
-            yield FoundItem(row.item_id, place, stored["item"], None if stored["item"] else row.cause)
+            cause = None if stored["item"] else row.cause
+            yield FoundItem(row.item_id, place, stored["item"], cause, kept_collection=row.collection or None)
         if not rows:
             return
-        after = rows[-1].item_id
+        after = rows[-1].item_id, rows[-1].collection
 
 
 def _row(archive: str, found: FoundItem, cause: str) -> dict[str, Any]:
@@ -128,12 +132,11 @@ def _row(archive: str, found: FoundItem, cause: str) -> dict[str, Any]:
         "root": place.root,
         "hosts": list(place.hosts),
     }
-    collection = found.document.get("collection") if found.document else None
-    name = key_text(found.id)
+    collection, name = item_key(found)
     return {
-        "id": uuid5(NAMESPACE_URL, f"{archive} {name}"),
+        "id": uuid5(NAMESPACE_URL, f"{archive} {collection} {name}"),
         "archive": archive,
-        "collection": key_text(collection) if isinstance(collection, str) else None,
+        "collection": collection,
         "item_id": name,
         "cause": _clean(cause),
         "document": _storable(stored),

@@ -18,14 +18,14 @@ def note_removed(index: Index, archive: str, items: Iterable[FoundItem]) -> tupl
     locations = list(dict.fromkeys(found.place.location for found in items if found.is_removed))
     if not locations:
         return ()
-    kept = select(quarantine.c.item_id).where(quarantine.c.archive == archive)
+    kept = select(quarantine.c.collection, quarantine.c.item_id).where(quarantine.c.archive == archive)
     with index.engine.connect() as connection:
         now = connection.scalar(text("select clock_timestamp()"))
-        refused = connection.scalars(kept.where(quarantine.c.document["location"].astext.in_(locations))).all()
+        refused = connection.execute(kept.where(quarantine.c.document["location"].astext.in_(locations))).all()
     known = _known_at(index, archive, locations)
     for owner, keys in known.items():
         mark_gone(index.engine, owner, keys, now)
-    release(index, archive, refused)
+    release(index, archive, [(row.collection, row.item_id) for row in refused])
     return tuple(dict.fromkeys(item_id for keys in known.values() for _, item_id in keys))
 
 

@@ -129,9 +129,9 @@ def _check(take: Take, outcome: _Outcome) -> None:
 
 def _keep(take: Take, outcome: _Outcome) -> None:
     """Settle a batch whose scenes are committed: quarantine, and what is known from now on."""
-    again = {item.found.id for item, _ in outcome.refused}
-    passed = [item.found.id for item, _ in (*outcome.scenes, *outcome.notes)]
-    release(take.index, take.archive, [name for name in passed if name not in again])
+    again = {(item.collection, item.item_id) for item, _ in outcome.refused}
+    passed = [(item.collection, item.item_id) for item, _ in (*outcome.scenes, *outcome.notes)]
+    release(take.index, take.archive, [key for key in passed if key not in again])
     keep(take.index, take.archive, [(item.found, cause) for item, cause in outcome.refused])
     known = [_known(item) for item, _ in outcome.refused]
     known += [_known(item, note) for item, note in outcome.notes]

@@ -1,0 +1,66 @@
+"""What is in quarantine is told apart by collection and id, and leaves it by passing, by nothing else."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datacube_config.connection import Index
+from flows.steps.ingesting.ingest_archive import ingest_archive, retry_quarantine
+from flows.steps.ingesting.quarantine import listed
+
+Item = dict[str, Any]
+LANDSAT_7 = "LE07_L2SP_021030_20100109_20200911_02_T1"
+
+
+def ingest(index: Index, archive: Path) -> Any:
+    return ingest_archive(index, str(archive), radiometric_check="off")
+
+
+def kept(index: Index) -> list[tuple[str, str | None]]:
+    return sorted((each["id"], each["collection"]) for each in listed(index))
+
+
+def test_a_part_of_a_scene_does_not_take_the_scene_of_its_id_out_of_quarantine(
+    index: Index, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """USGS gives reflectance, which is refused here, and temperature, which comes a page later, one id."""
+    for number, kind in enumerate(("SR", "ST")):
+        item = (shared_data / f"stac/usgs/{LANDSAT_7}_{kind}_stac.json").read_text()
+        (tmp_path / f"{number}.json").write_text(item)
+    monkeypatch.setattr("flows.steps.archives.items.PAGE_ITEMS", 1)
+    report = ingest(index, tmp_path)
+    assert [each["id"] for each in report.skipped] == [each["id"] for each in report.quarantined] == [LANDSAT_7]
+    assert kept(index) == [(LANDSAT_7, "landsat-c2l2-sr")]
+    retry_quarantine(index)
+    assert [each["attempts"] for each in listed(index)] == [2]
+
+
+def test_items_of_two_collections_with_one_id_are_each_in_quarantine(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    names = ["sentinel-2-c1-l2a", "sentinel-2-l2a"]
+    pair = [copy.deepcopy(items[0]) | {"collection": name, "geometry": None} for name in names]
+    archive = tmp_path / "items.json"
+    archive.write_text(json.dumps({"type": "FeatureCollection", "features": pair}))
+    assert len(ingest(index, archive).quarantined) == 2
+    assert kept(index) == [(items[0]["id"], name) for name in names]
+    assert retry_quarantine(index).found == 2
+    pair[1]["geometry"] = items[0]["geometry"]
+    archive.write_text(json.dumps({"type": "FeatureCollection", "features": pair}))
+    healed = ingest(index, archive)
+    assert (healed.added, len(healed.quarantined)) == (1, 1)
+    assert kept(index) == [(items[0]["id"], names[0])]
+
+
+def test_what_can_be_read_again_leaves_the_name_that_it_was_kept_by(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    (tmp_path / "late.json").write_text("{")
+    ingest(index, tmp_path)
+    assert kept(index) == [("late.json", None)]
+    (tmp_path / "late.json").write_text(json.dumps(items[0] | {"geometry": None}))
+    retry_quarantine(index)
+    assert kept(index) == [(items[0]["id"], "sentinel-2-c1-l2a")]
