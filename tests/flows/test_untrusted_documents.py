@@ -167,6 +167,25 @@ REFUSED = [
 ]
 
 
+PRIVATE = [
+    "127.1", "127.0.0.1.", "0x7f.0.0.1", "0177.0.0.1", "2130706433", "0x7f000001", "169.254.169.254", "10.0.0.1", "192.168.1", "LOCALHOST",
+    "localhost.", "host.localhost.", "metadata.google.internal.", "db", "db.", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::1]", "[fe80::1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", PRIVATE)
+def test_a_private_host_is_refused_however_it_is_written(host: str) -> None:
+    with pytest.raises(ItemRefused, match="is not a public one"):
+        resolve_href(f"https://{host}/a.tif", place(SITE, SITE))
+    with pytest.raises(ItemRefused, match="is not a public one"):
+        resolve_href(f"http://{host}:8080/v1/%61.tif", place(SITE, SITE))
+
+
+@pytest.mark.parametrize("host", ["x.org", "1.x.org", "0x7f.org", "8.8.8.8", "[2606:4700::1]", "10.0.0.1.x.org"])
+def test_a_public_host_is_not(host: str) -> None:
+    assert resolve_href(f"https://{host}/a.tif", place(SITE, SITE)) == f"https://{host}/a.tif"
+
+
 @pytest.mark.parametrize(("href", "hosts", "cause"), REFUSED)
 def test_a_hostile_href_is_refused_and_secrets_are_not_repeated(href: str, hosts: tuple[str, ...], cause: str) -> None:
     with pytest.raises(ItemRefused, match=cause) as refusal:

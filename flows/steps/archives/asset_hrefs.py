@@ -3,6 +3,7 @@
 import ipaddress
 import os.path
 import re
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -19,6 +20,8 @@ PLAIN_FOLDER = re.compile(r"((?:https?|s3)://[a-z0-9.-]+)(?:/[\w./~+=,:-]*)?", r
 PLAIN_NAME = re.compile(r"[\w.~+=,:-]*", re.ASCII)
 LONGEST_FOLDER = 500
 SITES = ("http://", "https://")
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""Addresses that a gateway makes IPv4 ones of (RFC 6052)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,28 @@ def exists(target: str, place: ItemPlace) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_private(host: str) -> bool:
-    """Whether a host name or address is one of this machine or of a private network."""
+    """Whether a host name or address, however it is written, is one of this machine or of a private network."""
+    name = host.lower().rstrip(".")
+    address = _address(name)
+    if address is not None:
+        return not address.is_global
+    return name == "localhost" or name.endswith((".localhost", ".local", ".internal")) or "." not in name
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a text is for a resolver: 127.1 and 0x7f.0.0.1 too; the IPv4 one in an IPv6 that carries one."""
     try:
-        return not ipaddress.ip_address(host).is_global
+        address = ipaddress.ip_address(name)
     except ValueError:
-        return host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or "." not in host
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(name))
+        except (OSError, ValueError):
+            return None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return address.ipv4_mapped or address.sixtofour or address
+    return address
 
 
 def _local_path(href: str) -> str | None:
