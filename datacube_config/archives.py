@@ -4,6 +4,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -84,6 +85,8 @@ class KnownArchive(Closed):
         schemes = SCHEMES.get(self.kind)
         if schemes and not self.url.startswith(schemes):
             raise ValueError(f"expected the url of a {self.kind} to start with {' or '.join(schemes)}, got {self.url}")
+        if "@" in urlsplit(self.url.removeprefix("sqs://")).netloc:
+            raise ValueError("expected a url without user and password: it is stored with every scene")
         if self.url.startswith(("http://", "https://")) and not self.hosts:
             raise ValueError("expected hosts: the hosts and buckets that its hrefs may name")
         return self

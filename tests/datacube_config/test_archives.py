@@ -100,6 +100,8 @@ WRONG = [
      r"line 5, archives.a.signing.0.endpoint: String should match"),
     ("archives:\n  a:\n    kind: folder\n    url: /a\n    signing: [{kind: planetary-computer, hosts: [b]}]\n",
      "line 5, archives.a.signing.0: expected an endpoint that gives tokens"),
+    ("archives:\n  a: {url: 'https://me:secret@a.example.org/stac', hosts: [a.example.org]}\n",
+     "line 2, archives.a: expected a url without user and password"),
 ]  # fmt: skip
 
 

@@ -213,3 +213,7 @@ def test_listing_a_bucket_follows_the_same_rules(storage: Storage) -> None:
 def test_a_message_does_not_repeat_a_signature() -> None:
     words = "HTTP error 403: https://a.blob.core.windows.net/c/b.tif?sv=1&sig=abc%3D; try later"
     assert without_tokens(words) == "HTTP error 403: https://a.blob.core.windows.net/c/b.tif try later"
+    words = "cannot read /vsicurl/https://b.s3.amazonaws.com/k.tif?X-Amz-Credential=A&X-Amz-Signature=c: 'https://u:pw@x.org/a?b=1'"
+    plain = "cannot read /vsicurl/https://b.s3.amazonaws.com/k.tif 'https://credentials-removed@x.org/a?b=1'"
+    assert without_tokens(words) == plain
+    assert without_tokens("not found: https://x.org/a?b=1: try later") == "not found: https://x.org/a?b=1: try later"

@@ -4,6 +4,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from rasterio.transform import from_origin
 from flows.steps.archives import json_documents
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.asset_hrefs import ItemPlace, resolve_href
-from flows.steps.archives.found_items import preferring
+from flows.steps.archives.found_items import Source, preferring
 from flows.steps.archives.href_secrets import document_without_secrets, without_secrets
 from flows.steps.archives.item_refused import ItemRefused
-from flows.steps.archives.items import Wanted, read_items
+from flows.steps.archives.items import Wanted, archive_location, read_items
+from flows.steps.archives.items_api import StacApi, api_item
 from flows.steps.archives.json_documents import TooLarge, parse_document, stream_features
+from flows.steps.archives.raw_items import raw_features
 from flows.steps.loading.reading import UnreadBand, read_band
 from flows.steps.scenes.footprint import read_file_grid
 from products.errors import RequestError
@@ -235,6 +238,77 @@ def test_a_stored_document_holds_no_secret_and_a_clean_one_is_left_as_it_is() ->
     assert clean["assets"]["blue"] == {"href": "./b.tif"} and clean["assets"]["x"] == 3
     assert document_without_secrets(clean) is clean
     assert "sig=abc" in document["assets"]["red"]["href"]  # type: ignore[index]
+
+
+SIGNATURE = "X-Amz-Credential=A/2026/eu&X-Amz-Signature=0c0ffee"
+
+
+def test_the_place_of_an_item_holds_no_secret_wherever_its_address_came_from() -> None:
+    signed = f"{SITE}/one.json?{SIGNATURE}&version=2"
+    known = StacApi("https://stac.example.org", ("c",))
+    feature = FEATURE | {"links": [{"rel": "self", "href": signed}]}
+    found = api_item(feature, known, ArchiveFiles())
+    assert found.place.location == f"{SITE}/one.json?version=2"
+    source = Source("https://stac.example.org", ArchiveFiles())
+    every = [
+        found,
+        source.unreadable(signed, OSError(f"{signed}: answered 403")),
+        *source.items_of(FEATURE, signed),
+        *source.items_of([FEATURE], signed),
+        *source.unread(raw_features(json.dumps({"type": "FeatureCollection", "features": [FEATURE]}).encode()) or [], signed),
+    ]  # fmt: skip
+    assert {each.place.folder for each in every} == {SITE}
+    assert len(every) == 5 and "0c0ffee" not in "".join(map(repr, every))
+    assert source.place("/data/a@b/x?token=1.json").location == "file:///data/a%40b/x%3Ftoken%3D1.json"
+
+
+def test_a_catalogue_with_signed_links_is_read_by_them_and_stores_none() -> None:
+    links = [{"rel": "item", "href": f"one.json?{SIGNATURE}"}, {"rel": "item", "href": f"gone.json?{SIGNATURE}"},
+             {"rel": "item", "href": f"https://elsewhere.org/two.json?{SIGNATURE}"}]  # fmt: skip
+    documents = {"/catalog.json": {"type": "Catalog", "id": "c", "links": links}, f"/one.json?{SIGNATURE}": FEATURE}
+    with serving(documents) as url:
+        found = {item.id: item for item in read_items(f"{url}/catalog.json", Wanted(), ArchiveFiles())}
+    assert {name: bool(item.cause) for name, item in found.items()} == {
+        "one": False,
+        "gone.json": True,
+        "two.json": True,
+    }
+    assert found["one"].place.location == f"{url}/one.json"
+    assert "answered 404" in (found["gone.json"].cause or "") and "outside the archive" in (
+        found["two.json"].cause or ""
+    )
+    assert "0c0ffee" not in "".join(map(repr, found.values()))
+
+
+@contextmanager
+def serving(documents: dict[str, Any]) -> Iterator[str]:
+    """A site that has these documents at these paths, queries included."""
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path in documents else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(documents.get(self.path, {})).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Silence."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    "address", ["https://me:secret@x.org/stac", "https://x.org/items.parquet?sig=secret", "s3://key:secret@bucket/l2a"]
+)
+def test_an_address_of_an_archive_that_would_be_stored_with_its_secret_is_refused(address: str) -> None:
+    with pytest.raises(RequestError, match="without user, password, signature or token") as refusal:
+        archive_location(address)
+    assert "secret" not in str(refusal.value)
 
 
 def test_the_preferred_kind_of_href_is_taken_where_there_is_one() -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from flows.steps.archives.archive_files import ArchiveFiles, as_uri
+from flows.steps.archives.archive_files import SITES, ArchiveFiles, as_uri
 from flows.steps.archives.asset_hrefs import ItemPlace
-from flows.steps.archives.href_secrets import document_without_secrets
+from flows.steps.archives.href_secrets import document_without_secrets, without_secrets
 from flows.steps.archives.json_documents import parse_document
 from flows.steps.archives.raw_items import Members, RawItem, is_suspect, raw_item, text_of
+from flows.steps.archives.signing import without_tokens
 
 PLAIN = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -120,9 +121,10 @@ class Source:
     alternate: str | None = None
 
     def place(self, location: str, folder: str | None = None) -> ItemPlace:
-        """The place of an item at a path or URL; relative hrefs start in the folder of it."""
-        start = location.rpartition("/")[0] if folder is None else folder
-        return ItemPlace(as_uri(location), start, self.root, self.files.files_in, self.hosts)
+        """The place of an item at a path or URL, without secrets; relative hrefs start in the folder of it."""
+        plain = plain_location(location)
+        start = plain.rpartition("/")[0] if folder is None else folder
+        return ItemPlace(as_uri(plain), start, self.root, self.files.files_in, self.hosts)
 
     def found(self, document: Any, location: str, folder: str | None = None) -> FoundItem:  # noqa: ANN401
         """What a document is, as an item."""
@@ -135,8 +137,8 @@ class Source:
 
     def unreadable(self, location: str, error: Exception) -> FoundItem:
         """An item that could not be read, with the reason."""
-        cause = f"unreadable item: {type(error).__name__}: {error}"
-        return FoundItem(location.rpartition("/")[2], self.place(location), None, cause)
+        cause = f"unreadable item: {type(error).__name__}: {without_tokens(str(error))}"
+        return FoundItem(plain_location(location).rpartition("/")[2], self.place(location), None, cause)
 
     def items_of(self, document: Any, location: str) -> Iterator[FoundItem]:  # noqa: ANN401
         """The item or items of one JSON document."""
@@ -148,6 +150,7 @@ class Source:
 
     def features(self, features: Iterable[Any], location: str) -> Iterator[FoundItem]:
         """The items of a collection that lies at a location."""
+        location = plain_location(location)
         folder = location.rpartition("/")[0]
         for number, feature in enumerate(features):
             name = feature.get("id", number) if isinstance(feature, dict) else number
@@ -155,6 +158,7 @@ class Source:
 
     def unread(self, features: Iterable[Members], location: str) -> Iterator[FoundItem]:
         """The items of a collection that lies at a location, left unread where they have a name."""
+        location = plain_location(location)
         folder, start = location.rpartition("/")[0], as_uri(location)
         for number, members in enumerate(features):
             raw = raw_item(members, self.alternate)
@@ -180,6 +184,11 @@ class Source:
 def _fragment(name: str) -> str:
     """`#` and a name, as the URI of a file has them."""
     return f"%23{name}" if PLAIN.fullmatch(name) else quote(f"#{name}")
+
+
+def plain_location(location: str) -> str:
+    """A path, or a URL without signatures and tokens: what is stored of the address that a document was read from."""
+    return without_secrets(location) if location.startswith(SITES) else location
 
 
 def acknowledge(items: Iterable[FoundItem]) -> None:

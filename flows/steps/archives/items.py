@@ -10,6 +10,7 @@ from datacube_config.archives import KnownArchive, archive_table
 from flows.steps.archives.archive_files import SITES, ArchiveFiles
 from flows.steps.archives.delivered_scenes import delivered_in_file
 from flows.steps.archives.found_items import FoundItem, Source, Wanted, acknowledge
+from flows.steps.archives.href_secrets import without_secrets
 from flows.steps.archives.items_api import StacApi, api_item, api_items, api_of, offers_search
 from flows.steps.archives.items_parquet import PARQUET, parquet_items
 from flows.steps.archives.items_queue import queue_pages
@@ -37,10 +38,20 @@ EXPECTED = "expected a path, an s3://, sqs:// or http(s):// URL, or one of"
 
 
 def archive_location(archive: str) -> str:
-    """What identifies an archive: its name in archives.yaml, a URL without a closing slash, or an absolute path."""
+    """What identifies an archive: its name in archives.yaml, a URL without a closing slash, or an absolute path.
+
+    RequestError for a URL with a user, password, signature or token: it would be stored with every scene.
+    """
     if archive in archive_table().archives:
         return archive
-    return archive.rstrip("/") if "://" in archive else str(Path(archive).resolve())
+    if "://" not in archive:
+        return str(Path(archive).resolve())
+    if (plain := without_secrets(archive)) != archive:
+        raise RequestError(
+            f"expected the address of an archive without user, password, signature or token, as it is stored with every scene, "
+            f"got {plain} with one: let an entry of archives.yaml say how its files are signed"
+        )
+    return archive.rstrip("/")
 
 
 def read_items(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[FoundItem]:

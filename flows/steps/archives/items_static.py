@@ -8,7 +8,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from flows.steps.archives.archive_files import SITES
 from flows.steps.archives.delivered_scenes import delivered_in_file, delivered_in_folder
-from flows.steps.archives.found_items import FoundItem, Source, links_of
+from flows.steps.archives.found_items import FoundItem, Source, links_of, plain_location
 from flows.steps.archives.items_parquet import PARQUET, parquet_items
 from flows.steps.archives.json_documents import ITEM_BYTES, parse_document, stream_features
 from flows.steps.archives.links_out import leads_out
@@ -44,8 +44,9 @@ def linked_items(start: str, source: Source) -> Iterator[FoundItem]:
         seen.update(map(hash, fresh))
         inside = {target: kind for target, kind in fresh.items() if _is_inside(target, source.root)}
         for target in (target for target in fresh if target not in inside):
-            cause = f"{location} links to {target}, outside the archive {source.root}"
-            yield FoundItem(target.rpartition("/")[2], source.place(target, source.root), None, cause)
+            named = plain_location(target)
+            cause = f"{plain_location(location)} links to {named}, outside the archive {source.root}"
+            yield FoundItem(named.rpartition("/")[2], source.place(target, source.root), None, cause)
         yield from items_at((target for target, kind in inside.items() if kind == "item"), source)
         waiting.extend(target for target, kind in reversed(inside.items()) if kind == "child")
 

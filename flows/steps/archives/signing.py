@@ -15,12 +15,13 @@ from rasterio.session import AWSSession
 
 from datacube_config.archives import SigningRule
 from flows.steps.archives.container_tokens import container_token
+from flows.steps.archives.href_secrets import without_secrets
 
 AMAZON = "https://s3.amazonaws.com"
 Rules = tuple[SigningRule, ...]
 
 _in_force: ContextVar[Rules] = ContextVar("signing_rules", default=())
-_SECRET_QUERY = re.compile(r"(\?|&)[^\s'\"?]*\bsig=[^\s'\"]*")
+_URL = re.compile(r"(?:https?|s3)://[^\s'\"]+", re.IGNORECASE)
 
 
 @contextmanager
@@ -95,8 +96,8 @@ def gdal_options(rule: SigningRule) -> dict[str, str]:
 
 
 def without_tokens(words: str) -> str:
-    """A message without the signed queries of the URLs in it."""
-    return _SECRET_QUERY.sub("", words)
+    """A message without the signatures, tokens and passwords of the URLs in it."""
+    return _URL.sub(lambda found: without_secrets(found[0]), words)
 
 
 @lru_cache(4096)
