@@ -165,7 +165,8 @@ def quarantine(as_json: bool, retry: bool) -> None:
 
 
 def _ingested(report: dict[str, Any]) -> str:
-    counts = ", ".join(f"{report[name]} {name}" for name in ("found", "added", "replaced", "superseded", "unchanged"))
+    names = ("found", "added", "replaced", "superseded", "revised", "unchanged")
+    counts = ", ".join(f"{report[name]} {name}" for name in names)
     told = [f"quarantined {each['id']}: {each['cause']}" for each in report["quarantined"]]
     told += [f"gone {name}: the archive no longer has it" for name in report["gone"]]
     told += [f"stopped {each['collection']}: {each['cause']}" for each in report["stopped"]]

@@ -54,7 +54,7 @@ def _causes(document: dict[str, Any]) -> list[str]:
 
 
 def _table(report: IngestReport) -> list[dict[str, Any]]:
-    counts = ("found", "added", "replaced", "superseded", "unchanged", "seconds")
+    counts = ("found", "added", "replaced", "superseded", "revised", "unchanged", "seconds")
     rows = [{"what": name, "value": str(getattr(report, name))} for name in counts]
     rows += [{"what": f"stopped {each['collection']}", "value": each["cause"]} for each in report.stopped]
     rows += [{"what": f"gone {name}", "value": "the archive no longer has it"} for name in report.gone]

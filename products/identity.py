@@ -50,12 +50,13 @@ def source_keys(
     With their angles, where pixels depend on what the catalogue says of these.
     """
     return [
-        SourceKey(
-            s.acquisition,
-            f"{s.rendition}{f' {s.angles}' if with_angles else ''}{' unread' if s.id in unread else ''}",
-        )
-        for s in scenes
+        SourceKey(s.acquisition, _rendition(s, with_angles) + (" unread" if s.id in unread else "")) for s in scenes
     ]
+
+
+def _rendition(scene: Scene, with_angles: bool) -> str:
+    revision = f" revision {scene.revision}" if scene.revision else ""
+    return f"{scene.rendition}{revision}{f' {scene.angles}' if with_angles else ''}"
 
 
 def scenes_cell_id(

@@ -66,7 +66,8 @@ class Angles:
 class Scene:
     """The chosen rendition of an acquisition. `pass_id` groups the overlapping rows and tiles of one pass; `footprint` is EPSG:4326.
 
-    `tide_m` is the tide over the tile that it is read for, above mean sea level, where features go by it.
+    `tide_m` is the tide over the tile that it is read for, above mean sea level, where features go by it; `revision` how often
+    its archive came to say something else of its pixels.
     """
 
     id: UUID
@@ -83,6 +84,7 @@ class Scene:
     bands: Mapping[str, BandFile]
     angles: Angles | None = None
     tide_m: float | None = None
+    revision: int = 0
 
     @property
     def is_remote(self) -> bool:

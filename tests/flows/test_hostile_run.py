@@ -38,14 +38,14 @@ FAULTS = {
 
 @pytest.fixture
 def states(shared_data: Path) -> list[list[Item]]:
-    """26 real Sentinel-2 items as a catalogue has them at three moments: some go, some come, one is processed anew."""
+    """26 real Sentinel-2 items as a catalogue has them at three moments: some go, some come, one is processed anew, one described anew."""
     found: list[Item] = []
     for name in ("c1/13TDE_2024_10_items.json", "v0/S2_36MYB_2020_16_items.json"):
         found += json.loads((shared_data / "stac/earth_search" / name).read_text())["features"]
     found = [item | {"collection": "sentinel-2-c1-l2a", "links": []} for item in found]
     first = found[:24]
     second = [found[24], *first[1:12], *first[13:]]
-    third = [found[25], *second[:2], processed_anew(second[2]), *second[3:20], *second[21:]]
+    third = [found[25], *second[:2], processed_anew(second[2]), described_anew(second[3]), *second[4:20], *second[21:]]
     return [first, second, third]
 
 
@@ -59,6 +59,16 @@ def processed_anew(item: Item) -> Item:
         "s2:generation_time": "2024-06-01T00:00:00Z",
         "updated": "2024-06-02T00:00:00Z",
     }
+    return changed
+
+
+def described_anew(item: Item) -> Item:
+    """The item of the same rendition, whose files have moved and whose cloud cover was corrected."""
+    changed = copy.deepcopy(item)
+    changed["properties"] |= {"eo:cloud_cover": 77.0, "updated": "2024-06-02T00:00:00Z"}
+    for asset in changed["assets"].values():
+        folder, _, file = asset["href"].rpartition("/")
+        asset["href"] = f"{folder}/moved/{file}"
     return changed
 
 
@@ -146,3 +156,4 @@ def test_an_ingest_from_a_hostile_server_equals_an_undisturbed_one_of_the_final_
         anew = states[1][2]["id"]
         assert expected[anew][2]["properties"]["neocube:rendition"].endswith("/20240601T000000")
         assert found[anew] == expected[anew]
+        assert "/moved/" in found[states[1][3]["id"]][2]["measurements"]["red"]["path"]

@@ -64,9 +64,9 @@ def write_item(folder: Path, item: Item, without: tuple[str, ...] = ()) -> Path:
 
 
 def counts(report: IngestReport) -> tuple[int, int, int, int, int, int]:
-    """found (the sum of the others and what is skipped), added, replaced, superseded, unchanged, quarantined."""
+    """found (the sum of the others, what is skipped and what is revised), added, replaced, superseded, unchanged, quarantined."""
     numbers = (report.added, report.replaced, report.superseded, report.unchanged, len(report.quarantined))
-    assert report.found == sum(numbers) + len(report.skipped)
+    assert report.found == sum(numbers) + len(report.skipped) + report.revised
     return (report.found, *numbers)
 
 

@@ -74,7 +74,7 @@ def test_unchanged_items_are_counted_and_not_read_again(
     original = read_scenes.draft
     monkeypatch.setattr(read_scenes, "draft", lambda *a: seen.append(a[0]["id"]) or original(*a))  # type: ignore[func-returns-value]
     report = ingest(index, archive)
-    assert (report.found, report.unchanged, report.added) == (10, 10, 0)
+    assert (report.found, report.unchanged, report.revised, report.added) == (10, 9, 1, 0)
     assert seen == [items[4]["id"]]
     after = rows(index, "select item_id, last_seen from neocube.known_item order by 1")
     assert all(new.last_seen > old.last_seen for old, new in zip(before, after, strict=True))

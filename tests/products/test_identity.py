@@ -67,7 +67,7 @@ def test_other_sources_or_renditions_give_another_id(sources: tuple[SourceKey, .
     assert cell_id(KEY, sources, "digest") != cell_id(KEY, SOURCES, "digest")
 
 
-def test_angles_are_part_of_a_source_where_pixels_depend_on_them() -> None:
+def test_angles_and_revisions_are_part_of_a_source_where_pixels_depend_on_them() -> None:
     acquired = parse_period("2020").start
     known = Scene(
         UUID(int=1), "item", "product", "collection", "msi", "sentinel-2a", acquired, "a", "r", "p",
@@ -76,8 +76,10 @@ def test_angles_are_part_of_a_source_where_pixels_depend_on_them() -> None:
     (plain,), (angled,) = source_keys([known]), source_keys([known], with_angles=True)
     (other,) = source_keys([replace(known, angles=Angles(50.5, 130.25, 7.6, 100.0))], with_angles=True)
     (unread,) = source_keys([known], [known.id], with_angles=True)
+    (revised,) = source_keys([replace(known, revision=1)])
+    (twice,) = source_keys([replace(known, revision=2)])
     assert plain == SourceKey("a", "r")
-    assert len({plain, angled, other, unread}) == 4
+    assert len({plain, angled, other, unread, revised, twice}) == 6
 
 
 def test_another_recipe_or_model_gives_another_id() -> None:

@@ -11,6 +11,7 @@ from odc.geo.geom import Geometry
 
 from datacube_config.connection import Index
 from flows.steps.index.external_products import external_scene, require_external
+from flows.steps.index.revised_scenes import REVISION
 from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.loading.dataset_location import band_href, dataset_location
 from flows.steps.loading.mirror_locations import with_mirrors
@@ -88,6 +89,7 @@ def scene_of(dataset: Dataset) -> Scene:
         acquired=acquired_at(dataset),
         acquisition=facts["neocube:acquisition"],
         rendition=facts["neocube:rendition"],
+        revision=int(facts.get(REVISION, 0)),
         pass_id=facts["neocube:pass"],
         footprint=footprint_of(dataset),
         bands=bands,

@@ -17,6 +17,7 @@ from flows.steps.index.bulk_index import bulk_index
 from flows.steps.index.catalogue import acquired_at, footprint_of
 from flows.steps.index.index_statistics import refresh_statistics
 from flows.steps.index.known_scenes import known_ids, known_renditions
+from flows.steps.index.revised_scenes import REVISION, revised_scenes, rewrite
 from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.scenes.antimeridian import meet
 from flows.steps.scenes.normalise import SceneDocument
@@ -31,9 +32,10 @@ POLICY = "policy"
 
 @dataclass(slots=True)
 class Decision:
-    """What indexing some scenes does: which are new, and which of new and known ones are archived, with the reason."""
+    """What indexing some scenes does: which are new, which are told of anew, and which are archived, with the reason."""
 
     added: list[SceneDocument] = field(default_factory=list)
+    revised: list[SceneDocument] = field(default_factory=list)
     replaced: list[SceneDocument] = field(default_factory=list)
     superseded: list[SceneDocument] = field(default_factory=list)
     unchanged: int = 0
@@ -53,9 +55,11 @@ def take_scenes(index: Index, scenes: Sequence[SceneDocument], *, dry_run: bool 
     with _alone(index):
         decision = decide(index, scenes)
         fresh = [*decision.added, *decision.replaced, *decision.superseded]
-        if fresh:
+        if fresh or decision.revised:
             with index.dc.index.transaction():
-                bulk_index(index, list(dataset_tuples(index, fresh)))
+                if fresh:
+                    bulk_index(index, list(dataset_tuples(index, fresh)))
+                rewrite(index, dataset_tuples(index, decision.revised))
                 index.dc.index.datasets.archive(list(decision.reasons))
                 # Committed before the archiving it explains, so that no archived scene lacks its reason.
                 record_reasons(index, decision.reasons, POLICY)
@@ -64,11 +68,12 @@ def take_scenes(index: Index, scenes: Sequence[SceneDocument], *, dry_run: bool 
 
 
 def decide(index: Index, scenes: Sequence[SceneDocument]) -> Decision:
-    """The policy of archives.yaml: the highest rendition of an acquisition is chosen; a known one is never restored."""
+    """The policy of archives.yaml: the highest rendition of an acquisition is chosen; a known one may be revised, and is never restored."""
     first = {scene.id: scene for scene in reversed(scenes)}
     known = known_ids(index, first)
     fresh = [scene for number, scene in reversed(first.items()) if number not in known]
-    decision = Decision(unchanged=len(scenes) - len(fresh))
+    decision = Decision(revised=revised_scenes(index, [first[number] for number in known]))
+    decision.unchanged = len(scenes) - len(fresh) - len(decision.revised)
     indexed = _known_renditions(index, fresh)
     groups: dict[tuple[str, str], list[SceneDocument]] = defaultdict(list)
     for scene in fresh:
@@ -168,6 +173,7 @@ def _scene_row(dataset: Dataset, reasons: dict[UUID, str]) -> dict[str, Any]:
         "product": dataset.product.name,
         "acquisition": facts["neocube:acquisition"],
         "rendition": facts["neocube:rendition"],
+        "revision": facts.get(REVISION, 0),
         "datetime": facts["datetime"],
         "crs": document["crs"],
         "offset": facts["neocube:radiometry"]["red"]["offset"],

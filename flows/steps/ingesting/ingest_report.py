@@ -26,9 +26,10 @@ class FirstRows(list[T]):
 
 @dataclass(slots=True)
 class IngestReport:
-    """What an ingest did. found = added + replaced + superseded + unchanged + skipped + quarantined, each counted whole.
+    """What an ingest did. found = added + replaced + superseded + revised + unchanged + skipped + quarantined, each counted whole.
 
-    `replaced`: added, and a lower rendition archived; `superseded`: added and archived at once, below another;
+    `replaced`: added, and a lower rendition archived; `superseded`: added and archived at once, below another; `revised`: known
+    scenes of which their item says something else now;
     `skipped`: items that are part of another item's scene; `gone`: known items that the archive no longer has;
     `stopped`: listings that the provider did not let end, in its own words; `workers_lost`: processes that ended before
     their time, whose items were read again.
@@ -40,6 +41,7 @@ class IngestReport:
     added: int = 0
     replaced: int = 0
     superseded: int = 0
+    revised: int = 0
     unchanged: int = 0
     skipped: FirstRows[dict[str, str]] = field(default_factory=FirstRows)
     quarantined: FirstRows[dict[str, str]] = field(default_factory=FirstRows)

@@ -99,6 +99,7 @@ def take_prepared(take: Take, prepared: Prepared) -> Taken:
     report.added += len(decision.added)
     report.replaced += len(decision.replaced)
     report.superseded += len(decision.superseded)
+    report.revised += len(decision.revised)
     report.unchanged += decision.unchanged + sifted.unchanged
     report.skipped += [{"id": name, "note": note} for name, note in sifted.skipped]
     report.skipped += [{"id": item.found.id, "note": note} for item, note in outcome.notes]

@@ -1,0 +1,142 @@
+"""An item that comes to say something else of the same rendition takes its scene along; cells follow where pixels may differ."""
+
+import copy
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from datacube.model import Dataset
+
+from datacube_config.connection import Index, open_index
+from datacube_config.settings import Settings
+from flows.plan_cells import plan
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.index.catalogue import scene_of
+from flows.steps.index.scene_index import Decision, list_scenes, take_scenes
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.scenes.footprint import read_file_grid
+from flows.steps.scenes.normalise import normalise
+
+SITE = "https://stac.example.org/collections/c/items"
+Item = dict[str, Any]
+
+
+@pytest.fixture(params=["embedded_settings", "postgis_settings"])
+def each_index(request: pytest.FixtureRequest) -> Iterator[Index]:
+    with open_index(request.getfixturevalue(request.param)) as opened:
+        yield opened
+
+
+def take(index: Index, item: Item, archive: str = "earth-search", page: str = "i", **options: Any) -> Decision:
+    """Index an item of a remote catalogue."""
+    place = ItemPlace(f"{SITE}/{page}", SITE, SITE, lambda folder: frozenset())
+    return take_scenes(index, [normalise(item, place, archive, read_file_grid)], **options)
+
+
+def taken(decision: Decision) -> tuple[int, int, int]:
+    """How many are added, revised and unchanged."""
+    return len(decision.added), len(decision.revised), decision.unchanged
+
+
+def moved(item: Item, name: str = "moved") -> Item:
+    """The item with its files in another folder."""
+    other = copy.deepcopy(item)
+    for asset in other["assets"].values():
+        folder, _, file = asset["href"].rpartition("/")
+        asset["href"] = f"{folder}/{name}/{file}"
+    return other
+
+
+def offset_by(item: Item, offset: float) -> Item:
+    other = copy.deepcopy(item)
+    for asset in other["assets"].values():
+        for band in asset.get("raster:bands", []):
+            band["offset"] = offset
+    return other
+
+
+def only(index: Index) -> Dataset:
+    (dataset,) = index.dc.index.datasets.search(product="sentinel2_msi_l2a", archived=None)
+    return dataset
+
+
+def test_files_that_moved_and_another_cloud_cover_are_taken_over(each_index: Index, items: list[Item]) -> None:
+    take(each_index, items[0])
+    before = scene_of(only(each_index))
+    changed = moved(items[0])
+    changed["properties"]["eo:cloud_cover"] = 12.5
+    assert taken(take(each_index, changed, dry_run=True)) == (0, 1, 0)
+    assert scene_of(only(each_index)) == before
+    assert taken(take(each_index, changed, page="elsewhere")) == (0, 1, 0)
+    after = scene_of(only(each_index))
+    assert (after.id, after.revision, only(each_index).uri) == (before.id, 0, f"{SITE}/elsewhere")
+    assert after.bands["red"].href == before.bands["red"].href.replace("/B04.", "/moved/B04.")
+    search = each_index.dc.index.datasets.search
+    assert [UUID(str(each.id)) for each in search(product="sentinel2_msi_l2a", cloud_cover=(12, 13))] == [before.id]
+    assert taken(take(each_index, changed, page="elsewhere")) == (0, 0, 1)
+
+
+def test_a_mended_offset_is_a_revision_each_time(each_index: Index, items: list[Item]) -> None:
+    take(each_index, offset_by(items[0], 0.0))
+    assert taken(take(each_index, items[0])) == (0, 1, 0)
+    mended = scene_of(only(each_index))
+    assert (mended.bands["red"].offset, mended.revision) == (-0.1, 1)
+    assert taken(take(each_index, moved(items[0]))) == (0, 1, 0)
+    assert scene_of(only(each_index)).revision == 1
+    take(each_index, offset_by(items[0], 0.0))
+    assert [row["revision"] for row in list_scenes(each_index)] == [2]
+
+
+def test_a_copy_by_another_name_or_from_another_archive_changes_nothing(each_index: Index, items: list[Item]) -> None:
+    take(each_index, items[0])
+    before = only(each_index).metadata_doc
+    assert taken(take(each_index, moved(items[0]) | {"id": "another"})) == (0, 0, 1)
+    assert taken(take(each_index, moved(items[0]), "planetary-computer")) == (0, 0, 1)
+    assert only(each_index).metadata_doc == before
+
+
+def test_what_is_archived_is_revised_and_stays_archived(each_index: Index, items: list[Item]) -> None:
+    take(each_index, items[0])
+    each_index.dc.index.datasets.archive([only(each_index).id])
+    assert taken(take(each_index, moved(items[0]))) == (0, 1, 0)
+    assert only(each_index).is_archived
+    assert "/moved/" in scene_of(only(each_index)).bands["red"].href
+
+
+def test_cells_that_read_a_scene_of_another_offset_are_others_and_no_other_is(
+    embedded_settings: Settings, small_archive: Path, small_recipe: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(small_archive, archive)
+
+    def ingested() -> Any:
+        with open_index(embedded_settings) as index:
+            return ingest_archive(index, str(archive), radiometric_check="off")
+
+    ingested()
+    before = plan(str(small_recipe), "demo", "2020").cells
+    readers: dict[str, set[str]] = {}
+    for cell in before:
+        for scene in cell.scenes:
+            if scene.collection == "sentinel-2-l2a":
+                readers.setdefault(scene.item_id, set()).add(cell.key.label)
+    name = min(readers, key=lambda item: (len(readers[item]), item))
+    assert 0 < len(readers[name]) < len(before)
+    (path,) = archive.rglob(f"{name}.json")
+    item = json.loads(path.read_text())
+    said = {
+        band["offset"]
+        for asset in item["assets"].values()
+        for band in asset.get("raster:bands", [])
+        if "offset" in band
+    }
+    path.write_text(json.dumps(offset_by(item, -0.05)))
+    report = ingested()
+    assert (report.revised, report.added, report.quarantined, -0.05 in said) == (1, 0, [], False)
+    after = plan(str(small_recipe), "demo", "2020").cells
+    ids = {cell.key.label: cell.id for cell in before}
+    assert {cell.key.label for cell in after if cell.id != ids[cell.key.label]} == readers[name]
