@@ -1,6 +1,7 @@
 """Reconciling finds each way in which archive, index and storage differ, and raises where it is told to."""
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -173,6 +174,30 @@ def test_an_item_that_is_two_scenes_or_one_scene_that_is_two_items_is_double(
     doubles = compare_archive(str(archive), storage="off")["duplicates"]
     assert [row["kind"] for row in doubles] == ["items of one scene", "scenes of one acquisition"]
     assert set(doubles[1]["ids"]) == {rows[0]["id"], active[f"{rows[0]['item_id']}_better"]}
+
+
+def test_scenes_taken_before_their_claim_was_contradicted_are_listed(each_home: Settings, tiny_archive: Path) -> None:
+    ingested(each_home, tiny_archive)
+    with open_index(each_home) as index:
+        sentinel = [row for row in list_scenes(index) if row["product"] == "sentinel2_msi_l2a"]
+        assert {row["radiometry"] for row in sentinel} <= {"confirmed", "undetermined"}
+        baseline = sentinel[0]["rendition"].split("/")[0]
+        of_claim = {UUID(each["id"]) for each in sentinel if each["rendition"].startswith(f"{baseline}/")}
+        with index.engine.begin() as connection:
+            contradict = "update neocube.radiometric_verdict set verdict = 'contradicted' where baseline = :baseline"
+            assert connection.execute(text(contradict), {"baseline": baseline}).rowcount == 1
+            another = "insert into neocube.radiometric_verdict select archive, collection, baseline, 'DN x 1 + 0', verdict, evidence "
+            connection.execute(text(f"{another} from neocube.radiometric_verdict where verdict = 'contradicted'"))
+    report = compare_archive(str(tiny_archive), storage="off")
+    assert {row["id"] for row in report["contradicted"]} == of_claim
+    assert re.search(
+        "read as DN x 0.0001 .*, which the pixels of other scenes contradict", report["contradicted"][0]["why"]
+    )
+    assert compare_archive(str(tiny_archive), area="0,0,1,1", storage="off")["counts"]["contradicted"] == 0
+    assert compare_archive(str(tiny_archive), period="2019", storage="off")["counts"]["contradicted"] == 0
+    with open_index(each_home) as index:
+        index.dc.index.datasets.archive(list(of_claim))
+    assert compare_archive(str(tiny_archive), storage="off")["counts"]["contradicted"] == 0
 
 
 def test_what_is_gone_upstream_is_listed(embedded_settings: Settings, tiny_archive: Path) -> None:

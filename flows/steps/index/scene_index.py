@@ -177,6 +177,7 @@ def _scene_row(dataset: Dataset, reasons: dict[UUID, str]) -> dict[str, Any]:
         "datetime": facts["datetime"],
         "crs": document["crs"],
         "offset": facts["neocube:radiometry"]["red"]["offset"],
+        "radiometry": facts.get("neocube:radiometry_verdict"),
         "status": status,
         "location": dataset.uri,
     }

@@ -1,6 +1,6 @@
 """What archives hold and what the index holds of it, in temporary tables: nothing grows in memory with the archive."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import shapely
+from shapely.geometry import box
 from sqlalchemy import Connection, text
 
 from datacube_config.archives import collection_aliases
@@ -213,6 +214,13 @@ def meets(footprint: shapely.geometry.base.BaseGeometry, area: Area) -> bool:
     """Whether a footprint in degrees meets an area, also one that reaches beyond 180 degrees."""
     western = shapely.transform(footprint, lambda xy: xy - [360, 0])
     return bool(footprint.intersects(area.geometry.geom) or western.intersects(area.geometry.geom))
+
+
+def is_inside(row: Mapping[str, Any], scope: Scope) -> bool:
+    """Whether a row of `indexed` lies in the period and, by its box, in the area."""
+    if scope.period and not scope.period.contains(row["acquired"]):
+        return False
+    return scope.area is None or meets(box(row["west"], row["south"], row["east"], row["north"]), scope.area)
 
 
 def _interval(period: Period | None) -> str | None:

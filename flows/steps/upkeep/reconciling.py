@@ -4,17 +4,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shapely.geometry import box
 from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
 from flows.steps.index.index_rows import CELL_KIND, dataset_rows, lineage_rows
 from flows.steps.scenes.rendition_policy import Rank, rendition_difference, rendition_rank
-from flows.steps.upkeep.archive_listing import Scope, meets
+from flows.steps.upkeep.archive_listing import Scope, is_inside
+from flows.steps.upkeep.contradicted_scenes import contradicted_scenes
 
 MOST_ROWS = 10_000
 FETCHED_ROWS = 1000
-FINDINGS = ("missing", "quarantined", "orphans", "duplicates", "stale", "gone")
+FINDINGS = ("missing", "quarantined", "orphans", "duplicates", "stale", "contradicted", "gone")
 
 # Each acquisition that an archive has is in exactly one state.
 EXPECTED = """
@@ -136,6 +136,7 @@ def compare(connection: Connection, index: Index, archives: Sequence[str], scope
     findings.add(
         "stale", ({"kind": "cell", **row, "why": f"{row['archived_sources']} sources archived"} for row in found)
     )
+    findings.add("contradicted", contradicted_scenes(connection, index, archives, scope))
     findings.add("gone", _rows(connection, GONE.format(rows=dataset_rows(index)), names))
     return findings
 
@@ -166,9 +167,7 @@ def between_archives(connection: Connection, archives: Sequence[str]) -> list[di
 def _orphan_scenes(connection: Connection, names: dict[str, list[str]], scope: Scope) -> Iterator[dict[str, Any]]:
     """Active scenes that these archives have no more, or have only in a lower rendition."""
     for row in _rows(connection, UNLISTED, names):
-        if scope.period and not scope.period.contains(row["acquired"]):
-            continue
-        if scope.area and not meets(box(row["west"], row["south"], row["east"], row["north"]), scope.area):
+        if not is_inside(row, scope):
             continue
         best = _best(row)
         if best and best[0] > rendition_rank(row["rendition"], row["archive"]):
