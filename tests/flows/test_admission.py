@@ -15,7 +15,7 @@ from datacube_config.archives import use_archives
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.item_refused import ItemRefused, NotAScene
 from flows.steps.archives.items import Wanted, read_items
-from flows.steps.ingesting.admission import SAMPLED_FILES, admission_policy, admit
+from flows.steps.ingesting.admission import SAMPLED_FILES, admission_policy, admit, sampled_host
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import SceneDocument, normalise
 
@@ -185,12 +185,12 @@ def test_a_grid_that_the_sensor_cannot_have_is_refused(
         ("own-catalogue", "off"),
         ("own-bucket", "listed"),
         ("own-head", "head"),
-        ("https://stac.example.org/v1", "off"),
+        ("https://stac.example.org/v1", "sample"),
         ("s3://bucket/prefix", "listed"),
         ("/archive/of/ours", "off"),
     ],
 )
-def test_buckets_are_listed_known_apis_sampled_and_others_taken_at_their_word(
+def test_buckets_are_listed_apis_and_sites_sampled_and_others_taken_at_their_word(
     tmp_path: Path, archive: str, policy: str
 ) -> None:
     own = tmp_path / "own.yaml"
@@ -207,6 +207,12 @@ def test_buckets_are_listed_known_apis_sampled_and_others_taken_at_their_word(
         use_archives(None)
 
 
+@pytest.fixture
+def large_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of more than ten files are large ones."""
+    monkeypatch.setattr("flows.steps.ingesting.admission.FEW_FILES", 10)
+
+
 def batch_at(scenes: list[SceneDocument], url: str) -> list[SceneDocument]:
     """Every scene with its files in a folder of its own on a site."""
     return [moved(scene, f"{url}/{number}") for number, scene in enumerate(scenes)]
@@ -216,7 +222,33 @@ def path_in(scene: SceneDocument, band: str, url: str) -> str:
     return str(scene.document["measurements"][band]["path"]).removeprefix(url)
 
 
-def test_a_whole_batch_costs_a_few_requests_the_same_each_time(
+def test_every_file_of_a_small_batch_is_asked_for(
+    simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str]
+) -> None:
+    url, answers = site
+    scenes = batch_at(simulated, url)
+    assert admit(scenes, ArchiveFiles(), "sample") == {}
+    assert len(asked) == len(set(asked)) == sum(len(scene.document["measurements"]) for scene in scenes)
+    for scene in scenes:
+        answers.clear()
+        answers[path_in(scene, "red", url)] = (404, 0)
+        assert set(admit([scene], ArchiveFiles(), "sample")) == {scene.id}
+
+
+def test_of_a_site_without_an_entry_its_own_files_are_asked_for(
+    simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str]
+) -> None:
+    assert sampled_host("https://stac.example.org:8080/v1") == "stac.example.org"
+    assert sampled_host("earth-search") is sampled_host("/archive/of/ours") is sampled_host("s3://bucket/l2a") is None
+    scenes = batch_at(simulated, site[0])
+    assert admit(scenes, ArchiveFiles(), "sample", "stac.example.org") == {}
+    assert asked == []
+    admit(scenes, ArchiveFiles(), "sample", "127.0.0.1")
+    assert asked
+
+
+@pytest.mark.usefixtures("large_batches")
+def test_a_large_batch_costs_a_few_requests_the_same_each_time(
     simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str]
 ) -> None:
     scenes = batch_at(simulated, site[0])
@@ -229,6 +261,7 @@ def test_a_whole_batch_costs_a_few_requests_the_same_each_time(
     assert sorted(asked) == first
 
 
+@pytest.mark.usefixtures("large_batches")
 def test_a_sampled_file_that_is_missing_has_the_whole_batch_looked_at(
     simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str]
 ) -> None:
@@ -249,6 +282,7 @@ def test_a_sampled_file_that_is_missing_has_the_whole_batch_looked_at(
         assert refused[other.id].startswith("missing asset red: ")
 
 
+@pytest.mark.usefixtures("large_batches")
 @pytest.mark.parametrize("status", [301, 401, 403, 405, 500, 503])
 def test_an_answer_that_does_not_say_no_refuses_nothing_and_is_not_followed_up(
     simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str], status: int

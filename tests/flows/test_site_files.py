@@ -18,7 +18,7 @@ from flows.steps.archives.polite_requests import ApiUnavailable, Patience
 from flows.steps.archives.rate_limit import LocalBucket, SharedBucket
 from flows.steps.archives.site_files import NoFile, SiteFiles, SiteStopped
 from flows.steps.index.scene_index import list_scenes
-from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.ingesting.ingest_archive import ingest_archive, retry_quarantine
 from flows.steps.ingesting.ingest_report import IngestReport
 from flows.steps.ingesting.quarantine import listed
 from tests.flows.faulty_proxy import Fault, FaultyProxy, faulty_proxy, serving_folder
@@ -197,3 +197,29 @@ def test_a_head_request_waits_for_its_turn_and_a_silent_host_is_left_alone(catal
         with sites.client() as client:
             assert [sites.head(client, f"{proxy.url}/catalog.json") for _ in range(5)] == [None] * 5
         assert len(proxy.asked) == 2 + 3
+
+
+def test_a_scene_whose_file_has_not_arrived_at_its_site_is_quarantined_and_taken_when_it_has(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    root = tmp_path / "scenes"
+    for item in items[:3]:
+        folder = root / item["id"]
+        folder.mkdir(parents=True)
+        for asset in item["assets"].values():
+            asset["href"] = "./" + asset["href"].rpartition("/")[2]
+            (folder / asset["href"]).write_bytes(bytes(512))
+        (folder / "item.json").write_text(json.dumps(item | {"links": []}))
+    links = [{"rel": "item", "href": f"./{item['id']}/item.json"} for item in items[:3]]
+    head = {"type": "Catalog", "id": "all", "stac_version": "1.0.0", "description": "scenes", "links": links}
+    (root / "catalog.json").write_text(json.dumps(head))
+    late = root / items[1]["id"] / "B04.tif"
+    late.unlink()
+    with serving_folder(root) as url:
+        report = ingest_archive(index, f"{url}/catalog.json", radiometric_check="off", patience=HASTY)
+        cause = f"missing asset red: {url}/{items[1]['id']}/B04.tif does not exist"
+        assert (report.added, report.quarantined) == (2, [{"id": items[1]["id"], "cause": cause}])
+        late.write_bytes(bytes(512))
+        assert retry_quarantine(index, radiometric_check="off").added == 1
+    assert indexed(index) == sorted(item["id"] for item in items[:3])
+    assert listed(index) == []

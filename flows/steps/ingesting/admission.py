@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from datacube_config.archives import archive_table
@@ -13,30 +14,38 @@ from flows.steps.scenes.normalise import SceneDocument
 
 Policy = Literal["listed", "head", "sample", "off"]
 SITES = ("http://", "https://")
-SAMPLED_FILES = 4
+SAMPLED_FILES, FEW_FILES = 4, 400
 LEAST_BYTES = 256
 """The header of a TIFF with one tile, or of a JPEG 2000 file, is longer."""
 
 
 def admission_policy(archive: str) -> Policy:
-    """How remote files of an archive are looked for: as archives.yaml says; else a bucket is listed, of an API there a sample is asked for."""
+    """How remote files of an archive are looked for: as archives.yaml says; else a bucket is listed, of an API there and of a site a sample is asked for."""
     known = archive_table().archives.get(archive)
     if known is not None and known.admission is not None:
         return known.admission
     if (archive if known is None else known.url).startswith("s3://"):
         return "listed"
-    return "sample" if known is not None and known.kind == "api" else "off"
+    return "sample" if (archive.startswith(SITES) if known is None else known.kind == "api") else "off"
 
 
-def admit(scenes: Sequence[SceneDocument], files: ArchiveFiles, policy: Policy = "off") -> dict[UUID, str]:
+def sampled_host(archive: str) -> str | None:
+    """The only host that is asked for a sample of files: the archive's own, where no entry of archives.yaml says which others are its."""
+    return urlsplit(archive).hostname if archive not in archive_table().archives and archive.startswith(SITES) else None
+
+
+def admit(
+    scenes: Sequence[SceneDocument], files: ArchiveFiles, policy: Policy = "off", host: str | None = None
+) -> dict[UUID, str]:
     """Why scenes are refused, by id.
 
-    Local files are always looked at; those in S3 by `listed` or `head`; those of sites by `head`, or by `sample` a few of a batch.
+    Local files are always looked at; those in S3 by `listed` or `head`; those of sites by `head`, or by `sample`: of `host`, if it
+    is named, and all of a small batch, a few of a large one.
     """
     paths = {scene.id: _paths(scene, policy) for scene in scenes}
     sizes = _sizes({path for bands in paths.values() for path in bands.values()}, files, policy)
     if policy == "sample":
-        sizes |= _sampled(paths, files)
+        sizes |= _sampled(paths, files, host)
     faults = {scene.id: _file_fault(paths[scene.id], sizes) or _grid_fault(scene) for scene in scenes}
     return {number: fault for number, fault in faults.items() if fault}
 
@@ -64,18 +73,25 @@ def _sizes(paths: set[str], files: ArchiveFiles, policy: Policy) -> dict[str, Si
     return sizes
 
 
-def _sampled(paths: Mapping[UUID, Mapping[str, str]], files: ArchiveFiles) -> dict[str, Size]:
-    """The sizes of one file of each of a few scenes, chosen by their ids; of all files where one of these is missing or no image."""
+def _sampled(paths: Mapping[UUID, Mapping[str, str]], files: ArchiveFiles, host: str | None) -> dict[str, Size]:
+    """The sizes of all files of a small batch; of a large one those of one file of each of a few scenes, chosen by their ids, and
+    of all files where one of these is missing or no image."""
     rules = archive_table().signing
+
+    def is_open(path: str) -> bool:
+        return path.startswith(SITES) and rule_of(path, rules) is None and host in (None, urlsplit(path).hostname)
+
     open_files = {
-        number: [path for path in sorted(bands.values()) if path.startswith(SITES) and rule_of(path, rules) is None]
-        for number, bands in sorted(paths.items())
+        number: [path for path in sorted(bands.values()) if is_open(path)] for number, bands in sorted(paths.items())
     }
+    everything = {path for found in open_files.values() for path in found}
+    if len(everything) <= FEW_FILES:
+        return asked_sizes(everything, files)
     chosen = [found[number.int % len(found)] for number, found in open_files.items() if found][:SAMPLED_FILES]
     sizes = asked_sizes(chosen, files)
     if all(size is None or size >= LEAST_BYTES for size in sizes.values()):
         return sizes
-    return sizes | asked_sizes({path for found in open_files.values() for path in found}, files)
+    return sizes | asked_sizes(everything, files)
 
 
 def _file_fault(paths: Mapping[str, str], sizes: Mapping[str, Size]) -> str:

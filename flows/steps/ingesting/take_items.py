@@ -11,7 +11,7 @@ from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.archives.items import FoundItem
 from flows.steps.index.scene_index import take_scenes
-from flows.steps.ingesting.admission import admission_policy, admit
+from flows.steps.ingesting.admission import admission_policy, admit, sampled_host
 from flows.steps.ingesting.ingest_report import IngestReport
 from flows.steps.ingesting.known_items import FreshItem, KnownItem, Sifted, remember, sift
 from flows.steps.ingesting.quarantine import keep, release
@@ -123,7 +123,7 @@ def _check(take: Take, outcome: _Outcome) -> None:
     """Refuse what is not complete, and what its own pixels contradict."""
     scenes = [scene for _, scene in outcome.scenes]
     policy, dry_run, mode = admission_policy(take.archive), take.report.dry_run, take.radiometric_check
-    outcome.refuse(admit(scenes, take.files, policy))
+    outcome.refuse(admit(scenes, take.files, policy, sampled_host(take.archive)))
     scenes = [scene for _, scene in outcome.scenes]
     outcome.refuse(check_radiometry(take.index, take.archive, scenes, take.access, mode=mode, dry_run=dry_run))
 
