@@ -11,6 +11,7 @@ from datacube_config.connection import Index, open_index
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.index.scene_index import list_scenes, take_scenes
+from flows.steps.mirroring.mirroring import scenes_to_mirror
 from flows.steps.scenes.antimeridian import in_one_piece, meet, turns
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import normalise
@@ -43,7 +44,9 @@ def test_a_scene_across_the_antimeridian_is_found_from_both_sides(each_index: In
     found = {name: len(find_scenes(each_index, [source], parse_period("2023"), area)) for name, area in areas.items()}
     assert found == {"east": 1, "west": 1, "across": 1, "farther west": 0, "greenwich": 0}
     for name in ("east", "west", "farther west", "greenwich"):
-        assert len(list_scenes(each_index, area=Area(name, areas[name]))) == found[name]
+        area = Area(name, areas[name])
+        assert len(list_scenes(each_index, area=area)) == found[name]
+        assert len(list(scenes_to_mirror(each_index, "test", (), area, parse_period("2023")))) == found[name]
 
 
 def test_shapes_meet_whichever_longitudes_they_write() -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-from datacube.model import Range
+from datacube.model import Dataset, Range
 from sqlalchemy.dialects.postgresql import insert
 
 from datacube_config.archives import collection_aliases
@@ -16,6 +16,7 @@ from datacube_config.connection import Index
 from datacube_config.schema import mirror_file
 from flows.steps.archives.source_bytes import CopyFailed, FileAccess
 from flows.steps.index.catalogue import scene_of
+from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.loading.mirror_locations import recorded_copies
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.mirroring.mirror_jobs import MirrorJob, MirrorOrder, Outcome, Workplace, have_file, jobs_of
@@ -81,19 +82,24 @@ def scenes_to_mirror(
 ) -> Iterator[Scene]:
     """The active scenes that were taken from an archive, of some collections (by its names or ours), ground and time."""
     wanted = {collection_aliases().get(name, name) for name in collections}
-    query: dict[str, Any] = {"time": Range(period.start, period.end)} if period else {}
-    if area:
-        box = area.geometry.boundingbox
-        query |= {"lon": Range(box.left, box.right), "lat": Range(box.bottom, box.top)}
     for sensor in SENSORS.values():
         if wanted and sensor.collection not in wanted:
             continue
-        for dataset in index.dc.index.datasets.search(product=sensor.product, **query):
+        for dataset in _datasets(index, sensor.product, area, period):
             scene = scene_of(dataset)
             is_from_there = dataset.metadata_doc["properties"]["neocube:archive"] == archive
             is_inside = area is None or meet(scene.footprint, area.geometry)
             if is_from_there and is_inside and (period is None or period.contains(scene.acquired)):
                 yield scene
+
+
+def _datasets(index: Index, product: str, area: Area | None, period: Period | None) -> Iterable[Dataset]:
+    """The active datasets of a product that may lie in an area and a period; without an area as they come, however many."""
+    if area is not None:
+        return find_datasets(index, [product], period, area.geometry)
+    query: dict[str, Any] = {"time": Range(period.start, period.end)} if period else {}
+    found: Iterable[Dataset] = index.dc.index.datasets.search(product=product, **query)
+    return found
 
 
 def _settle(index: Index, report: MirrorReport, job: MirrorJob, done: "Future[Outcome]", files: FileAccess) -> None:
