@@ -10,14 +10,17 @@ from uuid import UUID
 
 import pytest
 from datacube.model import Dataset
+from sqlalchemy import insert
 
 from datacube_config.connection import Index, open_index
+from datacube_config.schema import mirror_file
 from datacube_config.settings import Settings
 from flows.plan_cells import plan
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.index.catalogue import scene_of
 from flows.steps.index.scene_index import Decision, list_scenes, take_scenes
 from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.loading.mirror_locations import recorded_copies
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import normalise
 
@@ -89,6 +92,20 @@ def test_a_mended_offset_is_a_revision_each_time(each_index: Index, items: list[
     assert scene_of(only(each_index)).revision == 1
     take(each_index, offset_by(items[0], 0.0))
     assert [row["revision"] for row in list_scenes(each_index)] == [2]
+
+
+def test_copies_at_mirrors_of_other_pixels_are_forgotten_and_those_of_moved_files_stay(
+    index: Index, items: list[Item]
+) -> None:
+    take(index, items[0])
+    copied = {"band": "red", "mirror": "/mirror", "href": "/mirror/red.tif", "sha256": "0", "size_bytes": 1}
+    with index.engine.begin() as connection:
+        connection.execute(insert(mirror_file).values(copied | {"dataset_id": only(index).id}))
+    scene = scene_of(only(index))
+    take(index, moved(items[0]))
+    assert recorded_copies(index, [scene.id])
+    take(index, offset_by(items[0], 0.0))
+    assert not recorded_copies(index, [scene.id])
 
 
 def test_a_copy_by_another_name_or_from_another_archive_changes_nothing(each_index: Index, items: list[Item]) -> None:

@@ -4,7 +4,7 @@ Cells know a scene by its acquisition and rendition. A change of what the pixels
 `neocube:revision`, which is part of what a cell is made of; a file that moved, or another cloud cover, is not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -12,9 +12,10 @@ from uuid import UUID
 import orjson
 from datacube.model import Dataset, DatasetTuple
 from datacube.utils.changes import allow_any
-from sqlalchemy import text
+from sqlalchemy import delete, text
 
 from datacube_config.connection import ODC_SCHEMAS, Index
+from datacube_config.schema import mirror_file
 from flows.steps.scenes.normalise import SceneDocument
 
 REVISION = "neocube:revision"
@@ -37,8 +38,12 @@ def revised_scenes(index: Index, known: Sequence[SceneDocument]) -> list[SceneDo
     return [again for scene in known if scene.id in stored and (again := _revised(scene, stored[scene.id]))]
 
 
-def rewrite(index: Index, documents: Iterable[DatasetTuple]) -> None:
-    """Put new documents and locations into the rows of known datasets."""
+def rewrite(index: Index, documents: Sequence[DatasetTuple]) -> None:
+    """Put new documents and locations into the rows of known datasets; copies at mirrors of what has other pixels are forgotten."""
+    changed = [document["id"] for _, document, *_ in documents if REVISION in document["properties"]]
+    if changed:
+        with index.engine.begin() as connection:
+            connection.execute(delete(mirror_file).where(mirror_file.c.dataset_id.in_(changed)))
     for product, document, location, _ in documents:
         index.dc.index.datasets.update(Dataset(product, document, uri=location), ANY_CHANGE)
 

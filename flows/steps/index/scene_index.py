@@ -59,7 +59,7 @@ def take_scenes(index: Index, scenes: Sequence[SceneDocument], *, dry_run: bool 
             with index.dc.index.transaction():
                 if fresh:
                     bulk_index(index, list(dataset_tuples(index, fresh)))
-                rewrite(index, dataset_tuples(index, decision.revised))
+                rewrite(index, list(dataset_tuples(index, decision.revised)))
                 index.dc.index.datasets.archive(list(decision.reasons))
                 # Committed before the archiving it explains, so that no archived scene lacks its reason.
                 record_reasons(index, decision.reasons, POLICY)
