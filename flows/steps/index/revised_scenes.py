@@ -40,7 +40,7 @@ def revised_scenes(index: Index, known: Sequence[SceneDocument]) -> list[SceneDo
 
 def rewrite(index: Index, documents: Sequence[DatasetTuple]) -> None:
     """Put new documents and locations into the rows of known datasets; copies at mirrors of what has other pixels are forgotten."""
-    changed = [document["id"] for _, document, *_ in documents if REVISION in document["properties"]]
+    changed = [UUID(document["id"]) for _, document, *_ in documents if REVISION in document["properties"]]
     if changed:
         with index.engine.begin() as connection:
             connection.execute(delete(mirror_file).where(mirror_file.c.dataset_id.in_(changed)))
