@@ -47,7 +47,7 @@ def api_item(document: Any, api: StacApi, files: ArchiveFiles) -> FoundItem:  # 
     """An item of a page of a STAC API; its place is its own address there."""
     number = document.get("id") if isinstance(document, dict) else None
     own = next((str(link.get("href")) for link in links_of(document) if link.get("rel") == "self"), "")
-    if not own.startswith(api.url + "/"):
+    if not own.startswith(api.url + "/") or not own.isprintable():
         own = f"{api.url}/collections/{document.get('collection') if number else None}/items/{number}"
     return Source(api.url, files, api.hosts, api.alternate).found(document, own)
 

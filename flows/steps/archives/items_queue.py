@@ -96,6 +96,7 @@ def _items_in(document: Any, location: str, source: Source, depth: int = 0) -> I
 def _announced_item(document: Any, location: str, source: Source) -> FoundItem:  # noqa: ANN401
     """An item in a message: its own address is its place, if it is one that its hrefs may name."""
     own = next((str(link.get("href")) for link in links_of(document) if link.get("rel") == "self"), "")
+    own = own if own.isprintable() else ""
     if own.startswith("s3://") and _allows(own, source):
         inside = Source(f"s3://{urlsplit(own).hostname}", source.files, source.hosts, source.alternate)
         return inside.found(document, own)

@@ -39,7 +39,11 @@ def linked_items(start: str, source: Source) -> Iterator[FoundItem]:
         kinds: dict[str, str] = {}
         for link in links_of(document):
             if link.get("rel") in ("child", "item"):
-                kinds.setdefault(_target(str(link.get("href")), location), str(link["rel"]))
+                try:
+                    kinds.setdefault(_target(str(link.get("href")), location), str(link["rel"]))
+                except ValueError as error:
+                    cause = f"{plain_location(location)} links to {str(link.get('href'))[:200]!r}, which is no address: {error}"
+                    yield FoundItem(plain_location(location).rpartition("/")[2], source.place(location), None, cause)
         fresh = {target: kind for target, kind in kinds.items() if hash(target) not in seen}
         seen.update(map(hash, fresh))
         inside = {target: kind for target, kind in fresh.items() if _is_inside(target, source.root)}
@@ -172,8 +176,11 @@ def _has_documents_above(folder: str, root: str, source: Source) -> bool:
 
 
 def _target(href: str, location: str) -> str:
-    """The absolute path or URL a link of a catalogue names."""
+    """The absolute path or URL a link of a catalogue names; ValueError for what is neither."""
+    if not href.isprintable():
+        raise ValueError("expected printable characters")
     if "://" in href:
+        urlsplit(href)
         return unquote(urlsplit(href).path) if href.startswith("file://") else href
     if location.startswith(SITES):
         return urljoin(location, href)

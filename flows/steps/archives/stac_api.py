@@ -189,13 +189,17 @@ def is_by_position(request: PageRequest) -> bool:
 
 
 def _following(page: Mapping[str, Any], request: PageRequest) -> PageRequest | None:
-    """The request of the link `next`; ApiUnavailable if it leads to another host."""
+    """The request of the link `next`; ApiUnavailable if it leads to another host, or is none."""
     links = page.get("links")
-    link = next((link for link in links or [] if isinstance(link, dict) and link.get("rel") == "next"), None)
+    links = links if isinstance(links, list) else []
+    link = next((link for link in links if isinstance(link, dict) and link.get("rel") == "next"), None)
     if link is None:
         return None
-    url = urljoin(request.url, str(link.get("href") or ""))
-    here, there = urlsplit(request.url), urlsplit(url)
+    try:
+        url = urljoin(request.url, str(link.get("href") or ""))
+        here, there = urlsplit(request.url), urlsplit(url)
+    except ValueError as error:
+        raise ApiUnavailable(f"{request.url}: its next page is at {str(link['href'])[:200]!r}: {error}") from error
     if there.hostname != here.hostname or there.scheme not in ("http", "https"):
         raise ApiUnavailable(f"{request.url}: its next page is at {url[:200]!r}: expected the same host")
     if here.scheme == "https":
@@ -203,18 +207,29 @@ def _following(page: Mapping[str, Any], request: PageRequest) -> PageRequest | N
     if str(link.get("method", "GET")).upper() != "POST":
         return PageRequest("GET", url)
     body, headers = link.get("body") or {}, link.get("headers") or {}
+    if not isinstance(body, dict) or not isinstance(headers, dict):
+        raise ApiUnavailable(
+            f"{request.url}: expected body and headers of its next page to be mappings, got {str(link)[:200]!r}"
+        )
     body = {**(request.body or {}), **body} if link.get("merge") else body or request.body
     kept = {str(name): str(value) for name, value in headers.items() if str(name).lower() != "content-length"}
     return PageRequest("POST", url, body, kept)
 
 
+def _built(provider: Provider, request: PageRequest) -> httpx.Request:
+    """The request as it is sent; ApiUnavailable for one that HTTP cannot express, as the API may have asked for."""
+    try:
+        return provider.client.build_request(
+            request.method, request.url, json=request.body, headers=request.headers or None
+        )
+    except (ValueError, TypeError, httpx.InvalidURL) as error:
+        raise ApiUnavailable(f"{request.url[:300]!r}: no request can be made of its next link: {error}") from error
+
+
 def _json(provider: Provider, request: PageRequest) -> Any:  # noqa: ANN401
     """The JSON of an answer; ApiUnavailable with the API's own words for anything else."""
     for _ in range(provider.patience.tries):
-        built = provider.client.build_request(
-            request.method, request.url, json=request.body, headers=request.headers or None
-        )
-        answer = ask(provider.client, built, provider.bucket, provider.patience)
+        answer = ask(provider.client, _built(provider, request), provider.bucket, provider.patience)
         if answer.status >= 400:
             raise RequestRejected(f"{request.url}: {answer.words}")
         try:
