@@ -116,6 +116,22 @@ def test_a_copy_by_another_name_or_from_another_archive_changes_nothing(each_ind
     assert only(each_index).metadata_doc == before
 
 
+def test_items_of_two_collections_that_describe_one_scene_do_not_take_turns(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    pair = [items[0], moved(items[0]) | {"collection": "sentinel-2-l2a"}]
+    archive = tmp_path / "items.json"
+    for expected in ((1, 0, 1), (0, 0, 2)):
+        archive.write_text(json.dumps({"type": "FeatureCollection", "features": pair}))
+        report = ingest_archive(index, str(archive), radiometric_check="off", full=True)
+        assert (report.added, report.revised, report.unchanged) == expected
+        assert "/moved/" not in scene_of(only(index)).bands["red"].href
+    pair[0] = moved(items[0], "again")
+    archive.write_text(json.dumps({"type": "FeatureCollection", "features": pair}))
+    assert ingest_archive(index, str(archive), radiometric_check="off").revised == 1
+    assert "/again/" in scene_of(only(index)).bands["red"].href
+
+
 def test_what_is_archived_is_revised_and_stays_archived(each_index: Index, items: list[Item]) -> None:
     take(each_index, items[0])
     each_index.dc.index.datasets.archive([only(each_index).id])

@@ -1,7 +1,7 @@
 """Scenes in the index: the chosen rendition of each acquisition active, the others archived with a reason."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,12 +48,17 @@ class _Rendition:
     is_active: bool
 
 
-def take_scenes(index: Index, scenes: Sequence[SceneDocument], *, dry_run: bool = False) -> Decision:
-    """Index the scenes that are not known yet, in one transaction; with `dry_run`, only say what that would do."""
+def take_scenes(
+    index: Index, scenes: Sequence[SceneDocument], *, dry_run: bool = False, revisable: Container[UUID] | None = None
+) -> Decision:
+    """Index the scenes that are not known yet, in one transaction; with `dry_run`, only say what that would do.
+
+    `revisable`: the scenes of items that were seen before and say something else now; None: any may be.
+    """
     if dry_run:
-        return decide(index, scenes)
+        return decide(index, scenes, revisable)
     with _alone(index):
-        decision = decide(index, scenes)
+        decision = decide(index, scenes, revisable)
         fresh = [*decision.added, *decision.replaced, *decision.superseded]
         if fresh or decision.revised:
             with index.dc.index.transaction():
@@ -67,12 +72,13 @@ def take_scenes(index: Index, scenes: Sequence[SceneDocument], *, dry_run: bool 
     return decision
 
 
-def decide(index: Index, scenes: Sequence[SceneDocument]) -> Decision:
+def decide(index: Index, scenes: Sequence[SceneDocument], revisable: Container[UUID] | None = None) -> Decision:
     """The policy of archives.yaml: the highest rendition of an acquisition is chosen; a known one may be revised, and is never restored."""
     first = {scene.id: scene for scene in reversed(scenes)}
     known = known_ids(index, first)
     fresh = [scene for number, scene in reversed(first.items()) if number not in known]
-    decision = Decision(revised=revised_scenes(index, [first[number] for number in known]))
+    again = [first[number] for number in known if revisable is None or number in revisable]
+    decision = Decision(revised=revised_scenes(index, again))
     decision.unchanged = len(scenes) - len(fresh) - len(decision.revised)
     indexed = _known_renditions(index, fresh)
     groups: dict[tuple[str, str], list[SceneDocument]] = defaultdict(list)

@@ -38,12 +38,13 @@ Bounds = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class FreshItem:
-    """An item to be taken, with what it will be known by."""
+    """An item to be taken, with what it will be known by; `is_known`: it was seen before, saying something else."""
 
     found: FoundItem
     collection: str
     item_id: str
     digest: bytes
+    is_known: bool = False
 
 
 @dataclass(slots=True)
@@ -110,10 +111,11 @@ def sift(
         before = under_way.get(key)
         if before is not None or row is None or row.digest != item.digest:
             if before != item.digest:
-                new.setdefault((*key, item.digest), item)
+                is_new = before is None and row is None
+                new.setdefault((*key, item.digest), item if is_new else replace(item, is_known=True))
         elif row.seen_by != run:
             if row.dataset_id is None and row.note is None:
-                new.setdefault((*key, item.digest), item)
+                new.setdefault((*key, item.digest), replace(item, is_known=True))
             else:
                 seen.append(item)
                 if row.dataset_id is None:

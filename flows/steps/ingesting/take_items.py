@@ -92,7 +92,9 @@ def take_prepared(take: Take, prepared: Prepared) -> Taken:
     report, sifted = take.report, prepared.sifted
     outcome = _outcome(sifted.fresh, prepared.read())
     _check(take, outcome)
-    decision = take_scenes(take.index, [scene for _, scene in outcome.scenes], dry_run=report.dry_run)
+    scenes = [scene for _, scene in outcome.scenes]
+    known = {scene.id for item, scene in outcome.scenes if item.is_known}
+    decision = take_scenes(take.index, scenes, dry_run=report.dry_run, revisable=known)
     if not report.dry_run:
         _keep(take, outcome)
     report.found += prepared.n_items - sifted.repeated
