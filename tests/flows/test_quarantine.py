@@ -64,3 +64,38 @@ def test_what_can_be_read_again_leaves_the_name_that_it_was_kept_by(
     (tmp_path / "late.json").write_text(json.dumps(items[0] | {"geometry": None}))
     retry_quarantine(index)
     assert kept(index) == [(items[0]["id"], "sentinel-2-c1-l2a")]
+
+
+def test_what_is_deleted_leaves_the_quarantine(index: Index, items: list[Item], tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "nowhere.json").write_text(json.dumps(items[0] | {"geometry": None}))
+    (tmp_path / "good.json").write_text(json.dumps(items[1]))
+    ingest(index, tmp_path)
+    assert [name for name, _ in kept(index)] == [items[0]["id"], "broken.json"]
+    (tmp_path / "nowhere.json").unlink()
+    assert ingest(index, tmp_path).gone == []  # what cannot be read may be any of the known ones
+    (tmp_path / "broken.json").unlink()
+    assert retry_quarantine(index).quarantined != []
+    assert [name for name, _ in kept(index)] == [items[0]["id"]]
+    assert ingest(index, tmp_path).gone == [items[0]["id"]]
+    assert kept(index) == []
+
+
+def test_a_link_to_a_file_that_is_not_there_stays_in_quarantine(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    links = [{"rel": "item", "href": "./late.json"}]
+    (tmp_path / "catalog.json").write_text(json.dumps({"type": "Catalog", "id": "c", "links": links}))
+    ingest(index, tmp_path)
+    retry_quarantine(index)
+    assert [(each["id"], each["attempts"]) for each in listed(index)] == [("late.json", 2)]
+
+
+def test_a_broken_file_in_a_folder_of_any_name_is_read_again(index: Index, items: list[Item], tmp_path: Path) -> None:
+    folder = tmp_path / "scenes #2 of 100 %23"
+    folder.mkdir()
+    (folder / "late one.json").write_text("{")
+    ingest(index, tmp_path)
+    (folder / "late one.json").write_text(json.dumps(items[0]))
+    assert retry_quarantine(index, radiometric_check="off").added == 1
+    assert kept(index) == []

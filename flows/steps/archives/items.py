@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from datacube_config.archives import KnownArchive, archive_table
 from flows.steps.archives.archive_files import SITES, ArchiveFiles
@@ -86,9 +87,11 @@ def stac_api(archive: str, wanted: Wanted, files: ArchiveFiles) -> StacApi | Non
 
 
 def reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
-    """The items now at the place of one that could not be read; itself where there is still nothing else."""
-    location = found.place.location.removeprefix("file://")
+    """The items now at the place of one that could not be read: itself where there is still nothing else, none where its file was deleted."""
+    location = found.place.location
     source = Source(found.place.root, files, found.place.hosts)
+    if location.startswith("file://"):
+        return _reread_local(found, unquote(location.removeprefix("file://")), source)
     if location.startswith(SITES):
         try:
             return list(items_at([location], source, quiet=True))
@@ -96,12 +99,23 @@ def reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
             return [found]
     if "://" in location and not location.startswith("s3://"):
         return [found]
-    collection, mark, _ = location.partition("%23" if found.place.location.startswith("file://") else "#")
-    if mark:
+    return _reread_file(found, location, source)
+
+
+def _reread_local(found: FoundItem, path: str, source: Source) -> list[FoundItem]:
+    is_there = source.files.exists(path) or source.files.exists(path.rpartition("#")[0])
+    if not is_there and "FileNotFoundError" not in (found.cause or ""):
+        return []  # it was there when it was refused
+    return _reread_file(found, path, source)
+
+
+def _reread_file(found: FoundItem, location: str, source: Source) -> list[FoundItem]:
+    collection, mark, _ = location.rpartition("#")
+    if mark and not source.files.exists(location):
         return [each for each in items_at([collection], source, quiet=True) if each.id == found.id] or [found]
-    if files.is_folder(location):
+    if source.files.is_folder(location):
         return list(folder_items(location, source))
-    if delivered := delivered_in_file(location, source.root, files):
+    if delivered := delivered_in_file(location, source.root, source.files):
         return [FoundItem(*each) for each in delivered]
     return list(items_at([location], source, quiet=True))
 

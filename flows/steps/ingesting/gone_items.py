@@ -13,6 +13,17 @@ from datacube_config.schema import known_item
 from flows.steps.ingesting.known_items import UNREADABLE, Bounds
 
 GONE_BATCH = 100
+_MARK = """
+update neocube.known_item set gone_at = now() where archive = :archive and last_seen < :since
+and (collection, item_id) in (select * from unnest(cast(:collections as text[]), cast(:ids as text[])))
+"""
+_RELEASE = """
+delete from neocube.quarantine where id in (
+    select q.id from neocube.quarantine q join neocube.known_item k using (archive, collection, item_id)
+    where archive = :archive and k.gone_at is not null
+    and (collection, item_id) in (select * from unnest(cast(:collections as text[]), cast(:ids as text[])))
+    order by collection, item_id for update of q)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +58,11 @@ def unseen(engine: Engine, scope: Scope, since: datetime) -> Iterator[list[tuple
 
 
 def mark_gone(engine: Engine, archive: str, keys: Sequence[tuple[str, str]], since: datetime) -> None:
-    """Note that the archive no longer has some items, unless somebody has seen them since."""
+    """Note that the archive no longer has some items, unless somebody has seen them since; they leave the quarantine."""
+    asked = {"collections": [key[0] for key in keys], "ids": [key[1] for key in keys]}
     with engine.begin() as connection:
-        connection.execute(
-            text(
-                "update neocube.known_item set gone_at = now() where archive = :archive and last_seen < :since "
-                "and (collection, item_id) in (select * from unnest(cast(:collections as text[]), cast(:ids as text[])))"
-            ),
-            {
-                "archive": archive,
-                "since": since,
-                "collections": [key[0] for key in keys],
-                "ids": [key[1] for key in keys],
-            },
-        )
+        connection.execute(text(_MARK), {"archive": archive, "since": since, **asked})
+        connection.execute(text(_RELEASE), {"archive": archive, **asked})
 
 
 def has_gone(engine: Engine, archive: str) -> bool:
