@@ -223,6 +223,7 @@ def test_an_mtl_cannot_name_files_elsewhere(shared_data: Path, tmp_path: Path) -
         ("x_MTL.json", b"[]", "unreadable x_MTL.json"),
         ("x_MTL.xml", b"<a><b></a>", "unreadable x_MTL.xml"),
         ("x_MTL.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "declares a document type"),
+        ("x_MTL.xml", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'.encode("utf-16"), "expected XML in UTF-8"),
         ("x_MTL.txt", b"END_GROUP = A", "unreadable x_MTL.txt"),
         ("x_MTL.txt", b"A" * 1_000_001, "expected at most 1000000"),
     ],

@@ -44,6 +44,8 @@ def read_mtl(name: str, raw: bytes) -> Groups:
 
 def safe_xml(name: str, raw: bytes) -> ElementTree.Element:
     """The root of an XML document without a document type, so without entities; ItemRefused otherwise."""
+    if b"\x00" in raw:  # UTF-16 and UTF-32, in which a document type would not be seen
+        raise ItemRefused(f"{name} is not in an encoding of single bytes: expected XML in UTF-8")
     if b"<!DOCTYPE" in raw or b"<!ENTITY" in raw:
         raise ItemRefused(f"{name} declares a document type: expected plain XML")
     try:
