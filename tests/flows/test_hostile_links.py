@@ -81,7 +81,7 @@ LINK = st.fixed_dictionaries(
 @example([{"rel": "next", "href": "https://a.org/x", "method": "POST", "headers": {"\u03bc": "\ud800"}}])
 @example([{"rel": "next", "href": "//[bad"}])
 @example([{"rel": "next", "href": "https://a.org/\x00"}])
-@settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_any_links_of_a_page_lead_on_or_end_in_words(links: Any) -> None:
     first = {"type": "FeatureCollection", "features": [], "links": links}
     provider = provider_of([first, {"features": []}])
@@ -112,7 +112,7 @@ def test_a_next_link_that_is_none_is_said_in_words() -> None:
 
 
 @given(ODD, ODD)
-@settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_any_item_of_a_page_has_a_place_that_can_be_stored(number: Any, href: Any) -> None:
     document = GOOD | {
         "id": number,

@@ -103,7 +103,7 @@ def reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
 
 
 def _reread_local(found: FoundItem, path: str, source: Source) -> list[FoundItem]:
-    is_there = source.files.exists(path) or source.files.exists(path.rpartition("#")[0])
+    is_there = any(source.files.exists(each) for each in (path, path.rpartition("#")[0]) if each)
     if not is_there and "FileNotFoundError" not in (found.cause or ""):
         return []  # it was there when it was refused
     return _reread_file(found, path, source)

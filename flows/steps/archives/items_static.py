@@ -183,7 +183,10 @@ def _target(href: str, location: str) -> str:
         urlsplit(href)
         return unquote(urlsplit(href).path) if href.startswith("file://") else href
     if location.startswith(SITES):
-        return urljoin(location, href)
+        target = urljoin(location, href)
+        if "://" not in target:
+            raise ValueError("expected http or https")
+        return target
     scheme, _, rest = location.rpartition("://")
     path = str(Path(f"/{rest}" if scheme else rest).parent.joinpath(href))
     parts: list[str] = []

@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from datacube.model import Dataset, DatasetTuple
+from datacube.index.abstract import DatasetTuple
+from datacube.model import Dataset
 from datacube.utils.changes import allow_any
 from sqlalchemy import delete, text
 
