@@ -24,7 +24,7 @@ def cell_bytes(
 ) -> int:
     """Peak resident bytes of a process that builds one cell, in strips of `strip_px` rows or undivided.
 
-    The integer block and the causes with and without halo per scene; one mask and one source window per reading thread; the
+    The integer block and the causes with and without halo per scene; one mask, the probability of clouds, and one source window per reading thread; the
     features once as computed and once in the order of the recipe; the accounts; the process itself. From a network, the compressed
     window of each reading thread too. With strips, the features and accounts of the whole cell beside them; when these are read back
     they, and the overviews, are there twice, and the features' shard.
@@ -36,7 +36,8 @@ def cell_bytes(
     per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide * (1 + recipe.with_agreement)
     finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
     window = 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
-    per_thread = 2 * wide + window + (min(window, REMOTE_WINDOW_BYTES) if is_remote else 0)
+    masks = 5 * wide if any(source.clear.cloud_probability for source in recipe.sources) else 2 * wide
+    per_thread = masks + window + (min(window, REMOTE_WINDOW_BYTES) if is_remote else 0)
     made = (8 * recipe.n_layers + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels
     working = max(n_scenes * per_scene + threads * per_thread + made, _measuring_bytes(recipe, n_scenes, threads))
     features = 4 * recipe.n_layers * side**2

@@ -17,7 +17,6 @@ from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.identity import CellKey, SourceKey, scenes_cell_id
 from products.period import Period
-from products.pixel.brdf import check_angles
 from products.pixel.harmonise import stand_in_notes
 from products.raster import RasterFile
 from products.scene import Scene
@@ -182,8 +181,7 @@ def make_plan(
     memory = CellMemory(cut.recipe, threads, remote_threads, budget_bytes, on_gpu, device_free_bytes)
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
-    if cut.recipe.brdf != "none":
-        check_angles(scenes)
+    cut.recipe.check_scenes(scenes)
     cells, empty = list[PlannedCell](), list[str]()
     recipe_digest = cut.recipe.digest()
     for tile in cut.tiles:

@@ -127,7 +127,8 @@ def test_the_measurements_of_a_source_product_are_the_bands_of_its_sensor(embedd
         for sensor in SENSORS.values():
             product = index.dc.index.products.get_by_name(sensor.product)
             saturation = (sensor.saturation,) if sensor.saturation else ()
-            assert tuple(product.measurements) == (*sensor.reflectance, sensor.mask, *saturation)
+            likely = (sensor.cloud_probability,) if sensor.cloud_probability else ()
+            assert tuple(product.measurements) == (*sensor.reflectance, sensor.mask, *saturation, *likely)
             assert product.measurements["red"].dtype == "uint16"
             assert product.measurements["red"].nodata == 0
             assert product.measurements[sensor.mask].flags_definition

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from flows.steps.loading.cloud_probability import probability_of
 from flows.steps.loading.manifest import AssetRead, ReadManifest
 from flows.steps.loading.masking import (
     causes_of_mask,
@@ -116,7 +117,7 @@ def _observations(
 
 
 def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: Causes, agreements: Causes) -> AssetRead:
-    """Causes by the mask band, and by a model, over the tile and its halo, into causes (y, x); unread where one of them cannot be.
+    """Causes by the mask band, a model and the probability of clouds, over the tile and its halo, into causes (y, x); unread where one cannot be.
 
     Where they agree goes into agreements (0 or 1, y, x).
     """
@@ -132,9 +133,15 @@ def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: Causes, agreements
     if isinstance(found, AssetRead):
         causes_without_mask(scene, wide, causes)
         return found
-    modelled, decoded = found
-    asset = replace(asset, decoded_bytes=asset.decoded_bytes + decoded)
-    agreed = causes_of_mask(source, scene, wide, values, read.covered, causes, modelled)
+    likely = probability_of(
+        source, scene, causes.shape,
+        lambda band, out: attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, wide, "nearest", out)),
+    )  # fmt: skip
+    if isinstance(likely, AssetRead):
+        causes_without_mask(scene, wide, causes)
+        return likely
+    asset = replace(asset, decoded_bytes=asset.decoded_bytes + found[1] + likely[1])
+    agreed = causes_of_mask(source, scene, wide, values, read.covered, causes, found[0], likely[0])
     if agreed is not None and len(agreements):
         agreements[0] = agreed
     return asset
@@ -236,9 +243,15 @@ def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | N
     asset, read = attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, job.geobox, method, out))
     if read is not None:
         lowest, highest = _valid_numbers(job.recipe.source_of(scene.collection).clear.valid_range, scene.bands[band])
+        sensor = SENSORS[scene.sensor]
+        saturated = sensor.saturated_bits(job.recipe.used_bands)
         extremes.note(
             out.shape,
-            lambda noted: note_saturation(out, noted) if is_bits else note_extremes(out, lowest, highest, noted),
+            lambda noted: (
+                note_saturation(out, saturated, sensor.lost_bits, noted)
+                if is_bits
+                else note_extremes(out, lowest, highest, noted)
+            ),
         )
     return asset
 
