@@ -15,9 +15,8 @@ from flows.steps.loading.rasters import find_rasters
 from flows.steps.loading.tides import tide_model_for
 from products.devices import FEATURES, Backend, choose_backend
 from products.errors import DeviceFull, RequestError
-from products.features import gpu_lack
 from products.period import parse_period
-from products.pixel.gpu_temporal import SHARE_OF_FREE
+from products.pixel.gpu_strips import SHARE_OF_FREE
 from products.pixel.rows import ROWS_PER_TASK
 from products.registry import scene_recipe
 from products.scene_recipe import SceneRecipe
@@ -57,7 +56,7 @@ def plan_with(
         made = make_plan(cut, scenes, active, backend.device, threads, rasters, budget, usable, remote_threads, key)
         return replace(made, device_reason=backend.reason)
 
-    backend = chosen_device(device, recipe, elsewhere)
+    backend = chosen_device(device, elsewhere)
     try:
         made = on(backend)
     except DeviceFull as error:
@@ -66,14 +65,14 @@ def plan_with(
     return made
 
 
-def chosen_device(device: Device, recipe: SceneRecipe, elsewhere: bool = False) -> Backend:
-    """The device that computes the features, and why; RequestError where a GPU is demanded that is not there, or cannot make the recipe.
+def chosen_device(device: Device, elsewhere: bool = False) -> Backend:
+    """The device that computes the cells, and why; RequestError where a GPU is demanded that is not there.
 
     Workers elsewhere are looked at when the build begins; for them `auto` is the CPU.
     """
-    lack = gpu_lack(recipe)
+    lack = ""
     if elsewhere and device == "auto":
-        lack = lack or "workers elsewhere compute on a GPU where --device gpu asks for it"
+        lack = "workers elsewhere compute on a GPU where --device gpu asks for it"
     return choose_backend(device, () if elsewhere else FEATURES, lack)
 
 

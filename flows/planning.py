@@ -21,7 +21,6 @@ from products.pixel.harmonise import stand_in_notes
 from products.raster import RasterFile
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe
-from products.spec import FeaturesRecipe
 
 # measured by `make bench` on 2 cores: pixels of one band of one scene, masked, and reduced to features, per core and second
 PIXELS_PER_CORE_SECOND = 40e6
@@ -174,10 +173,7 @@ def make_plan(
 
     DeviceFull where a GPU cannot hold a row of a cell.
     """
-    on_gpu = None
-    if device == "gpu":
-        assert isinstance(cut.recipe, FeaturesRecipe)  # gpu_lack refuses others
-        on_gpu = tile_shape(cut.recipe, cut.periods[0])
+    on_gpu = tile_shape(cut.recipe, cut.periods[0]) if device == "gpu" else None
     memory = CellMemory(cut.recipe, threads, remote_threads, budget_bytes, on_gpu, device_free_bytes)
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))

@@ -18,7 +18,7 @@ from products.feature_spec import (
     SeasonStep,
     TasselledCapStep,
 )
-from products.feature_step import Limit, OneIndexStep, Step, quantile_of
+from products.feature_step import Limit, OneIndexStep, Step, WholeStep, quantile_of
 from products.formula import Formula
 from products.period import Period
 from products.pixel.harmonic import basis
@@ -44,16 +44,23 @@ class FeatureProgram:
     names: tuple[str, ...]
 
 
-def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: Period) -> FeatureProgram:
-    """The program of a recipe for scenes sensed at some times in a period."""
-    steps = recipe.steps
-    operands = tuple(dict.fromkeys((band, step.limit()) for step in steps for band in step.bands()))
+def composite_limits(recipe: FeaturesRecipe) -> tuple[Limit, ...]:
+    """The limits of its composites of whole observations that do not use all scenes: each has a program of its own, over those scenes alone."""
+    return tuple(dict.fromkeys(step.limit() for step in recipe.steps if isinstance(step, WholeStep) if step.limit()))
+
+
+def feature_program(
+    recipe: FeaturesRecipe, times: Sequence[datetime], period: Period, limit: Limit = ()
+) -> FeatureProgram:
+    """The program of a recipe for scenes sensed at some times in a period; with a limit, of the composites that have it."""
+    steps = [step for step in recipe.steps if (step.limit() == limit if isinstance(step, WholeStep) else not limit)]
+    operands = tuple(dict.fromkeys((band, () if limit else step.limit()) for step in steps for band in step.bands()))
     place = {operand: number for number, operand in enumerate(operands)}
     evaluated = _evaluated(steps)
     geomedian = next((step for step in steps if isinstance(step, GeomedianStep)), None)
-    with_mads = any(isinstance(step, MadsStep) for step in steps)
+    mads = next((step for step in steps if isinstance(step, MadsStep)), None)
     reduce = [() if isinstance(step, OneIndexStep) else step.reduce for step, _, _ in evaluated]
-    names = [*(geomedian.names() if geomedian else ()), *(MadsStep().names() if with_mads else ())]
+    names = [*(geomedian.names() if geomedian else ()), *(mads.names() if mads else ())]
     names += [
         f"{name}_{reducer}" for (_, name, _), reducers in zip(evaluated, reduce, strict=True) for reducer in reducers
     ]
@@ -61,7 +68,7 @@ def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: P
     return FeatureProgram(
         operands,
         np.array([place[band, ()] for band in geomedian.bands()] if geomedian else [], np.int64),
-        with_mads,
+        mads is not None,
         programs([(formula, step.limit()) for step, _, formula in evaluated], place),
         reducers(reduce),
         _time_ordered(ordered, evaluated, place, times, period) if ordered else None,

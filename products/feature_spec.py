@@ -11,6 +11,7 @@ from products.feature_step import (
     LimitedStep,
     OneIndexStep,
     Step,
+    WholeStep,
     checked_bands,
     checked_name,
     checked_reducers,
@@ -30,16 +31,16 @@ class GeomedianStep(BandsStep):
     bands_asked: tuple[str, ...] = Field(alias="bands", min_length=2)
 
     def names(self) -> tuple[FeatureName, ...]:
-        """The band names themselves."""
-        return self.bands_asked
+        """The band names themselves, or `low_tide_red`, …"""
+        return tuple(self.named(band) for band in self.bands_asked)
 
 
-class MadsStep(Step):
+class MadsStep(WholeStep):
     """Spectral, Euclidean and Bray-Curtis median absolute deviation from the geomedian (Roberts et al. 2018, IGARSS)."""
 
     def names(self) -> tuple[FeatureName, ...]:
-        """smad, emad, bcmad."""
-        return ("smad", "emad", "bcmad")
+        """smad, emad, bcmad, or `low_tide_smad`, …"""
+        return tuple(self.named(name) for name in ("smad", "emad", "bcmad"))
 
 
 class MedoidStep(BandsStep):
@@ -49,7 +50,7 @@ class MedoidStep(BandsStep):
 
     def names(self) -> tuple[FeatureName, ...]:
         """`medoid_red`, …"""
-        return tuple(f"medoid_{band}" for band in self.bands_asked)
+        return tuple(self.named(f"medoid_{band}") for band in self.bands_asked)
 
 
 class BestStep(OneIndexStep):

@@ -104,7 +104,23 @@ class OneIndexStep(LimitedStep):
         return ((self.prefix, index_formula(str(self.index), KNOWN_BANDS)),)
 
 
-class BandsStep(Step):
+class WholeStep(LimitedStep):
+    """A feature of whole observations, whose layers `name:` may begin with."""
+
+    name: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str | None) -> str | None:
+        checked_name(name, None)
+        return name
+
+    def named(self, name: str) -> str:
+        """The name, behind that of the feature and that of its tide."""
+        return super().named(f"{self.name}_{name}" if self.name else name)
+
+
+class BandsStep(WholeStep):
     """A feature of some bands as they are."""
 
     bands_asked: Bands = Field(alias="bands", min_length=1)

@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from products.devices import Device
 from products.feature_program import Operand, programs
 from products.features import Observations
 from products.period import Period
+from products.pixel.gpu_series import series_layers_gpu
+from products.pixel.gpu_strips import Say
 from products.pixel.harmonic import basis
 from products.pixel.precision import round_mantissa
 from products.pixel.series import HARMONIC, LINEAR, WHITTAKER, Filling, series_layers
@@ -18,13 +21,20 @@ from products.time_steps import days_since
 Floats = NDArray[np.float32]
 
 
-def compute_series(recipe: SeriesRecipe, seen: Observations, period: Period, threads: int) -> Floats:
+def compute_series(
+    recipe: SeriesRecipe,
+    seen: Observations,
+    period: Period,
+    threads: int,
+    device: Device = "cpu",
+    say: Say | None = None,
+) -> Floats:
     """float32 (layer, y, x): at each step the names of the recipe, then the number of observations of each step."""
     place: dict[Operand, int] = {(band, ()): number for number, band in enumerate(seen.bands)}
     table = programs([(formula, ()) for _, formula in recipe.formulas()], place)
     asked = filling(recipe, [scene.acquired for scene in seen.scenes], period)
-    given = (seen.block, seen.causes, seen.gain, seen.bias, table, asked, recipe.min_observations, threads)
-    layers = series_layers(*given)
+    given = (seen.block, seen.causes, seen.gain, seen.bias, table, asked, recipe.min_observations)
+    layers = series_layers_gpu(*given, say=say) if device == "gpu" else series_layers(*given, threads)
     if recipe.precision_bits is not None:
         round_mantissa(layers[: recipe.steps.n_steps * len(recipe.layer_names)], recipe.precision_bits, threads)
     return layers

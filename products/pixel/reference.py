@@ -10,6 +10,7 @@ Doubles = NDArray[np.float64]
 
 GRADIENT_TOLERANCE = 1e-8  # length of the mean unit vector from the centre to the observations
 MAX_ITERATIONS = 200_000
+COUNT = -5.0
 REDUCER_BY_CODE: Mapping[float, Callable[[Doubles], Any]] = {-1.0: np.mean, -2.0: np.std, -3.0: np.min, -4.0: np.max}
 
 
@@ -102,8 +103,10 @@ def _features_of(
 
 
 def _reduced(values: Doubles, reducer: float) -> float:
-    """A quantile (linear, Hyndman and Fan 1996, type 7), or by its negative code mean, population std, min or max, of the finite values."""
+    """A quantile (linear, Hyndman and Fan 1996, type 7), or by its negative code mean, population std, min, max or number, of the finite values."""
     finite = values[np.isfinite(values)]
+    if reducer == COUNT:
+        return float(finite.size)
     if finite.size == 0:
         return float("nan")
     return float(np.quantile(finite, reducer) if reducer >= 0 else REDUCER_BY_CODE[reducer](finite))

@@ -56,6 +56,8 @@ template <int L, int K> struct Series {
     return found > 0 ? a + (b - a) * share : MISSING;
   }
 
+  __device__ __forceinline__ float count() const { return (float)found; }
+
   __device__ __forceinline__ float minimum() const {
     float x = value[0];
     UNROLL for (int k = 1; k < K; ++k) x = fminf(x, value[k]);

@@ -1,0 +1,70 @@
+// Gap-filled series and passes: one thread computes a pixel, after products/pixel/temporal_ordered.cu.
+// The rules of products/pixel/series.py and observe.py. `row_of` is the layer of a step.
+
+#define NODATA_CAUSES(cause) ((cause) == 255 || (cause) == 1 || (cause) == 2 || (cause) == 10)
+
+// How many observations each step has.
+__device__ __forceinline__ void count_steps(const Pixel<1>& pixel, const double* step_of, int n, float* out, int feature) {
+  for (int i = 0; i < n; ++i) pixel.put(out, feature + i, 0.f);
+  for (int t = 0; t < pixel.n_scenes; ++t)
+    if (pixel.is_used(t)) out[(feature + (int)step_of[t]) * pixel.n_pixels + pixel.place] += 1.f;
+}
+
+// Straight lines between the steps that have a mean, the first and last value before and after; of Whittaker's smoother with two of them, its curve.
+// Room for 6 n numbers, for 2 n where it does not smooth.
+template <bool SMOOTH, class Index>
+__device__ __forceinline__ void filled(const Pixel<1>& pixel, const double* step_of, const double* middles, int n, double smoothness, double* room, float* out,
+                                       int feature, int stride, int min_observations, Index index) {
+  const Room values(room, 0, pixel), weights(room, n, pixel);
+  const int seen = step_means(pixel, step_of, n, values, weights, index);
+  const bool is_enough = used_of(pixel) >= min_observations;
+  if (SMOOTH && seen > 1) {
+    const Room series(room, 5 * n, pixel);
+    smooth(values, weights, smoothness, n, Room(room, 2 * n, pixel), Room(room, 3 * n, pixel), Room(room, 4 * n, pixel), series);
+    for (int i = 0; i < n; ++i) pixel.put(out, feature + i * stride, is_enough ? (float)series[i] : MISSING);
+    return;
+  }
+  int before = -1;
+  for (int i = 0; i < n; ++i) {
+    if (weights[i] <= 0.) continue;
+    for (int j = before + 1; j < i; ++j) {
+      const double share = before < 0 ? 0. : (middles[j] - middles[before]) / (middles[i] - middles[before]);
+      const double x = before < 0 ? values[i] : values[before] + share * (values[i] - values[before]);
+      pixel.put(out, feature + j * stride, is_enough ? (float)x : MISSING);
+    }
+    pixel.put(out, feature + i * stride, is_enough ? (float)values[i] : MISSING);
+    before = i;
+  }
+  for (int j = before + 1; j < n; ++j) pixel.put(out, feature + j * stride, before >= 0 && is_enough ? (float)values[before] : MISSING);
+}
+
+// The least squares fit of N terms at each step.
+template <int N, class Index>
+__device__ __forceinline__ void modelled(const Pixel<1>& pixel, const double* at_scenes, const double* at_steps, int n, float* out, int feature, int stride,
+                                         int min_observations, Index index) {
+  Fit<N> fit;
+  each_value(pixel, index, [&](double value, int t) {
+    double term[N];
+    read_terms<N>(at_scenes + t * N, 0, term);
+    fit.add(value, term);
+  });
+  const bool is_there = fit.solve() && used_of(pixel) >= min_observations;
+  for (int i = 0; i < n; ++i) {
+    double term[N];
+    read_terms<N>(at_steps + i * N, 0, term);
+    pixel.put(out, feature + i * stride, is_there ? (float)fit.at(term) : MISSING);
+  }
+}
+
+// Reflectance of the one scene of a pass that gives the pixel, masked or not.
+__device__ __forceinline__ void observed(const Pixel<1>& pixel, int n_bands, float* out) {
+  for (int band = 0; band < n_bands; ++band) {
+    float x = MISSING;
+    for (int t = 0; t < pixel.n_scenes; ++t) {
+      const unsigned char cause = pixel.causes[t * pixel.n_pixels + pixel.place];
+      const bool has_data = pixel.block[((long long)band * pixel.n_scenes + t) * pixel.n_pixels + pixel.place] != 0;
+      if (has_data && !NODATA_CAUSES(cause)) x = pixel.at(band, t);
+    }
+    pixel.put(out, band, x);
+  }
+}
