@@ -20,13 +20,16 @@ from products.feature_spec import (
 )
 from products.feature_step import Limit, OneIndexStep, Step, WholeStep, quantile_of
 from products.formula import Formula
+from products.mixture import MixtureStep
 from products.period import Period
 from products.pixel.harmonic import basis
-from products.pixel.temporal import COUNT, MAX, MEAN, MIN, STD
+from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD
 from products.pixel.time_ordered import TimeOrdered
 from products.spec import FeaturesRecipe
 
-_REDUCER_CODES = {"mean": MEAN, "std": STD, "min": MIN, "max": MAX, "count": COUNT}
+_REDUCER_CODES = {
+    "mean": MEAN, "std": STD, "min": MIN, "max": MAX, "count": COUNT, "range": RANGE, "iqr": IQR, "skewness": SKEWNESS, "kurtosis": KURTOSIS,
+}  # fmt: skip
 Operand = tuple[str, Limit]  # a band, and the collections and the tide it is limited to; all if empty
 Integers = NDArray[np.int64]
 
@@ -77,13 +80,15 @@ def feature_program(
 
 
 TIME_ORDERED: tuple[type[Step], ...] = (MedoidStep, BestStep, HarmonicsStep, SeasonStep)
-_Evaluated = tuple[IndexStep | BandStep | TasselledCapStep | OneIndexStep, str, Formula]
+_Reduced = IndexStep | BandStep | TasselledCapStep | MixtureStep
+_Evaluated = tuple[_Reduced | OneIndexStep, str, Formula]
 
 
 def _evaluated(steps: Sequence[Step]) -> list[_Evaluated]:
     """(step, name, formula) of each index to evaluate: those that are reduced, then those that no other step evaluates for the same sources."""
-    reduced = (IndexStep, BandStep, TasselledCapStep)
-    found: list[_Evaluated] = [(step, *pair) for step in steps if isinstance(step, reduced) for pair in step.formulas()]
+    found: list[_Evaluated] = [
+        (step, *pair) for step in steps if isinstance(step, _Reduced) for pair in step.formulas()
+    ]
     for step in steps:
         if isinstance(step, OneIndexStep) and not _rows_of(step, found):
             found.append((step, *step.formulas()[0]))

@@ -17,6 +17,7 @@ from products.feature_step import (
     checked_reducers,
 )
 from products.formula import Formula, index_formula, near, parse_formula
+from products.mixture import MixtureStep
 from products.pixel.season import SEASON_METRICS
 from products.pixel.tasselled_cap import TASSELLED_CAP, component_formula
 from products.window_spec import DistanceStep, TerrainStep, TextureStep
@@ -202,6 +203,7 @@ Feature = (
     | Annotated[IndexStep, Tag("index")]
     | Annotated[BandStep, Tag("band")]
     | Annotated[TasselledCapStep, Tag("tasselled_cap")]
+    | Annotated[MixtureStep, Tag("mixture")]
     | Annotated[HarmonicsStep, Tag("harmonics")]
     | Annotated[SeasonStep, Tag("season")]
     | Annotated[TextureStep, Tag("texture")]
@@ -212,7 +214,7 @@ Feature = (
 )
 KINDS = {
     GeomedianStep: "geomedian", MadsStep: "mads", MedoidStep: "medoid", BestStep: "best", IndexStep: "index", BandStep: "band",
-    TasselledCapStep: "tasselled_cap", HarmonicsStep: "harmonics", SeasonStep: "season", TextureStep: "texture",
+    TasselledCapStep: "tasselled_cap", MixtureStep: "mixture", HarmonicsStep: "harmonics", SeasonStep: "season", TextureStep: "texture",
     TerrainStep: "terrain", DistanceStep: "distance", CountStep: "count",
     MaskAgreementStep: "mask_agreement",
 }  # fmt: skip

@@ -10,7 +10,7 @@ from products.sensors import SENSORS
 from products.tide import TideSpec
 
 KNOWN_BANDS = frozenset(band for sensor in SENSORS.values() for band in sensor.reflectance)
-PLAIN_REDUCERS = ("mean", "std", "min", "max", "median", "count")
+PLAIN_REDUCERS = ("mean", "std", "min", "max", "median", "count", "range", "iqr", "skewness", "kurtosis")
 Bands = tuple[str, ...]
 Limit = tuple[str | TideSpec, ...]  # the collections, and the tide, of the scenes that are used; all if empty
 
@@ -163,7 +163,7 @@ def checked_reducers(reduce: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def quantile_of(reducer: str) -> float | None:
-    """The quantile in 0..1 that `p50` or `median` means; None for mean, std, min, max, count; RequestError otherwise."""
+    """The quantile in 0..1 that `p50` or `median` means; None for the other reducers; RequestError for what is none."""
     if reducer == "median":
         return 0.5
     if reducer in PLAIN_REDUCERS:

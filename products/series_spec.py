@@ -118,5 +118,5 @@ class SeriesRecipe(SceneRecipe):
         return self.period.calendar.cells(asked)
 
     def implied(self) -> dict[str, Any]:
-        """The formulas behind index names."""
-        return {"formulas": {name: formula.text for name, formula in self.formulas()}}
+        """The order of its layers, and the formulas behind index names."""
+        return {"layers": self.layer_names, "formulas": {name: formula.text for name, formula in self.formulas()}}

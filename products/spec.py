@@ -140,6 +140,7 @@ class FeaturesRecipe(SceneRecipe):
         return self.period.calendar.cells(asked)
 
     def implied(self) -> dict[str, Any]:
-        """The kinds of its features, and the formulas behind index names."""
+        """The kinds of its features and their layers, in order, and the formulas behind index names."""
         formulas = {name: formula.text for step in self.steps for name, formula in step.formulas()}
-        return {"feature_kinds": [feature_kind(feature) for feature in self.features], "formulas": formulas}
+        kinds = [feature_kind(feature) for feature in self.features]
+        return {"feature_kinds": kinds, "layers": self.feature_names, "formulas": formulas}

@@ -16,7 +16,7 @@ from products.pixel.geomedian import (
     SMALLEST_STEP,
 )
 from products.pixel.harmonic import SINGULAR
-from products.pixel.temporal import COUNT, MAX, MEAN, MIN, STD
+from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD
 
 THREADS = 128  # in a block
 WARP = 32
@@ -29,7 +29,11 @@ ARGUMENTS = (
     "const unsigned short* block, const unsigned char* causes, const float2* terms, float* out, const double* table, double* room, "
     "int n_scenes, long long n_pixels, int min_observations"
 )
-_STATISTICS = {MEAN: "mean()", STD: "deviation()", MIN: "minimum()", MAX: "maximum()", COUNT: "count()"}
+_STATISTICS = {
+    MEAN: "mean()", STD: "deviation()", MIN: "minimum()", MAX: "maximum()", COUNT: "count()",
+    RANGE: "maximum() - series.minimum()", IQR: "quantile(0.75f) - series.quantile(0.25f)",
+    SKEWNESS: "skewness()", KURTOSIS: "kurtosis()",
+}  # fmt: skip
 _INFIX = {2: "+", 3: "-", 4: "*", 5: "/"}
 
 
@@ -170,7 +174,7 @@ def _combined(operation: int, left: str, right: str) -> str:
 def _series_body(program: NDArray[np.float64], wanted: list[float], lanes: int, numbers: int, feature: int) -> str:
     lines = [f"const Pixel<{lanes}> pixel(block, causes, terms, n_scenes, n_pixels);"]
     lines.append(f"Series<{lanes}, {numbers}> series(pixel, min_observations, {index_function(program, lanes)});")
-    if any(reducer >= 0 for reducer in wanted):
+    if any(reducer >= 0 or reducer == IQR for reducer in wanted):
         lines.append("series.sort();")
     for place, reducer in enumerate(wanted, feature):
         lines.append(f"series.put(pixel, out, {place}, series.{_statistic(reducer)});")

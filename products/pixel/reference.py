@@ -11,7 +11,24 @@ Doubles = NDArray[np.float64]
 GRADIENT_TOLERANCE = 1e-8  # length of the mean unit vector from the centre to the observations
 MAX_ITERATIONS = 200_000
 COUNT = -5.0
-REDUCER_BY_CODE: Mapping[float, Callable[[Doubles], Any]] = {-1.0: np.mean, -2.0: np.std, -3.0: np.min, -4.0: np.max}
+
+
+def _standardised(power: int) -> Callable[[Doubles], float]:
+    """A central moment of the population over that power of its standard deviation; NaN where all numbers are equal."""
+
+    def ratio(values: Doubles) -> float:
+        if np.ptp(values) == 0:
+            return float("nan")
+        return float(np.mean((values - values.mean()) ** power) / values.std() ** power)
+
+    return ratio
+
+
+REDUCER_BY_CODE: Mapping[float, Callable[[Doubles], Any]] = {
+    -1.0: np.mean, -2.0: np.std, -3.0: np.min, -4.0: np.max, -6.0: np.ptp,
+    -7.0: lambda values: np.quantile(values, 0.75) - np.quantile(values, 0.25),
+    -8.0: _standardised(3), -9.0: lambda values: _standardised(4)(values) - 3,
+}  # fmt: skip
 
 
 def geomedian(observations: Doubles) -> Doubles:
@@ -103,7 +120,7 @@ def _features_of(
 
 
 def _reduced(values: Doubles, reducer: float) -> float:
-    """A quantile (linear, Hyndman and Fan 1996, type 7), or by its negative code mean, population std, min, max or number, of the finite values."""
+    """A quantile (linear, Hyndman and Fan 1996, type 7), or by its negative code one of REDUCER_BY_CODE or the number, of the finite values."""
     finite = values[np.isfinite(values)]
     if reducer == COUNT:
         return float(finite.size)

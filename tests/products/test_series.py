@@ -264,6 +264,11 @@ def test_what_changes_a_series_changes_its_digest() -> None:
     ]
     digests = {parsed(TEXT).digest(), *(parsed(TEXT.replace(*pair)).digest() for pair in others)}
     assert len(digests) == 5
+    formulas = [
+        parsed(TEXT.replace("step: P16D", f"step: P16D\nformulas: {{{text}}}"))
+        for text in ("a: red, b: nir", "b: nir, a: red")
+    ]
+    assert formulas[0].layer_names != formulas[1].layer_names and formulas[0].digest() != formulas[1].digest()
     assert parsed(TEXT.replace("title: Red", "title: Green")).digest() == parsed(TEXT).digest()
     assert parsed(TEXT).kernels == ("clear", "fuse", "resample", "harmonise", "series", "overviews")
 
