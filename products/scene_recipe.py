@@ -123,14 +123,21 @@ class SceneRecipe(Closed):
     def periods_in(self, asked: Period) -> tuple[Period, ...]:
         """The periods that are built in the time asked for; RequestError if it cuts one."""
 
+    def seen_in(self, period: Period) -> Period:
+        """The time of the observations that a cell of a period is made of."""
+        return period
+
     def searched(self, asked: Period) -> Period:
         """The time in which the scenes of what is asked for lie."""
-        return asked
+        return self.seen_in(asked)
 
     def cells_of(self, scenes: Sequence[Scene], periods: Sequence[Period]) -> list[tuple[Period, tuple[Scene, ...]]]:
         """The time of each cell of a tile and the scenes over the tile that it is made of, empty where there is none."""
         by_time = sorted(scenes, key=_acquired)
-        return [(period, _in_period(by_time, period)) for period in periods]
+        return [
+            (period, _in_period(by_time, self.seen_in(period)) if _in_period(by_time, period) else ())
+            for period in periods
+        ]
 
     def axis_of(self, periods: Sequence[Period], cells: Iterable[Period]) -> tuple[Period, ...]:
         """The times of a cube over some periods with some cells."""

@@ -42,18 +42,19 @@ def compute_series(
 
 def filling(recipe: SeriesRecipe, times: Sequence[datetime], period: Period) -> Filling:
     """How the series of a period is filled from scenes sensed at some times in it."""
-    edges = np.array(days_since(period.start, recipe.steps.edges(period)))
+    margin = recipe.margin_steps
+    edges = np.array(days_since(period.start, recipe.steps.edges(period, margin)))
     sensed = np.array(days_since(period.start, tuple(times)))
     middles = (edges[:-1] + edges[1:]) / 2
     step_of = np.clip(np.searchsorted(edges, sensed, side="right") - 1, 0, middles.size - 1).astype(np.int64)
     fill = recipe.fill
     if isinstance(fill, HarmonicFill):
         at_scenes, at_steps = (_terms(fill, instants, period) for instants in (times, _instants(period, middles)))
-        return Filling(HARMONIC, 0.0, step_of, middles, at_scenes, at_steps)
+        return Filling(HARMONIC, 0.0, step_of, middles, at_scenes, at_steps, margin)
     none = np.zeros((len(times), 1)), np.zeros((middles.size, 1))
     if isinstance(fill, WhittakerFill):
-        return Filling(WHITTAKER, fill.smoothness, step_of, middles, *none)
-    return Filling(LINEAR, 0.0, step_of, middles, *none)
+        return Filling(WHITTAKER, fill.smoothness, step_of, middles, *none, margin)
+    return Filling(LINEAR, 0.0, step_of, middles, *none, margin)
 
 
 def series_arrays(recipe: SeriesRecipe, layers: Floats) -> tuple[Floats, NDArray[np.uint16]]:

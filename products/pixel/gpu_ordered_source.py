@@ -45,19 +45,20 @@ def series_source(programs: Programs, filling: Filling, n_scenes: int) -> Tempor
     """The kernels for a series of each program and the number of observations of each step; `table` is `series_table`."""
     n, n_programs = filling.middles.size, len(programs)
     middles, at_scenes = "table + n_scenes", f"table + n_scenes + {n}"
-    bodies = [f"count_steps(pixel, table, {n}, out, {n * n_programs});"]
+    inner = f"Steps{{{n}, {filling.margin}, {n_programs}}}"
+    bodies = [f"count_steps(pixel, table, Steps{{{n}, {filling.margin}, 1}}, out, {filling.n_steps * n_programs});"]
     for i, program in enumerate(programs):
         index = index_function(program, 1)
         if filling.method == HARMONIC:
             terms = filling.at_scenes.shape[1]
             at_steps = f"{at_scenes} + (long long)n_scenes * {terms}"
             bodies.append(
-                f"modelled<{terms}>(pixel, {at_scenes}, {at_steps}, {n}, out, {i}, {n_programs}, min_observations, {index});"
+                f"modelled<{terms}>(pixel, {at_scenes}, {at_steps}, {inner}, out, {i}, min_observations, {index});"
             )
         else:
             smooths = str(filling.method == WHITTAKER).lower()
             bodies.append(
-                f"filled<{smooths}>(pixel, table, {middles}, {n}, {number_text(filling.smoothness)}, room, out, {i}, {n_programs}, "
+                f"filled<{smooths}>(pixel, table, {middles}, {inner}, {number_text(filling.smoothness)}, room, out, {i}, "
                 f"min_observations, {index});"
             )
     return _alone("filled", bodies, series_scratch(filling), n_scenes)

@@ -13,7 +13,7 @@ def series_layers_gpu(
     min_observations: int, memory_bytes: int | None = None, say: Say | None = None,
 ) -> Floats:  # fmt: skip
     """float32 (layer, y, x): `products.pixel.series.series_layers` on the current CUDA device, to the tolerances of docs/gpu.md."""
-    n_steps, n_series = filling.middles.size, filling.middles.size * len(programs)
+    n_steps, n_series = filling.n_steps, filling.n_steps * len(programs)
     bands = np.arange(block.shape[0])
     given = Given(block, causes, bands, gain, bias, series_table(filling), min_observations)
     source = series_source(programs, filling, max(1, block.shape[1]))

@@ -1,27 +1,40 @@
 // Gap-filled series and passes: one thread computes a pixel, after products/pixel/temporal_ordered.cu.
-// The rules of products/pixel/series.py and observe.py. `row_of` is the layer of a step.
+// The rules of products/pixel/series.py and observe.py.
 
 #define NODATA_CAUSES(cause) ((cause) == 255 || (cause) == 1 || (cause) == 2 || (cause) == 10)
 
+// n steps, of which the first and last `margin` are not put; the layers of neighbouring steps are `stride` apart.
+struct Steps {
+  int n, margin, stride;
+
+  __device__ __forceinline__ bool has(int i) const { return margin <= i && i < n - margin; }
+  __device__ __forceinline__ void put(const Pixel<1>& pixel, float* out, int feature, int i, float x) const {
+    if (has(i)) pixel.put(out, feature + (i - margin) * stride, x);
+  }
+};
+
 // How many observations each step has.
-__device__ __forceinline__ void count_steps(const Pixel<1>& pixel, const double* step_of, int n, float* out, int feature) {
-  for (int i = 0; i < n; ++i) pixel.put(out, feature + i, 0.f);
-  for (int t = 0; t < pixel.n_scenes; ++t)
-    if (pixel.is_used(t)) out[(feature + (int)step_of[t]) * pixel.n_pixels + pixel.place] += 1.f;
+__device__ __forceinline__ void count_steps(const Pixel<1>& pixel, const double* step_of, Steps steps, float* out, int feature) {
+  for (int i = 0; i < steps.n; ++i) steps.put(pixel, out, feature, i, 0.f);
+  for (int t = 0; t < pixel.n_scenes; ++t) {
+    const int i = (int)step_of[t];
+    if (pixel.is_used(t) && steps.has(i)) out[(feature + i - steps.margin) * pixel.n_pixels + pixel.place] += 1.f;
+  }
 }
 
 // Straight lines between the steps that have a mean, the first and last value before and after; of Whittaker's smoother with two of them, its curve.
 // Room for 6 n numbers, for 2 n where it does not smooth.
 template <bool SMOOTH, class Index>
-__device__ __forceinline__ void filled(const Pixel<1>& pixel, const double* step_of, const double* middles, int n, double smoothness, double* room, float* out,
-                                       int feature, int stride, int min_observations, Index index) {
+__device__ __forceinline__ void filled(const Pixel<1>& pixel, const double* step_of, const double* middles, Steps steps, double smoothness, double* room,
+                                       float* out, int feature, int min_observations, Index index) {
+  const int n = steps.n;
   const Room values(room, 0, pixel), weights(room, n, pixel);
   const int seen = step_means(pixel, step_of, n, values, weights, index);
   const bool is_enough = used_of(pixel) >= min_observations;
   if (SMOOTH && seen > 1) {
     const Room series(room, 5 * n, pixel);
     smooth(values, weights, smoothness, n, Room(room, 2 * n, pixel), Room(room, 3 * n, pixel), Room(room, 4 * n, pixel), series);
-    for (int i = 0; i < n; ++i) pixel.put(out, feature + i * stride, is_enough ? (float)series[i] : MISSING);
+    for (int i = 0; i < n; ++i) steps.put(pixel, out, feature, i, is_enough ? (float)series[i] : MISSING);
     return;
   }
   int before = -1;
@@ -30,17 +43,17 @@ __device__ __forceinline__ void filled(const Pixel<1>& pixel, const double* step
     for (int j = before + 1; j < i; ++j) {
       const double share = before < 0 ? 0. : (middles[j] - middles[before]) / (middles[i] - middles[before]);
       const double x = before < 0 ? values[i] : values[before] + share * (values[i] - values[before]);
-      pixel.put(out, feature + j * stride, is_enough ? (float)x : MISSING);
+      steps.put(pixel, out, feature, j, is_enough ? (float)x : MISSING);
     }
-    pixel.put(out, feature + i * stride, is_enough ? (float)values[i] : MISSING);
+    steps.put(pixel, out, feature, i, is_enough ? (float)values[i] : MISSING);
     before = i;
   }
-  for (int j = before + 1; j < n; ++j) pixel.put(out, feature + j * stride, before >= 0 && is_enough ? (float)values[before] : MISSING);
+  for (int j = before + 1; j < n; ++j) steps.put(pixel, out, feature, j, before >= 0 && is_enough ? (float)values[before] : MISSING);
 }
 
 // The least squares fit of N terms at each step.
 template <int N, class Index>
-__device__ __forceinline__ void modelled(const Pixel<1>& pixel, const double* at_scenes, const double* at_steps, int n, float* out, int feature, int stride,
+__device__ __forceinline__ void modelled(const Pixel<1>& pixel, const double* at_scenes, const double* at_steps, Steps steps, float* out, int feature,
                                          int min_observations, Index index) {
   Fit<N> fit;
   each_value(pixel, index, [&](double value, int t) {
@@ -49,10 +62,10 @@ __device__ __forceinline__ void modelled(const Pixel<1>& pixel, const double* at
     fit.add(value, term);
   });
   const bool is_there = fit.solve() && used_of(pixel) >= min_observations;
-  for (int i = 0; i < n; ++i) {
+  for (int i = 0; i < steps.n; ++i) {
     double term[N];
     read_terms<N>(at_steps + i * N, 0, term);
-    pixel.put(out, feature + i * stride, is_there ? (float)fit.at(term) : MISSING);
+    steps.put(pixel, out, feature, i, is_there ? (float)fit.at(term) : MISSING);
   }
 }
 
