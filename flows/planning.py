@@ -145,11 +145,15 @@ def cut_cells(
 ) -> Cut:
     """The tiles and periods of a request; RequestError for a period that is not over, unless `provisional`, or for too many cells."""
     periods = recipe.periods_in(asked)
-    unsettled = [p for p in periods if recipe.seen_in(p).end + settle > now and not recipe.is_by_pass]
-    if unsettled and not provisional:
+    ends = [recipe.seen_in(period).end + settle for period in periods if not recipe.is_by_pass]
+    if unsettled := [
+        (end, period) for end, period in zip(ends, periods, strict=False) if end > now and not provisional
+    ]:
+        end, period = unsettled[0]
+        after = "its end" if recipe.seen_in(period) == period else "the end of its margin"
         raise RequestError(
-            f"the period {unsettled[0].label} settles on {(recipe.seen_in(unsettled[0]).end + settle).date()} "
-            f"({settle.days} days after {'its end' if recipe.seen_in(unsettled[0]) == unsettled[0] else 'the end of its margin'}): wait, ask for an earlier one, or build it with --provisional"
+            f"the period {period.label} settles on {end.date()} ({settle.days} days after {after}): "
+            "wait, ask for an earlier one, or build it with --provisional"
         )
     grid = recipe.grid.pixel_grid(area.geometry)
     tiles = grid.tiles(area.geometry)
