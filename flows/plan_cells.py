@@ -12,7 +12,7 @@ from flows.steps.index.catalogue import find_scenes, published_cells, published_
 from flows.steps.index.product_binding import check_binding
 from flows.steps.loading.cloud_model import require_models
 from flows.steps.loading.rasters import find_rasters
-from flows.steps.loading.tides import tide_model_for
+from flows.steps.loading.tides import configured_tides, tide_model_for
 from products.devices import FEATURES, Backend, choose_backend
 from products.errors import DeviceFull, RequestError
 from products.period import parse_period
@@ -36,6 +36,7 @@ def plan_with(
     workers: int = 1, elsewhere: bool = False,
 ) -> Plan:  # fmt: skip
     """The same on an open index, for workers that share the memory of this machine, or on workers elsewhere."""
+    configured_tides(settings.tide_models, settings.tide_model)
     tides = tide_model_for(recipe, settings.tide_models, settings.tide_model)
     settle = timedelta(days=settings.settle_days)
     cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
