@@ -40,7 +40,8 @@ def cell_bytes(
     finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
     window = 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
     masks = 5 * wide if any(source.clear.cloud_probability for source in recipe.sources) else 2 * wide
-    per_thread = masks + window + (min(window, REMOTE_WINDOW_BYTES) if is_remote else 0)
+    angles = 48 * pixels if recipe.brdf != "none" else 0  # of every pixel, and the bands that they adjust
+    per_thread = masks + angles + window + (min(window, REMOTE_WINDOW_BYTES) if is_remote else 0)
     made = (8 * recipe.n_layers + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels
     working = max(n_scenes * per_scene + threads * per_thread + made, _measuring_bytes(recipe, n_scenes, threads))
     features = 4 * recipe.n_layers * side**2

@@ -195,6 +195,8 @@ def _nadir_factor(scene: Scene, band: str, brdf: str) -> float:
     """What reflectance is multiplied with to be as seen from the zenith; ValueError for a scene without angles."""
     if brdf == "none":
         return 1.0
+    if scene.has_pixel_angles:
+        return 1.0  # the block is as seen from the zenith
     if scene.angles is None:
         raise ValueError(f"brdf: {brdf} needs the angles of sun and view, {scene.item_id} has none")
     return c_factor(band, scene.angles)

@@ -52,10 +52,14 @@ def source_keys(
     return [
         SourceKey(
             s.acquisition,
-            f"{s.rendition}{f' {s.angles}' if with_angles else ''}{' unread' if s.id in unread else ''}",
+            f"{s.rendition}{_angles_of(s) if with_angles else ''}{' unread' if s.id in unread else ''}",
         )
         for s in scenes
     ]
+
+
+def _angles_of(scene: Scene) -> str:
+    return " angles of every pixel" if scene.has_pixel_angles else f" {scene.angles}"
 
 
 def scenes_cell_id(

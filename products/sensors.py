@@ -11,6 +11,9 @@ MSI_REFLECTANCE = (
 )  # fmt: skip
 
 
+# of every pixel, in hundredths of a degree, azimuths clockwise from north: VZA, VAA, SZA and SAA of Landsat Collection 2 Level 1 (USGS LSDS-1822)
+ANGLE_BANDS = ("sun_zenith", "sun_azimuth", "view_zenith", "view_azimuth")
+
 # QA_RADSAT (USGS LSDS-1619 and LSDS-1618, tables of the radiometric saturation band): bit n - 1 is band n. Of TM and ETM+ band 6 is thermal and bit 9
 # a dropped pixel, of OLI bit 8 is cirrus and bit 11 ground that the terrain hides
 TM_SATURATION_BITS = (("blue", 0), ("green", 1), ("red", 2), ("nir", 3), ("swir1", 4), ("swir2", 6))

@@ -22,8 +22,9 @@ from flows.steps.loading.masking import (
 )
 from flows.steps.loading.mirror_locations import read_nearest
 from flows.steps.loading.model_masks import Causes, agreement_of, causes_by_model, classifier, room_for_agreement
+from flows.steps.loading.nadir import adjust_to_nadir
 from flows.steps.loading.read_attempts import Failures, attempt_read
-from flows.steps.loading.reading import BandRead, RasterAccess, UnreadBand
+from flows.steps.loading.reading import BandRead, RasterAccess, UnreadBand, warp_band
 from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
@@ -61,6 +62,11 @@ class _Job:
     failed: Failures
     shifts: Mapping[UUID, tuple[float, float]]
 
+    def place(self, scene: Scene, geobox: GeoBox) -> GeoBox:
+        """Where the pixels of a geobox lie in a scene."""
+        rows, columns = self.shifts.get(scene.id, (0.0, 0.0))
+        return geobox.translate_pix(columns, rows) if rows or columns else geobox
+
 
 def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
     """Scenes pass by pass, and within a pass by sensing time and item: the first with data gives the pixel."""
@@ -93,8 +99,11 @@ def load_observations(
         mark_persistent_clouds(recipe, ordered, wide_causes)
         causes = np.ascontiguousarray(without_halo(wide_causes, recipe.halo_px))
         bands = _load_bands(job, pool, ordered, masks, causes, block)
+        angles = adjust_to_nadir(
+            recipe, pool, ordered, causes, block, lambda scene, band, out: _read_angles(job, scene, band, out)
+        )
         settle_passes(recipe, pool, ordered, wide_causes, causes)
-    manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s])))
+    manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s], *angles[s])))
     agreement = agreement_of(without_halo(agreements, recipe.halo_px), causes)
     return Loaded(replace(_observations(recipe, ordered, block, causes, threads), agreement=agreement), manifest)
 
@@ -256,6 +265,16 @@ def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | N
     return asset
 
 
+def _read_angles(job: _Job, scene: Scene, band: str, out: NDArray[np.float32]) -> tuple[AssetRead, BandRead | None]:
+    file = scene.bands[band]
+
+    def read() -> BandRead:
+        with job.access.env():
+            return warp_band(file.href, file.layer, file.nodata, job.place(scene, job.geobox), "nearest", out)
+
+    return attempt_read(scene, band, job.failed, read)
+
+
 def _valid_numbers(valid_range: tuple[float, float] | None, file: BandFile) -> tuple[int, int]:
     """The lowest and highest DN whose reflectance lies in a range; all where there is none."""
     if valid_range is None:
@@ -267,7 +286,5 @@ def _valid_numbers(valid_range: tuple[float, float] | None, file: BandFile) -> t
 def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16]) -> BandRead:
     if band not in scene.bands:
         raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
-    rows, columns = job.shifts.get(scene.id, (0.0, 0.0))
-    place = geobox.translate_pix(columns, rows) if rows or columns else geobox
     with job.access.env():
-        return read_nearest(scene.bands[band], place, method, out)
+        return read_nearest(scene.bands[band], job.place(scene, geobox), method, out)
