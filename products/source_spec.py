@@ -89,14 +89,17 @@ class ClearSpec(Closed):
                 )
 
 
+Resampling = Literal["nearest", "average", "bilinear", "cubic"]
+
+
 class SourceSpec(Closed):
-    """One collection to read, or an existing ODC `product` and how to read it. `resampling` is used where grids differ."""
+    """One collection to read, or an existing ODC `product` and how to read it. `resampling`, of all bands or of some, is used where grids differ."""
 
     collection: str
     product: ExternalProduct | None = None
     platforms: tuple[str, ...] = ()
     clear: ClearSpec = ClearSpec()
-    resampling: Literal["nearest", "average", "bilinear", "cubic"] | None = None
+    resampling: Resampling | dict[str, Resampling] | None = None
 
     DEFAULT_RESAMPLING: ClassVar[dict[str, str]] = {"landsat-c2-l2": "cubic", "sentinel-2-l2a": "average"}
 
@@ -122,6 +125,12 @@ class SourceSpec(Closed):
                 )
         if self.clear.cloud_probability is not None and not all(s.cloud_probability for s in self._all_sensors()):
             raise RequestError(f"cloud_probability comes with sentinel-2-l2a only: leave it out of {self.collection}")
+        has = {band for sensor in self._all_sensors() for band in sensor.reflectance}
+        for band in self.resampling if isinstance(self.resampling, dict) else ():
+            if band not in has:
+                raise RequestError(
+                    f"resampling: {self.collection} has no band {band!r}: expected some of {', '.join(sorted(has))}"
+                )
         lacking = [band for sensor in self._all_sensors() for band in MODEL_BANDS if band not in sensor.reflectance]
         if self.clear.model and lacking:
             raise RequestError(
@@ -134,10 +143,12 @@ class SourceSpec(Closed):
         """The sensors this source reads."""
         return tuple(s for s in self._all_sensors() if not self.platforms or set(s.platforms) & set(self.platforms))
 
-    @property
-    def resampling_method(self) -> str:
-        """The stated or default resampling: cubic for Landsat, area average for MSI."""
-        return self.resampling or self.DEFAULT_RESAMPLING[self.family]
+    def resampling_of(self, band: str) -> str:
+        """The stated or default resampling of a band: cubic for Landsat, area average for MSI. That of `nir` is also of the narrow one that stands for it."""
+        if not isinstance(self.resampling, dict):
+            return self.resampling or self.DEFAULT_RESAMPLING[self.family]
+        stated = self.resampling.get("nir") if band == "nir_narrow" else None
+        return self.resampling.get(band) or stated or self.DEFAULT_RESAMPLING[self.family]
 
     @property
     def family(self) -> str:

@@ -162,7 +162,7 @@ def _by_model(job: _Job, scene: Scene, source: SourceSpec, wide: GeoBox) -> tupl
         return None, 0
 
     def attempt(band: str, window: GeoBox, out: NDArray[np.uint16]) -> tuple[AssetRead, BandRead | None]:
-        method = source.resampling_method
+        method = source.resampling_of(band)
         return attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, window, method, out))
 
     return causes_by_model(scene, wide, attempt, classifier(source.clear.model_version, job.access.mask_weights))
@@ -248,7 +248,7 @@ def _targets(job: _Job, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[
 def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | None, extremes: _Extremes) -> AssetRead:
     is_bits = layer is None
     out = np.empty(job.geobox.shape, np.uint16) if layer is None else layer
-    method = "nearest" if is_bits else job.recipe.source_of(scene.collection).resampling_method
+    method = "nearest" if is_bits else job.recipe.source_of(scene.collection).resampling_of(band)
     asset, read = attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, job.geobox, method, out))
     if read is not None:
         lowest, highest = _valid_numbers(job.recipe.source_of(scene.collection).clear.valid_range, scene.bands[band])
