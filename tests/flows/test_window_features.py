@@ -11,7 +11,7 @@ from rasterio.transform import from_origin
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from datacube_config.sources import SourceTable
+from datacube_config.sources import SourceTable, source_table
 from flows.build_here import build
 from flows.plan_cells import plan
 from flows.steps.areas import find_area
@@ -186,7 +186,7 @@ def test_the_recipe_of_surroundings_is_built_of_the_elevation_of_a_simulated_coa
     ingested_settings: Settings, small_archive: Path
 ) -> None:
     with open_index(ingested_settings) as index:
-        taken = ingest_rasters(index, "simulated_elevation", str(small_archive / "truth"))
+        taken = ingest_rasters(index, "simulated_elevation", str(small_archive / "truth"), source_table())
     assert (taken.added, taken.quarantined) == (1, [])
     report = build("every_surrounding", "100.8425,4.9475,100.8475,4.9525", YEAR)
     assert report["failed"] == []
