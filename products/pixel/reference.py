@@ -106,6 +106,18 @@ def temporal_features(
     return out
 
 
+def observed(
+    block: NDArray[np.uint16], causes: NDArray[np.uint8], gain: NDArray[np.float32], bias: NDArray[np.float32]
+) -> Doubles:
+    """float64 (band, y, x): what `products.pixel.observe.observed` should give, from the same arguments."""
+    out = np.full((block.shape[0], *block.shape[2:]), np.nan)
+    for scene, cause in enumerate(causes):
+        has_data = ~np.isin(cause, [255, 1, 2, 10]) & (block[:, scene] != 0)
+        reflectance = block[:, scene] * gain[scene, :, None, None].astype(float) + bias[scene, :, None, None]
+        out = np.where(has_data, reflectance, out)
+    return out
+
+
 def _features_of(
     seen: Doubles, geomedian_bands: NDArray[np.int64], with_mads: bool, programs: Doubles, reducers: NDArray[np.float32]
 ) -> Iterable[float]:

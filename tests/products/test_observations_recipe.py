@@ -17,6 +17,7 @@ from products.identity import KERNEL_VERSIONS, NAMESPACE, CellKey, cell_id, sour
 from products.observations_spec import ObservationsRecipe
 from products.passes import Pass, merged_passes, passes_of, search_span
 from products.period import Period, parse_period
+from products.pixel import reference
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import count_causes
 from products.pixel.observe import cause_of, observed
@@ -199,6 +200,15 @@ def test_a_pass_is_the_same_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert np.isnan(on_cpu).any() and np.isfinite(on_cpu).any()
     empty = replace(given, block=given.block[:, :0], causes=given.causes[:0], gain=given.gain[:0], bias=given.bias[:0])
     assert np.isnan(compute_layers(recipe(), empty, period, 1, device="gpu")).all()
+
+
+@pytest.mark.parametrize("n_scenes", [1, 2, 5])
+def test_every_pixel_of_a_pass_is_that_of_the_reference(n_scenes: int) -> None:
+    given = seen(n_scenes)
+    made = observed(given.block, given.causes, given.gain, given.bias, 2)
+    exact = reference.observed(given.block, given.causes, given.gain, given.bias)
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(exact))
+    np.testing.assert_allclose(made, exact, rtol=1e-6, atol=1e-6)
 
 
 def test_threads_and_rows_do_not_change_an_observation() -> None:
