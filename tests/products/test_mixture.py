@@ -93,5 +93,5 @@ def test_surfaces_that_cannot_be_told_apart_are_refused(spectra: dict[str, tuple
 def test_every_surface_has_the_bands_of_the_first() -> None:
     known = endmembers()
     del known["sand"]["nir"]
-    with pytest.raises(RequestError, match="expected of 'sand' the bands of the first surface: red, nir, swir1"):
+    with pytest.raises(ValueError, match="expected of 'sand' the bands of the first surface: red, nir, swir1"):
         step(endmembers=known)

@@ -164,7 +164,7 @@ MISTAKES = [
     ("version: 1", "version: 1\nharmonize: none", 3, "unknown key 'harmonize'; near ones: harmonise"),
     ("tile_px", "tilepx", 5, "unknown key 'tilepx'; near ones: tile_px"),
     ("clear: {dilate_px: 2}", "claer: {dilate_px: 2}", 8, "unknown key 'claer'; near ones: clear"),
-    ("dilate_px: 2", "dilate: 2", 8, "unknown key 'dilate'; near ones: dilate_px"),
+    ("dilate_px: 2", "dilate: 2", 8, "unknown key 'dilate'; near ones: dilate_"),
     ("reduce: [", "reducee: [", 14, "unknown key 'reducee'; near ones: reduce"),
     ("crs: utm", 'crs: "EPSG:99999"', 5, "unknown CRS 'EPSG:99999': expected an authority code"),
     ("crs: utm", 'crs: "EPSG:4326"', 5, "CRS 'EPSG:4326' is not projected"),
