@@ -34,6 +34,7 @@ _STATISTICS = {
     RANGE: "maximum() - series.minimum()", IQR: "quantile(0.75f) - series.quantile(0.25f)",
     SKEWNESS: "skewness()", KURTOSIS: "kurtosis()",
 }  # fmt: skip
+SHAPE = (SKEWNESS, KURTOSIS)
 _INFIX = {2: "+", 3: "-", 4: "*", 5: "/"}
 
 
@@ -83,8 +84,17 @@ def temporal_source(
         wanted = [float(reducer) for reducer in row if not np.isnan(reducer)]
         if not wanted:
             continue  # an index of a feature that needs the order of time
-        texts.append(entry(f"index_{i}", _series_body(program, wanted, lanes, numbers, feature)))
-        kernels.append(Kernel(f"index_{i}", lanes))
+        placed = list(enumerate(wanted, feature))
+        for name, some in (
+            (f"index_{i}", [pair for pair in placed if pair[1] not in SHAPE]),
+            (
+                f"shape_{i}",
+                [pair for pair in placed if pair[1] in SHAPE],
+            ),  # apart: together they are more than the registers hold
+        ):
+            if some:
+                texts.append(entry(name, _series_body(program, some, lanes, numbers)))
+                kernels.append(Kernel(name, lanes))
         feature += len(wanted)
     return TemporalSource("\n".join(texts), tuple(kernels))
 
@@ -171,12 +181,12 @@ def _combined(operation: int, left: str, right: str) -> str:
     return short.get(right, f"powf({left}, {right})")
 
 
-def _series_body(program: NDArray[np.float64], wanted: list[float], lanes: int, numbers: int, feature: int) -> str:
+def _series_body(program: NDArray[np.float64], placed: list[tuple[int, float]], lanes: int, numbers: int) -> str:
     lines = [f"const Pixel<{lanes}> pixel(block, causes, terms, n_scenes, n_pixels);"]
     lines.append(f"Series<{lanes}, {numbers}> series(pixel, min_observations, {index_function(program, lanes)});")
-    if any(reducer >= 0 or reducer == IQR for reducer in wanted):
+    if any(reducer >= 0 or reducer == IQR for _, reducer in placed):
         lines.append("series.sort();")
-    for place, reducer in enumerate(wanted, feature):
+    for place, reducer in placed:
         lines.append(f"series.put(pixel, out, {place}, series.{_statistic(reducer)});")
     return "".join(f"  {line}\n" for line in lines)
 

@@ -40,12 +40,10 @@ __device__ __forceinline__ void filled(const Pixel<1>& pixel, const double* step
   int before = -1;
   for (int i = 0; i < n; ++i) {
     if (weights[i] <= 0.) continue;
-    for (int j = before + 1; j < i; ++j) {
-      const double share = before < 0 ? 0. : (middles[j] - middles[before]) / (middles[i] - middles[before]);
-      const double x = before < 0 ? values[i] : values[before] + share * (values[i] - values[before]);
-      steps.put(pixel, out, feature, j, is_enough ? (float)x : MISSING);
-    }
-    steps.put(pixel, out, feature, i, is_enough ? (float)values[i] : MISSING);
+    const double here = values[i], last = before < 0 ? here : values[before], origin = before < 0 ? 0. : middles[before];
+    const double slope = before < 0 ? 0. : (here - last) / (middles[i] - origin);
+    for (int j = before + 1; j < i; ++j) steps.put(pixel, out, feature, j, is_enough ? (float)(last + slope * (middles[j] - origin)) : MISSING);
+    steps.put(pixel, out, feature, i, is_enough ? (float)here : MISSING);
     before = i;
   }
   for (int j = before + 1; j < n; ++j) steps.put(pixel, out, feature, j, before >= 0 && is_enough ? (float)values[before] : MISSING);

@@ -147,9 +147,10 @@ __device__ __forceinline__ void smooth(Room values, Room weights, double smoothn
       pivot -= f[i - 2] * f[i - 2] * d[i - 2];
       target -= f[i - 2] * series[i - 2];
     }
+    const double inverse = 1. / pivot;
     d[i] = pivot;
-    e[i] = next / pivot;
-    f[i] = smoothness * far / pivot;
+    e[i] = next * inverse;
+    f[i] = smoothness * far * inverse;
     series[i] = target;
   }
   for (int i = n - 1; i >= 0; --i) {

@@ -62,7 +62,7 @@ CATALOGUES = [
     ("cdse/S2B_20200322_T36NYH_N0500.json", "sentinel-2b/36NYH/R135/2020-03-22", "05.00/20230612T214223",
      "sentinel-2b/R135/2020-03-22", -0.1, 12, 3),
     ("odd/S2A_T60CWS_20240109_antimeridian.json", "sentinel-2a/60CWS/R041/2024-01-09", "05.10/20240109T203651",
-     "sentinel-2a/R041/2024-01-09", -0.1, 12, 3),
+     "sentinel-2a/R041/2024-01-09", -0.1, 13, 3),
 ]  # fmt: skip
 
 
