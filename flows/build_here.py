@@ -22,7 +22,7 @@ from flows.steps.index.catalogue import published_cells
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.product_binding import bind_product
 from flows.steps.loading.reading import UnreadBand, raster_access
-from flows.steps.loading.tides import tide_model_for
+from flows.steps.loading.tides import configured_tides, tide_model_for
 from flows.steps.storage import Storage, open_storage
 from products.cell_content import cell_template
 from products.devices import Device
@@ -101,7 +101,8 @@ def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
     storage = open_storage(settings)
     tides = tide_model_for(batch.recipe, settings.tide_models, settings.tide_model)
     access = raster_access(settings)
-    workshop = Workshop(settings.decode_thread_count, access, settings.failure_budget, batch.device, tides)
+    told = configured_tides(settings.tide_models, settings.tide_model)
+    workshop = Workshop(settings.decode_thread_count, access, settings.failure_budget, batch.device, tides, told)
     outcomes: list[Outcome] = []
     with open_index(settings) as index:
         for cell in batch.cells:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from products.device_memory import cell_device_bytes
+from products.device_memory import cell_device_bytes, cell_pinned_bytes
+from products.feature_program import composite_limits
 from products.pixel.causes import ACCOUNT_NAMES
-from products.pixel.gpu_temporal import StripShape
+from products.pixel.gpu_strips import StripShape
 from products.pixel.rows import ROWS_PER_TASK
 from products.scene import REMOTE_WINDOW_BYTES, Scene, is_any_remote, reading_threads
 from products.scene_recipe import SceneRecipe
@@ -24,7 +25,7 @@ def cell_bytes(
 ) -> int:
     """Peak resident bytes of a process that builds one cell, in strips of `strip_px` rows or undivided.
 
-    The integer block and the causes with and without halo per scene; one mask and one source window per reading thread; the
+    The integer block and the causes with and without halo per scene; one mask, the probability of clouds, and one source window per reading thread; the
     features once as computed and once in the order of the recipe; the accounts; the process itself. From a network, the compressed
     window of each reading thread too. With strips, the features and accounts of the whole cell beside them; when these are read back
     they, and the overviews, are there twice, and the features' shard.
@@ -34,9 +35,13 @@ def cell_bytes(
     pixels = (rows + 2 * recipe.margin_px) * (side + 2 * recipe.margin_px)
     wide = (rows + 2 * recipe.reach_px) * (side + 2 * recipe.reach_px)
     per_scene = 2 * len(recipe.used_bands) * pixels + pixels + wide * (1 + recipe.with_agreement)
+    if isinstance(recipe, FeaturesRecipe) and composite_limits(recipe):
+        per_scene += pixels  # the causes, once more, for the scenes of a limit
     finest = min(SOURCE_RESOLUTION_M[source.family] for source in recipe.sources)
     window = 2 * int(wide * max(1.0, recipe.grid.resolution_m / finest) ** 2)
-    per_thread = 2 * wide + window + (min(window, REMOTE_WINDOW_BYTES) if is_remote else 0)
+    masks = 5 * wide if any(source.clear.cloud_probability for source in recipe.sources) else 2 * wide
+    angles = 48 * pixels if recipe.brdf != "none" else 0  # of every pixel, and the bands that they adjust
+    per_thread = masks + angles + window + (min(window, REMOTE_WINDOW_BYTES) if is_remote else 0)
     made = (8 * recipe.n_layers + 2 * len(ACCOUNT_NAMES) + 8 * len(recipe.rasters)) * pixels
     working = max(n_scenes * per_scene + threads * per_thread + made, _measuring_bytes(recipe, n_scenes, threads))
     features = 4 * recipe.n_layers * side**2
@@ -83,22 +88,24 @@ class CellMemory:
         side = self.recipe.grid.tile_px
         if self.budget_bytes is None:
             return side
-        budget, threads = self.budget_bytes - self._on_device(len(scenes), side), self._threads(scenes)
+        budget, threads = self.budget_bytes - self._on_device(len(scenes), side)[1], self._threads(scenes)
         return fitting_strip_px(self.recipe, len(scenes), threads, budget, is_remote=is_any_remote(scenes))
 
     def peaks(self, scenes: Sequence[Scene], rows: int) -> tuple[int, int]:
         """Bytes of the host, pinned memory among them, and of the device for strips of some rows."""
-        on_device, threads = self._on_device(len(scenes), rows), self._threads(scenes)
+        (on_device, pinned), threads = self._on_device(len(scenes), rows), self._threads(scenes)
         on_host = cell_bytes(self.recipe, len(scenes), threads, rows, is_remote=is_any_remote(scenes))
-        return on_host + on_device, on_device
+        return on_host + pinned, on_device
 
     def _threads(self, scenes: Sequence[Scene]) -> int:
         return reading_threads(scenes, self.threads, self.remote_threads)
 
-    def _on_device(self, n_scenes: int, rows: int) -> int:
+    def _on_device(self, n_scenes: int, rows: int) -> tuple[int, int]:
+        """Bytes of the device, and of pinned memory."""
         if self.tile is None:
-            return 0
-        return cell_device_bytes(self.tile, n_scenes, rows + 2 * self.recipe.margin_px, self.device_free_bytes)
+            return 0, 0
+        strip = self.tile, n_scenes, rows + 2 * self.recipe.margin_px, self.device_free_bytes
+        return cell_device_bytes(*strip), cell_pinned_bytes(*strip)
 
 
 def whole_tasks(rows: int) -> int:

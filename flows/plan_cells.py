@@ -12,12 +12,11 @@ from flows.steps.index.catalogue import find_scenes, published_cells, published_
 from flows.steps.index.product_binding import check_binding
 from flows.steps.loading.cloud_model import require_models
 from flows.steps.loading.rasters import find_rasters
-from flows.steps.loading.tides import tide_model_for
+from flows.steps.loading.tides import configured_tides, tide_model_for
 from products.devices import FEATURES, Backend, choose_backend
 from products.errors import DeviceFull, RequestError
-from products.features import gpu_lack
 from products.period import parse_period
-from products.pixel.gpu_temporal import SHARE_OF_FREE
+from products.pixel.gpu_strips import SHARE_OF_FREE
 from products.pixel.rows import ROWS_PER_TASK
 from products.registry import scene_recipe
 from products.scene_recipe import SceneRecipe
@@ -37,6 +36,7 @@ def plan_with(
     workers: int = 1, elsewhere: bool = False,
 ) -> Plan:  # fmt: skip
     """The same on an open index, for workers that share the memory of this machine, or on workers elsewhere."""
+    configured_tides(settings.tide_models, settings.tide_model)
     tides = tide_model_for(recipe, settings.tide_models, settings.tide_model)
     settle = timedelta(days=settings.settle_days)
     cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
@@ -57,7 +57,7 @@ def plan_with(
         made = make_plan(cut, scenes, active, backend.device, threads, rasters, budget, usable, remote_threads, key)
         return replace(made, device_reason=backend.reason)
 
-    backend = chosen_device(device, recipe, elsewhere)
+    backend = chosen_device(device, elsewhere)
     try:
         made = on(backend)
     except DeviceFull as error:
@@ -66,14 +66,14 @@ def plan_with(
     return made
 
 
-def chosen_device(device: Device, recipe: SceneRecipe, elsewhere: bool = False) -> Backend:
-    """The device that computes the features, and why; RequestError where a GPU is demanded that is not there, or cannot make the recipe.
+def chosen_device(device: Device, elsewhere: bool = False) -> Backend:
+    """The device that computes the cells, and why; RequestError where a GPU is demanded that is not there.
 
     Workers elsewhere are looked at when the build begins; for them `auto` is the CPU.
     """
-    lack = gpu_lack(recipe)
+    lack = ""
     if elsewhere and device == "auto":
-        lack = lack or "workers elsewhere compute on a GPU where --device gpu asks for it"
+        lack = "workers elsewhere compute on a GPU where --device gpu asks for it"
     return choose_backend(device, () if elsewhere else FEATURES, lack)
 
 

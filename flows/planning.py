@@ -17,12 +17,10 @@ from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.identity import CellKey, SourceKey, scenes_cell_id
 from products.period import Period
-from products.pixel.brdf import check_angles
 from products.pixel.harmonise import stand_in_notes
 from products.raster import RasterFile
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe
-from products.spec import FeaturesRecipe
 
 # measured by `make bench` on 2 cores: pixels of one band of one scene, masked, and reduced to features, per core and second
 PIXELS_PER_CORE_SECOND = 40e6
@@ -147,11 +145,15 @@ def cut_cells(
 ) -> Cut:
     """The tiles and periods of a request; RequestError for a period that is not over, unless `provisional`, or for too many cells."""
     periods = recipe.periods_in(asked)
-    unsettled = [period for period in periods if period.end + settle > now and not recipe.is_by_pass]
-    if unsettled and not provisional:
+    ends = [recipe.seen_in(period).end + settle for period in periods if not recipe.is_by_pass]
+    if unsettled := [
+        (end, period) for end, period in zip(ends, periods, strict=False) if end > now and not provisional
+    ]:
+        end, period = unsettled[0]
+        after = "its end" if recipe.seen_in(period) == period else "the end of its margin"
         raise RequestError(
-            f"the period {unsettled[0].label} settles on {(unsettled[0].end + settle).date()} "
-            f"({settle.days} days after its end): wait, ask for an earlier one, or build it with --provisional"
+            f"the period {period.label} settles on {end.date()} ({settle.days} days after {after}): "
+            "wait, ask for an earlier one, or build it with --provisional"
         )
     grid = recipe.grid.pixel_grid(area.geometry)
     tiles = grid.tiles(area.geometry)
@@ -175,15 +177,11 @@ def make_plan(
 
     DeviceFull where a GPU cannot hold a row of a cell.
     """
-    on_gpu = None
-    if device == "gpu":
-        assert isinstance(cut.recipe, FeaturesRecipe)  # gpu_lack refuses others
-        on_gpu = tile_shape(cut.recipe, cut.periods[0])
+    on_gpu = tile_shape(cut.recipe, cut.periods[0]) if device == "gpu" else None
     memory = CellMemory(cut.recipe, threads, remote_threads, budget_bytes, on_gpu, device_free_bytes)
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
-    if cut.recipe.brdf != "none":
-        check_angles(scenes)
+    cut.recipe.check_scenes(scenes)
     cells, empty = list[PlannedCell](), list[str]()
     recipe_digest = cut.recipe.digest()
     for tile in cut.tiles:

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.devices import Device
-from products.errors import RequestError
-from products.features import Observations, compute_features, gpu_lack
+from products.features import Observations, compute_features
 from products.observations_spec import ObservationsRecipe
 from products.period import Period
-from products.pixel.gpu_temporal import Say
+from products.pixel.gpu_series import observed_gpu
+from products.pixel.gpu_strips import Say
 from products.pixel.observe import cause_of, observed
 from products.pixel.precision import round_mantissa
 from products.scene_recipe import SceneRecipe
@@ -26,18 +26,17 @@ def compute_layers(
     recipe: SceneRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None = None,
     device: Device = "cpu", say: Say | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
-    """float32 (layer, y, x), `recipe.n_layers` of them, of the observations of one cell; RequestError where the device is `gpu` and `gpu_lack` says why not."""
+    """float32 (layer, y, x), `recipe.n_layers` of them, of the observations of one cell, computed on a device."""
     if isinstance(recipe, FeaturesRecipe):
         return compute_features(recipe, seen, period, threads, rasters, device, say)
-    if device == "gpu":
-        raise RequestError(f"{gpu_lack(recipe)}: use --device cpu, or auto")
     if isinstance(recipe, ObservationsRecipe):
-        layers = observed(seen.block, seen.causes, seen.gain, seen.bias, threads)
+        given = seen.block, seen.causes, seen.gain, seen.bias
+        layers = observed_gpu(*given, say=say) if device == "gpu" else observed(*given, threads)
         if recipe.precision_bits is not None:
             round_mantissa(layers, recipe.precision_bits, threads)
         return layers
     if isinstance(recipe, SeriesRecipe):
-        return compute_series(recipe, seen, period, threads)
+        return compute_series(recipe, seen, period, threads, device, say)
     raise _unknown(recipe)
 
 

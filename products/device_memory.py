@@ -4,29 +4,64 @@ import sys
 from dataclasses import replace
 
 from products.errors import DeviceFull
-from products.feature_program import feature_program
+from products.feature_program import FeatureProgram, composite_limits, feature_program
 from products.period import Period
+from products.pixel.gpu_ordered_source import scratch_numbers, series_scratch
 from products.pixel.gpu_source import LARGEST_STACK
-from products.pixel.gpu_temporal import StripShape, band_order, device_bytes, strip_rows
+from products.pixel.gpu_strips import StripShape, device_bytes, pinned_bytes, strip_rows
+from products.pixel.gpu_temporal import band_order
+from products.scene_recipe import SceneRecipe
+from products.series import filling
+from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
 
 
-def tile_shape(recipe: FeaturesRecipe, period: Period) -> StripShape:
-    """What the GPU leaf is given of one scene of a tile with its margin, undivided, and makes of it."""
-    program = feature_program(recipe, (), period)
-    bands = band_order(program.geomedian_bands, program.programs)
+def tile_shape(recipe: SceneRecipe, period: Period) -> StripShape:
+    """The most that the GPU leaf is given of one scene of a tile with its margin, undivided, and makes of it."""
     side = recipe.grid.tile_px + 2 * recipe.margin_px
-    return StripShape(len(bands), 1, len(program.names), side, side)
+    plain = StripShape(len(recipe.used_bands), 1, recipe.n_layers, side, side)
+    if isinstance(recipe, FeaturesRecipe):
+        limits = ((), *composite_limits(recipe))
+        shapes = [_program_shape(feature_program(recipe, (), period, limit), plain) for limit in limits]
+        return max(shapes, key=lambda shape: device_bytes(replace(shape, n_scenes=100)))
+    if isinstance(recipe, SeriesRecipe):
+        asked = filling(recipe, (), period)
+        terms = asked.at_scenes.shape[1]
+        return replace(
+            plain,
+            room_numbers=series_scratch(asked),
+            scene_numbers=1 + terms,
+            step_numbers=(1 + terms) * asked.middles.size,
+        )
+    return plain
 
 
 def cell_device_bytes(tile: StripShape, n_scenes: int, rows: int, free_bytes: int | None = None) -> int:
-    """Bytes of arrays on the device, and as many of pinned host memory, for `rows` rows of a tile; DeviceFull where it cannot hold them.
+    """Bytes of arrays on the device for `rows` rows of a tile; DeviceFull where it cannot hold them.
 
-    What `temporal_features_gpu` allocates in the free bytes, or on a device that has enough; the CUDA context and the compiled kernels are not in it.
+    What the leaf allocates in the free bytes, or on a device that has enough; the CUDA context and the compiled kernels are not in it.
     """
+    return device_bytes(_strip(tile, n_scenes, rows, free_bytes))
+
+
+def cell_pinned_bytes(tile: StripShape, n_scenes: int, rows: int, free_bytes: int | None = None) -> int:
+    """Bytes of pinned host memory beside them; DeviceFull likewise."""
+    return pinned_bytes(_strip(tile, n_scenes, rows, free_bytes))
+
+
+def _strip(tile: StripShape, n_scenes: int, rows: int, free_bytes: int | None) -> StripShape:
     if n_scenes > LARGEST_STACK:
         raise DeviceFull(
             f"a stack of {n_scenes} observations: the GPU takes at most {LARGEST_STACK}; shorten the period"
         )
     whole = replace(tile, n_scenes=n_scenes, rows=rows)
-    return device_bytes(replace(whole, rows=strip_rows(whole, sys.maxsize if free_bytes is None else free_bytes)))
+    return replace(whole, rows=strip_rows(whole, sys.maxsize if free_bytes is None else free_bytes))
+
+
+def _program_shape(program: FeatureProgram, plain: StripShape) -> StripShape:
+    bands = band_order(program.geomedian_bands, program.programs, program.ordered)
+    shape = replace(plain, n_bands=len(bands), n_features=len(program.names))
+    if program.ordered is None:
+        return shape
+    numbers = program.ordered.base.shape[1] + 1
+    return replace(shape, room_numbers=scratch_numbers(program.ordered), scene_numbers=numbers)

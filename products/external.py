@@ -74,4 +74,6 @@ class ExternalProduct(BaseModel):
         """The sensor, as far as the product has its bands."""
         sensor = SENSORS[self.sensor]
         bands = tuple(band for band in sensor.reflectance if band in self.bands)
-        return replace(sensor, collection=product, product=product, reflectance=bands, saturation=None)
+        return replace(
+            sensor, collection=product, product=product, reflectance=bands, saturation=None, cloud_probability=None
+        )

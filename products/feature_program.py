@@ -18,15 +18,18 @@ from products.feature_spec import (
     SeasonStep,
     TasselledCapStep,
 )
-from products.feature_step import Limit, OneIndexStep, Step, quantile_of
+from products.feature_step import Limit, OneIndexStep, Step, WholeStep, quantile_of
 from products.formula import Formula
+from products.mixture import MixtureStep
 from products.period import Period
 from products.pixel.harmonic import basis
-from products.pixel.temporal import COUNT, MAX, MEAN, MIN, STD
+from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD
 from products.pixel.time_ordered import TimeOrdered
 from products.spec import FeaturesRecipe
 
-_REDUCER_CODES = {"mean": MEAN, "std": STD, "min": MIN, "max": MAX, "count": COUNT}
+_REDUCER_CODES = {
+    "mean": MEAN, "std": STD, "min": MIN, "max": MAX, "count": COUNT, "range": RANGE, "iqr": IQR, "skewness": SKEWNESS, "kurtosis": KURTOSIS,
+}  # fmt: skip
 Operand = tuple[str, Limit]  # a band, and the collections and the tide it is limited to; all if empty
 Integers = NDArray[np.int64]
 
@@ -44,16 +47,23 @@ class FeatureProgram:
     names: tuple[str, ...]
 
 
-def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: Period) -> FeatureProgram:
-    """The program of a recipe for scenes sensed at some times in a period."""
-    steps = recipe.steps
-    operands = tuple(dict.fromkeys((band, step.limit()) for step in steps for band in step.bands()))
+def composite_limits(recipe: FeaturesRecipe) -> tuple[Limit, ...]:
+    """The limits of its composites of whole observations that do not use all scenes: each has a program of its own, over those scenes alone."""
+    return tuple(dict.fromkeys(step.limit() for step in recipe.steps if isinstance(step, WholeStep) if step.limit()))
+
+
+def feature_program(
+    recipe: FeaturesRecipe, times: Sequence[datetime], period: Period, limit: Limit = ()
+) -> FeatureProgram:
+    """The program of a recipe for scenes sensed at some times in a period; with a limit, of the composites that have it."""
+    steps = [step for step in recipe.steps if (step.limit() == limit if isinstance(step, WholeStep) else not limit)]
+    operands = tuple(dict.fromkeys((band, () if limit else step.limit()) for step in steps for band in step.bands()))
     place = {operand: number for number, operand in enumerate(operands)}
     evaluated = _evaluated(steps)
     geomedian = next((step for step in steps if isinstance(step, GeomedianStep)), None)
-    with_mads = any(isinstance(step, MadsStep) for step in steps)
+    mads = next((step for step in steps if isinstance(step, MadsStep)), None)
     reduce = [() if isinstance(step, OneIndexStep) else step.reduce for step, _, _ in evaluated]
-    names = [*(geomedian.names() if geomedian else ()), *(MadsStep().names() if with_mads else ())]
+    names = [*(geomedian.names() if geomedian else ()), *(mads.names() if mads else ())]
     names += [
         f"{name}_{reducer}" for (_, name, _), reducers in zip(evaluated, reduce, strict=True) for reducer in reducers
     ]
@@ -61,7 +71,7 @@ def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: P
     return FeatureProgram(
         operands,
         np.array([place[band, ()] for band in geomedian.bands()] if geomedian else [], np.int64),
-        with_mads,
+        mads is not None,
         programs([(formula, step.limit()) for step, _, formula in evaluated], place),
         reducers(reduce),
         _time_ordered(ordered, evaluated, place, times, period) if ordered else None,
@@ -70,13 +80,15 @@ def feature_program(recipe: FeaturesRecipe, times: Sequence[datetime], period: P
 
 
 TIME_ORDERED: tuple[type[Step], ...] = (MedoidStep, BestStep, HarmonicsStep, SeasonStep)
-_Evaluated = tuple[IndexStep | BandStep | TasselledCapStep | OneIndexStep, str, Formula]
+_Reduced = IndexStep | BandStep | TasselledCapStep | MixtureStep
+_Evaluated = tuple[_Reduced | OneIndexStep, str, Formula]
 
 
 def _evaluated(steps: Sequence[Step]) -> list[_Evaluated]:
     """(step, name, formula) of each index to evaluate: those that are reduced, then those that no other step evaluates for the same sources."""
-    reduced = (IndexStep, BandStep, TasselledCapStep)
-    found: list[_Evaluated] = [(step, *pair) for step in steps if isinstance(step, reduced) for pair in step.formulas()]
+    found: list[_Evaluated] = [
+        (step, *pair) for step in steps if isinstance(step, _Reduced) for pair in step.formulas()
+    ]
     for step in steps:
         if isinstance(step, OneIndexStep) and not _rows_of(step, found):
             found.append((step, *step.formulas()[0]))

@@ -11,11 +11,13 @@ from products.feature_step import (
     LimitedStep,
     OneIndexStep,
     Step,
+    WholeStep,
     checked_bands,
     checked_name,
     checked_reducers,
 )
 from products.formula import Formula, index_formula, near, parse_formula
+from products.mixture import MixtureStep
 from products.pixel.season import SEASON_METRICS
 from products.pixel.tasselled_cap import TASSELLED_CAP, component_formula
 from products.window_spec import DistanceStep, TerrainStep, TextureStep
@@ -30,16 +32,16 @@ class GeomedianStep(BandsStep):
     bands_asked: tuple[str, ...] = Field(alias="bands", min_length=2)
 
     def names(self) -> tuple[FeatureName, ...]:
-        """The band names themselves."""
-        return self.bands_asked
+        """The band names themselves, or `low_tide_red`, …"""
+        return tuple(self.named(band) for band in self.bands_asked)
 
 
-class MadsStep(Step):
+class MadsStep(WholeStep):
     """Spectral, Euclidean and Bray-Curtis median absolute deviation from the geomedian (Roberts et al. 2018, IGARSS)."""
 
     def names(self) -> tuple[FeatureName, ...]:
-        """smad, emad, bcmad."""
-        return ("smad", "emad", "bcmad")
+        """smad, emad, bcmad, or `low_tide_smad`, …"""
+        return tuple(self.named(name) for name in ("smad", "emad", "bcmad"))
 
 
 class MedoidStep(BandsStep):
@@ -49,7 +51,7 @@ class MedoidStep(BandsStep):
 
     def names(self) -> tuple[FeatureName, ...]:
         """`medoid_red`, …"""
-        return tuple(f"medoid_{band}" for band in self.bands_asked)
+        return tuple(self.named(f"medoid_{band}") for band in self.bands_asked)
 
 
 class BestStep(OneIndexStep):
@@ -201,6 +203,7 @@ Feature = (
     | Annotated[IndexStep, Tag("index")]
     | Annotated[BandStep, Tag("band")]
     | Annotated[TasselledCapStep, Tag("tasselled_cap")]
+    | Annotated[MixtureStep, Tag("mixture")]
     | Annotated[HarmonicsStep, Tag("harmonics")]
     | Annotated[SeasonStep, Tag("season")]
     | Annotated[TextureStep, Tag("texture")]
@@ -211,7 +214,7 @@ Feature = (
 )
 KINDS = {
     GeomedianStep: "geomedian", MadsStep: "mads", MedoidStep: "medoid", BestStep: "best", IndexStep: "index", BandStep: "band",
-    TasselledCapStep: "tasselled_cap", HarmonicsStep: "harmonics", SeasonStep: "season", TextureStep: "texture",
+    TasselledCapStep: "tasselled_cap", MixtureStep: "mixture", HarmonicsStep: "harmonics", SeasonStep: "season", TextureStep: "texture",
     TerrainStep: "terrain", DistanceStep: "distance", CountStep: "count",
     MaskAgreementStep: "mask_agreement",
 }  # fmt: skip

@@ -10,7 +10,7 @@ from products.sensors import SENSORS
 from products.tide import TideSpec
 
 KNOWN_BANDS = frozenset(band for sensor in SENSORS.values() for band in sensor.reflectance)
-PLAIN_REDUCERS = ("mean", "std", "min", "max", "median", "count")
+PLAIN_REDUCERS = ("mean", "std", "min", "max", "median", "count", "range", "iqr", "skewness", "kurtosis")
 Bands = tuple[str, ...]
 Limit = tuple[str | TideSpec, ...]  # the collections, and the tide, of the scenes that are used; all if empty
 
@@ -104,7 +104,23 @@ class OneIndexStep(LimitedStep):
         return ((self.prefix, index_formula(str(self.index), KNOWN_BANDS)),)
 
 
-class BandsStep(Step):
+class WholeStep(LimitedStep):
+    """A feature of whole observations, whose layers `name:` may begin with."""
+
+    name: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str | None) -> str | None:
+        checked_name(name, None)
+        return name
+
+    def named(self, name: str) -> str:
+        """The name, behind that of the feature and that of its tide."""
+        return super().named(f"{self.name}_{name}" if self.name else name)
+
+
+class BandsStep(WholeStep):
     """A feature of some bands as they are."""
 
     bands_asked: Bands = Field(alias="bands", min_length=1)
@@ -147,7 +163,7 @@ def checked_reducers(reduce: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def quantile_of(reducer: str) -> float | None:
-    """The quantile in 0..1 that `p50` or `median` means; None for mean, std, min, max, count; RequestError otherwise."""
+    """The quantile in 0..1 that `p50` or `median` means; None for the other reducers; RequestError for what is none."""
     if reducer == "median":
         return 0.5
     if reducer in PLAIN_REDUCERS:

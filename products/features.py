@@ -1,25 +1,24 @@
 """Bands and a recipe become a feature stack: composes the kernels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from products.devices import Device
-from products.errors import RequestError
-from products.feature_program import TIME_ORDERED, Operand, feature_program
+from products.feature_program import FeatureProgram, Operand, composite_limits, feature_program
 from products.feature_spec import CountStep
 from products.feature_step import Limit
 from products.period import Period
 from products.pixel.brdf import c_factor
-from products.pixel.causes import ACCOUNT_NAMES
-from products.pixel.gpu_temporal import Say, temporal_features_gpu
+from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED
+from products.pixel.gpu_strips import Say
+from products.pixel.gpu_temporal import temporal_features_gpu
 from products.pixel.harmonise import oli_adjustment
 from products.pixel.precision import round_mantissa
 from products.pixel.temporal import temporal_features
 from products.scene import Scene
-from products.scene_recipe import SceneRecipe
 from products.source_spec import HarmoniseSpec
 from products.spec import FeaturesRecipe
 from products.tide import TideSpec, at_tide
@@ -85,8 +84,8 @@ def compute_features(
     """float32 (feature, y, x) in the order of `recipe.feature_names`, of the observations in a period, and of rasters (y, x).
 
     Observations and rasters reach `recipe.margin_px` beyond the features on all sides. Rounded to `recipe.precision_bits`, last of all.
-    On the device `gpu` the statistics over time are computed there, to the tolerances of docs/gpu.md; RequestError for a recipe of which `gpu_lack` says
-    why it cannot be. What goes otherwise than planned there is said, or logged.
+    On the device `gpu` the statistics over time are computed there, to the tolerances of docs/gpu.md. What goes otherwise than planned there is said, or
+    logged.
     """
     stack = _full_features(recipe, seen, period, threads, rasters, device, say)
     if recipe.precision_bits is not None:
@@ -98,21 +97,18 @@ def _full_features(
     recipe: FeaturesRecipe, seen: Observations, period: Period, threads: int, rasters: Rasters | None, device: Device,
     say: Say | None,
 ) -> NDArray[np.float32]:  # fmt: skip
-    program = feature_program(recipe, [scene.acquired for scene in seen.scenes], period)
-    rows = np.array([seen.bands.index(band) for band, _ in program.operands], np.int64)
-    gain, bias = _operand_terms(seen, program.operands, rows)
-    given = (
-        seen.causes, gain, bias, program.geomedian_bands, program.with_mads, program.programs, program.reducers, recipe.min_observations,
-    )  # fmt: skip
-    if device == "gpu":
-        if lack := gpu_lack(recipe):
-            raise RequestError(f"{lack}: use --device cpu, or auto")
-        stack = temporal_features_gpu(seen.block, *given, say=say)
-        whole = stack if program.names == recipe.feature_names else None
-    else:
-        whole, part = _room(recipe, program.names, seen.causes.shape[1:])
-        stack = temporal_features(seen.block, *given, threads, rows, program.ordered, part)
-    layers = dict(zip(program.names, stack, strict=True))
+    layers, whole = dict[str, Stack](), None
+    times = [scene.acquired for scene in seen.scenes]
+    for limit in ((), *composite_limits(recipe)):
+        program = feature_program(recipe, times, period, limit)
+        if not program.names:
+            continue
+        room, part = (None, None) if limit or device == "gpu" else _room(recipe, program.names, seen.causes.shape[1:])
+        stack = _over_time(recipe, _limited(seen, limit), program, threads, device, say, part)
+        layers |= dict(zip(program.names, stack, strict=True))
+        whole = (
+            stack if program.names == recipe.feature_names and stack.base is None else whole if room is None else room
+        )
     if seen.agreement is not None:
         layers["mask_agreement"] = seen.agreement
     counts = without_margin(seen.accounts, recipe.margin_px)
@@ -122,22 +118,27 @@ def _full_features(
     return _in_recipe_order(recipe, inner | window_features(recipe, layers, rasters or {}), counts)
 
 
-def gpu_lack(recipe: SceneRecipe) -> str:
-    """What keeps the layers of a recipe from being computed on a GPU; empty if nothing does."""
-    if not isinstance(recipe, FeaturesRecipe):
-        return f"the kernels of the GPU make features, the recipe is of kind {recipe.kind}"
-    for step in recipe.steps:
-        if isinstance(step, TIME_ORDERED):
-            return f"the feature {step.names()[0]!r} needs the order of time, which the kernels of the GPU do not know"
-        if step.limited_to():
-            return (
-                f"the feature {step.names()[0]!r} is limited to some sources, which the kernels of the GPU do not know"
-            )
-        if step.at_tide():
-            return f"the feature {step.names()[0]!r} is of some tides only, which the kernels of the GPU do not know"
-        if "count" in getattr(step, "reduce", ()):
-            return f"the feature {step.names()[0]!r} counts, which the kernels of the GPU do not do"
-    return ""
+def _over_time(
+    recipe: FeaturesRecipe, seen: Observations, program: FeatureProgram, threads: int, device: Device, say: Say | None,
+    out: Stack | None,
+) -> Stack:  # fmt: skip
+    """float32 (name, y, x): the layers of a program."""
+    rows = np.array([seen.bands.index(band) for band, _ in program.operands], np.int64)
+    gain, bias = _operand_terms(seen, program.operands, rows)
+    given = (
+        seen.causes, gain, bias, program.geomedian_bands, program.with_mads, program.programs, program.reducers, recipe.min_observations,
+    )  # fmt: skip
+    if device == "gpu":
+        return temporal_features_gpu(seen.block, *given, say=say, layers=rows, ordered=program.ordered)
+    return temporal_features(seen.block, *given, threads, rows, program.ordered, out)
+
+
+def _limited(seen: Observations, limit: Limit) -> Observations:
+    """The observations of the scenes within a limit: those of others are not expected."""
+    if not limit:
+        return seen
+    used = _used(seen.scenes, limit)
+    return replace(seen, causes=np.where(used[:, None, None], seen.causes, np.uint8(NOT_EXPECTED)))
 
 
 def _operand_terms(
@@ -194,6 +195,8 @@ def _nadir_factor(scene: Scene, band: str, brdf: str) -> float:
     """What reflectance is multiplied with to be as seen from the zenith; ValueError for a scene without angles."""
     if brdf == "none":
         return 1.0
+    if scene.has_pixel_angles:
+        return 1.0  # the block is as seen from the zenith
     if scene.angles is None:
         raise ValueError(f"brdf: {brdf} needs the angles of sun and view, {scene.item_id} has none")
     return c_factor(band, scene.angles)

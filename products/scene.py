@@ -7,6 +7,8 @@ from uuid import UUID
 
 from odc.geo.geom import Geometry
 
+from products.sensors import ANGLE_BANDS
+
 REMOTE_WINDOW_BYTES = 64_000_000  # compressed, of one file: what a reading thread fetches over a network at a time
 
 
@@ -85,6 +87,11 @@ class Scene:
     angles: Angles | None = None
     tide_m: float | None = None
     revision: int = 0
+
+    @property
+    def has_pixel_angles(self) -> bool:
+        """Whether the angles of every pixel come with it."""
+        return all(band in self.bands for band in ANGLE_BANDS)
 
     @property
     def is_remote(self) -> bool:

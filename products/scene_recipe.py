@@ -15,10 +15,10 @@ from pydantic import Field, field_validator, model_validator
 from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration, Period
-from products.pixel.brdf import check_parameters
-from products.pixel.model_mask import RESOLUTION_RANGE_M
+from products.pixel.brdf import check_angles, check_parameters
+from products.pixel.model_mask import MODEL_BANDS, RESOLUTION_RANGE_M
 from products.scene import Scene
-from products.sensors import COLLECTIONS
+from products.sensors import COLLECTIONS, SENSORS
 from products.source_spec import Closed, HarmoniseSpec, SourceSpec
 from products.window_spec import RasterInput
 
@@ -123,14 +123,21 @@ class SceneRecipe(Closed):
     def periods_in(self, asked: Period) -> tuple[Period, ...]:
         """The periods that are built in the time asked for; RequestError if it cuts one."""
 
+    def seen_in(self, period: Period) -> Period:
+        """The time of the observations that a cell of a period is made of."""
+        return period
+
     def searched(self, asked: Period) -> Period:
         """The time in which the scenes of what is asked for lie."""
-        return asked
+        return self.seen_in(asked)
 
     def cells_of(self, scenes: Sequence[Scene], periods: Sequence[Period]) -> list[tuple[Period, tuple[Scene, ...]]]:
         """The time of each cell of a tile and the scenes over the tile that it is made of, empty where there is none."""
         by_time = sorted(scenes, key=_acquired)
-        return [(period, _in_period(by_time, period)) for period in periods]
+        return [
+            (period, _in_period(by_time, self.seen_in(period)) if _in_period(by_time, period) else ())
+            for period in periods
+        ]
 
     def axis_of(self, periods: Sequence[Period], cells: Iterable[Period]) -> tuple[Period, ...]:
         """The times of a cube over some periods with some cells."""
@@ -156,10 +163,29 @@ class SceneRecipe(Closed):
         return self
 
     @model_validator(mode="after")
+    def _reachable_masks(self) -> "SceneRecipe":
+        for source in self.sources:
+            source.clear.check_pixels(self.grid.resolution_m)
+        return self
+
+    @model_validator(mode="after")
     def _adjustable(self) -> "SceneRecipe":
         if self.brdf != "none":
             check_parameters(self.used_bands)
         return self
+
+    def check_scenes(self, scenes: Sequence[Scene]) -> None:
+        """RequestError for scenes that lack what the recipe needs beside their bands: angles, or the probability of clouds."""
+        if self.brdf != "none":
+            check_angles(scenes)
+        for source in self.sources:
+            of = [scene for scene in scenes if scene.collection == source.collection]
+            lacking = [scene.item_id for scene in of if SENSORS[scene.sensor].cloud_probability not in scene.bands]
+            if source.clear.cloud_probability is not None and lacking:
+                raise RequestError(
+                    f"cloud_probability: {len(lacking)} of {len(of)} scenes come without it, the first {lacking[0]}: ingest from an archive "
+                    "that has it (Earth Search, Collection 1), or leave cloud_probability out"
+                )
 
     @property
     def mask_models(self) -> tuple[str, ...]:
@@ -174,7 +200,7 @@ class SceneRecipe(Closed):
     @property
     def halo_px(self) -> int:
         """How far, in pixels, masks are read beyond the bands: the largest opening and growth of clouds."""
-        return max(source.clear.halo_px for source in self.sources)
+        return max(source.clear.halo_px(self.grid.resolution_m) for source in self.sources)
 
     @property
     def margin_px(self) -> int:
@@ -195,7 +221,8 @@ class SceneRecipe(Closed):
         """SHA-256 of the pixel-affecting fields in canonical JSON; titles, comments and spelled-out defaults change nothing."""
         fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "version", "title"})
         for source, written in zip(fields["sources"], self.sources, strict=True):
-            source["resampling"] = written.resampling_method
+            methods = {band: written.resampling_of(band) for band in (*self.used_bands, *MODEL_BANDS)}
+            source["resampling"] = methods if len(set(methods.values())) > 1 else methods.popitem()[1]
         return canonical_digest(fields | self.implied())
 
     def implied(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from products.period import Duration, Period
 from products.pixel.precision import MANTISSA_BITS
 from products.scene_recipe import PeriodSpec, SceneRecipe
 from products.source_spec import Closed
-from products.time_steps import Steps, steps_in
+from products.time_steps import MAX_STEPS, UNITS, Steps, steps_in
 
 
 class LinearFill(Closed):
@@ -50,6 +50,7 @@ class SeriesRecipe(SceneRecipe):
     indices: tuple[str, ...] = ()
     formula_texts: Mapping[str, str] = Field(alias="formulas", default={})
     fill: Fill
+    margin: str | None = None
     min_observations: int = Field(ge=1, default=1)
     precision_bits: int | None = Field(ge=4, le=MANTISSA_BITS, default=None)
 
@@ -70,7 +71,7 @@ class SeriesRecipe(SceneRecipe):
         calendar = self.period.calendar
         if calendar.length != calendar.step:
             raise RequestError("expected periods of a series that follow one another: leave the `step` of `period` out")
-        _ = self.steps
+        _ = self.steps, self.margin_steps
         names = self.layer_names
         if not names:
             raise RequestError("a series of nothing: expected bands: […], indices: […] or formulas: {name: …}")
@@ -89,6 +90,25 @@ class SeriesRecipe(SceneRecipe):
     def steps(self) -> Steps:
         """The steps of every period."""
         return steps_in(self.period.calendar, Duration.parse(self.step))
+
+    @property
+    def margin_steps(self) -> int:
+        """How many steps before and after a period its gaps are filled from; RequestError where the margin is not of whole steps."""
+        if self.margin is None:
+            return 0
+        step, margin = self.steps.length, Duration.parse(self.margin)
+        n, rest = divmod(margin.count * UNITS[margin.unit], step.count * UNITS[step.unit])
+        if rest or (margin.unit in "DW") != (step.unit in "DW"):
+            raise RequestError(
+                f"margin: expected whole steps, as P{2 * step.count}{step.unit} for steps of {self.step}, got {self.margin}"
+            )
+        if not 1 <= n <= MAX_STEPS:
+            raise RequestError(f"margin: expected 1 to {MAX_STEPS} steps, {self.margin} makes {n}")
+        return n
+
+    def seen_in(self, period: Period) -> Period:
+        """The period and the margin on both sides of it."""
+        return self.steps.around(period, self.margin_steps)
 
     def formulas(self) -> tuple[tuple[str, Formula], ...]:
         """(name, program) of each layer: bands, indices, formulas."""
@@ -118,5 +138,5 @@ class SeriesRecipe(SceneRecipe):
         return self.period.calendar.cells(asked)
 
     def implied(self) -> dict[str, Any]:
-        """The formulas behind index names."""
-        return {"formulas": {name: formula.text for name, formula in self.formulas()}}
+        """The order of its layers, and the formulas behind index names."""
+        return {"layers": self.layer_names, "formulas": {name: formula.text for name, formula in self.formulas()}}

@@ -1,5 +1,6 @@
 """The sources of a recipe: which collections or products are read, what counts as clear, how sensors are harmonised."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from products.errors import RequestError
 from products.external import ExternalProduct
 from products.pixel.model_mask import MODEL_BANDS, Decide
 from products.sensors import SENSORS, Sensor, sensors_of
+from products.window.morphology import radius_px
 from products.window.registration import MIN_SIDE_PX
 
 
@@ -18,16 +20,23 @@ class Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+MAX_DILATE_PX, MAX_OPEN_PX = 50, 20
+
+
 class ClearSpec(Closed):
     """What counts as clear.
 
-    Clouds that a disk of `open_px` target pixels does not fit into are dropped; then cloud and shadow are grown by a disk of `dilate_px`. Reflectance beyond
-    `valid_range`, before harmonisation, is not used. Pixels that the mask calls cloud in a share of at least `persistent_cloud` of their scenes are accounted
-    as such, and used with `keep: [persistent_cloud]`. A `model` masks beside the delivered mask, and `decide` says which of them counts.
+    Clouds that a disk of `open_px` target pixels, or `open_m` metres, does not fit into are dropped; then cloud and shadow are grown by a disk of
+    `dilate_px` or `dilate_m`. Reflectance beyond `valid_range`, before harmonisation, is not used. Pixels of Sentinel-2 with at least so many percent of
+    `cloud_probability` are cloud. Pixels that the mask calls cloud in a share of at least `persistent_cloud` of their scenes are accounted as such, and used
+    with `keep: [persistent_cloud]`. A `model` masks beside the delivered mask, and `decide` says which of them counts.
     """
 
-    dilate_px: int = Field(ge=0, le=50, default=0)
-    open_px: int = Field(ge=0, le=20, default=0)
+    dilate_px: int = Field(ge=0, le=MAX_DILATE_PX, default=0)
+    dilate_m: float | None = Field(gt=0, default=None)
+    open_px: int = Field(ge=0, le=MAX_OPEN_PX, default=0)
+    open_m: float | None = Field(gt=0, default=None)
+    cloud_probability: int | None = Field(ge=1, le=100, default=None)
     keep: tuple[Literal["snow", "cirrus", "persistent_cloud"], ...] = ()
     valid_range: tuple[float, float] | None = None
     persistent_cloud: float | None = Field(gt=0.5, le=1, default=None)
@@ -47,26 +56,50 @@ class ClearSpec(Closed):
     def _sound(self) -> "ClearSpec":
         if self.valid_range and not self.valid_range[0] < self.valid_range[1]:
             raise RequestError(f"expected valid_range: [lowest, highest], got {list(self.valid_range)}")
+        for action in ("dilate", "open"):
+            if getattr(self, f"{action}_m") is not None and getattr(self, f"{action}_px"):
+                raise RequestError(f"expected {action}_px or {action}_m, and not both")
         if "persistent_cloud" in self.keep and self.persistent_cloud is None:
             raise RequestError("keep: [persistent_cloud] needs the share, as persistent_cloud: 0.9")
         if self.model is None and (self.model_version is not None or self.decide != "model"):
             raise RequestError("model_version and decide go with a model, as model: omnicloudmask")
         return self
 
-    @property
-    def halo_px(self) -> int:
+    def growth_px(self, resolution_m: float) -> float:
+        """The radius in pixels of the disk by which cloud and shadow grow."""
+        return float(self.dilate_px) if self.dilate_m is None else radius_px(self.dilate_m, resolution_m)
+
+    def opening_px(self, resolution_m: float) -> float:
+        """The radius in pixels of the disk that clouds must hold."""
+        return float(self.open_px) if self.open_m is None else radius_px(self.open_m, resolution_m)
+
+    def halo_px(self, resolution_m: float) -> int:
         """How far beyond a pixel the mask decides on it."""
-        return self.dilate_px + 2 * self.open_px
+        return math.floor(self.growth_px(resolution_m)) + 2 * math.floor(self.opening_px(resolution_m))
+
+    def check_pixels(self, resolution_m: float) -> None:
+        """RequestError for metres that are less than a pixel, or more than masks reach."""
+        for key, metres, pixels, most in (
+            ("dilate_m", self.dilate_m, self.growth_px(resolution_m), MAX_DILATE_PX),
+            ("open_m", self.open_m, self.opening_px(resolution_m), MAX_OPEN_PX),
+        ):
+            if metres is not None and not 1 <= pixels <= most:
+                raise RequestError(
+                    f"{key}: expected {resolution_m:g} to {most * resolution_m:g} metres on pixels of {resolution_m:g} m, got {metres:g}"
+                )
+
+
+Resampling = Literal["nearest", "average", "bilinear", "cubic"]
 
 
 class SourceSpec(Closed):
-    """One collection to read, or an existing ODC `product` and how to read it. `resampling` is used where grids differ."""
+    """One collection to read, or an existing ODC `product` and how to read it. `resampling`, of all bands or of some, is used where grids differ."""
 
     collection: str
     product: ExternalProduct | None = None
     platforms: tuple[str, ...] = ()
     clear: ClearSpec = ClearSpec()
-    resampling: Literal["nearest", "average", "bilinear", "cubic"] | None = None
+    resampling: Resampling | dict[str, Resampling] | None = None
 
     DEFAULT_RESAMPLING: ClassVar[dict[str, str]] = {"landsat-c2-l2": "cubic", "sentinel-2-l2a": "average"}
 
@@ -90,6 +123,14 @@ class SourceSpec(Closed):
                 raise RequestError(
                     f"unknown platform {platform!r} of {self.collection}: expected some of {', '.join(sorted(known))}"
                 )
+        if self.clear.cloud_probability is not None and not all(s.cloud_probability for s in self._all_sensors()):
+            raise RequestError(f"cloud_probability comes with sentinel-2-l2a only: leave it out of {self.collection}")
+        has = {band for sensor in self._all_sensors() for band in sensor.reflectance}
+        for band in self.resampling if isinstance(self.resampling, dict) else ():
+            if band not in has:
+                raise RequestError(
+                    f"resampling: {self.collection} has no band {band!r}: expected some of {', '.join(sorted(has))}"
+                )
         lacking = [band for sensor in self._all_sensors() for band in MODEL_BANDS if band not in sensor.reflectance]
         if self.clear.model and lacking:
             raise RequestError(
@@ -102,10 +143,12 @@ class SourceSpec(Closed):
         """The sensors this source reads."""
         return tuple(s for s in self._all_sensors() if not self.platforms or set(s.platforms) & set(self.platforms))
 
-    @property
-    def resampling_method(self) -> str:
-        """The stated or default resampling: cubic for Landsat, area average for MSI."""
-        return self.resampling or self.DEFAULT_RESAMPLING[self.family]
+    def resampling_of(self, band: str) -> str:
+        """The stated or default resampling of a band: cubic for Landsat, area average for MSI. That of `nir` is also of the narrow one that stands for it."""
+        if not isinstance(self.resampling, dict):
+            return self.resampling or self.DEFAULT_RESAMPLING[self.family]
+        stated = self.resampling.get("nir") if band == "nir_narrow" else None
+        return self.resampling.get(band) or stated or self.DEFAULT_RESAMPLING[self.family]
 
     @property
     def family(self) -> str:

@@ -8,8 +8,11 @@ from products.errors import RequestError
 from products.feature_spec import (
     Feature,
     FeatureName,
+    GeomedianStep,
     IndexStep,
+    MadsStep,
     MaskAgreementStep,
+    MedoidStep,
     SeasonStep,
     checked_kind,
     feature_kind,
@@ -44,14 +47,19 @@ class FeaturesRecipe(SceneRecipe):
         for name in names:
             if names.count(name) > 1:
                 raise RequestError(f"two features are called {name!r}: give one of them another `name:`")
-        kinds = [feature_kind(feature) for feature in features]
-        for kind in ("geomedian", "medoid"):
-            if kinds.count(kind) > 1:
-                raise RequestError(f"expected one {kind} of all its bands, got two")
+        limits = {
+            kind: [feature.limit() for feature in features if isinstance(feature, kind)]
+            for kind in (GeomedianStep, MedoidStep, MadsStep)
+        }
+        for kind, name in ((GeomedianStep, "geomedian"), (MedoidStep, "medoid")):
+            if len(set(limits[kind])) < len(limits[kind]):
+                raise RequestError(f"expected one {name} of all its bands, got two of the same scenes")
         if len({step.step_days for step in features if isinstance(step, SeasonStep)}) > 1:
             raise RequestError("expected the same step_days in all season features of a recipe")
-        if "mads" in kinds and "geomedian" not in kinds:
-            raise RequestError("mads are distances to the geomedian: add `- geomedian: {bands: […]}`")
+        if set(limits[MadsStep]) - set(limits[GeomedianStep]):
+            raise RequestError(
+                "mads are distances to the geomedian: add `- geomedian: {bands: […]}` of the same scenes"
+            )
         return features
 
     @model_validator(mode="after")
@@ -132,6 +140,7 @@ class FeaturesRecipe(SceneRecipe):
         return self.period.calendar.cells(asked)
 
     def implied(self) -> dict[str, Any]:
-        """The kinds of its features, and the formulas behind index names."""
+        """The kinds of its features and their layers, in order, and the formulas behind index names."""
         formulas = {name: formula.text for step in self.steps for name, formula in step.formulas()}
-        return {"feature_kinds": [feature_kind(feature) for feature in self.features], "formulas": formulas}
+        kinds = [feature_kind(feature) for feature in self.features]
+        return {"feature_kinds": kinds, "layers": self.feature_names, "formulas": formulas}

@@ -8,6 +8,7 @@ from products.period import Calendar, Duration, Period, add_duration
 
 _DAYS = {"D": 1, "W": 7}
 _MONTHS = {"M": 1, "Y": 12}
+UNITS = {**_DAYS, **_MONTHS}  # in days, or in months
 _MONTH_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # of a year without a leap day
 MAX_STEPS = 1000
 
@@ -19,11 +20,17 @@ class Steps:
     length: Duration
     n_steps: int
 
-    def edges(self, period: Period) -> tuple[datetime, ...]:
-        """Where the steps begin, and the end of the period: n_steps + 1 instants."""
-        length = self.length
-        starts = [add_duration(period.start, number * length.count, length.unit) for number in range(self.n_steps)]
-        return (*starts, period.end)
+    def edges(self, period: Period, margin: int = 0) -> tuple[datetime, ...]:
+        """Where the steps begin, and the end of the last: n_steps + 1 instants, and `margin` more before and after."""
+        length, steps = self.length, range(-margin, self.n_steps)
+        starts = [add_duration(period.start, number * length.count, length.unit) for number in steps]
+        ends = [add_duration(period.end, number * length.count, length.unit) for number in range(margin + 1)]
+        return (*starts, *ends)
+
+    def around(self, period: Period, margin: int) -> Period:
+        """The period with a margin of so many steps before and after it."""
+        edges = self.edges(period, margin)
+        return Period(edges[0], edges[-1]) if margin else period
 
 
 def steps_in(calendar: Calendar, length: Duration) -> Steps:

@@ -174,6 +174,8 @@ def test_the_feature_document_names_every_kind_key_and_layer() -> None:
     assert [each for each in sorted(words) if not re.search(rf"`{each}(_[0-9]+)?`", text)] == []
     recipe = features_recipe("every_feature")
     assert {feature_kind(step) for step in recipe.features} == kinds - {"terrain", "distance", "mask_agreement"}
+    around = features_recipe("every_surrounding")
+    assert {feature_kind(step) for step in around.features} >= {"texture", "terrain", "distance"}
 
 
 def test_the_recipe_document_lists_the_causes_by_precedence() -> None:

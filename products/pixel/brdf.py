@@ -7,10 +7,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
 from products.errors import RequestError
 from products.scene import Angles, Scene
 
 Parameters = tuple[float, float, float]
+LOWEST = math.radians(89.0)  # a sun or a view so near to the horizon is none
 
 GLOBAL_PARAMETERS: Mapping[str, Parameters] = MappingProxyType(
     {
@@ -42,12 +47,12 @@ def check_parameters(bands: Iterable[str]) -> None:
 
 def check_angles(scenes: Sequence[Scene]) -> None:
     """RequestError for scenes whose angles are not known."""
-    lacking = [scene.item_id for scene in scenes if scene.angles is None]
+    lacking = [scene.item_id for scene in scenes if scene.angles is None and not scene.has_pixel_angles]
     if lacking:
         raise RequestError(
             f"brdf: c_factor needs the angles of sun and view of every scene, {len(lacking)} of {len(scenes)} lack them, the first "
             f"{lacking[0]}: ingest from an archive whose items state view:sun_elevation, view:sun_azimuth and view:incidence_angle "
-            "with view:azimuth (or view:off_nadir: 0), keep them out by `platforms`, or say brdf: none"
+            "with view:azimuth (or view:off_nadir: 0), or have the angles of every pixel (SZA, SAA, VZA, VAA), keep them out by `platforms`, or say brdf: none"
         )
 
 
@@ -63,12 +68,44 @@ def c_factor(band: str, angles: Angles) -> float:
     return nadir / seen
 
 
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def to_nadir(
+    numbers: NDArray[np.uint16], angles: NDArray[np.float32], parameters: NDArray[np.float64], scale: NDArray[np.float64],
+    offset: NDArray[np.float64], is_lost: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Numbers (band, y, x) of reflectance DN * scale + offset (band) become those seen from the zenith, in place, rounded; 0 and 65535 stay.
+
+    angles (4, y, x) of ANGLE_BANDS in degrees; parameters (band, 3). Where an angle is missing or cannot be, is_lost (y, x) becomes True.
+    """
+    for y in range(numbers.shape[1]):
+        for x in range(numbers.shape[2]):
+            sun, view = math.radians(angles[0, y, x]), math.radians(angles[2, y, x])
+            relative = math.radians(angles[3, y, x] - angles[1, y, x])
+            if not (0.0 <= sun < LOWEST and 0.0 <= view < LOWEST and abs(relative) <= 4 * math.pi):
+                is_lost[y, x] = True
+                continue
+            at_nadir, volume_at_nadir = li_sparse(sun, 0.0, relative), ross_thick(sun, 0.0, relative)
+            seen, volume_seen = li_sparse(sun, view, relative), ross_thick(sun, view, relative)
+            for b in range(numbers.shape[0]):
+                dn = numbers[b, y, x]
+                if dn == 0 or dn == 65535:
+                    continue
+                flat, geometric, volumetric = parameters[b, 0], parameters[b, 1], parameters[b, 2]
+                factor = (flat + geometric * at_nadir + volumetric * volume_at_nadir) / (
+                    flat + geometric * seen + volumetric * volume_seen
+                )
+                value = (dn * scale[b] + offset[b]) * factor
+                numbers[b, y, x] = np.uint16(min(max(round((value - offset[b]) / scale[b]), 1), 65534))
+
+
+@numba.njit(nogil=True, cache=True)
 def ross_thick(sun: float, view: float, relative: float) -> float:
     """The volumetric kernel, of zenith angles and the azimuth between, radians; 0 with sun and view in the zenith."""
     phase = _phase(sun, view, relative)
     return ((math.pi / 2 - phase) * math.cos(phase) + math.sin(phase)) / (math.cos(sun) + math.cos(view)) - math.pi / 4
 
 
+@numba.njit(nogil=True, cache=True)
 def li_sparse(sun: float, view: float, relative: float) -> float:
     """The geometric kernel, reciprocal, of crowns as round as wide (b/r = 1) that stand two radii high (h/b = 2)."""
     tan_sun, tan_view = math.tan(sun), math.tan(view)
@@ -81,6 +118,7 @@ def li_sparse(sun: float, view: float, relative: float) -> float:
     return overlap - secants + (1 + math.cos(_phase(sun, view, relative))) * product / 2
 
 
+@numba.njit(nogil=True, cache=True)
 def _phase(sun: float, view: float, relative: float) -> float:
     """The angle between the directions to the sun and to the sensor."""
     cosine = math.cos(sun) * math.cos(view) + math.sin(sun) * math.sin(view) * math.cos(relative)

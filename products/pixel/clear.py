@@ -1,5 +1,6 @@
 """From mask bands to causes: lookup tables, one observation per pass, growth of clouds by a disk."""
 
+import math
 from functools import cache
 
 import numba
@@ -89,14 +90,18 @@ def cloudy(causes: Bytes) -> NDArray[np.bool_]:
     return found
 
 
-def open_clouds(causes: Bytes, open_px: int) -> None:
-    """Clouds (y, x) into which a disk of `open_px` pixels does not fit become USED, in place, but for a border of 2 `open_px`."""
-    inner = causes[2 * open_px : causes.shape[0] - 2 * open_px, 2 * open_px : causes.shape[1] - 2 * open_px]
+def open_clouds(causes: Bytes, radius_px: float) -> None:
+    """Clouds (y, x) into which a disk of a radius in pixels does not fit become USED, in place, but for a border of twice the whole pixels of it."""
+    border = 2 * math.floor(radius_px)
+    inner = np.s_[border : causes.shape[0] - border, border : causes.shape[1] - border]
     is_cloud = causes == Cause.CLOUD
-    lost = is_cloud[2 * open_px : causes.shape[0] - 2 * open_px, 2 * open_px : causes.shape[1] - 2 * open_px] & ~opened(
-        is_cloud, open_px
-    )
-    inner[lost] = Cause.USED
+    causes[inner][is_cloud[inner] & ~opened(is_cloud, radius_px)] = Cause.USED
+
+
+def mark_likely(causes: Bytes, probability: Counts, limit: int) -> None:
+    """What has a cloud probability (y, x) of at least `limit` percent becomes CLOUD, in place, as far as a cloud comes first in precedence."""
+    can_be = (causes == Cause.USED) | ((causes > Cause.CLOUD) & (causes <= Cause.DILATED))
+    causes[can_be & (probability >= limit) & (probability <= 100)] = Cause.CLOUD
 
 
 @numba.njit(nogil=True, cache=True)
@@ -128,12 +133,13 @@ def note_extremes(numbers: Counts, lowest: int, highest: int, extremes: Bytes) -
 
 
 @numba.njit(nogil=True, cache=True)
-def note_saturation(bits: Counts, extremes: Bytes) -> None:
-    """Add a radiometric saturation band (y, x) to extremes (y, x): bit 1 where any band saturated."""
+def note_saturation(bits: Counts, saturated: int, lost: int, extremes: Bytes) -> None:
+    """Add a radiometric saturation band (y, x) to extremes (y, x): bit 1 where one of the bits `saturated` is set, bit 0 (no data) where one of `lost` is."""
+    full, gone = np.uint16(saturated), np.uint16(lost)
     for y in range(bits.shape[0]):
         row, noted = bits[y], extremes[y]
         for x in range(row.size):
-            noted[x] |= np.uint8(row[x] != 0) << np.uint8(1)
+            noted[x] |= np.uint8((row[x] & full) != 0) << np.uint8(1) | np.uint8((row[x] & gone) != 0)
 
 
 @numba.njit(nogil=True, cache=True)

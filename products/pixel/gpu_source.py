@@ -15,7 +15,8 @@ from products.pixel.geomedian import (
     ON_OBSERVATION,
     SMALLEST_STEP,
 )
-from products.pixel.temporal import MAX, MEAN, MIN, STD
+from products.pixel.harmonic import SINGULAR
+from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD
 
 THREADS = 128  # in a block
 WARP = 32
@@ -25,10 +26,15 @@ LARGEST_STACK = WARP * SERIES_NUMBERS
 BUCKETS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32)  # stacks of near sizes share a kernel
 TEMPLATES = ("temporal", "temporal_mads", "temporal_series")
 ARGUMENTS = (
-    "const unsigned short* block, const unsigned char* causes, const float2* terms, float* out, "
+    "const unsigned short* block, const unsigned char* causes, const float2* terms, float* out, const double* table, double* room, "
     "int n_scenes, long long n_pixels, int min_observations"
 )
-_STATISTICS = {MEAN: "mean()", STD: "deviation()", MIN: "minimum()", MAX: "maximum()"}
+_STATISTICS = {
+    MEAN: "mean()", STD: "deviation()", MIN: "minimum()", MAX: "maximum()", COUNT: "count()",
+    RANGE: "maximum() - series.minimum()", IQR: "quantile(0.75f) - series.quantile(0.25f)",
+    SKEWNESS: "skewness()", KURTOSIS: "kurtosis()",
+}  # fmt: skip
+SHAPE = (SKEWNESS, KURTOSIS)
 _INFIX = {2: "+", 3: "-", 4: "*", 5: "/"}
 
 
@@ -42,10 +48,14 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class TemporalSource:
-    """CUDA C++ 17 text and the kernels in it, which share their arguments and together write every feature."""
+    """CUDA C++ 17 text and the kernels in it, which share their arguments and together write every feature.
+
+    The kernels read `table`, numbers that all pixels share, and use `room_numbers` float64 of scratch for each pixel.
+    """
 
     text: str
     kernels: tuple[Kernel, ...]
+    room_numbers: int = 0
 
 
 def temporal_source(
@@ -59,22 +69,32 @@ def temporal_source(
         raise RequestError(
             f"a stack of {n_scenes} observations: the GPU sorts at most {LARGEST_STACK}; shorten the period or use --device cpu"
         )
-    folder = Path(__file__).parent
     lanes, numbers = series_shape(n_scenes)
     texts = [_constants(), "".join(_network(numbers))]
-    texts += [(folder / f"{name}.cu").read_text(encoding="utf-8") for name in TEMPLATES]
+    texts += [template(name) for name in TEMPLATES]
     kernels = []
     if n_bands:
         tile, held = held_shape(n_scenes, n_bands)
         shape = f"{tile}, {held}, {n_bands}, {str(with_mads).lower()}"
         body = f"  geomedian_features<{shape}>(Pixel<{tile}>(block, causes, terms, n_scenes, n_pixels), out, min_observations);\n"
-        texts.append(_entry("geomedian_of_bands", body))
+        texts.append(entry("geomedian_of_bands", body))
         kernels.append(Kernel("geomedian_of_bands", tile))
     feature = n_bands + 3 * with_mads
     for i, (program, row) in enumerate(zip(programs, reducers, strict=True)):
         wanted = [float(reducer) for reducer in row if not np.isnan(reducer)]
-        texts.append(_entry(f"index_{i}", _series_body(program, wanted, lanes, numbers, feature)))
-        kernels.append(Kernel(f"index_{i}", lanes))
+        if not wanted:
+            continue  # an index of a feature that needs the order of time
+        placed = list(enumerate(wanted, feature))
+        for name, some in (
+            (f"index_{i}", [pair for pair in placed if pair[1] not in SHAPE]),
+            (
+                f"shape_{i}",
+                [pair for pair in placed if pair[1] in SHAPE],
+            ),  # apart: together they are more than the registers hold
+        ):
+            if some:
+                texts.append(entry(name, _series_body(program, some, lanes, numbers)))
+                kernels.append(Kernel(name, lanes))
         feature += len(wanted)
     return TemporalSource("\n".join(texts), tuple(kernels))
 
@@ -129,9 +149,27 @@ def index_expression(program: NDArray[np.float64], band_name: Callable[[int], st
     return stack[0]
 
 
+def index_function(program: NDArray[np.float64], lanes: int) -> str:
+    """The program as a function of CUDA C++ of a pixel and an observation."""
+    used = sorted({int(operand) for operation, operand in program if operation == 0})
+    bands = "".join(f"const float band_{band} = pixel.at({band}, t); " for band in used)
+    value = index_expression(program, lambda band: f"band_{band}")
+    return f"[](const Pixel<{lanes}>& pixel, int t) {{ {bands}return {value}; }}"
+
+
 def literal(number: float) -> str:
     """The float32 nearest to a finite number, as CUDA C++ reads it without a change."""
     return f"({float(np.float32(number))!r}f)"
+
+
+def number_text(number: float) -> str:
+    """The float64 as CUDA C++ reads it without a change."""
+    return repr(float(number))
+
+
+def template(name: str) -> str:
+    """The text of a `.cu` file beside this module."""
+    return (Path(__file__).parent / f"{name}.cu").read_text(encoding="utf-8")
 
 
 def _combined(operation: int, left: str, right: str) -> str:
@@ -143,17 +181,12 @@ def _combined(operation: int, left: str, right: str) -> str:
     return short.get(right, f"powf({left}, {right})")
 
 
-def _series_body(program: NDArray[np.float64], wanted: list[float], lanes: int, numbers: int, feature: int) -> str:
-    used = sorted({int(operand) for operation, operand in program if operation == 0})
+def _series_body(program: NDArray[np.float64], placed: list[tuple[int, float]], lanes: int, numbers: int) -> str:
     lines = [f"const Pixel<{lanes}> pixel(block, causes, terms, n_scenes, n_pixels);"]
-    lines.append(
-        f"Series<{lanes}, {numbers}> series(pixel, min_observations, [](const Pixel<{lanes}>& pixel, int t) {{"
-    )
-    lines += [f"  const float band_{band} = pixel.at({band}, t);" for band in used]
-    lines += [f"  return {index_expression(program, lambda band: f'band_{band}')};", "});"]
-    if any(reducer >= 0 for reducer in wanted):
+    lines.append(f"Series<{lanes}, {numbers}> series(pixel, min_observations, {index_function(program, lanes)});")
+    if any(reducer >= 0 or reducer == IQR for _, reducer in placed):
         lines.append("series.sort();")
-    for place, reducer in enumerate(wanted, feature):
+    for place, reducer in placed:
         lines.append(f"series.put(pixel, out, {place}, series.{_statistic(reducer)});")
     return "".join(f"  {line}\n" for line in lines)
 
@@ -166,7 +199,8 @@ def _statistic(reducer: float) -> str:
     return f"quantile({literal(reducer)})" if reducer >= 0 else _STATISTICS[reducer]
 
 
-def _entry(name: str, body: str) -> str:
+def entry(name: str, body: str) -> str:
+    """The text of a kernel."""
     return f'extern "C" __global__ void __launch_bounds__({THREADS}) {name}({ARGUMENTS}) {{\n{body}}}\n'
 
 
@@ -178,7 +212,7 @@ def _constants() -> str:
         "ON_OBSERVATION": ON_OBSERVATION,
     }
     lines = [f"#define {name} {literal(number)}\n" for name, number in numbers.items()]
-    return "".join(lines) + f"#define GEOMEDIAN_STEPS {GEOMEDIAN_STEPS}\n"
+    return "".join(lines) + f"#define GEOMEDIAN_STEPS {GEOMEDIAN_STEPS}\n#define SINGULAR {number_text(SINGULAR)}\n"
 
 
 def _network(n: int) -> Iterator[str]:

@@ -137,6 +137,47 @@ def mean_and_std(rows: Floats, n_rows: int, row: int, found: Integers, want_std:
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def skewness_or_kurtosis(
+    rows: Floats, n_rows: int, row: int, found: Integers, want_kurtosis: bool, out: Floats
+) -> None:
+    """The skewness m3 / m2^1.5, or the kurtosis m4 / m2^2 - 3, of the first found[row, lane] of one of rows (k, row, lane) into out (lane).
+
+    Central moments of the population, about the mean above the smallest number, so that equal numbers have no deviation; NaN where they are equal.
+    """
+    for lane in range(LANES):
+        n = found[row * LANES + lane]
+        least = np.float64(rows[row * LANES + lane])
+        total = 0.0
+        for k in range(n):
+            total += np.float64(rows[(k * n_rows + row) * LANES + lane]) - least
+        mean = total / n if n else np.nan
+        second, third, fourth = 0.0, 0.0, 0.0
+        for k in range(n):
+            apart = np.float64(rows[(k * n_rows + row) * LANES + lane]) - least - mean
+            second += apart * apart
+            third += apart * apart * apart
+            fourth += apart * apart * apart * apart
+        variance = second / n if n else 0.0
+        if variance <= 0.0:
+            out[lane] = np.float32(np.nan)
+        elif want_kurtosis:
+            out[lane] = np.float32(fourth / n / (variance * variance) - 3.0)
+        else:
+            out[lane] = np.float32(third / n / (variance * np.sqrt(variance)))
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def spread(
+    rows: Floats, n_rows: int, row: int, found: Integers, low: np.float32, high: np.float32, lower: Floats, out: Floats
+) -> None:
+    """The difference of two quantiles of one of the sorted rows into out (lane); lower (lane) is scratch."""
+    pick_quantile(rows, n_rows, row, found, low, lower)
+    pick_quantile(rows, n_rows, row, found, high, out)
+    for lane in range(LANES):
+        out[lane] -= lower[lane]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def run_program(
     program: NDArray[np.float64], values: Floats, n_bands: int, weight: Floats, highest: int, stack: Floats,
     rows: Floats, n_rows: int, row: int, found: Integers,

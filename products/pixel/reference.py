@@ -10,7 +10,25 @@ Doubles = NDArray[np.float64]
 
 GRADIENT_TOLERANCE = 1e-8  # length of the mean unit vector from the centre to the observations
 MAX_ITERATIONS = 200_000
-REDUCER_BY_CODE: Mapping[float, Callable[[Doubles], Any]] = {-1.0: np.mean, -2.0: np.std, -3.0: np.min, -4.0: np.max}
+COUNT = -5.0
+
+
+def _standardised(power: int) -> Callable[[Doubles], float]:
+    """A central moment of the population over that power of its standard deviation; NaN where all numbers are equal."""
+
+    def ratio(values: Doubles) -> float:
+        if np.ptp(values) == 0:
+            return float("nan")
+        return float(np.mean((values - values.mean()) ** power) / values.std() ** power)
+
+    return ratio
+
+
+REDUCER_BY_CODE: Mapping[float, Callable[[Doubles], Any]] = {
+    -1.0: np.mean, -2.0: np.std, -3.0: np.min, -4.0: np.max, -6.0: np.ptp,
+    -7.0: lambda values: np.quantile(values, 0.75) - np.quantile(values, 0.25),
+    -8.0: _standardised(3), -9.0: lambda values: _standardised(4)(values) - 3,
+}  # fmt: skip
 
 
 def geomedian(observations: Doubles) -> Doubles:
@@ -88,6 +106,18 @@ def temporal_features(
     return out
 
 
+def observed(
+    block: NDArray[np.uint16], causes: NDArray[np.uint8], gain: NDArray[np.float32], bias: NDArray[np.float32]
+) -> Doubles:
+    """float64 (band, y, x): what `products.pixel.observe.observed` should give, from the same arguments."""
+    out = np.full((block.shape[0], *block.shape[2:]), np.nan)
+    for scene, cause in enumerate(causes):
+        has_data = ~np.isin(cause, [255, 1, 2, 10]) & (block[:, scene] != 0)
+        reflectance = block[:, scene] * gain[scene, :, None, None].astype(float) + bias[scene, :, None, None]
+        out = np.where(has_data, reflectance, out)
+    return out
+
+
 def _features_of(
     seen: Doubles, geomedian_bands: NDArray[np.int64], with_mads: bool, programs: Doubles, reducers: NDArray[np.float32]
 ) -> Iterable[float]:
@@ -102,8 +132,10 @@ def _features_of(
 
 
 def _reduced(values: Doubles, reducer: float) -> float:
-    """A quantile (linear, Hyndman and Fan 1996, type 7), or by its negative code mean, population std, min or max, of the finite values."""
+    """A quantile (linear, Hyndman and Fan 1996, type 7), or by its negative code one of REDUCER_BY_CODE or the number, of the finite values."""
     finite = values[np.isfinite(values)]
+    if reducer == COUNT:
+        return float(finite.size)
     if finite.size == 0:
         return float("nan")
     return float(np.quantile(finite, reducer) if reducer >= 0 else REDUCER_BY_CODE[reducer](finite))

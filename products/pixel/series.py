@@ -18,7 +18,10 @@ LINEAR, WHITTAKER, HARMONIC = 0, 1, 2
 
 
 class Filling(NamedTuple):
-    """How gaps are filled: step_of (scene); middles (step) in days; of a model its terms at_scenes (scene, term) and at_steps (step, term)."""
+    """How gaps are filled: step_of (scene); middles (step) in days; of a model its terms at_scenes (scene, term) and at_steps (step, term).
+
+    The first and last `margin` steps fill gaps and are no part of the series.
+    """
 
     method: int
     smoothness: float
@@ -26,6 +29,12 @@ class Filling(NamedTuple):
     middles: Doubles
     at_scenes: Doubles
     at_steps: Doubles
+    margin: int = 0
+
+    @property
+    def n_steps(self) -> int:
+        """The steps of the series."""
+        return self.middles.size - 2 * self.margin
 
 
 def series_layers(
@@ -37,7 +46,7 @@ def series_layers(
     From block (band, scene, y, x) and causes (scene, y, x), 0 = used; reflectance = DN * gain + bias, (scene, band). NaN where fewer than
     `min_observations` are used in all steps together. The result of a pixel depends on that pixel alone.
     """
-    n_steps, n_programs = filling.middles.size, programs.shape[0]
+    n_steps, n_programs = filling.n_steps, programs.shape[0]
     out = np.empty((n_steps * (n_programs + 1), *block.shape[2:]), np.float32)
 
     def run_rows(first: int, last: int) -> None:
@@ -62,7 +71,8 @@ def _rows_of_series(
     scene_of = np.zeros(n_scenes, np.int64)
     n_terms = filling.at_scenes.shape[1]
     room, normal, solution = np.zeros((6, n_steps)), np.zeros((n_terms, n_terms)), np.zeros(n_terms)
-    n_of = np.zeros(n_steps)
+    n_of, margin = np.zeros(n_steps), filling.margin
+    n_out = n_steps - 2 * margin
     for y in range(first_row, last_row):
         for x0 in range(0, width, LANES):
             end = min(x0 + LANES, width)
@@ -71,12 +81,12 @@ def _rows_of_series(
                 run_program(programs[i], values, n_bands, weight, highest, stack, rows, n_programs, i, found)
             for lane in range(end - x0):
                 total = _count(weight, lane, highest, scene_of, filling.step_of, n_of)
-                for step in range(n_steps):
-                    out[n_steps * n_programs + step, y, x0 + lane] = np.float32(n_of[step])
+                for step in range(n_out):
+                    out[n_out * n_programs + step, y, x0 + lane] = np.float32(n_of[margin + step])
                 for i in range(n_programs):
                     _fill(rows, n_programs, i, lane, highest, scene_of, filling, room, normal, solution)
-                    for step in range(n_steps):
-                        value = room[5, step] if total >= min_observations else np.nan
+                    for step in range(n_out):
+                        value = room[5, margin + step] if total >= min_observations else np.nan
                         out[step * n_programs + i, y, x0 + lane] = np.float32(value)
 
 

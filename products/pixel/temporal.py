@@ -13,7 +13,9 @@ from products.pixel.lanes import (
     mean_and_std,
     pick_quantile,
     run_program,
+    skewness_or_kurtosis,
     sort_rows,
+    spread,
 )
 from products.pixel.rows import in_row_tasks
 from products.pixel.time_ordered import OrderedScratch, TimeOrdered, ordered_scratch, ordered_strip
@@ -22,7 +24,7 @@ Floats = NDArray[np.float32]
 Counts = NDArray[np.uint16]
 Scratch = tuple[Floats, Floats, Floats, NDArray[np.int32], Floats, NDArray[np.bool_]]
 STRIPS = 8  # side by side
-MEAN, STD, MIN, MAX, COUNT = -1.0, -2.0, -3.0, -4.0, -5.0
+MEAN, STD, MIN, MAX, COUNT, RANGE, IQR, SKEWNESS, KURTOSIS = -1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -7.0, -8.0, -9.0
 
 
 @numba.njit(nogil=True, cache=True)
@@ -88,6 +90,14 @@ def _reduce(rows: Floats, n_rows: int, row: int, found: NDArray[np.int32], reduc
     elif reducer == COUNT:
         for lane in range(LANES):
             out[lane] = np.float32(found[row * LANES + lane])
+    elif reducer == RANGE:
+        spread(rows, n_rows, row, found, np.float32(0.0), np.float32(1.0), np.empty(LANES, np.float32), out)
+    elif reducer == IQR:
+        spread(rows, n_rows, row, found, np.float32(0.25), np.float32(0.75), np.empty(LANES, np.float32), out)
+    elif reducer == SKEWNESS:
+        skewness_or_kurtosis(rows, n_rows, row, found, False, out)
+    elif reducer == KURTOSIS:
+        skewness_or_kurtosis(rows, n_rows, row, found, True, out)
     else:
         mean_and_std(rows, n_rows, row, found, reducer == STD, out)
 

@@ -56,6 +56,8 @@ template <int L, int K> struct Series {
     return found > 0 ? a + (b - a) * share : MISSING;
   }
 
+  __device__ __forceinline__ float count() const { return (float)found; }
+
   __device__ __forceinline__ float minimum() const {
     float x = value[0];
     UNROLL for (int k = 1; k < K; ++k) x = fminf(x, value[k]);
@@ -90,6 +92,23 @@ template <int L, int K> struct Series {
       total += squares ? above * above : above;
     }
     return tile_sum<L>(total);
+  }
+
+  // Central moments of the population over powers of the second; missing where all numbers are equal.
+  __device__ __forceinline__ float skewness() const { return standardised(false); }
+  __device__ __forceinline__ float kurtosis() const { return standardised(true); }
+
+  __device__ __forceinline__ float standardised(bool fourth) const {
+    const double least = minimum(), mean = sum_above_minimum(false) / found;
+    double second = 0., higher = 0.;
+    UNROLL for (int k = 0; k < K; ++k) {
+      const double apart = value[k] <= LARGEST ? value[k] - least - mean : 0.;
+      second += apart * apart;
+      higher += apart * apart * apart * (fourth ? apart : 1.);
+    }
+    const double variance = tile_sum<L>(second) / found, moment = tile_sum<L>(higher) / found;
+    if (found == 0 || !(variance > 0.)) return MISSING;
+    return (float)(fourth ? moment / (variance * variance) - 3. : moment / (variance * sqrt(variance)));
   }
 
   __device__ __forceinline__ void put(const Pixel<L>& pixel, float* out, int feature, float x) const { pixel.put(out, feature, is_enough ? x : MISSING); }

@@ -19,7 +19,8 @@ import numpy as np
 from products.feature_spec import KNOWN_BANDS
 from products.formula import parse_formula
 from products.pixel.gpu_source import THREADS, temporal_source
-from products.pixel.gpu_temporal import blocks, temporal_features_gpu
+from products.pixel.gpu_strips import blocks
+from products.pixel.gpu_temporal import temporal_features_gpu
 from products.pixel.temporal import temporal_features
 
 ROUNDS = 7
@@ -118,7 +119,8 @@ def _kernels(given: tuple[Any, ...]) -> dict[str, Any]:
     module = cupy.RawModule(code=source.text, options=("--std=c++17",))
     terms = cupy.asarray(np.stack([gain.T, bias.T], axis=-1))
     numbers, fates, out = cupy.asarray(block), cupy.asarray(causes), cupy.empty(N_FEATURES * n_pixels, np.float32)
-    arguments = (numbers, fates, terms, out, np.int32(n_scenes), np.int64(n_pixels), np.int32(least))
+    nothing = cupy.empty(0, np.float64)
+    arguments = (numbers, fates, terms, out, nothing, nothing, np.int32(n_scenes), np.int64(n_pixels), np.int32(least))
     took = {}
     for kernel in source.kernels:
         function = module.get_function(kernel.name)

@@ -24,7 +24,7 @@ PC_S2 = "planetary_computer/sentinel2/S2B_MSIL2A_20220612T182919_R027_T24XWR_202
 # archive, recorded file, number of the item in it, scene, bands, where the files are
 RECORDED = [
     ("earth-search", "earth_search/c1/13TDE_2024_10_items.json", 0,
-     "sentinel2_msi_l2a sentinel-2a/13TDE/R098/2024-04-22", 12, "e84-earth-search-sentinel-data.s3.us-west-2.amazonaws.com"),
+     "sentinel2_msi_l2a sentinel-2a/13TDE/R098/2024-04-22", 13, "e84-earth-search-sentinel-data.s3.us-west-2.amazonaws.com"),
     ("earth-search", "earth_search/v1/same_day_20231008_L8_and_S2_2_items.json", 1,
      "landsat_oli_c2_l2 landsat-8/033032/2023-10-08", 9, "usgs-landsat"),
     ("earth-search-v1", "earth_search/v1/31UDQ_2023_3_items.json", 0,

@@ -1,6 +1,7 @@
 """What a recipe says of clear observations, on whole tiles: openings, ranges, scan-line gaps and clouds that never go."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
+from flows.cell_memory import cell_bytes
 from flows.steps.loading.reading import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
@@ -29,7 +31,7 @@ Paint = Callable[[dict[str, Pixels]], None]
 MakeScene = Callable[..., Scene]
 
 
-def recipe(clear: str) -> FeaturesRecipe:
+def recipe(clear: str, collection: str = "landsat-c2-l2") -> FeaturesRecipe:
     found = parse_recipe(
         f"""
 name: clear_options
@@ -38,7 +40,7 @@ kind: features
 grid: {{crs: "EPSG:32647", resolution_m: 30, tile_px: {SIDE}}}
 period: P1Y
 sources:
-  - {{collection: landsat-c2-l2, clear: {clear}}}
+  - {{collection: {collection}, clear: {clear}}}
 features:
   - geomedian: {{bands: [red, nir]}}
 """,
@@ -46,6 +48,10 @@ features:
     )
     assert isinstance(found, FeaturesRecipe)
     return found
+
+
+def msi_recipe(clear: str) -> FeaturesRecipe:
+    return recipe(clear, "sentinel-2-l2a")
 
 
 @pytest.fixture
@@ -88,6 +94,78 @@ def test_small_clouds_are_opened_away_before_clouds_grow(make_scene: MakeScene) 
     assert opened["used"][5, 5] == opened["used"][5, 7] == 1
     assert opened["cloud"][25, 25] == opened["dilated"][25, 31] == 1
     assert recipe("{dilate_px: 2, open_px: 1}").halo_px == 4
+
+
+def test_clouds_grow_and_are_opened_by_metres_as_by_pixels(make_scene: MakeScene) -> None:
+    def paint(layers: dict[str, Pixels]) -> None:
+        put("qa_pixel", np.s_[5:6, 5:6], CLOUD)(layers)
+        put("qa_pixel", np.s_[20:30, 20:30], CLOUD)(layers)
+
+    scene = make_scene(0, paint)
+    for metres, pixels in (
+        ("{dilate_m: 60, open_m: 30}", "{dilate_px: 2, open_px: 1}"),
+        ("{dilate_m: 90}", "{dilate_px: 3}"),
+    ):
+        assert recipe(metres).halo_px == recipe(pixels).halo_px
+        by_metres, by_pixels = accounts(metres, [scene]), accounts(pixels, [scene])
+        for name, layer in by_pixels.items():
+            np.testing.assert_array_equal(by_metres[name], layer, err_msg=name)
+    between = accounts("{dilate_m: 45}", [scene])  # 1.5 pixels: the diagonal neighbours, and none beyond
+    assert between["dilated"][4, 4] == 1 and between["dilated"][5, 7] == 0
+    part = accounts("{dilate_m: 45}", [scene], GEOBOX[3:24, 3:31])
+    np.testing.assert_array_equal(between["dilated"][3:24, 3:31], part["dilated"])
+
+
+def with_probability(folder: Path, day: int, paint: Paint) -> Scene:
+    layers = {"red": np.full(GROUND.shape, 1000), "nir": np.full(GROUND.shape, 3000), "scl": np.full(GROUND.shape, 4)}
+    layers = {name: layer.astype(np.uint16) for name, layer in layers.items()}
+    layers["cloud_probability"] = np.zeros(GROUND.shape, np.uint16)
+    paint(layers)
+    written = write_scene(folder, f"s2_{day}", layers, GROUND, datetime(2020, 1, 1 + day, tzinfo=UTC))
+    return replace(written, collection="sentinel-2-l2a", sensor="msi", platform="sentinel-2a")
+
+
+def test_a_probable_cloud_that_the_scene_classes_miss_is_cloud_and_grows(tmp_path: Path) -> None:
+    scene = with_probability(tmp_path, 0, put("cloud_probability", np.s_[8:12, 8:12], 55))
+    found = {}
+    for limit in (50, 60):
+        asked = msi_recipe(f"{{dilate_px: 1, cloud_probability: {limit}}}")
+        found[limit] = dict(
+            zip(ACCOUNT_NAMES, load_observations(asked, [scene], GEOBOX, 1, RasterAccess()).seen.accounts, strict=True)
+        )
+    assert found[50]["cloud"][8:12, 8:12].all() and found[50]["cloud"].sum() == 16
+    assert found[50]["dilated"][7, 8] == 1
+    assert found[60]["used"].all()
+
+
+def test_a_probability_that_cannot_be_read_leaves_the_scene_unread_and_one_that_is_not_there_is_refused(
+    tmp_path: Path,
+) -> None:
+    asked = msi_recipe("{cloud_probability: 50}")
+    scene = with_probability(tmp_path, 0, lambda layers: None)
+    Path(scene.bands["cloud_probability"].href).write_bytes(b"no raster")
+    loaded = load_observations(asked, [scene], GEOBOX, 1, RasterAccess())
+    assert [asset.band for asset in loaded.manifest.failed] == ["cloud_probability"]
+    assert loaded.seen.accounts[ACCOUNT_NAMES.index("unread")].all()
+
+    asked.check_scenes([scene])
+    without = {name: file for name, file in scene.bands.items() if name != "cloud_probability"}
+    with pytest.raises(RequestError, match="cloud_probability: 1 of 2 scenes come without it, the first s2_0"):
+        asked.check_scenes([scene, replace(scene, bands=without)])
+    plain = msi_recipe("{}")
+    plain.check_scenes([replace(scene, bands=without)])
+    assert cell_bytes(asked, 20, 2) > cell_bytes(plain, 20, 2)
+
+
+def test_a_saturated_band_that_is_not_read_and_its_neighbours_stay(make_scene: MakeScene) -> None:
+    def paint(layers: dict[str, Pixels]) -> None:
+        layers["qa_radsat"] = np.zeros(GROUND.shape, np.uint16)
+        for row, bits in enumerate((1 << 3, 1 << 8, 1 << 5, 1 << 11)):  # red, cirrus, swir1, hidden ground
+            put("qa_radsat", np.s_[row : row + 1, :], bits)(layers)
+
+    found = accounts("{}", [make_scene(0, paint)])
+    assert found["saturated"][0].all() and found["saturated"].sum() == SIDE
+    assert found["used"][1:3].all() and found["nodata"][3].all()
 
 
 def test_an_opened_tile_is_a_crop_of_the_whole(make_scene: MakeScene) -> None:
@@ -150,6 +228,10 @@ def test_sand_that_is_always_cloud_is_persistent_cloud(make_scene: MakeScene) ->
         ("{valid_range: [1, 0]}", "expected valid_range"),
         ("{keep: [persistent_cloud]}", "needs the share, as persistent_cloud: 0.9"),
         ("{persistent_cloud: 0.3}", "greater than 0.5"),
+        ("{dilate_px: 2, dilate_m: 60}", "expected dilate_px or dilate_m, and not both"),
+        ("{open_m: 20}", "open_m: expected 30 to 600 metres on pixels of 30 m, got 20"),
+        ("{dilate_m: 1600}", "dilate_m: expected 30 to 1500 metres on pixels of 30 m, got 1600"),
+        ("{cloud_probability: 40}", "cloud_probability comes with sentinel-2-l2a only: leave it out of landsat-c2-l2"),
     ],
 )
 def test_contradictions_are_named(clear: str, message: str) -> None:

@@ -19,8 +19,6 @@ from flows.plan_cells import chosen_device, plan
 from flows.planning import Plan
 from flows.steps.cubes.dask_cluster import check_gpus
 from products.errors import RequestError
-from products.registry import parse_recipe
-from products.spec import FeaturesRecipe
 from tests.products.host_cupy import use_host_cupy
 
 AREA, YEAR = "100.8425,4.9475,100.8475,4.9525", "2020"  # a few tiles in the middle of the archive
@@ -68,13 +66,6 @@ def use_gpu(request: pytest.FixtureRequest, compiled: Path, monkeypatch: pytest.
     if request.param == "gpu" and not has_gpu():
         pytest.skip("no CUDA device, or cupy is not installed")
     return lambda: use_host_cupy(monkeypatch, compiled) if request.param == "host" else None
-
-
-def parsed(*features: str) -> FeaturesRecipe:
-    lines = "".join(f"  - {each}\n" for each in features)
-    found = parse_recipe(RECIPE.partition("features:\n  - geo")[0] + "features:\n" + lines, "features.yaml")
-    assert isinstance(found, FeaturesRecipe)
-    return found
 
 
 def arrays_of(settings: Settings, made: Plan) -> dict[str, NDArray[Any]]:
@@ -165,8 +156,9 @@ def test_the_plan_has_the_memory_of_a_gpu_and_its_pinned_twin(
     use_host_cupy(monkeypatch, compiled)
     made = plan(recipe, AREA, YEAR, "gpu")
     document, most = made.document(0, "EUR"), max(len(cell.scenes) for cell in made.cells)
-    assert document["device_bytes"] == 2 * 32 * 32 * (most * (2 * 2 + 1) + 4 * 8) + 8 * 2 * most
-    assert document["host_bytes"] == on_cpu["host_bytes"] + document["device_bytes"]
+    pinned = 2 * 32 * 32 * (most * (2 * 2 + 1) + 4 * 8)
+    assert document["device_bytes"] == pinned + 8 * 2 * most
+    assert document["host_bytes"] == on_cpu["host_bytes"] + pinned
 
 
 def test_a_device_without_room_for_a_row_is_refused_or_left(
@@ -195,24 +187,9 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(command: str, ingested_s
     assert "on the cpu (auto: " in said.stdout.splitlines()[-1]
 
 
-def test_a_recipe_that_the_gpu_cannot_make_is_refused_or_left_to_the_cpu(
-    compiled: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_host_cupy(monkeypatch, compiled)
-    asked = parsed("harmonics: {index: NDVI}")
-    with pytest.raises(
-        RequestError, match="the device gpu was asked for, but the feature 'ndvi_level' needs the order of time"
-    ):
-        chosen_device("gpu", asked)
-    left = chosen_device("auto", asked)
-    assert (left.device, left.reason[:30]) == ("cpu", "auto: the feature 'ndvi_level'")
-    assert chosen_device("auto", parsed("band: {names: [red], reduce: [p50]}")).device == "gpu"
-
-
 def test_workers_elsewhere_use_a_gpu_only_where_it_is_asked_for() -> None:
-    asked = parsed("band: {names: [red], reduce: [p50]}")
-    assert chosen_device("gpu", asked, elsewhere=True).device == "gpu"
-    left = chosen_device("auto", asked, elsewhere=True)
+    assert chosen_device("gpu", elsewhere=True).device == "gpu"
+    left = chosen_device("auto", elsewhere=True)
     assert (left.device, left.reason) == (
         "cpu",
         "auto: workers elsewhere compute on a GPU where --device gpu asks for it",

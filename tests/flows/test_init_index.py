@@ -17,7 +17,7 @@ from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
 from flows.steps.index.index_setup import METADATA_TYPES, PRODUCT_DEFINITIONS, init_index
 from products.errors import RequestError
-from products.sensors import SENSORS
+from products.sensors import ANGLE_BANDS, SENSORS
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCE_PRODUCTS = sorted(sensor.product for sensor in SENSORS.values())
@@ -127,7 +127,8 @@ def test_the_measurements_of_a_source_product_are_the_bands_of_its_sensor(embedd
         for sensor in SENSORS.values():
             product = index.dc.index.products.get_by_name(sensor.product)
             saturation = (sensor.saturation,) if sensor.saturation else ()
-            assert tuple(product.measurements) == (*sensor.reflectance, sensor.mask, *saturation)
+            likely = (sensor.cloud_probability,) if sensor.cloud_probability else ()
+            assert tuple(product.measurements) == (*sensor.reflectance, sensor.mask, *saturation, *likely, *ANGLE_BANDS)
             assert product.measurements["red"].dtype == "uint16"
             assert product.measurements["red"].nodata == 0
             assert product.measurements[sensor.mask].flags_definition

@@ -54,7 +54,7 @@ CATALOGUES = [
     ("earth_search/v1/31UDQ_2023_3_items.json", "sentinel-2b/31UDQ/R051/2023-06-09", "05.09/20230609T121643",
      "sentinel-2b/R051/2023-06-09", 0.0, 12, 3),
     ("earth_search/c1/13TDE_2024_10_items.json", "sentinel-2a/13TDE/R098/2024-04-22", "05.10/20240423T004950",
-     "sentinel-2a/R098/2024-04-22", -0.1, 12, 3),
+     "sentinel-2a/R098/2024-04-22", -0.1, 13, 3),
     ("planetary_computer/sentinel2/S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531.json",
      "sentinel-2b/06VVN/R043/2019-06-29", "02.12/20201006T080531", "sentinel-2b/R043/2019-06-29", 0.0, 12, 3),
     ("planetary_computer/sentinel2/S2B_MSIL2A_20220612T182919_R027_T24XWR_20220613T123251_baseline0400.json",
@@ -62,7 +62,7 @@ CATALOGUES = [
     ("cdse/S2B_20200322_T36NYH_N0500.json", "sentinel-2b/36NYH/R135/2020-03-22", "05.00/20230612T214223",
      "sentinel-2b/R135/2020-03-22", -0.1, 12, 3),
     ("odd/S2A_T60CWS_20240109_antimeridian.json", "sentinel-2a/60CWS/R041/2024-01-09", "05.10/20240109T203651",
-     "sentinel-2a/R041/2024-01-09", -0.1, 12, 3),
+     "sentinel-2a/R041/2024-01-09", -0.1, 13, 3),
 ]  # fmt: skip
 
 

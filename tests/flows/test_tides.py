@@ -20,11 +20,13 @@ from odc.geo.geobox import GeoBox
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.cli import main
+from flows.plan_cells import plan
 from flows.steps.areas import find_area
 from flows.steps.cubes.open_cube import features_apart, open_snapshot
 from flows.steps.index.catalogue import find_scenes, published_cells
 from flows.steps.loading.tides import TideModel, tide_model_for, with_tides
 from products.errors import RequestError
+from products.passes import Pass
 from products.period import parse_period
 from products.registry import parse_recipe
 from products.simulation.canvas import place_canvas
@@ -46,7 +48,18 @@ features:
   - band: {names: [swir1], reduce: [p50, count], tide: {highest: 0.3}}
   - count: {}
 """
+PLAIN = """
+name: plain_passes
+version: 1
+kind: features
+grid: {crs: utm, resolution_m: 30, tile_px: 96, anchor: landsat}
+period: P1Y
+sources: [{collection: landsat-c2-l2}]
+features:
+  - band: {names: [swir1], reduce: [p50]}
+"""
 ASKED = ("--area", "demo", "--period", "2020")
+TILE = "100.8430,4.9480,100.8435,4.9485"  # within a tile in the middle of the archive
 SEED, SIZE_PX = 3, 160  # of the fixture small_archive
 BARE_SWIR1 = 0.05  # between water, up to 0.02, and mudflat, from 0.09
 Constants = Mapping[str, tuple[Any, Any]]
@@ -219,6 +232,10 @@ def test_low_tide_shows_more_mudflat_than_high_tide_and_the_cell_tells_its_tides
     with open_index(tides.settings) as index:
         cells = published_cells(index, "tide_features", 1, [parse_period("2020")]).values()
         told = [cell.properties["neocube:tides"] for cell in cells]
+    heights = {number: height for each in told for number, height in each["heights_m"].items()}
+    with open_index(tides.settings) as index:
+        scenes = find_scenes(index, recipe().sources, parse_period("2020"), find_area("demo").geometry)
+    assert set(heights) <= {scene.pass_id for scene in scenes} and np.ptp(list(heights.values())) > 0.5
     assert {each["model"] for each in told} == {"EOT20"}
     assert all(0.1 < each["spread"] < 1 for each in told)
 
@@ -227,6 +244,44 @@ def _shares(low: NDArray[np.float32], high: NDArray[np.float32], both: NDArray[n
     """Shares of pixels that are bare at low and wet at high tide, and the reverse."""
     bare_low, bare_high = low[both] > BARE_SWIR1, high[both] > BARE_SWIR1
     return float((bare_low & ~bare_high).mean()), float((~bare_low & bare_high).mean())
+
+
+@needs_eo_tides
+def test_cells_without_features_at_a_tide_tell_their_tides_too(tides: Tides, tmp_path: Path) -> None:
+    known = {scene["item_id"]: scene["tide_m"] for scene in acquisitions(tides.archive)}
+    path = tmp_path / "plain.recipe.yaml"
+    path.write_text(PLAIN)
+    without = plan(str(path), TILE, "2020").cells[0].id
+    assert answered("build", path, "--area", TILE, "--period", "2020")["failed"] == []
+    longitude, latitude = (float(number) for number in TILE.split(",")[:2])
+    said = answered("passport", "plain_passes", "--at", f"{longitude + 0.001},{latitude + 0.001}", "--period", "2020")
+    with open_index(tides.settings) as index:
+        (cell,) = published_cells(index, "plain_passes", 1, [parse_period("2020")]).values()
+        told = cell.properties["neocube:tides"]
+    assert cell.id == without
+    assert 0.1 < told["spread"] < 1
+    first = min((scene for scene in said["scenes"] if scene["item_id"] in known), key=lambda scene: scene["datetime"])
+    assert first["tide_m"] == pytest.approx(known[first["item_id"]], abs=0.15)
+
+    one_pass = Pass(parse_period("2020-03-01").start, parse_period("2020-03-01").end, "p", "landsat-8")
+    with open_index(tides.settings) as index:
+        scenes = find_scenes(index, recipe().sources, parse_period("2020"), find_area("demo").geometry)[:1]
+    _, document = with_tides(tides.model, scenes, tile(), one_pass)
+    assert document is not None and set(document) == {"model", "passes", "heights_m"}
+    assert document["heights_m"] == {scenes[0].pass_id: pytest.approx(known[scenes[0].item_id], abs=0.15)}
+
+
+def test_a_tide_model_that_is_set_and_cannot_be_used_is_said_before_any_work(
+    ingested_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEOCUBE_TIDE_MODELS", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("NEOCUBE_TIDE_MODEL", "EOT20")
+    path = tmp_path / "plain.recipe.yaml"
+    path.write_text(PLAIN)
+    result = neocube("build", path, "--area", TILE, "--period", "2020")
+    assert result.exit_code == 2 and (
+        "expected a folder of tide model files" in result.stderr or "needs eo-tides" in result.stderr
+    )
 
 
 @needs_eo_tides
@@ -270,5 +325,5 @@ def test_a_model_that_cannot_be_used_is_named(model: TideModel, tmp_path: Path) 
 
 @pytest.mark.skipif(importlib.util.find_spec("eo_tides") is not None, reason="eo-tides is installed")
 def test_without_eo_tides_the_extra_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"need eo-tides: install neocube\[tides\]"):
+    with pytest.raises(RequestError, match=r"needs eo-tides: install neocube\[tides\]"):
         tide_model_for(recipe(), tmp_path, "EOT20")

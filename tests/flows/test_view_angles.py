@@ -1,26 +1,39 @@
 """The angles of sun and view: from real items into scenes, and from scenes into pixels."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
+from flows.cell_memory import cell_bytes
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.tile_block import load_observations
 from flows.steps.scenes.view_angles import angles_of, stated_angles
 from flows.steps.simulation.archive import Simulation, write_archive
 from products.errors import RequestError
 from products.period import parse_period
 from products.pixel.brdf import c_factor
-from products.registry import features_recipe
-from products.scene import Angles
+from products.pixel.causes import ACCOUNT_NAMES
+from products.registry import features_recipe, parse_recipe
+from products.scene import Angles, BandFile, Scene
+from products.sensors import ANGLE_BANDS
+from products.spec import FeaturesRecipe
+from tests.flows.scene_files import write_scene
 
 AREA, YEAR = "demo", "2020"
 VIEW = {"view:incidence_angle": 9.5, "view:azimuth": 104.0}
@@ -135,3 +148,80 @@ def test_pixels_are_as_seen_from_the_zenith(embedded_settings: Settings, archive
         np.testing.assert_allclose(
             normal.sel(feature=f"{band}_p50"), factor * seen.sel(feature=f"{band}_p50"), rtol=2e-5, atol=1e-6
         )
+
+
+GROUND = GeoBox((24, 24), Affine(30, 0, 500_010, 0, -30, 300_000), CRS("EPSG:32647"))
+DN = 12_000
+
+
+def landsat_recipe(brdf: str) -> FeaturesRecipe:
+    found = parse_recipe(
+        f"""
+name: angles_of_pixels
+version: 1
+kind: features
+grid: {{crs: "EPSG:32647", resolution_m: 30, tile_px: 24}}
+period: P1Y
+sources: [{{collection: landsat-c2-l2}}]
+brdf: {brdf}
+features:
+  - band: {{names: [red, nir], reduce: [p50]}}
+""",
+        "angles.yaml",
+    )
+    assert isinstance(found, FeaturesRecipe)
+    return found
+
+
+def across_the_swath(folder: Path) -> tuple[Scene, dict[str, np.ndarray]]:
+    """A Landsat scene whose view zenith grows from 0 to 7.5 degrees on both sides of its middle, as in VZA and VAA."""
+    flat = {band: np.full(GROUND.shape, DN, np.uint16) for band in ("red", "nir")}
+    scene = write_scene(
+        folder,
+        "swath",
+        flat | {"qa_pixel": np.full(GROUND.shape, 21824, np.uint16)},
+        GROUND,
+        datetime(2020, 5, 1, tzinfo=UTC),
+    )
+    off = np.broadcast_to(np.linspace(-7.5, 7.5, 24), GROUND.shape)
+    degrees = {
+        "sun_zenith": np.full(GROUND.shape, 35.0), "sun_azimuth": np.full(GROUND.shape, 130.0),
+        "view_zenith": np.abs(off), "view_azimuth": np.where(off < 0, 100.0, -80.0),
+    }  # fmt: skip
+    bands = dict(scene.bands)
+    for band, values in degrees.items():
+        path = folder / f"{band}.tif"
+        profile = {"driver": "GTiff", "count": 1, "dtype": "int16", "crs": "EPSG:32647", "height": 24, "width": 24}
+        with rasterio.open(path, "w", **profile, transform=GROUND.affine) as file:
+            file.write(np.round(values * 100).astype(np.int16), 1)
+        bands[band] = BandFile(str(path), 0.01, 0.0, -32768)
+    return replace(scene, bands=bands, angles=Angles(55.0, 130.0, 0.0, 0.0)), degrees
+
+
+def test_a_landsat_swath_is_normalised_pixel_by_pixel(tmp_path: Path) -> None:
+    scene, degrees = across_the_swath(tmp_path)
+    recipe = landsat_recipe("c_factor")
+    loaded = load_observations(recipe, [scene], GROUND, 2, RasterAccess())
+    assert loaded.seen.causes.max() == 0 and {asset.band for asset in loaded.manifest.assets} >= set(ANGLE_BANDS)
+    for b, band in enumerate(("red", "nir")):
+        made = loaded.seen.block[b, 0] * loaded.seen.gain[0, b] + loaded.seen.bias[0, b]
+        for x in (0, 5, 23):
+            at = Angles(
+                55.0, 130.0, *(round(float(degrees[name][3, x]), 2) for name in ("view_zenith", "view_azimuth"))
+            )
+            assert made[3, x] == pytest.approx((DN * 2.75e-5 - 0.2) * c_factor(band, at), abs=2e-5)
+        assert abs(made[3, 0] - made[3, 23]) > 2e-3
+
+    plain = load_observations(landsat_recipe("none"), [scene], GROUND, 2, RasterAccess())
+    assert (plain.seen.block == DN).all() and len(plain.manifest.assets) == len(loaded.manifest.assets) - 4
+    part = load_observations(recipe, [scene], GROUND[5:20, 3:24], 1, RasterAccess())
+    np.testing.assert_array_equal(part.seen.block, loaded.seen.block[:, :, 5:20, 3:24])
+    assert cell_bytes(recipe, 10, 2) > cell_bytes(landsat_recipe("none"), 10, 2)
+
+
+def test_angles_that_cannot_be_read_leave_the_scene_unread(tmp_path: Path) -> None:
+    scene, _ = across_the_swath(tmp_path)
+    Path(scene.bands["view_zenith"].href).write_bytes(b"no raster")
+    loaded = load_observations(landsat_recipe("c_factor"), [scene], GROUND, 1, RasterAccess())
+    assert [asset.band for asset in loaded.manifest.failed] == ["view_zenith"]
+    assert loaded.seen.accounts[ACCOUNT_NAMES.index("unread")].all()

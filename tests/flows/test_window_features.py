@@ -11,7 +11,7 @@ from rasterio.transform import from_origin
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from datacube_config.sources import SourceTable
+from datacube_config.sources import SourceTable, source_table
 from flows.build_here import build
 from flows.plan_cells import plan
 from flows.steps.areas import find_area
@@ -179,3 +179,18 @@ def test_a_raster_that_cannot_be_read_fails_its_cells_and_names_the_file(
 def test_a_wrong_window_feature_is_named(tmp_path: Path, entry: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         features_recipe(recipe_file(tmp_path, 64, "  - index: {names: [NDVI], reduce: [p50]}\n" + f"  - {entry}\n"))
+
+
+@pytest.mark.full
+def test_the_recipe_of_surroundings_is_built_of_the_elevation_of_a_simulated_coast(
+    ingested_settings: Settings, small_archive: Path
+) -> None:
+    with open_index(ingested_settings) as index:
+        taken = ingest_rasters(index, "simulated_elevation", str(small_archive / "truth"), source_table())
+    assert (taken.added, taken.quarantined) == (1, [])
+    report = build("every_surrounding", "100.8425,4.9475,100.8475,4.9525", YEAR)
+    assert report["failed"] == []
+    features = features_of(report).isel(period=0)
+    known = np.isfinite(features).mean(["y", "x"])
+    assert (known > 0.2).all(), known.to_series()
+    assert float(features.sel(feature="land_distance").min()) < 0 < float(features.sel(feature="land_distance").max())

@@ -1,4 +1,4 @@
-"""A stand-in for the part of CuPy that products.pixel.gpu_temporal uses: memory is numpy's, and kernels are compiled for the host with host_cuda.h.
+"""A stand-in for the part of CuPy that products.pixel.gpu_strips uses: memory is numpy's, and kernels are compiled for the host with host_cuda.h.
 
 So the GPU leaf runs as a whole, strips, slots, shuffles and all, where there is a C++ compiler and no GPU.
 """
@@ -93,8 +93,8 @@ class RawModule:
         launch = self.library[f"launch_{name}"]
 
         def call(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
-            pointers = [ctypes.c_void_p(array.numbers.ctypes.data) for array in arguments[:4]]
-            n_scenes, n_pixels, least = arguments[4:]
+            pointers = [ctypes.c_void_p(array.numbers.ctypes.data) for array in arguments[:6]]
+            n_scenes, n_pixels, least = arguments[6:]
             assert (n_scenes.dtype, n_pixels.dtype, least.dtype) == (np.int32, np.int64, np.int32)
             numbers = (ctypes.c_int(n_scenes), ctypes.c_longlong(n_pixels), ctypes.c_int(least))
             launch(ctypes.c_uint(*grid), ctypes.c_uint(*block), *pointers, *numbers)

@@ -1,6 +1,7 @@
 """The c-factor and its kernels: closed forms, published parameters, and what no formula may change."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from odc.geo.geom import box
 
 from products.features import reflectance_terms
-from products.pixel.brdf import GLOBAL_PARAMETERS, c_factor, check_angles, li_sparse, ross_thick
+from products.identity import source_keys
+from products.pixel.brdf import GLOBAL_PARAMETERS, c_factor, check_angles, li_sparse, ross_thick, to_nadir
 from products.scene import Angles, BandFile, Scene
+from products.sensors import ANGLE_BANDS
 from products.source_spec import HarmoniseSpec
 
 ZENITHS, AZIMUTHS = st.floats(0, math.radians(70)), st.floats(-math.pi, math.pi)
@@ -102,3 +105,50 @@ def test_a_scene_without_angles_is_refused() -> None:
         check_angles([scene(None)])
     with pytest.raises(ValueError, match="brdf: c_factor needs the angles of sun and view, item has none"):
         reflectance_terms([scene(None)], ("blue",), None, "c_factor")
+
+
+def with_pixel_angles(angles: Angles | None) -> Scene:
+    one = scene(angles)
+    return replace(one, bands={**one.bands, **{band: BandFile("angles.tif", 0.01, 0, -32768) for band in ANGLE_BANDS}})
+
+
+def test_every_pixel_has_the_c_factor_of_its_own_angles() -> None:
+    bands = ("red", "nir")
+    numbers = np.full((2, 1, 4), 2000, np.uint16)
+    numbers[0, 0, 3], numbers[1, 0, 3] = 0, 65535
+    angles = np.array(
+        [[[40, 40, 40, 40]], [[130, 130, -170, 130]], [[0, 10, 7.5, 10]], [[0, 110, 100, 110]]], np.float32
+    )
+    lost = np.zeros((1, 4), np.bool_)
+    to_nadir(
+        numbers, angles, np.array([GLOBAL_PARAMETERS[band] for band in bands]), np.full(2, 1e-4), np.full(2, -0.1), lost
+    )
+
+    assert not lost.any()
+    assert numbers[:, 0, 0].tolist() == [2000, 2000] and numbers[:, 0, 3].tolist() == [0, 65535]
+    for b, band in enumerate(bands):
+        for x, known in ((1, Angles(50, 130, 10, 110)), (2, Angles(50, -170, 7.5, 100))):
+            wanted = 0.1 * c_factor(band, known)
+            assert numbers[b, 0, x] * 1e-4 - 0.1 == pytest.approx(wanted, abs=0.51e-4)
+    assert numbers[0, 0, 1] != 2000 != numbers[1, 0, 1]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -1.0, 89.5])
+def test_a_pixel_without_an_angle_is_lost(wrong: float) -> None:
+    numbers, lost = np.full((1, 1, 2), 2000, np.uint16), np.zeros((1, 2), np.bool_)
+    angles = np.broadcast_to(np.float32([40, 130, 5, 110])[:, None, None], (4, 1, 2)).copy()
+    angles[2, 0, 1] = wrong
+    to_nadir(numbers, angles, np.array([GLOBAL_PARAMETERS["red"]]), np.full(1, 1e-4), np.zeros(1), lost)
+    assert lost.tolist() == [[False, True]] and numbers[0, 0, 1] == 2000
+
+
+def test_scenes_with_the_angles_of_every_pixel_need_no_others_and_are_told_apart() -> None:
+    check_angles([with_pixel_angles(None)])
+    gain, _ = reflectance_terms([with_pixel_angles(BACKWARD)], ("blue",), None, "c_factor")
+    assert gain[0, 0] == np.float32(1e-4)
+    keys = [
+        source_keys([each], with_angles=True)[0]
+        for each in (scene(BACKWARD), with_pixel_angles(BACKWARD), with_pixel_angles(None))
+    ]
+    assert keys[0] != keys[1] == keys[2]
+    assert source_keys([scene(BACKWARD)]) == source_keys([with_pixel_angles(None)])

@@ -15,6 +15,7 @@ from products.pixel.clear import (
     count_causes,
     keep_one_scene,
     mark_grown,
+    mark_likely,
     mark_persistent,
     note_extremes,
     note_saturation,
@@ -22,6 +23,7 @@ from products.pixel.clear import (
     refine,
     unbalanced,
 )
+from products.sensors import SENSORS
 from products.window.morphology import dilate
 
 BIT_CAUSES = {
@@ -162,12 +164,15 @@ def test_numbers_beyond_the_range_are_out_of_range_unless_something_worse() -> N
     assert mask[0].tolist() == [0, Cause.OUT_OF_RANGE, Cause.OUT_OF_RANGE, Cause.NODATA, Cause.DILATED, Cause.CLOUD]
 
 
+OLI = SENSORS["oli"]
+
+
 def noted(*bands: list[int], saturation: list[int] | None = None) -> np.ndarray:
     extremes = np.zeros((1, len(bands[0])), np.uint8)
     for band in bands:
         note_extremes(np.array([band], np.uint16), 0, 65535, extremes)
     if saturation:
-        note_saturation(np.array([saturation], np.uint16), extremes)
+        note_saturation(np.array([saturation], np.uint16), OLI.saturated_bits(["green"]), OLI.lost_bits, extremes)
     return extremes
 
 
@@ -176,6 +181,39 @@ def test_bands_refine_what_the_mask_calls_clear() -> None:
     refine(mask, noted([9, 0, 9, 65535, 0, 0], [9, 9, 9, 9, 9, 9], saturation=[0, 4, 4, 0, 4, 0]))
 
     assert mask[0].tolist() == [0, Cause.NODATA, Cause.SATURATED, Cause.SATURATED, Cause.CLOUD, Cause.NODATA]
+
+
+def test_a_band_that_is_not_read_may_be_saturated_and_ground_that_is_hidden_is_not_seen() -> None:
+    cirrus_band, red, hidden = 1 << 8, 1 << 3, 1 << 11
+    mask = np.zeros((1, 4), np.uint8)
+    refine(mask, noted([9] * 4, saturation=[cirrus_band, red, 4, hidden]))
+
+    assert mask[0].tolist() == [Cause.USED, Cause.USED, Cause.SATURATED, Cause.NODATA]
+
+
+def test_saturation_bits_are_those_of_the_published_table_and_of_each_sensor(shared_data: Path) -> None:
+    tables = json.loads((shared_data / "reference" / "facts" / "landsat_c2_l2_tables.json").read_text())
+    offsets = {field["name"]: field["offset"] for field in tables["qa_radsat"]}
+    numbers = {"tm": (1, 2, 3, 4, 5, 7), "etm": (1, 2, 3, 4, 5, 7), "oli": (1, 2, 3, 4, 5, 6, 7)}
+    for name, of_bands in numbers.items():
+        sensor = SENSORS[name]
+        assert [band for band, _ in sensor.saturation_bits] == list(sensor.reflectance)
+        assert [bit for _, bit in sensor.saturation_bits] == [offsets[f"band{number}"] for number in of_bands]
+        assert sensor.saturated_bits(sensor.reflectance) == sum(1 << offsets[f"band{number}"] for number in of_bands)
+    assert 1 << offsets["occlusion"] == OLI.lost_bits
+    assert SENSORS["msi"].saturated_bits(["red"]) == 0
+
+
+def test_a_probable_cloud_is_a_cloud_where_nothing_comes_before_it() -> None:
+    mask = np.arange(12, dtype=np.uint8)[None]
+    mark_likely(mask, np.full((1, 12), 40, np.uint16), 40)
+    changed = [Cause.USED, Cause.SHADOW, Cause.CIRRUS, Cause.SNOW, Cause.SATURATED, Cause.DILATED]
+    assert np.flatnonzero(mask[0] != np.arange(12)).tolist() == changed
+    assert (mask[0, changed] == Cause.CLOUD).all()
+
+    less = np.zeros((1, 3), np.uint8)
+    mark_likely(less, np.array([[39, 101, 255]], np.uint16), 40)
+    assert not less.any()
 
 
 def test_without_a_saturation_band_only_the_largest_number_is_saturated() -> None:

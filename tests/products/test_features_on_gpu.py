@@ -1,4 +1,4 @@
-"""A whole recipe on the GPU leaf agrees with the CPU leaf; what the GPU cannot do is refused by name."""
+"""A whole recipe on the GPU leaf agrees with the CPU leaf, in the memory that is planned."""
 
 import importlib
 from datetime import UTC, datetime, timedelta
@@ -10,8 +10,8 @@ import pytest
 from odc.geo.geom import box
 
 from products.device_memory import cell_device_bytes, tile_shape
-from products.errors import DeviceFull, RequestError
-from products.features import Observations, compute_features, gpu_lack
+from products.errors import DeviceFull
+from products.features import Observations, compute_features
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.registry import features_recipe, parse_recipe
@@ -74,24 +74,40 @@ def test_a_recipe_is_the_same_on_both_leaves(tmp_path: Path, monkeypatch: pytest
     )  # a grey level may fall to the other side
 
 
-@pytest.mark.parametrize(
-    ("feature", "message"),
-    [
-        ("harmonics: {index: NDVI}", "'ndvi_level' needs the order of time"),
-        ("index: {names: [NDVI], reduce: [p50], sources: [sentinel-2-l2a]}", "'ndvi_p50' is limited to some sources"),
-        ("band: {names: [red], reduce: [count]}", "'red_count' counts"),
-    ],
-)
-def test_what_the_gpu_cannot_do_is_refused_by_name(feature: str, message: str) -> None:
-    asked = recipe(feature)
+def test_features_that_need_the_order_of_time_are_the_same_on_both_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = recipe(
+        "geomedian: {bands: [blue, red]}", "medoid: {bands: [nir, swir1]}", "best: {index: NDVI, bands: [red, green]}",
+        "best: {index: MNDWI, take: min, bands: [blue]}", "harmonics: {index: NDVI, order: 1}",
+        "harmonics: {index: MNDWI, order: 2, trend: true, sources: [sentinel-2-l2a]}", "season: {index: NDVI, step_days: 20}",
+        "index: {names: [NDVI], reduce: [p50, count]}", "count: {}",
+    )  # fmt: skip
+    seen = observations(asked, 18)
+    seen.causes[:, 0, :4] = 3
+    seen.causes[:2, 0, 1:4] = 0
+    on_cpu = compute_features(asked, seen, YEAR, 2)
+    use_host_cupy(monkeypatch, tmp_path)
+    on_gpu = compute_features(asked, seen, YEAR, 2, device="gpu")
 
-    assert message in gpu_lack(asked)
-    with pytest.raises(RequestError, match=message):
-        compute_features(asked, observations(asked, 3), YEAR, 1, device="gpu")
+    np.testing.assert_array_equal(np.isnan(on_gpu), np.isnan(on_cpu))
+    for name, made, wanted in zip(asked.feature_names, on_gpu, on_cpu, strict=True):
+        np.testing.assert_allclose(made, wanted, atol=NEAR.get(name.rpartition("_")[2], 1e-5), rtol=1e-5, err_msg=name)
+    assert np.isfinite(on_gpu).any(axis=(1, 2)).all()
+    planned = cell_device_bytes(tile_shape(asked, YEAR), 18, SIDE)
+    assert planned == sum(importlib.import_module("cupy").allocated)
 
 
-def test_the_mangrove_features_can_be_made_on_a_gpu() -> None:
-    assert gpu_lack(features_recipe("mangrove_features")) == ""
+NEAR = {"1": 2e-3, "2": 2e-3, "start": 1e-3, "peak": 1e-3, "end": 1e-3, "length": 1e-3, "integral": 1e-3}  # days
+
+
+def test_the_recipe_with_a_feature_of_every_kind_can_be_made_on_a_gpu() -> None:
+    asked = features_recipe("every_feature")
+    shape = tile_shape(asked, YEAR)
+    assert (shape.n_features, shape.room_numbers) == (
+        len(asked.feature_names) - 2 - 4 - 0,
+        6 * 25,
+    )  # less counts and texture
 
 
 def test_the_planned_device_bytes_are_those_that_the_leaf_allocates(

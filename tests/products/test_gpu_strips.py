@@ -5,15 +5,16 @@ import pytest
 
 from products.errors import DeviceFull
 from products.pixel.gpu_source import Kernel
-from products.pixel.gpu_temporal import (
+from products.pixel.gpu_strips import (
     SLOTS,
     STRIP_BYTES,
     StripShape,
-    band_order,
     blocks,
     device_bytes,
+    pinned_bytes,
     strip_rows,
 )
+from products.pixel.gpu_temporal import band_order
 from products.pixel.temporal import moved_operands
 
 
@@ -27,7 +28,11 @@ def test_only_the_bands_that_are_used_are_sent_the_geomedians_first() -> None:
 
 def test_the_memory_of_a_strip_is_planned_to_the_byte() -> None:
     shape = StripShape(n_bands=6, n_scenes=20, n_features=18, width=2048, rows=2048)
-    assert device_bytes(shape) == SLOTS * 2048 * 2048 * (20 * (2 * 6 + 1) + 4 * 18) + 8 * 6 * 20
+    crossing = SLOTS * 2048 * 2048 * (20 * (2 * 6 + 1) + 4 * 18)
+    assert device_bytes(shape) == crossing + 8 * 6 * 20
+    scratch = StripShape(6, 20, 18, 2048, 2048, room_numbers=60, scene_numbers=5, step_numbers=7)
+    assert device_bytes(scratch) == crossing + SLOTS * 2048 * 2048 * 8 * 60 + 8 * (6 * 20 + 5 * 20 + 7)
+    assert pinned_bytes(scratch) == pinned_bytes(shape) == crossing
 
 
 @pytest.mark.parametrize("memory_bytes", [2**24, 2**28, 2**36])

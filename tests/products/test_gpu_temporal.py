@@ -16,20 +16,23 @@ from products.feature_spec import KNOWN_BANDS
 from products.formula import parse_formula
 from products.pixel import reference
 from products.pixel.gpu_source import HELD_NUMBERS
-from products.pixel.gpu_temporal import StripShape, device_bytes, temporal_features_gpu
-from products.pixel.temporal import MAX, MEAN, MIN, STD, temporal_features
+from products.pixel.gpu_strips import StripShape, device_bytes
+from products.pixel.gpu_temporal import temporal_features_gpu
+from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD, temporal_features
 from tests.products.host_cupy import use_host_cupy
 
 BANDS = ("blue", "green", "red", "nir", "swir1")
-TEXTS = ("(nir - red) / (nir + red)", "-(blue ** 2) + 3 * green - swir1 ** 0.5", "nir / (blue - blue)")
-REDUCERS = np.array([[0.1, 0.5, 0.9, STD], [MIN, MAX, MEAN, np.nan], [0.5, MEAN, MIN, STD]], np.float32)
+TEXTS = ("(nir - red) / (nir + red)", "-(blue ** 2) + 3 * green - swir1 ** 0.5", "nir / (blue - blue)", "nir")
+REDUCERS = np.array(
+    [[0.1, 0.5, 0.9, STD], [MIN, MAX, MEAN, COUNT], [0.5, MEAN, MIN, STD], [RANGE, IQR, SKEWNESS, KURTOSIS]], np.float32
+)
 ANY = [0, 1, 2]  # the places of the geomedian's bands
-N_FEATURES = len(ANY) + 3 + 11
+N_FEATURES = len(ANY) + 3 + 16
 
 # reflectance against the reference; few observations: Weiszfeld is slow where one of them is almost the median
-TOLERANCES = {"geomedian": 2e-5, "mads": 5e-5, "index": 5e-5}
-TOLERANCES_FEW = {"geomedian": 1e-4, "mads": 2e-4, "index": 5e-5}
-BETWEEN_LEAVES = {"geomedian": 4e-6, "mads": 4e-6, "index": 2e-6}
+TOLERANCES = {"geomedian": 2e-5, "mads": 5e-5, "index": 5e-5, "shape": 2e-3}
+TOLERANCES_FEW = {"geomedian": 1e-4, "mads": 2e-4, "index": 5e-5, "shape": 2e-3}
+BETWEEN_LEAVES = {"geomedian": 4e-6, "mads": 4e-6, "index": 2e-6, "shape": 1e-3}
 
 Leaf = Callable[..., NDArray[np.float32]]
 Block, Causes = NDArray[np.uint16], NDArray[np.uint8]
@@ -77,7 +80,12 @@ def series(seed: int, n_scenes: int, shape: tuple[int, int] = (2, 21), used: flo
 
 
 def limits(tolerances: dict[str, float]) -> list[float]:
-    return [tolerances["geomedian"]] * 3 + [tolerances["mads"]] * 3 + [tolerances["index"]] * 11
+    return (
+        [tolerances["geomedian"]] * 3
+        + [tolerances["mads"]] * 3
+        + [tolerances["index"]] * 14
+        + [tolerances["shape"]] * 2
+    )
 
 
 def assert_agreement(leaf: Leaf, given: tuple[Any, ...], tolerances: dict[str, float] = TOLERANCES) -> Any:

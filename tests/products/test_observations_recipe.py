@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid5
 
 import numpy as np
@@ -16,6 +17,7 @@ from products.identity import KERNEL_VERSIONS, NAMESPACE, CellKey, cell_id, sour
 from products.observations_spec import ObservationsRecipe
 from products.passes import Pass, merged_passes, passes_of, search_span
 from products.period import Period, parse_period
+from products.pixel import reference
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import count_causes
 from products.pixel.observe import cause_of, observed
@@ -23,6 +25,7 @@ from products.registry import DEFINITIONS, features_recipe, parse_recipe, scene_
 from products.scene import Scene
 from products.template import odc_product_definition
 from products.time_axis import time_coordinates
+from tests.products.host_cupy import use_host_cupy
 
 TEXT = (DEFINITIONS / "coastal_observations.recipe.yaml").read_text()
 NOON = datetime(2020, 3, 1, 12, tzinfo=UTC)
@@ -187,10 +190,25 @@ def test_a_cell_has_reflectance_and_cause_and_rounds_where_asked() -> None:
     }
 
 
-def test_a_gpu_is_refused_by_name() -> None:
-    message = "the kernels of the GPU make features, the recipe is of kind observations: use --device cpu, or auto"
-    with pytest.raises(RequestError, match=message):
-        compute_layers(recipe(), seen(), parse_period("2020"), 1, device="gpu")
+def test_a_pass_is_the_same_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    period, given = parse_period("2020"), seen()
+    on_cpu = compute_layers(recipe(), given, period, 1)
+    use_host_cupy(monkeypatch, tmp_path)
+    on_gpu = compute_layers(recipe(), given, period, 1, device="gpu")
+    np.testing.assert_array_equal(np.isnan(on_gpu), np.isnan(on_cpu))
+    np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-6, atol=1e-6)
+    assert np.isnan(on_cpu).any() and np.isfinite(on_cpu).any()
+    empty = replace(given, block=given.block[:, :0], causes=given.causes[:0], gain=given.gain[:0], bias=given.bias[:0])
+    assert np.isnan(compute_layers(recipe(), empty, period, 1, device="gpu")).all()
+
+
+@pytest.mark.parametrize("n_scenes", [1, 2, 5])
+def test_every_pixel_of_a_pass_is_that_of_the_reference(n_scenes: int) -> None:
+    given = seen(n_scenes)
+    made = observed(given.block, given.causes, given.gain, given.bias, 2)
+    exact = reference.observed(given.block, given.causes, given.gain, given.bias)
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(exact))
+    np.testing.assert_allclose(made, exact, rtol=1e-6, atol=1e-6)
 
 
 def test_threads_and_rows_do_not_change_an_observation() -> None:

@@ -88,8 +88,20 @@ def test_the_halo_is_the_largest_growth_of_clouds() -> None:
 def test_resampling_is_cubic_for_landsat_and_average_for_msi_unless_stated() -> None:
     stated = changed("{collection: landsat-c2-l2,", "{collection: landsat-c2-l2, resampling: bilinear,")
 
-    assert [source.resampling_method for source in parsed(TEXT).sources] == ["cubic", "average"]
-    assert [source.resampling_method for source in parsed(stated).sources] == ["bilinear", "average"]
+    assert [source.resampling_of("red") for source in parsed(TEXT).sources] == ["cubic", "average"]
+    assert [source.resampling_of("red") for source in parsed(stated).sources] == ["bilinear", "average"]
+    by_band = "{collection: sentinel-2-l2a, resampling: {nir: bilinear, swir1: nearest},"
+    some = parsed(changed("{collection: sentinel-2-l2a,", by_band)).sources[1]
+    assert [some.resampling_of(band) for band in ("red", "nir", "nir_narrow", "swir1")] == [
+        "average",
+        "bilinear",
+        "bilinear",
+        "nearest",
+    ]
+    plain = parsed(changed("{collection: sentinel-2-l2a,", "{collection: sentinel-2-l2a, resampling: {red: average},"))
+    assert plain.digest() == parsed(TEXT).digest() != parsed(changed("{collection: sentinel-2-l2a,", by_band)).digest()
+    with pytest.raises(RequestError, match="resampling: landsat-c2-l2 has no band 'rededge1': expected some of blue"):
+        parsed(changed("{collection: landsat-c2-l2,", "{collection: landsat-c2-l2, resampling: {rededge1: cubic},"))
 
 
 def test_the_near_infrared_of_msi_is_b8a_where_hls_applies() -> None:
@@ -152,7 +164,7 @@ MISTAKES = [
     ("version: 1", "version: 1\nharmonize: none", 3, "unknown key 'harmonize'; near ones: harmonise"),
     ("tile_px", "tilepx", 5, "unknown key 'tilepx'; near ones: tile_px"),
     ("clear: {dilate_px: 2}", "claer: {dilate_px: 2}", 8, "unknown key 'claer'; near ones: clear"),
-    ("dilate_px: 2", "dilate: 2", 8, "unknown key 'dilate'; near ones: dilate_px"),
+    ("dilate_px: 2", "dilate: 2", 8, "unknown key 'dilate'; near ones: dilate_"),
     ("reduce: [", "reducee: [", 14, "unknown key 'reducee'; near ones: reduce"),
     ("crs: utm", 'crs: "EPSG:99999"', 5, "unknown CRS 'EPSG:99999': expected an authority code"),
     ("crs: utm", 'crs: "EPSG:4326"', 5, "CRS 'EPSG:4326' is not projected"),

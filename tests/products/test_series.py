@@ -167,6 +167,59 @@ def test_a_harmonic_year_is_found_again_in_its_gaps() -> None:
     np.testing.assert_allclose(series[:, 0, 0, 0], wanted, atol=2e-4)
 
 
+@pytest.mark.parametrize("fill", METHODS)
+def test_observations_of_a_margin_fill_the_first_and_last_gaps(fill: str) -> None:
+    asked, plain = recipe(fill, "margin: P20D"), recipe(fill)
+    days = [-15.0, *spread(30), 376.0]
+    made = filling(asked, times(days), YEAR)
+    assert (asked.margin_steps, made.middles.size, made.n_steps, asked.n_layers) == (2, 41, 37, plain.n_layers)
+    assert asked.seen_in(YEAR) == Period(YEAR.start - timedelta(days=20), YEAR.end + timedelta(days=20))
+
+    given = seen(days)
+    given.causes[[0, -1]] = 0
+    given.causes[2:16, :, 30], given.causes[1:8, :, 31] = 3, 3
+    series, observed = series_arrays(asked, computed(asked, given, days))
+    for y, x in ((0, 30), (2, 31), (1, 39)):
+        used = np.flatnonzero(given.causes[:, y, x] == 0)
+        wanted = filled(given.block[0, used, y, x] * 1e-4 - 0.1, used, made)[2:-2]
+        np.testing.assert_allclose(series[:, 0, y, x], wanted, rtol=2e-5, atol=2e-6)
+        inside = used[(np.array(days)[used] >= 0) & (np.array(days)[used] < 365)]
+        assert observed[:, y, x].sum() == len(inside)
+
+
+def test_a_straight_line_reaches_into_the_margin() -> None:
+    days = [-8.0, 25.0]  # of the step before the first, and of the third: their middles are 30 days apart
+    given = seen(days)
+    block, causes = given.block.copy(), np.zeros_like(given.causes)
+    block[0, :, 0, 0] = (2000, 5000)
+    both = Observations((), given.bands, block, causes, given.gain, given.bias, given.accounts)
+    inside = Observations((), given.bands, block[:, 1:], causes[1:], given.gain[1:], given.bias[1:], given.accounts)
+    asked, plain = recipe("linear", "margin: P10D"), recipe("linear")
+    drawn, observed = series_arrays(asked, computed(asked, both, days))
+    held, _ = series_arrays(plain, computed(plain, inside, days[1:]))
+    np.testing.assert_allclose(drawn[:3, 0, 0, 0], [0.2, 0.3, 0.4], atol=1e-6)
+    np.testing.assert_allclose(held[:3, 0, 0, 0], 0.4, atol=1e-6)
+    assert observed[:, 0, 0].sum() == 1
+
+
+def test_a_cell_has_the_scenes_of_its_margin_only_if_it_has_some_of_its_own() -> None:
+    asked = recipe("linear", "margin: P20D")
+    scenes = [
+        type("Sensed", (), {"acquired": YEAR.start + timedelta(days=day)})() for day in (-21, -19, 100, 384, 386, 500)
+    ]
+    ((period, members),) = asked.cells_of(scenes, (YEAR,))  # type: ignore[arg-type]
+    assert period == YEAR and [(each.acquired - YEAR.start).days for each in members] == [-19, 100, 384]
+    assert asked.cells_of([scenes[1]], (YEAR,)) == [(YEAR, ())]  # type: ignore[list-item]
+    assert asked.searched(YEAR) == asked.seen_in(YEAR)
+    assert asked.digest() != recipe("linear").digest()
+
+
+def test_steps_of_months_have_margins_of_months() -> None:
+    asked = recipe("linear", "margin: P2M", step="P1M")
+    assert asked.margin_steps == 2
+    assert asked.seen_in(YEAR) == Period(datetime(2020, 11, 1, tzinfo=UTC), datetime(2022, 3, 1, tzinfo=UTC))
+
+
 @settings(max_examples=15)
 @given(st.integers(0, 10_000), st.sampled_from(METHODS))
 def test_a_pixel_depends_on_itself_alone(seed: int, fill: str) -> None:
@@ -246,6 +299,8 @@ def test_steps_that_do_not_fit_are_refused(length: str, step: str, message: str)
         ("bands: [red, nir]", "formulas: {BIG: red + nir}", "expected a name of lower-case letters"),
         ("period: P1Y", "period: {length: P3Y, step: P1Y}", "leave the `step` of `period` out"),
         ("step: P16D", "step: P400D", "P400D makes 1"),
+        ("step: P16D", "step: P16D\nmargin: P20D", "margin: expected whole steps, as P32D for steps of P16D, got P20D"),
+        ("step: P16D", "step: P16D\nmargin: P1M", "margin: expected whole steps"),
         ("step: P16D", "step: fortnight", "expected a duration such as"),
     ],
 )
@@ -264,6 +319,11 @@ def test_what_changes_a_series_changes_its_digest() -> None:
     ]
     digests = {parsed(TEXT).digest(), *(parsed(TEXT.replace(*pair)).digest() for pair in others)}
     assert len(digests) == 5
+    formulas = [
+        parsed(TEXT.replace("step: P16D", f"step: P16D\nformulas: {{{text}}}"))
+        for text in ("a: red, b: nir", "b: nir, a: red")
+    ]
+    assert formulas[0].layer_names != formulas[1].layer_names and formulas[0].digest() != formulas[1].digest()
     assert parsed(TEXT.replace("title: Red", "title: Green")).digest() == parsed(TEXT).digest()
     assert parsed(TEXT).kernels == ("clear", "fuse", "resample", "harmonise", "series", "overviews")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -18,8 +19,13 @@ from products.pixel.lanes import LANES
 from products.pixel.temporal import temporal_features
 
 BANDS = ("blue", "green", "red", "nir")
-TEXTS = ("(nir - red) / (nir + red)", "-(blue ** 2) + 3 * green - 0.5", "nir / (blue - blue)")
-REDUCE = (("p10", "p50", "p90", "std"), ("min", "max", "mean"), ("p50",))
+TEXTS = ("(nir - red) / (nir + red)", "-(blue ** 2) + 3 * green - 0.5", "nir / (blue - blue)", "nir")
+REDUCE = (
+    ("p10", "p50", "p90", "std"),
+    ("min", "max", "mean"),
+    ("p50",),
+    ("range", "iqr", "skewness", "kurtosis", "count"),
+)
 PLACE = {(band, ()): place for place, band in enumerate(BANDS)}
 PROGRAMS = programs([(parse_formula(text, KNOWN_BANDS), ()) for text in TEXTS], PLACE)
 REDUCERS = reducers(REDUCE)
@@ -29,6 +35,7 @@ Block, Causes = NDArray[np.uint16], NDArray[np.uint8]
 GEOMEDIAN_TOLERANCE, GEOMEDIAN_TOLERANCE_FEW = 2e-5, 1e-4
 MADS_TOLERANCE, MADS_TOLERANCE_FEW = 5e-5, 2e-4
 INDEX_TOLERANCE = 5e-5
+SHAPE_TOLERANCE = 2e-3  # skewness and kurtosis: ratios of small differences
 
 
 def arguments(block: Block, causes: Causes, min_observations: int = 1) -> tuple[Any, ...]:
@@ -53,7 +60,9 @@ def series(seed: int, n_scenes: int, shape: tuple[int, int] = (2, 70), used: flo
 
 def assert_close(fast: NDArray[np.float32], exact: NDArray[np.float64], few: bool) -> None:
     tolerance = [GEOMEDIAN_TOLERANCE_FEW if few else GEOMEDIAN_TOLERANCE] * 4
-    tolerance += [MADS_TOLERANCE_FEW if few else MADS_TOLERANCE] * 3 + [INDEX_TOLERANCE] * 8
+    tolerance += (
+        [MADS_TOLERANCE_FEW if few else MADS_TOLERANCE] * 3 + [INDEX_TOLERANCE] * 10 + [SHAPE_TOLERANCE] * 2 + [0]
+    )
     for layer, limit in enumerate(tolerance):
         np.testing.assert_allclose(fast[layer], exact[layer], rtol=1e-5, atol=limit, err_msg=f"feature {layer}")
 
@@ -106,6 +115,18 @@ def test_one_observation_is_its_own_median_with_no_deviation() -> None:
     np.testing.assert_allclose(fast[4:7, 0, 0], 0, atol=1e-6)
 
 
+def test_the_shape_of_a_distribution_is_that_of_scipy_and_equal_numbers_have_none() -> None:
+    block, causes = series(11, 30, used=1.1)
+    block[:, :, 0, 0] = 12_345
+    fast, _ = both(block, causes)
+    nir = block[3, :, 0, 1:].astype(np.float64) * 1e-4 - 0.1
+    assert np.isnan(fast[-3:-1, 0, 0]).all()
+    assert (fast[-5, 0, 0], fast[-4, 0, 0], fast[-1, 0, 0]) == (0, 0, 30)
+    np.testing.assert_allclose(fast[-3, 0, 1:], scipy.stats.skew(nir), atol=SHAPE_TOLERANCE)
+    np.testing.assert_allclose(fast[-2, 0, 1:], scipy.stats.kurtosis(nir), atol=SHAPE_TOLERANCE)
+    np.testing.assert_allclose(fast[-4, 0, 1:], scipy.stats.iqr(nir, axis=0), atol=1e-6)
+
+
 def test_two_observations_meet_half_way() -> None:
     block = np.array([10_000, 12_000], np.uint16)[None, :, None, None].repeat(4, axis=0)
     fast, _ = both(block, np.zeros((2, 1, 1), np.uint8))
@@ -154,7 +175,7 @@ def test_distances_that_are_not_defined_are_missing() -> None:
 def test_an_index_that_is_never_finite_is_nan_and_harms_nothing_else() -> None:
     fast, _ = both(*series(5, 6))
 
-    assert np.isnan(fast[-1]).all()
+    assert np.isnan(fast[14]).all()
     assert np.isfinite(fast[7:14]).any()
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,14 +10,17 @@ import numpy as np
 import pytest
 from odc.geo.geom import box
 
+from flows.cell_memory import cell_bytes
+from products.device_memory import tile_shape
 from products.errors import RequestError
-from products.features import Observations, compute_features, gpu_lack
+from products.features import Observations, compute_features
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.registry import parse_recipe
 from products.scene import Scene
 from products.spec import FeaturesRecipe
 from products.tide import TideSpec, at_tide, range_seen
+from tests.products.host_cupy import use_host_cupy
 
 YEAR = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 LOW, HIGH = TideSpec(lowest=0.2), TideSpec(highest=0.2)
@@ -159,10 +163,81 @@ def test_the_tide_is_part_of_the_digest_and_its_absence_is_not() -> None:
     assert len(digests) == 4
 
 
-def test_the_gpu_refuses_tides_by_name() -> None:
-    assert "'low_tide_red_p50' is of some tides only" in gpu_lack(
-        recipe("band: {names: [red], reduce: [p50], tide: {lowest: 0.2}}")
+def test_composites_of_whole_observations_know_tides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = recipe(
+        "medoid: {bands: [red, nir], tide: {highest: 0.2}}",
+        "geomedian: {bands: [red, nir]}",
+        "geomedian: {bands: [nir, red], tide: {lowest: 0.3}}",
+        "mads: {tide: {lowest: 0.3}}",
+        "band: {names: [red], reduce: [mean, count], tide: {lowest: 0.2}}",
+        "count: {}",
     )
+    assert asked.feature_names[:7] == (
+        "high_tide_medoid_red", "high_tide_medoid_nir", "red", "nir", "low_tide_nir", "low_tide_red", "low_tide_smad",
+    )  # fmt: skip
+    found = made(asked, scenes(TIDES))
+    assert found["low_tide_red"] == pytest.approx(0.05, abs=1e-5)  # of 0.02, 0.05 and 0.07, all on one line
+    assert found["low_tide_nir"] == pytest.approx(0.10, abs=1e-5)
+    assert found["low_tide_emad"] == pytest.approx(0.02 * 5**0.5, abs=1e-5)
+    assert found["high_tide_medoid_red"] == pytest.approx(0.04, abs=1e-6)  # of 0.04 and 0.09, the earlier
+    assert 0.0499 < found["red"] < 0.0601
+    assert (found["low_tide_red_count"], found["count_used"]) == (2, 10)
+
+    alone = recipe("geomedian: {bands: [red, nir], tide: {lowest: 0.3}}", "mads: {tide: {lowest: 0.3}}")
+    assert made(alone, scenes(TIDES)) == pytest.approx({name: found[name] for name in alone.feature_names}, abs=1e-6)
+    on_gpu = recipe(*(f"{kind}, tide: {{lowest: 0.3}}}}" for kind in GPU_KINDS), "mads: {tide: {lowest: 0.3}}")
+    seen = observations(on_gpu, scenes(TIDES))
+    cpu = compute_features(on_gpu, seen, YEAR, 1)
+    use_host_cupy(monkeypatch, tmp_path)
+    np.testing.assert_allclose(compute_features(on_gpu, seen, YEAR, 1, device="gpu"), cpu, atol=1e-5)
+
+
+GPU_KINDS = (
+    "geomedian: {bands: [red, nir]",
+    "band: {names: [red], reduce: [p50, count]",
+    "index: {names: [NDVI], reduce: [mean]",
+)
+
+
+def test_a_composite_of_some_sources_has_a_name_of_its_own_and_bands_that_others_lack() -> None:
+    asked = recipe(
+        "geomedian: {bands: [red, nir]}",
+        "geomedian: {bands: [red, rededge1], sources: [sentinel-2-l2a], name: s2}",
+        "mads: {sources: [sentinel-2-l2a], name: s2}",
+    )
+    assert asked.feature_names == ("red", "nir", "s2_red", "s2_rededge1", "s2_smad", "s2_emad", "s2_bcmad")
+    found = made(asked, scenes(TIDES))
+    assert found["s2_red"] == pytest.approx(0.05, abs=1e-5)  # the middle of scenes 0, 2, 4, 6, 8
+    assert found["red"] == pytest.approx(0.055, abs=6e-3)
+
+
+def test_too_few_passes_at_a_tide_leave_its_composites_missing() -> None:
+    text = "geomedian: {bands: [red, nir], tide: {lowest: 0.3}}"
+    asked = recipe(text, "band: {names: [red], reduce: [mean]}")
+    few = asked.model_copy(update={"min_observations": 4})
+    assert np.isnan(made(few, scenes(TIDES))["low_tide_red"])
+    assert made(few, scenes(TIDES))["red_mean"] == pytest.approx(0.055, abs=1e-6)
+    assert np.isfinite(made(asked.model_copy(update={"min_observations": 3}), scenes(TIDES))["low_tide_red"])
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (["geomedian: {bands: [red, nir]}", "mads: {tide: {lowest: 0.2}}"], "distances to the geomedian: .* of the same scenes"),
+        (["geomedian: {bands: [red, nir]}", "geomedian: {bands: [blue, green]}"], "one geomedian .* got two of the same scenes"),
+        (["geomedian: {bands: [red, nir]}", "geomedian: {bands: [red, nir], sources: [sentinel-2-l2a]}"], "two features are called 'red'"),
+        (["geomedian: {bands: [red, nir], name: Low Tide}"], "expected a name of lower-case letters"),
+    ],
+)  # fmt: skip
+def test_composites_that_cannot_be_told_apart_are_refused(features: list[str], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        recipe(*features)
+
+
+def test_a_composite_at_a_tide_takes_more_memory() -> None:
+    plain, low = recipe("geomedian: {bands: [red, nir]}"), recipe("geomedian: {bands: [red, nir], tide: {lowest: 0.2}}")
+    assert cell_bytes(low, 100, 1) - cell_bytes(plain, 100, 1) == 100 * 16**2
+    assert tile_shape(low, YEAR) == tile_shape(plain, YEAR)
 
 
 @pytest.mark.parametrize(("spec", "prefix"), [(LOW, "low_tide"), (HIGH, "high_tide")])

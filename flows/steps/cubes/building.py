@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cell_quality import quality_of
-from flows.steps.cubes.cells import QUALITY, CellDraft, publish_cell
+from flows.steps.cubes.cells import QUALITY, TIDES, CellDraft, publish_cell
 from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import ReadManifest
@@ -46,8 +46,8 @@ class BuiltCell:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What building needs beside the cell: threads, how files are opened, the share of pixels that may be unread, the device that computes, and the
-    tide model if one is needed.
+    """What building needs beside the cell: threads, how files are opened, the share of pixels that may be unread, the device that computes, the tide
+    model if one is needed, and one whose tides are told where none is.
     """
 
     threads: int
@@ -55,6 +55,7 @@ class Workshop:
     failure_budget: float
     device: Device = "cpu"
     tides: TideModel | None = None
+    told_tides: TideModel | None = None
 
 
 def build_cell(
@@ -72,10 +73,9 @@ def build_cell(
 
     A cell that already has what could be read is left. It is made in strips of `strip_px` rows; MemoryError where not even 16 rows fit.
     """
-    tides, tide_range = workshop.tides, None
+    tides, told = workshop.tides, None
     if tides:
-        scenes, tide_range = with_tides(tides, scenes, grid.geobox(key.tile), key.period)
-
+        scenes, told = with_tides(tides, scenes, grid.geobox(key.tile), key.period)
     others = [*(raster.key for raster in rasters), *([tides.key] if tides else [])]
     recipe_digest = recipe.digest()
 
@@ -95,6 +95,8 @@ def build_cell(
     manifest, accounts = content.manifest, _in_observations(content.accounts)
     number, published = number_of(manifest), False
     if is_wanted(manifest, content.accounts) and content.layers is not None:
+        if workshop.told_tides and not tides:
+            _, told = with_tides(workshop.told_tides, scenes, grid.geobox(key.tile), recipe.seen_in(key.period))
         read = tuple(scene for scene in scenes if scene.id not in manifest.unread_scenes)
         properties = {
             "neocube:manifest": manifest.document() | ({"building": list(content.notes)} if content.notes else {}),
@@ -102,7 +104,7 @@ def build_cell(
             QUALITY: quality_of(recipe, scenes, content, registered),
             "eo:platform": _platforms(read),
             "neocube:device": workshop.device,
-            **({"neocube:tides": tide_range} if tides else {}),
+            **({TIDES: told} if tides or workshop.told_tides else {}),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
         draft = CellDraft(number, key, cell_template(recipe), grid, recipe_digest, lineage, properties)

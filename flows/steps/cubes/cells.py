@@ -31,7 +31,7 @@ from products.identity import KERNEL_VERSIONS, CellKey
 from products.template import CellTemplate
 from products.window.overviews import level_sides
 
-QUALITY, CODE = "neocube:quality", "neocube:code"
+QUALITY, CODE, TIDES = "neocube:quality", "neocube:code", "neocube:tides"
 EO3 = "https://schemas.opendatacube.org/dataset"
 
 

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import point
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import CODE, QUALITY, source_ids
+from flows.steps.cubes.cells import CODE, QUALITY, TIDES, source_ids
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cell, scene_of
 from flows.steps.index.external_products import external_scene
@@ -142,8 +142,10 @@ def _scenes(
         shifts = measure_shifts(recipe, scenes, place.tile, period, threads, access).applied
         seen = load_observations(recipe, scenes, place.pixel, threads, access, failed, shifts).seen
         fates = {scene.id: _fate(int(cause)) for scene, cause in zip(seen.scenes, seen.causes[:, 0, 0], strict=True)}
+    heights = (place.cell.properties.get(TIDES) or {}).get("heights_m", {})
     return [
-        _said(scene, fates.get(scene.id)) for scene in sorted(scenes, key=lambda scene: (scene.acquired, scene.item_id))
+        _said(scene, fates.get(scene.id), heights.get(scene.pass_id))
+        for scene in sorted(scenes, key=lambda scene: (scene.acquired, scene.item_id))
     ]
 
 
@@ -151,9 +153,9 @@ def _fate(cause: int) -> str:
     return NOT_GIVEN if cause == NOT_EXPECTED else Cause(cause).name.lower()
 
 
-def _said(scene: Scene, fate: str | None) -> dict[str, Any]:
+def _said(scene: Scene, fate: str | None, tide_m: float | None) -> dict[str, Any]:
     return {
         "id": str(scene.id), "item_id": scene.item_id, "platform": scene.platform, "datetime": scene.acquired.isoformat(),
         "acquisition": scene.acquisition, "rendition": scene.rendition, "used": None if fate is None else fate == "used",
-        "fate": fate,
+        "fate": fate, "tide_m": tide_m,
     }  # fmt: skip

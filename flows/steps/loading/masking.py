@@ -1,5 +1,6 @@
 """The mask of a scene as causes: looked up, opened, told apart, grown, and one observation a pass."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -12,7 +13,16 @@ from odc.geo.geobox import GeoBox
 
 from flows.steps.loading.reading import covered_by
 from products.pixel.causes import NOT_EXPECTED, Cause
-from products.pixel.clear import cause_table, cloudy, keep_one_scene, look_up, mark_grown, mark_persistent, open_clouds
+from products.pixel.clear import (
+    cause_table,
+    cloudy,
+    keep_one_scene,
+    look_up,
+    mark_grown,
+    mark_likely,
+    mark_persistent,
+    open_clouds,
+)
 from products.pixel.model_mask import agreement, decided
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe
@@ -34,8 +44,10 @@ def causes_of_mask(
     covered: NDArray[np.bool_] | None,
     causes: Causes,
     modelled: Causes | None = None,
+    percent: NDArray[np.uint16] | None = None,
 ) -> Causes | None:
-    """Causes (y, x) by the values of the mask band (y, x), which the file covers where `covered`, or everywhere; and by a model, if one was asked.
+    """Causes (y, x) by the values of the mask band (y, x), which the file covers where `covered`, or everywhere; by a model, if one was asked; and by
+    the probability of clouds in percent (y, x), if that was.
 
     Returns where (y, x) the two masks agree.
     """
@@ -51,8 +63,10 @@ def causes_of_mask(
         kept = np.where(modelled == Cause.CIRRUS, np.uint8(Cause.USED), modelled) if "cirrus" in keep else modelled
         agreed = agreement(causes, kept)
         causes[...] = decided(causes, kept, source.clear.decide)
-    if source.clear.open_px:
-        open_clouds(causes, source.clear.open_px)
+    if percent is not None and source.clear.cloud_probability is not None:
+        mark_likely(causes, percent, source.clear.cloud_probability)
+    if opening_px := source.clear.opening_px(geobox.resolution.x):
+        open_clouds(causes, opening_px)
     return agreed
 
 
@@ -82,9 +96,9 @@ def settle_passes(
         if len(members) > 1:
             keep_one_scene(wide_causes[part])
             keep_one_scene(causes[part])
-        if clear.dilate_px:
-            seeds = without_halo(cloudy(wide_causes[part]), recipe.halo_px - clear.dilate_px)
-            mark_grown(causes[part], dilate(seeds, clear.dilate_px))
+        if growth_px := clear.growth_px(recipe.grid.resolution_m):
+            seeds = without_halo(cloudy(wide_causes[part]), recipe.halo_px - math.floor(growth_px))
+            mark_grown(causes[part], dilate(seeds, growth_px))
 
     by_pass = groupby(range(len(scenes)), key=lambda s: scenes[s].pass_id)
     for done in [pool.submit(settle, list(members)) for _, members in by_pass]:

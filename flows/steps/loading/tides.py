@@ -19,6 +19,7 @@ from odc.geo.geobox import GeoBox
 from products.errors import RequestError
 from products.formula import near
 from products.identity import SourceKey
+from products.passes import Pass
 from products.period import Period
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe
@@ -68,15 +69,21 @@ def tide_model_for(recipe: SceneRecipe, folder: Path | None, name: str | None) -
     """The configured tide model for a recipe that needs one; RequestError where it cannot be used."""
     if not needs_tides(recipe):
         return None
-    if folder is None or name is None:
+    found = configured_tides(folder, name)
+    if found is None:
         raise RequestError(
             f"{recipe.name} has features at low or high tide, and no tide model is configured: set NEOCUBE_TIDE_MODELS to the "
             "folder of tide model files and NEOCUBE_TIDE_MODEL to the name of one (docs/operations.md)"
         )
+    return found
+
+
+def configured_tides(folder: Path | None, name: str | None) -> TideModel | None:
+    """The tide model of the settings, None where they name none; RequestError where it cannot be used."""
+    if folder is None or name is None:
+        return None
     if importlib.util.find_spec("eo_tides") is None:
-        raise RequestError(
-            f"{recipe.name} has features at low or high tide, which need eo-tides: install neocube[tides]"
-        )
+        raise RequestError(f"the tide model {name} needs eo-tides: install neocube[tides], or set no tide model")
     if not folder.is_dir():
         raise RequestError(f"NEOCUBE_TIDE_MODELS is {folder}: expected a folder of tide model files")
     with _quietly(), warnings.catch_warnings():
@@ -97,25 +104,23 @@ def tide_model_for(recipe: SceneRecipe, folder: Path | None, name: str | None) -
 def with_tides(
     model: TideModel, scenes: Sequence[Scene], geobox: GeoBox, period: Period
 ) -> tuple[tuple[Scene, ...], dict[str, Any] | None]:
-    """The scenes with the tide of their passes over a tile, and how much of the period's tide range they saw; None inland.
+    """The scenes with the tide of their passes over a tile, and these tides, with how much of the period's tide range they saw; None inland.
 
-    The scenes of a pass have the tide of its earliest.
+    The scenes of a pass have the tide of its earliest. A period that is a pass has no range.
     """
     moments: dict[str, datetime] = {}
     for scene in sorted(scenes, key=lambda each: each.acquired):
         moments.setdefault(scene.pass_id, scene.acquired)
     passed = pd.DatetimeIndex([pd.Timestamp(moment).tz_convert(None) for moment in moments.values()])
     start, end = (pd.Timestamp(each).tz_convert(None) for each in (period.start, period.end))
-    every = pd.date_range(start, end, freq=MODELLED_STEP)
+    every = pd.DatetimeIndex([]) if isinstance(period, Pass) else pd.date_range(start, end, freq=MODELLED_STEP)
     heights = model.heights_m(geobox, pd.DatetimeIndex(passed.append(every)))
     if not np.isfinite(heights).all():
         return tuple(scenes), None
     by_pass = dict(zip(moments, heights[: len(passed)].tolist(), strict=True))
-    document = {
-        "model": model.name,
-        "passes": len(passed),
-        **range_seen(heights[: len(passed)], heights[len(passed) :]),
-    }
+    seen = {} if isinstance(period, Pass) else range_seen(heights[: len(passed)], heights[len(passed) :])
+    rounded = {number: round(height, 3) for number, height in by_pass.items()}
+    document = {"model": model.name, "passes": len(passed), **seen, "heights_m": rounded}
     return tuple(replace(scene, tide_m=by_pass[scene.pass_id]) for scene in scenes), document
 
 

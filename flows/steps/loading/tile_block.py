@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from flows.steps.loading.cloud_probability import probability_of
 from flows.steps.loading.manifest import AssetRead, ReadManifest
 from flows.steps.loading.masking import (
     causes_of_mask,
@@ -21,8 +22,9 @@ from flows.steps.loading.masking import (
 )
 from flows.steps.loading.mirror_locations import read_nearest
 from flows.steps.loading.model_masks import Causes, agreement_of, causes_by_model, classifier, room_for_agreement
+from flows.steps.loading.nadir import adjust_to_nadir
 from flows.steps.loading.read_attempts import Failures, attempt_read
-from flows.steps.loading.reading import BandRead, RasterAccess, UnreadBand
+from flows.steps.loading.reading import BandRead, RasterAccess, UnreadBand, warp_band
 from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
@@ -60,6 +62,11 @@ class _Job:
     failed: Failures
     shifts: Mapping[UUID, tuple[float, float]]
 
+    def place(self, scene: Scene, geobox: GeoBox) -> GeoBox:
+        """Where the pixels of a geobox lie in a scene."""
+        rows, columns = self.shifts.get(scene.id, (0.0, 0.0))
+        return geobox.translate_pix(columns, rows) if rows or columns else geobox
+
 
 def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
     """Scenes pass by pass, and within a pass by sensing time and item: the first with data gives the pixel."""
@@ -92,8 +99,11 @@ def load_observations(
         mark_persistent_clouds(recipe, ordered, wide_causes)
         causes = np.ascontiguousarray(without_halo(wide_causes, recipe.halo_px))
         bands = _load_bands(job, pool, ordered, masks, causes, block)
+        angles = adjust_to_nadir(
+            recipe, pool, ordered, causes, block, lambda scene, band, out: _read_angles(job, scene, band, out)
+        )
         settle_passes(recipe, pool, ordered, wide_causes, causes)
-    manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s])))
+    manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s], *angles[s])))
     agreement = agreement_of(without_halo(agreements, recipe.halo_px), causes)
     return Loaded(replace(_observations(recipe, ordered, block, causes, threads), agreement=agreement), manifest)
 
@@ -116,7 +126,7 @@ def _observations(
 
 
 def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: Causes, agreements: Causes) -> AssetRead:
-    """Causes by the mask band, and by a model, over the tile and its halo, into causes (y, x); unread where one of them cannot be.
+    """Causes by the mask band, a model and the probability of clouds, over the tile and its halo, into causes (y, x); unread where one cannot be.
 
     Where they agree goes into agreements (0 or 1, y, x).
     """
@@ -132,9 +142,15 @@ def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: Causes, agreements
     if isinstance(found, AssetRead):
         causes_without_mask(scene, wide, causes)
         return found
-    modelled, decoded = found
-    asset = replace(asset, decoded_bytes=asset.decoded_bytes + decoded)
-    agreed = causes_of_mask(source, scene, wide, values, read.covered, causes, modelled)
+    likely = probability_of(
+        source, scene, causes.shape,
+        lambda band, out: attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, wide, "nearest", out)),
+    )  # fmt: skip
+    if isinstance(likely, AssetRead):
+        causes_without_mask(scene, wide, causes)
+        return likely
+    asset = replace(asset, decoded_bytes=asset.decoded_bytes + found[1] + likely[1])
+    agreed = causes_of_mask(source, scene, wide, values, read.covered, causes, found[0], likely[0])
     if agreed is not None and len(agreements):
         agreements[0] = agreed
     return asset
@@ -146,7 +162,7 @@ def _by_model(job: _Job, scene: Scene, source: SourceSpec, wide: GeoBox) -> tupl
         return None, 0
 
     def attempt(band: str, window: GeoBox, out: NDArray[np.uint16]) -> tuple[AssetRead, BandRead | None]:
-        method = source.resampling_method
+        method = source.resampling_of(band)
         return attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, window, method, out))
 
     return causes_by_model(scene, wide, attempt, classifier(source.clear.model_version, job.access.mask_weights))
@@ -231,15 +247,31 @@ def _targets(job: _Job, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[
 def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | None, extremes: _Extremes) -> AssetRead:
     is_bits = layer is None
     out = np.empty(job.geobox.shape, np.uint16) if layer is None else layer
-    method = "nearest" if is_bits else job.recipe.source_of(scene.collection).resampling_method
+    method = "nearest" if is_bits else job.recipe.source_of(scene.collection).resampling_of(band)
     asset, read = attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, job.geobox, method, out))
     if read is not None:
         lowest, highest = _valid_numbers(job.recipe.source_of(scene.collection).clear.valid_range, scene.bands[band])
+        sensor = SENSORS[scene.sensor]
+        saturated = sensor.saturated_bits(job.recipe.used_bands)
         extremes.note(
             out.shape,
-            lambda noted: note_saturation(out, noted) if is_bits else note_extremes(out, lowest, highest, noted),
+            lambda noted: (
+                note_saturation(out, saturated, sensor.lost_bits, noted)
+                if is_bits
+                else note_extremes(out, lowest, highest, noted)
+            ),
         )
     return asset
+
+
+def _read_angles(job: _Job, scene: Scene, band: str, out: NDArray[np.float32]) -> tuple[AssetRead, BandRead | None]:
+    file = scene.bands[band]
+
+    def read() -> BandRead:
+        with job.access.env():
+            return warp_band(file.href, file.layer, file.nodata, job.place(scene, job.geobox), "nearest", out)
+
+    return attempt_read(scene, band, job.failed, read)
 
 
 def _valid_numbers(valid_range: tuple[float, float] | None, file: BandFile) -> tuple[int, int]:
@@ -253,7 +285,5 @@ def _valid_numbers(valid_range: tuple[float, float] | None, file: BandFile) -> t
 def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16]) -> BandRead:
     if band not in scene.bands:
         raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
-    rows, columns = job.shifts.get(scene.id, (0.0, 0.0))
-    place = geobox.translate_pix(columns, rows) if rows or columns else geobox
     with job.access.env():
-        return read_nearest(scene.bands[band], place, method, out)
+        return read_nearest(scene.bands[band], job.place(scene, geobox), method, out)

@@ -98,7 +98,9 @@ def jobs_of(
 ) -> Iterator[MirrorJob]:
     """Each source file of a scene that holds a wanted band, once."""
     sensor = SENSORS[scene.sensor]
-    wanted = {*order.bands, sensor.mask, sensor.saturation} if order.bands else set(scene.bands)
+    wanted = (
+        {*order.bands, sensor.mask, sensor.saturation, sensor.cloud_probability} if order.bands else set(scene.bands)
+    )
     by_href: dict[str, list[str]] = {}
     for band, file in scene.bands.items():
         by_href.setdefault(file.href, []).append(band)
@@ -185,7 +187,9 @@ def _root(text: str) -> str:
 def _bands(text: str) -> tuple[str, ...]:
     """Band names between commas; RequestError for one that no sensor has."""
     bands = tuple(band.strip() for band in text.split(",") if band.strip())
-    known = {band for s in SENSORS.values() for band in (*s.reflectance, s.mask, s.saturation) if band}
+    known = {
+        band for s in SENSORS.values() for band in (*s.reflectance, s.mask, s.saturation, s.cloud_probability) if band
+    }
     if unknown := [band for band in bands if band not in known]:
         raise RequestError(f"unknown band {unknown[0]!r}: expected some of {', '.join(sorted(known))}")
     return bands

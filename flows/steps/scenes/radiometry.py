@@ -4,7 +4,7 @@ from typing import Any
 
 from flows.steps.archives.item_refused import ItemRefused, brief
 from flows.steps.scenes.item_facts import number
-from products.sensors import Sensor
+from products.sensors import ANGLE_BANDS, Sensor
 
 Radiometry = dict[str, float | int | None]
 
@@ -12,6 +12,7 @@ Radiometry = dict[str, float | int | None]
 LANDSAT_SCALE, LANDSAT_OFFSET, LANDSAT_QA_FILL = 2.75e-5, -0.2, 1
 # Sentinel-2 Products Specification Document 14.9: quantification value 10000, BOA_ADD_OFFSET -1000 from baseline 04.00.
 MSI_SCALE, MSI_OFFSET, MSI_OFFSET_BASELINE = 1e-4, -0.1, "04.00"
+ANGLE_SCALE, NO_ANGLE = 0.01, -32768
 MAX_DN = 65535
 NUMBERS, LARGEST = {int, float}, 1e300
 
@@ -20,6 +21,8 @@ def band_radiometry(
     sensor: Sensor, band: str, asset: dict[str, Any], properties: dict[str, Any], baseline: str | None
 ) -> Radiometry:
     """{scale, offset, nodata} of one band of an item; ItemRefused where it states what cannot be."""
+    if band in ANGLE_BANDS:
+        return {"scale": ANGLE_SCALE, "offset": 0.0, "nodata": NO_ANGLE}
     if band not in sensor.reflectance:
         fill = LANDSAT_QA_FILL if band == "qa_pixel" else 0
         return {"scale": 1.0, "offset": 0.0, "nodata": fill}
