@@ -19,7 +19,7 @@ from products.errors import RequestError
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import LearnedRecipe, ModelRecipe
 from products.period import parse_period
-from products.registry import features_recipe, learned_recipe
+from products.registry import features_recipe, input_recipe, learned_recipe
 
 Device = Literal["auto", "cpu", "gpu"]
 TRAINING = "training"  # in the home: what a killed training of a network goes on from
@@ -57,7 +57,7 @@ def train(
     place = _asked(spec, "labels", labels or spec.samples.labels)
     storage.check_writable()
     with open_index(settings) as index, label_file(place, s3_options(settings)) as file:
-        cells = cells_with_state(index, settings, features_recipe(spec.features), ground, span)
+        cells = cells_with_state(index, settings, input_recipe(spec.features), ground, span)
         return learn_model(
             index, storage, spec, cells, file, backend, settings.decode_thread_count, _room(settings), tell
         )
@@ -72,7 +72,7 @@ def train_on_samples(
     storage.check_writable()
     with open_index(settings) as index:
         found = find_samples(index, storage, name_or_id)
-        cells, drawn = samples_to_train_on(index, found, features_recipe(recipe.features))
+        cells, drawn = samples_to_train_on(index, found, input_recipe(recipe.features))
         return learn_model(
             index, storage, recipe, cells, drawn, backend, settings.decode_thread_count, _room(settings), tell
         )

@@ -77,6 +77,14 @@ def features_recipe(name_or_path: str) -> FeaturesRecipe:
     return recipe
 
 
+def input_recipe(name_or_path: str) -> SceneRecipe:
+    """The recipe, if it makes what a model learns from labels on, features or series; RequestError otherwise."""
+    recipe = read_recipe(name_or_path)
+    if not isinstance(recipe, FeaturesRecipe | SeriesRecipe):
+        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind features or series")
+    return recipe
+
+
 def learned_recipe(name_or_path: str) -> ModelRecipe | PcaRecipe:
     """The recipe, if it makes a model or a transform; RequestError otherwise."""
     recipe = read_recipe(name_or_path)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
 from products.learning.network_spec import Kind, NetworkSpec
+from products.learning.temporal_spec import TemporalKind, TemporalSpec
 from products.scene_recipe import canonical_digest, plain_name
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map"}
@@ -186,6 +187,12 @@ class ModelRecipe(LearnedRecipe):
             raise RequestError(
                 "selection chooses features of single pixels: leave it out where the estimator is a network"
             )
+        if self.selection and self.temporal:
+            raise RequestError(
+                f"selection chooses features one by one, {self.temporal[0]} needs every step of a series: leave selection out"
+            )
+        if self.temporal and self.split.sites:
+            raise RequestError(f"split: sites learns anew for each site, {self.temporal[0]} once: leave sites out")
         if self.has_network and (self.split.sites or self.split.holdout_periods):
             raise RequestError(
                 "split: sites and holdout_periods are for models of single pixels: leave them out where the estimator is a network"
@@ -221,6 +228,13 @@ class ModelRecipe(LearnedRecipe):
         raise RequestError(
             f"the recipe {self.name!r} has no network: expected estimator: {{unet: …}} or {{deeplab: …}}"
         )
+
+    @property
+    def temporal(self) -> tuple[TemporalKind, TemporalSpec] | None:
+        """Which network over time, and its settings; None if the estimator is none."""
+        if self.estimator.tempcnn:
+            return "tempcnn", self.estimator.tempcnn
+        return ("ltae", self.estimator.ltae) if self.estimator.ltae else None
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from products.learning.samples import Samples
 from products.learning.split_plan import SplitPlan, plan_split
 from products.learning.spread import FitPredict
 from products.period import parse_period
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class HonestTraining:
 
 
 def planned_and_audited(
-    samples: Samples, recipe: ModelRecipe, features: FeaturesRecipe, crs: str, simulated: bool
+    samples: Samples, recipe: ModelRecipe, features: SceneRecipe, crs: str, simulated: bool
 ) -> HonestTraining:
     """The split that recipe, receptive field and autocorrelation ask for; RequestError if the test would know its answers."""
     spec, known = recipe.split, labelled(samples, recipe)

@@ -178,7 +178,7 @@ def classify_cell(model: Model, cell: xarray.Dataset, threads: int) -> Arrays:
         codes[0, strip] = found.reshape(-1, columns)
         percent[0, :, strip] = share.reshape(share.shape[0], -1, columns)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(1 if learned.USES_ALL_CORES else threads) as pool:
         list(pool.map(classify, range(0, rows, STRIP_PX)))
     return {MAP_CLASS: codes, PROBABILITY: percent} | trust_layers(model.applicability, values, percent, threads)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from flows.steps.networks.network import network_from_bytes
+from flows.steps.networks.saved_network import saved_network
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.learning.boosting import Boosting
@@ -26,7 +26,7 @@ READERS: Mapping[str, Callable[[bytes, str], Learned | Components]] = {
     "knn.npz": Neighbours.from_bytes,
     "kmeans.npz": Clusters.from_bytes,
     COMPONENTS: components_from_bytes,
-    NETWORK: network_from_bytes,
+    NETWORK: saved_network,
 }
 
 

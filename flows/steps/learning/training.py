@@ -8,18 +8,13 @@ from importlib.util import find_spec
 from typing import Any
 from uuid import UUID, uuid5
 
-import numpy as np
-import odc.geo.xr  # noqa: F401 - gives datasets `.odc`
-import xarray
-
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import cell_path
 from flows.steps.cubes.credits import credit_lines, sources_of
-from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
 from flows.steps.learning.drawn_samples import DrawnSamples
+from flows.steps.learning.gathered_samples import gather_samples
 from flows.steps.learning.honest_training import answers_of, planned_and_audited, with_honest_numbers
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
@@ -33,6 +28,7 @@ from flows.steps.learning.network_training import (
     learn_network,
     network_id,
 )
+from flows.steps.learning.temporal_training import learn_temporal, temporal_id
 from flows.steps.storage import Storage
 from products.area import Area
 from products.devices import Backend
@@ -41,13 +37,13 @@ from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
 from products.learning.card import TrainingFacts, card_document
 from products.learning.estimators import LEARNING_VERSION, learn
-from products.learning.learned import Learned, PixelModel
+from products.learning.learned import ArrayModel, Learned
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
-from products.learning.samples import Samples, check_classes, join, labelled_pixels
+from products.learning.samples import Samples, check_classes
 from products.period import Period
-from products.scene_recipe import canonical_digest
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe, canonical_digest
+from products.series_spec import SeriesRecipe
 
 SOFTWARE = ("neocube", "scikit-learn", "numpy")
 
@@ -56,7 +52,7 @@ SOFTWARE = ("neocube", "scikit-learn", "numpy")
 class FeatureCells:
     """The published feature cells of an area and period, in tile and period order; `n_stale` of them are not what a build would make now."""
 
-    recipe: FeaturesRecipe
+    recipe: SceneRecipe
     area: Area
     grid: PixelGrid
     tiles: tuple[Tile, ...]
@@ -101,10 +97,10 @@ class TrainedModel:
         )
 
 
-def feature_cells(index: Index, recipe: FeaturesRecipe, area: Area, period: Period) -> FeatureCells:
-    """The published cells of a features recipe; RequestError if there are none."""
+def feature_cells(index: Index, recipe: SceneRecipe, area: Area, period: Period) -> FeatureCells:
+    """The published cells of a recipe of features or series; RequestError if there are none."""
     grid = recipe.grid.pixel_grid(area.geometry)
-    tiles, periods = grid.tiles(area.geometry), recipe.period.calendar.cells(period)
+    tiles, periods = grid.tiles(area.geometry), recipe.periods_in(period)
     wanted = {tile.label for tile in tiles}
     found = published_cells(index, recipe.name, recipe.version, periods)
     cells = {place: cell for place, cell in found.items() if place[0] in wanted}
@@ -152,7 +148,9 @@ def learn_model(
     number = model_id(recipe, cells, labels.source.digest)
     if recipe.has_network:
         number = network_id(number, recipe.network[1])
-    learned_as = NETWORK if recipe.has_network else f"{recipe.estimator.kind}.npz"
+    elif recipe.temporal:
+        number = temporal_id(number, recipe, inputs.recipe)
+    learned_as = NETWORK if recipe.has_network or recipe.temporal else f"{recipe.estimator.kind}.npz"
     files = ModelFiles(storage, recipe.name, number, learned_as)
     if found := found_model(index, files, number, recipe, inputs):
         return found
@@ -166,6 +164,10 @@ def learn_model(
     if recipe.has_network and not isinstance(labels, DrawnSamples):
         given = NetworkInputs(storage, inputs, labels, room)
         model, metrics, answers = learn_network(given, recipe, samples, split, backend, number, tell)
+    elif recipe.temporal and isinstance(inputs.recipe, SeriesRecipe):
+        model, metrics, answers = learn_temporal(
+            made, recipe, recipe.temporal, inputs.recipe, backend, room, number, tell
+        )
     else:
         model, metrics = learn(backend, samples, split, recipe, n_jobs)
         answers = answers_of(model, made, recipe, backend, n_jobs)
@@ -207,7 +209,7 @@ def training_facts(
         n_without_features=samples.n_without_features,
         simulated=simulated,
         device=backend.device,
-        software=software_versions(SOFTWARE if isinstance(model, PixelModel) else (*SOFTWARE, *NETWORK_SOFTWARE)),
+        software=software_versions(SOFTWARE if isinstance(model, ArrayModel) else (*SOFTWARE, *NETWORK_SOFTWARE)),
     )
 
 
@@ -222,40 +224,6 @@ def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> 
         "learning": LEARNING_VERSION,
     }
     return uuid5(NAMESPACE, canonical_digest(document))
-
-
-def gather_samples(
-    backend: Backend, storage: Storage, inputs: FeatureCells, labels: Labels | DrawnSamples, recipe: ModelRecipe
-) -> Samples:
-    """The labelled pixels of all cells, drawn as the recipe says; RequestError if the labels lie elsewhere."""
-    if isinstance(labels, DrawnSamples):
-        return labels.samples(backend, recipe)
-    parts = []
-    for tile, period, cell in inputs.placed:
-        geobox = inputs.grid.geobox(tile)
-        if not labels.overlaps(geobox):
-            continue
-        url = storage.url(cell_path(storage, cell.product, cell.id))
-        opened = open_snapshot(url, storage.options)
-        parts.append(sample_cell(backend, opened, labels, recipe, period.start.toordinal()))
-    if not parts:
-        raise RequestError(
-            f"the labels {labels.source.file} ({labels.source.crs}) share no ground with the area "
-            f"{inputs.area.name!r}: expected labels inside it; check their CRS and coordinates"
-        )
-    return join(backend, parts, recipe.samples.max_per_class)
-
-
-def sample_cell(backend: Backend, cell: xarray.Dataset, labels: Labels, recipe: ModelRecipe, period: int) -> Samples:
-    """The labelled pixels of one cell, `features(period, feature, y, x)`; nothing is read where there is no label."""
-    codes = labels.codes(cell.odc.geobox, recipe.samples)
-    names = tuple(str(name) for name in cell["feature"].values)
-    rows = np.flatnonzero(codes.any(axis=1))
-    window = slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)
-    features = cell["features"].isel(period=0, y=window).values
-    return labelled_pixels(
-        backend, features, codes[window], cell["x"].values, cell["y"].values[window], period, names, recipe.seed
-    )
 
 
 def software_versions(names: Sequence[str] = SOFTWARE) -> dict[str, str]:

@@ -17,10 +17,10 @@ from flows.steps.sampling.sampled_cells import time_of
 from products.area import Area
 from products.errors import RequestError
 from products.grid import Tile
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe
 
 
-def samples_to_train_on(index: Index, found: SampleSet, recipe: FeaturesRecipe) -> tuple[FeatureCells, DrawnSamples]:
+def samples_to_train_on(index: Index, found: SampleSet, recipe: SceneRecipe) -> tuple[FeatureCells, DrawnSamples]:
     """The cells of a set, archived ones too, and its table; RequestError unless it holds pixels of the features that a model asks for."""
     about, files = found.about, found.files
     if about["kind"] != "pixels" or about["features"] != recipe.name:
@@ -32,7 +32,7 @@ def samples_to_train_on(index: Index, found: SampleSet, recipe: FeaturesRecipe) 
     return set_cells(index, found, recipe), DrawnSamples(source, read_table(files), tuple(about["feature_names"]))
 
 
-def set_cells(index: Index, found: SampleSet, recipe: FeaturesRecipe) -> FeatureCells:
+def set_cells(index: Index, found: SampleSet, recipe: SceneRecipe) -> FeatureCells:
     """The cells that a set was drawn from; `n_stale` of them were replaced since. RequestError if the index has lost one."""
     rows = [index.dc.index.datasets.get(UUID(cell)) for cell in found.about["cells"]]
     lost = [cell for cell, row in zip(found.about["cells"], rows, strict=True) if row is None]
