@@ -1,7 +1,7 @@
 """Train a model: sample published cells under labels, learn, and publish the model as a dataset of its own product."""
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
@@ -161,9 +161,10 @@ def learn_model(
     made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated)
     split = made.plan.split
     model: Learned
+    pictures: Mapping[str, bytes] = {}
     if recipe.has_network and not isinstance(labels, DrawnSamples):
         given = NetworkInputs(storage, inputs, labels, room)
-        model, metrics, answers = learn_network(given, recipe, samples, split, backend, number, tell)
+        model, metrics, answers, pictures = learn_network(given, recipe, samples, split, backend, number, tell)
     elif recipe.temporal and isinstance(inputs.recipe, SeriesRecipe):
         model, metrics, answers = learn_temporal(
             made, recipe, recipe.temporal, inputs.recipe, backend, room, number, tell
@@ -171,12 +172,12 @@ def learn_model(
     else:
         model, metrics = learn(backend, samples, split, recipe, n_jobs)
         answers = answers_of(model, made, recipe, backend, n_jobs)
-    metrics, files_beside = with_honest_numbers(made, recipe, answers, metrics)
+    metrics, beside = with_honest_numbers(made, recipe, answers, metrics)
     facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources))
     card = card_document(recipe, facts, metrics)
     draft = ModelDraft(number, recipe, model, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
-    publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split) | files_beside, cells)
+    publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split) | beside | pictures, cells)
     room.forget(number)
     return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
 
