@@ -110,7 +110,7 @@ class TemporalNetwork(PixelModel):
 
 def series_of(features: Float32, n_steps: int, mean: Float32, std: Float32) -> Float32:
     """(n, layer, step) normalised, of features (n, step and layer)."""
-    steps = features.reshape(len(features), n_steps, -1)
+    steps = features.reshape(len(features), n_steps, mean.size)
     return np.ascontiguousarray(((steps - mean) / std).transpose(0, 2, 1), dtype=np.float32)
 
 
