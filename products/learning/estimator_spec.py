@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from products.errors import RequestError
+from products.learning.chip_spec import ChipSpec
 from products.learning.network_spec import DeeplabSpec, UnetSpec
 from products.learning.temporal_spec import LtaeSpec, TempcnnSpec
 
@@ -63,6 +64,7 @@ Kind = (
     | DeeplabSpec
     | TempcnnSpec
     | LtaeSpec
+    | ChipSpec
 )
 
 
@@ -78,6 +80,7 @@ class EstimatorSpec(_Closed):
     deeplab: DeeplabSpec | None = None
     tempcnn: TempcnnSpec | None = None
     ltae: LtaeSpec | None = None
+    chips: ChipSpec | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -187,12 +187,11 @@ class ModelRecipe(LearnedRecipe):
             raise RequestError(
                 "selection chooses features of single pixels: leave it out where the estimator is a network"
             )
-        if self.selection and self.temporal:
-            raise RequestError(
-                f"selection chooses features one by one, {self.temporal[0]} needs every step of a series: leave selection out"
-            )
-        if self.temporal and self.split.sites:
-            raise RequestError(f"split: sites learns anew for each site, {self.temporal[0]} once: leave sites out")
+        kind, learns_once = self.estimator.kind, bool(self.temporal or self.estimator.chips)
+        if self.selection and learns_once:
+            raise RequestError(f"selection learns anew for each set of features, {kind} once: leave selection out")
+        if self.split.sites and learns_once:
+            raise RequestError(f"split: sites learns anew for each site, {kind} once: leave sites out")
         if self.has_network and (self.split.sites or self.split.holdout_periods):
             raise RequestError(
                 "split: sites and holdout_periods are for models of single pixels: leave them out where the estimator is a network"

@@ -39,7 +39,10 @@ def test_a_network_over_time_that_cannot_be_is_refused(estimator: dict[str, Any]
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"selection": {"method": "permutation", "keep": 2}}, "tempcnn needs every step of a series: leave selection"),
+        (
+            {"selection": {"method": "permutation", "keep": 2}},
+            "selection learns anew for each set of features, tempcnn once",
+        ),
         ({"split": {"sites": "sites.gpkg"}}, "sites learns anew for each site, tempcnn once: leave sites out"),
     ],
 )

@@ -9,8 +9,8 @@ import xarray
 from flows.steps.cubes.cells import cell_path
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.learning.cell_windows import feature_stack
-from flows.steps.learning.drawn_samples import DrawnSamples
 from flows.steps.learning.labels import Labels
+from flows.steps.learning.training_input import Drawn
 from flows.steps.storage import Storage
 from products.devices import Backend
 from products.errors import RequestError
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def gather_samples(
-    backend: Backend, storage: Storage, inputs: "FeatureCells", labels: Labels | DrawnSamples, recipe: ModelRecipe
+    backend: Backend, storage: Storage, inputs: "FeatureCells", labels: Labels | Drawn, recipe: ModelRecipe
 ) -> Samples:
     """The labelled pixels of all cells, drawn as the recipe says; RequestError if the labels lie elsewhere."""
-    if isinstance(labels, DrawnSamples):
+    if isinstance(labels, Drawn):
         return labels.samples(backend, recipe)
     parts = []
     for tile, period, cell in inputs.placed:

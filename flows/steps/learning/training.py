@@ -13,22 +13,23 @@ from flows.steps.cubes.credits import credit_lines, sources_of
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
-from flows.steps.learning.drawn_samples import DrawnSamples
+from flows.steps.learning.chip_training import learn_chips
+from flows.steps.learning.drawn_chips import DrawnChips
 from flows.steps.learning.gathered_samples import gather_samples
 from flows.steps.learning.honest_training import answers_of, planned_and_audited, with_honest_numbers
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_documents import ModelDraft
-from flows.steps.learning.model_files import NETWORK, ModelFiles, read_card
+from flows.steps.learning.model_files import ModelFiles, read_card
 from flows.steps.learning.models import find_model_row, promote_model, publish_model
 from flows.steps.learning.network_training import (
     NETWORK_SOFTWARE,
     NetworkInputs,
     TrainingRoom,
     learn_network,
-    network_id,
 )
-from flows.steps.learning.temporal_training import learn_temporal, temporal_id
+from flows.steps.learning.temporal_training import learn_temporal
+from flows.steps.learning.training_input import Drawn, check_input, identified
 from flows.steps.storage import Storage
 from products.area import Area
 from products.devices import Backend
@@ -129,7 +130,7 @@ def learn_model(
     storage: Storage,
     recipe: ModelRecipe,
     inputs: FeatureCells,
-    labels_file: LabelFile | DrawnSamples,
+    labels_file: LabelFile | Drawn,
     backend: Backend,
     n_jobs: int,
     room: TrainingRoom,
@@ -138,19 +139,10 @@ def learn_model(
     """The model of this recipe, cells and labels: learned and published, or found if it is the active one already."""
     if recipe.explain.shap and find_spec("shap") is None:
         raise RequestError("explain: {shap: true} needs the package shap: install neocube[explain], or leave it out")
-    if recipe.has_network and isinstance(labels_file, DrawnSamples):
-        raise RequestError(
-            f"the recipe {recipe.name!r} trains a network, which learns from patches: expected labels, not drawn pixels; "
-            "name a label file in samples.labels"
-        )
-    labels = labels_file if isinstance(labels_file, DrawnSamples) else open_labels(labels_file, recipe.samples)
+    check_input(recipe, labels_file)
+    labels = labels_file if isinstance(labels_file, Drawn) else open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
-    number = model_id(recipe, cells, labels.source.digest)
-    if recipe.has_network:
-        number = network_id(number, recipe.network[1])
-    elif recipe.temporal:
-        number = temporal_id(number, recipe, inputs.recipe)
-    learned_as = NETWORK if recipe.has_network or recipe.temporal else f"{recipe.estimator.kind}.npz"
+    number, learned_as = identified(model_id(recipe, cells, labels.source.digest), recipe, inputs.recipe)
     files = ModelFiles(storage, recipe.name, number, learned_as)
     if found := found_model(index, files, number, recipe, inputs):
         return found
@@ -158,17 +150,20 @@ def learn_model(
     check_classes(samples, recipe.class_names)
     sources = sources_of(index, cells)
     simulated = labels.source.simulated or any(source.is_simulated for source in sources)
-    made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated)
+    chip_side_m = labels.side_m if isinstance(labels, DrawnChips) else 0.0
+    made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated, chip_side_m)
     split = made.plan.split
     model: Learned
     pictures: Mapping[str, bytes] = {}
-    if recipe.has_network and not isinstance(labels, DrawnSamples):
+    if recipe.has_network and not isinstance(labels, Drawn):
         given = NetworkInputs(storage, inputs, labels, room)
         model, metrics, answers, pictures = learn_network(given, recipe, samples, split, backend, number, tell)
     elif recipe.temporal and isinstance(inputs.recipe, SeriesRecipe):
         model, metrics, answers = learn_temporal(
             made, recipe, recipe.temporal, inputs.recipe, backend, room, number, tell
         )
+    elif recipe.estimator.chips and isinstance(labels, DrawnChips):
+        model, metrics, answers = learn_chips(made, recipe, recipe.estimator.chips, labels, backend, room, number, tell)
     else:
         model, metrics = learn(backend, samples, split, recipe, n_jobs)
         answers = answers_of(model, made, recipe, backend, n_jobs)
@@ -186,7 +181,7 @@ def training_facts(
     number: UUID,
     model: Learned,
     inputs: FeatureCells,
-    labels: Labels | DrawnSamples,
+    labels: Labels | Drawn,
     samples: Samples,
     backend: Backend,
     simulated: bool,

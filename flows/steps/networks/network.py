@@ -92,16 +92,16 @@ class Network:
         """
         if features.shape[0] != len(self.feature_names):
             raise RequestError(f"the network needs {len(self.feature_names)} features, got {features.shape[0]}")
-        lattice, cut = PatchLattice(self.patch_px, self.overlap_px), margin_px - self.patch_px + 1
-        edge = (max(-cut, 0),) * 2
-        inner = features[
-            :, max(cut, 0) : features.shape[1] - max(cut, 0), max(cut, 0) : features.shape[2] - max(cut, 0)
-        ]
-        whole = np.pad(inner, ((0, 0), edge, edge), constant_values=np.nan)
-        forward = self._on(device)
+        whole = with_margin(features, margin_px, self.margin_px)
+        lattice, forward = PatchLattice(self.patch_px, self.overlap_px), self._on(device)
         return blended(
             bands_of(whole, self.mean, self.std), (row, column), lattice, forward, len(self.class_names), BATCH
         )
+
+    def looked_at(self, features: Floats, margin_px: int, row: int, column: int) -> Floats:
+        """(feature, y, x) of a window without its margin: what tells whether its pixels are like those that were trained on."""
+        inner = slice(margin_px, features.shape[1] - margin_px), slice(margin_px, features.shape[2] - margin_px)
+        return np.ascontiguousarray(features[:, *inner])
 
     @cached_property
     def module(self) -> Any:  # noqa: ANN401
@@ -136,6 +136,14 @@ class Network:
     @property
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return file_arrays(self.mean, self.std, self.weights)
+
+
+def with_margin(features: Floats, margin_px: int, wanted_px: int) -> Floats:
+    """A window (feature, y, x) with a margin of another width, NaN where it is wider."""
+    cut = margin_px - wanted_px
+    kept, edge = max(cut, 0), (max(-cut, 0),) * 2
+    inner = features[:, kept : features.shape[1] - kept, kept : features.shape[2] - kept]
+    return np.pad(inner, ((0, 0), edge, edge), constant_values=np.nan)
 
 
 def bands_of(features: Floats, mean: Floats, std: Floats) -> Floats:
