@@ -115,6 +115,7 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "![confusion](confusion.png) ![split](split.png)",
         "",
         *(_training_lines(metrics["training"]) if "training" in metrics else []),
+        *(_share_lines(metrics["shares"]) if "shares" in metrics else []),
         *(_looks_lines(metrics["looks"]) if "looks" in metrics else []),
         *(_importance_lines(metrics["permutation"]) if "permutation" in metrics else []),
         *(_shap_lines(metrics["shap"]) if "shap" in metrics else []),
@@ -122,6 +123,21 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         *honest_lines(metrics),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _share_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How near the shares are that a network of chips tells."""
+    rows = [f"| {name} | {of['rmse']:.3f} | {of['bias']:+.3f} | {of['mae']:.3f} |" for name, of in found.items()]
+    return [
+        "",
+        "## Shares on chips never trained on",
+        "",
+        "The model tells the share of each class in a chip, from 0 to 1; classes above are the ones of the largest share.",
+        "",
+        "| class | root mean square error | bias | mean absolute error |",
+        "|---|---|---|---|",
+        *rows,
+    ]
 
 
 def _looks_lines(looks: Sequence[Mapping[str, Any]]) -> list[str]:
