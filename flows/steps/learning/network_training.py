@@ -60,7 +60,7 @@ class NetworkInputs:
 
 def network_id(model: UUID, spec: NetworkSpec) -> UUID:
     """The id of a model with the weights that it begins with and the code that trains it; RequestError without the extra `deep`."""
-    require_deep()
+    require_deep("captum")
     from flows.steps.networks.start_weights import weights_digest
 
     return uuid5(model, f"{NETWORKS_VERSION} {weights_digest(spec)}")
