@@ -24,7 +24,8 @@ def train(
     device: str,
     tables: tuple[str, ...],
 ) -> None:
-    """Learn the model of RECIPE from labelled pixels of published features, or a transform (`pca`) from all of them.
+    """Learn the model of RECIPE from labelled pixels of published features, or a transform (`pca`) or an encoder (`masked`)
+    from all of them.
 
     Example: neocube train mangrove_extent --area demo --period 2020 --labels var/demo/archive/truth/labels.geojson
     """
@@ -107,7 +108,11 @@ def _tried(document: dict[str, Any]) -> str:
 def _trained(document: dict[str, Any]) -> str:
     metrics = document["metrics"]
     head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
-    scores = _agreement(metrics) if "holdout" in metrics else _explained(metrics)
+    if "masked_error" in metrics:
+        told = "standard deviations; filling in the mean"
+        scores = [f"{metrics['score']}: {metrics['masked_error']:.3f} {told}: {metrics['error_of_mean']:.3f}"]
+    else:
+        scores = _agreement(metrics) if "holdout" in metrics else _explained(metrics)
     return "\n".join([head, *_stale(document), *scores, f"card {document['card']}"])
 
 

@@ -33,6 +33,15 @@ def _artifact(found: TrainedModel) -> str:
         score, head = f"{metrics['holdout']['overall']} on the hold-out", ["| class | F1 | pixels |", "|---|---|---|"]
         of_classes = metrics["holdout"]["per_class"].items()
         rows = [f"| {name} | {entry['f1']} | {entry['pixels']} |" for name, entry in of_classes]
+    elif "masked_error" in metrics:
+        score, head = (
+            f"{metrics['masked_error']} standard deviations",
+            ["| epoch | error | validation |", "|---|---|---|"],
+        )
+        rows = [
+            f"| {n} | {each['train']} | {each['validation']} |"
+            for n, each in enumerate(metrics["training"]["losses"], 1)
+        ]
     else:
         score, head = metrics["explained_in_all"], ["| component | explains |", "|---|---|"]
         rows = [f"| {name} | {share} |" for name, share in metrics["explained_variance"].items()]

@@ -15,8 +15,15 @@ from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
 from flows.steps.learning.chip_training import learn_chips
 from flows.steps.learning.drawn_chips import DrawnChips
+from flows.steps.learning.first_weights import first_weights
 from flows.steps.learning.gathered_samples import gather_samples
-from flows.steps.learning.honest_training import answers_of, planned_and_audited, with_honest_numbers
+from flows.steps.learning.honest_training import (
+    Answers,
+    HonestTraining,
+    answers_of,
+    planned_and_audited,
+    with_honest_numbers,
+)
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_documents import ModelDraft
@@ -39,8 +46,7 @@ from products.identity import NAMESPACE
 from products.learning.card import TrainingFacts, card_document
 from products.learning.estimators import LEARNING_VERSION, learn
 from products.learning.learned import ArrayModel, Learned
-from products.learning.pca_recipe import PcaRecipe
-from products.learning.recipe import ModelRecipe
+from products.learning.recipe import LearnedRecipe, ModelRecipe
 from products.learning.samples import Samples, check_classes
 from products.period import Period
 from products.scene_recipe import SceneRecipe, canonical_digest
@@ -114,7 +120,7 @@ def feature_cells(index: Index, recipe: SceneRecipe, area: Area, period: Period)
 
 
 def found_model(
-    index: Index, files: ModelFiles, number: UUID, recipe: ModelRecipe | PcaRecipe, inputs: FeatureCells
+    index: Index, files: ModelFiles, number: UUID, recipe: LearnedRecipe, inputs: FeatureCells
 ) -> TrainedModel | None:
     """What was learned already, by this id, and is the active one from now on; None if it is to be learned."""
     row = find_model_row(index, number)
@@ -142,39 +148,47 @@ def learn_model(
     check_input(recipe, labels_file)
     labels = labels_file if isinstance(labels_file, Drawn) else open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
-    number, learned_as = identified(model_id(recipe, cells, labels.source.digest), recipe, inputs.recipe)
-    files = ModelFiles(storage, recipe.name, number, learned_as)
-    if found := found_model(index, files, number, recipe, inputs):
-        return found
-    samples = gather_samples(backend, storage, inputs, labels, recipe)
-    check_classes(samples, recipe.class_names)
-    sources = sources_of(index, cells)
-    simulated = labels.source.simulated or any(source.is_simulated for source in sources)
-    chip_side_m = labels.side_m if isinstance(labels, DrawnChips) else 0.0
-    made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated, chip_side_m)
-    split = made.plan.split
-    model: Learned
-    pictures: Mapping[str, bytes] = {}
-    if recipe.has_network and not isinstance(labels, Drawn):
-        given = NetworkInputs(storage, inputs, labels, room)
-        model, metrics, answers, pictures = learn_network(given, recipe, samples, split, backend, number, tell)
-    elif recipe.temporal and isinstance(inputs.recipe, SeriesRecipe):
-        model, metrics, answers = learn_temporal(
-            made, recipe, recipe.temporal, inputs.recipe, backend, room, number, tell
+    with first_weights(index, storage, recipe) as begun:
+        own = model_id(recipe, cells, labels.source.digest)
+        number, learned_as = identified(own, begun.recipe, inputs.recipe)
+        files = ModelFiles(storage, recipe.name, number, learned_as)
+        if found := found_model(index, files, number, recipe, inputs):
+            return found
+        samples = gather_samples(backend, storage, inputs, labels, recipe)
+        check_classes(samples, recipe.class_names)
+        sources = sources_of(index, cells)
+        simulated = labels.source.simulated or any(source.is_simulated for source in sources)
+        chip_side_m = labels.side_m if isinstance(labels, DrawnChips) else 0.0
+        made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated, chip_side_m)
+        model, metrics, answers, pictures = _learned(
+            storage, begun.recipe, inputs, labels, made, backend, n_jobs, room, number, tell
         )
-    elif recipe.estimator.chips and isinstance(labels, DrawnChips):
-        model, metrics, answers = learn_chips(made, recipe, recipe.estimator.chips, labels, backend, room, number, tell)
-    else:
-        model, metrics = learn(backend, samples, split, recipe, n_jobs)
-        answers = answers_of(model, made, recipe, backend, n_jobs)
     metrics, beside = with_honest_numbers(made, recipe, answers, metrics)
     facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources))
     card = card_document(recipe, facts, metrics)
-    draft = ModelDraft(number, recipe, model, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
+    mosaic = inputs.grid.mosaic(inputs.tiles)
+    draft = ModelDraft(number, recipe, model, card, mosaic, inputs.periods, begun.encoder)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
-    publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split) | beside | pictures, cells)
+    files_beside = shown(recipe, facts, metrics, samples, made.plan.split) | beside | pictures
+    publish_model(index, files, draft, files_beside, cells)
     room.forget(number)
     return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
+
+
+def _learned(
+    storage: Storage, recipe: ModelRecipe, inputs: FeatureCells, labels: Labels | Drawn, made: HonestTraining, backend: Backend,
+    n_jobs: int, room: TrainingRoom, number: UUID, tell: Callable[[str], None] | None,
+) -> tuple[Learned, dict[str, Any], Answers, Mapping[str, bytes]]:  # fmt: skip
+    """What the estimator of a recipe learned, its metrics, what it says of the hold-out, and pictures."""
+    if recipe.has_network and not isinstance(labels, Drawn):
+        given = NetworkInputs(storage, inputs, labels, room)
+        return learn_network(given, recipe, made.samples, made.plan.split, backend, number, tell)
+    if recipe.temporal and isinstance(inputs.recipe, SeriesRecipe):
+        return *learn_temporal(made, recipe, recipe.temporal, inputs.recipe, backend, room, number, tell), {}
+    if recipe.estimator.chips and isinstance(labels, DrawnChips):
+        return *learn_chips(made, recipe, recipe.estimator.chips, labels, backend, room, number, tell), {}
+    model, metrics = learn(backend, made.samples, made.plan.split, recipe, n_jobs)
+    return model, metrics, answers_of(model, made, recipe, backend, n_jobs), {}
 
 
 def training_facts(

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from flows.steps.networks.architecture import Architecture, untrained
+from flows.steps.networks.encoder_file import Encoder
 from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.network import bands_of
 from flows.steps.networks.patch_reader import Batch, CellsHeld, PatchPlaces, by_groups_of_cells
@@ -88,10 +89,8 @@ class MaskedFiller(PixelClassifier):
 
 def pretrain(
     lesson: MaskedLesson, place: TrainingPlace, training_id: str, tell: Tell | None = None
-) -> tuple[bytes, dict[str, Any]]:
-    """The file of the encoder of the lowest validation loss, as `weights` of a recipe takes it, and how it came to be: losses in standard deviations."""
-    from safetensors.numpy import save
-
+) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder of the lowest validation loss, and how it came to be: losses in standard deviations, and that of filling in the mean."""
     spec, cells = lesson.spec, CellsHeld(lesson.read)
     for name, of_cells in (("learn from", lesson.train), ("validate with", lesson.validation)):
         if sum(map(len, of_cells)) == 0:
@@ -100,7 +99,7 @@ def pretrain(
                 "take a wider area"
             )
     mean, std = mean_and_std(
-        ((lesson.read(n), np.ones(lesson.read(n).shape[1:], np.bool_)) for n in range(len(lesson.train))),
+        ((values, np.ones(values.shape[1:], np.bool_)) for values in map(lesson.read, range(len(lesson.train)))),
         lesson.feature_names,
     )
     n_bands = len(lesson.feature_names) + 1
@@ -117,11 +116,22 @@ def pretrain(
 
     filler = MaskedFiller(module, spec, reader, torch.ones(1), lesson.seed, training_id)
     fit(filler, place, tell)
-    encoder = {
+    weights = {
         name.removeprefix("encoder."): value.numpy()
         for name, value in filler.best.items()
         if name.startswith("encoder.")
     }
     losses = [each["validation"] for each in filler.history]
-    told = {"epochs": len(losses), "best_epoch": int(np.argmin(losses)) + 1, "losses": filler.history}
-    return save({name: np.asarray(encoder[name], order="C") for name in sorted(encoder)}), told
+    return Encoder(spec.encoder, spec.depth, lesson.feature_names, weights), {
+        "epochs": len(losses),
+        "best_epoch": int(np.argmin(losses)) + 1,
+        "losses": filler.history,
+        "validation": min(losses),
+        "by_mean": round(_error_of_mean(reader(None, 0, 1)), 6),
+    }
+
+
+def _error_of_mean(batches_of: MaskedReader) -> float:
+    """The same error where the mean is filled in, which is 0 as features are normalised."""
+    told = torch.cat([told[torch.isfinite(told)].abs() for _, told in batches_of])
+    return float(told.double().mean())

@@ -30,7 +30,15 @@ def written(header: Mapping[str, Any], arrays: Arrays) -> bytes:
 
 
 def read(content: bytes, origin: str) -> tuple[dict[str, Any], Arrays]:
-    """Header and arrays of a file; RequestError for anything else."""
+    """Header and arrays of the file of a network; RequestError for anything else."""
+    header, arrays = header_and_arrays(content, origin, FORMAT)
+    if lacking := [name for name in (MEAN, STD) if name not in arrays]:
+        raise unreadable(origin, KeyError(lacking[0]))
+    return header, arrays
+
+
+def header_and_arrays(content: bytes, origin: str, file_format: str) -> tuple[dict[str, Any], Arrays]:
+    """The same of a file of another format."""
     require_deep()
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -40,11 +48,10 @@ def read(content: bytes, origin: str) -> tuple[dict[str, Any], Arrays]:
         header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY])
         arrays = load(content)
         found_format = header.pop("format")
-        _ = arrays[MEAN], arrays[STD]
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise unreadable(origin, error) from error
-    if found_format != FORMAT:
-        raise RequestError(f"expected {origin} to be a {FORMAT}, it is a {found_format}: train the model again")
+    if found_format != file_format:
+        raise RequestError(f"expected {origin} to be a {file_format}, it is a {found_format}: train the model again")
     return header, arrays
 
 
