@@ -33,7 +33,7 @@ def train(
 
     if tables:
         emit(
-            _trained_on_tables(recipe, tables, {"--area": area, "--period": period, "--labels": labels}),
+            _trained_on_tables(recipe, tables, device, {"--area": area, "--period": period, "--labels": labels}),
             as_json,
             _tried,
         )
@@ -76,15 +76,17 @@ def map_command(as_json: bool, model: str, area: str, period: str) -> None:
     emit(document, as_json, _mapped, failed=bool(document["failed"]))
 
 
-def _trained_on_tables(recipe: str, tables: tuple[str, ...], others: dict[str, str | None]) -> dict[str, Any]:
+def _trained_on_tables(
+    recipe: str, tables: tuple[str, ...], device: str, others: dict[str, str | None]
+) -> dict[str, Any]:
     from flows.train_table import train_table
     from products.errors import RequestError
 
     given = [option for option, value in others.items() if value is not None]
     if given:
         raise RequestError(f"a table says itself what was seen where: leave out {', '.join(given)}, or --table")
-    with progress_on_stderr(f"trying {recipe}"):
-        return train_table(recipe, tables)
+    with progress_on_stderr(f"trying {recipe}") as tell:
+        return train_table(recipe, tables, device, tell)
 
 
 def _tried(document: dict[str, Any]) -> str:
