@@ -128,7 +128,9 @@ def test_the_card_tells_how_near_the_shares_are_on_chips_that_share_no_ground_wi
     assert metrics["split"]["buffer_m"] == pytest.approx(240 * 2**0.5)
     text = Path(coast.storage.from_url(trained.document()["card"])).read_text()
     assert "a resnet18 (" in text and "the share of each class of chips of 8 px" in text
-    assert "## Shares on chips never trained on" in text
+    assert "## Shares on chips never trained on" in text and "![Grad-CAM](gradcam.png)" in text
+    assert metrics["looks"] and {each["class"] for each in metrics["looks"]} <= set(CLASSES)
+    assert (Path(trained.document()["card"]).parent / "feature_maps.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_map_has_what_each_square_is_given_and_knows_its_cells(coast: Coast, trained: TrainedModel) -> None:

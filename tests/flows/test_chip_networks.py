@@ -224,3 +224,18 @@ def test_each_pixel_of_a_window_has_what_its_chip_on_the_lattice_is_given_howeve
         network.probabilities_of_window(plane[:1])
     with pytest.raises(RequestError, match="the network needs 2 features, got 1"):
         network.probabilities(plane[None, :1])
+
+
+def test_grad_cam_of_a_chip_is_that_of_its_definition(learned: tuple[Any, dict[str, Any]]) -> None:
+    """Channels of the deepest features, weighted by their mean gradient for the class, added, cut at 0, scaled to 1."""
+    pytest.importorskip("captum", reason=REASON)
+    from flows.steps.networks.grad_cam import attention, stage_maps
+    from flows.steps.networks.network import bands_of
+
+    network, chip = learned[0], known_chips()[0][70]
+    deepest = network.module.encoder(torch.from_numpy(bands_of(chip, network.mean, network.std)[None]))[-1].detach()
+    (gradient,) = torch.autograd.grad(network.module.head(deepest.requires_grad_())[0, 1], deepest)
+    heat = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * deepest).sum(dim=1, keepdim=True))
+    wide = torch.nn.functional.interpolate(heat, chip.shape[1:], mode="bilinear").detach()[0, 0].numpy()
+    np.testing.assert_allclose(attention(network, chip, 1), wide / max(wide.max(), 1e-30), rtol=1e-3, atol=1e-5)
+    assert [stage.shape[1:] for stage in stage_maps(network, chip)] == [(4, 4), (2, 2), (1, 1)]

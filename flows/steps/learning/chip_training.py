@@ -1,6 +1,6 @@
 """A network of whole chips learned from a training set of chips, and its agreement with chips on other ground."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from flows.steps.learning.drawn_chips import CHIP, DrawnChips
 from flows.steps.learning.honest_training import Answers, HonestTraining
+from flows.steps.learning.network_looks import chip_looks, looks_shown, surest
 from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.deep_packages import require_deep
@@ -25,7 +26,7 @@ CHIPS_VERSION = "chips-1"
 
 def chips_id(model: UUID, spec: ChipSpec) -> UUID:
     """The id of a model with the weights that it begins with and the code that trains it; RequestError without the extra `deep`."""
-    require_deep()
+    require_deep("captum")
     from flows.steps.networks.start_weights import weights_digest
 
     return uuid5(model, f"{CHIPS_VERSION} {weights_digest(spec)}")
@@ -34,8 +35,8 @@ def chips_id(model: UUID, spec: ChipSpec) -> UUID:
 def learn_chips(
     made: HonestTraining, recipe: ModelRecipe, spec: ChipSpec, chips: DrawnChips, backend: Backend, room: TrainingRoom,
     number: UUID, tell: Callable[[str], None] | None = None,
-) -> tuple[ChipNetwork, dict[str, Any], Answers]:  # fmt: skip
-    """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, and what it says of the hold-out."""
+) -> tuple[ChipNetwork, dict[str, Any], Answers, Mapping[str, bytes]]:  # fmt: skip
+    """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, what it says of the hold-out, and pictures."""
     from flows.steps.networks.train_chips import ChipLesson, train_chips
     from flows.steps.networks.training_loop import TrainingPlace
 
@@ -65,7 +66,11 @@ def learn_chips(
     if spec.head == "shares":
         metrics["shares"] = share_scores(shares[chip[held]], said["holdout"], recipe.class_names)
     answers = Answers(network.feature_names, said["holdout"].argmax(axis=1) + 1, said["holdout"].astype(np.float64))
-    return network, metrics, answers
+    given = np.zeros((held.size, len(recipe.class_names)), np.float32)
+    given[held] = said["holdout"]
+    looks = chip_looks(chips, network, samples, given, surest(code, given, held))
+    told, pictures = looks_shown(looks, network)
+    return network, metrics | told, answers, pictures
 
 
 def share_scores(

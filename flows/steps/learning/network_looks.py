@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.steps.learning.cell_windows import features_with_margin
+from flows.steps.learning.drawn_chips import CHIP, DrawnChips
+from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.network import Network
 from flows.steps.pictures.networks import attention_picture, stages_picture
 from flows.steps.storage import Storage
@@ -55,7 +57,26 @@ def patch_looks(
     return sorted(looks, key=lambda look: network.class_names.index(look.class_name))
 
 
-def looks_shown(looks: Sequence[PatchLook], network: Network) -> tuple[dict[str, Any], Mapping[str, bytes]]:
+def chip_looks(
+    chips: DrawnChips, network: ChipNetwork, samples: Samples, shares: NDArray[np.float32], rows: Sequence[int]
+) -> list[PatchLook]:
+    """What a network of whole chips looks at in the chips of some rows of the samples, for the class that it gives each."""
+    from flows.steps.networks.grad_cam import attention, stage_maps
+
+    x, y, chip = (samples.column(name) for name in ("x", "y", CHIP))
+    looks = []
+    for each in rows:
+        pixels, number = chips.read(chip[each : each + 1].astype(np.int64))[0], int(shares[each].argmax())
+        codes = np.full(pixels.shape[1:], number + 1, np.uint8)
+        said = network.class_names[number], float(shares[each, number]), float(x[each]), float(y[each])
+        given = attention(network, pixels, number), stage_maps(network, pixels)
+        looks.append(PatchLook(*said, pixels[0], codes, *given))
+    return looks
+
+
+def looks_shown(
+    looks: Sequence[PatchLook], network: Network | ChipNetwork
+) -> tuple[dict[str, Any], Mapping[str, bytes]]:
     """What the metrics say of them, and the pictures in the card by file name; nothing where there are none."""
     if not looks:
         return {}, {}

@@ -186,7 +186,7 @@ def _learned(
     if recipe.temporal and isinstance(inputs.recipe, SeriesRecipe):
         return *learn_temporal(made, recipe, recipe.temporal, inputs.recipe, backend, room, number, tell), {}
     if recipe.estimator.chips and isinstance(labels, DrawnChips):
-        return *learn_chips(made, recipe, recipe.estimator.chips, labels, backend, room, number, tell), {}
+        return learn_chips(made, recipe, recipe.estimator.chips, labels, backend, room, number, tell)
     model, metrics = learn(backend, made.samples, made.plan.split, recipe, n_jobs)
     return model, metrics, answers_of(model, made, recipe, backend, n_jobs), {}
 
