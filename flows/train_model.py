@@ -20,14 +20,15 @@ def train_model(
 ) -> dict[str, Any]:
     """Learn the model of a recipe; returns `model`, `metrics`, `card`."""
     found = train(recipe, area, period, labels, device)
-    leave_markdown("model-card", _artifact(found), f"Model {found.name} {found.id}")
+    leave_markdown("model-card", model_artifact(found), f"Model {found.name} {found.id}")
     document = found.document()
     if not in_subflow_run():
         announce_model(document)
     return document
 
 
-def _artifact(found: TrainedModel) -> str:
+def model_artifact(found: TrainedModel) -> str:
+    """The scores and notes of what was learned, as Markdown."""
     metrics, notes = found.card["metrics"], [f"- {note}" for note in found.card["notes"]]
     if "holdout" in metrics:
         score, head = f"{metrics['holdout']['overall']} on the hold-out", ["| class | F1 | pixels |", "|---|---|---|"]

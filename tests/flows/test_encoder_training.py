@@ -82,6 +82,14 @@ def test_an_encoder_is_a_model_with_a_card_that_tells_how_well_it_fills_in(coast
     assert not (coast.settings.home / "training" / str(encoder.id)).exists()
 
 
+def test_a_run_of_prefect_shows_how_the_encoder_came_to_fill_in(encoder: TrainedModel) -> None:
+    from flows.train_model import model_artifact
+
+    shown, error = model_artifact(encoder), encoder.card["metrics"]["masked_error"]
+    assert shown.startswith(f"## coast_encoder: error of masked pixels {error} standard deviations\n")
+    assert "| 2 | " in shown and "- Learned without labels: " in shown and shown.endswith(encoder.card_path)
+
+
 def test_the_same_again_finds_the_encoder_and_reads_it_back(coast: Coast, encoder: TrainedModel) -> None:
     again = learned(coast)
     assert (again.id, again.trained) == (encoder.id, False)

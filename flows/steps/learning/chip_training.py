@@ -69,8 +69,8 @@ def learn_chips(
     given = np.zeros((held.size, len(recipe.class_names)), np.float32)
     given[held] = said["holdout"]
     looks = chip_looks(chips, network, samples, given, surest(code, given, held))
-    told, pictures = looks_shown(looks, network)
-    return network, metrics | told, answers, pictures
+    looked, pictures = looks_shown(looks, network)
+    return network, metrics | looked, answers, pictures
 
 
 def share_scores(
