@@ -1,5 +1,6 @@
 """An encoder learned without labels from published cells: a model with a card, which a network begins with by its name and which maps nothing."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,8 @@ def test_a_network_begins_with_the_encoder_whose_name_its_recipe_has(
     weights = model.learned.weights
     for name in ("conv1.weight", "layer1.0.conv1.weight", "layer2.1.conv2.weight"):
         np.testing.assert_allclose(weights[f"encoder.{name}"], began[name], rtol=0, atol=1e-6)
+    item = json.loads((Path(made.document()["card"]).parent / "item.json").read_text())["properties"]
+    assert (item["mlm:pretrained"], item["mlm:pretrained_source"]) == (True, "model:coast_encoder")
     row = coast.index.dc.index.datasets.get(made.id, include_sources=True)
     assert encoder.id in {each.id for each in row.sources.values()}
     with pytest.raises(RequestError, match="the model coast_network is no encoder: expected one learned by a recipe"):
