@@ -46,7 +46,7 @@ def _of_picture(pixels: Pixels, number: int, size_px: int) -> tuple[Float64, Flo
     picture[:, row[inside], column[inside]] = pixels.values[here][inside].T
     codes[row[inside], column[inside]] = pixels.target[here][inside]
     squares = picture.reshape(n_features, rows, size_px, columns, size_px).transpose(1, 3, 0, 2, 4)
-    labels = codes.reshape(rows, size_px, columns, size_px).swapaxes(1, 2).reshape(rows * columns, -1)
+    labels = codes.reshape(rows, size_px, columns, size_px).swapaxes(1, 2).reshape(rows * columns, size_px**2)
     counts = np.stack([(labels == code).sum(axis=1) for code in range(1, int(pixels.target.max()) + 1)], axis=1)
     kept = counts.any(axis=1)
     return squares.reshape(rows * columns, *squares.shape[2:])[kept], (counts.argmax(axis=1) + 1.0)[kept]

@@ -136,7 +136,7 @@ def test_a_network_begins_with_the_encoder_whose_name_its_recipe_has(
 
 
 def test_a_recipe_with_masked_is_an_encoder_and_has_no_map() -> None:
-    text = "name: e\nversion: 1\nkind: model\nfeatures: mangrove_features\nmasked: {depth: 3}\n"
+    text = "name: coast_encoder\nversion: 1\nkind: model\nfeatures: mangrove_features\nmasked: {depth: 3}\n"
     assert isinstance(parse_recipe(text, "e.yaml"), MaskedRecipe)
     with pytest.raises(RequestError, match=r"e.yaml, line 6, map: unknown key 'map'"):
-        parse_recipe(f"{text}map: {{name: f}}\n", "e.yaml")
+        parse_recipe(f"{text}map: {{name: coast_map}}\n", "e.yaml")

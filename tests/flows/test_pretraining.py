@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from products.errors import RequestError
 from products.learning.masked_spec import MaskedSpec
-from products.learning.masking import drawn_mask, patch_places
+from products.learning.masking import CellPixels, drawn_mask, patch_places, validation_blocks
 from products.learning.network_spec import UnetSpec
 from products.learning.splits import block_ids
 
@@ -51,7 +51,7 @@ def test_whole_squares_are_masked_as_many_as_said() -> None:
 
 def test_patches_to_learn_from_touch_no_block_that_validates() -> None:
     spec, is_there = MaskedSpec.model_validate(SMALL), np.ones((SIDE_PX, SIDE_PX), np.bool_)
-    train, validation = patch_places(X, Y, is_there, spec, 1)
+    (train,), (validation,) = patch_places([CellPixels(X, Y, is_there)], spec, 1)
     block = block_ids(*(axis.ravel() for axis in np.meshgrid(X, Y)), spec.block_m).reshape(SIDE_PX, SIDE_PX)
 
     def blocks(places: NDArray[np.int32]) -> set[int]:
@@ -62,7 +62,15 @@ def test_patches_to_learn_from_touch_no_block_that_validates() -> None:
         }
 
     assert len(train) and len(validation) and not blocks(train) & blocks(validation)
-    assert len(patch_places(X, Y, ~is_there, spec, 1)[0]) == 0
+    assert len(patch_places([CellPixels(X, Y, ~is_there)], spec, 1)[0][0]) == 0
+
+
+def test_a_fifth_of_the_blocks_validates_and_at_least_one_none_of_which_is_a_sliver() -> None:
+    block = np.repeat(np.arange(10), 100)
+    held = validation_blocks(np.concatenate([block, np.full(9, 77)]), 1)
+    assert held.size == 2 and 77 not in held and (np.sort(validation_blocks(block[::-1], 1)) == np.sort(held)).all()
+    assert any((np.sort(validation_blocks(block, seed)) != np.sort(held)).any() for seed in range(2, 6))
+    assert validation_blocks(np.full(5, -3), 1).tolist() == [-3]
 
 
 def scene() -> NDArray[np.float32]:
@@ -81,8 +89,8 @@ def learned(folder: Path, **changed: Any) -> tuple[Any, dict[str, Any]]:
     from flows.steps.networks.training_loop import TrainingPlace
 
     spec = MaskedSpec.model_validate(SMALL | changed)
-    places = patch_places(X, Y, np.isfinite(scene()).any(axis=0), spec, 1)
-    lesson = MaskedLesson(spec, NAMES, lambda _: scene(), [places[0]], [places[1]], 1)
+    places = patch_places([CellPixels(X, Y, np.isfinite(scene()).any(axis=0))], spec, 1)
+    lesson = MaskedLesson(spec, NAMES, lambda _: scene(), *places, 1)
     return pretrain(lesson, TrainingPlace(folder), "waves")
 
 

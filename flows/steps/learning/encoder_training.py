@@ -26,7 +26,7 @@ from products.errors import RequestError
 from products.identity import NAMESPACE
 from products.learning.encoder_card import EncoderFacts, encoder_document, encoder_markdown
 from products.learning.masked_recipe import MaskedRecipe
-from products.learning.masking import patch_places
+from products.learning.masking import CellPixels, patch_places
 from products.scene_recipe import canonical_digest
 
 MASKED_VERSION = "masked-1"
@@ -49,8 +49,7 @@ def learn_encoder(
         return found
     placed = [cell for _, _, cell in inputs.placed]
     names = _names(storage, placed)
-    places = [patch_places(*_ground(storage, cell), recipe.masked, recipe.seed) for cell in placed]
-    train, validation = ([each[part] for each in places] for part in (0, 1))
+    train, validation = patch_places([_ground(storage, cell) for cell in placed], recipe.masked, recipe.seed)
     lesson = MaskedLesson(
         recipe.masked, names, lambda place: _features(storage, placed[place]), train, validation, recipe.seed
     )
@@ -88,12 +87,9 @@ def _features(storage: Storage, cell: PublishedCell) -> NDArray[np.float32]:
     return values
 
 
-def _ground(
-    storage: Storage, cell: PublishedCell
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """The pixel centres x and y of a cell, and which pixels (y, x) have a feature."""
+def _ground(storage: Storage, cell: PublishedCell) -> CellPixels:
     stack = _stack(storage, cell)
-    return stack["x"].values, stack["y"].values, np.isfinite(stack.values).any(axis=0)
+    return CellPixels(stack["x"].values, stack["y"].values, np.isfinite(stack.values).any(axis=0))
 
 
 def _facts(number: UUID, encoder: Encoder, inputs: FeatureCells, n_patches: int, backend: Backend) -> EncoderFacts:

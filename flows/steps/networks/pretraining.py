@@ -95,7 +95,7 @@ def pretrain(
     for name, of_cells in (("learn from", lesson.train), ("validate with", lesson.validation)):
         if sum(map(len, of_cells)) == 0:
             raise RequestError(
-                f"no patch of {spec.patch_px} px to {name} fits between the blocks of {spec.block_m:g} m: raise block_m, lower patch_px, or "
+                f"no patch of {spec.patch_px} px to {name} fits between the blocks of {spec.block_m:g} m: change block_m or seed, lower patch_px, or "
                 "take a wider area"
             )
     mean, std = mean_and_std(
