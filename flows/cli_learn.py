@@ -1,10 +1,12 @@
 """The commands `train` and `map`."""
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from flows.console import as_json_option, emit, progress_on_stderr
+
+Device = Literal["auto", "cpu", "gpu"]
 
 
 @click.command()
@@ -21,7 +23,7 @@ def train(
     area: str | None,
     period: str | None,
     labels: str | None,
-    device: str,
+    device: Device,
     tables: tuple[str, ...],
 ) -> None:
     """Learn the model of RECIPE from labelled pixels of published features, or a transform (`pca`) or an encoder (`masked`)
@@ -77,7 +79,7 @@ def map_command(as_json: bool, model: str, area: str, period: str) -> None:
 
 
 def _trained_on_tables(
-    recipe: str, tables: tuple[str, ...], device: str, others: dict[str, str | None]
+    recipe: str, tables: tuple[str, ...], device: Device, others: dict[str, str | None]
 ) -> dict[str, Any]:
     from flows.train_table import train_table
     from products.errors import RequestError

@@ -15,7 +15,7 @@ from flows.steps.learning.first_weights import first_weights
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.models import find_encoder, find_model
 from flows.steps.learning.network_training import TrainingRoom
-from flows.steps.learning.training import TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
 from products.devices import choose_backend
 from products.errors import RequestError
 from products.learning.masked_recipe import MaskedRecipe
@@ -42,7 +42,7 @@ MODEL: dict[str, Any] = {
     "kind": "model",
     "features": "coast_features",
     "samples": {"classes": list(CLASSES), "edge_px": 0},
-    "split": {"block_m": 720, "folds": 4, "buffer_m": 30},
+    "split": {"block_m": 720, "folds": 4, "buffer_m": 30, "accept": ["ndvi_p50"]},
     "estimator": {"unet": NETWORK | {"weights": "model:coast_encoder"}},
     "map": {"name": "coast_network_map"},
 }
@@ -53,6 +53,10 @@ def coast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coast]:
     folder = tmp_path_factory.mktemp("coast")
     with known_coast(Settings(home=folder / "home"), folder) as found:
         yield found
+
+
+def inputs_of(coast: Coast) -> FeatureCells:
+    return feature_cells(coast.index, FEATURES, AREA, YEAR)
 
 
 def learned(coast: Coast, **changed: Any) -> TrainedModel:
@@ -79,7 +83,7 @@ def test_an_encoder_is_a_model_with_a_card_that_tells_how_well_it_fills_in(coast
         "encoder.safetensors", "metrics.json", "card.json", "card.md",
     }  # fmt: skip
     row = coast.index.dc.index.datasets.get(encoder.id, include_sources=True)
-    assert {each.id for each in row.sources.values()} <= {cell.id for cell in coast.cells.cells.values()}
+    assert {each.id for each in row.sources.values()} == {cell.id for cell in inputs_of(coast).cells.values()}
     assert not (coast.settings.home / "training" / str(encoder.id)).exists()
 
 
@@ -119,7 +123,7 @@ def test_a_network_begins_with_the_encoder_whose_name_its_recipe_has(
     with rasterio.open(labels, "w", driver="GTiff", crs="EPSG:32647", transform=MOSAIC.affine, **shape) as file:
         file.write(coast.truth, 1)
     recipe, file_of = ModelRecipe.model_validate(MODEL), LabelFile(str(labels), labels)
-    cells, room = feature_cells(coast.index, FEATURES, AREA, YEAR), TrainingRoom(tmp_path)
+    cells, room = inputs_of(coast), TrainingRoom(tmp_path)
     made = learn_model(coast.index, coast.storage, recipe, cells, file_of, CPU, 1, room)
     model: Any = find_model(coast.index, coast.storage, "coast_network")
     assert model.recipe == recipe and model.id == made.id

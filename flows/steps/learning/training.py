@@ -169,7 +169,7 @@ def learn_model(
     mosaic = inputs.grid.mosaic(inputs.tiles)
     draft = ModelDraft(number, recipe, model, card, mosaic, inputs.periods, begun.encoder)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
-    files_beside = shown(recipe, facts, metrics, samples, made.plan.split) | beside | pictures
+    files_beside = {**shown(recipe, facts, metrics, samples, made.plan.split), **beside, **pictures}
     publish_model(index, files, draft, files_beside, cells)
     room.forget(number)
     return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)

@@ -115,8 +115,9 @@ class ChipNetwork:
         from flows.steps.networks.chip_architecture import ChipArchitecture, untrained_chips
 
         shape = ChipArchitecture(self.encoder, self.depth, len(self.feature_names) + 1, len(self.class_names))
-        module = untrained_chips(shape)
-        module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
+        with torch.inference_mode(False):  # what is made in that mode has no gradient for ever
+            module = untrained_chips(shape)
+            module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
         return module.eval()
 
     def _asked(self, bands: Floats) -> Floats:

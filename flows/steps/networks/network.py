@@ -111,8 +111,9 @@ class Network:
         from flows.steps.networks.architecture import Architecture, untrained
 
         shape = Architecture(self.kind, self.encoder, self.depth, len(self.feature_names) + 1, len(self.class_names))
-        module = untrained(shape)
-        module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
+        with torch.inference_mode(False):  # what is made in that mode has no gradient for ever
+            module = untrained(shape)
+            module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
         return module.eval()
 
     def _on(self, device: str) -> Any:  # noqa: ANN401
