@@ -1,10 +1,12 @@
 """The commands `train` and `map`."""
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from flows.console import as_json_option, emit, progress_on_stderr
+
+Device = Literal["auto", "cpu", "gpu"]
 
 
 @click.command()
@@ -21,10 +23,11 @@ def train(
     area: str | None,
     period: str | None,
     labels: str | None,
-    device: str,
+    device: Device,
     tables: tuple[str, ...],
 ) -> None:
-    """Learn the model of RECIPE from labelled pixels of published features, or a transform (`pca`) from all of them.
+    """Learn the model of RECIPE from labelled pixels of published features, or a transform (`pca`) or an encoder (`masked`)
+    from all of them.
 
     Example: neocube train mangrove_extent --area demo --period 2020 --labels var/demo/archive/truth/labels.geojson
     """
@@ -32,7 +35,7 @@ def train(
 
     if tables:
         emit(
-            _trained_on_tables(recipe, tables, {"--area": area, "--period": period, "--labels": labels}),
+            _trained_on_tables(recipe, tables, device, {"--area": area, "--period": period, "--labels": labels}),
             as_json,
             _tried,
         )
@@ -75,15 +78,17 @@ def map_command(as_json: bool, model: str, area: str, period: str) -> None:
     emit(document, as_json, _mapped, failed=bool(document["failed"]))
 
 
-def _trained_on_tables(recipe: str, tables: tuple[str, ...], others: dict[str, str | None]) -> dict[str, Any]:
+def _trained_on_tables(
+    recipe: str, tables: tuple[str, ...], device: Device, others: dict[str, str | None]
+) -> dict[str, Any]:
     from flows.train_table import train_table
     from products.errors import RequestError
 
     given = [option for option, value in others.items() if value is not None]
     if given:
         raise RequestError(f"a table says itself what was seen where: leave out {', '.join(given)}, or --table")
-    with progress_on_stderr(f"trying {recipe}"):
-        return train_table(recipe, tables)
+    with progress_on_stderr(f"trying {recipe}") as tell:
+        return train_table(recipe, tables, device, tell)
 
 
 def _tried(document: dict[str, Any]) -> str:
@@ -107,7 +112,11 @@ def _tried(document: dict[str, Any]) -> str:
 def _trained(document: dict[str, Any]) -> str:
     metrics = document["metrics"]
     head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
-    scores = _agreement(metrics) if "holdout" in metrics else _explained(metrics)
+    if "masked_error" in metrics:
+        told = "standard deviations; filling in the mean"
+        scores = [f"{metrics['score']}: {metrics['masked_error']:.3f} {told}: {metrics['error_of_mean']:.3f}"]
+    else:
+        scores = _agreement(metrics) if "holdout" in metrics else _explained(metrics)
     return "\n".join([head, *_stale(document), *scores, f"card {document['card']}"])
 
 

@@ -14,13 +14,10 @@ from flows.steps.sampling.sampled_cells import SampledCells, sampled_cells
 from products.area import Area
 from products.period import Period
 from products.scene_recipe import SceneRecipe
-from products.spec import FeaturesRecipe
 
 
-def cells_with_state(
-    index: Index, settings: Settings, recipe: FeaturesRecipe, area: Area, period: Period
-) -> FeatureCells:
-    """The published cells of a features recipe, which know how many of them a build would make anew or retire; RequestError if there are none."""
+def cells_with_state(index: Index, settings: Settings, recipe: SceneRecipe, area: Area, period: Period) -> FeatureCells:
+    """The published cells of a recipe of features or series, which know how many of them a build would make anew or retire; RequestError if there are none."""
     cells = feature_cells(index, recipe, area, period)
     active = {place: cell.id for place, cell in cells.cells.items()}
     return replace(cells, n_stale=_n_stale(index, settings, recipe, area, period, active))

@@ -9,7 +9,7 @@ from flows.steps.learning.mapping import MapResult, Progress, map_cells
 from flows.steps.learning.models import find_model
 from flows.steps.storage import open_storage
 from products.period import parse_period
-from products.registry import features_recipe
+from products.registry import input_recipe
 
 
 def make_map(model: str, area: str, period: str, progress: Progress | None = None) -> MapResult:
@@ -20,6 +20,6 @@ def make_map(model: str, area: str, period: str, progress: Progress | None = Non
     storage.check_writable()
     with open_index(settings) as index:
         found = find_model(index, storage, model)
-        cells = cells_with_state(index, settings, features_recipe(found.recipe.features), ground, span)
+        cells = cells_with_state(index, settings, input_recipe(found.recipe.features), ground, span)
         bind_product(index, found.recipe.map.name, found.recipe.version, found.recipe.digest())
         return map_cells(index, storage, found, cells, settings.decode_thread_count, progress)

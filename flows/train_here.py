@@ -7,22 +7,24 @@ from datacube_config.connection import open_index
 from datacube_config.settings import Settings, get_settings
 from flows.learning_cells import cells_with_state
 from flows.steps.areas import find_area
+from flows.steps.learning.encoder_training import learn_encoder
 from flows.steps.learning.label_files import label_file
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TRAINING, TrainingRoom
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.learning.transforming import learn_transform
 from flows.steps.sampling.sample_sets import find_samples
 from flows.steps.sampling.training_samples import samples_to_train_on
 from flows.steps.storage import open_storage, s3_options
+from products.area import Area
 from products.devices import Backend, choose_backend
 from products.errors import RequestError
+from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import LearnedRecipe, ModelRecipe
-from products.period import parse_period
-from products.registry import features_recipe, learned_recipe
+from products.period import Period, parse_period
+from products.registry import features_recipe, input_recipe, learned_recipe
 
 Device = Literal["auto", "cpu", "gpu"]
-TRAINING = "training"  # in the home: what a killed training of a network goes on from
 
 
 def train(
@@ -33,7 +35,7 @@ def train(
     device: Device = "auto",
     tell: Callable[[str], None] | None = None,
 ) -> TrainedModel:
-    """Learn the model or transform of a recipe, or find it where it was learned already; what is not given is the recipe's."""
+    """Learn the model, transform or encoder of a recipe, or find it where it was learned already; what is not given is the recipe's."""
     settings, spec = get_settings(), learned_recipe(recipe)
     backend = choose_backend(device)
     if isinstance(spec, ModelRecipe) and spec.samples.product:
@@ -44,23 +46,33 @@ def train(
         return train_on_samples(spec, spec.samples.product, backend, tell)
     ground = find_area(_asked(spec, "area", area or spec.area))
     span = parse_period(_asked(spec, "period", period or spec.period))
-    storage = open_storage(settings)
-    if isinstance(spec, PcaRecipe):
+    if isinstance(spec, PcaRecipe | MaskedRecipe):
         if labels:
-            raise RequestError(
-                f"{spec.name} is a transform, which is fitted without labels: leave out --labels {labels}"
-            )
-        storage.check_writable()
-        with open_index(settings) as index:
-            cells = cells_with_state(index, settings, features_recipe(spec.features), ground, span)
-            return learn_transform(index, storage, spec, cells, backend)
+            what = "a transform" if isinstance(spec, PcaRecipe) else "an encoder"
+            raise RequestError(f"{spec.name} is {what}, which is fitted without labels: leave out --labels {labels}")
+        return _train_without_labels(spec, ground, span, backend, tell)
+    storage = open_storage(settings)
     place = _asked(spec, "labels", labels or spec.samples.labels)
     storage.check_writable()
     with open_index(settings) as index, label_file(place, s3_options(settings)) as file:
-        cells = cells_with_state(index, settings, features_recipe(spec.features), ground, span)
+        cells = cells_with_state(index, settings, input_recipe(spec.features), ground, span)
         return learn_model(
             index, storage, spec, cells, file, backend, settings.decode_thread_count, _room(settings), tell
         )
+
+
+def _train_without_labels(
+    recipe: PcaRecipe | MaskedRecipe, area: Area, period: Period, backend: Backend, tell: Callable[[str], None] | None
+) -> TrainedModel:
+    settings = get_settings()
+    storage = open_storage(settings)
+    storage.check_writable()
+    with open_index(settings) as index:
+        if isinstance(recipe, PcaRecipe):
+            cells = cells_with_state(index, settings, features_recipe(recipe.features), area, period)
+            return learn_transform(index, storage, recipe, cells, backend)
+        cells = cells_with_state(index, settings, input_recipe(recipe.features), area, period)
+        return learn_encoder(index, storage, recipe, cells, backend, _room(settings), tell)
 
 
 def train_on_samples(
@@ -72,7 +84,7 @@ def train_on_samples(
     storage.check_writable()
     with open_index(settings) as index:
         found = find_samples(index, storage, name_or_id)
-        cells, drawn = samples_to_train_on(index, found, features_recipe(recipe.features))
+        cells, drawn = samples_to_train_on(index, found, input_recipe(recipe.features))
         return learn_model(
             index, storage, recipe, cells, drawn, backend, settings.decode_thread_count, _room(settings), tell
         )

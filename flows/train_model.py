@@ -20,19 +20,29 @@ def train_model(
 ) -> dict[str, Any]:
     """Learn the model of a recipe; returns `model`, `metrics`, `card`."""
     found = train(recipe, area, period, labels, device)
-    leave_markdown("model-card", _artifact(found), f"Model {found.name} {found.id}")
+    leave_markdown("model-card", model_artifact(found), f"Model {found.name} {found.id}")
     document = found.document()
     if not in_subflow_run():
         announce_model(document)
     return document
 
 
-def _artifact(found: TrainedModel) -> str:
+def model_artifact(found: TrainedModel) -> str:
+    """The scores and notes of what was learned, as Markdown."""
     metrics, notes = found.card["metrics"], [f"- {note}" for note in found.card["notes"]]
     if "holdout" in metrics:
         score, head = f"{metrics['holdout']['overall']} on the hold-out", ["| class | F1 | pixels |", "|---|---|---|"]
         of_classes = metrics["holdout"]["per_class"].items()
         rows = [f"| {name} | {entry['f1']} | {entry['pixels']} |" for name, entry in of_classes]
+    elif "masked_error" in metrics:
+        score, head = (
+            f"{metrics['masked_error']} standard deviations",
+            ["| epoch | error | validation |", "|---|---|---|"],
+        )
+        rows = [
+            f"| {n} | {each['train']} | {each['validation']} |"
+            for n, each in enumerate(metrics["training"]["losses"], 1)
+        ]
     else:
         score, head = metrics["explained_in_all"], ["| component | explains |", "|---|---|"]
         rows = [f"| {name} | {share} |" for name, share in metrics["explained_variance"].items()]

@@ -1,17 +1,25 @@
 """Try the recipe of a model that is learned from a table: without Prefect."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from datacube_config.settings import get_settings
+from flows.steps.learning.network_training import TRAINING, TrainingRoom
 from flows.steps.learning.table_training import learn_table
 from flows.steps.storage import open_storage
+from products.devices import choose_backend
 from products.registry import table_recipe
 
 
-def train_table(recipe: str, tables: Sequence[str]) -> dict[str, Any]:
+def train_table(
+    recipe: str,
+    tables: Sequence[str],
+    device: Literal["auto", "cpu", "gpu"] = "auto",
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
     """`model`, `metrics`, `notes` and `card` of a recipe on the files of its table, or what the same gave before."""
     settings, wanted = get_settings(), table_recipe(recipe)
     storage = open_storage(settings)
     storage.check_writable()
-    return learn_table(storage, wanted, tables, settings.decode_thread_count)
+    room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
+    return learn_table(storage, wanted, tables, settings.decode_thread_count, choose_backend(device), room, tell)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from products.errors import RequestError
 from products.formula import near
+from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.samples_recipe import SamplesRecipe
@@ -34,8 +35,12 @@ KINDS: dict[str, type[BaseModel]] = {
     "samples": SamplesRecipe,
     "model": ModelRecipe,
 }
-MODELS: dict[str, type[BaseModel]] = {"pca": PcaRecipe, "table": TableRecipe}  # by the key that tells them
-Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe | TableRecipe
+MODELS: dict[str, type[BaseModel]] = {  # by the key that tells them
+    "pca": PcaRecipe,
+    "table": TableRecipe,
+    "masked": MaskedRecipe,
+}
+Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe | TableRecipe | MaskedRecipe
 
 
 def recipe_names() -> list[str]:
@@ -77,12 +82,20 @@ def features_recipe(name_or_path: str) -> FeaturesRecipe:
     return recipe
 
 
-def learned_recipe(name_or_path: str) -> ModelRecipe | PcaRecipe:
-    """The recipe, if it makes a model or a transform; RequestError otherwise."""
+def input_recipe(name_or_path: str) -> SceneRecipe:
+    """The recipe, if it makes what a model learns from labels on, features or series; RequestError otherwise."""
+    recipe = read_recipe(name_or_path)
+    if not isinstance(recipe, FeaturesRecipe | SeriesRecipe):
+        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind features or series")
+    return recipe
+
+
+def learned_recipe(name_or_path: str) -> ModelRecipe | PcaRecipe | MaskedRecipe:
+    """The recipe, if it makes a model, a transform or an encoder of cells; RequestError otherwise."""
     recipe = read_recipe(name_or_path)
     if isinstance(recipe, TableRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is learned from a table: give its files, --table FILE")
-    if not isinstance(recipe, ModelRecipe | PcaRecipe):
+    if not isinstance(recipe, ModelRecipe | PcaRecipe | MaskedRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind model")
     return recipe
 
@@ -101,7 +114,8 @@ def model_recipe(name_or_path: str) -> ModelRecipe:
     """The recipe, if it makes a model that is learned from labels; RequestError otherwise."""
     recipe = learned_recipe(name_or_path)
     if not isinstance(recipe, ModelRecipe):
-        raise RequestError(f"the recipe {recipe.name!r} has `pca`: expected a model that is learned from labels")
+        key = next(key for key, made in MODELS.items() if isinstance(recipe, made))
+        raise RequestError(f"the recipe {recipe.name!r} has `{key}`: expected a model that is learned from labels")
     return recipe
 
 

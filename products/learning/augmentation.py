@@ -3,13 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 
-from products.learning.network_spec import NetworkSpec
+from products.learning.loop_spec import AugmentedSpec
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 
 
-def augmented(features: Floats, codes: Codes, spec: NetworkSpec, draw: np.random.Generator) -> tuple[Floats, Codes]:
+def augmented(features: Floats, codes: Codes, spec: AugmentedSpec, draw: np.random.Generator) -> tuple[Floats, Codes]:
     """A patch (feature, y, x) and its codes (y, x), changed as the recipe asks; a missing feature stays missing."""
     if "flip" in spec.augment:
         flips = tuple(axis for axis in (-2, -1) if draw.random() < 0.5)

@@ -1,6 +1,6 @@
 """The model card: what was learned, from what, how well, and what it must not be taken for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -115,12 +115,48 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "![confusion](confusion.png) ![split](split.png)",
         "",
         *(_training_lines(metrics["training"]) if "training" in metrics else []),
+        *(_share_lines(metrics["shares"]) if "shares" in metrics else []),
+        *(_looks_lines(metrics["looks"]) if "looks" in metrics else []),
         *(_importance_lines(metrics["permutation"]) if "permutation" in metrics else []),
         *(_shap_lines(metrics["shap"]) if "shap" in metrics else []),
         *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
         *honest_lines(metrics),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _share_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How near the shares are that a network of chips tells."""
+    rows = [f"| {name} | {of['rmse']:.3f} | {of['bias']:+.3f} | {of['mae']:.3f} |" for name, of in found.items()]
+    return [
+        "",
+        "## Shares on chips never trained on",
+        "",
+        "The model tells the share of each class in a chip, from 0 to 1; classes above are the ones of the largest share.",
+        "",
+        "| class | root mean square error | bias | mean absolute error |",
+        "|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _looks_lines(looks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where a network looks, in the patches of the hold-out that it is surest of."""
+    told = [
+        f"- {each['class']}, {_percent(each['probability'])}, at {each['x']:.0f}, {each['y']:.0f}" for each in looks
+    ]
+    return [
+        "",
+        "## What it looks at",
+        "",
+        "Grad-CAM of the deepest features of the encoder, for the class in the middle of a patch of the hold-out; of each class the pixel that it is "
+        "rightly surest of. Bright is where the network looks to say the class; it says nothing of why. Below it, the feature maps of each stage of the "
+        "encoder in the first patch, the channels that vary most.",
+        "",
+        *told,
+        "",
+        "![Grad-CAM](gradcam.png) ![feature maps](feature_maps.png)",
+    ]
 
 
 def _importance_lines(found: Mapping[str, Any]) -> list[str]:

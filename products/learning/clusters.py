@@ -7,12 +7,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from products.learning.learned import Float32, Float64, PixelModel
+from products.learning.learned import ArrayModel, Float32, Float64
 from products.learning.linear import is_standard
 
 
 @dataclass(frozen=True)
-class Clusters(PixelModel):
+class Clusters(ArrayModel):
     """The nearest `centre` (cluster, feature) of (value - `mean`) / `scale` answers with its `share` (cluster, class)."""
 
     mean: npt.NDArray[np.float64]

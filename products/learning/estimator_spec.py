@@ -5,7 +5,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from products.errors import RequestError
+from products.learning.chip_spec import ChipSpec
 from products.learning.network_spec import DeeplabSpec, UnetSpec
+from products.learning.temporal_spec import LtaeSpec, TempcnnSpec
 
 
 class _Closed(BaseModel):
@@ -52,7 +54,18 @@ class KmeansSpec(_Closed):
     starts: int = Field(ge=1, le=100, default=4)
 
 
-Kind = RandomForestSpec | GradientBoostingSpec | LinearSpec | KnnSpec | KmeansSpec | UnetSpec | DeeplabSpec
+Kind = (
+    RandomForestSpec
+    | GradientBoostingSpec
+    | LinearSpec
+    | KnnSpec
+    | KmeansSpec
+    | UnetSpec
+    | DeeplabSpec
+    | TempcnnSpec
+    | LtaeSpec
+    | ChipSpec
+)
 
 
 class EstimatorSpec(_Closed):
@@ -65,6 +78,9 @@ class EstimatorSpec(_Closed):
     kmeans: KmeansSpec | None = None
     unet: UnetSpec | None = None
     deeplab: DeeplabSpec | None = None
+    tempcnn: TempcnnSpec | None = None
+    ltae: LtaeSpec | None = None
+    chips: ChipSpec | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -14,7 +14,7 @@ from products.learning.boosting import boosting_from_sklearn
 from products.learning.clusters import Clusters, class_shares
 from products.learning.estimator_spec import GradientBoostingSpec, KmeansSpec, KnnSpec, LinearSpec, RandomForestSpec
 from products.learning.forest import forest_from_sklearn
-from products.learning.learned import Codes, Float32, PixelModel
+from products.learning.learned import ArrayModel, Codes, Float32
 from products.learning.linear import linear_from_sklearn, standard_of
 from products.learning.neighbours import Neighbours
 from products.learning.recipe import ModelRecipe
@@ -30,12 +30,12 @@ class Pixels:
     code: Codes
 
 
-Fit = Callable[[Backend, Pixels, Any, int, int], PixelModel]
+Fit = Callable[[Backend, Pixels, Any, int, int], ArrayModel]
 
 
 def fit_model(
     backend: Backend, feature_names: Sequence[str], values: Float32, code: npt.NDArray[Any], recipe: ModelRecipe, n_jobs: int
-) -> PixelModel:  # fmt: skip
+) -> ArrayModel:  # fmt: skip
     """The estimator of a recipe, fitted to values (n, feature) with class codes (n,); the number of jobs does not change it."""
     pixels = Pixels(tuple(feature_names), recipe.class_names, values, code.astype(np.int64))
     with threadpool_limits(
@@ -44,13 +44,13 @@ def fit_model(
         return FITS[recipe.estimator.kind](backend, pixels, recipe.estimator.spec, recipe.seed, n_jobs)
 
 
-def _fit_forest(backend: Backend, pixels: Pixels, spec: RandomForestSpec, seed: int, n_jobs: int) -> PixelModel:
+def _fit_forest(backend: Backend, pixels: Pixels, spec: RandomForestSpec, seed: int, n_jobs: int) -> ArrayModel:
     estimator = backend.random_forest(spec.trees, spec.max_depth, spec.min_leaf, seed, n_jobs)
     estimator.fit(backend.upload(pixels.values), backend.upload(pixels.code.astype(np.int32)))
     return forest_from_sklearn(backend.as_sklearn(estimator), pixels.feature_names, pixels.class_names)
 
 
-def _fit_boosting(backend: Backend, pixels: Pixels, spec: GradientBoostingSpec, seed: int, n_jobs: int) -> PixelModel:
+def _fit_boosting(backend: Backend, pixels: Pixels, spec: GradientBoostingSpec, seed: int, n_jobs: int) -> ArrayModel:
     """On the CPU, whatever the device: cuML has no boosting."""
     from sklearn.ensemble import (
         HistGradientBoostingClassifier,
@@ -65,7 +65,7 @@ def _fit_boosting(backend: Backend, pixels: Pixels, spec: GradientBoostingSpec, 
     return boosting_from_sklearn(estimator, pixels.feature_names, pixels.class_names)
 
 
-def _fit_linear(backend: Backend, pixels: Pixels, spec: LinearSpec, seed: int, n_jobs: int) -> PixelModel:
+def _fit_linear(backend: Backend, pixels: Pixels, spec: LinearSpec, seed: int, n_jobs: int) -> ArrayModel:
     _need_two_classes(pixels, "linear")
     mean, scale = standard_of(pixels.values)
     estimator = backend.logistic_regression(1.0 / spec.l2, spec.max_iterations)
@@ -74,7 +74,7 @@ def _fit_linear(backend: Backend, pixels: Pixels, spec: LinearSpec, seed: int, n
     return linear_from_sklearn(fitted, pixels.feature_names, pixels.class_names, mean, scale)
 
 
-def _fit_knn(backend: Backend, pixels: Pixels, spec: KnnSpec, seed: int, n_jobs: int) -> PixelModel:
+def _fit_knn(backend: Backend, pixels: Pixels, spec: KnnSpec, seed: int, n_jobs: int) -> ArrayModel:
     """There is nothing to fit: the pixels are kept."""
     if spec.neighbours > pixels.code.size:
         raise RequestError(
@@ -85,7 +85,7 @@ def _fit_knn(backend: Backend, pixels: Pixels, spec: KnnSpec, seed: int, n_jobs:
     return Neighbours(pixels.feature_names, pixels.class_names, mean, scale, point, pixels.code.astype(np.uint8), k)
 
 
-def _fit_kmeans(backend: Backend, pixels: Pixels, spec: KmeansSpec, seed: int, n_jobs: int) -> PixelModel:
+def _fit_kmeans(backend: Backend, pixels: Pixels, spec: KmeansSpec, seed: int, n_jobs: int) -> ArrayModel:
     if spec.clusters > pixels.code.size:
         raise RequestError(
             f"kmeans asks for {spec.clusters} clusters of {pixels.code.size} training pixels: ask for fewer"

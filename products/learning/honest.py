@@ -18,8 +18,8 @@ from products.learning.leaks import (
     touched,
     within_distance,
 )
-from products.learning.recipe import SplitSpec
 from products.learning.split_plan import SplitPlan
+from products.learning.split_spec import SplitSpec
 from products.learning.spread import (
     FitPredict,
     agreement_by_distance,

@@ -61,28 +61,28 @@ class Learned(Protocol):
 
 @dataclass(frozen=True)
 class PixelModel(ABC):
-    """A model that answers for each pixel alone, kept as plain arrays: all fields of a subclass but the names.
-
-    `FORMAT` names its file format, `DTYPES` the dtype of each array.
-    """
+    """A model that answers for each pixel alone."""
 
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
     ARCHITECTURE: ClassVar[str]
-    FORMAT: ClassVar[str]
-    DTYPES: ClassVar[Mapping[str, str]]
+    USES_ALL_CORES: ClassVar[bool] = False  # when it is asked once: then asking from several threads gains nothing
 
     @abstractmethod
     def votes(self, features: Float32) -> tuple[Float64, float]:
         """(n, class) sums for finite features (feature, n), and the number that they add up to in a row."""
 
     @abstractmethod
-    def is_sound(self) -> bool:
-        """Whether the shapes and indices of arrays of the right dtypes fit each other."""
-
-    @abstractmethod
     def describe(self) -> str:
         """What it is, as in `a random forest of 200 trees`."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 of what decides its answers."""
+
+    @abstractmethod
+    def to_bytes(self) -> bytes:
+        """Its file: the same bytes for the same model."""
 
     def shape(self) -> Shape:
         """Pixels by features in, pixels by classes out."""
@@ -116,6 +116,21 @@ class PixelModel(ABC):
         if is_missing.any():
             values = np.where(is_missing, np.float32(0), values)
         return *self.votes(values), is_missing
+
+
+@dataclass(frozen=True)
+class ArrayModel(PixelModel):
+    """A model of single pixels kept as plain arrays: all fields of a subclass but the names.
+
+    `FORMAT` names its file format, `DTYPES` the dtype of each array.
+    """
+
+    FORMAT: ClassVar[str]
+    DTYPES: ClassVar[Mapping[str, str]]
+
+    @abstractmethod
+    def is_sound(self) -> bool:
+        """Whether the shapes and indices of arrays of the right dtypes fit each other."""
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

@@ -8,11 +8,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from products.learning.learned import Float32, Float64, PixelModel, softmax
+from products.learning.learned import ArrayModel, Float32, Float64, softmax
 
 
 @dataclass(frozen=True)
-class Linear(PixelModel):
+class Linear(ArrayModel):
     """Shares are the softmax of `intercept` (class,) + `weight` (class, feature) times (value - `mean`) / `scale`, both (feature,)."""
 
     mean: npt.NDArray[np.float64]

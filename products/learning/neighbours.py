@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
-from products.learning.learned import Float32, Float64, PixelModel
+from products.learning.learned import ArrayModel, Float32, Float64
 from products.learning.linear import is_standard
 
 
 @dataclass(frozen=True)
-class Neighbours(PixelModel):
+class Neighbours(ArrayModel):
     """The classes of the `k` (1,) training pixels nearest in (value - `mean`) / `scale` vote alike; `point` (pixel, feature), `code` (pixel,)."""
 
     mean: npt.NDArray[np.float64]

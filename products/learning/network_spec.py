@@ -5,18 +5,16 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from products.errors import RequestError
-from products.source_spec import Closed
+from products.learning.loop_spec import AugmentedSpec
 
-Augmentation = Literal["flip", "rotate", "noise", "brightness"]
 Kind = Literal["unet", "deeplab"]
 
 
-class NetworkSpec(Closed):
+class NetworkSpec(AugmentedSpec):
     """A network that gives each pixel of a patch a class.
 
     `weights` is none, a file of weights (.safetensors, .pt or .pth) or the name of a set that the encoder has in its hub. `depth`
-    times the encoder halves the patch. `flip` and `rotate` turn patches by mirrors and quarter turns; `noise` (standard deviation
-    `noise_std`) and `brightness` (at most `brightness_shift`, one for all pixels of a feature) add, in units of the features.
+    times the encoder halves the patch.
     """
 
     encoder: str = Field(default="resnet18", pattern="^[A-Za-z0-9_.-]{1,80}$")
@@ -24,16 +22,12 @@ class NetworkSpec(Closed):
     depth: int = Field(ge=3, le=5, default=4)
     patch_px: int = Field(ge=16, le=1024, default=64)
     overlap_px: int = Field(ge=0, default=16)
-    batch: int = Field(ge=2, le=4096, default=16)
     patches: int = Field(ge=2, le=10_000_000, default=512)
-    epochs: int = Field(ge=1, le=100_000, default=50)
-    learning_rate: float = Field(gt=0, le=1, default=1e-3)
-    weight_decay: float = Field(ge=0, le=1, default=1e-4)
-    patience: int = Field(ge=1, le=100_000, default=10)
-    precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
-    augment: tuple[Augmentation, ...] = ("flip", "rotate")
-    noise_std: float = Field(ge=0, le=1, default=0.005)
-    brightness_shift: float = Field(ge=0, le=1, default=0.01)
+
+    @property
+    def what_is_full(self) -> str:
+        """What did not fit into a GPU that is full, and what to lower."""
+        return f"a batch of {self.batch} patches of {self.patch_px} px does not fit; lower batch or patch_px"
 
     @model_validator(mode="after")
     def _fits(self) -> "NetworkSpec":

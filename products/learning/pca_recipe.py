@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from products.learning.recipe import LearnedRecipe
+from products.learning.recipe import MappedRecipe
 from products.source_spec import Closed
 
 
@@ -18,7 +18,7 @@ class PcaSpec(Closed):
     max_pixels: int = Field(ge=2, le=10_000_000, default=100_000)
 
 
-class PcaRecipe(LearnedRecipe):
+class PcaRecipe(MappedRecipe):
     """A transform fitted once on published cells and applied as it is: cropping an area changes no pixel."""
 
     pca: PcaSpec

@@ -1,12 +1,14 @@
 """The recipe of a model: what to learn from, how to split it, which estimator, and the map it makes."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
 from products.learning.network_spec import Kind, NetworkSpec
+from products.learning.split_spec import SplitSpec
+from products.learning.temporal_spec import TemporalKind, TemporalSpec
 from products.scene_recipe import canonical_digest, plain_name
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map"}
@@ -81,33 +83,6 @@ class SamplesSpec(_Closed):
         return codes
 
 
-class SplitSpec(_Closed):
-    """Spatial blocks of `block_m` metres, dealt into `folds`; the last fold is held out of all training.
-
-    Training pixels within `buffer_m` metres of a test block are left out too; `auto` measures how far the features are alike. In `holdout_periods` no
-    sample is trained on, and the hold-out is tested there only. `sites`, a file of named areas, are left out one by one. `accept` names features, or
-    `duplicate_spectra`, that the audit of leaks shall let pass.
-    """
-
-    block_m: float = Field(gt=0, default=960.0)
-    folds: int = Field(ge=3, le=20, default=5)
-    buffer_m: Annotated[float, Field(ge=0)] | Literal["auto"] = 60.0
-    holdout_periods: tuple[str, ...] = ()
-    sites: str | None = None
-    accept: tuple[str, ...] = ()
-
-    @field_validator("holdout_periods", mode="before")
-    @classmethod
-    def _years(cls, value: object) -> object:
-        return [str(each) for each in value] if isinstance(value, list | tuple) else value
-
-    @model_validator(mode="after")
-    def _narrow(self) -> "SplitSpec":
-        if self.buffer_m != "auto" and self.buffer_m * 2 >= self.block_m:
-            raise RequestError(f"expected buffer_m below half of block_m ({self.block_m:g} m), got {self.buffer_m:g}")
-        return self
-
-
 class SelectionSpec(_Closed):
     """Which features the estimator gets, chosen on the folds that are not held out.
 
@@ -143,7 +118,7 @@ class MapSpec(_Closed):
 
 
 class LearnedRecipe(_Closed):
-    """What every recipe of `kind: model` has: the features to learn from, where and when, and the product it makes."""
+    """What every recipe of `kind: model` has that is learned from cells: the features to learn from, where and when."""
 
     name: str
     version: int = Field(ge=1)
@@ -153,7 +128,6 @@ class LearnedRecipe(_Closed):
     area: str | None = None
     period: str | None = None
     seed: int = Field(ge=0, lt=2**32, default=0)
-    map: MapSpec
 
     @field_validator("name")
     @classmethod
@@ -165,18 +139,24 @@ class LearnedRecipe(_Closed):
     def _year(cls, value: object) -> object:
         return str(value) if isinstance(value, int) else value
 
-    @model_validator(mode="after")
-    def _two_products(self) -> "LearnedRecipe":
-        if self.name == self.map.name:
-            raise RequestError(f"the model and its map are both called {self.name!r}: give the map another name")
-        return self
-
     def digest(self) -> str:
         """SHA-256 of what decides the model but its data, which cell ids and the digest of labels tell."""
         return canonical_digest(self.model_dump(mode="json", exclude_defaults=True, exclude=NOT_PIXELS))
 
 
-class ModelRecipe(LearnedRecipe):
+class MappedRecipe(LearnedRecipe):
+    """The same, with the product that its maps belong to."""
+
+    map: MapSpec
+
+    @model_validator(mode="after")
+    def _two_products(self) -> "MappedRecipe":
+        if self.name == self.map.name:
+            raise RequestError(f"the model and its map are both called {self.name!r}: give the map another name")
+        return self
+
+
+class ModelRecipe(MappedRecipe):
     """An estimator learned from labelled pixels of a features product."""
 
     samples: SamplesSpec
@@ -191,6 +171,11 @@ class ModelRecipe(LearnedRecipe):
             raise RequestError(
                 "selection chooses features of single pixels: leave it out where the estimator is a network"
             )
+        kind, learns_once = self.estimator.kind, bool(self.temporal or self.estimator.chips)
+        if self.selection and learns_once:
+            raise RequestError(f"selection learns anew for each set of features, {kind} once: leave selection out")
+        if self.split.sites and learns_once:
+            raise RequestError(f"split: sites learns anew for each site, {kind} once: leave sites out")
         if self.has_network and (self.split.sites or self.split.holdout_periods):
             raise RequestError(
                 "split: sites and holdout_periods are for models of single pixels: leave them out where the estimator is a network"
@@ -226,6 +211,13 @@ class ModelRecipe(LearnedRecipe):
         raise RequestError(
             f"the recipe {self.name!r} has no network: expected estimator: {{unet: …}} or {{deeplab: …}}"
         )
+
+    @property
+    def temporal(self) -> tuple[TemporalKind, TemporalSpec] | None:
+        """Which network over time, and its settings; None if the estimator is none."""
+        if self.estimator.tempcnn:
+            return "tempcnn", self.estimator.tempcnn
+        return ("ltae", self.estimator.ltae) if self.estimator.ltae else None
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -10,12 +10,14 @@ import pandas as pd
 
 from products.errors import RequestError
 from products.formula import Op, near, parse_formula
+from products.learning.table_chips import Pixels, chips_of
 from products.learning.table_recipe import Scale, TableRecipe
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.bool_]
 DARKEST = 1e-3
+PLACE = ("file", "row", "column")  # of pixels that are cut into chips
 BINARY = {Op.ADD: np.add, Op.SUBTRACT: np.subtract, Op.MULTIPLY: np.multiply, Op.DIVIDE: np.divide, Op.POWER: np.power}
 
 
@@ -23,7 +25,7 @@ BINARY = {Op.ADD: np.add, Op.SUBTRACT: np.subtract, Op.MULTIPLY: np.multiply, Op
 class SampleTable:
     """`values` (n, feature), `target` (n,): class codes 1, 2, … or a quantity, and `group` (n,): numbers in `group_names`.
 
-    `baseline` (n,) is what the recipe compares with; (0,) where it does not.
+    Of chips `values` are those of all pixels, feature after feature, row after row. `baseline` (n,) is what the recipe compares with; (0,) where it does not.
     """
 
     values: Float64
@@ -42,10 +44,10 @@ class SampleTable:
 def sample_table(frame: pd.DataFrame, recipe: TableRecipe) -> SampleTable:
     """The rows that have all columns of a recipe; RequestError for a column or class that is not there, or a quantity that is not above 0."""
     spec = recipe.table
-    for name in (spec.target, spec.group, *spec.features):
+    for name in (spec.target, spec.group, *spec.columns, *(PLACE if spec.chip_px else ())):
         if name not in frame.columns:
             raise RequestError(f"the table has no column {name!r}{near(name, [str(each) for each in frame.columns])}")
-    columns = frame[list(spec.features)].to_numpy(dtype=np.float64)
+    columns = frame[list(spec.columns)].to_numpy(dtype=np.float64)
     beside = [evaluated(formula, frame) for formula in spec.formulas.values()]
     baseline = evaluated(recipe.baseline, frame) if recipe.baseline else np.zeros(len(frame))
     target = _class_codes(frame[spec.target], recipe) if spec.classes else frame[spec.target].to_numpy(np.float64)
@@ -61,9 +63,14 @@ def sample_table(frame: pd.DataFrame, recipe: TableRecipe) -> SampleTable:
     values = scaled(columns[whole], group.astype(np.int64), spec.scale)
     values = np.column_stack([values, *(each[whole] for each in beside)])
     compared = baseline[whole] if recipe.baseline else np.empty(0)
-    return SampleTable(
-        values, target[whole], group.astype(np.int64), tuple(map(str, names)), compared, int((~whole).sum())
-    )
+    n_dropped, target = int((~whole).sum()), target[whole]
+    if spec.chip_px:
+        place = (frame.loc[whole, name].to_numpy(dtype=np.int64) for name in PLACE[1:])
+        _, picture = np.unique(frame.loc[whole, PLACE[0]].astype(str).to_numpy(dtype=np.str_), return_inverse=True)
+        chips, target, of_picture = chips_of(Pixels(values, target, picture, *place), spec.chip_px)
+        values = chips.reshape(len(chips), -1)
+        group = np.array([group[picture == number][0] for number in range(int(picture.max()) + 1)])[of_picture]
+    return SampleTable(values, target, group.astype(np.int64), tuple(map(str, names)), compared, n_dropped)
 
 
 def evaluated(text: str, frame: pd.DataFrame) -> Float64:

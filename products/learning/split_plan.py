@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from products.errors import RequestError
-from products.learning.recipe import SplitSpec
+from products.learning.split_spec import SplitSpec
 from products.learning.splits import BlockSplit, split_blocks
 from products.learning.variogram import Variogram, about_class_means, estimate_variogram
 

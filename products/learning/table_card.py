@@ -22,6 +22,15 @@ def table_notes(recipe: TableRecipe, metrics: Mapping[str, Any], n_groups: int) 
         )
     else:
         notes.append("Each row was answered by an estimator that saw all others: neighbours on the ground flatter it.")
+    if recipe.table.chip_px:
+        notes.append(
+            f"Each row is a square of {recipe.table.chip_px} px, and its most frequent class: mixed squares have one answer too."
+        )
+    if recipe.estimator.is_network:
+        weights = recipe.estimator.chips.weights if recipe.estimator.chips else None
+        notes.append(
+            f"A fifth of the rows that were learned from, drawn by the seed, said when to stop. First weights: {weights or 'random'}."
+        )
     if recipe.table.scale == "log_over_median":
         notes.append(
             "Features are set against the median of their own group, the tested one too: of its values, not of its labels."
@@ -45,7 +54,7 @@ def table_card(
     shown = _of_classes(metrics) if recipe.class_names else _of_quantity(metrics)
     lines = [f"# {title}, version {recipe.version}", "", *[f"- {note}" for note in notes], ""]
     lines += [
-        f"Model `{number}`, {recipe.estimator.replace('_', ' ')}, from {', '.join(f'`{each}`' for each in files)}.",
+        f"Model `{number}`, {recipe.estimator.kind.replace('_', ' ')}, from {', '.join(f'`{each}`' for each in files)}.",
         "",
         *shown,
     ]
@@ -59,6 +68,8 @@ def _of_classes(metrics: Mapping[str, Any]) -> list[str]:
         f"| {name} | {_with(entry['balanced_accuracy'])} | {_with(entry['kappa'])} | {entry['overall']:.3f} | {entry['pixels']} |"
         for name, entry in rows.items()
     ]
+    if "random_folds" not in metrics:
+        return [*head, *body]
     flattered = metrics["random_folds"]["balanced_accuracy"]
     return [*head, *body, "", f"Folds dealt at random would have said {flattered:.3f} balanced accuracy."]
 

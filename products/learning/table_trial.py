@@ -1,12 +1,13 @@
 """A recipe tried on a table: each row is answered by an estimator that never saw its group, or never saw it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from products.learning.accuracy import balanced_accuracy, confusion, scores
 from products.learning.forest import forest_from_sklearn
-from products.learning.learned import PixelModel
+from products.learning.learned import Learned
 from products.learning.linear import linear_from_sklearn
 from products.learning.sample_table import Float64, Int64, SampleTable, drawn, held_out
 from products.learning.table_recipe import TableRecipe
@@ -15,11 +16,21 @@ from products.learning.table_scores import quantity_scores, share_better, with_i
 TABLE_VERSION = "table-1"
 PENALTIES = np.logspace(-3, 3, 13)
 RANDOM_FOLDS = 5
+Unfitted = Callable[[TableRecipe, int], Any]  # an estimator with `fit` and `predict`, as scikit-learn has them
 
 
-def tried(table: SampleTable, recipe: TableRecipe, n_jobs: int = 1) -> dict[str, Any]:
-    """The metrics of a recipe on a table; the number of jobs does not change them."""
-    return _tried_classes(table, recipe, n_jobs) if recipe.class_names else _tried_quantity(table, recipe, n_jobs)
+def tried(table: SampleTable, recipe: TableRecipe, n_jobs: int = 1, network: Unfitted | None = None) -> dict[str, Any]:
+    """The metrics of a recipe on a table; the number of jobs does not change them. `network` makes the estimators of a recipe of networks."""
+    make = _made_by(recipe, network)
+    return _tried_classes(table, recipe, n_jobs, make) if recipe.class_names else _tried_quantity(table, recipe, n_jobs)
+
+
+def _made_by(recipe: TableRecipe, network: Unfitted | None) -> Unfitted:
+    if not recipe.estimator.is_network:
+        return unfitted
+    if network is None:
+        raise TypeError(f"{recipe.estimator.kind} is a network: expected what makes it")
+    return network
 
 
 def unfitted(recipe: TableRecipe, n_jobs: int) -> Any:  # noqa: ANN401
@@ -29,7 +40,7 @@ def unfitted(recipe: TableRecipe, n_jobs: int) -> Any:  # noqa: ANN401
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if recipe.estimator == "linear":
+    if recipe.estimator.linear:
         weighted = LogisticRegression(max_iter=1000, class_weight="balanced")
         return make_pipeline(StandardScaler(), weighted if recipe.class_names else RidgeCV(PENALTIES))
     shared = {"n_estimators": 100, "min_samples_leaf": 5, "random_state": recipe.seed, "n_jobs": n_jobs}
@@ -40,22 +51,25 @@ def unfitted(recipe: TableRecipe, n_jobs: int) -> Any:  # noqa: ANN401
     )
 
 
-def fitted(table: SampleTable, recipe: TableRecipe, n_jobs: int = 1) -> PixelModel:
+def fitted(table: SampleTable, recipe: TableRecipe, n_jobs: int = 1, network: Unfitted | None = None) -> Learned:
     """The classifier of a recipe, learned from all rows that are drawn; it asks for the columns as the recipe scales them, and its formulas."""
     rows = drawn(table, np.ones(table.n_rows, np.bool_), recipe.table.max_per_class, recipe.seed)
-    estimator = unfitted(recipe, n_jobs).fit(table.values[rows], table.target[rows].astype(np.int64))
-    names = (*recipe.table.features, *recipe.table.formulas)
-    if recipe.estimator == "random_forest":
+    estimator = _made_by(recipe, network)(recipe, n_jobs).fit(table.values[rows], table.target[rows].astype(np.int64))
+    names = recipe.table.feature_names
+    if recipe.estimator.is_network:
+        learned: Learned = estimator.learned
+        return learned
+    if recipe.estimator.random_forest:
         return forest_from_sklearn(estimator, names, recipe.class_names)
     scaler, logistic = estimator[0], estimator[-1]
     return linear_from_sklearn(logistic, names, recipe.class_names, scaler.mean_, scaler.scale_)
 
 
-def _tried_classes(table: SampleTable, recipe: TableRecipe, n_jobs: int) -> dict[str, Any]:
+def _tried_classes(table: SampleTable, recipe: TableRecipe, n_jobs: int, make: Unfitted) -> dict[str, Any]:
     random, names = np.random.default_rng(recipe.seed), recipe.class_names
     truth, guess = table.target.astype(np.int64), np.zeros(table.n_rows, np.int64)
     for test in held_out(table, recipe):
-        guess[test] = _answers(table, recipe, ~test, test, n_jobs)
+        guess[test] = _answers(table, recipe, ~test, test, n_jobs, make)
     parts = table.group if recipe.leave_out == "group" else np.zeros(table.n_rows, np.int64)
     matrices = np.stack(
         [confusion(truth[parts == part], guess[parts == part], len(names)) for part in np.unique(parts)]
@@ -69,25 +83,28 @@ def _tried_classes(table: SampleTable, recipe: TableRecipe, n_jobs: int) -> dict
         "left_out": recipe.leave_out,
         "all": scores(matrices.sum(axis=0), names) | with_interval(matrices, random),
         "by_group": by_group,
-        "random_folds": {"balanced_accuracy": round(float(_on_random_folds(table, recipe, random, n_jobs)), 4)},
+        **({} if recipe.estimator.is_network else _flattered(table, recipe, random, n_jobs)),
         "rows": table.n_rows,
         "rows_dropped": table.n_dropped,
     }
 
 
-def _answers(table: SampleTable, recipe: TableRecipe, train: Any, test: Any, n_jobs: int) -> Int64:  # noqa: ANN401, masks
+def _answers(table: SampleTable, recipe: TableRecipe, train: Any, test: Any, n_jobs: int, make: Unfitted) -> Int64:  # noqa: ANN401, masks
     rows = drawn(table, train, recipe.table.max_per_class, recipe.seed)
-    estimator = unfitted(recipe, n_jobs).fit(table.values[rows], table.target[rows])
+    estimator = make(recipe, n_jobs).fit(table.values[rows], table.target[rows].astype(np.int64))
     return np.asarray(estimator.predict(table.values[test]), dtype=np.int64)
 
 
-def _on_random_folds(table: SampleTable, recipe: TableRecipe, random: np.random.Generator, n_jobs: int) -> Float64:
+def _flattered(
+    table: SampleTable, recipe: TableRecipe, random: np.random.Generator, n_jobs: int
+) -> dict[str, dict[str, float]]:
     """Balanced accuracy on folds of rows dealt at random, which neighbours of training rows flatter."""
     fold = random.permutation(table.n_rows) % min(RANDOM_FOLDS, table.n_rows)
     guess = np.zeros(table.n_rows, np.int64)
     for number in range(int(fold.max()) + 1):
-        guess[fold == number] = _answers(table, recipe, fold != number, fold == number, n_jobs)
-    return balanced_accuracy(confusion(table.target.astype(np.int64), guess, len(recipe.class_names)))
+        guess[fold == number] = _answers(table, recipe, fold != number, fold == number, n_jobs, unfitted)
+    score = balanced_accuracy(confusion(table.target.astype(np.int64), guess, len(recipe.class_names)))
+    return {"random_folds": {"balanced_accuracy": round(float(score), 4)}}
 
 
 def _tried_quantity(table: SampleTable, recipe: TableRecipe, n_jobs: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from products.errors import RequestError
-from products.learning.learned import Float32, Float64, PixelModel
+from products.learning.learned import ArrayModel, Float32, Float64
 
 _BLOCK_PX = 2048  # so many pixels share the loading of a tree, and stay in the cache
 _CHILD_BITS, _FEATURE_BITS = 22, 10
@@ -33,7 +33,7 @@ class Walk:
 
 
 @dataclass(frozen=True)
-class TreeModel(PixelModel):
+class TreeModel(ArrayModel):
     """Nodes of all trees, one after the other; `roots` (tree + 1,) says where each begins.
 
     A node tests `value[feature] <= threshold` and goes to `left` or `right` (absolute node numbers); a leaf has

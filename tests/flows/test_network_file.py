@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from flows.steps.networks.blending import blended
 from flows.steps.networks.deep_packages import require_deep
-from flows.steps.networks.network import FORMAT, KEY, Network, bands_of, network_from_bytes
+from flows.steps.networks.network import Network, bands_of, network_from_bytes
+from flows.steps.networks.weights_file import FORMAT, KEY
 from products.errors import RequestError
 from products.learning.network_spec import UnetSpec
 from products.learning.patches import PatchLattice

@@ -194,6 +194,10 @@ def test_the_card_tells_hold_out_training_and_network(coast: Coast, trained: Tra
     assert "a U-Net with resnet18" in text and "| epoch | loss | validation |" in text
     folder = Path(coast.storage.path("models", "coast_network", str(trained.id)))
     assert {"network.safetensors", "card.json", "card.md"} <= {path.name for path in folder.iterdir()}
+    assert {"gradcam.png", "feature_maps.png"} <= {path.name for path in folder.iterdir()}
+    assert "![Grad-CAM](gradcam.png)" in text and [look["class"] for look in metrics["looks"]] == list(
+        dict.fromkeys(look["class"] for look in metrics["looks"])
+    )
     assert not (coast.labels.parent / str(trained.id)).exists()
 
 

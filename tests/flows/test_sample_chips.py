@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import xarray
 
+from flows.steps.learning.training_input import check_input
 from flows.steps.sampling.drawing import DrawnSet
 from flows.steps.sampling.sample_sets import find_samples
 from flows.steps.sampling.training_samples import samples_to_train_on
 from products.errors import RequestError
+from products.learning.recipe import ModelRecipe
 from tests.flows.sampled_coast import CLASSES, FEATURES, MOSAIC, TILE_PX, Coast, label_squares, square
 
 SIZE = 16
@@ -108,7 +110,9 @@ def test_chips_with_few_labels_are_left_out_and_none_at_all_is_refused(coast: Co
 
 def test_a_set_of_chips_trains_no_model_of_pixels(coast: Coast, labels: Path) -> None:
     coast.draw(labels, name="found_chips", chips={"size_px": SIZE})
-    with pytest.raises(
-        RequestError, match="found_chips holds chips of coast_features: expected a training set of pixels"
-    ):
-        samples_to_train_on(coast.index, find_samples(coast.index, coast.storage, "found_chips"), FEATURES)
+    found = find_samples(coast.index, coast.storage, "found_chips")
+    _, chips = samples_to_train_on(coast.index, found, FEATURES)
+    model = {"version": 1, "kind": "model", "features": "coast_features", "map": {"name": "coast_map"}}
+    recipe = ModelRecipe.model_validate({**model, "name": "coast_model", "samples": {"classes": list(CLASSES)}})
+    with pytest.raises(RequestError, match=r"holds chips: expected estimator: \{chips: …\}, got random_forest, or a"):
+        check_input(recipe, chips)

@@ -20,7 +20,7 @@ from products.learning.boosting import Boosting
 from products.learning.clusters import Clusters
 from products.learning.fitting import FITS, fit_model
 from products.learning.forest import Forest
-from products.learning.learned import Learned, PixelModel
+from products.learning.learned import ArrayModel, Learned
 from products.learning.linear import Linear
 from products.learning.neighbours import Neighbours
 from products.learning.recipe import ModelRecipe
@@ -66,13 +66,13 @@ def data(n: int, n_classes: int = 3) -> tuple[NDArray[np.float32], NDArray[np.in
     return values, np.digitize(noisy, (-0.5, 0.5)[: n_classes - 1]).astype(np.int64) + 1
 
 
-def fitted(kind: str, n_classes: int = 3, jobs: int = 1, **spec: Any) -> PixelModel:
+def fitted(kind: str, n_classes: int = 3, jobs: int = 1, **spec: Any) -> ArrayModel:
     values, code = data(1500, n_classes)
     return fit_model(CPU, FEATURES, values, code, recipe(kind, n_classes, **spec), jobs)
 
 
 @pytest.fixture(scope="module")
-def models() -> dict[str, PixelModel]:
+def models() -> dict[str, ArrayModel]:
     return {kind: fitted(kind) for kind in FITS}
 
 
@@ -130,7 +130,7 @@ def test_clusters_are_those_of_scikit_learn_and_have_the_shares_of_their_pixels(
 
 
 @pytest.mark.parametrize("kind", FITS)
-def test_every_kind_learns_what_can_be_told_apart_and_says_what_it_is(kind: str, models: dict[str, PixelModel]) -> None:
+def test_every_kind_learns_what_can_be_told_apart_and_says_what_it_is(kind: str, models: dict[str, ArrayModel]) -> None:
     values, code = data(4000)
     codes, percent = models[kind].classify(values[1500:].T)
     assert (codes == code[1500:]).mean() > 0.55
@@ -140,7 +140,7 @@ def test_every_kind_learns_what_can_be_told_apart_and_says_what_it_is(kind: str,
 
 
 @pytest.mark.parametrize("kind", FITS)
-def test_a_missing_feature_gives_nodata_and_no_other_pixel_changes(kind: str, models: dict[str, PixelModel]) -> None:
+def test_a_missing_feature_gives_nodata_and_no_other_pixel_changes(kind: str, models: dict[str, ArrayModel]) -> None:
     values, _ = data(5)
     whole = models[kind].probabilities(values.T)
     values[1, 2], values[3, 0] = np.nan, np.inf
@@ -152,7 +152,7 @@ def test_a_missing_feature_gives_nodata_and_no_other_pixel_changes(kind: str, mo
 
 
 @pytest.mark.parametrize("kind", FITS)
-def test_pixels_are_classified_alone(kind: str, models: dict[str, PixelModel]) -> None:
+def test_pixels_are_classified_alone(kind: str, models: dict[str, ArrayModel]) -> None:
     values, _ = data(1100)
     order = np.random.default_rng(0).permutation(1100)
     whole = models[kind].probabilities(values.T)
@@ -161,12 +161,12 @@ def test_pixels_are_classified_alone(kind: str, models: dict[str, PixelModel]) -
 
 
 @pytest.mark.parametrize("kind", FITS)
-def test_the_number_of_jobs_changes_nothing(kind: str, models: dict[str, PixelModel]) -> None:
+def test_the_number_of_jobs_changes_nothing(kind: str, models: dict[str, ArrayModel]) -> None:
     assert fitted(kind, jobs=2).digest() == models[kind].digest()
 
 
 @pytest.mark.parametrize("kind", FITS)
-def test_the_file_gives_the_same_model_and_the_same_bytes(kind: str, models: dict[str, PixelModel]) -> None:
+def test_the_file_gives_the_same_model_and_the_same_bytes(kind: str, models: dict[str, ArrayModel]) -> None:
     model = models[kind]
     read = type(model).from_bytes(model.to_bytes(), "model.npz")
     assert (read.digest(), read.to_bytes()) == (model.digest(), model.to_bytes())
@@ -177,7 +177,7 @@ def test_the_file_gives_the_same_model_and_the_same_bytes(kind: str, models: dic
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, field.name) for kind, model in CLASSES.items() for field in fields(model)]
 )
-def test_the_digest_tells_every_field(kind: str, name: str, models: dict[str, PixelModel]) -> None:
+def test_the_digest_tells_every_field(kind: str, name: str, models: dict[str, ArrayModel]) -> None:
     value = getattr(models[kind], name)
     changed = tuple(reversed(value)) if isinstance(value, tuple) else value[::-1] + value.dtype.type(1)
     assert replace(models[kind], **{name: changed}).digest() != models[kind].digest()
@@ -202,7 +202,7 @@ def test_the_digest_tells_every_field(kind: str, name: str, models: dict[str, Pi
         ("kmeans", "centre", lambda a: a[:3].copy()),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(kind: str, name: str, spoil: Any, models: dict[str, PixelModel]) -> None:
+def test_arrays_that_do_not_fit_are_refused(kind: str, name: str, spoil: Any, models: dict[str, ArrayModel]) -> None:
     model = models[kind]
     content = rewritten(model.to_bytes(), **{name: spoil(getattr(model, name))})
     with pytest.raises(
@@ -211,7 +211,7 @@ def test_arrays_that_do_not_fit_are_refused(kind: str, name: str, spoil: Any, mo
         type(model).from_bytes(content, "bad.npz")
 
 
-def test_the_file_of_another_kind_is_named(models: dict[str, PixelModel]) -> None:
+def test_the_file_of_another_kind_is_named(models: dict[str, ArrayModel]) -> None:
     with pytest.raises(
         RequestError, match=r"expected m.npz to be a neocube-forest-1, it is a neocube-linear-1: another"
     ):
@@ -227,7 +227,7 @@ def test_a_header_without_a_format_is_no_model_file() -> None:
 
 
 @pytest.mark.parametrize("kind", FITS)
-def test_another_number_of_features_is_refused(kind: str, models: dict[str, PixelModel]) -> None:
+def test_another_number_of_features_is_refused(kind: str, models: dict[str, ArrayModel]) -> None:
     with pytest.raises(RequestError, match="the model needs 4 features, got 3"):
         models[kind].probabilities(np.zeros((3, 5), np.float32))
 

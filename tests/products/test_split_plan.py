@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from products.errors import RequestError
-from products.learning.recipe import SplitSpec
 from products.learning.split_plan import SplitPlan, connected_sites, plan_split
+from products.learning.split_spec import SplitSpec
 
 SIDE = 80
 CODE = np.where(np.arange(SIDE * SIDE) % 2, 1, 2).astype(np.int64)

@@ -51,17 +51,28 @@ def features_with_margin(
     return found
 
 
+def feature_stack(cell: xarray.Dataset) -> xarray.DataArray:
+    """(feature, y, x) of a cell: its features, or the layers of its series step after step, as `red_1`, `ndvi_1`, `red_2`, …."""
+    if "features" in cell:
+        return cell["features"].isel(period=0, drop=True)
+    series = cell["series"]
+    names = [f"{name}_{step}" for step in range(1, series.sizes["time"] + 1) for name in series["feature"].values]
+    flat = series.data.reshape(-1, *series.shape[2:])
+    return xarray.DataArray(flat, {"feature": names, "y": series["y"], "x": series["x"]}, ("feature", "y", "x"))
+
+
 def named_features(
     cell: xarray.Dataset, names: tuple[str, ...], rows: slice = slice(None), columns: slice = slice(None)
 ) -> Floats:
     """(feature, y, x) of the named features of a window of a cell, in their order; RequestError if one is lacking."""
-    held = [str(name) for name in cell["feature"].values]
+    stack = feature_stack(cell)
+    held = [str(name) for name in stack["feature"].values]
     if lacking := [name for name in names if name not in held]:
         raise RequestError(
             f"the feature {lacking[0]!r} is not in a cell of its product, which has {', '.join(held)}: build the cells again"
         )
     places = [held.index(name) for name in names]
-    window = cell["features"].isel(period=0, feature=places, y=rows, x=columns)
+    window = stack.isel(feature=places, y=rows, x=columns)
     values: Floats = window.values
     return values
 

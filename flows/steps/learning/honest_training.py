@@ -1,5 +1,6 @@
 """What training adds to keep its numbers honest: the planned split, the audit, the scores beside the scores, and the area of applicability."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ from products.learning.samples import Samples
 from products.learning.split_plan import SplitPlan, plan_split
 from products.learning.spread import FitPredict
 from products.period import parse_period
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,12 @@ class HonestTraining:
 
 
 def planned_and_audited(
-    samples: Samples, recipe: ModelRecipe, features: FeaturesRecipe, crs: str, simulated: bool
+    samples: Samples, recipe: ModelRecipe, features: SceneRecipe, crs: str, simulated: bool, chip_side_m: float = 0.0
 ) -> HonestTraining:
-    """The split that recipe, receptive field and autocorrelation ask for; RequestError if the test would know its answers."""
+    """The split that recipe, receptive field and autocorrelation ask for; RequestError if the test would know its answers.
+
+    A row may stand for a chip of `chip_side_m`: two of them share no ground where their centres are a diagonal apart.
+    """
     spec, known = recipe.split, labelled(samples, recipe)
     x, y = samples.column("x").astype(np.float64), samples.column("y").astype(np.float64)
     is_late = np.zeros(x.shape, np.bool_)
@@ -50,7 +54,7 @@ def planned_and_audited(
         )
     sites = named_sites(spec.sites, x, y, crs) if spec.sites else None
     resolution_m = features.grid.resolution_m
-    receptive_m = features.margin_px * resolution_m
+    receptive_m = features.margin_px * resolution_m + chip_side_m * math.sqrt(2)
     plan = plan_split(x, y, known.code, known.features, is_late, spec, receptive_m, recipe.seed, sites)
     return HonestTraining(samples, plan, audit_leaks(known, plan, spec, simulated), crs, resolution_m)
 

@@ -24,6 +24,7 @@ from flows.steps.learning.models import Model, Transform
 from flows.steps.learning.network_mapping import cells_to_read, network_cell
 from flows.steps.learning.training import FeatureCells
 from flows.steps.learning.transforming import component_cell, features_in_order
+from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.network import Network
 from flows.steps.storage import Storage
 from products.identity import CellKey, SourceKey, cell_id
@@ -154,8 +155,8 @@ def mapping_digest(model: Model | Transform) -> str:
     return canonical_digest([model.digest, model.applicability.digest()]) if isinstance(model, Model) else model.digest
 
 
-def _network_of(model: Model | Transform) -> Network | None:
-    return model.learned if isinstance(model, Model) and isinstance(model.learned, Network) else None
+def _network_of(model: Model | Transform) -> Network | ChipNetwork | None:
+    return model.learned if isinstance(model, Model) and isinstance(model.learned, Network | ChipNetwork) else None
 
 
 def _template(model: Model | Transform) -> CellTemplate:
@@ -178,7 +179,7 @@ def classify_cell(model: Model, cell: xarray.Dataset, threads: int) -> Arrays:
         codes[0, strip] = found.reshape(-1, columns)
         percent[0, :, strip] = share.reshape(share.shape[0], -1, columns)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(1 if learned.USES_ALL_CORES else threads) as pool:
         list(pool.map(classify, range(0, rows, STRIP_PX)))
     return {MAP_CLASS: codes, PROBABILITY: percent} | trust_layers(model.applicability, values, percent, threads)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from odc.geo.geobox import GeoBox
 
 from flows.steps.cubes.cells import EO3
+from flows.steps.networks.encoder_file import Encoder
 from products.learning.components import Components
 from products.learning.learned import Learned
 from products.learning.recipe import LearnedRecipe
@@ -17,14 +18,15 @@ from products.period import Period
 
 @dataclass(frozen=True, slots=True)
 class ModelDraft:
-    """A model or transform ready to publish; `geobox` and `periods` say where and when it was learned."""
+    """A model or transform ready to publish; `geobox` and `periods` say where and when it was learned, `encoder` what it began with."""
 
     id: UUID
     recipe: LearnedRecipe
-    learned: Learned | Components
+    learned: Learned | Components | Encoder
     card: Mapping[str, Any]
     geobox: GeoBox
     periods: tuple[Period, ...]
+    encoder: UUID | None = None
 
 
 def product_definition(recipe: LearnedRecipe) -> dict[str, Any]:
@@ -64,5 +66,6 @@ def model_document(draft: ModelDraft, learned: str, cells: Sequence[UUID]) -> di
         },
         "measurements": {},
         "accessories": {"card": {"path": "card.md"}, learned.partition(".")[0]: {"path": learned}},
-        "lineage": {"features": [str(cell) for cell in cells]},
+        "lineage": {"features": [str(cell) for cell in cells]}
+        | ({"encoder": [str(draft.encoder)]} if draft.encoder else {}),
     }

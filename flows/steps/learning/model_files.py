@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from flows.steps.networks.network import network_from_bytes
+from flows.steps.networks.encoder_file import Encoder, encoder_from_bytes
+from flows.steps.networks.saved_network import saved_network
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.learning.boosting import Boosting
@@ -18,15 +19,16 @@ from products.learning.linear import Linear
 from products.learning.neighbours import Neighbours
 
 COMPONENTS, CARD, STAC_ITEM, APPLICABILITY = "components.npz", "card.json", "item.json", "applicability.npz"
-NETWORK = "network.safetensors"
-READERS: Mapping[str, Callable[[bytes, str], Learned | Components]] = {
+NETWORK, ENCODER = "network.safetensors", "encoder.safetensors"
+READERS: Mapping[str, Callable[[bytes, str], Learned | Components | Encoder]] = {
     "random_forest.npz": Forest.from_bytes,
     "gradient_boosting.npz": Boosting.from_bytes,
     "linear.npz": Linear.from_bytes,
     "knn.npz": Neighbours.from_bytes,
     "kmeans.npz": Clusters.from_bytes,
     COMPONENTS: components_from_bytes,
-    NETWORK: network_from_bytes,
+    NETWORK: saved_network,
+    ENCODER: encoder_from_bytes,
 }
 
 
@@ -54,7 +56,7 @@ class ModelFiles:
 
     def are_whole(self) -> bool:
         """Whether what was learned, where it is applicable, and the card, which is written last, are there."""
-        beside = () if self.learned == COMPONENTS else (APPLICABILITY,)
+        beside = () if self.learned in (COMPONENTS, ENCODER) else (APPLICABILITY,)
         return all(self.storage.exists(self.path(file)) for file in (self.learned, *beside, CARD))
 
 
@@ -75,7 +77,7 @@ def learned_file(names: Iterable[str], origin: str) -> str:
     return found
 
 
-def read_learned(files: ModelFiles) -> Learned | Components:
+def read_learned(files: ModelFiles) -> Learned | Components | Encoder:
     """What was learned, checked."""
     path = files.path(files.learned)
     return READERS[files.learned](files.storage.read_bytes(path), path)

@@ -6,6 +6,7 @@ https://github.com/stac-extensions/mlm, version 1.4.0: the fields that it requir
 import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import PurePath
 from typing import Any, Final
 
 from flows.steps.learning.model_documents import ModelDraft
@@ -66,8 +67,8 @@ def _said_of_model(draft: ModelDraft, learned: Learned) -> dict[str, Any]:
         "mlm:framework": "neocube",
         **({"mlm:framework_version": software["neocube"]} if "neocube" in software else {}),
         "mlm:tasks": [shape.task],
-        "mlm:pretrained": False,
-        "mlm:pretrained_source": None,
+        "mlm:pretrained": bool(begun := _first_weights(draft)),
+        "mlm:pretrained_source": begun,
         "mlm:accelerator": None,
         "mlm:hyperparameters": _hyperparameters(draft),
         "mlm:input": [{"name": draft.recipe.features, "bands": list(learned.feature_names), "input": asked}],
@@ -75,6 +76,13 @@ def _said_of_model(draft: ModelDraft, learned: Learned) -> dict[str, Any]:
             {"name": "probabilities", "tasks": [shape.task], "result": given, "classification:classes": classes}
         ],
     }
+
+
+def _first_weights(draft: ModelDraft) -> str | None:
+    """What its recipe says that it begins with, of a file the name."""
+    recipe = draft.recipe
+    weights = getattr(recipe.estimator.spec, "weights", None) if isinstance(recipe, ModelRecipe) else None
+    return PurePath(weights).name if weights else None
 
 
 def _hyperparameters(draft: ModelDraft) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from flows.steps.learning.applicability_file import read_applicability
 from flows.steps.learning.model_documents import ModelDraft, model_document, product_definition
 from flows.steps.learning.model_files import CARD, STAC_ITEM, ModelFiles, learned_file, read_card, read_learned
 from flows.steps.learning.model_stac import model_item
+from flows.steps.networks.encoder_file import Encoder
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.formula import near
 from products.learning.applicability import Applicability
 from products.learning.components import Components
 from products.learning.learned import Learned
+from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import LearnedRecipe, ModelRecipe
 
@@ -46,6 +48,15 @@ class Transform:
     recipe: PcaRecipe
     components: Components
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedEncoder:
+    """A published encoder, ready for a network to begin with."""
+
+    id: UUID
+    recipe: MaskedRecipe
+    encoder: Encoder
 
 
 def publish_model(
@@ -98,6 +109,29 @@ def _archive_others(index: Index, number: UUID, recipe: LearnedRecipe) -> list[U
 
 def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Transform:
     """The active model or transform of the highest version of a name, or that with the id; RequestError otherwise."""
+    files, learned, said = _found(index, storage, name_or_id)
+    if isinstance(learned, Encoder):
+        raise RequestError(
+            f"{name_or_id} is an encoder, which maps nothing: train a network that begins with it, by weights: model:{name_or_id}"
+        )
+    card = read_card(files)
+    if isinstance(learned, Components):
+        return Transform(files.id, PcaRecipe.model_validate(card["recipe"]), learned, said)
+    area = read_applicability(files, card["metrics"]["applicability"]["digest"])
+    recipe = ModelRecipe.model_validate(card["recipe"])
+    return Model(files.id, recipe, learned, said, bool(card["simulated"]), files, area)
+
+
+def find_encoder(index: Index, storage: Storage, name_or_id: str) -> PublishedEncoder:
+    """The same of an encoder."""
+    files, learned, _ = _found(index, storage, name_or_id)
+    if not isinstance(learned, Encoder):
+        raise RequestError(f"the model {name_or_id} is no encoder: expected one learned by a recipe with `masked`")
+    return PublishedEncoder(files.id, MaskedRecipe.model_validate(read_card(files)["recipe"]), learned)
+
+
+def _found(index: Index, storage: Storage, name_or_id: str) -> tuple[ModelFiles, Learned | Components | Encoder, str]:
+    """The files of a published model, what was learned, and its digest."""
     row = find_model_row(index, _as_uuid(name_or_id)) if _as_uuid(name_or_id) else _newest(index, name_or_id)
     if row is None or row.metadata_doc["properties"].get("odc:product_family") != "model":
         known = _model_names(index)
@@ -109,17 +143,12 @@ def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Trans
     files = ModelFiles(storage, row.product.name, row.id, learned_file(named, f"the model {row.id}"))
     if not files.are_whole():
         raise RequestError(f"the files of the model {row.id} are not in {storage.root}: train it again")
-    card = read_card(files)
     learned, said = read_learned(files), row.metadata_doc["properties"]["neocube:content_digest"]
     if learned.digest() != said:
         raise RequestError(
             f"{files.path(files.learned)} is not the file that was published (digest differs): train it again"
         )
-    if isinstance(learned, Components):
-        return Transform(row.id, PcaRecipe.model_validate(card["recipe"]), learned, said)
-    area = read_applicability(files, card["metrics"]["applicability"]["digest"])
-    recipe = ModelRecipe.model_validate(card["recipe"])
-    return Model(row.id, recipe, learned, said, bool(card["simulated"]), files, area)
+    return files, learned, said
 
 
 def find_model_row(index: Index, number: UUID | None) -> Dataset | None:

@@ -9,6 +9,7 @@ from flows.steps.learning.applicability_file import trust_layers
 from flows.steps.learning.cell_windows import Cells, features_with_margin
 from flows.steps.learning.models import Model
 from flows.steps.learning.training import FeatureCells
+from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.network import Network
 from flows.steps.storage import Storage
 from products.grid import PixelGrid
@@ -23,8 +24,9 @@ def cells_to_read(index: Index, inputs: FeatureCells) -> Cells:
 
 
 def network_cell(
-    storage: Storage, model: Model, network: Network, cells: Cells, grid: PixelGrid, key: CellKey, threads: int
-) -> Arrays:
+    storage: Storage, model: Model, network: Network | ChipNetwork, cells: Cells, grid: PixelGrid, key: CellKey,
+    threads: int,
+) -> Arrays:  # fmt: skip
     """`map_class` (1, y, x), `probability` (1, class, y, x) and how far to trust them, of a cell; nodata where a pixel lacks all features."""
     margin, side = network.margin_px, grid.tile_px
     window = features_with_margin(storage, cells, key.tile, key.period, side, margin, network.feature_names)
@@ -33,6 +35,6 @@ def network_cell(
     filled = np.where(is_there, shares, 0)
     codes = np.where(is_there, filled.argmax(axis=0) + 1, 0).astype(np.uint8)
     percent = np.where(is_there, np.rint(100 * filled), NO_PROBABILITY).astype(np.uint8)
-    own = np.ascontiguousarray(window[:, margin : margin + side, margin : margin + side])
-    trust = trust_layers(model.applicability, own, percent[None], threads)
+    seen = network.looked_at(window, margin, key.tile.row * side, key.tile.column * side)
+    trust = trust_layers(model.applicability, seen, percent[None], threads)
     return {MAP_CLASS: codes[None], PROBABILITY: percent[None]} | trust

@@ -1,7 +1,7 @@
 """A network learned from published cells under labels, and its agreement with labels on other ground."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.learning.cell_windows import features_with_margin, named_features
 from flows.steps.learning.honest_training import Answers
 from flows.steps.learning.labels import Labels
+from flows.steps.learning.network_looks import looks_shown, patch_looks, pixels_in, surest
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.networks.network import Network
 from flows.steps.storage import Storage
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from flows.steps.learning.training import FeatureCells
 
 NETWORKS_VERSION = "networks-1"
+TRAINING = "training"  # in the home: what a killed training of a network goes on from
 NETWORK_SOFTWARE = ("torch", "lightning", "segmentation-models-pytorch")
 
 
@@ -59,7 +61,7 @@ class NetworkInputs:
 
 def network_id(model: UUID, spec: NetworkSpec) -> UUID:
     """The id of a model with the weights that it begins with and the code that trains it; RequestError without the extra `deep`."""
-    require_deep()
+    require_deep("captum")
     from flows.steps.networks.start_weights import weights_digest
 
     return uuid5(model, f"{NETWORKS_VERSION} {weights_digest(spec)}")
@@ -68,8 +70,8 @@ def network_id(model: UUID, spec: NetworkSpec) -> UUID:
 def learn_network(
     inputs: NetworkInputs, recipe: ModelRecipe, samples: Samples, split: BlockSplit, backend: Backend, number: UUID,
     tell: Callable[[str], None] | None = None,
-) -> tuple[Network, dict[str, Any], Answers]:  # fmt: skip
-    """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, and what it says of the hold-out."""
+) -> tuple[Network, dict[str, Any], Answers, Mapping[str, bytes]]:  # fmt: skip
+    """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, what it says of the hold-out, and pictures."""
     from flows.steps.networks.train_network import Lesson, train_network
     from flows.steps.networks.training_loop import TrainingPlace
 
@@ -87,8 +89,12 @@ def learn_network(
     room = inputs.room
     place = TrainingPlace(room.folder / str(number), backend.device, room.devices, room.nodes)
     network, told = train_network(lesson, place, str(number), tell)
-    metrics, answers = _metrics(inputs, network, recipe, samples, split)
-    return network, metrics | {"training": told}, answers
+    shares = _shares(inputs, network, samples, split.test_rows(split.holdout) | split.test_rows(VALIDATION_FOLD))
+    metrics, answers = _metrics(network, shares, recipe, samples, split)
+    chosen = surest(samples.column("code").astype(np.int64), shares, split.test_rows(split.holdout))
+    looks = patch_looks(inputs.storage, inputs.cells, network, samples, shares, chosen)
+    said, pictures = looks_shown(looks, network)
+    return network, metrics | {"training": told} | said, answers, pictures
 
 
 def _ground(inputs: NetworkInputs, tile: Any, recipe: ModelRecipe, split: BlockSplit, spec: NetworkSpec) -> CellGround:  # noqa: ANN401
@@ -99,12 +105,11 @@ def _ground(inputs: NetworkInputs, tile: Any, recipe: ModelRecipe, split: BlockS
 
 
 def _metrics(
-    inputs: NetworkInputs, network: Network, recipe: ModelRecipe, samples: Samples, split: BlockSplit
+    network: Network, shares: NDArray[np.float32], recipe: ModelRecipe, samples: Samples, split: BlockSplit
 ) -> tuple[dict[str, Any], Answers]:
     """Agreement of the drawn pixels of the hold-out and of the validation fold, as a map of their cells says it."""
     code = samples.column("code").astype(np.int64)
     test = {fold: split.test_rows(fold) for fold in (split.holdout, VALIDATION_FOLD)}
-    shares = _shares(inputs, network, samples, test[split.holdout] | test[VALIDATION_FOLD])
     guess = shares.argmax(axis=1) + 1
     scores = {
         fold: assess(code[rows], guess[rows], split.block[rows], recipe.class_names) for fold, rows in test.items()
@@ -128,10 +133,7 @@ def _shares(
     x, y, days = (samples.column(name).astype(np.float64) for name in ("x", "y", "period"))
     margin = network.margin_px
     for tile, period, _ in inputs.cells.placed:
-        box = grid.geobox(tile)
-        column = np.floor((x - box.affine.c) / grid.resolution_m).astype(np.int64)
-        row = np.floor((box.affine.f - y) / grid.resolution_m).astype(np.int64)
-        inside = (column >= 0) & (column < grid.tile_px) & (row >= 0) & (row < grid.tile_px)
+        row, column, inside = pixels_in(grid, tile, x, y)
         here = np.flatnonzero(wanted & inside & (days == period.start.toordinal()))
         if here.size == 0:
             continue

@@ -1,6 +1,7 @@
 """What rasters hold under labelled points and polygons, as a table of samples: match-ups, training areas, series of scenes."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 import geopandas
@@ -88,3 +89,22 @@ def reduced(points: Path, series: Mapping[str, NDArray[np.float64]], percentiles
             table[f"{name}_p{percentile}"] = column
     counts = [np.isfinite(values).sum(axis=0) for values in series.values()]
     return table.assign(n_clear=np.min(counts, axis=0))
+
+
+def at_steps(points: Path, series: Mapping[str, NDArray[np.float64]], days: Sequence[date], steps: int) -> pd.DataFrame:
+    """The columns of points, and of each band `NAME_1`, `NAME_2`, …: at so many steps from the first to the last of the scenes' days.
+
+    Straight lines between clear scenes, before the first and after the last of them their values; NaN where none is clear.
+    """
+    table = pd.DataFrame(geopandas.read_file(points).drop(columns="geometry"))
+    known = np.array([day.toordinal() for day in days], dtype=np.float64)
+    order, asked = np.argsort(known, kind="stable"), np.linspace(known.min(), known.max(), steps)
+    columns: dict[str, NDArray[np.float64]] = {}
+    for name, values in series.items():
+        found = np.full((steps, values.shape[1]), np.nan)
+        for place, course in enumerate(values[order].T):
+            clear = np.isfinite(course)
+            if clear.any():
+                found[:, place] = np.interp(asked, known[order][clear], course[clear])
+        columns |= {f"{name}_{step}": found[step - 1] for step in range(1, steps + 1)}
+    return pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)

@@ -62,7 +62,7 @@ def _columns(path: Path) -> pd.DataFrame:
 
 
 def _chip(path: Path) -> pd.DataFrame:
-    """The pixels of `img` (y, x, band) float and `msk` (y, x, 1), with columns of the bands and `label`."""
+    """The pixels of `img` (y, x, band) float and `msk` (y, x, 1), with columns of the bands, `label`, `row` and `column`."""
     with np.load(path, allow_pickle=False) as arrays:
         image, labels = arrays["img"], arrays["msk"]
     if image.ndim != 3 or image.shape[2] != len(CHIP_BANDS) or labels.shape != (*image.shape[:2], 1):
@@ -70,4 +70,5 @@ def _chip(path: Path) -> pd.DataFrame:
             f"expected img (y, x, {' '.join(CHIP_BANDS)}) and msk (y, x, 1), got {image.shape} and {labels.shape}"
         )
     frame = pd.DataFrame(image.reshape(-1, len(CHIP_BANDS)).astype(np.float64), columns=list(CHIP_BANDS))
-    return frame.assign(label=labels.ravel().astype(np.int64))
+    row, column = np.indices(labels.shape[:2])
+    return frame.assign(label=labels.ravel().astype(np.int64), row=row.ravel(), column=column.ravel())

@@ -1,13 +1,20 @@
 """Try the recipe of a table on its files, and keep the card in the store; the index knows nothing of it, as a table lies nowhere."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid5
 
+from flows.steps.learning.chip_training import CHIPS_VERSION
+from flows.steps.learning.model_files import NETWORK
+from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.table_files import read_tables, tables_digest
+from flows.steps.learning.table_networks import TableNetworks
+from flows.steps.learning.temporal_training import TEMPORAL_VERSION
+from flows.steps.networks.deep_packages import require_deep
 from flows.steps.storage import Storage
+from products.devices import Backend
 from products.errors import RequestError
 from products.identity import NAMESPACE
 from products.learning.sample_table import sample_table
@@ -17,25 +24,45 @@ from products.learning.table_trial import TABLE_VERSION, fitted, tried
 from products.scene_recipe import canonical_digest
 
 
-def learn_table(storage: Storage, recipe: TableRecipe, places: Sequence[str], n_jobs: int) -> dict[str, Any]:
+def learn_table(
+    storage: Storage, recipe: TableRecipe, places: Sequence[str], n_jobs: int, backend: Backend, room: TrainingRoom,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """`model`, `name`, `metrics`, `notes` and `card` of a recipe on its tables; read from the card where the same was tried before."""
     if not places:
         raise RequestError(f"the recipe {recipe.name} is learned from a table: give its files, --table FILE")
     frame, digest = read_tables(places), tables_digest(places)
     names = {"model": recipe.name, "version": recipe.version, "recipe": recipe.digest()}
-    number = str(uuid5(NAMESPACE, canonical_digest({**names, "tables": digest, "learning": TABLE_VERSION})))
+    learning = f"{TABLE_VERSION}{network_version(recipe)}"
+    identity = uuid5(NAMESPACE, canonical_digest({**names, "tables": digest, "learning": learning}))
+    number = str(identity)
     folder = storage.path("tables", recipe.name, number)
     if storage.exists(f"{folder}/card.json"):
         known: dict[str, Any] = json.loads(storage.read_bytes(f"{folder}/card.json"))
         return {**known, "trained": False}
     table = sample_table(frame, recipe)
-    metrics = tried(table, recipe, n_jobs)
+    network = TableNetworks(room, number, backend, tell) if recipe.estimator.is_network else None
+    metrics = tried(table, recipe, n_jobs, network)
     notes = table_notes(recipe, metrics, len(table.group_names))
     document = {"model": number, "name": recipe.name, "version": recipe.version, "metrics": metrics, "notes": notes}
     document |= {"recipe": recipe.model_dump(mode="json"), "tables_digest": digest, "card": f"{folder}/card.md"}
     files = [Path(place).name for place in places]
     if recipe.class_names:
-        storage.write_bytes(f"{folder}/{recipe.estimator}.npz", fitted(table, recipe, n_jobs).to_bytes())
+        learned = NETWORK if network else f"{recipe.estimator.kind}.npz"
+        storage.write_bytes(f"{folder}/{learned}", fitted(table, recipe, n_jobs, network).to_bytes())
     storage.write_bytes(f"{folder}/card.md", table_card(recipe, number, files, notes, metrics).encode())
     storage.write_bytes(f"{folder}/card.json", json.dumps(document, indent=1).encode())
+    room.forget(identity)
     return {**document, "trained": True}
+
+
+def network_version(recipe: TableRecipe) -> str:
+    """The code that trains the network of a recipe and the weights that it begins with; RequestError without the extra `deep`."""
+    if not recipe.estimator.is_network:
+        return ""
+    require_deep()
+    if recipe.estimator.chips is None:
+        return f" {TEMPORAL_VERSION}"
+    from flows.steps.networks.start_weights import weights_digest
+
+    return f" {CHIPS_VERSION} {weights_digest(recipe.estimator.chips)}"

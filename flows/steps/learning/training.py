@@ -1,38 +1,42 @@
 """Train a model: sample published cells under labels, learn, and publish the model as a dataset of its own product."""
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from typing import Any
 from uuid import UUID, uuid5
 
-import numpy as np
-import odc.geo.xr  # noqa: F401 - gives datasets `.odc`
-import xarray
-
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import cell_path
 from flows.steps.cubes.credits import credit_lines, sources_of
-from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
-from flows.steps.learning.drawn_samples import DrawnSamples
-from flows.steps.learning.honest_training import answers_of, planned_and_audited, with_honest_numbers
+from flows.steps.learning.chip_training import learn_chips
+from flows.steps.learning.drawn_chips import DrawnChips
+from flows.steps.learning.first_weights import first_weights
+from flows.steps.learning.gathered_samples import gather_samples
+from flows.steps.learning.honest_training import (
+    Answers,
+    HonestTraining,
+    answers_of,
+    planned_and_audited,
+    with_honest_numbers,
+)
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_documents import ModelDraft
-from flows.steps.learning.model_files import NETWORK, ModelFiles, read_card
+from flows.steps.learning.model_files import ModelFiles, read_card
 from flows.steps.learning.models import find_model_row, promote_model, publish_model
 from flows.steps.learning.network_training import (
     NETWORK_SOFTWARE,
     NetworkInputs,
     TrainingRoom,
     learn_network,
-    network_id,
 )
+from flows.steps.learning.temporal_training import learn_temporal
+from flows.steps.learning.training_input import Drawn, check_input, identified
 from flows.steps.storage import Storage
 from products.area import Area
 from products.devices import Backend
@@ -41,13 +45,12 @@ from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
 from products.learning.card import TrainingFacts, card_document
 from products.learning.estimators import LEARNING_VERSION, learn
-from products.learning.learned import Learned, PixelModel
-from products.learning.pca_recipe import PcaRecipe
-from products.learning.recipe import ModelRecipe
-from products.learning.samples import Samples, check_classes, join, labelled_pixels
+from products.learning.learned import ArrayModel, Learned
+from products.learning.recipe import LearnedRecipe, ModelRecipe
+from products.learning.samples import Samples, check_classes
 from products.period import Period
-from products.scene_recipe import canonical_digest
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe, canonical_digest
+from products.series_spec import SeriesRecipe
 
 SOFTWARE = ("neocube", "scikit-learn", "numpy")
 
@@ -56,7 +59,7 @@ SOFTWARE = ("neocube", "scikit-learn", "numpy")
 class FeatureCells:
     """The published feature cells of an area and period, in tile and period order; `n_stale` of them are not what a build would make now."""
 
-    recipe: FeaturesRecipe
+    recipe: SceneRecipe
     area: Area
     grid: PixelGrid
     tiles: tuple[Tile, ...]
@@ -101,10 +104,10 @@ class TrainedModel:
         )
 
 
-def feature_cells(index: Index, recipe: FeaturesRecipe, area: Area, period: Period) -> FeatureCells:
-    """The published cells of a features recipe; RequestError if there are none."""
+def feature_cells(index: Index, recipe: SceneRecipe, area: Area, period: Period) -> FeatureCells:
+    """The published cells of a recipe of features or series; RequestError if there are none."""
     grid = recipe.grid.pixel_grid(area.geometry)
-    tiles, periods = grid.tiles(area.geometry), recipe.period.calendar.cells(period)
+    tiles, periods = grid.tiles(area.geometry), recipe.periods_in(period)
     wanted = {tile.label for tile in tiles}
     found = published_cells(index, recipe.name, recipe.version, periods)
     cells = {place: cell for place, cell in found.items() if place[0] in wanted}
@@ -117,7 +120,7 @@ def feature_cells(index: Index, recipe: FeaturesRecipe, area: Area, period: Peri
 
 
 def found_model(
-    index: Index, files: ModelFiles, number: UUID, recipe: ModelRecipe | PcaRecipe, inputs: FeatureCells
+    index: Index, files: ModelFiles, number: UUID, recipe: LearnedRecipe, inputs: FeatureCells
 ) -> TrainedModel | None:
     """What was learned already, by this id, and is the active one from now on; None if it is to be learned."""
     row = find_model_row(index, number)
@@ -133,7 +136,7 @@ def learn_model(
     storage: Storage,
     recipe: ModelRecipe,
     inputs: FeatureCells,
-    labels_file: LabelFile | DrawnSamples,
+    labels_file: LabelFile | Drawn,
     backend: Backend,
     n_jobs: int,
     room: TrainingRoom,
@@ -142,48 +145,57 @@ def learn_model(
     """The model of this recipe, cells and labels: learned and published, or found if it is the active one already."""
     if recipe.explain.shap and find_spec("shap") is None:
         raise RequestError("explain: {shap: true} needs the package shap: install neocube[explain], or leave it out")
-    if recipe.has_network and isinstance(labels_file, DrawnSamples):
-        raise RequestError(
-            f"the recipe {recipe.name!r} trains a network, which learns from patches: expected labels, not drawn pixels; "
-            "name a label file in samples.labels"
-        )
-    labels = labels_file if isinstance(labels_file, DrawnSamples) else open_labels(labels_file, recipe.samples)
+    check_input(recipe, labels_file)
+    labels = labels_file if isinstance(labels_file, Drawn) else open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
-    number = model_id(recipe, cells, labels.source.digest)
-    if recipe.has_network:
-        number = network_id(number, recipe.network[1])
-    learned_as = NETWORK if recipe.has_network else f"{recipe.estimator.kind}.npz"
-    files = ModelFiles(storage, recipe.name, number, learned_as)
-    if found := found_model(index, files, number, recipe, inputs):
-        return found
-    samples = gather_samples(backend, storage, inputs, labels, recipe)
-    check_classes(samples, recipe.class_names)
-    sources = sources_of(index, cells)
-    simulated = labels.source.simulated or any(source.is_simulated for source in sources)
-    made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated)
-    split = made.plan.split
-    model: Learned
-    if recipe.has_network and not isinstance(labels, DrawnSamples):
-        given = NetworkInputs(storage, inputs, labels, room)
-        model, metrics, answers = learn_network(given, recipe, samples, split, backend, number, tell)
-    else:
-        model, metrics = learn(backend, samples, split, recipe, n_jobs)
-        answers = answers_of(model, made, recipe, backend, n_jobs)
-    metrics, files_beside = with_honest_numbers(made, recipe, answers, metrics)
+    with first_weights(index, storage, recipe) as begun:
+        own = model_id(recipe, cells, labels.source.digest)
+        number, learned_as = identified(own, begun.recipe, inputs.recipe)
+        files = ModelFiles(storage, recipe.name, number, learned_as)
+        if found := found_model(index, files, number, recipe, inputs):
+            return found
+        samples = gather_samples(backend, storage, inputs, labels, recipe)
+        check_classes(samples, recipe.class_names)
+        sources = sources_of(index, cells)
+        simulated = labels.source.simulated or any(source.is_simulated for source in sources)
+        chip_side_m = labels.side_m if isinstance(labels, DrawnChips) else 0.0
+        made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated, chip_side_m)
+        model, metrics, answers, pictures = _learned(
+            storage, begun.recipe, inputs, labels, made, backend, n_jobs, room, number, tell
+        )
+    metrics, beside = with_honest_numbers(made, recipe, answers, metrics)
     facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources))
     card = card_document(recipe, facts, metrics)
-    draft = ModelDraft(number, recipe, model, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
+    mosaic = inputs.grid.mosaic(inputs.tiles)
+    draft = ModelDraft(number, recipe, model, card, mosaic, inputs.periods, begun.encoder)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
-    publish_model(index, files, draft, shown(recipe, facts, metrics, samples, split) | files_beside, cells)
+    files_beside = {**shown(recipe, facts, metrics, samples, made.plan.split), **beside, **pictures}
+    publish_model(index, files, draft, files_beside, cells)
     room.forget(number)
     return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
+
+
+def _learned(
+    storage: Storage, recipe: ModelRecipe, inputs: FeatureCells, labels: Labels | Drawn, made: HonestTraining, backend: Backend,
+    n_jobs: int, room: TrainingRoom, number: UUID, tell: Callable[[str], None] | None,
+) -> tuple[Learned, dict[str, Any], Answers, Mapping[str, bytes]]:  # fmt: skip
+    """What the estimator of a recipe learned, its metrics, what it says of the hold-out, and pictures."""
+    if recipe.has_network and not isinstance(labels, Drawn):
+        given = NetworkInputs(storage, inputs, labels, room)
+        return learn_network(given, recipe, made.samples, made.plan.split, backend, number, tell)
+    if recipe.temporal and isinstance(inputs.recipe, SeriesRecipe):
+        return *learn_temporal(made, recipe, recipe.temporal, inputs.recipe, backend, room, number, tell), {}
+    if recipe.estimator.chips and isinstance(labels, DrawnChips):
+        return learn_chips(made, recipe, recipe.estimator.chips, labels, backend, room, number, tell)
+    model, metrics = learn(backend, made.samples, made.plan.split, recipe, n_jobs)
+    return model, metrics, answers_of(model, made, recipe, backend, n_jobs), {}
 
 
 def training_facts(
     number: UUID,
     model: Learned,
     inputs: FeatureCells,
-    labels: Labels | DrawnSamples,
+    labels: Labels | Drawn,
     samples: Samples,
     backend: Backend,
     simulated: bool,
@@ -207,7 +219,7 @@ def training_facts(
         n_without_features=samples.n_without_features,
         simulated=simulated,
         device=backend.device,
-        software=software_versions(SOFTWARE if isinstance(model, PixelModel) else (*SOFTWARE, *NETWORK_SOFTWARE)),
+        software=software_versions(SOFTWARE if isinstance(model, ArrayModel) else (*SOFTWARE, *NETWORK_SOFTWARE)),
     )
 
 
@@ -222,40 +234,6 @@ def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> 
         "learning": LEARNING_VERSION,
     }
     return uuid5(NAMESPACE, canonical_digest(document))
-
-
-def gather_samples(
-    backend: Backend, storage: Storage, inputs: FeatureCells, labels: Labels | DrawnSamples, recipe: ModelRecipe
-) -> Samples:
-    """The labelled pixels of all cells, drawn as the recipe says; RequestError if the labels lie elsewhere."""
-    if isinstance(labels, DrawnSamples):
-        return labels.samples(backend, recipe)
-    parts = []
-    for tile, period, cell in inputs.placed:
-        geobox = inputs.grid.geobox(tile)
-        if not labels.overlaps(geobox):
-            continue
-        url = storage.url(cell_path(storage, cell.product, cell.id))
-        opened = open_snapshot(url, storage.options)
-        parts.append(sample_cell(backend, opened, labels, recipe, period.start.toordinal()))
-    if not parts:
-        raise RequestError(
-            f"the labels {labels.source.file} ({labels.source.crs}) share no ground with the area "
-            f"{inputs.area.name!r}: expected labels inside it; check their CRS and coordinates"
-        )
-    return join(backend, parts, recipe.samples.max_per_class)
-
-
-def sample_cell(backend: Backend, cell: xarray.Dataset, labels: Labels, recipe: ModelRecipe, period: int) -> Samples:
-    """The labelled pixels of one cell, `features(period, feature, y, x)`; nothing is read where there is no label."""
-    codes = labels.codes(cell.odc.geobox, recipe.samples)
-    names = tuple(str(name) for name in cell["feature"].values)
-    rows = np.flatnonzero(codes.any(axis=1))
-    window = slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)
-    features = cell["features"].isel(period=0, y=window).values
-    return labelled_pixels(
-        backend, features, codes[window], cell["x"].values, cell["y"].values[window], period, names, recipe.seed
-    )
 
 
 def software_versions(names: Sequence[str] = SOFTWARE) -> dict[str, str]:

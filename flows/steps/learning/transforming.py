@@ -11,6 +11,7 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cells import cell_path
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.product_binding import bind_product
+from flows.steps.learning.cell_windows import feature_stack
 from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import COMPONENTS, ModelFiles
 from flows.steps.learning.models import Transform, publish_model
@@ -94,14 +95,15 @@ def component_cell(transform: Transform, cell: xarray.Dataset, threads: int) -> 
 
 def features_in_order(cell: xarray.Dataset, wanted: tuple[str, ...], model: str) -> NDArray[np.float32]:
     """The features (feature, y, x) of a cell that a model was trained on, in its order; RequestError if one is lacking."""
-    names = [str(name) for name in cell["feature"].values]
+    stack = feature_stack(cell)
+    names = [str(name) for name in stack["feature"].values]
     missing = [name for name in wanted if name not in names]
     if missing:
         raise RequestError(
             f"the model {model} was trained on the feature {missing[0]!r}, which the cells lack: "
             f"they have {', '.join(names)}; train it again on these features"
         )
-    values: NDArray[np.float32] = cell["features"].isel(period=0).values[[names.index(name) for name in wanted]]
+    values: NDArray[np.float32] = stack.values[[names.index(name) for name in wanted]]
     return values
 
 

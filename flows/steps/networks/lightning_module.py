@@ -1,19 +1,29 @@
 """The loss, the optimiser and the best weights of a network under training, as Lightning calls them."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import lightning
 import torch
 from torch.nn.functional import cross_entropy
 
-from flows.steps.networks.patch_reader import Batch, PatchReader
+from flows.steps.networks.patch_reader import Batch
 from products.errors import RequestError
-from products.learning.network_spec import NetworkSpec
+from products.learning.loop_spec import LoopSpec
 
 KEY = "neocube"  # of a checkpoint
 NO_CLASS = -1
-ReaderOf = Callable[[int | None, int, int], PatchReader]
+
+
+class Reader(Protocol):
+    """The batches of an epoch, and how many."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+ReaderOf = Callable[[int | None, int, int], Reader]
 
 
 class PixelClassifier(lightning.LightningModule):
@@ -26,7 +36,7 @@ class PixelClassifier(lightning.LightningModule):
     def __init__(
         self,
         network: torch.nn.Module,
-        spec: NetworkSpec,
+        spec: LoopSpec,
         reader: ReaderOf,
         weights: torch.Tensor,
         seed: int,
@@ -39,11 +49,11 @@ class PixelClassifier(lightning.LightningModule):
         self.best: dict[str, torch.Tensor] = {}
         self._sums = {"train": [0.0, 0.0], "validation": [0.0, 0.0]}
 
-    def train_dataloader(self) -> PatchReader:
+    def train_dataloader(self) -> Reader:
         """The batches of the epoch that begins; Lightning asks at each."""
         return self.reader(self.current_epoch, self.global_rank, self.trainer.world_size)
 
-    def val_dataloader(self) -> PatchReader:
+    def val_dataloader(self) -> Reader:
         """The batches of validation, always the same."""
         return self.reader(None, self.global_rank, self.trainer.world_size)
 
@@ -112,6 +122,6 @@ class PixelClassifier(lightning.LightningModule):
         return total / max(n, 1.0)
 
 
-def _advice(spec: NetworkSpec) -> str:
+def _advice(spec: LoopSpec) -> str:
     mixed = f", or precision {spec.precision} holds too small a range: take 32" if spec.precision != "32" else ""
     return f"the learning rate of {spec.learning_rate:g} is likely too high: lower it{mixed}"

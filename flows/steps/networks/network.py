@@ -1,6 +1,5 @@
 """A trained network as a file of plain arrays, and the probabilities that it gives a window."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,16 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.steps.networks.blending import blended
-from flows.steps.networks.deep_packages import require_deep
+from flows.steps.networks.weights_file import (
+    FORMAT,
+    MEAN,
+    STD,
+    Arrays,
+    check_shapes,
+    file_arrays,
+    read,
+    unreadable,
+    weights_of,
+    written,
+)
 from products.errors import RequestError
 from products.learning.array_file import arrays_digest
 from products.learning.learned import Shape
 from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.patches import PatchLattice
 
-FORMAT = "neocube-network-1"
-KEY = "neocube"
-MEAN, STD, PREFIX = "normalise.mean", "normalise.std", "network."
 BATCH = 8  # every batch has this size, zeros fill the last: what a patch is given does not depend on how many are asked
 KIND_NAMES: dict[Kind, str] = {"unet": "U-Net", "deeplab": "DeepLabV3+"}
 HEADER = ("kind", "encoder", "depth", "patch_px", "overlap_px", "feature_names", "class_names")
@@ -73,9 +80,7 @@ class Network:
 
     def to_bytes(self) -> bytes:
         """A safetensors file: arrays, and a JSON text under `neocube` in its metadata. The same bytes for the same network."""
-        from safetensors.numpy import save
-
-        return save(self._arrays, {KEY: json.dumps({"format": FORMAT, **self._header})})
+        return written(self._header, self._arrays)
 
     def probabilities_of_window(
         self, features: Floats, margin_px: int = 0, row: int = 0, column: int = 0, device: str = "cpu"
@@ -87,16 +92,16 @@ class Network:
         """
         if features.shape[0] != len(self.feature_names):
             raise RequestError(f"the network needs {len(self.feature_names)} features, got {features.shape[0]}")
-        lattice, cut = PatchLattice(self.patch_px, self.overlap_px), margin_px - self.patch_px + 1
-        edge = (max(-cut, 0),) * 2
-        inner = features[
-            :, max(cut, 0) : features.shape[1] - max(cut, 0), max(cut, 0) : features.shape[2] - max(cut, 0)
-        ]
-        whole = np.pad(inner, ((0, 0), edge, edge), constant_values=np.nan)
-        forward = self._on(device)
+        whole = with_margin(features, margin_px, self.margin_px)
+        lattice, forward = PatchLattice(self.patch_px, self.overlap_px), self._on(device)
         return blended(
             bands_of(whole, self.mean, self.std), (row, column), lattice, forward, len(self.class_names), BATCH
         )
+
+    def looked_at(self, features: Floats, margin_px: int, row: int, column: int) -> Floats:
+        """(feature, y, x) of a window without its margin: what tells whether its pixels are like those that were trained on."""
+        inner = slice(margin_px, features.shape[1] - margin_px), slice(margin_px, features.shape[2] - margin_px)
+        return np.ascontiguousarray(features[:, *inner])
 
     @cached_property
     def module(self) -> Any:  # noqa: ANN401
@@ -106,8 +111,9 @@ class Network:
         from flows.steps.networks.architecture import Architecture, untrained
 
         shape = Architecture(self.kind, self.encoder, self.depth, len(self.feature_names) + 1, len(self.class_names))
-        module = untrained(shape)
-        module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
+        with torch.inference_mode(False):  # what is made in that mode has no gradient for ever
+            module = untrained(shape)
+            module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
         return module.eval()
 
     def _on(self, device: str) -> Any:  # noqa: ANN401
@@ -130,8 +136,15 @@ class Network:
 
     @property
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        own = {MEAN: self.mean, STD: self.std}
-        return own | {f"{PREFIX}{name}": np.asarray(self.weights[name], order="C") for name in sorted(self.weights)}
+        return file_arrays(self.mean, self.std, self.weights)
+
+
+def with_margin(features: Floats, margin_px: int, wanted_px: int) -> Floats:
+    """A window (feature, y, x) with a margin of another width, NaN where it is wider."""
+    cut = margin_px - wanted_px
+    kept, edge = max(cut, 0), (max(-cut, 0),) * 2
+    inner = features[:, kept : features.shape[1] - kept, kept : features.shape[2] - kept]
+    return np.pad(inner, ((0, 0), edge, edge), constant_values=np.nan)
 
 
 def bands_of(features: Floats, mean: Floats, std: Floats) -> Floats:
@@ -144,27 +157,19 @@ def bands_of(features: Floats, mean: Floats, std: Floats) -> Floats:
 
 def network_from_bytes(content: bytes, origin: str) -> Network:
     """The network of a file, the name and shape of each array checked; RequestError for anything else."""
-    require_deep()
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    return network_of(*read(content, origin), origin)
 
+
+def network_of(header: Mapping[str, Any], arrays: Arrays, origin: str) -> Network:
+    """The same from what was read of a file."""
     try:
-        size = int.from_bytes(content[:8], "little")  # safetensors: its length in 8 bytes, then a JSON header
-        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY])
-        arrays = load(content)
-        found_format = header["format"]
         said: dict[str, Any] = {name: header[name] for name in HEADER}
         NetworkSpec.model_validate({name: said[name] for name in ("encoder", "depth", "patch_px", "overlap_px")})
-        mean, std, _ = arrays[MEAN], arrays[STD], KIND_NAMES[said["kind"]]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise RequestError(
-            f"{origin} is not a readable network: {' '.join(str(error).split())[:200]}; train it again"
-        ) from error
-    if found_format != FORMAT:
-        raise RequestError(f"expected {origin} to be a {FORMAT}, it is a {found_format}: train the model again")
-    weights = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
-    said |= {name: tuple(said[name]) for name in ("feature_names", "class_names")}
-    found = Network(**said, mean=mean, std=std, weights=weights)
+        _ = KIND_NAMES[said["kind"]]
+        said |= {name: tuple(said[name]) for name in ("feature_names", "class_names")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise unreadable(origin, error) from error
+    found = Network(**said, mean=arrays[MEAN], std=arrays[STD], weights=weights_of(arrays))
     _check(found, origin)
     return found
 
@@ -174,10 +179,6 @@ def _check(network: Network, origin: str) -> None:
 
     n = len(network.feature_names)
     shapes = shapes_of(Architecture(network.kind, network.encoder, network.depth, n + 1, len(network.class_names)))
-    given = {name: tuple(array.shape) for name, array in network.weights.items()}
-    odd = sorted(name for name in shapes.keys() | given.keys() if shapes.get(name) != given.get(name))
-    if odd or network.mean.shape != (n,) or network.std.shape != (n,):
-        raise RequestError(
-            f"{origin} holds the weights of another architecture than the {network.kind} with {network.encoder} that it names: "
-            f"{len(odd)} arrays differ{f', such as {odd[0]}' if odd else ''}; train the model again"
-        )
+    own = {MEAN: network.mean, STD: network.std}
+    expected = shapes | {MEAN: (n,), STD: (n,)}
+    check_shapes({**network.weights, **own}, expected, f"{network.kind} with {network.encoder}", origin)

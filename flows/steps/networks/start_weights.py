@@ -2,7 +2,7 @@
 
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from flows.steps.networks.architecture import Architecture, hub_sets, untrained
 from products.errors import RequestError
+from products.learning.chip_spec import ChipSpec
 from products.learning.network_spec import NetworkSpec
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -19,45 +20,52 @@ PREFIXES = ("module.", "encoder.", "backbone.")
 State = dict[str, torch.Tensor]
 
 
-def weights_digest(spec: NetworkSpec) -> str:
+def weights_digest(spec: NetworkSpec | ChipSpec) -> str:
     """What the first weights are: SHA-256 of their file, the name of a set of the hub, or none."""
-    path = _file_of(spec)
+    path = _file_of(spec.weights)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else spec.weights or "none"
 
 
 def begun(architecture: Architecture, spec: NetworkSpec, seed: int) -> torch.nn.Module:
     """The network as training begins; RequestError where the weights are those of another encoder."""
+    return begun_with(lambda name: untrained(architecture, name), architecture.encoder, spec.weights, seed)
+
+
+def begun_with(
+    made: Callable[[str | None], torch.nn.Module], encoder_name: str, weights: str | None, seed: int
+) -> torch.nn.Module:
+    """What `made` gives, with random weights but for its `encoder`, which has those of a file, or of a set of its hub, which `made` is given."""
     torch.manual_seed(seed)
-    path = _file_of(spec)
+    path = _file_of(weights)
     if path is None:
-        return _from_hub(architecture, spec.weights)
-    module = untrained(architecture)
+        return _from_hub(made, encoder_name, weights)
+    module = made(None)
     encoder: Any = module.encoder
-    encoder.load_state_dict(_fitted(encoder, _state_of(path), path, architecture))
+    encoder.load_state_dict(_fitted(encoder, _state_of(path), path, encoder_name))
     return module
 
 
-def _file_of(spec: NetworkSpec) -> Path | None:
-    if spec.weights is None or not spec.weights.endswith(SUFFIXES):
+def _file_of(weights: str | None) -> Path | None:
+    if weights is None or not weights.endswith(SUFFIXES):
         return None
-    path = Path(spec.weights)
+    path = Path(weights)
     if not path.is_file():
-        raise RequestError(f"no file of weights at {spec.weights}")
+        raise RequestError(f"no file of weights at {weights}")
     return path
 
 
-def _from_hub(architecture: Architecture, name: str | None) -> torch.nn.Module:
-    known = hub_sets(architecture.encoder)
+def _from_hub(made: Callable[[str | None], torch.nn.Module], encoder_name: str, name: str | None) -> torch.nn.Module:
+    known = hub_sets(encoder_name)
     if name is not None and name not in known:
         raise RequestError(
-            f"unknown weights {name!r} of the encoder {architecture.encoder}: expected a file ending in {', '.join(SUFFIXES)}, "
+            f"unknown weights {name!r} of the encoder {encoder_name}: expected a file ending in {', '.join(SUFFIXES)}, "
             f"or {', '.join(known) or 'none, it has none in its hub'}"
         )
     try:
-        return untrained(architecture, name)
+        return made(name)
     except OSError as error:  # of the hub's client: no network, no such file
         raise RequestError(
-            f"the weights {name} of {architecture.encoder} cannot be downloaded ({type(error).__name__}: {str(error)[:200]}): "
+            f"the weights {name} of {encoder_name} cannot be downloaded ({type(error).__name__}: {str(error)[:200]}): "
             "give the path of a file of them"
         ) from error
 
@@ -82,7 +90,7 @@ def _plain(name: str) -> str:
     return name
 
 
-def _fitted(encoder: torch.nn.Module, given: State, path: Path, architecture: Architecture) -> State:
+def _fitted(encoder: torch.nn.Module, given: State, path: Path, encoder_name: str) -> State:
     """The arrays of an encoder from a file; the first layer repeated over the bands and scaled by bands there / bands here, as for the hub's."""
     wanted = encoder.state_dict()
     first = next(f"{name}.weight" for name, each in encoder.named_modules() if isinstance(each, torch.nn.Conv2d))
@@ -94,7 +102,7 @@ def _fitted(encoder: torch.nn.Module, given: State, path: Path, architecture: Ar
     odd = [name for name in wanted.keys() - counters if name not in given or given[name].shape != wanted[name].shape]
     if odd:
         raise RequestError(
-            f"the weights {path} are of another architecture than the encoder {architecture.encoder}: {len(odd)} of its "
+            f"the weights {path} are of another architecture than the encoder {encoder_name}: {len(odd)} of its "
             f"{len(wanted)} arrays are lacking or of another shape, such as {min(odd)}"
         )
     if not all(bool(torch.isfinite(given[name]).all()) for name in wanted.keys() - counters):

@@ -58,10 +58,7 @@ def fit(classifier: PixelClassifier, place: TrainingPlace, tell: Tell | None = N
         with _quiet_and_deterministic():
             _trainer(classifier, place, tell).fit(classifier, ckpt_path=str(path) if begun else None, weights_only=True)
     except torch.cuda.OutOfMemoryError as error:
-        spec = classifier.spec
-        raise RequestError(
-            f"the GPU is full: a batch of {spec.batch} patches of {spec.patch_px} px does not fit; lower batch or patch_px, or train with --device cpu"
-        ) from error
+        raise RequestError(f"the GPU is full: {classifier.spec.what_is_full}, or train with --device cpu") from error
 
 
 def _trainer(classifier: PixelClassifier, place: TrainingPlace, tell: Tell | None) -> lightning.Trainer:

@@ -7,32 +7,54 @@ from odc.geo.crs import CRS
 
 from datacube_config.connection import Index
 from flows.steps.index.catalogue import published_cell
+from flows.steps.learning.drawn_chips import DrawnChips
 from flows.steps.learning.drawn_samples import DrawnSamples
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import LabelSource
 from flows.steps.learning.training import FeatureCells
-from flows.steps.sampling.sample_files import TABLE, read_table
+from flows.steps.learning.training_input import Drawn
+from flows.steps.sampling.sample_files import CHIPS, TABLE, read_table
 from flows.steps.sampling.sample_sets import SampleSet
-from flows.steps.sampling.sampled_cells import time_of
+from flows.steps.sampling.sampled_cells import STACKS, time_of
 from products.area import Area
+from products.cell_content import cell_template
 from products.errors import RequestError
 from products.grid import Tile
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe
 
 
-def samples_to_train_on(index: Index, found: SampleSet, recipe: FeaturesRecipe) -> tuple[FeatureCells, DrawnSamples]:
-    """The cells of a set, archived ones too, and its table; RequestError unless it holds pixels of the features that a model asks for."""
+def samples_to_train_on(index: Index, found: SampleSet, recipe: SceneRecipe) -> tuple[FeatureCells, Drawn]:
+    """The cells of a set, archived ones too, and its table or chips; RequestError unless it holds pixels or chips of the features that a model asks for."""
     about, files = found.about, found.files
-    if about["kind"] != "pixels" or about["features"] != recipe.name:
+    if about["kind"] not in ("pixels", "chips") or about["features"] != recipe.name:
         raise RequestError(
-            f"{files.name} holds {about['kind']} of {about['features']}: expected a training set of pixels of {recipe.name}"
+            f"{files.name} holds {about['kind']} of {about['features']}: expected a training set of pixels or chips of {recipe.name}"
         )
+    if about["kind"] == "chips":
+        return set_cells(index, found, recipe), drawn_chips(found, recipe)
     file = LabelFile(files.url(TABLE), Path(files.path(TABLE)))
     source = LabelSource(file, about["content_digest"], about["crs"], bool(about["simulated"]))
     return set_cells(index, found, recipe), DrawnSamples(source, read_table(files), tuple(about["feature_names"]))
 
 
-def set_cells(index: Index, found: SampleSet, recipe: FeaturesRecipe) -> FeatureCells:
+def drawn_chips(found: SampleSet, recipe: SceneRecipe) -> DrawnChips:
+    """The chips of a set, opened."""
+    about, files = found.about, found.files
+    source = LabelSource(
+        LabelFile(files.url(CHIPS), Path(files.path(CHIPS))),
+        about["content_digest"],
+        about["crs"],
+        bool(about["simulated"]),
+    )
+    group = files.storage.open_group(files.path(CHIPS))
+    classes = tuple(str(group.attrs["flag_meanings"]).split())
+    template = cell_template(recipe)
+    stack = next(array for array in template.arrays if array.name in STACKS)
+    names = tuple(name for name, (array, _) in template.measurements.items() if array == stack.name)
+    return DrawnChips(source, group, names, classes, recipe.grid.resolution_m)
+
+
+def set_cells(index: Index, found: SampleSet, recipe: SceneRecipe) -> FeatureCells:
     """The cells that a set was drawn from; `n_stale` of them were replaced since. RequestError if the index has lost one."""
     rows = [index.dc.index.datasets.get(UUID(cell)) for cell in found.about["cells"]]
     lost = [cell for cell, row in zip(found.about["cells"], rows, strict=True) if row is None]

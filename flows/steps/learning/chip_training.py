@@ -1,0 +1,90 @@
+"""A network of whole chips learned from a training set of chips, and its agreement with chips on other ground."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID, uuid5
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.steps.learning.drawn_chips import CHIP, DrawnChips
+from flows.steps.learning.honest_training import Answers, HonestTraining
+from flows.steps.learning.network_looks import chip_looks, looks_shown, surest
+from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.networks.chip_network import ChipNetwork
+from flows.steps.networks.deep_packages import require_deep
+from products.devices import Backend
+from products.learning.accuracy import assess
+from products.learning.chip_spec import ChipSpec
+from products.learning.estimators import samples_used
+from products.learning.recipe import ModelRecipe
+from products.learning.regression_scores import regression_scores, rounded
+from products.learning.training_ground import VALIDATION_FOLD
+
+CHIPS_VERSION = "chips-1"
+
+
+def chips_id(model: UUID, spec: ChipSpec) -> UUID:
+    """The id of a model with the weights that it begins with and the code that trains it; RequestError without the extra `deep`."""
+    require_deep("captum")
+    from flows.steps.networks.start_weights import weights_digest
+
+    return uuid5(model, f"{CHIPS_VERSION} {weights_digest(spec)}")
+
+
+def learn_chips(
+    made: HonestTraining, recipe: ModelRecipe, spec: ChipSpec, chips: DrawnChips, backend: Backend, room: TrainingRoom,
+    number: UUID, tell: Callable[[str], None] | None = None,
+) -> tuple[ChipNetwork, dict[str, Any], Answers, Mapping[str, bytes]]:  # fmt: skip
+    """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, what it says of the hold-out, and pictures."""
+    from flows.steps.networks.train_chips import ChipLesson, train_chips
+    from flows.steps.networks.training_loop import TrainingPlace
+
+    samples, split = made.samples, made.plan.split
+    chip, code = (samples.column(name).astype(np.int64) for name in (CHIP, "code"))
+    held, validation = split.test_rows(split.holdout), split.test_rows(VALIDATION_FOLD)
+    train, shares = split.train_rows(split.holdout) & split.train_rows(VALIDATION_FOLD), chips.shares(recipe)
+    lesson = ChipLesson(
+        spec, chips.size_px, samples.feature_names, recipe.class_names, chips.read, shares, chip[train],
+        chip[validation], recipe.seed,
+    )  # fmt: skip
+    place = TrainingPlace(room.folder / str(number), backend.device, room.devices, room.nodes)
+    network, told = train_chips(lesson, place, str(number), tell)
+    said = {"holdout": _said(network, chips, chip[held]), "validation": _said(network, chips, chip[validation])}
+    scores = [
+        assess(code[rows], said[part].argmax(axis=1) + 1, split.block[rows], recipe.class_names)
+        for part, rows in (("holdout", held), ("validation", validation))
+    ]
+    metrics: dict[str, Any] = {
+        "holdout": scores[0],
+        "folds": [scores[1]],
+        "folds_mean": scores[1]["overall"],
+        "folds_std": None,
+        "trained_on": samples_used(code, train, recipe.class_names),
+        "training": told,
+    }
+    if spec.head == "shares":
+        metrics["shares"] = share_scores(shares[chip[held]], said["holdout"], recipe.class_names)
+    answers = Answers(network.feature_names, said["holdout"].argmax(axis=1) + 1, said["holdout"].astype(np.float64))
+    given = np.zeros((held.size, len(recipe.class_names)), np.float32)
+    given[held] = said["holdout"]
+    looks = chip_looks(chips, network, samples, given, surest(code, given, held))
+    looked, pictures = looks_shown(looks, network)
+    return network, metrics | looked, answers, pictures
+
+
+def share_scores(
+    truth: NDArray[np.float32], predicted: NDArray[np.float32], class_names: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """How near the predicted share of each class is to the true one, (n, class), on chips never trained on."""
+    return {
+        name: rounded(regression_scores(truth[:, n].astype(np.float64), predicted[:, n].astype(np.float64)))
+        for n, name in enumerate(class_names)
+    }
+
+
+def _said(
+    network: ChipNetwork, chips: DrawnChips, numbers: NDArray[np.int64], at_once: int = 64
+) -> NDArray[np.float32]:
+    parts = [network.probabilities(chips.read(numbers[n : n + at_once])) for n in range(0, numbers.size, at_once)]
+    return np.concatenate(parts)

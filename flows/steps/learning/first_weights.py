@@ -1,0 +1,47 @@
+"""The encoder that a network begins with, where its recipe names a published one."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from datacube_config.connection import Index
+from flows.steps.learning.models import find_encoder
+from flows.steps.storage import Storage
+from products.errors import RequestError
+from products.learning.recipe import ModelRecipe
+
+PUBLISHED = "model:"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A recipe whose first weights are at hand, and the published encoder that they are, if they are one."""
+
+    recipe: ModelRecipe
+    encoder: UUID | None = None
+
+
+@contextmanager
+def first_weights(index: Index, storage: Storage, recipe: ModelRecipe) -> Iterator[Begun]:
+    """The recipe with `weights: model:NAME` as a file, for as long as it is needed; RequestError for an encoder of other features, or none."""
+    kind, spec = recipe.estimator.kind, recipe.estimator.spec
+    named = getattr(spec, "weights", None)
+    if named is None or not named.startswith(PUBLISHED):
+        yield Begun(recipe)
+        return
+    found = find_encoder(index, storage, named.removeprefix(PUBLISHED))
+    if found.recipe.features != recipe.features:
+        raise RequestError(
+            f"the encoder {found.recipe.name} has learned from {found.recipe.features}, the recipe {recipe.name!r} from {recipe.features}: "
+            "expected the same features"
+        )
+    with tempfile.TemporaryDirectory(prefix="neocube-encoder-") as folder:
+        path = Path(folder) / "encoder.safetensors"
+        path.write_bytes(found.encoder.to_bytes())
+        begun = spec.model_copy(update={"weights": str(path)})
+        yield Begun(
+            recipe.model_copy(update={"estimator": recipe.estimator.model_copy(update={kind: begun})}), found.id
+        )

@@ -1,0 +1,56 @@
+"""Labelled pixels gathered from published cells."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import odc.geo.xr  # noqa: F401 - gives datasets `.odc`
+import xarray
+
+from flows.steps.cubes.cells import cell_path
+from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.learning.cell_windows import feature_stack
+from flows.steps.learning.labels import Labels
+from flows.steps.learning.training_input import Drawn
+from flows.steps.storage import Storage
+from products.devices import Backend
+from products.errors import RequestError
+from products.learning.recipe import ModelRecipe
+from products.learning.samples import Samples, join, labelled_pixels
+
+if TYPE_CHECKING:
+    from flows.steps.learning.training import FeatureCells
+
+
+def gather_samples(
+    backend: Backend, storage: Storage, inputs: "FeatureCells", labels: Labels | Drawn, recipe: ModelRecipe
+) -> Samples:
+    """The labelled pixels of all cells, drawn as the recipe says; RequestError if the labels lie elsewhere."""
+    if isinstance(labels, Drawn):
+        return labels.samples(backend, recipe)
+    parts = []
+    for tile, period, cell in inputs.placed:
+        geobox = inputs.grid.geobox(tile)
+        if not labels.overlaps(geobox):
+            continue
+        url = storage.url(cell_path(storage, cell.product, cell.id))
+        opened = open_snapshot(url, storage.options)
+        parts.append(sample_cell(backend, opened, labels, recipe, period.start.toordinal()))
+    if not parts:
+        raise RequestError(
+            f"the labels {labels.source.file} ({labels.source.crs}) share no ground with the area "
+            f"{inputs.area.name!r}: expected labels inside it; check their CRS and coordinates"
+        )
+    return join(backend, parts, recipe.samples.max_per_class)
+
+
+def sample_cell(backend: Backend, cell: xarray.Dataset, labels: Labels, recipe: ModelRecipe, period: int) -> Samples:
+    """The labelled pixels of one cell, its features or its series; nothing is read where there is no label."""
+    codes = labels.codes(cell.odc.geobox, recipe.samples)
+    stack = feature_stack(cell)
+    names = tuple(str(name) for name in stack["feature"].values)
+    rows = np.flatnonzero(codes.any(axis=1))
+    window = slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)
+    features = stack.isel(y=window).values
+    return labelled_pixels(
+        backend, features, codes[window], cell["x"].values, cell["y"].values[window], period, names, recipe.seed
+    )

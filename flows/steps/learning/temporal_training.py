@@ -1,0 +1,70 @@
+"""A network learned from the series of drawn pixels, and its agreement with labels on other ground."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid5
+
+import numpy as np
+
+from flows.steps.learning.honest_training import Answers, HonestTraining
+from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.networks.deep_packages import require_deep
+from flows.steps.networks.temporal_network import TemporalNetwork
+from products.devices import Backend
+from products.errors import RequestError
+from products.learning.accuracy import assess
+from products.learning.estimators import predicted, samples_used
+from products.learning.explain import looked_at
+from products.learning.recipe import ModelRecipe
+from products.learning.temporal_spec import TemporalKind, TemporalSpec
+from products.learning.training_ground import VALIDATION_FOLD
+from products.scene_recipe import SceneRecipe
+from products.series_spec import SeriesRecipe
+
+TEMPORAL_VERSION = "temporal-1"
+
+
+def temporal_id(model: UUID, recipe: ModelRecipe, features: SceneRecipe) -> UUID:
+    """The id of a model with the code that trains it; RequestError without the extra `deep`, or of a recipe that makes no series."""
+    require_deep()
+    if not isinstance(features, SeriesRecipe):
+        raise RequestError(
+            f"{recipe.estimator.kind} learns from series: expected features to name a recipe of kind series, "
+            f"{features.name} is of kind {features.kind}"
+        )
+    return uuid5(model, TEMPORAL_VERSION)
+
+
+def learn_temporal(
+    made: HonestTraining, recipe: ModelRecipe, asked: tuple[TemporalKind, TemporalSpec], features: SeriesRecipe, backend: Backend,
+    room: TrainingRoom, number: UUID, tell: Callable[[str], None] | None = None,
+) -> tuple[TemporalNetwork, dict[str, Any], Answers]:  # fmt: skip
+    """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, and what it says of the hold-out."""
+    from flows.steps.networks.train_temporal import SeriesLesson, train_temporal
+    from flows.steps.networks.training_loop import TrainingPlace
+
+    kind, spec = asked
+    samples, split = made.samples, made.plan.split
+    code, held, validation = samples.column("code"), split.test_rows(split.holdout), split.test_rows(VALIDATION_FOLD)
+    train = split.train_rows(split.holdout) & split.train_rows(VALIDATION_FOLD)
+    lesson = SeriesLesson(
+        kind, spec, samples.feature_names, features.layer_names, recipe.class_names, samples.features,
+        code.astype(np.uint8), train, validation, recipe.seed,
+    )  # fmt: skip
+    place = TrainingPlace(room.folder / str(number), backend.device, room.devices, room.nodes)
+    network, told = train_temporal(lesson, place, str(number), tell)
+    scores = [
+        assess(code[rows].astype(np.int64), predicted(network, samples, rows), split.block[rows], recipe.class_names)
+        for rows in (held, validation)
+    ]
+    shares = network.probabilities(np.ascontiguousarray(samples.features[held].T)).T
+    answers = Answers(network.feature_names, shares.argmax(axis=1) + 1, shares.astype(np.float64))
+    return network, {
+        "holdout": scores[0],
+        "folds": [scores[1]],
+        "folds_mean": scores[1]["overall"],
+        "folds_std": None,
+        "trained_on": samples_used(code.astype(np.int64), train, recipe.class_names),
+        "training": told,
+        **looked_at(network, samples, train, held, recipe),
+    }, answers  # fmt: skip

@@ -1,0 +1,76 @@
+"""The file of a network: arrays in the safetensors format, and a JSON text in its metadata."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.steps.networks.deep_packages import require_deep
+from products.errors import RequestError
+
+FORMAT = "neocube-network-1"
+KEY = "neocube"
+MEAN, STD, PREFIX = "normalise.mean", "normalise.std", "network."
+Arrays = dict[str, NDArray[Any]]
+
+
+def file_arrays(mean: NDArray[np.float32], std: NDArray[np.float32], weights: Mapping[str, NDArray[Any]]) -> Arrays:
+    """The arrays of a file by name, in its order."""
+    own: Arrays = {MEAN: mean, STD: std}
+    return own | {f"{PREFIX}{name}": np.asarray(weights[name], order="C") for name in sorted(weights)}
+
+
+def written(header: Mapping[str, Any], arrays: Arrays) -> bytes:
+    """The file; the same bytes for the same content, as its metadata has one key only."""
+    from safetensors.numpy import save
+
+    return save(arrays, {KEY: json.dumps({"format": FORMAT, **header})})
+
+
+def read(content: bytes, origin: str) -> tuple[dict[str, Any], Arrays]:
+    """Header and arrays of the file of a network; RequestError for anything else."""
+    header, arrays = header_and_arrays(content, origin, FORMAT)
+    if lacking := [name for name in (MEAN, STD) if name not in arrays]:
+        raise unreadable(origin, KeyError(lacking[0]))
+    return header, arrays
+
+
+def header_and_arrays(content: bytes, origin: str, file_format: str) -> tuple[dict[str, Any], Arrays]:
+    """The same of a file of another format."""
+    require_deep()
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        size = int.from_bytes(content[:8], "little")  # safetensors: its length in 8 bytes, then a JSON header
+        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY])
+        arrays = load(content)
+        found_format = header.pop("format")
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise unreadable(origin, error) from error
+    if found_format != file_format:
+        raise RequestError(f"expected {origin} to be a {file_format}, it is a {found_format}: train the model again")
+    return header, arrays
+
+
+def unreadable(origin: str, error: Exception) -> RequestError:
+    """What a file is called that does not hold what it should."""
+    return RequestError(f"{origin} is not a readable network: {' '.join(str(error).split())[:200]}; train it again")
+
+
+def weights_of(arrays: Arrays) -> Arrays:
+    """The arrays of the network itself, by its own names."""
+    return {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+
+
+def check_shapes(weights: Arrays, shapes: Mapping[str, tuple[int, ...]], named: str, origin: str) -> None:
+    """RequestError unless the weights are those of the architecture that the file names."""
+    given = {name: tuple(array.shape) for name, array in weights.items()}
+    odd = sorted(name for name in shapes.keys() | given.keys() if shapes.get(name) != given.get(name))
+    if odd:
+        raise RequestError(
+            f"{origin} holds the weights of another architecture than the {named} that it names: "
+            f"{len(odd)} arrays differ, such as {odd[0]}; train the model again"
+        )
