@@ -15,6 +15,7 @@ from flows.console import as_json_option, emit, progress_on_stderr
 @click.option("--labels", help="A GeoJSON, GeoPackage or GeoTIFF of labels; default: the recipe's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 @click.option("--table", "tables", multiple=True, help="A file of samples, for a recipe with `table`; once for each.")
+@click.option("--pictures", type=click.Path(), help="A folder of labelled pictures, for a recipe with `lines`.")
 def train(
     as_json: bool,
     recipe: str,
@@ -23,6 +24,7 @@ def train(
     labels: str | None,
     device: str,
     tables: tuple[str, ...],
+    pictures: str | None,
 ) -> None:
     """Learn the model of RECIPE from labelled pixels of published features, or a transform (`pca`) from all of them.
 
@@ -36,6 +38,10 @@ def train(
             as_json,
             _tried,
         )
+        return
+    if pictures:
+        given = {"--area": area, "--period": period, "--labels": labels}
+        emit(_trained_on_pictures(recipe, pictures, device, given), as_json, _found)
         return
     asked: dict[str, Any] = {"recipe": recipe, "area": area, "period": period, "labels": labels, "device": device}
     if has_prefect_api():
@@ -84,6 +90,27 @@ def _trained_on_tables(recipe: str, tables: tuple[str, ...], others: dict[str, s
         raise RequestError(f"a table says itself what was seen where: leave out {', '.join(given)}, or --table")
     with progress_on_stderr(f"trying {recipe}"):
         return train_table(recipe, tables)
+
+
+def _trained_on_pictures(recipe: str, folder: str, device: str, others: dict[str, str | None]) -> dict[str, Any]:
+    from flows.train_pictures import train_pictures
+    from products.errors import RequestError
+
+    given = [option for option, value in others.items() if value is not None]
+    if given:
+        raise RequestError(f"pictures have their labels beside them: leave out {', '.join(given)}, or --pictures")
+    with progress_on_stderr(f"training {recipe}") as tell:
+        return train_pictures(recipe, folder, device, tell)
+
+
+def _found(document: dict[str, Any]) -> str:
+    rows = {"all": document["metrics"]["all"], **document["metrics"]["by_group"]}
+    scores = [
+        f"  {name}: mean {row['mean_px']} px, median {row['median_px']} px, {row['failure_rate']:.0%} of {row['pictures']} failed"
+        for name, row in rows.items()
+    ]
+    head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
+    return "\n".join([head, *scores, *(f"note: {note}" for note in document["notes"]), f"card {document['card']}"])
 
 
 def _tried(document: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from datacube_config.settings import Settings, get_settings
 from flows.learning_cells import cells_with_state
 from flows.steps.areas import find_area
 from flows.steps.learning.label_files import label_file
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TRAINING, TrainingRoom
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.learning.transforming import learn_transform
 from flows.steps.sampling.sample_sets import find_samples
@@ -22,7 +22,6 @@ from products.period import parse_period
 from products.registry import features_recipe, learned_recipe
 
 Device = Literal["auto", "cpu", "gpu"]
-TRAINING = "training"  # in the home: what a killed training of a network goes on from
 
 
 def train(

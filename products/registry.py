@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from products.errors import RequestError
 from products.formula import near
+from products.learning.line_recipe import LineRecipe
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.samples_recipe import SamplesRecipe
@@ -34,8 +35,12 @@ KINDS: dict[str, type[BaseModel]] = {
     "samples": SamplesRecipe,
     "model": ModelRecipe,
 }
-MODELS: dict[str, type[BaseModel]] = {"pca": PcaRecipe, "table": TableRecipe}  # by the key that tells them
-Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe | TableRecipe
+MODELS: dict[str, type[BaseModel]] = {
+    "pca": PcaRecipe,
+    "table": TableRecipe,
+    "lines": LineRecipe,
+}  # by the key that tells them
+Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe | TableRecipe | LineRecipe
 
 
 def recipe_names() -> list[str]:
@@ -82,6 +87,8 @@ def learned_recipe(name_or_path: str) -> ModelRecipe | PcaRecipe:
     recipe = read_recipe(name_or_path)
     if isinstance(recipe, TableRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is learned from a table: give its files, --table FILE")
+    if isinstance(recipe, LineRecipe):
+        raise RequestError(f"the recipe {recipe.name!r} is learned from pictures: give their folder, --pictures FOLDER")
     if not isinstance(recipe, ModelRecipe | PcaRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind model")
     return recipe
@@ -93,6 +100,16 @@ def table_recipe(name_or_path: str) -> TableRecipe:
     if not isinstance(recipe, TableRecipe):
         raise RequestError(
             f"the recipe {recipe.name!r} names no `table`: expected a model that is learned from a table"
+        )
+    return recipe
+
+
+def picture_recipe(name_or_path: str) -> LineRecipe:
+    """The recipe, if it makes a model that is learned from a folder of pictures; RequestError otherwise."""
+    recipe = read_recipe(name_or_path)
+    if not isinstance(recipe, LineRecipe):
+        raise RequestError(
+            f"the recipe {recipe.name!r} names no `lines`: expected a model that is learned from pictures"
         )
     return recipe
 

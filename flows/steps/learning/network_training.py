@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flows.steps.learning.training import FeatureCells
 
 NETWORKS_VERSION = "networks-1"
+TRAINING = "training"  # in the home: what a killed training of a network goes on from
 NETWORK_SOFTWARE = ("torch", "lightning", "segmentation-models-pytorch")
 
 

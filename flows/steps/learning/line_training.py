@@ -1,0 +1,163 @@
+"""Learn a network that finds lines in pictures, try it on groups that it never saw, and keep lines, network and card in the store."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID, uuid5
+
+import numpy as np
+
+from flows.steps.learning.line_files import found_picture, lines_document
+from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.picture_files import Picture, pictures_digest, read_pictures
+from flows.steps.networks.deep_packages import require_deep
+from flows.steps.networks.network import Network
+from flows.steps.storage import Storage
+from products.errors import RequestError
+from products.identity import NAMESPACE
+from products.learning.line_card import line_card, line_notes
+from products.learning.line_extraction import lines_of
+from products.learning.line_recipe import LineRecipe
+from products.learning.line_scores import FoundLines, by_group, line_scores
+from products.learning.network_spec import NetworkSpec
+from products.learning.patches import free_positions
+from products.learning.training_ground import CellGround, PartOfCell
+from products.scene_recipe import canonical_digest
+
+LINES_VERSION = "lines-1"
+VALIDATION_EVERY = 5
+Tell = Callable[[str], None]
+
+
+def learn_lines(
+    storage: Storage,
+    recipe: LineRecipe,
+    folder: Path,
+    room: TrainingRoom,
+    device: Literal["cpu", "gpu"],
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """`model`, `name`, `metrics`, `notes` and `card` of a recipe on a folder of pictures; read from the card where the same was learned before."""
+    require_deep()
+    number = _number(recipe, folder)
+    place = storage.path("lines", recipe.name, str(number))
+    if storage.exists(f"{place}/card.json"):
+        known: dict[str, Any] = json.loads(storage.read_bytes(f"{place}/card.json"))
+        return {**known, "trained": False}
+    pictures = read_pictures(folder, recipe.lines)
+    parts, found, told = dealt(pictures, recipe.folds), dict[int, FoundLines](), []
+    for part, tested in enumerate(parts, start=1):
+        learned = [each for n, each in enumerate(pictures) if n not in tested]
+        network, how = _trained(learned, recipe, room, device, f"{number}/{part}", tell)
+        told.append({"left_out": sorted({pictures[n].group for n in tested}), **how})
+        found |= {n: found_lines(network, pictures[n], recipe) for n in tested}
+    network, how = _trained(pictures, recipe, room, device, f"{number}/all", tell)
+    answers = [found[n] for n in range(len(pictures))]
+    metrics = _metrics(answers, parts, recipe) | {"training": [*told, {"left_out": [], **how}]}
+    notes = line_notes(recipe, metrics)
+    document = {
+        "model": str(number),
+        "name": recipe.name,
+        "version": recipe.version,
+        "metrics": metrics,
+        "notes": notes,
+    }
+    document |= {
+        "recipe": recipe.model_dump(mode="json"),
+        "card": f"{place}/card.md",
+        "lines": f"{place}/lines.geojson",
+    }
+    storage.write_bytes(f"{place}/network.safetensors", network.to_bytes())
+    storage.write_bytes(f"{place}/lines.geojson", json.dumps(lines_document(pictures, answers)).encode())
+    storage.write_bytes(f"{place}/lines.png", found_picture(pictures, answers))
+    card = line_card(recipe, str(number), folder.name, notes, metrics, network.describe())
+    storage.write_bytes(f"{place}/card.md", card.encode())
+    storage.write_bytes(f"{place}/card.json", json.dumps(document, indent=1).encode())
+    room.forget(number)
+    return {**document, "trained": True}
+
+
+def dealt(pictures: Sequence[Picture], folds: int | None) -> list[list[int]]:
+    """The numbers of the pictures that are left out together: those of each group, or of the groups dealt into `folds`."""
+    groups = sorted({each.group for each in pictures})
+    n_parts = folds or len(groups)
+    if len(groups) < max(2, n_parts):
+        raise RequestError(
+            f"the pictures are of {len(groups)} groups ({', '.join(groups[:5])}): expected {max(2, n_parts)} or more, to be left out in turn"
+        )
+    part_of = {group: number % n_parts for number, group in enumerate(groups)}
+    return [[n for n, each in enumerate(pictures) if part_of[each.group] == part] for part in range(n_parts)]
+
+
+def found_lines(network: Network, picture: Picture, recipe: LineRecipe) -> FoundLines:
+    """The lines that a network finds in a picture, beside the true ones."""
+    share, spec = network.probabilities_of_window(picture.bands)[1], recipe.lines
+    found, true = lines_of(share > spec.threshold, spec.min_length_px), lines_of(picture.is_line)
+    if spec.only_longest:
+        found, true = found[:1], true[:1]
+    return FoundLines(picture.name, picture.group, true, found, picture.pixel_m)
+
+
+def _number(recipe: LineRecipe, folder: Path) -> UUID:
+    from flows.steps.networks.start_weights import weights_digest
+
+    said = {"model": recipe.name, "version": recipe.version, "recipe": recipe.digest(), "learning": LINES_VERSION}
+    said |= {"pictures": pictures_digest(folder, (recipe.lines.image, recipe.lines.label))}
+    return uuid5(NAMESPACE, canonical_digest({**said, "weights": weights_digest(recipe.network[1])}))
+
+
+def _trained(
+    pictures: Sequence[Picture],
+    recipe: LineRecipe,
+    room: TrainingRoom,
+    device: Literal["cpu", "gpu"],
+    training: str,
+    tell: Tell | None,
+) -> tuple[Network, dict[str, Any]]:
+    """A network learned from some pictures; every fifth says when to stop, and nothing is learned from it."""
+    from flows.steps.networks.train_network import Lesson, train_network
+    from flows.steps.networks.training_loop import TrainingPlace
+
+    kind, spec = recipe.network
+    if len(pictures) < 2:
+        raise RequestError(f"{len(pictures)} pictures are left to learn from: expected two or more")
+    every = min(VALIDATION_EVERY, len(pictures))
+    ground = [_ground(each, spec, validates=n % every == 0) for n, each in enumerate(pictures)]
+    names = tuple(f"band_{number}" for number in recipe.lines.bands)
+    lesson = Lesson(kind, spec, names, recipe.class_names, lambda n: pictures[n].bands, ground, recipe.seed)
+    place = TrainingPlace(room.folder / training, device, room.devices, room.nodes)
+    return train_network(lesson, place, training, tell)
+
+
+def _ground(picture: Picture, spec: NetworkSpec, validates: bool) -> CellGround:
+    """All patches of a picture, for training or for validation."""
+    codes = np.where(picture.is_line, 2, 1).astype(np.uint8)
+    every = np.ones(codes.shape, np.bool_)
+    places = free_positions(every, every, spec.patch_px)
+    if len(places) == 0:
+        raise RequestError(
+            f"the picture {picture.name} has {codes.shape[0]} x {codes.shape[1]} pixels, patches have {spec.patch_px}: lower patch_px"
+        )
+    part, none = PartOfCell(places, codes), PartOfCell(places[:0], np.zeros_like(codes))
+    return CellGround(none, part, ~every) if validates else CellGround(part, none, every)
+
+
+def _metrics(answers: Sequence[FoundLines], parts: Sequence[Sequence[int]], recipe: LineRecipe) -> dict[str, Any]:
+    spec = recipe.lines
+    others = [
+        FoundLines(answers[n].name, answers[n].group, answers[n].true, other.true)
+        for part in parts
+        for n in part
+        for other_number, other in enumerate(answers)
+        if other_number not in part
+    ]
+    baseline = line_scores(others, spec.tolerance_px, spec.failure_px)
+    return {
+        "left_out": "group",
+        "folds": len(parts),
+        "groups": len({each.group for each in answers}),
+        "all": line_scores(answers, spec.tolerance_px, spec.failure_px),
+        "by_group": by_group(answers, spec.tolerance_px, spec.failure_px),
+        "baseline": {name: baseline[name] for name in ("mean_px", "median_px")},
+    }

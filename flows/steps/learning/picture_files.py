@@ -1,0 +1,116 @@
+"""Pictures with labelled lines, as plain files: a folder of images and one of labels."""
+
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from scipy.stats import rankdata
+
+from products.errors import RequestError
+from products.learning.line_recipe import NAME, LinesSpec
+
+Floats = NDArray[np.float32]
+DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?!\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Bands (band, y, x), NaN where missing, where they lie (`crs` None: nowhere), and which pixels are a line (y, x)."""
+
+    name: str
+    group: str
+    bands: Floats
+    is_line: NDArray[np.bool_]
+    affine: Affine
+    crs: CRS | None
+
+    @property
+    def date(self) -> str | None:
+        """The first date in its name, YYYY-MM-DD; None without one."""
+        found = DATE.search(self.name)
+        return "-".join(found.groups()) if found else None
+
+    @property
+    def pixel_m(self) -> float | None:
+        """The side of a pixel in metres; None where the picture lies nowhere or its coordinates are angles."""
+        if self.crs is None or not self.crs.is_projected:
+            return None
+        return float(abs(self.affine.determinant) ** 0.5 * self.crs.axis_info[0].unit_conversion_factor)
+
+
+def read_pictures(folder: Path, spec: LinesSpec) -> list[Picture]:
+    """All pictures of a folder that have a label, by name; RequestError where there is none, a file lacks its pair, or two do not fit."""
+    images, labels = (named_files(folder, place) for place in (spec.image, spec.label))
+    for name in images.keys() ^ labels.keys():
+        lacking = spec.label if name in images else spec.image
+        raise RequestError(f"the picture {name} has no {lacking.replace(NAME, name)} in {folder}: expected a pair")
+    if not images:
+        raise RequestError(f"no file like {spec.image} lies in {folder}")
+    return [_read(name, images[name], labels[name], spec) for name in sorted(images)]
+
+
+def pictures_digest(folder: Path, places: Sequence[str]) -> str:
+    """SHA-256 of the names and contents of the files of all kinds."""
+    parts = [
+        (place, name, hashlib.sha256(path.read_bytes()).hexdigest())
+        for place in places
+        for name, path in sorted(named_files(folder, place).items())
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def named_files(folder: Path, place: str) -> dict[str, Path]:
+    """The files at a place like `images/{name}.png`, by name."""
+    before, after = Path(place).name.split(NAME)
+    found = [path for path in (folder / place).parent.glob("*") if path.is_file()]
+    kept = [path for path in found if path.name.startswith(before) and path.name.endswith(after)]
+    return {path.name.removeprefix(before).removesuffix(after): path for path in kept}
+
+
+def _read(name: str, image: Path, label: Path, spec: LinesSpec) -> Picture:
+    bands, affine, crs = read_bands(image, spec.bands)
+    codes, _, _ = read_bands(label, (1,))
+    if codes.shape[1:] != bands.shape[1:]:
+        raise RequestError(
+            f"the label {label} has {codes.shape[1]} x {codes.shape[2]} pixels: expected those of its image, {bands.shape[1]} x {bands.shape[2]}"
+        )
+    is_line = np.isin(codes[0], spec.values)
+    if not is_line.any():
+        raise RequestError(f"no pixel of {label} has one of the values {list(spec.values)}: expected a line in it")
+    scaled = ranked(bands) if spec.scale == "rank" else bands
+    return Picture(name, spec.group_of(name), scaled, is_line, affine, crs)
+
+
+def read_bands(path: Path, numbers: Sequence[int]) -> tuple[Floats, Affine, CRS | None]:
+    """Bands (band, y, x) of a raster by their numbers, NaN where masked, with its transform and CRS."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as raster:
+                lacking = [number for number in numbers if number > raster.count]
+                if lacking:
+                    raise RequestError(f"{path} has {raster.count} bands: expected a band {lacking[0]}")
+                values = raster.read(list(numbers), masked=True).astype(np.float32).filled(np.nan)
+                return values, raster.transform, CRS.from_user_input(raster.crs) if raster.crs else None
+    except RasterioIOError as error:
+        raise RequestError(f"{path} is no readable picture: {' '.join(str(error).split())}") from error
+
+
+def ranked(bands: Floats) -> Floats:
+    """Each band by the ranks of its values, 0 to 1, equal ones alike, so that haze and gain of a scene do not matter: histogram equalisation."""
+    found = np.full(bands.shape, np.nan, np.float32)
+    for number, band in enumerate(bands):
+        known = np.isfinite(band)
+        ranks = rankdata(band[known])
+        found[number, known] = (ranks - 0.5) / max(ranks.size, 1)
+    return found

@@ -1,0 +1,210 @@
+"""Lines in pictures: files in pairs, a network that finds a made-up line on pictures it never saw, and the recipe of glacier fronts on real ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from flows.cli import main
+from flows.steps.learning.line_files import lines_document
+from flows.steps.learning.line_training import dealt
+from flows.steps.learning.picture_files import Picture, pictures_digest, ranked, read_pictures
+from products.errors import RequestError
+from products.learning.line_extraction import length_px, lines_of
+from products.learning.line_recipe import LineRecipe, LinesSpec
+from products.learning.line_scores import FoundLines
+from products.registry import picture_recipe
+
+GROUND = Affine(30, 0, 500_000, 0, -30, 8_000_000)
+RECIPE = """
+name: my_fronts
+version: 1
+kind: model
+lines: {image: "images/{name}.tif", label: "labels/{name}.tif", values: [1], groups: {north: [n_], south: [s_]}, only_longest: true, threshold: 0.8}
+estimator: {unet: {depth: 3, patch_px: 32, overlap_px: 8, batch: 4, patches: 48, epochs: 3, learning_rate: 0.003}}
+seed: 1
+"""
+
+
+def spec(**changed: Any) -> LinesSpec:
+    said = {"image": "images/{name}.tif", "label": "labels/{name}.tif", "values": [1]}
+    return LinesSpec.model_validate(said | {"groups": {"north": ["n_"], "south": ["s_"]}} | changed)
+
+
+def write(path: Path, values: NDArray[Any], crs: str | None = "EPSG:32622") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = values if values.ndim == 3 else values[None]
+    profile = {"driver": "GTiff", "count": len(bands), "height": bands.shape[1], "width": bands.shape[2]}
+    with rasterio.open(path, "w", **profile, dtype=values.dtype, crs=crs, transform=GROUND) as raster:
+        raster.write(bands)
+
+
+def edge_and_label(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Dark water over bright ice with noise, and the wavy edge between them, three pixels wide."""
+    draw = np.random.default_rng(number)
+    rows, columns = np.mgrid[0:64, 0:64]
+    below = rows - (22 + 3 * number + 4 * np.sin(columns / (5 + number)))
+    image = np.where(below > 0, 160, 60) + draw.normal(0, 12, below.shape)
+    return image.clip(0, 255).astype(np.uint8), (np.abs(below) < 1.5).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def edges(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three pictures each of the groups north and south."""
+    folder = tmp_path_factory.mktemp("edges")
+    for number in range(6):
+        name = f"{'n' if number < 3 else 's'}_2001070{number + 1}"
+        image, label = edge_and_label(number)
+        write(folder / "images" / f"{name}.tif", image)
+        write(folder / "labels" / f"{name}.tif", label)
+    return folder
+
+
+def test_pictures_come_in_pairs_with_group_date_and_pixel_size(edges: Path) -> None:
+    pictures = read_pictures(edges, spec())
+    assert [each.group for each in pictures] == ["north"] * 3 + ["south"] * 3
+    assert pictures[3].date == "2001-07-04" and pictures[3].pixel_m == pytest.approx(30.0)
+    assert pictures[0].bands.shape == (1, 64, 64) and pictures[0].is_line.mean() > 0.02
+    assert read_pictures(edges, spec(groups={}))[0].group == "n_20010701"
+
+
+def test_ranks_do_not_depend_on_haze_and_gain_and_leave_gaps() -> None:
+    values = np.random.default_rng(1).normal(50, 9, (1, 20, 20)).astype(np.float32)
+    values[0, 3, 4] = np.nan
+    found = ranked(values)
+    np.testing.assert_array_equal(ranked(3 * values + 20), found)
+    assert np.isnan(found[0, 3, 4]) and np.nanmin(found) > 0 and np.nanmax(found) < 1
+    assert np.nanmean(found) == pytest.approx(0.5)
+
+
+def test_the_digest_of_pictures_knows_labels_too(edges: Path, tmp_path: Path) -> None:
+    image, label = edge_and_label(0)
+    for folder in ("images", "labels"):
+        write(tmp_path / folder / "n_1.tif", image if folder == "images" else label)
+    places = ("images/{name}.tif", "labels/{name}.tif")
+    before = pictures_digest(tmp_path, places)
+    assert before == pictures_digest(tmp_path, places) != pictures_digest(edges, places)
+    write(tmp_path / "labels" / "n_1.tif", label[::-1].copy())
+    assert pictures_digest(tmp_path, places) != before
+
+
+def test_pictures_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    image, label = edge_and_label(0)
+    with pytest.raises(RequestError, match=r"no file like images/\{name\}.tif lies in"):
+        read_pictures(tmp_path, spec())
+    write(tmp_path / "images" / "n_1.tif", image)
+    with pytest.raises(RequestError, match="the picture n_1 has no labels/n_1.tif in .*: expected a pair"):
+        read_pictures(tmp_path, spec())
+    write(tmp_path / "labels" / "n_1.tif", label[:32])
+    with pytest.raises(RequestError, match="has 32 x 64 pixels: expected those of its image, 64 x 64"):
+        read_pictures(tmp_path, spec())
+    write(tmp_path / "labels" / "n_1.tif", np.zeros_like(label))
+    with pytest.raises(RequestError, match=r"n_1.tif has one of the values \[1\]: expected a line"):
+        read_pictures(tmp_path, spec())
+    with pytest.raises(RequestError, match="has 1 bands: expected a band 2"):
+        read_pictures(tmp_path, spec(bands=[1, 2]))
+    write(tmp_path / "labels" / "n_1.tif", label)
+    with pytest.raises(RequestError, match="n_1 holds parts of no group: expected one of west, east"):
+        read_pictures(tmp_path, spec(groups={"west": ["w_"], "east": ["e_"]}))
+    (tmp_path / "images" / "n_1.tif").write_bytes(b"nothing")
+    with pytest.raises(RequestError, match="n_1.tif is no readable picture"):
+        read_pictures(tmp_path, spec())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"image": "../{name}.tif"}, "expected a path inside the folder of pictures"),
+        ({"label": "/labels/{name}.tif"}, "expected a path inside the folder of pictures"),
+        ({"image": "images/all.tif"}, "once in the file's name"),
+        ({"groups": {"a": ["x"], "b": ["x"]}}, "the part 'x' of names stands twice in groups"),
+        ({"groups": {"a": ["x"]}}, "groups names one group: expected two or more"),
+    ],
+)
+def test_a_wrong_recipe_of_lines_is_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        spec(**changed)
+
+
+def test_lines_are_found_by_a_network_only() -> None:
+    document = {"name": "x", "version": 1, "kind": "model", "lines": spec().model_dump(), "estimator": {"linear": {}}}
+    with pytest.raises(ValidationError, match=r"lines are found by a network: expected estimator: .*, got linear"):
+        LineRecipe.model_validate(document)
+
+
+def test_groups_are_left_out_whole_one_by_one_or_dealt(edges: Path) -> None:
+    pictures = read_pictures(edges, spec())
+    assert dealt(pictures, None) == dealt(pictures, 2) == [[0, 1, 2], [3, 4, 5]]
+    alone = read_pictures(edges, spec(groups={}))
+    assert dealt(alone, 3) == [[0, 3], [1, 4], [2, 5]]
+    with pytest.raises(RequestError, match=r"are of 2 groups \(north, south\): expected 3 or more"):
+        dealt(pictures, 3)
+
+
+def test_lines_lie_on_the_map_in_degrees_or_in_pixels() -> None:
+    line = np.array([[0.0, 0.0], [10.0, 0.0]])
+    bands, label = np.zeros((1, 4, 4), np.float32), np.ones((4, 4), np.bool_)
+    crs = rasterio.crs.CRS.from_epsg(32622)
+    from pyproj import CRS
+
+    placed = Picture("one_19990131", "a", bands, label, GROUND, CRS.from_user_input(crs))
+    nowhere = Picture("two", "a", bands, label, Affine.identity(), None)
+    answers = [FoundLines("one", "a", [line], [line], 30.0), FoundLines("two", "a", [line], [])]
+    first, second = lines_document([placed, nowhere], answers)["features"]
+    assert first["properties"]["date"] == "1999-01-31" and first["properties"]["coordinates"] == "lonlat"
+    (west, south), (east, _) = first["geometry"]["coordinates"][0]
+    assert west == pytest.approx(-51.0, abs=1e-6) and south == pytest.approx(72.1, abs=0.1) and east > west
+    assert second["geometry"] is None and second["properties"]["mean_px"] is None
+    assert second["properties"]["coordinates"] == "pixels" and second["properties"]["date"] is None
+
+
+def test_training_on_pictures_finds_lines_of_groups_it_never_saw_and_does_it_once(
+    edges: Path, neocube_home: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("segmentation_models_pytorch", reason="the packages of the extra deep are not installed")
+    recipe = tmp_path / "my_fronts.recipe.yaml"
+    recipe.write_text(RECIPE)
+    asked = ["train", str(recipe), "--pictures", str(edges), "--device", "cpu"]
+    answer = CliRunner().invoke(main, [*asked, "--json"])
+    assert answer.exit_code == 0, answer.output
+    document = json.loads(answer.stdout)
+    scores = document["metrics"]["all"]
+    assert scores["pictures"] == 6 and scores["not_found"] <= 1
+    assert scores["mean_px"] < 0.5 * document["metrics"]["baseline"]["mean_px"]
+    assert scores["mean_m"] == pytest.approx(30 * scores["mean_px"], rel=0.01)
+    assert [each["left_out"] for each in document["metrics"]["training"]] == [["north"], ["south"], []]
+    lines = json.loads(Path(document["lines"]).read_text())
+    assert len(lines["features"]) == 6
+    assert "a smoke test" in Path(document["card"]).read_text()
+    assert not (neocube_home / "training" / document["model"]).exists()
+    again = CliRunner().invoke(main, asked)
+    assert f"model {document['model']} was there already" in again.stdout and "  north: mean" in again.stdout
+
+
+def test_pictures_are_asked_for_by_their_folder_only(neocube_home: Path, tmp_path: Path) -> None:
+    asked = CliRunner().invoke(main, ["train", "glacier_fronts", "--pictures", str(tmp_path), "--area", "demo"])
+    assert asked.exit_code == 2 and "leave out --area, or --pictures" in asked.stderr
+    bare = CliRunner().invoke(main, ["train", "glacier_fronts"])
+    assert bare.exit_code == 2 and "is learned from pictures: give their folder, --pictures FOLDER" in bare.stderr
+    lost = CliRunner().invoke(main, ["train", "glacier_fronts", "--pictures", str(tmp_path / "no")])
+    assert lost.exit_code == 2 and "no folder of pictures at" in lost.stderr
+    other = CliRunner().invoke(main, ["train", "mangrove_extent", "--pictures", str(tmp_path)])
+    assert other.exit_code == 2 and "'mangrove_extent' names no `lines`" in other.stderr
+
+
+def test_the_labels_of_real_glacier_fronts_are_one_line_each(shared_data: Path) -> None:
+    recipe = picture_recipe("glacier_fronts")
+    pictures = read_pictures(shared_data / "labels" / "glacier_fronts" / "train", recipe.lines)
+    assert len(pictures) == 29 and {each.group for each in pictures} == {"sverdrup", "jakobshavn", "kangerlussuaq"}
+    assert pictures[0].bands.shape == (1, 300, 200) and pictures[0].date == "2014-08-01"
+    assert pictures[0].pixel_m is None
+    fronts = [lines_of(each.is_line, recipe.lines.min_length_px) for each in pictures[::7]]
+    assert [len(each) for each in fronts] == [1] * len(fronts)
+    assert all(80 < length_px(front) < 250 for (front,) in fronts)
