@@ -19,17 +19,10 @@ def lines_of(mask: Mask, min_length_px: float = 0.0) -> list[Float64]:
     """Lines (n, 2: x and y of pixel centres, 0.5 and up) through the parts of a mask (y, x), the longest first; shorter ones are left out.
 
     As in Mohajerani et al. 2019 (Remote Sens. 11, 74) a line is a path of least cost; a step costs less the further it is from the edge of the mask. Its ends
-    are the two pixels of the part that are furthest apart along it.
+    are the two pixels of the part that are furthest apart along it. What it leaves of the part, as where lines cross, is looked at again.
     """
-    parts, _ = ndimage.label(mask, EVERY_NEIGHBOUR)
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    found = []
-    for number, box in enumerate(ndimage.find_objects(parts), start=1):
-        corner = np.array([box[1].start, box[0].start])
-        line = _middle(parts[box] == number, depth[box]) + corner + 0.5
-        if len(line) > 1 and length_px(line) >= min_length_px:
-            found.append(line)
-    return sorted(found, key=length_px, reverse=True)
+    return sorted(_lines_in(mask, depth, min_length_px), key=length_px, reverse=True)
 
 
 def length_px(line: Float64) -> float:
@@ -37,7 +30,29 @@ def length_px(line: Float64) -> float:
     return float(np.hypot(*np.diff(line, axis=0).T).sum())
 
 
-def _middle(part: Mask, depth: Float64) -> Float64:
+def _lines_in(mask: Mask, depth: Float64, min_length_px: float) -> Iterator[Float64]:
+    parts, _ = ndimage.label(mask, EVERY_NEIGHBOUR)
+    for number, box in enumerate(ndimage.find_objects(parts), start=1):
+        part, inside = parts[box] == number, depth[box]
+        path = _middle(part, inside)
+        line = path + np.array([box[1].start, box[0].start]) + 0.5
+        if len(line) < 2 or length_px(line) < min_length_px:
+            continue
+        yield line
+        beside = _beside(part, path, inside)
+        for branch in _lines_in(beside, inside, max(min_length_px, 2 * float(inside[part].max()))):
+            yield branch + np.array([box[1].start, box[0].start])
+
+
+def _beside(part: Mask, path: Int64, depth: Float64) -> Mask:
+    """The pixels of a part that are further from a path than the edge of the part is there."""
+    is_path = np.zeros(part.shape, np.bool_)
+    is_path[path[:, 1], path[:, 0]] = True
+    distance, nearest = ndimage.distance_transform_edt(~is_path, return_indices=True)
+    return np.asarray(part & (distance > depth[tuple(nearest)] + 1))
+
+
+def _middle(part: Mask, depth: Float64) -> Int64:
     """Columns and rows (n, 2) of the pixels of a path through a part, from its left end to its right one."""
     row, column = np.nonzero(part)
     number = np.full(part.shape, -1, np.int64)
@@ -53,7 +68,7 @@ def _middle(part: Mask, depth: Float64) -> Float64:
     path = [end]
     while path[-1] != start:
         path.append(int(before[path[-1]]))
-    line = np.stack([column[path], row[path]], axis=1).astype(np.float64)
+    line = np.stack([column[path], row[path]], axis=1)
     return line if tuple(line[0]) <= tuple(line[-1]) else line[::-1]
 
 

@@ -16,6 +16,7 @@ from flows.cli import main
 from flows.steps.learning.line_files import lines_document
 from flows.steps.learning.line_training import dealt
 from flows.steps.learning.picture_files import Picture, pictures_digest, ranked, read_pictures
+from flows.steps.simulation.track_pictures import write_track_pictures
 from products.errors import RequestError
 from products.learning.line_extraction import length_px, lines_of
 from products.learning.line_recipe import LineRecipe, LinesSpec
@@ -208,3 +209,17 @@ def test_the_labels_of_real_glacier_fronts_are_one_line_each(shared_data: Path) 
     fronts = [lines_of(each.is_line, recipe.lines.min_length_px) for each in pictures[::7]]
     assert [len(each) for each in fronts] == [1] * len(fronts)
     assert all(80 < length_px(front) < 250 for (front,) in fronts)
+
+
+def test_simulated_ship_tracks_are_pictures_that_their_recipe_reads(tmp_path: Path) -> None:
+    names = write_track_pictures(tmp_path / "tracks", count=3, side_px=64, seed=1)
+    recipe = picture_recipe("ship_tracks")
+    pictures = read_pictures(tmp_path / "tracks", recipe.lines)
+    assert [each.name for each in pictures] == names and pictures[0].bands.shape == (3, 64, 64)
+    assert pictures[0].pixel_m == 1000.0 and recipe.simulated
+    assert all(lines_of(each.is_line) for each in pictures)
+    write_track_pictures(tmp_path / "again", count=3, side_px=64, seed=1)
+    places = (recipe.lines.image, recipe.lines.label)
+    assert pictures_digest(tmp_path / "again", places) == pictures_digest(tmp_path / "tracks", places)
+    with pytest.raises(RequestError, match="again is not empty: give a new folder"):
+        write_track_pictures(tmp_path / "again")

@@ -51,6 +51,17 @@ def test_pixels_that_touch_by_a_corner_are_one_line() -> None:
     assert found[0][0].tolist() == [0.5, 11.5] and found[0][-1].tolist() == [11.5, 0.5]
 
 
+def test_lines_that_cross_are_all_found_but_for_the_crossing() -> None:
+    mask = band(np.full(80, 30.0), 1)
+    mask[:, 39:42] = True
+    found = lines_of(mask, 10)
+    assert len(found) == 3 and length_px(found[0]) > 75
+    assert all(24 < length_px(each) < 31 for each in found[1:])
+    truth = [line(0.5, 30.5, 79.5, 30.5), line(40.5, 0.5, 40.5, 59.5)]
+    said = line_scores([FoundLines("cross", "a", truth, found)], tolerance_px=3, failure_px=5)
+    assert said["completeness"] > 0.97 and said["correctness"] == 1.0
+
+
 def test_a_whole_picture_has_a_line_too() -> None:
     assert len(lines_of(np.ones((20, 30), np.bool_))) == 1
 
