@@ -88,7 +88,7 @@ def _track(rng: np.random.Generator, side_px: int) -> Track:
     points = start + np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
     age = np.arange(n) / side_px
     onset = np.clip(age * side_px / 6, 0, 1)
-    strength = rng.uniform(0.25, 0.45) * onset * np.exp(-1.2 * age)
+    strength = rng.uniform(0.35, 0.55) * onset * np.exp(-0.8 * age)
     inside = (points >= 0).all(axis=1) & (points < side_px).all(axis=1)
     return Track(points[inside], strength[inside])
 
