@@ -46,7 +46,7 @@ def learn_lines(
         known: dict[str, Any] = json.loads(storage.read_bytes(f"{place}/card.json"))
         return {**known, "trained": False}
     pictures = read_pictures(folder, recipe.lines)
-    parts, found, told = dealt(pictures, recipe.folds), dict[int, FoundLines](), []
+    parts, found, told = dealt([each.group for each in pictures], recipe.folds), dict[int, FoundLines](), []
     for part, tested in enumerate(parts, start=1):
         learned = [each for n, each in enumerate(pictures) if n not in tested]
         network, how = _trained(learned, recipe, room, device, f"{number}/{part}", tell)
@@ -78,16 +78,16 @@ def learn_lines(
     return {**document, "trained": True}
 
 
-def dealt(pictures: Sequence[Picture], folds: int | None) -> list[list[int]]:
-    """The numbers of the pictures that are left out together: those of each group, or of the groups dealt into `folds`."""
-    groups = sorted({each.group for each in pictures})
-    n_parts = folds or len(groups)
-    if len(groups) < max(2, n_parts):
+def dealt(groups: Sequence[str], folds: int | None) -> list[list[int]]:
+    """The numbers of the pictures, whose groups are given, that are left out together: those of each group, or of the groups dealt into `folds`."""
+    names = sorted(set(groups))
+    n_parts = folds or len(names)
+    if len(names) < max(2, n_parts):
         raise RequestError(
-            f"the pictures are of {len(groups)} groups ({', '.join(groups[:5])}): expected {max(2, n_parts)} or more, to be left out in turn"
+            f"the pictures are of {len(names)} groups ({', '.join(names[:5])}): expected {max(2, n_parts)} or more, to be left out in turn"
         )
-    part_of = {group: number % n_parts for number, group in enumerate(groups)}
-    return [[n for n, each in enumerate(pictures) if part_of[each.group] == part] for part in range(n_parts)]
+    part_of = {group: number % n_parts for number, group in enumerate(names)}
+    return [[n for n, group in enumerate(groups) if part_of[group] == part] for part in range(n_parts)]
 
 
 def found_lines(network: Network, picture: Picture, recipe: LineRecipe) -> FoundLines:

@@ -12,7 +12,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS
+from pyproj import CRS, Proj
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from scipy.stats import rankdata
 
@@ -42,10 +42,14 @@ class Picture:
 
     @property
     def pixel_m(self) -> float | None:
-        """The side of a pixel in metres; None where the picture lies nowhere or its coordinates are angles."""
+        """The side of a pixel on the ground at the centre of the picture, metres; None where it lies nowhere or its coordinates are angles."""
         if self.crs is None or not self.crs.is_projected:
             return None
-        return float(abs(self.affine.determinant) ** 0.5 * self.crs.axis_info[0].unit_conversion_factor)
+        rows, columns = self.is_line.shape
+        projection, unit_m = Proj(self.crs), self.crs.axis_info[0].unit_conversion_factor
+        x, y = self.affine @ (columns / 2, rows / 2)
+        place = projection(x, y, inverse=True)
+        return float((abs(self.affine.determinant) / projection.get_factors(*place).areal_scale) ** 0.5 * unit_m)
 
 
 def read_pictures(folder: Path, spec: LinesSpec) -> list[Picture]:
