@@ -15,7 +15,9 @@ from flows.console import as_json_option, emit, progress_on_stderr
 @click.option("--labels", help="A GeoJSON, GeoPackage or GeoTIFF of labels; default: the recipe's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 @click.option("--table", "tables", multiple=True, help="A file of samples, for a recipe with `table`; once for each.")
-@click.option("--pictures", type=click.Path(), help="A folder of labelled pictures, for a recipe with `lines`.")
+@click.option(
+    "--pictures", type=click.Path(), help="A folder of labelled pictures, for a recipe with `lines` or `boxes`."
+)
 def train(
     as_json: bool,
     recipe: str,
@@ -104,9 +106,13 @@ def _trained_on_pictures(recipe: str, folder: str, device: str, others: dict[str
 
 
 def _found(document: dict[str, Any]) -> str:
-    rows = {"all": document["metrics"]["all"], **document["metrics"]["by_group"]}
+    metrics = document["metrics"]
+    parts = metrics["by_group"] if "by_group" in metrics else metrics["by_class"] | metrics["by_picture"]
+    rows = {"all": metrics["all"], **parts}
     scores = [
-        f"  {name}: mean {row['mean_px']} px, median {row['median_px']} px, {row['failure_rate']:.0%} of {row['pictures']} failed"
+        f"  {name}: average precision {row['ap50']} at an overlap of 0.5, {row['true_boxes']} boxes"
+        if "ap50" in row
+        else f"  {name}: mean {row['mean_px']} px, median {row['median_px']} px, {row['failure_rate']:.0%} of {row['pictures']} failed"
         for name, row in rows.items()
     ]
     head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"

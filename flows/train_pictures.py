@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from datacube_config.settings import get_settings
+from flows.steps.learning.box_training import learn_boxes
 from flows.steps.learning.line_training import learn_lines
 from flows.steps.learning.network_training import TRAINING, TrainingRoom
 from flows.steps.storage import open_storage
 from products.devices import choose_backend
 from products.errors import RequestError
+from products.learning.line_recipe import LineRecipe
 from products.registry import picture_recipe
 
 
@@ -23,4 +25,7 @@ def train_pictures(
     storage = open_storage(settings)
     storage.check_writable()
     room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
-    return learn_lines(storage, wanted, Path(folder), room, choose_backend(device).device, tell)
+    chosen = choose_backend(device).device
+    if isinstance(wanted, LineRecipe):
+        return learn_lines(storage, wanted, Path(folder), room, chosen, tell)
+    return learn_boxes(storage, wanted, Path(folder), room, chosen, tell)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from products.errors import RequestError
 from products.formula import near
+from products.learning.box_recipe import BoxRecipe
 from products.learning.line_recipe import LineRecipe
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
@@ -35,12 +36,14 @@ KINDS: dict[str, type[BaseModel]] = {
     "samples": SamplesRecipe,
     "model": ModelRecipe,
 }
-MODELS: dict[str, type[BaseModel]] = {
+MODELS: dict[str, type[BaseModel]] = {  # by the key that tells them
     "pca": PcaRecipe,
     "table": TableRecipe,
     "lines": LineRecipe,
-}  # by the key that tells them
-Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe | TableRecipe | LineRecipe
+    "boxes": BoxRecipe,
+}
+PictureRecipe = LineRecipe | BoxRecipe
+Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe | TableRecipe | PictureRecipe
 
 
 def recipe_names() -> list[str]:
@@ -87,7 +90,7 @@ def learned_recipe(name_or_path: str) -> ModelRecipe | PcaRecipe:
     recipe = read_recipe(name_or_path)
     if isinstance(recipe, TableRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is learned from a table: give its files, --table FILE")
-    if isinstance(recipe, LineRecipe):
+    if isinstance(recipe, PictureRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is learned from pictures: give their folder, --pictures FOLDER")
     if not isinstance(recipe, ModelRecipe | PcaRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind model")
@@ -104,12 +107,12 @@ def table_recipe(name_or_path: str) -> TableRecipe:
     return recipe
 
 
-def picture_recipe(name_or_path: str) -> LineRecipe:
+def picture_recipe(name_or_path: str) -> PictureRecipe:
     """The recipe, if it makes a model that is learned from a folder of pictures; RequestError otherwise."""
     recipe = read_recipe(name_or_path)
-    if not isinstance(recipe, LineRecipe):
+    if not isinstance(recipe, PictureRecipe):
         raise RequestError(
-            f"the recipe {recipe.name!r} names no `lines`: expected a model that is learned from pictures"
+            f"the recipe {recipe.name!r} names no `lines` or `boxes`: expected a model that is learned from pictures"
         )
     return recipe
 

@@ -196,7 +196,7 @@ def test_pictures_are_asked_for_by_their_folder_only(neocube_home: Path, tmp_pat
     lost = CliRunner().invoke(main, ["train", "glacier_fronts", "--pictures", str(tmp_path / "no")])
     assert lost.exit_code == 2 and "no folder of pictures at" in lost.stderr
     other = CliRunner().invoke(main, ["train", "mangrove_extent", "--pictures", str(tmp_path)])
-    assert other.exit_code == 2 and "'mangrove_extent' names no `lines`" in other.stderr
+    assert other.exit_code == 2 and "'mangrove_extent' names no `lines` or `boxes`" in other.stderr
 
 
 def test_the_labels_of_real_glacier_fronts_are_one_line_each(shared_data: Path) -> None:
