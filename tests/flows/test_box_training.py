@@ -152,8 +152,9 @@ def test_found_boxes_lie_on_the_map_with_their_class_where_they_are_sure() -> No
 
 def test_each_class_is_scored_by_its_own_boxes() -> None:
     boxes = np.array([[0.0, 0, 10, 10], [20, 20, 30, 30]])
-    answers = {"p": (Detections(boxes, boxes, np.array([0.9, 0.8])), np.array([1, 1]))}
-    said = box_metrics(answers, {"p": np.array([1, 2])}, ("car", "truck"))
+    picture = BoxedPicture("p", np.zeros((1, 40, 40), np.float32), boxes, np.array([1, 2]))
+    answer = (Detections(boxes, boxes, np.array([0.9, 0.8])), np.array([1, 1]))
+    said = box_metrics([picture], [answer], ("car", "truck"))
     assert said["all"]["ap50"] == 1.0 and said["by_class"]["truck"]["ap50"] == 0.0
     assert said["by_class"]["car"]["ap50"] == 1.0 and said["by_picture"]["p"]["ap"] == 1.0
 

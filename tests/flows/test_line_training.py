@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from flows.cli import main
+from flows.steps.learning.left_out import answered_in_turn, dealt
 from flows.steps.learning.line_files import lines_document
-from flows.steps.learning.line_training import dealt
 from flows.steps.learning.picture_files import Picture, pictures_digest, ranked, read_pictures
 from flows.steps.simulation.track_pictures import write_track_pictures
 from products.errors import RequestError
@@ -114,6 +114,9 @@ def test_pictures_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "labels" / "n_1.tif", label)
     with pytest.raises(RequestError, match="n_1 holds parts of no group: expected one of west, east"):
         read_pictures(tmp_path, spec(groups={"west": ["w_"], "east": ["e_"]}))
+    (tmp_path / "images" / "n_1.tif").write_text("<VRTDataset rasterXSize='4' rasterYSize='4'></VRTDataset>")
+    with pytest.raises(RequestError, match="n_1.tif is no readable picture: VRT is not read"):
+        read_pictures(tmp_path, spec())
     (tmp_path / "images" / "n_1.tif").write_bytes(b"nothing")
     with pytest.raises(RequestError, match="n_1.tif is no readable picture"):
         read_pictures(tmp_path, spec())
@@ -148,6 +151,15 @@ def test_groups_are_left_out_whole_one_by_one_or_dealt() -> None:
         dealt(groups, 3)
 
 
+def test_each_picture_is_answered_by_a_model_of_the_others() -> None:
+    def train(chosen: list[int], part: str) -> tuple[set[int], dict[str, Any]]:
+        return set(chosen), {"part": part}
+
+    answers, last, told = answered_in_turn([[0, 2], [1]], train, lambda model, n: (n, sorted(model)))
+    assert answers == [(0, [1]), (1, [0, 2]), (2, [1])] and last == {0, 1, 2}
+    assert told == [{"left_out": [0, 2], "part": "1"}, {"left_out": [1], "part": "2"}, {"left_out": [], "part": "all"}]
+
+
 def test_lines_lie_on_the_map_in_degrees_or_in_pixels() -> None:
     line = np.array([[0.0, 0.0], [10.0, 0.0]])
     bands, label = np.zeros((1, 4, 4), np.float32), np.ones((4, 4), np.bool_)
@@ -179,7 +191,7 @@ def test_training_on_pictures_finds_lines_of_groups_it_never_saw_and_does_it_onc
     assert scores["pictures"] == 6 and scores["not_found"] <= 1
     assert scores["mean_px"] < 0.5 * document["metrics"]["baseline"]["mean_px"]
     assert scores["mean_m"] == pytest.approx(30 * scores["mean_px"], rel=0.01)
-    assert [each["left_out"] for each in document["metrics"]["training"]] == [["north"], ["south"], []]
+    assert [each["left_out"] for each in document["metrics"]["training"]] == [[0, 1, 2], [3, 4, 5], []]
     lines = json.loads(Path(document["lines"]).read_text())
     assert len(lines["features"]) == 6
     assert "a smoke test" in Path(document["card"]).read_text()

@@ -1,9 +1,8 @@
 """Learn a detector from pictures with boxes, try it on pictures that it never saw, and keep boxes, network and card in the store."""
 
 import hashlib
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid5
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from flows.steps.learning.box_files import image_paths, label_path, read_boxed
-from flows.steps.learning.line_training import Tell, dealt
+from flows.steps.learning.left_out import CARD_TEXT, PictureModelFiles, answered_in_turn, dealt
 from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.storage import Storage
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 BOXES_VERSION = "boxes-1"
 LAYER = "boxes"
 Place = tuple[Affine, CRS | None]
+Tell = Callable[[str], None]
 Answer = tuple[Detections, NDArray[np.int64]]
 
 
@@ -43,59 +43,43 @@ def learn_boxes(
     require_deep()
     placed = read_boxed(folder, recipe.boxes)
     number = _number(recipe, folder, [picture.name for picture, _, _ in placed])
-    place = storage.path("boxes", recipe.name, str(number))
-    if storage.exists(f"{place}/card.json"):
-        known: dict[str, Any] = json.loads(storage.read_bytes(f"{place}/card.json"))
-        return {**known, "trained": False}
+    files = PictureModelFiles(storage, LAYER, recipe.name, number)
+    if known := files.known():
+        return known
     cut = [(part, (affine, crs)) for picture, affine, crs in placed for part in in_strips(picture, recipe.boxes.strips)]
     pictures = [part for part, _ in cut]
-    parts, answers, training = dealt([each.name for each in pictures], recipe.folds), dict[int, Answer](), []
-    for part, tested in enumerate(parts, start=1):
-        learned = [each for n, each in enumerate(pictures) if n not in tested]
-        detector, losses = _trained(learned, recipe, room, device, f"{number}/{part}", tell)
-        training.append({"left_out": [pictures[n].name for n in tested], "losses": losses})
-        answers |= {n: detector.found(pictures[n]) for n in tested}
-    detector, losses = _trained(pictures, recipe, room, device, f"{number}/all", tell)
-    training.append({"left_out": [], "losses": losses})
-    ordered = {each.name: answers[n] for n, each in enumerate(pictures)}
+
+    def train(chosen: list[int], part: str) -> tuple["Detector", dict[str, Any]]:
+        return _trained([pictures[n] for n in chosen], recipe, room, device, f"{number}/{part}", tell)
+
+    parts = dealt([each.name for each in pictures], recipe.folds)
+    answers, detector, told = answered_in_turn(parts, train, lambda model, n: model.found(pictures[n]))
     n_lost = sum(len(picture.boxes) for picture, _, _ in placed) - sum(len(each.boxes) for each in pictures)
-    codes = {each.name: each.codes for each in pictures}
-    metrics = box_metrics(ordered, codes, recipe.class_names) | {
-        "folds": len(parts),
-        "boxes_cut": n_lost,
-        "training": training,
-    }
+    metrics = box_metrics(pictures, answers, recipe.class_names)
+    metrics |= {"folds": len(parts), "boxes_cut": n_lost, "training": told}
     notes = box_notes(recipe, metrics)
-    document = {
-        "model": str(number),
-        "name": recipe.name,
-        "version": recipe.version,
-        "metrics": metrics,
-        "notes": notes,
-    }
-    document |= {"recipe": recipe.model_dump(mode="json"), "card": f"{place}/card.md"}
-    document |= {"boxes": _written(storage, place, found_boxes(cut, list(ordered.values()), recipe))}
-    storage.write_bytes(f"{place}/detector.safetensors", detector.to_bytes())
     card = box_card(recipe, str(number), folder.name, notes, metrics, detector.describe())
-    storage.write_bytes(f"{place}/card.md", card.encode())
-    storage.write_bytes(f"{place}/card.json", json.dumps(document, indent=1).encode())
+    maps = {f"{LAYER}-{name}.gpkg": _geopackage(frame) for name, frame in found_boxes(cut, answers, recipe).items()}
+    written = {"detector.safetensors": detector.to_bytes(), CARD_TEXT: card.encode(), **maps}
+    document = files.publish(recipe, metrics, notes, written, {LAYER: [files.path(name) for name in maps]})
     room.forget(number)
-    return {**document, "trained": True}
+    return document
 
 
 def box_metrics(
-    answers: Mapping[str, Answer], codes: Mapping[str, NDArray[np.int64]], class_names: Sequence[str]
+    pictures: Sequence[BoxedPicture], answers: Sequence[Answer], class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Average precision of all pictures without regard to class, of each class, and of each picture."""
+    """Average precision of all pictures without regard to class, of each class where there are several, and of each picture."""
+    pairs = list(zip(pictures, answers, strict=True))
     by_class = {
-        name: detection_scores([_of_class(each, codes[picture], code) for picture, each in answers.items()])
+        name: detection_scores([_of_class(answer, picture.codes, code) for picture, answer in pairs])
         for code, name in enumerate(class_names, start=1)
     }
     return {
-        "pictures": len(answers),
-        "all": detection_scores([found for found, _ in answers.values()]),
+        "pictures": len(pairs),
+        "all": detection_scores([found for found, _ in answers]),
         "by_class": by_class if len(class_names) > 1 else {},
-        "by_picture": {name: detection_scores([found]) for name, (found, _) in answers.items()},
+        "by_picture": {picture.name: detection_scores([found]) for picture, (found, _) in pairs},
     }
 
 
@@ -130,17 +114,11 @@ def _of_class(answer: Answer, true_codes: NDArray[np.int64], code: int) -> Detec
     return Detections(found.true_boxes[true_codes == code], found.found_boxes[is_it], found.confidence[is_it])
 
 
-def _written(storage: Storage, place: str, frames: Mapping[str, geopandas.GeoDataFrame]) -> list[str]:
-    """One GeoPackage for each CRS; their places in the store."""
-    places = []
-    for name, frame in frames.items():
-        target = f"{place}/{LAYER}-{name}.gpkg"
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "boxes.gpkg"
-            frame.to_file(path, layer=LAYER, driver="GPKG", geometry_type="Polygon")
-            storage.write_bytes(target, path.read_bytes())
-        places.append(target)
-    return places
+def _geopackage(frame: geopandas.GeoDataFrame) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "boxes.gpkg"
+        frame.to_file(path, layer=LAYER, driver="GPKG", geometry_type="Polygon")
+        return path.read_bytes()
 
 
 def _number(recipe: BoxRecipe, folder: Path, names: Sequence[str]) -> UUID:
@@ -156,7 +134,7 @@ def _number(recipe: BoxRecipe, folder: Path, names: Sequence[str]) -> UUID:
 
 def _trained(
     pictures: Sequence[BoxedPicture], recipe: BoxRecipe, room: TrainingRoom, device: Literal["cpu", "gpu"], training: str, tell: Tell | None
-) -> tuple["Detector", list[dict[str, float]]]:  # fmt: skip
+) -> tuple["Detector", dict[str, Any]]:  # fmt: skip
     from flows.steps.networks.detector import train_detector
     from flows.steps.networks.training_loop import TrainingPlace
 

@@ -8,7 +8,9 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
+from flows.steps.learning.left_out import CARD_TEXT, PictureModelFiles, answered_in_turn, dealt
 from flows.steps.learning.line_files import found_picture, lines_document
+from flows.steps.learning.model_files import NETWORK
 from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.picture_files import Picture, pictures_digest, read_pictures
 from flows.steps.networks.deep_packages import require_deep
@@ -31,63 +33,33 @@ Tell = Callable[[str], None]
 
 
 def learn_lines(
-    storage: Storage,
-    recipe: LineRecipe,
-    folder: Path,
-    room: TrainingRoom,
-    device: Literal["cpu", "gpu"],
-    tell: Tell | None = None,
-) -> dict[str, Any]:
+    storage: Storage, recipe: LineRecipe, folder: Path, room: TrainingRoom, device: Literal["cpu", "gpu"], tell: Tell | None = None
+) -> dict[str, Any]:  # fmt: skip
     """`model`, `name`, `metrics`, `notes` and `card` of a recipe on a folder of pictures; read from the card where the same was learned before."""
     require_deep()
     number = _number(recipe, folder)
-    place = storage.path("lines", recipe.name, str(number))
-    if storage.exists(f"{place}/card.json"):
-        known: dict[str, Any] = json.loads(storage.read_bytes(f"{place}/card.json"))
-        return {**known, "trained": False}
+    files = PictureModelFiles(storage, "lines", recipe.name, number)
+    if known := files.known():
+        return known
     pictures = read_pictures(folder, recipe.lines)
-    parts, found, told = dealt([each.group for each in pictures], recipe.folds), dict[int, FoundLines](), []
-    for part, tested in enumerate(parts, start=1):
-        learned = [each for n, each in enumerate(pictures) if n not in tested]
-        network, how = _trained(learned, recipe, room, device, f"{number}/{part}", tell)
-        told.append({"left_out": sorted({pictures[n].group for n in tested}), **how})
-        found |= {n: found_lines(network, pictures[n], recipe) for n in tested}
-    network, how = _trained(pictures, recipe, room, device, f"{number}/all", tell)
-    answers = [found[n] for n in range(len(pictures))]
-    metrics = _metrics(answers, parts, recipe) | {"training": [*told, {"left_out": [], **how}]}
+
+    def train(chosen: list[int], part: str) -> tuple[Network, dict[str, Any]]:
+        return _trained([pictures[n] for n in chosen], recipe, room, device, f"{number}/{part}", tell)
+
+    parts = dealt([each.group for each in pictures], recipe.folds)
+    answers, network, told = answered_in_turn(parts, train, lambda model, n: found_lines(model, pictures[n], recipe))
+    metrics = _metrics(answers, parts, recipe) | {"training": told}
     notes = line_notes(recipe, metrics)
-    document = {
-        "model": str(number),
-        "name": recipe.name,
-        "version": recipe.version,
-        "metrics": metrics,
-        "notes": notes,
-    }
-    document |= {
-        "recipe": recipe.model_dump(mode="json"),
-        "card": f"{place}/card.md",
-        "lines": f"{place}/lines.geojson",
-    }
-    storage.write_bytes(f"{place}/network.safetensors", network.to_bytes())
-    storage.write_bytes(f"{place}/lines.geojson", json.dumps(lines_document(pictures, answers)).encode())
-    storage.write_bytes(f"{place}/lines.png", found_picture(pictures, answers))
     card = line_card(recipe, str(number), folder.name, notes, metrics, network.describe())
-    storage.write_bytes(f"{place}/card.md", card.encode())
-    storage.write_bytes(f"{place}/card.json", json.dumps(document, indent=1).encode())
+    written = {
+        NETWORK: network.to_bytes(),
+        "lines.geojson": json.dumps(lines_document(pictures, answers)).encode(),
+        "lines.png": found_picture(pictures, answers),
+        CARD_TEXT: card.encode(),
+    }
+    document = files.publish(recipe, metrics, notes, written, {"lines": files.path("lines.geojson")})
     room.forget(number)
-    return {**document, "trained": True}
-
-
-def dealt(groups: Sequence[str], folds: int | None) -> list[list[int]]:
-    """The numbers of the pictures, whose groups are given, that are left out together: those of each group, or of the groups dealt into `folds`."""
-    names = sorted(set(groups))
-    n_parts = folds or len(names)
-    if len(names) < max(2, n_parts):
-        raise RequestError(
-            f"the pictures are of {len(names)} groups ({', '.join(names[:5])}): expected {max(2, n_parts)} or more, to be left out in turn"
-        )
-    part_of = {group: number % n_parts for number, group in enumerate(names)}
-    return [[n for n, group in enumerate(groups) if part_of[group] == part] for part in range(n_parts)]
+    return document
 
 
 def found_lines(network: Network, picture: Picture, recipe: LineRecipe) -> FoundLines:

@@ -16,6 +16,7 @@ from pyproj import CRS, Proj
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from scipy.stats import rankdata
 
+from flows.steps.archives.raster_drivers import require_self_contained
 from products.errors import RequestError
 from products.learning.line_recipe import NAME, LinesSpec
 
@@ -101,6 +102,7 @@ def read_bands(path: Path, numbers: Sequence[int]) -> tuple[Floats, Affine, CRS 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as raster:
+                require_self_contained(raster)
                 lacking = [number for number in numbers if number > raster.count]
                 if lacking:
                     raise RequestError(f"{path} has {raster.count} bands: expected a band {lacking[0]}")

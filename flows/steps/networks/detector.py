@@ -147,8 +147,8 @@ def train_detector(
     place: TrainingPlace,
     training_id: str,
     tell: Tell | None = None,
-) -> tuple[Detector, list[dict[str, float]]]:
-    """The detector of the lowest loss on unturned crops of the same pictures, and the losses by epoch."""
+) -> tuple[Detector, dict[str, Any]]:
+    """The detector of the lowest loss on unturned crops of the same pictures, and how it came to be: `epochs`, and `losses` by epoch."""
     values = [picture.bands.reshape(len(picture.bands), -1).astype(np.float64) for picture in pictures]
     joined = np.concatenate(values, axis=1)
     mean, std = np.nanmean(joined, axis=1).astype(np.float32), np.nanstd(joined, axis=1).astype(np.float32)
@@ -162,7 +162,7 @@ def train_detector(
     finder = BoxFinder(network, spec, reader, torch.ones(1), seed, training_id)
     fit(finder, place, tell)
     weights = {name: value.numpy() for name, value in finder.best.items()}
-    return Detector(spec, class_names, mean, std, weights), finder.history
+    return Detector(spec, class_names, mean, std, weights), {"epochs": len(finder.history), "losses": finder.history}
 
 
 def normalised(bands: Floats, mean: Floats, std: Floats) -> Floats:
