@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -115,7 +116,8 @@ def _of_class(answer: Answer, true_codes: NDArray[np.int64], code: int) -> Detec
 
 
 def _geopackage(frame: geopandas.GeoDataFrame) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")  # of boxes in pixels
         path = Path(folder) / "boxes.gpkg"
         frame.to_file(path, layer=LAYER, driver="GPKG", geometry_type="Polygon")
         return path.read_bytes()
