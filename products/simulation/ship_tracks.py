@@ -37,16 +37,16 @@ def make_track_scene(rng: np.random.Generator, side_px: int, n_tracks: int) -> T
     """A scene of `side_px` km with some tracks; those that lie where there is no cloud are not seen."""
     shape = (side_px, side_px)
     water = _liquid_water(rng, shape)
-    radius = RADIUS_UM + 1.5 * fractal_field(rng, shape, 2.2, (1, 8))
+    radius = RADIUS_UM + 1.5 * fractal_field(rng, shape, 2.2, (1, 8)).astype(np.float64)
     is_track = np.zeros(shape, np.bool_)
     for _ in range(n_tracks):
         shrink, middle = _influence(_track(rng, side_px), shape)
         radius = radius * (1 - shrink)
         is_track |= middle & (water > CLOUDY_G_M2)
-    bands = _seen(water, np.maximum(radius, 4.0))
-    noise = rng.normal(0, 1, bands.shape)
-    bands = bands + noise * np.stack([NOISE * bands[0], NOISE * bands[1], np.full(shape, NOISE_K)])
-    return TrackScene(bands.astype(np.float32), is_track)
+    bands = _seen(water, np.maximum(radius, 4.0).astype(np.float32))
+    deviation = np.stack([NOISE * bands[0], NOISE * bands[1], np.full(shape, NOISE_K)])
+    noisy = bands + deviation * rng.normal(0, 1, bands.shape)
+    return TrackScene(noisy.astype(np.float32), is_track)
 
 
 def optical_thickness(water_g_m2: Float, radius_um: Float) -> Float:
@@ -67,7 +67,7 @@ def _seen(water: Float, radius: Float) -> Float:
     visible = OCEAN_REFLECTANCE + (1 - OCEAN_REFLECTANCE) * conservative
     infrared = conservative * np.exp(-4 * similarity)
     temperature = OCEAN_K - (OCEAN_K - CLOUD_TOP_K) * (1 - np.exp(-ABSORPTION_M2_G * water))
-    return np.stack([visible, infrared, temperature])
+    return np.stack([visible, infrared, temperature]).astype(np.float32)
 
 
 def _liquid_water(rng: np.random.Generator, shape: tuple[int, int]) -> Float:
@@ -107,4 +107,5 @@ def _influence(track: Track, shape: tuple[int, int]) -> tuple[Float, Mask]:
     age = order[tuple(nearest)]
     width = 0.8 + 3.0 * np.sqrt(age / 296)
     strength = track.strength[age]
-    return strength * np.exp(-0.5 * (distance / width) ** 2), (distance <= 1) & (strength > SEEN)
+    shrink = strength * np.exp(-0.5 * (distance / width) ** 2)
+    return shrink.astype(np.float32), (distance <= 1) & (strength > SEEN)

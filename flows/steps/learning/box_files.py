@@ -61,7 +61,8 @@ def read_boxes(path: Path) -> tuple[Boxes, list[str]]:
 
 
 def _read(folder: Path, name: str, spec: BoxesSpec) -> Placed:
-    parts, placed = [], None
+    parts = list[NDArray[np.float32]]()
+    placed: tuple[Affine, CRS | None] | None = None
     for path in image_paths(folder, name, spec):
         bands, affine, crs = read_bands(path, spec.bands)
         if parts and bands.shape[1:] != parts[0].shape[1:]:

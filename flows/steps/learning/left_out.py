@@ -45,7 +45,12 @@ class PictureModelFiles:
         told: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Write the files, and last the card; returns it."""
-        document = {"model": str(self.id), "name": recipe.name, "version": recipe.version, "metrics": metrics}
+        document: dict[str, Any] = {
+            "model": str(self.id),
+            "name": recipe.name,
+            "version": recipe.version,
+            "metrics": metrics,
+        }
         document |= {"notes": notes, "recipe": recipe.model_dump(mode="json"), "card": self.path(CARD_TEXT), **told}
         for name, content in files.items():
             self.storage.write_bytes(self.path(name), content)
@@ -74,7 +79,7 @@ def answered_in_turn(
 
     `train` is given the numbers of pictures and the name of the training.
     """
-    every, answers, told = sorted(n for part in parts for n in part), dict[int, A](), []
+    every, answers, told = sorted(n for part in parts for n in part), dict[int, A](), list[dict[str, Any]]()
     for number, part in enumerate(parts, start=1):
         model, how = train([n for n in every if n not in part], str(number))
         answers |= {n: answer(model, n) for n in part}

@@ -46,16 +46,15 @@ def found_picture(pictures: Sequence[Picture], answers: Sequence[FoundLines]) ->
 
 
 def _feature(picture: Picture, answer: FoundLines) -> dict[str, Any]:
-    apart = deviation_px(answer)
+    apart, unit = deviation_px(answer), "lonlat" if picture.crs else "pixels"
     said = {
         "picture": picture.name,
         "group": picture.group,
         "date": picture.date,
         "mean_px": round(float(apart.mean()), 3) if apart.size else None,
-        "coordinates": "lonlat" if picture.crs else "pixels",
+        "coordinates": unit,
     }
-    digits = DIGITS[said["coordinates"]]
-    lines = [np.round(_placed(picture, line), digits).tolist() for line in answer.found]
+    lines = [np.round(_placed(picture, line), DIGITS[unit]).tolist() for line in answer.found]
     geometry = {"type": "MultiLineString", "coordinates": lines} if lines else None
     return {"type": "Feature", "properties": said, "geometry": geometry}
 
