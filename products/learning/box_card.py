@@ -28,7 +28,13 @@ def box_notes(recipe: BoxRecipe, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def box_card(
-    recipe: BoxRecipe, number: str, folder: str, notes: Sequence[str], metrics: Mapping[str, Any], network: str
+    recipe: BoxRecipe,
+    number: str,
+    folder: str,
+    notes: Sequence[str],
+    metrics: Mapping[str, Any],
+    network: str,
+    digest: str,
 ) -> str:
     """The card for people."""
     rows = {"all": metrics["all"], **metrics["by_class"], **metrics["by_picture"]}
@@ -41,7 +47,20 @@ def box_card(
         for name, row in rows.items()
     ]
     lines = [f"# {recipe.title or recipe.name}, version {recipe.version}", "", *[f"- {note}" for note in notes], ""]
-    lines += [f"Model `{number}`, {network}, from the pictures in `{folder}`.", "", *head, *body]
+    lines += [
+        f"Model `{number}`, {network}, from the pictures in `{folder}`; SHA-256 of its weights {digest}.",
+        "",
+        *head,
+        *body,
+        "",
+    ]
+    lines += [
+        "![boxes](boxes.png) ![precision over recall](precision.png)",
+        "",
+        "Blue: true boxes. Orange: boxes found by a detector that did not see the picture.",
+        "",
+        f"To find boxes in other pictures: `neocube map {recipe.name} --pictures FOLDER`.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -45,7 +45,7 @@ def in_strips(picture: BoxedPicture, n: int) -> list[BoxedPicture]:
 
 
 def crop(picture: BoxedPicture, side_px: int, draw: np.random.Generator) -> BoxedPicture:
-    """A square of the picture, every other one on a box; zeros beyond its edges, and the boxes of which at least half is in it, cut off at its edges."""
+    """A square of the picture, every other one on a box; NaN beyond its edges, and the boxes of which at least half is in it, cut off at its edges."""
     rows, columns = picture.bands.shape[1:]
     if len(picture.boxes) and draw.random() < 0.5:
         box = picture.boxes[draw.integers(len(picture.boxes))]
@@ -55,7 +55,7 @@ def crop(picture: BoxedPicture, side_px: int, draw: np.random.Generator) -> Boxe
         left, top = (int(draw.integers(0, max(1, length - side_px + 1))) for length in (columns, rows))
     left, top = int(np.clip(left, 0, max(0, columns - side_px))), int(np.clip(top, 0, max(0, rows - side_px)))
     cut = picture.bands[:, top : top + side_px, left : left + side_px]
-    bands = np.zeros((len(cut), side_px, side_px), np.float32)
+    bands = np.full((len(cut), side_px, side_px), np.nan, np.float32)
     bands[:, : cut.shape[1], : cut.shape[2]] = cut
     moved = picture.boxes - [left, top, left, top]
     clipped = moved.clip(0, side_px)

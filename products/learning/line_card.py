@@ -34,7 +34,13 @@ def line_notes(recipe: LineRecipe, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def line_card(
-    recipe: LineRecipe, number: str, folder: str, notes: Sequence[str], metrics: Mapping[str, Any], network: str
+    recipe: LineRecipe,
+    number: str,
+    folder: str,
+    notes: Sequence[str],
+    metrics: Mapping[str, Any],
+    network: str,
+    digest: str,
 ) -> str:
     """The card for people."""
     unit = "px" if metrics["all"]["mean_m"] is None else "m"
@@ -49,8 +55,22 @@ def line_card(
         for name, row in rows.items()
     ]
     lines = [f"# {recipe.title or recipe.name}, version {recipe.version}", "", *[f"- {note}" for note in notes], ""]
-    lines += [f"Model `{number}`, {network}, from the pictures in `{folder}`.", "", *head, *body, ""]
-    lines.append(f"Completeness and correctness allow {recipe.lines.tolerance_px:g} px.")
+    lines += [
+        f"Model `{number}`, {network}, from the pictures in `{folder}`; SHA-256 of its weights {digest}.",
+        "",
+        *head,
+        *body,
+        "",
+    ]
+    lines += [
+        f"Completeness and correctness allow {recipe.lines.tolerance_px:g} px.",
+        "",
+        "![lines](lines.png)",
+        "",
+        "Blue: true lines. Orange: lines found by a network that did not see the group of the picture.",
+        "",
+        f"To find lines in other pictures: `neocube map {recipe.name} --pictures FOLDER`.",
+    ]
     return "\n".join(lines) + "\n"
 
 

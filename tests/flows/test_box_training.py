@@ -1,6 +1,7 @@
 """Boxes in pictures: files of every kind, a detector that finds bright squares on pictures it never saw, and the recipes on real labels."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pyproj import CRS
 
 from flows.cli import main
 from flows.steps.learning.box_files import read_boxed, read_boxes
-from flows.steps.learning.box_training import box_metrics, found_boxes
+from flows.steps.learning.box_training import box_metrics
+from flows.steps.learning.found_boxes import found_boxes
 from flows.steps.simulation.vehicle_pictures import write_vehicle_pictures
 from products.errors import RequestError
 from products.learning.box_recipe import BoxesSpec, BoxRecipe, RetinanetSpec
@@ -141,7 +143,10 @@ def test_found_boxes_lie_on_the_map_with_their_class_where_they_are_sure() -> No
     picture = BoxedPicture("p", np.zeros((1, 40, 40), np.float32), none, np.empty(0, np.int64), left_px=100)
     answer = (found, np.array([2, 1]))
     frames = found_boxes(
-        [(picture, (GROUND, CRS.from_epsg(32632))), (picture, (GROUND, None))], [answer, answer], recipe
+        [(picture, (GROUND, CRS.from_epsg(32632))), (picture, (GROUND, None))],
+        [answer, answer],
+        recipe.class_names,
+        0.5,
     )
     assert frames.keys() == {"epsg-32632", "pixels"}
     placed = frames["epsg-32632"]
@@ -178,9 +183,43 @@ def test_training_on_boxes_finds_squares_on_pictures_it_never_saw_and_does_it_on
     assert losses[-1]["train"] < losses[0]["train"]
     frame = geopandas.read_file(document["boxes"][0])
     assert frame.crs.to_epsg() == 32632 and set(frame["class"]) <= {"square"} and (frame["confidence"] > 0.3).all()
-    assert "a smoke test" in Path(document["card"]).read_text()
+    card = Path(document["card"])
+    assert "a smoke test" in card.read_text() and "![boxes](boxes.png)" in card.read_text()
+    assert all(card.with_name(name).stat().st_size > 5_000 for name in ("boxes.png", "precision.png"))
     again = CliRunner().invoke(main, asked)
     assert f"model {document['model']} was there already" in again.stdout and "  p0: average precision" in again.stdout
+    finds_boxes_in_other_pictures(document["model"], tmp_path / "new")
+    a_damaged_detector_is_refused(card.with_name("detector.safetensors"))
+
+
+def finds_boxes_in_other_pictures(model: str, folder: Path) -> None:
+    """A picture without boxes is mapped by the detector that learned from both of the others."""
+    folder.mkdir()
+    squares(folder, "x", 7)
+    (folder / "x.csv").unlink()
+    answer = CliRunner().invoke(main, ["map", "squares", "--pictures", str(folder), "--json"])
+    assert answer.exit_code == 0, answer.output
+    document = json.loads(answer.stdout)
+    assert document["model"] == model and document["found"]["x"] >= 2
+    frame = geopandas.read_file(document["files"][0])
+    assert len(frame) == document["found"]["x"] and frame.area.median() == pytest.approx(
+        9, rel=0.5
+    )  # 10 x 10 pixels of 0.3 m
+
+
+def a_damaged_detector_is_refused(path: Path) -> None:
+    from flows.steps.networks.detector import detector_from_bytes
+
+    content = path.read_bytes()
+    detector = detector_from_bytes(content, "it")
+    assert detector.to_bytes() == content and detector.class_names == ("square",)
+    with pytest.raises(RequestError, match="it is not a readable detector"):
+        detector_from_bytes(content[:500], "it")
+    with pytest.raises(RequestError, match="expected it to be a neocube-detector-1, it is a neocube-detector-9"):
+        detector_from_bytes(content.replace(b"neocube-detector-1", b"neocube-detector-9"), "it")
+    lacking = {name: array for name, array in detector.weights.items() if "conv1" not in name}
+    with pytest.raises(RequestError, match="it holds the weights of another detector than the resnet18 that it names"):
+        detector_from_bytes(replace(detector, weights=lacking).to_bytes(), "it")
 
 
 def test_real_crowns_have_their_columns_in_another_order_at_each_site(shared_data: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -11,11 +12,14 @@ from affine import Affine
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from pyproj import CRS
+from shapely import MultiLineString
 
 from flows.cli import main
 from flows.steps.learning.left_out import answered_in_turn, dealt
-from flows.steps.learning.line_files import lines_document
-from flows.steps.learning.picture_files import Picture, pictures_digest, ranked, read_pictures
+from flows.steps.learning.line_files import compared_frames
+from flows.steps.learning.picture_files import LinedPicture, pictures_digest, ranked, read_pictures
+from flows.steps.learning.shape_files import crs_name
 from flows.steps.simulation.track_pictures import write_track_pictures
 from products.errors import RequestError
 from products.learning.line_extraction import length_px, lines_of
@@ -160,21 +164,31 @@ def test_each_picture_is_answered_by_a_model_of_the_others() -> None:
     assert told == [{"left_out": [0, 2], "part": "1"}, {"left_out": [1], "part": "2"}, {"left_out": [], "part": "all"}]
 
 
-def test_lines_lie_on_the_map_in_degrees_or_in_pixels() -> None:
+def test_lines_lie_on_the_map_with_their_date_or_in_pixels() -> None:
     line = np.array([[0.0, 0.0], [10.0, 0.0]])
     bands, label = np.zeros((1, 4, 4), np.float32), np.ones((4, 4), np.bool_)
-    crs = rasterio.crs.CRS.from_epsg(32622)
-    from pyproj import CRS
+    names = ("two_20010102", "one_19990131", "lost")
+    placed = [LinedPicture(name, bands, GROUND, CRS.from_epsg(32622), "a", label) for name in names[:2]]
+    nowhere = LinedPicture(names[2], bands, Affine.identity(), None, "a", label)
+    answers = [FoundLines(name, "a", [line], [line + np.array([0, 2])], 30.0) for name in names[:2]]
+    frames = compared_frames([*placed, nowhere], [*answers, FoundLines(names[2], "a", [line], [])])
+    assert frames.keys() == {"epsg-32622", "pixels"}
+    found, lost = frames["epsg-32622"], frames["pixels"]
+    assert found["picture"].tolist() == ["one_19990131", "two_20010102"]
+    assert found["date"].dt.strftime("%Y-%m-%d").tolist() == ["1999-01-31", "2001-01-02"]
+    assert found.total_bounds.tolist() == [500_000, 7_999_940, 500_300, 7_999_940] and found.crs.to_epsg() == 32622
+    assert found["mean_px"].tolist() == [2.0, 2.0] and found["median_m"].tolist() == pytest.approx(
+        [59.976] * 2, abs=0.1
+    )
+    assert (
+        lost["mean_px"].isna().all() and lost.geometry.isna().all() and lost["date"].isna().all() and lost.crs is None
+    )
 
-    placed = Picture("one_19990131", "a", bands, label, GROUND, CRS.from_user_input(crs))
-    nowhere = Picture("two", "a", bands, label, Affine.identity(), None)
-    answers = [FoundLines("one", "a", [line], [line], 30.0), FoundLines("two", "a", [line], [])]
-    first, second = lines_document([placed, nowhere], answers)["features"]
-    assert first["properties"]["date"] == "1999-01-31" and first["properties"]["coordinates"] == "lonlat"
-    (west, south), (east, _) = first["geometry"]["coordinates"][0]
-    assert west == pytest.approx(-51.0, abs=1e-6) and south == pytest.approx(72.1, abs=0.1) and east > west
-    assert second["geometry"] is None and second["properties"]["mean_px"] is None
-    assert second["properties"]["coordinates"] == "pixels" and second["properties"]["date"] is None
+
+def test_a_coordinate_system_without_a_number_has_a_name_of_its_own() -> None:
+    odd = CRS.from_proj4("+proj=stere +lat_0=90 +lon_0=-41 +ellps=WGS84 +units=m")
+    assert crs_name(odd).startswith("crs-") and crs_name(odd) == crs_name(CRS.from_wkt(odd.to_wkt()))
+    assert (crs_name(CRS.from_epsg(3413)), crs_name(None)) == ("epsg-3413", "pixels")
 
 
 def test_training_on_pictures_finds_lines_of_groups_it_never_saw_and_does_it_once(
@@ -192,12 +206,41 @@ def test_training_on_pictures_finds_lines_of_groups_it_never_saw_and_does_it_onc
     assert scores["mean_px"] < 0.5 * document["metrics"]["baseline"]["mean_px"]
     assert scores["mean_m"] == pytest.approx(30 * scores["mean_px"], rel=0.01)
     assert [each["left_out"] for each in document["metrics"]["training"]] == [[0, 1, 2], [3, 4, 5], []]
-    lines = json.loads(Path(document["lines"]).read_text())
-    assert len(lines["features"]) == 6
-    assert "a smoke test" in Path(document["card"]).read_text()
+    (table,) = document["lines"]
+    lines = geopandas.read_file(table)
+    assert table.endswith("/lines-epsg-32622.gpkg") and len(lines) == 6 and lines.crs.to_epsg() == 32622
+    assert lines["date"].dt.strftime("%Y-%m-%d").tolist() == [f"2001-07-0{day}" for day in range(1, 7)]
+    card = Path(document["card"])
+    assert "a smoke test" in card.read_text() and "mean, m" in card.read_text()
+    assert card.with_name("lines.png").stat().st_size > 10_000 and "![lines](lines.png)" in card.read_text()
     assert not (neocube_home / "training" / document["model"]).exists()
     again = CliRunner().invoke(main, asked)
     assert f"model {document['model']} was there already" in again.stdout and "  north: mean" in again.stdout
+    finds_lines_in_other_pictures(document["model"], tmp_path)
+
+
+def finds_lines_in_other_pictures(model: str, folder: Path) -> None:
+    """Pictures without labels are mapped once, by the name or the id of the model."""
+    image, label = edge_and_label(9)
+    write(folder / "new" / "images" / "x_20050607.tif", image)
+    asked = ["map", "my_fronts", "--pictures", str(folder / "new")]
+    answer = CliRunner().invoke(main, [*asked, "--json"])
+    assert answer.exit_code == 0, answer.output
+    document = json.loads(answer.stdout)
+    assert document["found"] == {"x_20050607": 1} and document["looked"] and document["model"] == model
+    (shape,) = geopandas.read_file(document["files"][0]).geometry
+    truth = lines_of(label.astype(np.bool_))[0] * [30, -30] + [500_000, 8_000_000]
+    assert shape.hausdorff_distance(MultiLineString([truth])) < 300
+    again = CliRunner().invoke(main, ["map", model, "--pictures", str(folder / "new")])
+    assert "1 lines in 1 pictures, found before" in again.stdout and document["picture"] in again.stdout
+    for wrong, said in (
+        (["map", "my_front", "--pictures", str(folder / "new")], "no model 'my_front' was learned from pictures: expected one of my_fronts"),
+        ([*asked, "--area", "demo"], "leave out --area, or --pictures"),
+        (["map", "my_fronts", "--pictures", str(folder / "none")], "no folder of pictures at"),
+        (["map", "my_fronts", "--area", "demo"], "expected --area and --period, or --pictures"),
+    ):  # fmt: skip
+        refused = CliRunner().invoke(main, wrong)
+        assert refused.exit_code == 2 and said in refused.stderr
 
 
 def test_pictures_are_asked_for_by_their_folder_only(neocube_home: Path, tmp_path: Path) -> None:

@@ -24,10 +24,14 @@ Placed = tuple[BoxedPicture, Affine, CRS | None]
 
 def read_boxed(folder: Path, spec: BoxesSpec) -> list[Placed]:
     """The pictures of a folder by name, with their boxes, transform and CRS; RequestError where files lack or do not fit."""
-    names = sorted(named_files(folder, spec.images[0]))
-    if not names:
-        raise RequestError(f"no file like {spec.images[0]} lies in {folder}")
-    return [_read(folder, name, spec) for name in names]
+    return [_read(folder, name, spec) for name in _names(folder, spec)]
+
+
+def read_unboxed(folder: Path, spec: BoxesSpec) -> list[Placed]:
+    """The pictures of a folder by name, without boxes; RequestError where there is none."""
+    none = np.empty((0, 4)), np.empty(0, np.int64)
+    found = [(name, *_read_image(folder, name, spec)) for name in _names(folder, spec)]
+    return [(BoxedPicture(name, bands, *none), affine, crs) for name, bands, affine, crs in found]
 
 
 def label_path(folder: Path, name: str, spec: BoxesSpec) -> Path:
@@ -60,7 +64,14 @@ def read_boxes(path: Path) -> tuple[Boxes, list[str]]:
     return boxes, values
 
 
-def _read(folder: Path, name: str, spec: BoxesSpec) -> Placed:
+def _names(folder: Path, spec: BoxesSpec) -> list[str]:
+    names = sorted(named_files(folder, spec.images[0]))
+    if not names:
+        raise RequestError(f"no file like {spec.images[0]} lies in {folder}")
+    return names
+
+
+def _read_image(folder: Path, name: str, spec: BoxesSpec) -> tuple[NDArray[np.float32], Affine, CRS | None]:
     parts = list[NDArray[np.float32]]()
     placed: tuple[Affine, CRS | None] | None = None
     for path in image_paths(folder, name, spec):
@@ -71,17 +82,21 @@ def _read(folder: Path, name: str, spec: BoxesSpec) -> Placed:
         placed = placed or (affine, crs)
     assert placed is not None
     joined = np.concatenate(parts)
+    return ranked(joined) if spec.scale == "rank" else joined, *placed
+
+
+def _read(folder: Path, name: str, spec: BoxesSpec) -> Placed:
+    bands, affine, crs = _read_image(folder, name, spec)
     labels = label_path(folder, name, spec)
     boxes, values = read_boxes(labels)
     unknown = sorted(set(values) - spec.codes.keys())
     if unknown:
         raise RequestError(f"{labels} has boxes of {', '.join(unknown[:5])}: expected one of {', '.join(spec.codes)}")
-    rows, columns = joined.shape[1:]
+    rows, columns = bands.shape[1:]
     if (boxes[:, :2] < -1).any() or (boxes[:, 2:] > (columns + 1, rows + 1)).any():
         raise RequestError(f"{labels} has boxes beyond the {columns} x {rows} pixels of {name}: do they belong to it?")
     codes = np.array([spec.codes[value] for value in values], np.int64)
-    scaled = ranked(joined) if spec.scale == "rank" else joined
-    return BoxedPicture(name, scaled, boxes.clip(0, [columns, rows, columns, rows]), codes), *placed
+    return BoxedPicture(name, bands, boxes.clip(0, [columns, rows, columns, rows]), codes), affine, crs
 
 
 def _table(path: Path) -> tuple[Boxes, list[str]]:

@@ -1,61 +1,12 @@
-"""Pictures answered by models that never saw them, and what such a model leaves in the store."""
+"""Pictures answered by models that never saw them."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
-from uuid import UUID
 
-from flows.steps.storage import Storage
 from products.errors import RequestError
-from products.learning.box_recipe import BoxRecipe
-from products.learning.line_recipe import LineRecipe
 
 M = TypeVar("M")
 A = TypeVar("A")
-CARD, CARD_TEXT = "card.json", "card.md"
-
-
-@dataclass(frozen=True, slots=True)
-class PictureModelFiles:
-    """The folder of one model that was learned from pictures: `<store>/<kind>/<name>/<id>/`; the index knows nothing of it."""
-
-    storage: Storage
-    kind: str
-    name: str
-    id: UUID
-
-    def path(self, file: str) -> str:
-        """Where a file of the model lies."""
-        return self.storage.path(self.kind, self.name, str(self.id), file)
-
-    def known(self) -> dict[str, Any] | None:
-        """What the card says, where the same was learned before."""
-        if not self.storage.exists(self.path(CARD)):
-            return None
-        document: dict[str, Any] = json.loads(self.storage.read_bytes(self.path(CARD)))
-        return {**document, "trained": False}
-
-    def publish(
-        self,
-        recipe: LineRecipe | BoxRecipe,
-        metrics: Mapping[str, Any],
-        notes: Sequence[str],
-        files: Mapping[str, bytes],
-        told: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """Write the files, and last the card; returns it."""
-        document: dict[str, Any] = {
-            "model": str(self.id),
-            "name": recipe.name,
-            "version": recipe.version,
-            "metrics": metrics,
-        }
-        document |= {"notes": notes, "recipe": recipe.model_dump(mode="json"), "card": self.path(CARD_TEXT), **told}
-        for name, content in files.items():
-            self.storage.write_bytes(self.path(name), content)
-        self.storage.write_bytes(self.path(CARD), json.dumps(document, indent=1).encode())
-        return {**document, "trained": True}
 
 
 def dealt(groups: Sequence[str], folds: int | None) -> list[list[int]]:

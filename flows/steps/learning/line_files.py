@@ -1,66 +1,65 @@
-"""Found lines as GeoJSON, one feature a picture, and as a picture to look at."""
+"""Found lines as tables, a row for each picture and so for each date, and as a picture to look at."""
 
 from collections.abc import Sequence
-from typing import Any
 
+import geopandas
 import numpy as np
-from matplotlib.figure import Figure
+import pandas as pd
+import shapely
 from numpy.typing import NDArray
-from pyproj import Transformer
 
-from flows.steps.learning.picture_files import Picture
-from flows.steps.pictures.learning import png
+from flows.steps.learning.picture_files import LinedPicture, Picture
+from flows.steps.learning.shape_files import Frames, by_crs
+from flows.steps.pictures.found_shapes import Shown, found_picture, spread
 from products.learning.line_scores import FoundLines, deviation_px
 
-SHOWN, ACROSS = 12, 6
-DIGITS = {"lonlat": 7, "pixels": 1}
+Lines = Sequence[NDArray[np.float64]]
 
 
-def lines_document(pictures: Sequence[Picture], answers: Sequence[FoundLines]) -> dict[str, Any]:
-    """A feature collection: the lines of each picture with its date, in degrees, or in pixels (x right, y down) where it lies nowhere.
+def lines_frame(picture: Picture, lines: Lines) -> geopandas.GeoDataFrame:
+    """One row: `picture`, `date` (none where its name has none) and the lines in its CRS, or in pixels (x right, y down) where it lies nowhere."""
+    placed = [_placed(picture, line) for line in lines]
+    shape = shapely.MultiLineString(placed) if placed else None
+    columns = {"picture": [picture.name], "date": pd.to_datetime([picture.date])}
+    return geopandas.GeoDataFrame(columns, geometry=[shape], crs=picture.crs)
 
-    `coordinates` of a feature says which; a picture without a found line has no geometry.
-    """
-    features = [_feature(picture, answer) for picture, answer in zip(pictures, answers, strict=True)]
-    return {"type": "FeatureCollection", "features": features}
+
+def compared_frames(pictures: Sequence[LinedPicture], answers: Sequence[FoundLines]) -> Frames:
+    """By CRS a row for each picture, in the order of group and date, with its group and the mean and median distance to the true lines."""
+    order = sorted(range(len(pictures)), key=lambda n: (pictures[n].group, pictures[n].date or "", pictures[n].name))
+    return by_crs(_compared(pictures[n], answers[n]) for n in order)
 
 
-def found_picture(pictures: Sequence[Picture], answers: Sequence[FoundLines]) -> bytes:
-    """A PNG of the first band of pictures spread over the folder, true lines in blue, found ones in orange."""
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, min(SHOWN, len(pictures))).astype(int))
-    down = -(-len(chosen) // ACROSS)
-    figure = Figure(figsize=(2.2 * ACROSS, 3.1 * down), layout="constrained")
-    axes = figure.subplots(down, ACROSS, squeeze=False).ravel()
-    for place, number in zip(axes, chosen, strict=False):
+def compared_picture(pictures: Sequence[LinedPicture], answers: Sequence[FoundLines]) -> bytes:
+    """A PNG of pictures spread over the folder, true lines in blue, found ones in orange, with the mean distance."""
+    shown = []
+    for number in spread(len(pictures)):
         picture, answer = pictures[number], answers[number]
-        place.imshow(picture.bands[0], cmap="gray", extent=(0, picture.bands.shape[2], picture.bands.shape[1], 0))
-        for lines, colour in ((answer.true, "C0"), (answer.found, "C1")):
-            for line in lines:
-                place.plot(*line.T, color=colour, linewidth=1.2)
         apart = deviation_px(answer)
-        said = f"{apart.mean():.1f} px" if apart.size else "not found"
-        place.set_title(f"{picture.group}, {picture.date or ''}\n{said}", fontsize=7)
-    for place in axes:
-        place.set_axis_off()
-    return png(figure)
+        far = "none found" if not apart.size else _said(float(apart.mean()), picture.pixel_m)
+        title = f"{picture.group}{f', {picture.date}' if picture.date else ''}\n{far}"
+        shown.append(Shown(title, picture.bands[:1], answer.true, answer.found))
+    return found_picture(shown)
 
 
-def _feature(picture: Picture, answer: FoundLines) -> dict[str, Any]:
-    apart, unit = deviation_px(answer), "lonlat" if picture.crs else "pixels"
-    said = {
-        "picture": picture.name,
-        "group": picture.group,
-        "date": picture.date,
-        "mean_px": round(float(apart.mean()), 3) if apart.size else None,
-        "coordinates": unit,
-    }
-    lines = [np.round(_placed(picture, line), DIGITS[unit]).tolist() for line in answer.found]
-    geometry = {"type": "MultiLineString", "coordinates": lines} if lines else None
-    return {"type": "Feature", "properties": said, "geometry": geometry}
+def _compared(picture: LinedPicture, answer: FoundLines) -> geopandas.GeoDataFrame:
+    frame, apart = lines_frame(picture, answer.found), deviation_px(answer)
+    mean, median = (float(apart.mean()), float(np.median(apart))) if apart.size else (np.nan, np.nan)
+    metres = np.nan if picture.pixel_m is None else picture.pixel_m
+    frame.insert(1, "group", picture.group)
+    for name, value in (
+        ("mean_px", mean),
+        ("median_px", median),
+        ("mean_m", mean * metres),
+        ("median_m", median * metres),
+    ):
+        frame[name] = round(value, 3)
+    return frame
 
 
 def _placed(picture: Picture, line: NDArray[np.float64]) -> NDArray[np.float64]:
-    if picture.crs is None:
-        return line
-    x, y = picture.affine @ (line[:, 0], line[:, 1])
-    return np.stack(Transformer.from_crs(picture.crs, "EPSG:4326", always_xy=True).transform(x, y), axis=1)
+    return line if picture.crs is None else np.stack(picture.affine @ (line[:, 0], line[:, 1]), axis=1)
+
+
+def _said(distance_px: float, pixel_m: float | None) -> str:
+    return f"{distance_px:.1f} px" if pixel_m is None else f"{distance_px * pixel_m:.0f} m"

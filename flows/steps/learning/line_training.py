@@ -1,26 +1,28 @@
 """Learn a network that finds lines in pictures, try it on groups that it never saw, and keep lines, network and card in the store."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
 import numpy as np
+from numpy.typing import NDArray
 
-from flows.steps.learning.left_out import CARD_TEXT, PictureModelFiles, answered_in_turn, dealt
-from flows.steps.learning.line_files import found_picture, lines_document
+from flows.steps.learning.left_out import answered_in_turn, dealt
+from flows.steps.learning.line_files import compared_frames, compared_picture
 from flows.steps.learning.model_files import NETWORK
 from flows.steps.learning.network_training import TrainingRoom
-from flows.steps.learning.picture_files import Picture, pictures_digest, read_pictures
+from flows.steps.learning.picture_files import LinedPicture, Picture, pictures_digest, read_pictures
+from flows.steps.learning.shape_files import geopackages
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.networks.network import Network
 from flows.steps.storage import Storage
+from flows.steps.unindexed_models import CARD_TEXT, UnindexedModel
 from products.errors import RequestError
 from products.identity import NAMESPACE
 from products.learning.line_card import line_card, line_notes
 from products.learning.line_extraction import lines_of
-from products.learning.line_recipe import LineRecipe
+from products.learning.line_recipe import LineRecipe, LinesSpec
 from products.learning.line_scores import FoundLines, by_group, line_scores
 from products.learning.network_spec import NetworkSpec
 from products.learning.patches import free_positions
@@ -28,6 +30,7 @@ from products.learning.training_ground import CellGround, PartOfCell
 from products.scene_recipe import canonical_digest
 
 LINES_VERSION = "lines-1"
+LAYER = "lines"
 VALIDATION_EVERY = 5
 Tell = Callable[[str], None]
 
@@ -38,8 +41,8 @@ def learn_lines(
     """`model`, `name`, `metrics`, `notes` and `card` of a recipe on a folder of pictures; read from the card where the same was learned before."""
     require_deep()
     number = _number(recipe, folder)
-    files = PictureModelFiles(storage, "lines", recipe.name, number)
-    if known := files.known():
+    model = UnindexedModel(storage, LAYER, recipe.name, number)
+    if known := model.known():
         return known
     pictures = read_pictures(folder, recipe.lines)
 
@@ -47,28 +50,31 @@ def learn_lines(
         return _trained([pictures[n] for n in chosen], recipe, room, device, f"{number}/{part}", tell)
 
     parts = dealt([each.group for each in pictures], recipe.folds)
-    answers, network, told = answered_in_turn(parts, train, lambda model, n: found_lines(model, pictures[n], recipe))
+    answers, network, told = answered_in_turn(
+        parts, train, lambda network, n: compared(network, pictures[n], recipe.lines)
+    )
     metrics = _metrics(answers, parts, recipe) | {"training": told}
     notes = line_notes(recipe, metrics)
-    card = line_card(recipe, str(number), folder.name, notes, metrics, network.describe())
-    written = {
-        NETWORK: network.to_bytes(),
-        "lines.geojson": json.dumps(lines_document(pictures, answers)).encode(),
-        "lines.png": found_picture(pictures, answers),
-        CARD_TEXT: card.encode(),
-    }
-    document = files.publish(recipe, metrics, notes, written, {"lines": files.path("lines.geojson")})
+    card = line_card(recipe, str(number), folder.name, notes, metrics, network.describe(), network.digest())
+    tables = geopackages(LAYER, compared_frames(pictures, answers), "MultiLineString")
+    written = {NETWORK: network.to_bytes(), "lines.png": compared_picture(pictures, answers), CARD_TEXT: card.encode()}
+    told_too = {LAYER: [model.path(name) for name in tables], "weights_digest": network.digest()}
+    document = model.publish(recipe, metrics, notes, written | tables, told_too)
     room.forget(number)
     return document
 
 
-def found_lines(network: Network, picture: Picture, recipe: LineRecipe) -> FoundLines:
+def found_lines(network: Network, picture: Picture, spec: LinesSpec) -> list[NDArray[np.float64]]:
+    """The lines (n, 2: x, y) in pixels that a network finds in a picture, the longest first."""
+    found = lines_of(network.probabilities_of_window(picture.bands)[1] > spec.threshold, spec.min_length_px)
+    return found[:1] if spec.only_longest else found
+
+
+def compared(network: Network, picture: LinedPicture, spec: LinesSpec) -> FoundLines:
     """The lines that a network finds in a picture, beside the true ones."""
-    share, spec = network.probabilities_of_window(picture.bands)[1], recipe.lines
-    found, true = lines_of(share > spec.threshold, spec.min_length_px), lines_of(picture.is_line)
-    if spec.only_longest:
-        found, true = found[:1], true[:1]
-    return FoundLines(picture.name, picture.group, true, found, picture.pixel_m)
+    true = lines_of(picture.is_line)
+    found = found_lines(network, picture, spec)
+    return FoundLines(picture.name, picture.group, true[:1] if spec.only_longest else true, found, picture.pixel_m)
 
 
 def _number(recipe: LineRecipe, folder: Path) -> UUID:
@@ -80,7 +86,7 @@ def _number(recipe: LineRecipe, folder: Path) -> UUID:
 
 
 def _trained(
-    pictures: Sequence[Picture],
+    pictures: Sequence[LinedPicture],
     recipe: LineRecipe,
     room: TrainingRoom,
     device: Literal["cpu", "gpu"],
@@ -102,7 +108,7 @@ def _trained(
     return train_network(lesson, place, training, tell)
 
 
-def _ground(picture: Picture, spec: NetworkSpec, validates: bool) -> CellGround:
+def _ground(picture: LinedPicture, spec: NetworkSpec, validates: bool) -> CellGround:
     """All patches of a picture, for training or for validation."""
     codes = np.where(picture.is_line, 2, 1).astype(np.uint8)
     every = np.ones(codes.shape, np.bool_)

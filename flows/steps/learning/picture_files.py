@@ -26,12 +26,10 @@ DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Bands (band, y, x), NaN where missing, where they lie (`crs` None: nowhere), and which pixels are a line (y, x)."""
+    """Bands (band, y, x), NaN where missing, and where they lie (`crs` None: nowhere)."""
 
     name: str
-    group: str
     bands: Floats
-    is_line: NDArray[np.bool_]
     affine: Affine
     crs: CRS | None
 
@@ -46,14 +44,30 @@ class Picture:
         """The side of a pixel on the ground at the centre of the picture, metres; None where it lies nowhere or its coordinates are angles."""
         if self.crs is None or not self.crs.is_projected:
             return None
-        rows, columns = self.is_line.shape
+        rows, columns = self.bands.shape[1:]
         projection, unit_m = Proj(self.crs), self.crs.axis_info[0].unit_conversion_factor
         x, y = self.affine @ (columns / 2, rows / 2)
         place = projection(x, y, inverse=True)
         return float((abs(self.affine.determinant) / projection.get_factors(*place).areal_scale) ** 0.5 * unit_m)
 
 
-def read_pictures(folder: Path, spec: LinesSpec) -> list[Picture]:
+@dataclass(frozen=True, slots=True)
+class LinedPicture(Picture):
+    """A picture with its group, and which of its pixels are a line (y, x)."""
+
+    group: str
+    is_line: NDArray[np.bool_]
+
+
+def read_images(folder: Path, spec: LinesSpec) -> list[Picture]:
+    """All pictures of a folder by name, whether or not they have labels; RequestError where there is none."""
+    images = named_files(folder, spec.image)
+    if not images:
+        raise RequestError(f"no file like {spec.image} lies in {folder}")
+    return [_picture(name, images[name], spec) for name in sorted(images)]
+
+
+def read_pictures(folder: Path, spec: LinesSpec) -> list[LinedPicture]:
     """All pictures of a folder that have a label, by name; RequestError where there is none, a file lacks its pair, or two do not fit."""
     images, labels = (named_files(folder, place) for place in (spec.image, spec.label))
     for name in images.keys() ^ labels.keys():
@@ -75,25 +89,31 @@ def pictures_digest(folder: Path, places: Sequence[str]) -> str:
 
 
 def named_files(folder: Path, place: str) -> dict[str, Path]:
-    """The files at a place like `images/{name}.png`, by name."""
+    """The files at a place like `images/{name}.png`, by name; the one without a name where the place has none."""
+    if NAME not in place:
+        return {"": folder / place} if (folder / place).is_file() else {}
     before, after = Path(place).name.split(NAME)
     found = [path for path in (folder / place).parent.glob("*") if path.is_file()]
     kept = [path for path in found if path.name.startswith(before) and path.name.endswith(after)]
     return {path.name.removeprefix(before).removesuffix(after): path for path in kept}
 
 
-def _read(name: str, image: Path, label: Path, spec: LinesSpec) -> Picture:
+def _picture(name: str, image: Path, spec: LinesSpec) -> Picture:
     bands, affine, crs = read_bands(image, spec.bands)
-    codes, _, _ = read_bands(label, (1,))
-    if codes.shape[1:] != bands.shape[1:]:
+    return Picture(name, ranked(bands) if spec.scale == "rank" else bands, affine, crs)
+
+
+def _read(name: str, image: Path, label: Path, spec: LinesSpec) -> LinedPicture:
+    picture = _picture(name, image, spec)
+    (rows, columns), (codes, _, _) = picture.bands.shape[1:], read_bands(label, (1,))
+    if codes.shape[1:] != (rows, columns):
         raise RequestError(
-            f"the label {label} has {codes.shape[1]} x {codes.shape[2]} pixels: expected those of its image, {bands.shape[1]} x {bands.shape[2]}"
+            f"the label {label} has {codes.shape[1]} x {codes.shape[2]} pixels: expected those of its image, {rows} x {columns}"
         )
     is_line = np.isin(codes[0], spec.values)
     if not is_line.any():
         raise RequestError(f"no pixel of {label} has one of the values {list(spec.values)}: expected a line in it")
-    scaled = ranked(bands) if spec.scale == "rank" else bands
-    return Picture(name, spec.group_of(name), scaled, is_line, affine, crs)
+    return LinedPicture(name, picture.bands, picture.affine, picture.crs, spec.group_of(name), is_line)
 
 
 def read_bands(path: Path, numbers: Sequence[int]) -> tuple[Floats, Affine, CRS | None]:

@@ -1,6 +1,5 @@
 """Try the recipe of a table on its files, and keep the card in the store; the index knows nothing of it, as a table lies nowhere."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from uuid import uuid5
 
 from flows.steps.learning.table_files import read_tables, tables_digest
 from flows.steps.storage import Storage
+from flows.steps.unindexed_models import CARD_TEXT, UnindexedModel
 from products.errors import RequestError
 from products.identity import NAMESPACE
 from products.learning.sample_table import sample_table
@@ -23,19 +23,13 @@ def learn_table(storage: Storage, recipe: TableRecipe, places: Sequence[str], n_
         raise RequestError(f"the recipe {recipe.name} is learned from a table: give its files, --table FILE")
     frame, digest = read_tables(places), tables_digest(places)
     names = {"model": recipe.name, "version": recipe.version, "recipe": recipe.digest()}
-    number = str(uuid5(NAMESPACE, canonical_digest({**names, "tables": digest, "learning": TABLE_VERSION})))
-    folder = storage.path("tables", recipe.name, number)
-    if storage.exists(f"{folder}/card.json"):
-        known: dict[str, Any] = json.loads(storage.read_bytes(f"{folder}/card.json"))
-        return {**known, "trained": False}
+    number = uuid5(NAMESPACE, canonical_digest({**names, "tables": digest, "learning": TABLE_VERSION}))
+    model = UnindexedModel(storage, "tables", recipe.name, number)
+    if known := model.known():
+        return known
     table = sample_table(frame, recipe)
     metrics = tried(table, recipe, n_jobs)
     notes = table_notes(recipe, metrics, len(table.group_names))
-    document = {"model": number, "name": recipe.name, "version": recipe.version, "metrics": metrics, "notes": notes}
-    document |= {"recipe": recipe.model_dump(mode="json"), "tables_digest": digest, "card": f"{folder}/card.md"}
-    files = [Path(place).name for place in places]
-    if recipe.class_names:
-        storage.write_bytes(f"{folder}/{recipe.estimator}.npz", fitted(table, recipe, n_jobs).to_bytes())
-    storage.write_bytes(f"{folder}/card.md", table_card(recipe, number, files, notes, metrics).encode())
-    storage.write_bytes(f"{folder}/card.json", json.dumps(document, indent=1).encode())
-    return {**document, "trained": True}
+    card = table_card(recipe, str(number), [Path(place).name for place in places], notes, metrics)
+    learned = {f"{recipe.estimator}.npz": fitted(table, recipe, n_jobs).to_bytes()} if recipe.class_names else {}
+    return model.publish(recipe, metrics, notes, learned | {CARD_TEXT: card.encode()}, {"tables_digest": digest})

@@ -1,7 +1,7 @@
-"""RetinaNets of torchvision on pictures of any number of bands: made, trained by the loop of the networks, kept as plain arrays."""
+"""RetinaNets of torchvision on pictures of any number of bands, and their file of plain arrays."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 from torchvision.models import resnet
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from flows.steps.networks.lightning_module import PixelClassifier
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
-from products.learning.box_recipe import RetinanetSpec
-from products.learning.boxes import BoxedPicture, crop, turned
+from products.errors import RequestError
+from products.learning.array_file import arrays_digest
+from products.learning.box_recipe import NOT_OF_BOXES, RetinanetSpec
+from products.learning.boxes import BoxedPicture
 from products.learning.detection_scores import Detections
 
 FORMAT = "neocube-detector-1"
@@ -28,8 +29,6 @@ LEVELS, PYRAMID_CHANNELS = 5, 128  # strides of 4, 8, 16, 32 and 64 pixels
 RATIOS, OCTAVES = (0.5, 1.0, 2.0), (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 LEAST_CONFIDENCE = 0.05
 Floats = NDArray[np.float32]
-Target = dict[str, torch.Tensor]
-BoxBatch = tuple[torch.Tensor, list[Target]]
 
 
 def untrained_detector(spec: RetinanetSpec, n_bands: int, n_classes: int) -> RetinaNet:
@@ -48,60 +47,6 @@ def untrained_detector(spec: RetinanetSpec, n_bands: int, n_classes: int) -> Ret
     )  # fmt: skip
 
 
-def detection_loss(network: Any, bands: torch.Tensor, targets: list[Target]) -> torch.Tensor:  # noqa: ANN401
-    """The focal loss of the classes and the distance of the boxes, whether or not the network is in training."""
-    images, moved = network.transform(list(bands), targets)
-    features = list(network.backbone(images.tensors).values())
-    said = network.head(features)
-    losses = network.compute_loss(moved, said, network.anchor_generator(images, features))
-    return torch.stack(list(losses.values())).sum()
-
-
-class BoxFinder(PixelClassifier):
-    """The loop of the networks with the loss of a detector."""
-
-    def _loss(self, batch: Any, part: str) -> torch.Tensor:  # noqa: ANN401
-        bands, targets = batch
-        loss = detection_loss(self.network, bands, targets)
-        self._sums[part][0] += float(loss.detach()) * len(targets)
-        self._sums[part][1] += len(targets)
-        return loss
-
-
-@dataclass(frozen=True)
-class CropReader:
-    """An epoch of crops of pictures, normalised and enlarged; `epoch` and `seed` decide where they lie, None those that say when to stop."""
-
-    pictures: Sequence[BoxedPicture]
-    spec: RetinanetSpec
-    mean: Floats
-    std: Floats
-    seed: int
-    epoch: int | None
-    rank: int = 0
-    world: int = 1
-
-    def __len__(self) -> int:
-        wanted = self.spec.patches if self.epoch is not None else max(self.spec.batch, self.spec.patches // 4)
-        return max(1, wanted // self.world // self.spec.batch)
-
-    def __iter__(self) -> Iterator[BoxBatch]:
-        size = self.spec.batch
-        for number in range(len(self)):
-            first = (number * self.world + self.rank) * size
-            crops = [self._crop(first + place) for place in range(size)]
-            bands = np.stack([enlarged(normalised(each.bands, self.mean, self.std), self.spec.zoom) for each in crops])
-            yield torch.from_numpy(bands), [_target(each, self.spec.zoom) for each in crops]
-
-    def _crop(self, number: int) -> BoxedPicture:
-        draw = np.random.default_rng([self.seed, 0 if self.epoch is None else self.epoch + 1, number])
-        picture = self.pictures[int(draw.integers(len(self.pictures)))]
-        cut = crop(picture, self.spec.patch_px, draw)
-        if self.epoch is None:
-            return cut
-        return turned(cut, "flip" in self.spec.augment, "rotate" in self.spec.augment, draw)
-
-
 @dataclass(frozen=True)
 class Detector:
     """Weights by name, and what is needed to use them."""
@@ -112,11 +57,13 @@ class Detector:
     std: Floats
     weights: Mapping[str, NDArray[Any]]
 
+    def digest(self) -> str:
+        """SHA-256 of architecture, classes and arrays."""
+        return arrays_digest([self._header], self._arrays)
+
     def to_bytes(self) -> bytes:
         """A safetensors file: arrays, and a JSON text under `neocube` in its metadata. The same bytes for the same detector."""
-        said = {"format": FORMAT, "class_names": self.class_names, "retinanet": self.spec.model_dump(mode="json")}
-        arrays = {f"{PREFIX}{name}": np.asarray(self.weights[name], order="C") for name in sorted(self.weights)}
-        return save({MEAN: self.mean, STD: self.std} | arrays, {KEY: json.dumps(said)})
+        return save(self._arrays, {KEY: self._header})
 
     def describe(self) -> str:
         """What it is, in words."""
@@ -132,6 +79,20 @@ class Detector:
         confidence = said["scores"].numpy().astype(np.float64)
         return Detections(picture.boxes, boxes, confidence), said["labels"].numpy().astype(np.int64)
 
+    @property
+    def _header(self) -> str:
+        said = {
+            "format": FORMAT,
+            "class_names": self.class_names,
+            "retinanet": self.spec.model_dump(mode="json", exclude=NOT_OF_BOXES),
+        }
+        return json.dumps(said)
+
+    @property
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        own = {MEAN: self.mean, STD: self.std}
+        return own | {f"{PREFIX}{name}": np.asarray(self.weights[name], order="C") for name in sorted(self.weights)}
+
     @cached_property
     def _network(self) -> RetinaNet:
         network = untrained_detector(self.spec, len(self.mean), len(self.class_names))
@@ -139,30 +100,33 @@ class Detector:
         return network.eval()
 
 
-def train_detector(
-    pictures: Sequence[BoxedPicture],
-    spec: RetinanetSpec,
-    class_names: tuple[str, ...],
-    seed: int,
-    place: TrainingPlace,
-    training_id: str,
-    tell: Tell | None = None,
-) -> tuple[Detector, dict[str, Any]]:
-    """The detector of the lowest loss on unturned crops of the same pictures, and how it came to be: `epochs`, and `losses` by epoch."""
-    values = [picture.bands.reshape(len(picture.bands), -1).astype(np.float64) for picture in pictures]
-    joined = np.concatenate(values, axis=1)
-    mean, std = np.nanmean(joined, axis=1).astype(np.float32), np.nanstd(joined, axis=1).astype(np.float32)
-    std = np.where(std > 0, std, np.float32(1))
-    torch.manual_seed(seed)
-    network = untrained_detector(spec, len(mean), len(class_names))
-
-    def reader(epoch: int | None, rank: int, world: int) -> Any:  # noqa: ANN401
-        return CropReader(pictures, spec, mean, std, seed, epoch, rank, world)
-
-    finder = BoxFinder(network, spec, reader, torch.ones(1), seed, training_id)
-    fit(finder, place, tell)
-    weights = {name: value.numpy() for name, value in finder.best.items()}
-    return Detector(spec, class_names, mean, std, weights), {"epochs": len(finder.history), "losses": finder.history}
+def detector_from_bytes(content: bytes, origin: str) -> Detector:
+    """The detector of a file, the name and shape of each array checked; RequestError for anything else."""
+    try:
+        size = int.from_bytes(content[:8], "little")  # safetensors: its length in 8 bytes, then a JSON header
+        said = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY])
+        arrays = load(content)
+        found_format = said["format"]
+        spec, names = RetinanetSpec.model_validate(said["retinanet"]), tuple(said["class_names"])
+        mean, std = arrays[MEAN], arrays[STD]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"{origin} is not a readable detector: {' '.join(str(error).split())[:200]}; train it again"
+        ) from error
+    if found_format != FORMAT:
+        raise RequestError(f"expected {origin} to be a {FORMAT}, it is a {found_format}: train the model again")
+    weights = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+    wanted = {
+        name: tuple(each.shape) for name, each in untrained_detector(spec, len(mean), len(names)).state_dict().items()
+    }
+    given = {name: tuple(each.shape) for name, each in weights.items()}
+    odd = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+    if odd or std.shape != mean.shape:
+        raise RequestError(
+            f"{origin} holds the weights of another detector than the {spec.encoder} that it names: {len(odd)} arrays differ, "
+            f"such as {(odd or [STD])[0]}; train the model again"
+        )
+    return Detector(spec, names, mean, std, weights)
 
 
 def normalised(bands: Floats, mean: Floats, std: Floats) -> Floats:
@@ -173,8 +137,3 @@ def normalised(bands: Floats, mean: Floats, std: Floats) -> Floats:
 def enlarged(bands: Floats, zoom: int) -> Floats:
     """Bands (band, y, x) with every pixel repeated `zoom` times in each direction."""
     return bands.repeat(zoom, axis=1).repeat(zoom, axis=2)
-
-
-def _target(picture: BoxedPicture, zoom: int) -> Target:
-    boxes = torch.from_numpy((picture.boxes * zoom).astype(np.float32)).reshape(-1, 4)
-    return {"boxes": boxes, "labels": torch.from_numpy(picture.codes)}
