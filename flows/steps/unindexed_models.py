@@ -117,11 +117,11 @@ def model_of_pictures(storage: Storage, asked: str) -> UnindexedModel:
         names = sorted({each.name for each in every})
         said = ", ".join(names) or "none, nothing is trained with --pictures"
         raise RequestError(f"no model {asked!r} was learned from pictures: expected one of {said}{near(asked, names)}")
-    versions = {each: each.card()["version"] for each in found}
-    newest = [each for each in found if versions[each] == max(versions.values())]
+    versions = [each.card()["version"] for each in found]
+    newest = [each for each, version in zip(found, versions, strict=True) if version == max(versions)]
     if len(newest) > 1:
         ids = ", ".join(str(each.id) for each in newest)
         raise RequestError(
-            f"{len(newest)} models are named {asked}, version {versions[newest[0]]}: give the id of one of {ids}"
+            f"{len(newest)} models are named {asked}, version {max(versions)}: give the id of one of {ids}"
         )
     return newest[0]

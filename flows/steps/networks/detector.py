@@ -25,7 +25,7 @@ from products.learning.detection_scores import Detections
 
 FORMAT = "neocube-detector-1"
 KEY, MEAN, STD, PREFIX = "neocube", "normalise.mean", "normalise.std", "network."
-LEVELS, PYRAMID_CHANNELS = 5, 128  # strides of 4, 8, 16, 32 and 64 pixels
+LEVELS, PYRAMID_CHANNELS = 5, 64  # strides of 4, 8, 16, 32 and 64 pixels
 RATIOS, OCTAVES = (0.5, 1.0, 2.0), (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 LEAST_CONFIDENCE = 0.05
 Floats = NDArray[np.float32]
