@@ -172,7 +172,8 @@ def _undone(document: dict[str, Any]) -> str:
 def _swept(document: dict[str, Any]) -> str:
     done = "swept" if document["applied"] else "would sweep"
     lines = [
-        f"{done} {each['id']}: {each['rows']} cells, maps and models, {len(each['cubes'])} cubes, {len(each['maps'])} folders of map files"
+        f"{done} {each['id']}: {each['rows']} cells, maps and models, {len(each['cubes'])} cubes, {len(each['maps'])} folders of map files, "
+        f"{len(each['unindexed'])} models of tables and pictures"
         for each in document["swept"]
     ] or ["nothing to sweep"]
     return "\n".join([*lines, *([] if document["applied"] else ["nothing was changed; --yes does it"])])

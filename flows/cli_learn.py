@@ -17,6 +17,9 @@ Device = Literal["auto", "cpu", "gpu"]
 @click.option("--labels", help="A GeoJSON, GeoPackage or GeoTIFF of labels; default: the recipe's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 @click.option("--table", "tables", multiple=True, help="A file of samples, for a recipe with `table`; once for each.")
+@click.option(
+    "--pictures", type=click.Path(), help="A folder of labelled pictures, for a recipe with `lines` or `boxes`."
+)
 def train(
     as_json: bool,
     recipe: str,
@@ -25,6 +28,7 @@ def train(
     labels: str | None,
     device: Device,
     tables: tuple[str, ...],
+    pictures: str | None,
 ) -> None:
     """Learn the model of RECIPE from labelled pixels of published features, or a transform (`pca`) or an encoder (`masked`)
     from all of them.
@@ -39,6 +43,10 @@ def train(
             as_json,
             _tried,
         )
+        return
+    if pictures:
+        given = {"--area": area, "--period": period, "--labels": labels}
+        emit(_trained_on_pictures(recipe, pictures, device, given), as_json, _found)
         return
     asked: dict[str, Any] = {"recipe": recipe, "area": area, "period": period, "labels": labels, "device": device}
     if has_prefect_api():
@@ -56,16 +64,27 @@ def train(
 @click.command("map")
 @as_json_option
 @click.argument("model")
-@click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
-@click.option("--period", required=True, help="Such as 2020.")
-def map_command(as_json: bool, model: str, area: str, period: str) -> None:
+@click.option("--area", help="A name, a path, or west,south,east,north.")
+@click.option("--period", help="Such as 2020.")
+@click.option(
+    "--pictures",
+    type=click.Path(),
+    help="In their place: a folder of pictures, for a model that was learned from some.",
+)
+def map_command(as_json: bool, model: str, area: str | None, period: str | None, pictures: str | None) -> None:
     """Map an area with MODEL, the name or the id of a trained model: a cube, COGs and STAC. A transform gives a cube of components.
 
     Example: neocube map mangrove_extent --area demo --period 2020
     """
     from flows.failed_work import reported
     from flows.prefect_api import has_prefect_api
+    from products.errors import RequestError
 
+    if pictures:
+        emit(_found_in_pictures(model, pictures, {"--area": area, "--period": period}), as_json, _shapes)
+        return
+    if area is None or period is None:
+        raise RequestError("expected --area and --period, or --pictures for a model that was learned from pictures")
     if has_prefect_api():
         from flows.map_area import map_area
 
@@ -89,6 +108,59 @@ def _trained_on_tables(
         raise RequestError(f"a table says itself what was seen where: leave out {', '.join(given)}, or --table")
     with progress_on_stderr(f"trying {recipe}") as tell:
         return train_table(recipe, tables, device, tell)
+
+
+def _trained_on_pictures(recipe: str, folder: str, device: str, others: dict[str, str | None]) -> dict[str, Any]:
+    from flows.train_pictures import train_pictures
+    from products.errors import RequestError
+
+    given = [option for option, value in others.items() if value is not None]
+    if given:
+        raise RequestError(f"pictures have their labels beside them: leave out {', '.join(given)}, or --pictures")
+    with progress_on_stderr(f"training {recipe}") as tell:
+        return train_pictures(recipe, folder, device, tell)
+
+
+def _found_in_pictures(model: str, folder: str, others: dict[str, str | None]) -> dict[str, Any]:
+    from flows.map_pictures import map_pictures
+    from products.errors import RequestError
+
+    given = [option for option, value in others.items() if value is not None]
+    if given:
+        raise RequestError(f"pictures lie where they say themselves: leave out {', '.join(given)}, or --pictures")
+    with progress_on_stderr(f"looking at {folder}") as tell:
+        return map_pictures(model, folder, tell)
+
+
+def _shapes(document: dict[str, Any]) -> str:
+    found = document["found"]
+    head = f"{sum(found.values())} {document['kind']} in {len(found)} pictures{'' if document['looked'] else ', found before'}"
+    return "\n".join([head, *(f"  {name}: {n}" for name, n in found.items()), *document["files"], document["picture"]])
+
+
+def _found(document: dict[str, Any]) -> str:
+    metrics = document["metrics"]
+    parts = metrics["by_group"] if "by_group" in metrics else metrics["by_class"] | metrics["by_picture"]
+    rows = {"all": metrics["all"], **parts}
+    scores = [
+        f"  {name}: average precision {_three(row['ap50'])} at an overlap of 0.5, {row['true_boxes']} boxes"
+        if "ap50" in row
+        else f"  {name}: {_distances(row)}, {row['failure_rate']:.0%} of {row['pictures']} failed"
+        for name, row in rows.items()
+    ]
+    head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
+    return "\n".join([head, *scores, *(f"note: {note}" for note in document["notes"]), f"card {document['card']}"])
+
+
+def _three(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+def _distances(row: dict[str, Any]) -> str:
+    """In metres where there are some."""
+    unit = "px" if row["mean_m"] is None else "m"
+    values = [row[f"{name}_{unit}"] for name in ("mean", "median")]
+    return "none found" if None in values else f"mean {values[0]:.1f} {unit}, median {values[1]:.1f} {unit}"
 
 
 def _tried(document: dict[str, Any]) -> str:

@@ -19,17 +19,20 @@ from products.errors import RequestError
 
 def retire_selected(selection: Selection, yes: bool = False) -> dict[str, Any]:
     """`plan` of what is retired and what depends on it; with `yes` it is done, and `id` is what undoes it."""
-    with open_index(get_settings()) as index:
+    settings = get_settings()
+    storage = open_storage(settings)
+    with open_index(settings) as index:
         if not yes:
-            return {"id": None, "applied": False, "plan": preview_retirement(index, selection)}
-        number, plan = apply_retirement(index, selection)
+            return {"id": None, "applied": False, "plan": preview_retirement(index, storage, selection)}
+        number, plan = apply_retirement(index, storage, selection)
     return {"id": str(number), "applied": True, "plan": plan}
 
 
 def undo(number: str) -> dict[str, Any]:
     """Restore what a retirement archived and nothing replaced since."""
-    with open_index(get_settings()) as index:
-        return undo_retirement(index, number)
+    settings = get_settings()
+    with open_index(settings) as index:
+        return undo_retirement(index, open_storage(settings), number)
 
 
 def retirements() -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from products.errors import RequestError
 from products.formula import near
+from products.learning.box_recipe import BoxRecipe
+from products.learning.line_recipe import LineRecipe
 from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
@@ -39,8 +41,11 @@ MODELS: dict[str, type[BaseModel]] = {  # by the key that tells them
     "pca": PcaRecipe,
     "table": TableRecipe,
     "masked": MaskedRecipe,
+    "lines": LineRecipe,
+    "boxes": BoxRecipe,
 }
-Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe | TableRecipe | MaskedRecipe
+PictureRecipe = LineRecipe | BoxRecipe
+Recipe = SceneRecipe | SamplesRecipe | ModelRecipe | PcaRecipe | TableRecipe | MaskedRecipe | PictureRecipe
 
 
 def recipe_names() -> list[str]:
@@ -95,6 +100,8 @@ def learned_recipe(name_or_path: str) -> ModelRecipe | PcaRecipe | MaskedRecipe:
     recipe = read_recipe(name_or_path)
     if isinstance(recipe, TableRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is learned from a table: give its files, --table FILE")
+    if isinstance(recipe, PictureRecipe):
+        raise RequestError(f"the recipe {recipe.name!r} is learned from pictures: give their folder, --pictures FOLDER")
     if not isinstance(recipe, ModelRecipe | PcaRecipe | MaskedRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind model")
     return recipe
@@ -106,6 +113,16 @@ def table_recipe(name_or_path: str) -> TableRecipe:
     if not isinstance(recipe, TableRecipe):
         raise RequestError(
             f"the recipe {recipe.name!r} names no `table`: expected a model that is learned from a table"
+        )
+    return recipe
+
+
+def picture_recipe(name_or_path: str) -> PictureRecipe:
+    """The recipe, if it makes a model that is learned from a folder of pictures; RequestError otherwise."""
+    recipe = read_recipe(name_or_path)
+    if not isinstance(recipe, PictureRecipe):
+        raise RequestError(
+            f"the recipe {recipe.name!r} names no `lines` or `boxes`: expected a model that is learned from pictures"
         )
     return recipe
 

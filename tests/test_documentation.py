@@ -23,6 +23,8 @@ from datacube_config.settings import PREFIX, Settings
 from flows.cli import main
 from products.feature_spec import KINDS, feature_kind
 from products.feature_step import PLAIN_REDUCERS
+from products.learning.box_recipe import BoxRecipe
+from products.learning.line_recipe import LineRecipe
 from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
@@ -155,7 +157,8 @@ def test_the_recipe_document_names_every_key_feature_reducer_band_and_collection
     text = (REPOSITORY / "docs/recipes.md").read_text(encoding="utf-8")
     bands = {band for sensor in SENSORS.values() for band in sensor.reflectance}
     recipes = (
-        FeaturesRecipe, ObservationsRecipe, SeriesRecipe, SamplesRecipe, ModelRecipe, PcaRecipe, TableRecipe, MaskedRecipe,
+        FeaturesRecipe, ObservationsRecipe, SeriesRecipe, SamplesRecipe, ModelRecipe, PcaRecipe, TableRecipe, MaskedRecipe, LineRecipe,
+        BoxRecipe,
     )  # fmt: skip
     words = {
         *(key for recipe in recipes for key in keys_of(recipe)),

@@ -49,8 +49,8 @@ def hits(picture: Detections, least_overlap: float) -> Bools:
     return right
 
 
-def average_precision(pictures: Sequence[Detections], least_overlap: float = 0.5) -> float | None:
-    """Area under precision over recall, precision made to fall (Everingham et al. 2015, IJCV 111, 98-136); None without any true box."""
+def recall_and_precision(pictures: Sequence[Detections], least_overlap: float = 0.5) -> tuple[Float64, Float64] | None:
+    """Recall and precision as found boxes are taken in, most confident first, precision made to fall (Everingham et al. 2015); None without any true box."""
     for picture in pictures:
         if picture.confidence.shape[0] != picture.found_boxes.shape[0]:
             raise RequestError("expected one confidence for each found box")
@@ -62,9 +62,16 @@ def average_precision(pictures: Sequence[Detections], least_overlap: float = 0.5
     order = np.argsort(-said, kind="stable")
     found = np.cumsum(right[order])
     precision = found / np.arange(1, order.size + 1)
-    recall = found / n_true
-    falling = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((np.diff(recall, prepend=0.0) * falling).sum())
+    return found / n_true, np.maximum.accumulate(precision[::-1])[::-1]
+
+
+def average_precision(pictures: Sequence[Detections], least_overlap: float = 0.5) -> float | None:
+    """Area under precision over recall (Everingham et al. 2015, IJCV 111, 98-136); None without any true box."""
+    curve = recall_and_precision(pictures, least_overlap)
+    if curve is None:
+        return None
+    recall, precision = curve
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
 def detection_scores(pictures: Sequence[Detections]) -> dict[str, Any]:

@@ -272,7 +272,9 @@ def test_sweeping_deletes_what_was_retired_and_nothing_else(each_home: Settings,
         kept = {made.cells[1], made.maps[1], made.model}
         preview = sweep_retired([done["id"]])
         assert preview["applied"] is False
-        assert preview["swept"] == [{"id": done["id"], "rows": 2, "cubes": made.cubes, "maps": [map_folder]}]
+        assert preview["swept"] == [
+            {"id": done["id"], "rows": 2, "cubes": made.cubes, "maps": [map_folder], "unindexed": []}
+        ]
         assert made.storage.exists(cell_path(made.storage, "known", made.cells[0]))
         (swept,) = sweep_retired([done["id"]], yes=True)["swept"]
         assert (swept["rows"], swept["cubes"], swept["maps"]) == (2, made.cubes, [map_folder])

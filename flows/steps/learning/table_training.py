@@ -1,6 +1,5 @@
 """Try the recipe of a table on its files, and keep the card in the store; the index knows nothing of it, as a table lies nowhere."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from flows.steps.learning.table_networks import TableNetworks
 from flows.steps.learning.temporal_training import TEMPORAL_VERSION
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.storage import Storage
+from flows.steps.unindexed_models import CARD_TEXT, UnindexedModel
 from products.devices import Backend
 from products.errors import RequestError
 from products.identity import NAMESPACE
@@ -34,26 +34,20 @@ def learn_table(
     frame, digest = read_tables(places), tables_digest(places)
     names = {"model": recipe.name, "version": recipe.version, "recipe": recipe.digest()}
     learning = f"{TABLE_VERSION}{network_version(recipe)}"
-    identity = uuid5(NAMESPACE, canonical_digest({**names, "tables": digest, "learning": learning}))
-    number = str(identity)
-    folder = storage.path("tables", recipe.name, number)
-    if storage.exists(f"{folder}/card.json"):
-        known: dict[str, Any] = json.loads(storage.read_bytes(f"{folder}/card.json"))
-        return {**known, "trained": False}
+    number = uuid5(NAMESPACE, canonical_digest({**names, "tables": digest, "learning": learning}))
+    model = UnindexedModel(storage, "tables", recipe.name, number)
+    if known := model.known():
+        return known
     table = sample_table(frame, recipe)
-    network = TableNetworks(room, number, backend, tell) if recipe.estimator.is_network else None
+    network = TableNetworks(room, str(number), backend, tell) if recipe.estimator.is_network else None
     metrics = tried(table, recipe, n_jobs, network)
     notes = table_notes(recipe, metrics, len(table.group_names))
-    document = {"model": number, "name": recipe.name, "version": recipe.version, "metrics": metrics, "notes": notes}
-    document |= {"recipe": recipe.model_dump(mode="json"), "tables_digest": digest, "card": f"{folder}/card.md"}
-    files = [Path(place).name for place in places]
-    if recipe.class_names:
-        learned = NETWORK if network else f"{recipe.estimator.kind}.npz"
-        storage.write_bytes(f"{folder}/{learned}", fitted(table, recipe, n_jobs, network).to_bytes())
-    storage.write_bytes(f"{folder}/card.md", table_card(recipe, number, files, notes, metrics).encode())
-    storage.write_bytes(f"{folder}/card.json", json.dumps(document, indent=1).encode())
-    room.forget(identity)
-    return {**document, "trained": True}
+    card = table_card(recipe, str(number), [Path(place).name for place in places], notes, metrics)
+    learned = NETWORK if network else f"{recipe.estimator.kind}.npz"
+    files = {learned: fitted(table, recipe, n_jobs, network).to_bytes()} if recipe.class_names else {}
+    made = model.publish(recipe, metrics, notes, files | {CARD_TEXT: card.encode()}, {"tables_digest": digest})
+    room.forget(number)
+    return made
 
 
 def network_version(recipe: TableRecipe) -> str:

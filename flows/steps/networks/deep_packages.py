@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from products.errors import RequestError
 
-PACKAGES = ("torch", "lightning", "segmentation_models_pytorch", "safetensors")
+PACKAGES = ("torch", "lightning", "segmentation_models_pytorch", "safetensors", "torchvision")
 
 
 def require_deep(*beside: str) -> None:

@@ -1,6 +1,6 @@
 """What an operator asks to retire, and what of the index that is and what depends on it, in temporary tables."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -100,11 +100,11 @@ class Selection:
         return self.product is not None
 
 
-def select_datasets(connection: Connection, index: Index, selection: Selection) -> None:
-    """Fill the tables `selected` and `dependent` (of the active rows; dropped at the end of the transaction)."""
+def select_datasets(connection: Connection, index: Index, selection: Selection, others: Collection[str] = ()) -> None:
+    """Fill the tables `selected` and `dependent` (of the active rows; dropped at the end of the transaction); the index does not know `others`."""
     connection.execute(text(TABLES))
     area = find_area(selection.area) if selection.area else None
-    values = _values(index, selection, area)
+    values = _values(index, selection, area, others)
     statement = text(SELECT.format(columns=COLUMNS, rows=dataset_rows(index)))
     for rendition in selection.renditions or (None,):
         acquisition, _, name = rendition.partition("=") if rendition else ("", "", "")
@@ -120,13 +120,13 @@ def select_datasets(connection: Connection, index: Index, selection: Selection) 
     _require_scenes(connection, index, selection)
 
 
-def _values(index: Index, selection: Selection, area: Area | None) -> dict[str, Any]:
+def _values(index: Index, selection: Selection, area: Area | None, others: Collection[str]) -> dict[str, Any]:
     period: Period | None = parse_period(selection.period) if selection.period else None
     box = area.geometry.boundingbox if area else None
     product = selection.product or selection.source_product
     kinds = [SCENE_KIND, CELL_KIND]
     if product is not None:
-        kinds = [_kind_of(index, product, is_source=selection.source_product is not None)]
+        kinds = [_kind_of(index, product, others, is_source=selection.source_product is not None)]
     elif selection.scenes or selection.renditions:
         kinds = [SCENE_KIND]
     return {
@@ -143,9 +143,10 @@ def _values(index: Index, selection: Selection, area: Area | None) -> dict[str, 
     }
 
 
-def _kind_of(index: Index, name: str, *, is_source: bool) -> str:
+def _kind_of(index: Index, name: str, others: Collection[str], *, is_source: bool) -> str:
     """The metadata type of a product; RequestError unless it is one of ours, of the right sort."""
-    kinds = {each.name: each.metadata_type.name for each in index.dc.index.products.get_all()}
+    kinds = dict.fromkeys(others, CELL_KIND)
+    kinds |= {each.name: each.metadata_type.name for each in index.dc.index.products.get_all()}
     fitting = sorted(each for each, kind in kinds.items() if (kind != CELL_KIND) == is_source)
     if name in fitting:
         return str(kinds[name])

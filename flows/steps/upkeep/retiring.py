@@ -14,7 +14,10 @@ from flows.steps.index.index_rows import archive_selected, dataset_rows, restore
 from flows.steps.index.scene_index import LOCK, POLICY
 from flows.steps.scenes.datastrip import same_slice
 from flows.steps.scenes.rendition_policy import Candidate
+from flows.steps.storage import Storage
+from flows.steps.unindexed_models import UnindexedModel, unindexed_models
 from flows.steps.upkeep.retire_selection import Selection, select_datasets
+from flows.steps.upkeep.unindexed import select_models, selected_models
 from products.errors import RequestError
 
 OPERATOR = "operator"
@@ -46,20 +49,20 @@ select :id, cast(:selection as jsonb), (select coalesce(array_agg(id), '{}') fro
 """
 
 
-def preview_retirement(index: Index, selection: Selection) -> dict[str, Any]:
-    """What retiring would do, counted from the index; nothing is changed."""
+def preview_retirement(index: Index, storage: Storage, selection: Selection) -> dict[str, Any]:
+    """What retiring would do, counted from the index and from the models in the store that it does not know; nothing is changed."""
     with index.engine.connect() as connection:
-        select_datasets(connection, index, selection)
+        _select(connection, index, storage, selection)
         plan = _plan(connection, index, selection)
         connection.rollback()
     return plan
 
 
-def apply_retirement(index: Index, selection: Selection) -> tuple[UUID, dict[str, Any]]:
+def apply_retirement(index: Index, storage: Storage, selection: Selection) -> tuple[UUID, dict[str, Any]]:
     """Archive what is selected, with the reason, and close the cubes that hold it; the retirement's id and what was done."""
     number = uuid4()
     with retiring(index) as connection:
-        select_datasets(connection, index, selection)
+        models = _select(connection, index, storage, selection)
         plan = _plan(connection, index, selection)
         if not any(group["count"] for group in plan["retired"]):
             raise RequestError("nothing active is selected: nothing was retired")
@@ -79,6 +82,8 @@ def apply_retirement(index: Index, selection: Selection) -> tuple[UUID, dict[str
                 "pointers": json.dumps([_pointer_document(row) for row in pointers]),
             },
         )
+    for model in models:
+        model.retire(number, selection.reason)
     return number, plan
 
 
@@ -109,6 +114,15 @@ def retiring(index: Index) -> Iterator[Connection]:
     with index.engine.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(hashtext(:lock))"), {"lock": LOCK})
         yield connection
+
+
+def _select(connection: Connection, index: Index, storage: Storage, selection: Selection) -> list[UnindexedModel]:
+    """Fill `selected` and `dependent`; the selected models that the index does not know."""
+    names = {model.name for model in unindexed_models(storage)} if selection.product else set()
+    select_datasets(connection, index, selection, names)
+    models = selected_models(storage, selection)
+    select_models(connection, models)
+    return models
 
 
 def _plan(connection: Connection, index: Index, selection: Selection) -> dict[str, Any]:

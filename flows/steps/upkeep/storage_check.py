@@ -1,6 +1,6 @@
 """The store against the index: cells and models without a row, rows without files, cubes without a pointer, lost scene files."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Literal
 from uuid import UUID
@@ -13,7 +13,9 @@ from flows.steps.archives.asset_sizes import MISSING, Size, asked_sizes, listed_
 from flows.steps.index.catalogue import scene_of
 from flows.steps.index.index_rows import CELL_KIND, dataset_rows
 from flows.steps.storage import Storage, path_of
+from flows.steps.storage_listing import numbered, snapshots
 from flows.steps.upkeep.archive_listing import copy_rows
+from flows.steps.upkeep.unindexed import unfinished_models
 
 StorageMode = Literal["all", "sample", "off"]
 SAMPLE_SCENES = 50
@@ -33,14 +35,15 @@ order by r.product, r.id
 
 
 def stored_orphans(connection: Connection, index: Index, storage: Storage) -> Iterator[dict[str, Any]]:
-    """Cells, models and cubes in the store without a row, and rows without files in the store."""
+    """Cells, models and cubes in the store without a row, rows without files in the store, and models without a card that the index never knows."""
     connection.execute(text("create temporary table stored (kind text, product text, id uuid, path text)"))
-    copy_rows(connection, "stored", chain(_numbered(storage, "cells"), _numbered(storage, "models")))
+    copy_rows(connection, "stored", chain(_stored(storage, "cells"), _stored(storage, "models")))
     rows = dataset_rows(index)
     for row in connection.execute(text(WITHOUT_ROW.format(rows=rows))).mappings():
         yield {**row, "kind": f"{row['kind']} without row", "why": f"{row['path']} has no row in the index"}
     for row in connection.execute(text(WITHOUT_FILES.format(rows=rows)), {"kind": CELL_KIND}).mappings():
         yield {"kind": "row without files", **row, "why": f"not in the store {storage.root}"}
+    yield from unfinished_models(storage)
     yield from _cubes(connection, storage)
 
 
@@ -79,34 +82,10 @@ def _sizes(hrefs: set[str], files: ArchiveFiles) -> dict[str, Size]:
     return sizes | asked_sizes([href for href in hrefs if href.startswith(SITES)], files)
 
 
-def children(storage: Storage, *place: str) -> list[str]:
-    """The names directly below a folder or prefix of the store; none where it is not there."""
-    try:
-        found = storage.filesystem.ls(storage.path(*place), detail=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
-
-
-def snapshots(storage: Storage, products: Iterable[str] | None = None) -> Iterator[str]:
-    """The cube snapshots below <root>/cubes, of all or of some product folders."""
-    for product in children(storage, "cubes") if products is None else products:
-        for area in children(storage, "cubes", product):
-            for crs in children(storage, "cubes", product, area):
-                for name in children(storage, "cubes", product, area, crs):
-                    if name.endswith(".zarr"):
-                        yield storage.path("cubes", product, area, crs, name)
-
-
-def _numbered(storage: Storage, kind: str) -> Iterator[tuple[str, str, UUID, str]]:
+def _stored(storage: Storage, kind: str) -> Iterator[tuple[str, str, UUID, str]]:
     """What lies under <root>/<kind>/<product>/<uuid>."""
-    for product in children(storage, kind):
-        for name in children(storage, kind, product):
-            try:
-                number = UUID(name)
-            except ValueError:
-                continue
-            yield kind.removesuffix("s"), product, number, storage.path(kind, product, name)
+    for product, number in numbered(storage, kind):
+        yield kind.removesuffix("s"), product, number, storage.path(kind, product, str(number))
 
 
 def _cubes(connection: Connection, storage: Storage) -> Iterator[dict[str, Any]]:

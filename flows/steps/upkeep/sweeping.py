@@ -12,7 +12,8 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cells import cell_path, writer_of
 from flows.steps.index.index_rows import CELL_KIND, dataset_rows, lineage_rows
 from flows.steps.storage import Storage
-from flows.steps.upkeep.storage_check import children, snapshots
+from flows.steps.storage_listing import children, snapshots
+from flows.steps.upkeep.unindexed import models_of
 from products.errors import RequestError
 from products.identity import NAMESPACE
 
@@ -59,6 +60,7 @@ def preview_sweep(index: Index, storage: Storage, retirement: Mapping[str, Any])
         "rows": len(found),
         "cubes": list(_cubes(index, storage, found, ids)),
         "maps": [folder for folder, _ in _maps(storage, found, ids)],
+        "unindexed": [model.folder for model in models_of(storage, retirement)],
     }
 
 
@@ -75,6 +77,9 @@ def sweep(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict
             storage.remove(path.removesuffix(".zarr") + ".complete")
             storage.remove_folder(path, last=f"{path}/zarr.json")
     swept = [_sweep_row(index, storage, each) for each in found]
+    unindexed = models_of(storage, retirement)
+    for model in unindexed:
+        model.remove()
     _noted(index, retirement)
     return {
         "id": str(retirement["id"]),
@@ -84,6 +89,7 @@ def sweep(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict
         "active_again": swept.count("active"),
         "cubes": cubes,
         "maps": [folder for folder, _ in maps],
+        "unindexed": [model.folder for model in unindexed],
     }
 
 

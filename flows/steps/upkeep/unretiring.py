@@ -9,7 +9,9 @@ from datacube_config.connection import Index
 from flows.steps.index.index_rows import archive_selected, dataset_rows, restore_selected
 from flows.steps.index.scene_index import POLICY
 from flows.steps.scenes.datastrip import same_slice
+from flows.steps.storage import Storage
 from flows.steps.upkeep.retiring import find_retirement, retiring
+from flows.steps.upkeep.unindexed import restore_models
 from products.errors import RequestError
 
 TABLES = """
@@ -60,7 +62,7 @@ on conflict do nothing returning 1
 """
 
 
-def undo_retirement(index: Index, number: str) -> dict[str, Any]:
+def undo_retirement(index: Index, storage: Storage, number: str) -> dict[str, Any]:
     """Restore what a retirement archived: `restored`, `kept` with the cause, `cubes` opened again or left closed."""
     rows = dataset_rows(index)
     with retiring(index) as connection:
@@ -68,8 +70,9 @@ def undo_retirement(index: Index, number: str) -> dict[str, Any]:
         if found["restored_at"] is not None:
             raise RequestError(f"the retirement {number} was undone at {found['restored_at'].isoformat()} already")
         _judge(connection, rows, found)
-        restored = _named(connection, rows, restored=True)
-        kept = _named(connection, rows, restored=False)
+        restored, kept = restore_models(connection, storage, found)
+        restored += _named(connection, rows, restored=True)
+        kept += _named(connection, rows, restored=False)
         connection.execute(text("delete from wanted where why is not null"))
         archive_selected(connection, index, "promoted")
         reason = f"superseded by what the undoing of retirement {number} restored"

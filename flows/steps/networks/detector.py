@@ -1,0 +1,139 @@
+"""RetinaNets of torchvision on pictures of any number of bands, and their file of plain arrays."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from torchvision.models import resnet
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from products.errors import RequestError
+from products.learning.array_file import arrays_digest
+from products.learning.box_recipe import NOT_OF_BOXES, RetinanetSpec
+from products.learning.boxes import BoxedPicture
+from products.learning.detection_scores import Detections
+
+FORMAT = "neocube-detector-1"
+KEY, MEAN, STD, PREFIX = "neocube", "normalise.mean", "normalise.std", "network."
+LEVELS, PYRAMID_CHANNELS = 5, 64  # strides of 4, 8, 16, 32 and 64 pixels
+RATIOS, OCTAVES = (0.5, 1.0, 2.0), (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+LEAST_CONFIDENCE = 0.05
+Floats = NDArray[np.float32]
+
+
+def untrained_detector(spec: RetinanetSpec, n_bands: int, n_classes: int) -> RetinaNet:
+    """The network with random weights: bands (band, y, x) in, boxes of classes 1 to `n_classes` out."""
+    body = getattr(resnet, spec.encoder)(weights=None)
+    body.conv1 = torch.nn.Conv2d(n_bands, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    deepest = body.inplanes
+    layers = {f"layer{number + 1}": str(number) for number in range(4)}
+    channels = [deepest // 8, deepest // 4, deepest // 2, deepest]
+    pyramid = BackboneWithFPN(body, layers, channels, PYRAMID_CHANNELS, extra_blocks=LastLevelMaxPool())
+    sides = tuple(tuple(spec.anchor_px * spec.zoom * 2**level * part for part in OCTAVES) for level in range(LEVELS))
+    anchors = AnchorGenerator(sides, (RATIOS,) * LEVELS)
+    return RetinaNet(
+        pyramid, n_classes + 1, anchor_generator=anchors, image_mean=[0.0] * n_bands, image_std=[1.0] * n_bands,
+        score_thresh=LEAST_CONFIDENCE, _skip_resize=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Weights by name, and what is needed to use them."""
+
+    spec: RetinanetSpec
+    class_names: tuple[str, ...]
+    mean: Floats
+    std: Floats
+    weights: Mapping[str, NDArray[Any]]
+
+    def digest(self) -> str:
+        """SHA-256 of architecture, classes and arrays."""
+        return arrays_digest([self._header], self._arrays)
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file: arrays, and a JSON text under `neocube` in its metadata. The same bytes for the same detector."""
+        return save(self._arrays, {KEY: self._header})
+
+    def describe(self) -> str:
+        """What it is, in words."""
+        n = sum(array.size for array in self.weights.values())
+        return f"a RetinaNet with {self.spec.encoder} ({n:,} weights), pictures enlarged {self.spec.zoom} times"
+
+    def found(self, picture: BoxedPicture) -> tuple[Detections, NDArray[np.int64]]:
+        """The boxes of a picture, true and found ones with their confidence, and the class codes of the found, (n,)."""
+        bands = enlarged(normalised(picture.bands, self.mean, self.std), self.spec.zoom)
+        with torch.inference_mode():
+            (said,) = self._network([torch.from_numpy(bands)])
+        boxes = said["boxes"].numpy().astype(np.float64) / self.spec.zoom
+        confidence = said["scores"].numpy().astype(np.float64)
+        return Detections(picture.boxes, boxes, confidence), said["labels"].numpy().astype(np.int64)
+
+    @property
+    def _header(self) -> str:
+        said = {
+            "format": FORMAT,
+            "class_names": self.class_names,
+            "retinanet": self.spec.model_dump(mode="json", exclude=NOT_OF_BOXES),
+        }
+        return json.dumps(said)
+
+    @property
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        own = {MEAN: self.mean, STD: self.std}
+        return own | {f"{PREFIX}{name}": np.asarray(self.weights[name], order="C") for name in sorted(self.weights)}
+
+    @cached_property
+    def _network(self) -> RetinaNet:
+        network = untrained_detector(self.spec, len(self.mean), len(self.class_names))
+        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
+        return network.eval()
+
+
+def detector_from_bytes(content: bytes, origin: str) -> Detector:
+    """The detector of a file, the name and shape of each array checked; RequestError for anything else."""
+    try:
+        size = int.from_bytes(content[:8], "little")  # safetensors: its length in 8 bytes, then a JSON header
+        said = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY])
+        arrays = load(content)
+        found_format = said["format"]
+        spec, names = RetinanetSpec.model_validate(said["retinanet"]), tuple(said["class_names"])
+        mean, std = arrays[MEAN], arrays[STD]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"{origin} is not a readable detector: {' '.join(str(error).split())[:200]}; train it again"
+        ) from error
+    if found_format != FORMAT:
+        raise RequestError(f"expected {origin} to be a {FORMAT}, it is a {found_format}: train the model again")
+    weights = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+    wanted = {
+        name: tuple(each.shape) for name, each in untrained_detector(spec, len(mean), len(names)).state_dict().items()
+    }
+    given = {name: tuple(each.shape) for name, each in weights.items()}
+    odd = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+    if odd or std.shape != mean.shape:
+        raise RequestError(
+            f"{origin} holds the weights of another detector than the {spec.encoder} that it names: {len(odd)} arrays differ, "
+            f"such as {(odd or [STD])[0]}; train the model again"
+        )
+    return Detector(spec, names, mean, std, weights)
+
+
+def normalised(bands: Floats, mean: Floats, std: Floats) -> Floats:
+    """Bands (band, y, x) less mean and divided by standard deviation, 0 where missing."""
+    return np.nan_to_num((bands - mean[:, None, None]) / std[:, None, None], nan=0.0).astype(np.float32)
+
+
+def enlarged(bands: Floats, zoom: int) -> Floats:
+    """Bands (band, y, x) with every pixel repeated `zoom` times in each direction."""
+    return bands.repeat(zoom, axis=1).repeat(zoom, axis=2)

@@ -1,0 +1,31 @@
+"""Learn the recipe of a model from a folder of labelled pictures: without Prefect."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from datacube_config.settings import get_settings
+from flows.steps.learning.box_training import learn_boxes
+from flows.steps.learning.line_training import learn_lines
+from flows.steps.learning.network_training import TRAINING, TrainingRoom
+from flows.steps.storage import open_storage
+from products.devices import choose_backend
+from products.errors import RequestError
+from products.learning.line_recipe import LineRecipe
+from products.registry import picture_recipe
+
+
+def train_pictures(
+    recipe: str, folder: str, device: str = "auto", tell: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """`model`, `metrics`, `notes` and `card` of a recipe on a folder of pictures, or what the same gave before."""
+    settings, wanted = get_settings(), picture_recipe(recipe)
+    if not Path(folder).is_dir():
+        raise RequestError(f"no folder of pictures at {folder}")
+    storage = open_storage(settings)
+    storage.check_writable()
+    room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
+    chosen = choose_backend(device).device
+    if isinstance(wanted, LineRecipe):
+        return learn_lines(storage, wanted, Path(folder), room, chosen, tell)
+    return learn_boxes(storage, wanted, Path(folder), room, chosen, tell)

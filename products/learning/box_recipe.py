@@ -1,0 +1,106 @@
+"""The recipe of a network that finds objects in pictures and puts boxes around them."""
+
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from products.errors import RequestError
+from products.learning.line_recipe import NAME
+from products.learning.network_spec import NetworkSpec
+from products.scene_recipe import canonical_digest, plain_name
+from products.source_spec import Closed
+
+NOT_LEARNED = {"name", "version", "title"}
+NOT_OF_BOXES = {"weights", "depth", "overlap_px", "noise_std", "brightness_shift"}
+LabelValue = str | int
+
+
+class RetinanetSpec(NetworkSpec):
+    """RetinaNet (Lin et al. 2017, ICCV, 2980-2988) on a ResNet with random first weights; `anchor_px` is the side of the smallest boxes that it looks for.
+
+    A picture is enlarged `zoom` times before it is looked at: objects of few pixels need it.
+    """
+
+    encoder: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    augment: tuple[Literal["flip", "rotate"], ...] = ("flip", "rotate")
+    anchor_px: float = Field(ge=4, le=256, default=16)
+    zoom: int = Field(ge=1, le=8, default=1)
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> "RetinanetSpec":
+        idle = sorted(NOT_OF_BOXES & self.model_fields_set)
+        if idle:
+            raise RequestError(f"a retinanet has no {', '.join(idle)}: leave out what is for unet and deeplab")
+        return self
+
+
+class BoxesSpec(Closed):
+    """Files of pictures and of boxes, with `{name}` where they are alike, and what counts as an object.
+
+    The bands of `images` are stacked, each file's `bands` in turn, and set to their ranks with `scale: rank`. `classes` says which values of a label file mean
+    a class. Each picture is cut into `strips` from left to right, left out in turn where there are several, otherwise each picture is; a box across a cut
+    counts nowhere. Found boxes with a confidence above `keep_above` are written.
+    """
+
+    images: tuple[str, ...] = Field(min_length=1)
+    labels: tuple[str, ...] = Field(min_length=1)
+    bands: tuple[int, ...] = Field(min_length=1, max_length=100, default=(1,))
+    scale: Literal["none", "rank"] = "rank"
+    classes: dict[str, tuple[LabelValue, ...]] = Field(min_length=1)
+    strips: int = Field(ge=1, le=20, default=1)
+    keep_above: float = Field(ge=0, lt=1, default=0.5)
+
+    @field_validator("images", "labels")
+    @classmethod
+    def _inside(cls, places: tuple[str, ...]) -> tuple[str, ...]:
+        for place in places:
+            path = PurePosixPath(place)
+            if path.is_absolute() or ".." in path.parts or place.count(NAME) > 1 or NAME in str(path.parent):
+                raise RequestError(
+                    f"expected a path inside the folder of pictures with {NAME} at most once in the file's name, got {place!r}"
+                )
+        return places
+
+    @model_validator(mode="after")
+    def _named(self) -> "BoxesSpec":
+        if NAME not in self.images[0]:
+            raise RequestError(f"expected {NAME} in the first of images: it names the pictures; got {self.images[0]!r}")
+        said = [str(value) for values in self.classes.values() for value in values]
+        for value in said:
+            if said.count(value) > 1:
+                raise RequestError(f"the value {value!r} stands twice in classes: give it one meaning")
+        return self
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """Label value, as text -> class code 1, 2, …."""
+        return {str(value): code for code, values in enumerate(self.classes.values(), start=1) for value in values}
+
+
+class BoxRecipe(Closed):
+    """A detector learned from pictures with boxes, and tested on pictures, or strips of them, that it never saw: one at a time, or dealt into `folds`."""
+
+    name: str
+    version: int = Field(ge=1)
+    kind: Literal["model"]
+    title: str = ""
+    boxes: BoxesSpec
+    retinanet: RetinanetSpec = RetinanetSpec()
+    folds: int | None = Field(ge=2, le=100, default=None)
+    simulated: bool = False
+    seed: int = Field(ge=0, lt=2**32, default=0)
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        return plain_name(name)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of their codes 1, 2, …."""
+        return tuple(self.boxes.classes)
+
+    def digest(self) -> str:
+        """SHA-256 of what decides the model but its data."""
+        return canonical_digest(self.model_dump(mode="json", exclude_defaults=True, exclude=NOT_LEARNED))
