@@ -17,6 +17,7 @@ from flows.cli_masks import masks
 from flows.cli_prefect import demo, serve, tend
 from flows.cli_samples import sample
 from flows.cli_scenes import ingest, quarantine, scenes, simulate
+from flows.cli_service import metrics
 from flows.console import as_json_option, emit
 from flows.failed_work import WorkFailed
 from products.errors import RequestError
@@ -96,7 +97,7 @@ def status(as_json: bool) -> None:
 
 for command in (
     simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, passport, sample, train, map_command, assess, masks,
-    demo, serve, tend,
+    demo, serve, tend, metrics,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -1,5 +1,6 @@
 """Build one cell: load, compute, publish."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cell_quality import quality_of
-from flows.steps.cubes.cells import QUALITY, CellDraft, publish_cell
+from flows.steps.cubes.cells import QUALITY, CellDraft, Spent, publish_cell
 from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import ReadManifest
@@ -72,7 +73,7 @@ def build_cell(
 
     A cell that already has what could be read is left. It is made in strips of `strip_px` rows; MemoryError where not even 16 rows fit.
     """
-    tides, tide_range = workshop.tides, None
+    begun, tides, tide_range = time.monotonic(), workshop.tides, None
     if tides:
         scenes, tide_range = with_tides(tides, scenes, grid.geobox(key.tile), key.period)
 
@@ -102,10 +103,12 @@ def build_cell(
             QUALITY: quality_of(recipe, scenes, content, registered),
             "eo:platform": _platforms(read),
             "neocube:device": workshop.device,
+            "neocube:decoded_bytes": manifest.decoded_bytes,
             **({"neocube:tides": tide_range} if tides else {}),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
-        draft = CellDraft(number, key, cell_template(recipe), grid, recipe_digest, lineage, properties)
+        spent = Spent(begun, {"loading": content.loading_s, "computing": content.computing_s})
+        draft = CellDraft(number, key, cell_template(recipe), grid, recipe_digest, lineage, properties, spent)
         arrays = cell_arrays(recipe, content.layers, content.accounts)
         published = publish_cell(index, storage, draft, arrays, workshop.threads)
     return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts, content.notes)

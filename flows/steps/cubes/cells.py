@@ -1,5 +1,6 @@
 """Publishing a cell: the store first, read back, then the dataset row, which is the commit."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,12 +30,25 @@ from products.identity import KERNEL_VERSIONS, CellKey
 from products.template import CellTemplate
 from products.window.overviews import level_sides
 
-QUALITY, CODE = "neocube:quality", "neocube:code"
+QUALITY, CODE, SECONDS = "neocube:quality", "neocube:code", "neocube:seconds"
 EO3 = "https://schemas.opendatacube.org/dataset"
 
 
 class LineageLost(RuntimeError):
     """The index kept fewer sources of a cell than it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """When the work on a cell began, of the clock time.monotonic, and the seconds of its stages so far."""
+
+    begun: float
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    def document(self) -> dict[str, float]:
+        """The stages and `total` until now."""
+        seconds = {**self.stages, "total": time.monotonic() - self.begun}
+        return {name: round(value, 3) for name, value in seconds.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,7 @@ class CellDraft:
     recipe_digest: str
     lineage: Mapping[str, Sequence[UUID]]
     properties: Mapping[str, Any] = field(default_factory=dict)
+    spent: Spent | None = None
 
     @property
     def geobox(self) -> GeoBox:
@@ -159,6 +174,7 @@ def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:
             "neocube:content_digest": digest,
             "neocube:overviews": len(level_sides(draft.grid.tile_px)),
             CODE: {"version": version("neocube"), "kernels": dict(KERNEL_VERSIONS)},
+            **({SECONDS: draft.spent.document()} if draft.spent else {}),
             **draft.properties,
         },
         "measurements": {

@@ -1,0 +1,38 @@
+"""The command that tells the figures of the service: `metrics`."""
+
+import threading
+from dataclasses import asdict
+
+import click
+
+from flows.console import as_json_option, emit
+
+
+@click.command()
+@as_json_option
+@click.option("--port", type=click.IntRange(1, 65535), help="Serve them at http://HOST:PORT/metrics until interrupted.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback unless you say otherwise; no login.")
+def metrics(as_json: bool, port: int | None, host: str) -> None:
+    """Read the figures of the service from index, store and Prefect: print them as Prometheus reads them, or serve them.
+
+    Example: neocube metrics --port 9469
+    """
+    from datacube_config.connection import database_url
+    from datacube_config.settings import get_settings
+    from flows.prefect_api import prefect_access
+    from flows.steps.service.exposition import metrics_endpoint, metrics_text
+    from flows.steps.service.service_readings import read_service
+
+    settings, prefect = get_settings(), prefect_access()
+    if port is None:
+        parts = read_service(settings, prefect)
+        silent = {part.part: part.silence for part in parts if part.silence}
+        document = {"figures": [asdict(each) for part in parts for each in part.readings], "silent": silent}
+        emit(document, as_json, lambda _: metrics_text(parts).rstrip(), failed=bool(silent))
+        return
+    with database_url(settings), metrics_endpoint(settings, prefect, host, port) as url:
+        emit({"url": url}, as_json, lambda it: f"ready: {it['url']}")
+        try:
+            threading.Event().wait()
+        except (KeyboardInterrupt, SystemExit):
+            click.echo("stopped", err=True)

@@ -1,0 +1,70 @@
+"""Every figure of the service, read now from the index, the store and Prefect's API; a part that does not answer says so."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+
+from datacube_config.connection import open_index
+from datacube_config.errors import IndexLost, IndexUnavailable, StorageUnavailable
+from datacube_config.settings import Settings
+from flows.steps.cubes.cells import cell_path
+from flows.steps.service.index_figures import index_readings, newest_cells
+from flows.steps.service.prefect_figures import PrefectAccess, prefect_readings
+from flows.steps.service.service_metrics import Reading
+from flows.steps.storage import Storage, open_storage
+
+SILENT = (IndexUnavailable, IndexLost, StorageUnavailable, OSError, httpx.HTTPError)
+
+
+@dataclass(frozen=True, slots=True)
+class PartRead:
+    """What a part said: its readings, or why it did not answer."""
+
+    part: str
+    readings: tuple[Reading, ...]
+    silence: str = ""
+
+
+def read_service(settings: Settings, prefect: PrefectAccess | None) -> list[PartRead]:
+    """Index, storage and, where an API is configured, Prefect, each with whether it answered and how long that took."""
+    cells: dict[str, str] = {}
+
+    def index_part() -> list[Reading]:
+        with open_index(settings) as index:
+            cells.update(newest_cells(index))
+            return index_readings(index)
+
+    parts: dict[str, Callable[[], list[Reading]]] = {
+        "index": index_part,
+        "storage": lambda: storage_readings(open_storage(settings), cells),
+    }
+    if prefect:
+        parts["prefect"] = lambda: prefect_readings(prefect, datetime.now(UTC))
+    return [_read(part, ask) for part, ask in parts.items()]
+
+
+def storage_readings(storage: Storage, cells: dict[str, str]) -> list[Reading]:
+    """Room where the store is a folder, and the bytes of some cells by product; StorageUnavailable if nothing can be written."""
+    storage.check_writable()
+    readings = []
+    if storage.is_local:
+        disk = shutil.disk_usage(storage.root)
+        readings = [Reading("neocube_storage_free_bytes", disk.free), Reading("neocube_storage_size_bytes", disk.total)]
+    for product, cell in cells.items():
+        size = storage.filesystem.du(cell_path(storage, product, cell))
+        readings.append(Reading("neocube_cell_stored_bytes", float(size), {"product": product}))
+    return readings
+
+
+def _read(part: str, ask: Callable[[], list[Reading]]) -> PartRead:
+    labels, started = {"part": part}, time.monotonic()
+    try:
+        readings, silence = ask(), ""
+    except SILENT as error:
+        readings, silence = [], " ".join(str(error).split()) or type(error).__name__
+    took = Reading("neocube_read_seconds", time.monotonic() - started, labels)
+    return PartRead(part, (Reading("neocube_up", float(not silence), labels), took, *readings), silence)
