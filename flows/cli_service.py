@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import asdict
+from functools import partial
 
 import click
 
@@ -30,7 +31,7 @@ def metrics(as_json: bool, port: int | None, host: str) -> None:
         document = {"figures": [asdict(each) for part in parts for each in part.readings], "silent": silent}
         emit(document, as_json, lambda _: metrics_text(parts).rstrip(), failed=bool(silent))
         return
-    with database_url(settings), metrics_endpoint(settings, prefect, host, port) as url:
+    with database_url(settings), metrics_endpoint(partial(read_service, settings, prefect), host, port) as url:
         emit({"url": url}, as_json, lambda it: f"ready: {it['url']}")
         try:
             threading.Event().wait()

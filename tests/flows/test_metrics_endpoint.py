@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -33,7 +34,7 @@ def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 def test_the_endpoint_answers_with_what_is_so_at_that_moment(published: PublishedProduct) -> None:
     cells = frozenset({"product": "known_features", "family": "features", "state": "active"}.items())
-    with metrics_endpoint(published.settings, None, "127.0.0.1", free_port()) as url:
+    with metrics_endpoint(partial(read_service, published.settings, None), "127.0.0.1", free_port()) as url:
         assert samples(httpx.get(url).text)["neocube_cells", cells] == 8
         row = next(iter(published.index.dc.index.datasets.search(product="known_features", limit=1)))
         published.index.dc.index.datasets.archive([row.id])
@@ -95,7 +96,7 @@ def test_the_command_serves_until_it_is_told_to_end(embedded_settings: Settings)
 
 
 def test_a_port_that_is_taken_is_refused_in_words(embedded_settings: Settings) -> None:
-    with metrics_endpoint(embedded_settings, None, "127.0.0.1", free_port()) as url:
+    with metrics_endpoint(list, "127.0.0.1", free_port()) as url:
         port = url.partition("127.0.0.1:")[2].partition("/")[0]
         done = CliRunner().invoke(main, ["metrics", "--port", port])
     assert done.exit_code == 2

@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.index.follow_ups import MAP, TRAIN, outstanding
+from flows.steps.service.prefect_figures import PrefectAccess, failed_runs, prefect_readings
 from flows.steps.service.prefect_processes import free_port, private_environment, running_server
 from flows.tend import FollowUpsFailed, tend
 from flows.tend_here import tend_here
@@ -106,6 +109,19 @@ def test_runs_are_named_by_what_they_do(served: Served, requested: dict[str, Any
     runs = {run["name"]: run["state_type"] for run in served.asked("flow_runs")}
     names = ["request-demo-2020", "build-mangrove_features-demo-2020", "train-mangrove_extent-demo-2020"]
     assert [runs[name] for name in [*names, f"map-demo-2020-{requested['trained']['model']}"]] == ["COMPLETED"] * 4
+
+
+@pytest.mark.usefixtures("requested")
+def test_the_figures_of_the_runs_are_those_of_the_api(served: Served) -> None:
+    readings = prefect_readings(PrefectAccess(served.url), datetime.now(UTC))
+    values = {(each.metric, *each.labels.values()): each.value for each in readings}
+    flows = {flow["id"]: flow["name"] for flow in served.asked("flows")}
+    ended = Counter((flows[run["flow_id"]], run["state_type"].lower()) for run in served.asked("flow_runs"))
+    counted = {key[1:]: value for key, value in values.items() if key[0] == "neocube_flow_runs_last_day"}
+    assert counted == ended and ended["build-cube", "completed"] >= 1
+    assert not [key for key in values if key[0] == "neocube_flow_runs"], "no run is due or running"
+    assert values["neocube_cell_failures_last_day", REQUEST["recipe"]] == 0
+    assert values["neocube_flow_completed_timestamp_seconds", "build-cube"] == pytest.approx(time.time(), abs=3600)
 
 
 @pytest.mark.usefixtures("requested")
@@ -227,6 +243,14 @@ def test_a_build_with_failed_cells_ends_failed_and_wakes_nobody(
     assert ended(served, f"build-{recipe}-demo-2020") == "FAILED"
     tables = [each["data"] for each in served.asked("artifacts") if each["key"] == "build-cells"]
     assert any("failed: " in table and "failing_features" in table for table in tables)
+    access = PrefectAccess(served.url)
+    failures = {
+        tuple(each.labels.values()): each.value
+        for each in prefect_readings(access, datetime.now(UTC))
+        if "cell_failures" in each.metric
+    }
+    assert failures[str(recipe),] == len(failure.value.report["failed"])
+    assert [each["run"] for each in failed_runs(access, 1)] == [f"build-{recipe}-demo-2020"]
     EventsWorker.drain_all()
     assert [event for event in served.asked("events") if str(recipe) in json.dumps(event["payload"])] == []
 

@@ -4,23 +4,22 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from datacube_config.settings import Settings
-from flows.steps.service.prefect_figures import PrefectAccess
 from flows.steps.service.service_metrics import METRICS, Reading
-from flows.steps.service.service_readings import PartRead, read_service
+from flows.steps.service.service_readings import PartRead
 from products.errors import RequestError
+
+Read = Callable[[], list[PartRead]]
 
 
 class PartsCollector(Collector):
     """Reads the parts of the service when it is collected, one collection at a time."""
 
-    def __init__(self, read: Callable[[], list[PartRead]]) -> None:
+    def __init__(self, read: Read) -> None:
         self._read, self._alone = read, threading.Lock()
 
     def collect(self) -> Iterable[Metric]:
@@ -48,10 +47,10 @@ def metrics_text(parts: list[PartRead]) -> str:
 
 
 @contextmanager
-def metrics_endpoint(settings: Settings, prefect: PrefectAccess | None, host: str, port: int) -> Iterator[str]:
-    """The URL of an endpoint that answers for the block; RequestError where nothing can listen there."""
+def metrics_endpoint(read: Read, host: str, port: int) -> Iterator[str]:
+    """The URL of an endpoint that reads anew for each request, for the block; RequestError where nothing can listen there."""
     registry = CollectorRegistry()
-    registry.register(PartsCollector(partial(read_service, settings, prefect)))
+    registry.register(PartsCollector(read))
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:

@@ -19,7 +19,7 @@ METRICS = {
     "neocube_scenes_last_day": Meaning("Scenes added to the index in the last 24 hours.", "collection"),
     "neocube_scene_newest_timestamp_seconds": Meaning("Sensing time of the newest active scene.", "collection"),
     "neocube_scene_added_timestamp_seconds": Meaning("When a scene was last added.", "collection"),
-    "neocube_archive_items": Meaning("Items of an archive: indexed, archived, part (of a scene), quarantined, missing, gone.", "archive", "collection", "state"),
+    "neocube_archive_items": Meaning("Items of archives: indexed, archived, part (of a scene), quarantined, missing, gone.", "archive", "collection", "state"),
     "neocube_archive_harvested_timestamp_seconds": Meaning("When a harvest last went on or ended.", "archive", "collection"),
     "neocube_quarantine_items": Meaning("Items that could not be taken.", "archive", "collection"),
     "neocube_quarantine_oldest_timestamp_seconds": Meaning("Since when the oldest of them waits.", "archive", "collection"),
