@@ -83,16 +83,19 @@ def settings(as_json: bool, shell: bool) -> None:
 @main.command()
 @as_json_option
 def status(as_json: bool) -> None:
-    """Check the index, the storage and the GPU, and count what is indexed.
+    """Check the index, the storage, Prefect and the GPU, and tell every figure of the service as it is now.
 
     Example: neocube status --json
     """
-    from datacube_config.settings import get_settings
-    from flows.steps.service.health import check_health
+    from datetime import UTC, datetime
 
-    document = check_health(get_settings())
-    lines = [f"{'ok  ' if each['ok'] else 'FAIL'} {each['name']}: {each['found']}" for each in document["checks"]]
-    emit(document, as_json, lambda _: "\n".join(lines), failed=not document["ok"])
+    from datacube_config.settings import get_settings
+    from flows.prefect_api import prefect_access
+    from flows.steps.service.health import check_health
+    from flows.steps.service.status_lines import status_lines
+
+    document = check_health(get_settings(), prefect_access())
+    emit(document, as_json, lambda it: "\n".join(status_lines(it, datetime.now(UTC))), failed=not document["ok"])
 
 
 for command in (
