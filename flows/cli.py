@@ -11,7 +11,7 @@ from datacube_config.errors import IndexLost, IndexUnavailable, SettingsError, S
 from flows.cli_archives import reconcile, retire
 from flows.cli_assess import assess
 from flows.cli_build import build, gallery, plan
-from flows.cli_cubes import export, passport, pin
+from flows.cli_cubes import export, passport, pin, report
 from flows.cli_learn import map_command, train
 from flows.cli_masks import masks
 from flows.cli_prefect import demo, serve, tend
@@ -99,7 +99,7 @@ def status(as_json: bool) -> None:
 
 
 for command in (
-    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, passport, sample, train, map_command, assess, masks,
+    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, report, passport, sample, train, map_command, assess, masks,
     demo, serve, tend, metrics,
 ):  # fmt: skip
     main.add_command(command)

@@ -1,0 +1,142 @@
+"""`neocube report`: the page about how a cube was made says what its cells say, and escapes what others wrote."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from datacube_config.connection import Index, open_index
+from datacube_config.settings import Settings
+from flows.build_here import build
+from flows.cli import main
+from flows.steps.cubes.cells import SECONDS
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.pictures.cube_report import cube_report
+from products.errors import RequestError
+from tests.flows.conftest import PublishedProduct
+
+TITLE = "<script>alert(1)</script>"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A written page: its text, the rows of its tables by heading, its pictures; and what the build said of the cube."""
+
+    text: str
+    rows: dict[str, list[list[str]]]
+    pictures: list[str]
+    built: dict[str, Any]
+    facts: list[dict[str, Any]]
+
+
+class Reader(HTMLParser):
+    """Reads the rows of tables beneath each h2, and the sources of pictures."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: dict[str, list[list[str]]] = {}
+        self.pictures: list[str] = []
+        self._tag, self._heading = "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._tag = tag
+        if tag == "img":
+            self.pictures.append(dict(attrs)["src"] or "")
+        if tag == "tr":
+            self.rows.setdefault(self._heading, []).append([])
+
+    def handle_data(self, data: str) -> None:
+        if self._tag == "h2" and data.strip():
+            self._heading = data
+        elif self._tag in ("td", "th", "code") and data.strip() and self.rows.get(self._heading):
+            self.rows[self._heading][-1].append(data)
+
+
+@pytest.fixture(scope="module")
+def page(
+    tmp_path_factory: pytest.TempPathFactory, initialised_home: Path, small_archive: Path, small_recipe: Path
+) -> Iterator[Page]:
+    """The page of a cube whose recipe has markup for a title, built of an archive of which one file is cut off."""
+    folder = tmp_path_factory.mktemp("report")
+    archive = shutil.copytree(small_archive, folder / "archive")
+    shutil.copytree(initialised_home, folder / "home", symlinks=True)
+    band = next(archive.rglob("LC08*/*_SR_B4.TIF"))
+    recipe = folder / "marked.recipe.yaml"
+    lines = [
+        f'title: "{TITLE}"' if line.startswith("title:") else line for line in small_recipe.read_text().splitlines()
+    ]
+    recipe.write_text("\n".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEOCUBE_HOME", str(folder / "home"))
+        patch.setenv("NEOCUBE_FAILURE_BUDGET", "1")
+        with open_index(Settings(home=folder / "home")) as index:
+            ingest_archive(index, str(archive))
+            band.write_bytes(band.read_bytes()[: band.stat().st_size // 2])
+            built = build(str(recipe), "demo", "2020")
+            facts = facts_of(index)
+            done = CliRunner().invoke(
+                main, ["report", str(recipe), str(folder / "out" / "page.html"), "--area", "demo"]
+            )
+            assert done.exit_code == 0, done.output
+        text = (folder / "out" / "page.html").read_text()
+        read = Reader(text)
+        yield Page(text, read.rows, read.pictures, built, facts)
+
+
+def facts_of(index: Index) -> list[dict[str, Any]]:
+    """The properties of the cells."""
+    return [each.metadata_doc["properties"] for each in index.dc.index.datasets.search(product="mangrove_features")]
+
+
+def test_a_cell_says_what_its_building_took(page: Page) -> None:
+    assert len(page.facts) == page.built["built"] >= 4
+    assert sum(said["neocube:decoded_bytes"] for said in page.facts) == page.built["bytes_read"] > 0
+    for said in page.facts:
+        seconds = said[SECONDS]
+        assert seconds.keys() == {"loading", "computing", "total"}
+        assert 0 < seconds["loading"] + seconds["computing"] <= seconds["total"] + 0.002
+
+
+def test_the_stages_share_the_seconds_of_all_cells(page: Page) -> None:
+    stages = page.rows["Seconds by stage"][1:]
+    assert [row[0] for row in stages] == ["loading", "computing", "publishing and the rest"]
+    assert sum(float(row[1]) for row in stages) == pytest.approx(
+        sum(said[SECONDS]["total"] for said in page.facts), abs=0.2
+    )
+    assert sum(float(row[2].removesuffix(" %")) for row in stages) == pytest.approx(100, abs=0.2)
+
+
+def test_the_observations_are_those_of_the_accounts(page: Page) -> None:
+    rows = {row[0]: int(row[1].replace(",", "")) for row in page.rows["What became of the observations"][1:]}
+    assert rows == {
+        name: total for name in rows if (total := sum(said["neocube:accounts"][name] for said in page.facts))
+    }
+    assert rows["expected"] == sum(count for name, count in rows.items() if name != "expected")
+    assert rows["unread"] > 0
+
+
+def test_what_could_not_be_read_stands_there_with_its_cause(page: Page) -> None:
+    shown = page.rows["What could not be read"][1:]
+    assert [row[1:3] for row in shown] == [[each["item_id"], each["band"]] for each in page.built["unread"]]
+    assert all(len(row) == 4 and row[1].startswith("LC08") for row in shown)
+
+
+def test_every_cell_and_two_pictures_are_in_the_page(page: Page) -> None:
+    assert len(page.rows["Cells"]) == 1 + page.built["built"]
+    assert [each.partition(",")[0] for each in page.pictures] == ["data:image/png;base64"] * 2
+
+
+def test_markup_in_a_title_stays_text(page: Page) -> None:
+    assert TITLE not in page.text
+    assert "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>" in page.text
+
+
+def test_a_cube_that_was_not_built_from_scenes_is_refused(published: PublishedProduct) -> None:
+    with pytest.raises(RequestError, match="expected a cube that was built from scenes"):
+        cube_report(published.index, published.cube_url, {})
