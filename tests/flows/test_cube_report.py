@@ -1,6 +1,7 @@
 """`neocube report`: the page about how a cube was made says what its cells say, and escapes what others wrote."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -65,7 +66,7 @@ def page(
     """The page of a cube whose recipe has markup for a title, built of an archive of which one file is cut off."""
     folder = tmp_path_factory.mktemp("report")
     archive = shutil.copytree(small_archive, folder / "archive")
-    shutil.copytree(initialised_home, folder / "home", symlinks=True)
+    subprocess.run(["cp", "-a", str(initialised_home), str(folder / "home")], check=True)
     band = next(archive.rglob("LC08*/*_SR_B4.TIF"))
     recipe = folder / "marked.recipe.yaml"
     lines = [

@@ -45,14 +45,13 @@ def _checks(settings: Settings, prefect: PrefectAccess | None, part: PartRead) -
         "storage": f"{open_storage(settings).root} can be written{_room(part.readings)}",
         "prefect": prefect.url if prefect else "",
     }
-    counts = {} if part.part != "index" else {
-        "scenes": _total(part.readings, "neocube_scenes", "active"),
-        "cells": _total(part.readings, "neocube_cells", "active") + _total(part.readings, "neocube_models", "active"),
-        "quarantine": _total(part.readings, "neocube_quarantine_items"),
-    }  # fmt: skip
-    return [
-        {"name": name, "ok": True, "found": said} for name, said in ({part.part: found[part.part]} | counts).items()
-    ]
+    said: dict[str, Any] = {part.part: found[part.part]}
+    if part.part == "index":
+        models = _total(part.readings, "neocube_models", "active")
+        said["scenes"] = _total(part.readings, "neocube_scenes", "active")
+        said["cells"] = _total(part.readings, "neocube_cells", "active") + models
+        said["quarantine"] = _total(part.readings, "neocube_quarantine_items")
+    return [{"name": name, "ok": True, "found": what} for name, what in said.items()]
 
 
 def _total(readings: Sequence[Reading], metric: str, state: str | None = None) -> int:

@@ -151,7 +151,7 @@ def index_readings(index: Index) -> list[Reading]:
             query = question.query.format(**relations)
             wanted = {name: kind for name, kind in kinds.items() if f":{name} " in query}
             for row in connection.execute(text(query), wanted).mappings():
-                readings += _readings(question, row)
+                readings += _readings(question, dict(row))
     return readings
 
 
