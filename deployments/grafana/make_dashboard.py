@@ -30,6 +30,7 @@ ROWS = {
         Shown("Parts that answer", "bool_yes_no", {"min by (part) (neocube_up)": "{{part}}"}, is_number=True),
         Shown("Alerts", "none", {'sum(ALERTS{alertstate="firing"}) or vector(0)': "firing"}, is_number=True),
         Shown("Free in the store", "percentunit", {"min(instance:neocube_storage_free:ratio)": "free"}, is_number=True),
+        Shown("GPU in use", "percentunit", {"max by (instance, gpu) (neocube_gpu_utilization_ratio)": "{{instance}} {{gpu}}"}),
         Shown("Reading the figures", "s", {"max by (part) (neocube_read_seconds)": "{{part}}"}),
     ],
     "Archives": [

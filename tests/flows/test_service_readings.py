@@ -15,6 +15,7 @@ from flows.steps.index.catalogue import scene_of
 from flows.steps.index.follow_ups import TRAIN, FollowUp, finish, note
 from flows.steps.index.index_setup import add_product
 from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.service.gpu_figures import gpu_readings
 from flows.steps.service.index_figures import index_readings, newest_cells
 from flows.steps.service.prefect_figures import PrefectAccess
 from flows.steps.service.prefect_processes import free_port
@@ -130,14 +131,44 @@ def test_a_part_that_does_not_answer_is_down_and_the_others_are_read(tmp_path: P
     parts = read_service(settings, PrefectAccess(f"http://127.0.0.1:{free_port()}/api"))
     readings = by_labels([reading for part in parts for reading in part.readings])
     assert [readings["neocube_up", part] for part in ("index", "storage", "prefect")] == [0, 1, 0]
-    assert {each[0] for each in readings} == {
+    assert {each[0] for each in readings if "gpu" not in each[0]} == {
         "neocube_up",
         "neocube_read_seconds",
         "neocube_storage_free_bytes",
         "neocube_storage_size_bytes",
     }
-    assert [bool(part.silence) for part in parts] == [True, False, True]
+    assert [bool(part.silence) for part in parts[:3]] == [True, False, True]
     assert "secret" not in parts[0].silence
+
+
+def driver_program(folder: Path, script: str) -> str:
+    """A program that stands in for the driver's, on a machine that may have none."""
+    path = folder / "nvidia-smi"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_gpu_says_what_it_does_and_one_that_does_not_say_is_left_out(tmp_path: Path) -> None:
+    program = driver_program(tmp_path, "printf '0, 35, 1024, 81559\\n1, [N/A], 2, 81559\\n'")
+    assert by_labels(gpu_readings(program)) == {
+        ("neocube_gpu_utilization_ratio", "0"): pytest.approx(0.35),
+        ("neocube_gpu_memory_used_bytes", "0"): 2**30,
+        ("neocube_gpu_memory_size_bytes", "0"): 81559 * 2**20,
+        ("neocube_gpu_memory_used_bytes", "1"): 2**21,
+        ("neocube_gpu_memory_size_bytes", "1"): 81559 * 2**20,
+    }
+
+
+@pytest.mark.parametrize("status", [6, 9])
+def test_a_driver_without_a_gpu_is_no_failure(tmp_path: Path, status: int) -> None:
+    assert gpu_readings(driver_program(tmp_path, f"echo No devices were found; exit {status}")) == []
+
+
+def test_a_driver_that_fails_is_told_in_its_words(tmp_path: Path) -> None:
+    program = driver_program(tmp_path, "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
+    with pytest.raises(OSError, match="nvidia-smi failed: Failed to initialize NVML"):
+        gpu_readings(program)
 
 
 @pytest.mark.parametrize(

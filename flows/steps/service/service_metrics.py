@@ -13,7 +13,7 @@ class Meaning:
 
 # names and units: https://prometheus.io/docs/practices/naming
 METRICS = {
-    "neocube_up": Meaning("Whether a part answered now: index, storage, prefect (where an API is set).", "part"),
+    "neocube_up": Meaning("Whether a part answered now: index, storage, prefect (where an API is set), gpu (where nvidia-smi is).", "part"),
     "neocube_read_seconds": Meaning("How long the figures of a part took to read now.", "part"),
     "neocube_scenes": Meaning("Scenes in the index; state: active, archived.", "collection", "state"),
     "neocube_scenes_last_day": Meaning("Scenes added to the index in the last 24 hours.", "collection"),
@@ -42,6 +42,9 @@ METRICS = {
     "neocube_follow_up_oldest_timestamp_seconds": Meaning("Since when the oldest of them is due.", "kind"),
     "neocube_storage_free_bytes": Meaning("Free bytes where the store is a folder."),
     "neocube_storage_size_bytes": Meaning("Size of the file system where the store is a folder."),
+    "neocube_gpu_utilization_ratio": Meaning("Share of the last moment in which a GPU of this machine computed.", "gpu"),
+    "neocube_gpu_memory_used_bytes": Meaning("Memory of the GPU in use.", "gpu"),
+    "neocube_gpu_memory_size_bytes": Meaning("Memory of the GPU.", "gpu"),
     "neocube_flow_runs": Meaning("Flow runs that are due and not ended; state: scheduled, pending, running, paused, cancelling.", "flow", "state"),
     "neocube_flow_run_due_timestamp_seconds": Meaning("Since when the oldest run that has not begun is due.", "flow"),
     "neocube_flow_runs_last_day": Meaning("Flow runs that began in the last 24 hours; state: completed, failed, crashed and so on.", "flow", "state"),

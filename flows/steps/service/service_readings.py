@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx
 
@@ -12,6 +13,7 @@ from datacube_config.connection import open_index
 from datacube_config.errors import IndexLost, IndexUnavailable, StorageUnavailable
 from datacube_config.settings import Settings
 from flows.steps.cubes.cells import cell_path
+from flows.steps.service.gpu_figures import gpu_readings
 from flows.steps.service.index_figures import index_readings, newest_cells
 from flows.steps.service.prefect_figures import PrefectAccess, prefect_readings
 from flows.steps.service.service_metrics import Reading
@@ -30,7 +32,7 @@ class PartRead:
 
 
 def read_service(settings: Settings, prefect: PrefectAccess | None) -> list[PartRead]:
-    """Index, storage and, where an API is configured, Prefect, each with whether it answered and how long that took."""
+    """Index, storage, Prefect where an API is configured and GPUs where there are, each with whether it answered and how long that took."""
     cells: dict[str, str] = {}
 
     def index_part() -> list[Reading]:
@@ -44,6 +46,8 @@ def read_service(settings: Settings, prefect: PrefectAccess | None) -> list[Part
     }
     if prefect:
         parts["prefect"] = lambda: prefect_readings(prefect, datetime.now(UTC))
+    if program := shutil.which("nvidia-smi"):
+        parts["gpu"] = partial(gpu_readings, program)
     return [_read(part, ask) for part, ask in parts.items()]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-SUBJECTS = ("collection", "product", "recipe", "flow", "pool", "kind", "provider", "part")
+SUBJECTS = ("collection", "product", "recipe", "flow", "pool", "kind", "provider", "gpu", "part")
 AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -40,6 +40,7 @@ def _named(words: str) -> str:
         words.replace(" timestamp seconds", "")
         .replace(" seconds", "")
         .replace(" bytes", "")
+        .replace(" ratio", "")
         .replace(" 0.5", " median")
         .replace(" 0.95", " 95 %")
     )
@@ -52,6 +53,8 @@ def _shown(metric: str, value: float, now: datetime) -> str:
         return f"{moment:%Y-%m-%d %H:%M} UTC ({_age((now - moment).total_seconds())})"
     if metric.endswith("_seconds"):
         return f"{value:.3g} s"
+    if metric.endswith("_ratio"):
+        return f"{value:.0%}"
     return f"{value / 1e6:,.1f} MB" if metric.endswith("_bytes") else f"{value:,.0f}"
 
 
