@@ -52,12 +52,12 @@ ROWS = {
             "Cells to build again", "none",
             {"sum by (product) (neocube_cells_stale)": "{{product}} stale", "sum by (product) (neocube_cells_unread)": "{{product}} unread"},
         ),
-        Shown("Seconds a cell", "s", {"max by (product, quantile) (neocube_cell_build_seconds)": "{{product}} {{quantile}}"}),
+        Shown("Seconds a cell", "s", {"max by (product, statistic) (neocube_cell_build_seconds)": "{{product}} {{statistic}}"}),
         Shown("Seconds a stage", "s", {"max by (product, stage) (neocube_cell_stage_seconds)": "{{product}} {{stage}}"}),
         Shown(
             "Bytes a cell", "bytes",
             {
-                "max by (product, quantile) (neocube_cell_decoded_bytes)": "{{product}} decoded {{quantile}}",
+                "max by (product, statistic) (neocube_cell_decoded_bytes)": "{{product}} decoded {{statistic}}",
                 "max by (product) (neocube_cell_stored_bytes)": "{{product}} stored",
             },
         ),

@@ -77,11 +77,11 @@ def test_scenes_and_cells_are_counted_as_they_are_now_by_each_driver(
     assert before["neocube_archive_items", str(small_archive), place, "indexed"] == len(scenes)
     assert before["neocube_cells", *cells, "active"] == before["neocube_cells_last_day", *cells] == 2
     assert (before["neocube_cells_unread", *cells], before["neocube_cells_stale", *cells]) == (1, 0)
-    assert before["neocube_cell_build_seconds", "known_features", "0.5"] == pytest.approx(4, abs=2)
+    assert before["neocube_cell_build_seconds", "known_features", "median"] == pytest.approx(4, abs=2)
     assert before["neocube_cell_stage_seconds", "known_features", "loading"] == 2
     assert before["neocube_cell_stage_seconds", "known_features", "computing"] == 1
-    assert before["neocube_cell_decoded_bytes", "known_features", "0.5"] == 2000
-    assert before["neocube_cell_decoded_bytes", "known_features", "0.95"] == 2900
+    assert before["neocube_cell_decoded_bytes", "known_features", "median"] == 2000
+    assert before["neocube_cell_decoded_bytes", "known_features", "p95"] == 2900
 
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert after["neocube_scenes", place, "archived"] == after["neocube_cells_stale", *cells] == 1

@@ -27,7 +27,7 @@ def test_figures_stand_under_what_they_are_about_in_their_units() -> None:
         Reading("neocube_scenes", 1234, {"collection": "sentinel-2-l2a", "state": "active"}),
         Reading("neocube_scene_newest_timestamp_seconds", newest, {"collection": "sentinel-2-l2a"}),
         Reading("neocube_quarantine_items", 2, {"archive": "here", "collection": "sentinel-2-l2a"}),
-        Reading("neocube_cell_build_seconds", 12.345, {"product": "mangrove_features", "quantile": "0.5"}),
+        Reading("neocube_cell_build_seconds", 12.345, {"product": "mangrove_features", "statistic": "median"}),
         Reading("neocube_cell_stored_bytes", 2_500_000, {"product": "mangrove_features"}),
         Reading("neocube_storage_free_bytes", 5e9),
         Reading("neocube_provider_closed_until_timestamp_seconds", NOW.timestamp() + 90, {"provider": "host"}),

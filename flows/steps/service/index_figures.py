@@ -12,7 +12,7 @@ from flows.steps.service.service_metrics import Reading
 
 Column = tuple[str, Mapping[str, str]]  # a metric, and labels beside those of the row
 ACTIVE, ARCHIVED = {"state": "active"}, {"state": "archived"}
-MEDIAN, HIGH = {"quantile": "0.5"}, {"quantile": "0.95"}
+MEDIAN, HIGH = {"statistic": "median"}, {"statistic": "p95"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,14 +36,7 @@ def _subject(labels: Mapping[str, str]) -> tuple[str, Iterable[str]]:
 
 
 def _named(words: str) -> str:
-    return (
-        words.replace(" timestamp seconds", "")
-        .replace(" seconds", "")
-        .replace(" bytes", "")
-        .replace(" ratio", "")
-        .replace(" 0.5", " median")
-        .replace(" 0.95", " 95 %")
-    )
+    return words.replace(" timestamp seconds", "").replace(" seconds", "").replace(" bytes", "").replace(" ratio", "")
 
 
 def _shown(metric: str, value: float, now: datetime) -> str:
