@@ -72,7 +72,9 @@ def test_scenes_and_cells_are_counted_as_they_are_now_by_each_driver(
     newest = max(scene.acquired for scene in scenes).timestamp()
     assert before["neocube_scenes", place, "active"] == before["neocube_scenes_last_day", place] == len(scenes) >= 2
     assert before["neocube_scenes", place, "archived"] == 0
-    assert before["neocube_scene_newest_timestamp_seconds", place] == pytest.approx(newest, abs=1e-3)
+    assert before["neocube_scene_newest_timestamp_seconds", str(small_archive), place] == pytest.approx(
+        newest, abs=1e-3
+    )
     assert before["neocube_scene_added_timestamp_seconds", place] == pytest.approx(time.time(), abs=600)
     assert before["neocube_archive_items", str(small_archive), place, "indexed"] == len(scenes)
     assert before["neocube_cells", *cells, "active"] == before["neocube_cells_last_day", *cells] == 2

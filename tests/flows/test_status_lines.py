@@ -25,7 +25,7 @@ def test_figures_stand_under_what_they_are_about_in_their_units() -> None:
     newest = (NOW - timedelta(days=3, hours=1)).timestamp()
     assert lines_of(
         Reading("neocube_scenes", 1234, {"collection": "sentinel-2-l2a", "state": "active"}),
-        Reading("neocube_scene_newest_timestamp_seconds", newest, {"collection": "sentinel-2-l2a"}),
+        Reading("neocube_scene_newest_timestamp_seconds", newest, {"archive": "here", "collection": "sentinel-2-l2a"}),
         Reading("neocube_quarantine_items", 2, {"archive": "here", "collection": "sentinel-2-l2a"}),
         Reading("neocube_cell_build_seconds", 12.345, {"product": "mangrove_features", "statistic": "median"}),
         Reading("neocube_cell_stored_bytes", 2_500_000, {"product": "mangrove_features"}),
@@ -35,9 +35,9 @@ def test_figures_stand_under_what_they_are_about_in_their_units() -> None:
         "",
         "collection sentinel-2-l2a",
         "scenes active 1,234",
-        "scene newest 2026-11-23 11:00 UTC (3 d ago)",
         "",
         "collection sentinel-2-l2a at here",
+        "scene newest 2026-11-23 11:00 UTC (3 d ago)",
         "quarantine items 2",
         "",
         "product mangrove_features",

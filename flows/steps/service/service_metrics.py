@@ -17,7 +17,7 @@ METRICS = {
     "neocube_read_seconds": Meaning("How long the figures of a part took to read now.", "part"),
     "neocube_scenes": Meaning("Scenes in the index; state: active, archived.", "collection", "state"),
     "neocube_scenes_last_day": Meaning("Scenes added to the index in the last 24 hours.", "collection"),
-    "neocube_scene_newest_timestamp_seconds": Meaning("Sensing time of the newest active scene.", "collection"),
+    "neocube_scene_newest_timestamp_seconds": Meaning("Sensing time of the newest indexed item.", "archive", "collection"),
     "neocube_scene_added_timestamp_seconds": Meaning("When a scene was last added.", "collection"),
     "neocube_archive_items": Meaning("Items of archives: indexed, archived, part (of a scene), quarantined, missing, gone.", "archive", "collection", "state"),
     "neocube_archive_harvested_timestamp_seconds": Meaning("When a harvest last went on or ended.", "archive", "collection"),
