@@ -2,8 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flows.steps.service.prefect_figures import PrefectAccess
+if TYPE_CHECKING:
+    from flows.steps.service.prefect_figures import PrefectAccess
 
 
 def has_prefect_api() -> bool:
@@ -15,11 +17,13 @@ def has_prefect_api() -> bool:
     return bool(get_current_settings().api.url)
 
 
-def prefect_access() -> PrefectAccess | None:
+def prefect_access() -> "PrefectAccess | None":
     """Where the configured Prefect API is and what opens it; None where there is none."""
     if not has_prefect_api():
         return None
     from prefect.settings import get_current_settings
+
+    from flows.steps.service.prefect_figures import PrefectAccess  # brings httpx, which a plain command does not need
 
     api = get_current_settings().api
     assert api.url is not None

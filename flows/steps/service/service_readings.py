@@ -12,7 +12,6 @@ import httpx
 from datacube_config.connection import open_index
 from datacube_config.errors import IndexLost, IndexUnavailable, StorageUnavailable
 from datacube_config.settings import Settings
-from flows.steps.cubes.cells import cell_path
 from flows.steps.service.gpu_figures import gpu_readings
 from flows.steps.service.index_figures import index_readings, newest_cells
 from flows.steps.service.prefect_figures import PrefectAccess, prefect_readings
@@ -58,6 +57,8 @@ def storage_readings(storage: Storage, cells: dict[str, str]) -> list[Reading]:
     if storage.is_local:
         disk = shutil.disk_usage(storage.root)
         readings = [Reading("neocube_storage_free_bytes", disk.free), Reading("neocube_storage_size_bytes", disk.total)]
+    if cells:
+        from flows.steps.cubes.cells import cell_path  # brings numba and zarr, which take seconds to load
     for product, cell in cells.items():
         size = storage.filesystem.du(cell_path(storage, product, cell))
         readings.append(Reading("neocube_cell_stored_bytes", float(size), {"product": product}))
