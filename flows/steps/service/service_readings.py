@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from uuid import UUID
 
 import httpx
 
@@ -60,7 +61,7 @@ def storage_readings(storage: Storage, cells: dict[str, str]) -> list[Reading]:
     if cells:
         from flows.steps.cubes.cells import cell_path  # brings numba and zarr, which take seconds to load
     for product, cell in cells.items():
-        size = storage.filesystem.du(cell_path(storage, product, cell))
+        size = storage.filesystem.du(cell_path(storage, product, UUID(cell)))
         readings.append(Reading("neocube_cell_stored_bytes", float(size), {"product": product}))
     return readings
 
