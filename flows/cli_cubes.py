@@ -129,12 +129,13 @@ def report(as_json: bool, cube: str, page: str, area: str | None, crs: str | Non
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
     from flows.steps.cubes.open_cube import snapshot_asked_for
-    from flows.steps.pictures.cube_report import cube_report
+    from flows.steps.pictures.cube_report import Rates, cube_report
     from flows.steps.storage import s3_options
 
     settings, path = get_settings(), Path(page)
     with open_index(settings) as index:
-        text = cube_report(index, snapshot_asked_for(index, cube, area, crs), s3_options(settings))
+        rates = Rates(settings.price_per_core_hour, settings.price_currency, settings.core_power_w)
+        text = cube_report(index, snapshot_asked_for(index, cube, area, crs), s3_options(settings), rates)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     emit({"report": str(path.absolute())}, as_json, lambda it: f"report {it['report']}")

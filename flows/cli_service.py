@@ -11,7 +11,11 @@ from flows.console import as_json_option, emit
 
 @click.command()
 @as_json_option
-@click.option("--port", type=click.IntRange(1, 65535), help="Serve them at http://HOST:PORT/metrics until interrupted.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Serve them at http://HOST:PORT/metrics, and as a page at /, until interrupted.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback unless you say otherwise; no login.")
 def metrics(as_json: bool, port: int | None, host: str) -> None:
     """Read the figures of the service from index, store and Prefect: print them as Prometheus reads them, or serve them.
@@ -32,7 +36,8 @@ def metrics(as_json: bool, port: int | None, host: str) -> None:
         emit(document, as_json, lambda _: metrics_text(parts).rstrip(), failed=bool(silent))
         return
     with database_url(settings), metrics_endpoint(partial(read_service, settings, prefect), host, port) as url:
-        emit({"url": url}, as_json, lambda it: f"ready: {it['url']}")
+        document = {"url": f"{url}/metrics", "page": f"{url}/"}
+        emit(document, as_json, lambda it: f"ready: {it['url']}, and a page at {it['page']}")
         try:
             threading.Event().wait()
         except (KeyboardInterrupt, SystemExit):

@@ -6,6 +6,7 @@ from typing import Literal
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings, get_settings
 from flows.learning_cells import cells_with_state
+from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.learning.label_files import label_file
 from flows.steps.learning.network_training import TrainingRoom
@@ -25,6 +26,7 @@ Device = Literal["auto", "cpu", "gpu"]
 TRAINING = "training"  # in the home: what a killed training of a network goes on from
 
 
+@logged_run("train")
 def train(
     recipe: str,
     area: str | None = None,

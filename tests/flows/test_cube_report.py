@@ -1,5 +1,9 @@
 """`neocube report`: the page about how a cube was made says what its cells say, and escapes what others wrote."""
 
+import contextlib
+import io
+import json
+import logging
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,12 +16,13 @@ import pytest
 from click.testing import CliRunner
 
 from datacube_config.connection import Index, open_index
+from datacube_config.logs import PACKAGES
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.cli import main
-from flows.steps.cubes.cells import SECONDS
+from flows.steps.cubes.cells import SECONDS, THREADS
 from flows.steps.ingesting.ingest_archive import ingest_archive
-from flows.steps.pictures.cube_report import cube_report
+from flows.steps.pictures.cube_report import Rates, cube_report
 from products.errors import RequestError
 from tests.flows.conftest import PublishedProduct
 
@@ -26,13 +31,14 @@ TITLE = "<script>alert(1)</script>"
 
 @dataclass(frozen=True)
 class Page:
-    """A written page: its text, the rows of its tables by heading, its pictures; and what the build said of the cube."""
+    """A written page: its text, the rows of its tables by heading, its pictures; what the build said of the cube, and what it logged."""
 
     text: str
     rows: dict[str, list[list[str]]]
     pictures: list[str]
     built: dict[str, Any]
     facts: list[dict[str, Any]]
+    logs: list[dict[str, Any]]
 
 
 class Reader(HTMLParser):
@@ -76,10 +82,14 @@ def page(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NEOCUBE_HOME", str(folder / "home"))
         patch.setenv("NEOCUBE_FAILURE_BUDGET", "1")
+        patch.setenv("NEOCUBE_LOGS", "json")
+        patch.setenv("NEOCUBE_PRICE_PER_CORE_HOUR", "3600")
+        patch.setenv("NEOCUBE_CORE_POWER_W", "10")
         with open_index(Settings(home=folder / "home")) as index:
             ingest_archive(index, str(archive))
             band.write_bytes(band.read_bytes()[: band.stat().st_size // 2])
-            built = build(str(recipe), "demo", "2020")
+            with contextlib.redirect_stderr(io.StringIO()) as stderr:
+                built = build(str(recipe), "demo", "2020")
             facts = facts_of(index)
             done = CliRunner().invoke(
                 main, ["report", str(recipe), str(folder / "out" / "page.html"), "--area", "demo"]
@@ -87,7 +97,11 @@ def page(
             assert done.exit_code == 0, done.output
         text = (folder / "out" / "page.html").read_text()
         read = Reader(text)
-        yield Page(text, read.rows, read.pictures, built, facts)
+        logs = [json.loads(line) for line in stderr.getvalue().splitlines() if line.startswith("{")]
+        yield Page(text, read.rows, read.pictures, built, facts, logs)
+    for package in PACKAGES:
+        logging.getLogger(package).handlers.clear()
+        logging.getLogger(package).setLevel(logging.NOTSET)
 
 
 def facts_of(index: Index) -> list[dict[str, Any]]:
@@ -133,6 +147,27 @@ def test_every_cell_and_two_pictures_are_in_the_page(page: Page) -> None:
     assert [each.partition(",")[0] for each in page.pictures] == ["data:image/png;base64"] * 2
 
 
+def test_cost_and_energy_are_those_of_the_core_time_by_area_and_year(page: Page) -> None:
+    rows = {row[0]: row[1:] for row in page.rows["Cost and energy"][1:]}
+    core_s = sum(said[SECONDS]["total"] * said[THREADS] for said in page.facts)
+    square_km = len(page.facts) * (96 * 30 / 1000) ** 2
+    assert float(rows["core hours"][0].replace(",", "")) == pytest.approx(core_s / 3600, abs=6e-4)
+    assert float(rows["cost, GBP"][0].replace(",", "")) == pytest.approx(core_s, rel=1e-3)
+    assert float(rows["energy, kWh"][0]) == pytest.approx(core_s * 10 / 3.6e6, abs=6e-4)
+    assert float(rows["cost, GBP"][1]) == pytest.approx(core_s / square_km / (366 / 365.25), rel=0.02)
+
+
+def test_the_logs_have_the_run_its_cells_and_the_scenes_that_were_not_read(page: Page) -> None:
+    assert {each["event"] for each in page.logs} == {"run begun", "asset not read", "cell published", "run ended"}
+    assert len({each["run"] for each in page.logs}) == 1
+    published = [each for each in page.logs if each["event"] == "cell published"]
+    assert {each["cell"] for each in published} == {each["id"] for each in page.built["cells"]}
+    unread = [each for each in page.logs if each["event"] == "asset not read"]
+    failures = [failure for said in page.facts for failure in said["neocube:manifest"]["failed"]]
+    assert {(each["scene"], each["band"]) for each in unread} == {(each["scene"], each["band"]) for each in failures}
+    assert all(each["cell"] and each["label"] for each in unread)
+
+
 def test_markup_in_a_title_stays_text(page: Page) -> None:
     assert TITLE not in page.text
     assert "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>" in page.text
@@ -140,4 +175,4 @@ def test_markup_in_a_title_stays_text(page: Page) -> None:
 
 def test_a_cube_that_was_not_built_from_scenes_is_refused(published: PublishedProduct) -> None:
     with pytest.raises(RequestError, match="expected a cube that was built from scenes"):
-        cube_report(published.index, published.cube_url, {})
+        cube_report(published.index, published.cube_url, {}, Rates())

@@ -35,12 +35,23 @@ def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 def test_the_endpoint_answers_with_what_is_so_at_that_moment(published: PublishedProduct) -> None:
     cells = frozenset({"product": "known_features", "family": "features", "state": "active"}.items())
     with metrics_endpoint(partial(read_service, published.settings, None), "127.0.0.1", free_port()) as url:
+        url = f"{url}/metrics"
         assert samples(httpx.get(url).text)["neocube_cells", cells] == 8
         row = next(iter(published.index.dc.index.datasets.search(product="known_features", limit=1)))
         published.index.dc.index.datasets.archive([row.id])
         seven = samples(httpx.get(url).text)["neocube_cells", cells]
         published.index.dc.index.datasets.restore([row.id])
         assert (seven, samples(httpx.get(url).text)["neocube_cells", cells]) == (7, 8)
+
+
+def test_the_page_is_at_the_root_and_nothing_elsewhere(published: PublishedProduct) -> None:
+    with metrics_endpoint(partial(read_service, published.settings, None), "127.0.0.1", free_port()) as url:
+        page = httpx.get(url)
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "script" not in page.headers["content-security-policy"]
+        assert re.search(r"known_features \(features\)</th>.*<td>8</td>", page.text)
+        assert httpx.get(f"{url}/etc/passwd").status_code == 404
+        assert httpx.post(url).status_code == httpx.post(f"{url}/metrics").status_code == 405
 
 
 def test_every_family_is_a_gauge_that_says_what_it_is(published: PublishedProduct) -> None:
@@ -85,8 +96,11 @@ def test_the_command_serves_until_it_is_told_to_end(embedded_settings: Settings)
     environment = {**os.environ, "NEOCUBE_HOME": str(embedded_settings.home)}
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = "".join(process.stdout.readline() for _ in range(3))
-        assert json.loads(said) == {"url": f"http://127.0.0.1:{port}/metrics"}
+        said = "".join(process.stdout.readline() for _ in range(4))
+        assert json.loads(said) == {
+            "url": f"http://127.0.0.1:{port}/metrics",
+            "page": f"http://127.0.0.1:{port}/",
+        }
         assert (
             samples(httpx.get(json.loads(said)["url"], timeout=60).text)["neocube_up", frozenset({("part", "index")})]
             == 1
@@ -97,7 +111,7 @@ def test_the_command_serves_until_it_is_told_to_end(embedded_settings: Settings)
 
 def test_a_port_that_is_taken_is_refused_in_words(embedded_settings: Settings) -> None:
     with metrics_endpoint(list, "127.0.0.1", free_port()) as url:
-        port = url.partition("127.0.0.1:")[2].partition("/")[0]
+        port = url.partition("127.0.0.1:")[2]
         done = CliRunner().invoke(main, ["metrics", "--port", port])
     assert done.exit_code == 2
     assert (

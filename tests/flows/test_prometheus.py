@@ -1,31 +1,27 @@
 """The rules and the dashboard in deployments/, by promtool and by a real Prometheus that scrapes the endpoint: right figures, no empty panel."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
 from flows.steps.service.exposition import metrics_endpoint
+from flows.steps.service.panels import ROWS
 from flows.steps.service.prefect_processes import free_port
 from flows.steps.service.service_metrics import METRICS, Reading
 from flows.steps.service.service_readings import PartRead
+from tests.flows.prometheus_server import RULES, Query, program, running_prometheus
 
 REPOSITORY = Path(__file__).parents[2]
-RULES = REPOSITORY / "deployments" / "prometheus"
 GRAFANA = REPOSITORY / "deployments" / "grafana"
-PATIENCE_S = 60.0
 AGE_S = 3600.0
-Query = Callable[[str], dict[str, float]]
 LABELS = {"collection": "sentinel-2-l2a", "part": "index", "state": "active", "flow": "ingest", "status": "online"}
 STATES = {
     "neocube_archive_items": ("indexed", "missing", "gone"),
@@ -50,14 +46,6 @@ def known_parts() -> list[PartRead]:
             for state in STATES.get(metric, ("",))
         ]
     return [PartRead("index", tuple(readings))]
-
-
-def program(name: str) -> str:
-    """The path of a program of Debian's package prometheus."""
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not installed (Debian: apt-get install prometheus)")
-    return path
 
 
 def checked(*command: str) -> str:
@@ -94,6 +82,12 @@ def test_every_metric_that_a_rule_or_a_panel_names_is_one_of_ours() -> None:
     assert named - METRICS.keys() - recorded == {"neocube_reconcile_alarms"}
 
 
+def test_the_dashboard_has_the_panels_of_our_page_and_the_alerts_of_prometheus() -> None:
+    ours = [figures.query for panels in ROWS.values() for panel in panels for figures in panel.figures]
+    assert [query for query in queries() if "ALERTS" not in query] == ours
+    assert len(queries()) == len(ours) + 1
+
+
 def queries() -> list[str]:
     """The queries of all panels of the dashboard."""
     board = json.loads((GRAFANA / "neocube.json").read_text())
@@ -118,79 +112,44 @@ def test_the_dashboard_is_what_its_script_prints_and_the_sdk_reads_it_back() -> 
 
 @pytest.fixture(scope="module")
 def query(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Query]:
-    """Asks a Prometheus that has scraped known readings and evaluated the rules: values by the labels that matter."""
-    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
-    with metrics_endpoint(known_parts, "127.0.0.1", free_port()) as url:
-        configuration = yaml.safe_load((RULES / "prometheus.yml").read_text())
-        configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        configuration["rule_files"] = [str(RULES / name) for name in configuration["rule_files"]]
-        (job,) = configuration["scrape_configs"]
-        job["static_configs"][0]["targets"] = [url.removeprefix("http://").removesuffix("/metrics")]
-        job["scrape_timeout"] = "1s"
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
-        command = [
-            program("prometheus"),
-            f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'tsdb'}",
-        ]
-        with (
-            (folder / "log").open("wb") as log,
-            subprocess.Popen(
-                [*command, f"--web.listen-address=127.0.0.1:{port}"],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "GOMAXPROCS": "1"},
-            ) as process,
-            httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30, trust_env=False) as client,
-        ):
-            try:
-                yield _asker(client)
-            finally:
-                process.terminate()
-
-
-def _asker(client: httpx.Client) -> Query:
-    def ask(expression: str) -> dict[str, float]:
-        answer = client.get("/query", params={"query": expression}).json()
-        assert answer["status"] == "success", answer
-        return {" ".join(sorted(each["metric"].values())): float(each["value"][1]) for each in answer["data"]["result"]}
-
-    def is_ready() -> bool:
-        try:
-            return bool(
-                ask("flow:neocube_flow_runs_last_day_failed:ratio") and ask("instance:neocube_storage_free:ratio")
-            )
-        except (httpx.TransportError, json.JSONDecodeError):
-            return False
-
-    end = time.monotonic() + PATIENCE_S
-    while not is_ready():
-        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for Prometheus to evaluate the rules"
-        time.sleep(0.5)
-    return ask
+    """Asks a Prometheus that has scraped known readings."""
+    with (
+        metrics_endpoint(known_parts, "127.0.0.1", free_port()) as url,
+        running_prometheus(tmp_path_factory.mktemp("prometheus"), url) as ask,
+    ):
+        yield ask
 
 
 def test_every_metric_is_scraped_with_its_value(query: Query) -> None:
     found = {name: query(f"sum without (instance, job) ({name})") for name in METRICS}
     assert [name for name, values in found.items() if not values] == []
-    assert found["neocube_storage_free_bytes"] == {"": known_value("neocube_storage_free_bytes")}
-    assert found["neocube_cells"] == {"a family a product active": known_value("neocube_cells")}
+    assert found["neocube_storage_free_bytes"] == {frozenset(): known_value("neocube_storage_free_bytes")}
+    cell = frozenset({"product": "a product", "family": "a family", "state": "active"}.items())
+    assert found["neocube_cells"] == {cell: known_value("neocube_cells")}
 
 
 def test_every_panel_of_the_dashboard_has_an_answer(query: Query) -> None:
-    answers = {expression: query(expression) for expression in queries()}
-    assert [expression for expression, values in answers.items() if not values] == []
-    assert answers["min by (part) (neocube_up)"] == {"index": 1}
-    assert answers['sum by (product, family) (neocube_cells{state="active"})'] == {
-        "a family a product": known_value("neocube_cells")
-    }
-    share = known_value("neocube_storage_free_bytes") / known_value("neocube_storage_size_bytes")
-    assert answers["min(instance:neocube_storage_free:ratio)"] == {"": pytest.approx(share)}
+    assert [expression for expression in queries() if not query(expression)] == []
+    assert query(queries()[0]) == {frozenset({("part", "index")}): 1}
+
+
+def test_the_panels_of_our_page_have_the_values_that_prometheus_gives(query: Query) -> None:
+    readings = known_parts()[0].readings
+    for panel in (panel for panels in ROWS.values() for panel in panels):
+        for figures in panel.figures:
+            ours = figures.values(readings, time.time())
+            theirs = {
+                tuple(dict(labels).get(name, "") for name in figures.by if name != "instance"): value
+                for labels, value in query(figures.query).items()
+            }
+            assert {tuple(text for text in place if text): value for place, value in ours.items()} == {
+                place: pytest.approx(value, abs=30 if figures.is_age else 1e-9) for place, value in theirs.items()
+            }, panel.title
 
 
 def test_the_rules_give_ages_and_shares(query: Query) -> None:
     rules = [rule["record"] for rule in rules_of("recording.yml")]
-    found = {name: query(f"sum({name})")[""] for name in rules}
+    found = {name: next(iter(query(f"sum({name})").values())) for name in rules}
     ages = [name for name in rules if "_seconds:" in name]
     assert [found[name] for name in ages] == [pytest.approx(AGE_S, abs=30)] * len(ages)
     assert found["archive_collection:neocube_archive_items_missing:ratio"] == 0.5

@@ -48,7 +48,7 @@ def publish_two(index: Index, settings: Settings, sources: Sequence[Scene]) -> l
     arrays, numbers = known_arrays(), []
     for tile, scene, seconds, facts in zip(TILES, sources, (6.0, 2.0), (UNREAD, READ), strict=False):
         key = CellKey(TEMPLATE.product, TEMPLATE.version, tile, PERIODS[0])
-        spent = Spent(time.monotonic() - seconds, {"loading": seconds / 2, "computing": seconds / 4})
+        spent = Spent(time.monotonic() - seconds, 2, {"loading": seconds / 2, "computing": seconds / 4})
         number = uuid5(NAMESPACE, key.label)
         draft = CellDraft(number, key, TEMPLATE, GRID, "digest", {"scene": [scene.id]}, facts, spent)
         content = {name: array[:1, ..., *window(tile)] for name, array in arrays.items()}

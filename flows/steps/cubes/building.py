@@ -1,5 +1,6 @@
 """Build one cell: load, compute, publish."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from products.scene_recipe import SceneRecipe
 
 class TooMuchUnread(RuntimeError):
     """More pixels are unread than the failure budget allows; the cell is not published."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ def build_cell(
         workshop.device, registered,
     )  # fmt: skip
     content = make_content(work, is_wanted)
+    _tell_unread(content.manifest)
     manifest, accounts = content.manifest, _in_observations(content.accounts)
     number, published = number_of(manifest), False
     if is_wanted(manifest, content.accounts) and content.layers is not None:
@@ -107,11 +112,17 @@ def build_cell(
             **({"neocube:tides": tide_range} if tides else {}),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
-        spent = Spent(begun, {"loading": content.loading_s, "computing": content.computing_s})
+        spent = Spent(begun, workshop.threads, {"loading": content.loading_s, "computing": content.computing_s})
         draft = CellDraft(number, key, cell_template(recipe), grid, recipe_digest, lineage, properties, spent)
         arrays = cell_arrays(recipe, content.layers, content.accounts)
         published = publish_cell(index, storage, draft, arrays, workshop.threads)
     return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts, content.notes)
+
+
+def _tell_unread(manifest: ReadManifest) -> None:
+    for asset in manifest.failed:
+        facts = {"scene": str(asset.scene), "item": asset.item_id, "band": asset.band, "cause": asset.cause}
+        _log.warning("asset not read", extra=facts)
 
 
 def found_cell(index: Index, key: CellKey, number: UUID) -> BuiltCell | None:

@@ -1,5 +1,6 @@
 """Publishing a cell: the store first, read back, then the dataset row, which is the commit."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,8 +31,9 @@ from products.identity import KERNEL_VERSIONS, CellKey
 from products.template import CellTemplate
 from products.window.overviews import level_sides
 
-QUALITY, CODE, SECONDS = "neocube:quality", "neocube:code", "neocube:seconds"
+QUALITY, CODE, SECONDS, THREADS = "neocube:quality", "neocube:code", "neocube:seconds", "neocube:threads"
 EO3 = "https://schemas.opendatacube.org/dataset"
+_log = logging.getLogger(__name__)
 
 
 class LineageLost(RuntimeError):
@@ -40,9 +42,10 @@ class LineageLost(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """When the work on a cell began, of the clock time.monotonic, and the seconds of its stages so far."""
+    """When the work on a cell began, of the clock time.monotonic, the threads that it has, and the seconds of its stages so far."""
 
     begun: float
+    threads: int = 1
     stages: Mapping[str, float] = field(default_factory=dict)
 
     def document(self) -> dict[str, float]:
@@ -96,6 +99,11 @@ def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Array
                 write_cell(storage, path, draft.template, draft.key, draft.geobox, stored, attributes, threads)
             verify_written(storage, path, draft.template, stored, threads)
         _commit(index, storage, draft, digest, restore=row is not None)
+    seconds = draft.spent.document() if draft.spent else {}
+    _log.info(
+        "cell published",
+        extra={"cell": str(draft.id), "product": draft.key.product, "label": draft.key.label, "seconds": seconds},
+    )
     return True
 
 
@@ -174,7 +182,7 @@ def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:
             "neocube:content_digest": digest,
             "neocube:overviews": len(level_sides(draft.grid.tile_px)),
             CODE: {"version": version("neocube"), "kernels": dict(KERNEL_VERSIONS)},
-            **({SECONDS: draft.spent.document()} if draft.spent else {}),
+            **({SECONDS: draft.spent.document(), THREADS: draft.spent.threads} if draft.spent else {}),
             **draft.properties,
         },
         "measurements": {

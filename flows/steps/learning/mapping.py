@@ -1,5 +1,6 @@
 """Map an area: one map cell for each feature cell, then the cube, the files and the areas."""
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ from products.scene_recipe import canonical_digest
 from products.template import CellTemplate, odc_product_definition
 
 STRIP_PX = 128
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ def map_cells(
             number, is_new = map_cell(index, storage, model, inputs, key, cell, threads, around)
         except (OSError, StorageUnavailable) as error:
             failed.append((key.label, str(error)))
+            _log.error("cell failed", extra={"label": key.label, "product": key.product, "cause": str(error)})
             continue
         (mapped if is_new else fresh).append(number)
         if progress:
@@ -134,7 +137,7 @@ def map_cell(
     row = index.dc.index.datasets.get(number)
     if row is not None and not row.is_archived:
         return number, False
-    spent = Spent(time.monotonic())
+    spent = Spent(time.monotonic(), threads)
     opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
     lineage = {"features": read, "model": [model.id]}
     properties: dict[str, Any] = {"neocube:model": str(model.id), "neocube:model_digest": model.digest}

@@ -3,6 +3,8 @@
 import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,7 +12,7 @@ from uuid import UUID
 import jinja2
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import SECONDS
+from flows.steps.cubes.cells import SECONDS, THREADS
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.pictures.cube import (
     COVERAGE_PX,
@@ -22,10 +24,20 @@ from flows.steps.pictures.cube import (
 from products.errors import RequestError
 from products.pixel.causes import ACCOUNT_NAMES
 
+YEAR_S = 365.25 * 86400
 TEMPLATE = Path(__file__).with_name("cube_report.html")
 
 
-def cube_report(index: Index, url: str, options: Mapping[str, Any]) -> str:
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What an hour of a core costs and what a core takes (W); 0 where nobody said."""
+
+    price_per_core_hour: float = 0.0
+    currency: str = "GBP"
+    core_power_w: float = 0.0
+
+
+def cube_report(index: Index, url: str, options: Mapping[str, Any], rates: Rates) -> str:
     """The page about the snapshot at a URL, with its pictures in it; it needs nothing beside itself. RequestError where no scenes were read."""
     attributes = open_snapshot(url, options).attrs
     facts = _facts(index, [UUID(each) for each in attributes["neocube:cells"]])
@@ -44,6 +56,7 @@ def cube_report(index: Index, url: str, options: Mapping[str, Any]) -> str:
         missing=attributes["neocube:missing"],
         cells=facts,
         stages=_stages(facts),
+        spent=_spent(facts, rates),
         unread=[{"cell": each["cell"], **failure} for each in facts for failure in each["manifest"]["failed"]],
         accounts=_accounts(facts),
         pictures=_pictures(url, options),
@@ -53,8 +66,8 @@ def cube_report(index: Index, url: str, options: Mapping[str, Any]) -> str:
 def _facts(index: Index, numbers: Sequence[UUID]) -> list[dict[str, Any]]:
     """What the index has of each cell, in the order of the cube."""
     documents = (row.metadata_doc for row in index.dc.index.datasets.bulk_get(numbers))
-    rows = {UUID(document["id"]): document["properties"] for document in documents}
-    known = [(number, rows[number]) for number in numbers if number in rows]
+    rows = {UUID(document["id"]): document for document in documents}
+    known = [(number, rows[number], rows[number]["properties"]) for number in numbers if number in rows]
     return [
         {
             "cell": f"{said['neocube:period']} {said['neocube:tile']}",
@@ -63,11 +76,13 @@ def _facts(index: Index, numbers: Sequence[UUID]) -> list[dict[str, Any]]:
             "device": said.get("neocube:device", ""),
             "code": said["neocube:code"]["version"],
             "seconds": {"total": 0.0, **said.get(SECONDS, {})},
+            "threads": said.get(THREADS, 0),
+            "square_km_years": _square_km_years(document),
             "decoded_mb": said.get("neocube:decoded_bytes", 0) / 1e6,
             "manifest": {"expected": 0, "read": 0, "retried": 0, "failed": [], **said.get("neocube:manifest", {})},
             "accounts": said.get("neocube:accounts", {}),
         }
-        for number, said in known
+        for number, document, said in known
     ]
 
 
@@ -80,6 +95,27 @@ def _stages(facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     total = sums.pop("total", 0)
     stages = {**sums, "publishing and the rest": total - sum(sums.values())} if total else {}
     return [{"name": name, "seconds": seconds, "share": seconds / total} for name, seconds in stages.items()]
+
+
+def _spent(facts: Sequence[Mapping[str, Any]], rates: Rates) -> list[dict[str, Any]]:
+    """Core hours, cost and energy of all cells, and per square kilometre and year; only what somebody said the rate of."""
+    core_h = sum(each["seconds"]["total"] * each["threads"] for each in facts) / 3600
+    size = sum(each["square_km_years"] for each in facts if each["threads"])
+    if not size:
+        return []
+    cost, energy_kwh = core_h * rates.price_per_core_hour, core_h * rates.core_power_w / 1000
+    named = {"core hours": core_h, f"cost, {rates.currency}": cost, "energy, kWh": energy_kwh}
+    return [{"name": name, "all": value, "each": value / size} for name, value in named.items() if value]
+
+
+def _square_km_years(document: Mapping[str, Any]) -> float:
+    """The pixels of a cell on the ground of its projection, times its period; a year has 365.25 days."""
+    (height, width), (xx, _, _, _, yy, *_) = (
+        document["grids"]["default"]["shape"],
+        document["grids"]["default"]["transform"],
+    )
+    start, end = (datetime.fromisoformat(document["properties"][f"dtr:{name}_datetime"]) for name in ("start", "end"))
+    return abs(height * width * xx * yy) / 1e6 * (end - start).total_seconds() / YEAR_S
 
 
 def _accounts(facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from flows.steps.service.service_metrics import METRICS, Reading
 Column = tuple[str, Mapping[str, str]]  # a metric, and labels beside those of the row
 ACTIVE, ARCHIVED = {"state": "active"}, {"state": "archived"}
 MEDIAN, HIGH = {"statistic": "median"}, {"statistic": "p95"}
+CORE_SECONDS = "neocube_core_seconds_last_day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,10 @@ BUILDS = Question(
         percentile_cont(0.5) within group (order by loading) as loading_s,
         percentile_cont(0.5) within group (order by computing) as computing_s,
         percentile_cont(0.5) within group (order by decoded) as median_bytes,
-        percentile_cont(0.95) within group (order by decoded) as high_bytes
+        percentile_cont(0.95) within group (order by decoded) as high_bytes, sum(total * threads) as core_s
     from (
         select product, (facts ->> 'neocube:decoded_bytes')::float8 as decoded, (facts -> 'neocube:seconds' ->> 'total')::float8 as total,
+            (facts ->> 'neocube:threads')::float8 as threads,
             (facts -> 'neocube:seconds' ->> 'loading')::float8 as loading, (facts -> 'neocube:seconds' ->> 'computing')::float8 as computing
         from {cells} r where added > now() - interval '1 day'
     ) built group by product
@@ -84,6 +86,7 @@ BUILDS = Question(
         "computing_s": ("neocube_cell_stage_seconds", {"stage": "computing"}),
         "median_bytes": ("neocube_cell_decoded_bytes", MEDIAN),
         "high_bytes": ("neocube_cell_decoded_bytes", HIGH),
+        "core_s": (CORE_SECONDS, {}),
     },
 )
 MODELS = Question(
@@ -122,8 +125,11 @@ HARVESTS = Question(
 )
 QUARANTINE = Question(
     """
-    select archive, coalesce(collection, '') as collection, count(*) as items, extract(epoch from min(since)) as oldest
-    from neocube.quarantine group by 1, 2
+    select place.archive, place.collection, count(q.id) as items, extract(epoch from min(q.since)) as oldest
+    from (
+        select archive, collection from neocube.harvest union select archive, coalesce(collection, '') from neocube.quarantine
+    ) place left join neocube.quarantine q on q.archive = place.archive and coalesce(q.collection, '') = place.collection
+    group by 1, 2
     """,
     {"items": ("neocube_quarantine_items", {}), "oldest": ("neocube_quarantine_oldest_timestamp_seconds", {})},
 )

@@ -47,7 +47,7 @@ def prefect_readings(access: PrefectAccess, now: datetime) -> list[Reading]:
         began = list(_all(client, "/flow_runs/filter", of_day))
         tables = _all(client, "/artifacts/filter", {**of_day, "artifacts": {"key": {"any_": [CELLS_TABLE]}}})
         return [
-            *_by_state("neocube_flow_runs", unended, flows),
+            *_by_state("neocube_flow_runs", unended, flows, OPEN_STATES),
             *_by_state("neocube_flow_runs_last_day", began, flows),
             *_oldest_due(unended, flows),
             *_failed_cells(tables, {run["id"]: run for run in began}),
@@ -75,8 +75,12 @@ def _all(client: httpx.Client, path: str, wanted: Mapping[str, Any]) -> Iterator
         offset += len(page)
 
 
-def _by_state(metric: str, runs: Iterable[Run], flows: Mapping[str, str]) -> Iterator[Reading]:
-    counts = Counter((flows.get(run["flow_id"], ""), str(run["state_type"]).lower()) for run in runs)
+def _by_state(
+    metric: str, runs: Iterable[Run], flows: Mapping[str, str], states: Iterable[str] = ()
+) -> Iterator[Reading]:
+    """Runs by flow and state; of `states` also where there are none."""
+    counts = Counter({(flow, state.lower()): 0 for flow in flows.values() for state in states})
+    counts.update((flows.get(run["flow_id"], ""), str(run["state_type"]).lower()) for run in runs)
     for (flow, state), count in sorted(counts.items()):
         yield Reading(metric, count, {"flow": flow, "state": state})
 

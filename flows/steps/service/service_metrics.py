@@ -34,6 +34,8 @@ METRICS = {
     "neocube_cell_stage_seconds": Meaning("Median seconds of a stage (loading, computing) of the same cells.", "product", "stage"),
     "neocube_cell_decoded_bytes": Meaning("Bytes of source pixels decoded for a cell, of the same cells.", "product", "statistic"),
     "neocube_cell_stored_bytes": Meaning("Bytes in the store of the cell of a product that was published last.", "product"),
+    "neocube_core_seconds_last_day": Meaning("Seconds of the cells of the last 24 hours times the threads that each had.", "product"),
+    "neocube_cost_last_day": Meaning("The same at the price of a core hour.", "product", "currency"),
     "neocube_cubes": Meaning("Current cubes of a product, one an area and CRS.", "product"),
     "neocube_cube_updated_timestamp_seconds": Meaning("When a cube of the product last changed.", "product"),
     "neocube_models": Meaning("Models in the index; state: active, archived.", "product", "state"),

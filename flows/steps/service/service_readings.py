@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +14,7 @@ from datacube_config.connection import open_index
 from datacube_config.errors import IndexLost, IndexUnavailable, StorageUnavailable
 from datacube_config.settings import Settings
 from flows.steps.service.gpu_figures import gpu_readings
-from flows.steps.service.index_figures import index_readings, newest_cells
+from flows.steps.service.index_figures import CORE_SECONDS, index_readings, newest_cells
 from flows.steps.service.prefect_figures import PrefectAccess, prefect_readings
 from flows.steps.service.service_metrics import Reading
 from flows.steps.storage import Storage, open_storage
@@ -38,7 +38,8 @@ def read_service(settings: Settings, prefect: PrefectAccess | None) -> list[Part
     def index_part() -> list[Reading]:
         with open_index(settings) as index:
             cells.update(newest_cells(index))
-            return index_readings(index)
+            readings = index_readings(index)
+        return [*readings, *cost_readings(readings, settings.price_per_core_hour, settings.price_currency)]
 
     parts: dict[str, Callable[[], list[Reading]]] = {
         "index": index_part,
@@ -49,6 +50,14 @@ def read_service(settings: Settings, prefect: PrefectAccess | None) -> list[Part
     if program := shutil.which("nvidia-smi"):
         parts["gpu"] = partial(gpu_readings, program)
     return [_read(part, ask) for part, ask in parts.items()]
+
+
+def cost_readings(readings: Iterable[Reading], price_per_core_hour: float, currency: str) -> Iterator[Reading]:
+    """The core time of cells at a price."""
+    for each in readings:
+        if each.metric == CORE_SECONDS:
+            labels = {**each.labels, "currency": currency}
+            yield Reading("neocube_cost_last_day", each.value / 3600 * price_per_core_hour, labels)
 
 
 def storage_readings(storage: Storage, cells: dict[str, str]) -> list[Reading]:

@@ -1,0 +1,77 @@
+"""A Prometheus that scrapes an endpoint of ours every two seconds, under the rules in deployments/: what tests ask."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from flows.steps.service.prefect_processes import free_port
+
+RULES = Path(__file__).parents[2] / "deployments" / "prometheus"
+PATIENCE_S = 60.0
+Labels = frozenset[tuple[str, str]]
+Query = Callable[[str], dict[Labels, float]]
+WHEN_READY = ("flow:neocube_flow_runs_last_day_failed:ratio", "instance:neocube_storage_free:ratio")
+
+
+def program(name: str) -> str:
+    """The path of a program of Debian's package prometheus."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed (Debian: apt-get install prometheus)")
+    return path
+
+
+@contextmanager
+def running_prometheus(folder: Path, url: str) -> Iterator[Query]:
+    """Asks a Prometheus that has scraped `url` and evaluated the rules: values by labels."""
+    port = free_port()
+    configuration = yaml.safe_load((RULES / "prometheus.yml").read_text())
+    configuration["global"] = {"scrape_interval": "2s", "evaluation_interval": "1s"}
+    configuration["rule_files"] = [str(RULES / name) for name in configuration["rule_files"]]
+    (job,) = configuration["scrape_configs"]
+    job["static_configs"][0]["targets"] = [url.removeprefix("http://")]
+    job["scrape_timeout"] = "2s"
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+    command = [
+        program("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "GOMAXPROCS": "1"}) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30, trust_env=False) as client,
+    ):
+        try:
+            yield _asker(client)
+        finally:
+            process.terminate()
+
+
+def _asker(client: httpx.Client) -> Query:
+    def ask(expression: str) -> dict[Labels, float]:
+        answer = client.get("/query", params={"query": expression}).json()
+        assert answer["status"] == "success", answer
+        return {frozenset(each["metric"].items()): float(each["value"][1]) for each in answer["data"]["result"]}
+
+    def is_ready() -> bool:
+        try:
+            return all(ask(rule) for rule in WHEN_READY)
+        except (httpx.TransportError, json.JSONDecodeError):
+            return False
+
+    end = time.monotonic() + PATIENCE_S
+    while not is_ready():
+        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for Prometheus to evaluate the rules"
+        time.sleep(0.2)
+    return ask
