@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     price_currency: str = Field(default="GBP", pattern="^[A-Z]{3}$")
     core_power_w: float = Field(default=0.0, ge=0)
     logs: Logs = "off"
+    alert_block: str | None = Field(default=None, pattern="^[a-z0-9-]+/[^/]+$")
 
     @field_validator("home")
     @classmethod

@@ -17,7 +17,7 @@ from flows.cli_masks import masks
 from flows.cli_prefect import demo, serve, tend
 from flows.cli_samples import sample
 from flows.cli_scenes import ingest, quarantine, scenes, simulate
-from flows.cli_service import metrics
+from flows.cli_service import metrics, tend_runs
 from flows.console import as_json_option, emit
 from flows.failed_work import WorkFailed
 from products.errors import RequestError
@@ -100,7 +100,7 @@ def status(as_json: bool) -> None:
 
 for command in (
     simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, report, passport, sample, train, map_command, assess, masks,
-    demo, serve, tend, metrics,
+    demo, serve, tend, tend_runs, metrics,
 ):  # fmt: skip
     main.add_command(command)
 

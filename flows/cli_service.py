@@ -1,12 +1,14 @@
-"""The command that tells the figures of the service: `metrics`."""
+"""The commands that look after the service: `metrics` tells its figures, `tend-runs` settles runs that died."""
 
 import threading
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import click
 
 from flows.console import as_json_option, emit
+from products.errors import RequestError
 
 
 @click.command()
@@ -42,3 +44,25 @@ def metrics(as_json: bool, port: int | None, host: str) -> None:
             threading.Event().wait()
         except (KeyboardInterrupt, SystemExit):
             click.echo("stopped", err=True)
+
+
+@click.command("tend-runs")
+@as_json_option
+def tend_runs(as_json: bool) -> None:
+    """Settle flow runs whose process is gone, free what nobody holds, and tell what is wrong with the runs of a Prefect server.
+
+    Example: neocube tend-runs --json
+    """
+    from flows.prefect_api import has_prefect_api
+
+    if not has_prefect_api():
+        raise RequestError("expected a Prefect server, none is set: set PREFECT_API_URL")
+    from flows.tend_runs import tend_runs as tend_runs_flow
+
+    emit(tend_runs_flow(), as_json, _tended)
+
+
+def _tended(document: dict[str, Any]) -> str:
+    settled = [f"{each['run']} was {each['was']}: {each['now']}" for each in document["settled"]]
+    failed = [f"{each['run']} failed at {each['at']}: {each['cause']}" for each in document["failed"]]
+    return "\n".join([*settled, *document["wrong"], *failed]) or "nothing is wrong"

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,10 +13,14 @@ import httpx
 import pytest
 import yaml
 
+from flows.steps.service.panel_figures import Figures
+from flows.steps.service.panels import ROWS
 from flows.steps.service.prefect_processes import free_port
+from flows.steps.service.service_metrics import Reading
 
 RULES = Path(__file__).parents[2] / "deployments" / "prometheus"
 PATIENCE_S = 60.0
+ALLOWED = {"seconds": 30.0, "share": 0.02}  # what changes between two readings: ages, how long reading takes, the disk
 Labels = frozenset[tuple[str, str]]
 Query = Callable[[str], dict[Labels, float]]
 WHEN_READY = ("flow:neocube_flow_runs_last_day_failed:ratio", "instance:neocube_storage_free:ratio")
@@ -75,3 +79,24 @@ def _asker(client: httpx.Client) -> Query:
         assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for Prometheus to evaluate the rules"
         time.sleep(0.2)
     return ask
+
+
+def unlike_our_page(ask: Query, readings: Sequence[Reading]) -> dict[str, str]:
+    """The panels to which Prometheus has no answer, or another than our page takes from the readings: titles, and both."""
+    found = {}
+    for panel in (panel for panels in ROWS.values() for panel in panels):
+        for figures in panel.figures:
+            ours = {_named(figures, place): value for place, value in figures.values(readings, time.time()).items()}
+            theirs = {
+                _named(figures, tuple(dict(labels).get(name, "") for name in figures.by)): value
+                for labels, value in ask(figures.query).items()
+            }
+            tolerance = ALLOWED.get(panel.unit, 0.0)
+            if not theirs or theirs != {name: pytest.approx(value, abs=tolerance) for name, value in ours.items()}:
+                found[panel.title] = f"{figures.query}: {theirs} instead of {ours}"
+    return found
+
+
+def _named(figures: Figures, place: tuple[str, ...]) -> tuple[str, ...]:
+    """Where a value stands, without the instance, which Prometheus adds."""
+    return tuple(text for name, text in zip(figures.by, place, strict=True) if name != "instance")

@@ -39,13 +39,13 @@ class PrefectAccess:
 def prefect_readings(access: PrefectAccess, now: datetime) -> list[Reading]:
     """Every figure that the API has; httpx.HTTPError where it does not answer, or refuses."""
     with access.client() as client:
-        flows = {flow["id"]: str(flow["name"]) for flow in _all(client, "/flows/filter", {})}
+        flows = {flow["id"]: str(flow["name"]) for flow in all_rows(client, "/flows/filter", {})}
         is_open = {"state": {"type": {"any_": OPEN_STATES}}, "expected_start_time": {"before_": now.isoformat()}}
-        unended = list(_all(client, "/flow_runs/filter", {"flow_runs": is_open}))
+        unended = list(all_rows(client, "/flow_runs/filter", {"flow_runs": is_open}))
         yesterday = (now - timedelta(days=1)).isoformat()
         of_day = {"flow_runs": {"start_time": {"after_": yesterday}}}
-        began = list(_all(client, "/flow_runs/filter", of_day))
-        tables = _all(client, "/artifacts/filter", {**of_day, "artifacts": {"key": {"any_": [CELLS_TABLE]}}})
+        began = list(all_rows(client, "/flow_runs/filter", of_day))
+        tables = all_rows(client, "/artifacts/filter", {**of_day, "artifacts": {"key": {"any_": [CELLS_TABLE]}}})
         return [
             *_by_state("neocube_flow_runs", unended, flows, OPEN_STATES),
             *_by_state("neocube_flow_runs_last_day", began, flows),
@@ -62,12 +62,16 @@ def failed_runs(access: PrefectAccess, most: int) -> list[dict[str, str]]:
     with access.client() as client:
         rows = client.post("/flow_runs/filter", json=wanted).raise_for_status().json()
     return [
-        {"run": str(row["name"]), "at": str(row["end_time"]), "cause": str(row["state"]["message"] or "")}
+        {
+            "run": str(row["name"]),
+            "at": str(row["end_time"] or row["state"]["timestamp"]),
+            "cause": str(row["state"]["message"] or ""),
+        }
         for row in rows
     ]
 
 
-def _all(client: httpx.Client, path: str, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def all_rows(client: httpx.Client, path: str, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of a filter, page after page, of the size that the server sets."""
     offset = 0
     while page := client.post(path, json={**wanted, "offset": offset}).raise_for_status().json():
@@ -119,8 +123,8 @@ def _completed(client: httpx.Client, flows: Mapping[str, str]) -> Iterator[Readi
 
 def _workers(client: httpx.Client) -> Iterator[Reading]:
     """Workers of each pool, none included."""
-    for pool in _all(client, "/work_pools/filter", {}):
-        workers = list(_all(client, f"/work_pools/{pool['name']}/workers/filter", {}))
+    for pool in all_rows(client, "/work_pools/filter", {}):
+        workers = list(all_rows(client, f"/work_pools/{pool['name']}/workers/filter", {}))
         for status in ("ONLINE", "OFFLINE"):
             count = sum(worker["status"] == status for worker in workers)
             yield Reading("neocube_workers", count, {"pool": str(pool["name"]), "status": status.lower()})
