@@ -16,11 +16,11 @@ from flows.steps.index.follow_ups import TRAIN, FollowUp, finish, note
 from flows.steps.index.index_setup import add_product
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.service.gpu_figures import gpu_readings
-from flows.steps.service.index_figures import index_readings, newest_cells
+from flows.steps.service.index_figures import CORE_SECONDS, index_readings, newest_cells
 from flows.steps.service.prefect_figures import PrefectAccess
 from flows.steps.service.prefect_processes import free_port
 from flows.steps.service.service_metrics import METRICS, Reading
-from flows.steps.service.service_readings import read_service, storage_readings
+from flows.steps.service.service_readings import cost_readings, read_service, storage_readings
 from flows.steps.storage import open_storage
 from products.identity import NAMESPACE, CellKey
 from products.scene import Scene
@@ -84,6 +84,7 @@ def test_scenes_and_cells_are_counted_as_they_are_now_by_each_driver(
     assert before["neocube_cell_stage_seconds", "known_features", "computing"] == 1
     assert before["neocube_cell_decoded_bytes", "known_features", "median"] == 2000
     assert before["neocube_cell_decoded_bytes", "known_features", "p95"] == 2900
+    assert before["neocube_cells_last_day_core_seconds", "known_features"] == pytest.approx(2 * (6 + 2), abs=8)
 
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert after["neocube_scenes", place, "archived"] == after["neocube_cells_stale", *cells] == 1
@@ -94,6 +95,12 @@ def test_scenes_and_cells_are_counted_as_they_are_now_by_each_driver(
         "neocube_archive_items",
         "neocube_cells_stale",
     }
+
+
+def test_core_time_has_its_price() -> None:
+    readings = [Reading(CORE_SECONDS, 7200, {"product": "a"}), Reading("neocube_cubes", 1, {"product": "a"})]
+    (cost,) = cost_readings(readings, 0.05, "EUR")
+    assert (cost.value, cost.labels) == (pytest.approx(0.1), {"product": "a", "currency": "EUR"})
 
 
 def test_work_that_is_due_counts_until_it_is_done(index: Index) -> None:

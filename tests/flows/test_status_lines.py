@@ -29,6 +29,7 @@ def test_figures_stand_under_what_they_are_about_in_their_units() -> None:
         Reading("neocube_quarantine_items", 2, {"archive": "here", "collection": "sentinel-2-l2a"}),
         Reading("neocube_cell_build_seconds", 12.345, {"product": "mangrove_features", "statistic": "median"}),
         Reading("neocube_cell_stored_bytes", 2_500_000, {"product": "mangrove_features"}),
+        Reading("neocube_cells_last_day_cost", 0.25, {"product": "mangrove_features", "currency": "GBP"}),
         Reading("neocube_storage_free_bytes", 5e9),
         Reading("neocube_provider_closed_until_timestamp_seconds", NOW.timestamp() + 90, {"provider": "host"}),
     ) == [
@@ -43,6 +44,7 @@ def test_figures_stand_under_what_they_are_about_in_their_units() -> None:
         "product mangrove_features",
         "cell build median 12.3 s",
         "cell stored 2.5 MB",
+        "cells last day cost GBP 0.25",
         "",
         "provider host",
         "provider closed until 2026-11-26 12:01 UTC (in 2 min)",

@@ -13,7 +13,7 @@ from flows.steps.service.service_metrics import METRICS, Reading
 Column = tuple[str, Mapping[str, str]]  # a metric, and labels beside those of the row
 ACTIVE, ARCHIVED = {"state": "active"}, {"state": "archived"}
 MEDIAN, HIGH = {"statistic": "median"}, {"statistic": "p95"}
-CORE_SECONDS = "neocube_core_seconds_last_day"
+CORE_SECONDS = "neocube_cells_last_day_core_seconds"
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def cost_readings(readings: Iterable[Reading], price_per_core_hour: float, curre
     for each in readings:
         if each.metric == CORE_SECONDS:
             labels = {**each.labels, "currency": currency}
-            yield Reading("neocube_cost_last_day", each.value / 3600 * price_per_core_hour, labels)
+            yield Reading("neocube_cells_last_day_cost", each.value / 3600 * price_per_core_hour, labels)
 
 
 def storage_readings(storage: Storage, cells: dict[str, str]) -> list[Reading]:

@@ -48,7 +48,9 @@ def _shown(metric: str, value: float, now: datetime) -> str:
         return f"{value:.3g} s"
     if metric.endswith("_ratio"):
         return f"{value:.0%}"
-    return f"{value / 1e6:,.1f} MB" if metric.endswith("_bytes") else f"{value:,.0f}"
+    if metric.endswith("_bytes"):
+        return f"{value / 1e6:,.1f} MB"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
 
 
 def _age(seconds: float) -> str:
