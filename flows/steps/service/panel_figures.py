@@ -1,14 +1,14 @@
 """What a panel shows of a metric: as a query to Prometheus, and taken from the readings of this moment."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flows.steps.service.service_metrics import Reading
 
 Join = Literal["sum", "min", "max"]
-JOINED = {"sum": sum, "min": min, "max": max}
+JOINED: Mapping[Join, Callable[[list[float]], float]] = {"sum": sum, "min": min, "max": max}
 Values = dict[tuple[str, ...], float]
 
 
