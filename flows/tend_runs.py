@@ -8,11 +8,11 @@ from prefect import flow
 
 from datacube_config.settings import get_settings
 from flows.prefect_api import prefect_access
-from flows.run_alerts import alert, lines_before
+from flows.run_alerts import alert
 from flows.run_artifacts import leave_table, logged_flow
 from flows.steps.service.dead_runs import settle_dead_runs
 from flows.steps.service.prefect_audit import audit
-from flows.steps.service.prefect_figures import failed_runs
+from flows.steps.service.prefect_figures import failed_runs, last_table
 from products.errors import RequestError
 
 TABLE = "tend-runs"
@@ -36,7 +36,7 @@ def tend_runs() -> dict[str, Any]:
         *wrong,
         *(f"{each['run']} failed at {each['at']}: {each['cause']}" for each in failed),
     ]
-    told = lines_before(TABLE)
+    told = {row["what"] for row in last_table(access, TABLE)}
     leave_table(TABLE, [{"what": line} for line in lines] or [{"what": "nothing"}], "What was wrong with runs")
     fresh, block = [line for line in lines if line not in told], get_settings().alert_block
     if fresh and block:

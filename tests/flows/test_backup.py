@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pydantic import SecretStr
 
 from datacube_config.connection import open_index
@@ -53,14 +54,16 @@ def check_restored(settings: Settings) -> None:
     np.testing.assert_array_equal(features, known_arrays()["features"])
 
 
-def test_an_embedded_index_and_its_store_come_back(embedded_settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("checks", [(), pytest.param(("neocube init", "neocube status"), marks=pytest.mark.full)])
+def test_an_embedded_index_and_its_store_come_back(
+    embedded_settings: Settings, tmp_path: Path, checks: tuple[str, ...]
+) -> None:
     with open_index(embedded_settings) as index:
         publish(embedded_settings, index)
     run_documented(PACK_INDEX, PACK_STORE, folder=tmp_path, settings=embedded_settings)
     shutil.rmtree(embedded_settings.home)
     embedded_settings.home.mkdir()
-    back = ("mkdir", UNPACK_STORE, UNPACK_INDEX, "neocube init", "neocube status")
-    run_documented(*back, folder=tmp_path, settings=embedded_settings)
+    run_documented("mkdir", UNPACK_STORE, UNPACK_INDEX, *checks, folder=tmp_path, settings=embedded_settings)
     check_restored(embedded_settings)
     shards = [path for path in embedded_settings.home.glob("store/cells/*/*/features/c/**/*") if path.is_file()]
     assert {path.stat().st_nlink for path in shards} == {2}, "cells and cubes share their shards"

@@ -71,6 +71,15 @@ def failed_runs(access: PrefectAccess, most: int) -> list[dict[str, str]]:
     ]
 
 
+def last_table(access: PrefectAccess, key: str) -> list[dict[str, str]]:
+    """The rows of the last table that a run left under a key; none where none did."""
+    with access.client() as client:
+        answer = client.get(f"/artifacts/{key}/latest")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return []
+        return list(json.loads(answer.raise_for_status().json()["data"]))
+
+
 def all_rows(client: httpx.Client, path: str, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of a filter, page after page, of the size that the server sets."""
     offset = 0
