@@ -9,6 +9,7 @@ from typing import Literal
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from datacube import Datacube
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -23,6 +24,7 @@ __all__ = ["Index", "IndexUnavailable", "database_url", "migrate", "open_index",
 
 ODC_SCHEMAS = {"postgres": "agdc", "postgis": "odc"}
 MIGRATIONS = Path(__file__).with_name("migrations")
+NEWER = "a newer neocube has migrated it: use that one, or restore a backup from before"
 # SQLSTATE classes: connection exception, insufficient resources, operator intervention, system error
 LOST_STATES = ("08", "53", "57", "58")
 SESSION = "set jit = off; set tcp_keepalives_idle = 60; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 6"
@@ -100,14 +102,17 @@ def shown_url(url: str) -> str:
     return parsed.difference_update_query(["password"]).render_as_string(hide_password=True)
 
 
-def migrate(connection: Connection) -> None:
-    """Bring the `neocube` schema to the newest revision; the caller holds the lock and commits."""
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Bring the `neocube` schema to a revision, the newest unless another is named; the caller holds the lock and commits."""
     connection.execute(text(f"create schema if not exists {SCHEMA}"))
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        raise IndexUnavailable(f"the index cannot be migrated: {error}: {NEWER}") from error
 
 
 def _connected_engine(url: str, pool_size: int) -> Engine:
@@ -149,6 +154,5 @@ def _check_initialised(engine: Engine, url: str, driver: str) -> None:
                 f"the index at {shown_url(url)} has no table {table} of the {driver} driver: run `neocube init`"
             )
     if found != REVISION:
-        raise IndexUnavailable(
-            f"the index at {shown_url(url)} is at revision {found}, expected {REVISION}: run `neocube init`"
-        )
+        todo = NEWER if found and found > REVISION else "run `neocube init`"
+        raise IndexUnavailable(f"the index at {shown_url(url)} is at revision {found}, expected {REVISION}: {todo}")

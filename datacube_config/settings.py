@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from datacube_config.errors import SettingsError
+from datacube_config.logs import Logs
 
 POSTGRES_SCHEMES = ("postgresql+psycopg", "postgresql+psycopg2", "postgresql", "postgres")
 PREFIX = "NEOCUBE_"
@@ -61,6 +62,9 @@ class Settings(BaseSettings):
     settle_days: int = Field(default=16, ge=0)
     price_per_core_hour: float = Field(default=0.0, ge=0)
     price_currency: str = Field(default="GBP", pattern="^[A-Z]{3}$")
+    core_power_w: float = Field(default=0.0, ge=0)
+    logs: Logs = "off"
+    alert_block: str | None = Field(default=None, pattern="^[a-z0-9-]+/[^/]+$")
 
     @field_validator("home")
     @classmethod

@@ -22,7 +22,7 @@ from flows.build_here import (
 )
 from flows.failed_work import cell_causes, end_failed
 from flows.plan_cells import Device
-from flows.run_artifacts import in_subflow_run, leave_build, progress_bar
+from flows.run_artifacts import in_subflow_run, leave_build, logged_flow, progress_bar
 from flows.run_events import announce_cube
 from flows.steps.service.prefect_processes import answers
 
@@ -65,6 +65,7 @@ def _with_progress_bar(runner: RunBatches) -> RunBatches:
 
 
 @flow(name="build-cube", flow_run_name="build-{recipe}-{area}-{period}")
+@logged_flow
 def build_cube(
     recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False,
     dask: str | None = None,

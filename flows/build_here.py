@@ -1,5 +1,6 @@
 """Build what is missing or stale of a features recipe over an area and a period, and assemble the cube: without Prefect."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -10,10 +11,12 @@ from typing import Any
 
 from datacube_config.connection import Index, open_index
 from datacube_config.errors import StorageUnavailable
+from datacube_config.logs import current_run, logged, start_logs
 from datacube_config.settings import Settings, get_settings
 from flows.plan_cells import Device as Asked
 from flows.plan_cells import plan_with
 from flows.planning import Plan, PlannedCell, batches
+from flows.run_logs import logged_run
 from flows.steps.cubes.building import BuiltCell, TooMuchUnread, Workshop, build_cell, found_cell
 from flows.steps.cubes.cells import retire_cell
 from flows.steps.cubes.dask_cluster import dask_client
@@ -43,12 +46,13 @@ class FailedCell:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Cells of a recipe, and the device that computes them: the work of a task."""
+    """Cells of a recipe, the device that computes them and the run that they are of: the work of a task."""
 
     recipe: SceneRecipe
     grid: PixelGrid
     cells: tuple[PlannedCell, ...]
     device: Device = "cpu"
+    run: str = ""
 
     @property
     def label(self) -> str:
@@ -62,8 +66,10 @@ RunBatches = Callable[[Settings, Sequence[Batch]], Iterable[list[Outcome]]]
 Submit = Callable[[Settings, Batch], Any]  # a future, whose result is the outcomes
 Progress = Callable[[str], None]
 RETRIES = 2
+_log = logging.getLogger(__name__)
 
 
+@logged_run("build")
 def build(
     recipe: str, area: str, period: str, device: Asked = "auto", workers: int = 1, provisional: bool = False,
     dask: str | None = None, *, run_batches: RunBatches | None = None, progress: Progress | None = None,
@@ -84,7 +90,7 @@ def build(
         runner = run_batches or side_by_side(workers, dask) or run_here
         outcomes: list[Outcome] = []
         to_build = made.to_build
-        work = [Batch(wanted, made.grid, cells, made.device) for cells in batches(to_build)]
+        work = [Batch(wanted, made.grid, cells, made.device, current_run()) for cells in batches(to_build)]
         for done in runner(settings, work):
             outcomes += done
             if progress:
@@ -104,20 +110,25 @@ def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
     told = configured_tides(settings.tide_models, settings.tide_model)
     workshop = Workshop(settings.decode_thread_count, access, settings.failure_budget, batch.device, tides, told)
     outcomes: list[Outcome] = []
+    start_logs(settings.logs)
     with open_index(settings) as index:
         for cell in batch.cells:
-            if done := found_cell(index, cell.key, cell.id):
-                outcomes.append(done)
-                continue
-            try:
-                outcomes.append(
-                    build_cell(
-                        index, storage, batch.recipe, batch.grid, cell.key, cell.scenes, cell.rasters, workshop, cell.strip_px,
-                    )
-                )  # fmt: skip
-            except (TooMuchUnread, UnreadBand, StorageUnavailable, MemoryError) as error:
-                outcomes.append(FailedCell(cell.key.label, str(error)))
+            with logged(run=batch.run, cell=str(cell.id), label=cell.key.label):
+                outcomes.append(_outcome(index, storage, batch, cell, workshop))
     return outcomes
+
+
+def _outcome(index: Index, storage: Storage, batch: Batch, cell: PlannedCell, workshop: Workshop) -> Outcome:
+    if done := found_cell(index, cell.key, cell.id):
+        _log.info("cell found, made since the plan")
+        return done
+    try:
+        return build_cell(
+            index, storage, batch.recipe, batch.grid, cell.key, cell.scenes, cell.rasters, workshop, cell.strip_px
+        )
+    except (TooMuchUnread, UnreadBand, StorageUnavailable, MemoryError) as error:
+        _log.error("cell failed", extra={"cause": str(error)})
+        return FailedCell(cell.key.label, str(error))
 
 
 def run_here(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:

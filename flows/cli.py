@@ -11,12 +11,13 @@ from datacube_config.errors import IndexLost, IndexUnavailable, SettingsError, S
 from flows.cli_archives import reconcile, retire
 from flows.cli_assess import assess
 from flows.cli_build import build, gallery, plan
-from flows.cli_cubes import export, passport, pin
+from flows.cli_cubes import export, passport, pin, report
 from flows.cli_learn import map_command, train
 from flows.cli_masks import masks
 from flows.cli_prefect import demo, serve, tend
 from flows.cli_samples import sample
 from flows.cli_scenes import ingest, quarantine, scenes, simulate
+from flows.cli_service import metrics, tend_runs
 from flows.console import as_json_option, emit
 from flows.failed_work import WorkFailed
 from products.errors import RequestError
@@ -82,21 +83,24 @@ def settings(as_json: bool, shell: bool) -> None:
 @main.command()
 @as_json_option
 def status(as_json: bool) -> None:
-    """Check the index, the storage and the GPU, and count what is indexed.
+    """Check the index, the storage, Prefect and the GPU, and tell every figure of the service as it is now.
 
     Example: neocube status --json
     """
-    from datacube_config.settings import get_settings
-    from flows.steps.service.health import check_health
+    from datetime import UTC, datetime
 
-    document = check_health(get_settings())
-    lines = [f"{'ok  ' if each['ok'] else 'FAIL'} {each['name']}: {each['found']}" for each in document["checks"]]
-    emit(document, as_json, lambda _: "\n".join(lines), failed=not document["ok"])
+    from datacube_config.settings import get_settings
+    from flows.prefect_api import prefect_access
+    from flows.steps.service.health import check_health
+    from flows.steps.service.status_lines import status_lines
+
+    document = check_health(get_settings(), prefect_access())
+    emit(document, as_json, lambda it: "\n".join(status_lines(it, datetime.now(UTC))), failed=not document["ok"])
 
 
 for command in (
-    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, passport, sample, train, map_command, assess, masks,
-    demo, serve, tend,
+    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, report, passport, sample, train, map_command, assess, masks,
+    demo, serve, tend, tend_runs, metrics,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -1,4 +1,4 @@
-"""The commands `pin`, `export` and `passport`: what is done with a cube that is built."""
+"""The commands `pin`, `export`, `report` and `passport`: what is done with a cube that is built."""
 
 from typing import Any, Literal
 
@@ -109,6 +109,36 @@ def _pinned(document: dict[str, Any]) -> str:
     done = "pinned" if document["new"] else "pinned already"
     credit = [f"credit: {line}" for line in document["credits"]]
     return "\n".join([*credit, f"{done} as {document['tag']}: {document['snapshot']}"])
+
+
+@click.command()
+@as_json_option
+@click.argument("cube")
+@click.argument("page", type=click.Path(dir_okay=False, writable=True))
+@cube_area_option
+@crs_option
+def report(as_json: bool, cube: str, page: str, area: str | None, crs: str | None) -> None:
+    """Write PAGE, an HTML file about how CUBE was made: seconds by stage, read failures, what became of the observations, pictures.
+
+    CUBE is a recipe, its cube over --area; or the path or URL of a snapshot, pinned or not.
+
+    Example: neocube report mangrove_features var/report.html --area demo
+    """
+    from pathlib import Path
+
+    from datacube_config.connection import open_index
+    from datacube_config.settings import get_settings
+    from flows.steps.cubes.open_cube import snapshot_asked_for
+    from flows.steps.pictures.cube_report import Rates, cube_report
+    from flows.steps.storage import s3_options
+
+    settings, path = get_settings(), Path(page)
+    with open_index(settings) as index:
+        rates = Rates(settings.price_per_core_hour, settings.price_currency, settings.core_power_w)
+        text = cube_report(index, snapshot_asked_for(index, cube, area, crs), s3_options(settings), rates)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    emit({"report": str(path.absolute())}, as_json, lambda it: f"report {it['report']}")
 
 
 @click.command()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from datacube_config.sources import source_table
+from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.ingesting.ingest_rasters import ingest_rasters
@@ -15,6 +16,7 @@ from products.errors import RequestError
 from products.period import parse_period
 
 
+@logged_run("ingest")
 def take_in(
     archive: str,
     collections: Sequence[str] = (),

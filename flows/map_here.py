@@ -3,6 +3,7 @@
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.learning_cells import cells_with_state
+from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.mapping import MapResult, Progress, map_cells
@@ -12,6 +13,7 @@ from products.period import parse_period
 from products.registry import input_recipe
 
 
+@logged_run("map")
 def make_map(model: str, area: str, period: str, progress: Progress | None = None) -> MapResult:
     """Map the feature cells of an area and period with a model, by name or id; what is mapped already is left."""
     settings = get_settings()

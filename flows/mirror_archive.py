@@ -5,6 +5,7 @@ from typing import Any
 
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
+from flows.run_logs import logged_run
 from flows.steps.archives.host_buckets import HostBuckets
 from flows.steps.archives.items import archive_location
 from flows.steps.archives.source_bytes import FileAccess
@@ -23,6 +24,7 @@ def order_of(wish: Wish, area: str | None) -> MirrorOrder:
     return mirror_order(**wish, area=find_area(area) if area else None)
 
 
+@logged_run("mirror")
 def mirror_archive(
     archive: str,
     wish: Wish,

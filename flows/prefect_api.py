@@ -1,7 +1,11 @@
-"""Whether a Prefect server is configured: the question that decides between a flow run and a plain call."""
+"""Whether a Prefect server is configured: the question that decides between a flow run and a plain call; and how it is reached."""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flows.steps.service.prefect_figures import PrefectAccess
 
 
 def has_prefect_api() -> bool:
@@ -11,6 +15,20 @@ def has_prefect_api() -> bool:
     from prefect.settings import get_current_settings  # takes seconds to import, and most homes name no server
 
     return bool(get_current_settings().api.url)
+
+
+def prefect_access() -> "PrefectAccess | None":
+    """Where the configured Prefect API is and what opens it; None where there is none."""
+    if not has_prefect_api():
+        return None
+    from prefect.settings import get_current_settings
+
+    from flows.steps.service.prefect_figures import PrefectAccess  # brings httpx, which a plain command does not need
+
+    api = get_current_settings().api
+    assert api.url is not None
+    login = api.auth_string.get_secret_value() if api.auth_string else None
+    return PrefectAccess(api.url, api.key.get_secret_value() if api.key else None, login)
 
 
 def _places() -> dict[Path, str]:

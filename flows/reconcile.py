@@ -12,7 +12,8 @@ from prefect import flow
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings, get_settings
-from flows.run_artifacts import leave_picture, leave_table
+from flows.run_artifacts import leave_picture, leave_table, logged_flow
+from flows.run_logs import logged_run
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.host_buckets import HostBuckets
 from flows.steps.archives.items import archive_location
@@ -35,6 +36,7 @@ class ReconcileAlarm(RuntimeError):
     """A threshold is passed; the message says which, by how much."""
 
 
+@logged_run("reconcile")
 def compare_archive(
     archive: str,
     against: str | None = None,
@@ -100,6 +102,7 @@ def _left(settings: Settings, report: dict[str, Any]) -> dict[str, str]:
 
 
 @flow(name="reconcile", flow_run_name="reconcile-{archive}")
+@logged_flow
 def reconcile(
     archive: str,
     against: str | None = None,

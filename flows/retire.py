@@ -8,7 +8,8 @@ from prefect import flow
 
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
-from flows.run_artifacts import leave_table
+from flows.run_artifacts import leave_table, logged_flow
+from flows.run_logs import logged_run
 from flows.steps.storage import open_storage
 from flows.steps.upkeep.retire_selection import Selection
 from flows.steps.upkeep.retiring import apply_retirement, list_retirements, preview_retirement
@@ -17,6 +18,7 @@ from flows.steps.upkeep.unretiring import undo_retirement
 from products.errors import RequestError
 
 
+@logged_run("retire")
 def retire_selected(selection: Selection, yes: bool = False) -> dict[str, Any]:
     """`plan` of what is retired and what depends on it; with `yes` it is done, and `id` is what undoes it."""
     settings = get_settings()
@@ -41,6 +43,7 @@ def retirements() -> list[dict[str, Any]]:
         return list_retirements(index)
 
 
+@logged_run("sweep")
 def sweep_retired(ids: Sequence[str] = (), older_than_days: float | None = None, yes: bool = False) -> dict[str, Any]:
     """Delete what retirements left in the store, by id or by age; without `yes` only say what that is."""
     if older_than_days is not None and older_than_days < 0:
@@ -54,6 +57,7 @@ def sweep_retired(ids: Sequence[str] = (), older_than_days: float | None = None,
 
 
 @flow(name="retire", flow_run_name="retire")
+@logged_flow
 def retire(
     scenes: Sequence[str] = (),
     renditions: Sequence[str] = (),

@@ -1,8 +1,9 @@
 """What a Prefect run leaves to look at: tables, progress, pictures. Outside a run nothing is left."""
 
 import base64
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -14,7 +15,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 
+from datacube_config.logs import logged
 from datacube_config.settings import Settings
 from flows.steps.pictures.cube import (
     COVERAGE_PX,
@@ -26,6 +29,8 @@ from flows.steps.pictures.cube import (
 from flows.steps.storage import open_storage, s3_options
 
 MOST_IMAGE_BYTES = 200_000
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def in_flow_run() -> bool:
@@ -37,6 +42,17 @@ def in_subflow_run() -> bool:
     """Whether the flow run was started by another flow run, which then says what follows."""
     context = FlowRunContext.get()
     return context is not None and context.flow_run is not None and context.flow_run.parent_task_run_id is not None
+
+
+def logged_flow(run: Callable[P, R]) -> Callable[P, R]:
+    """The function of a flow, whose log records have the id of its flow run."""
+
+    @wraps(run)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        with logged(run=str(flow_run.id)):
+            return run(*args, **kwargs)
+
+    return told
 
 
 def leave_table(key: str, rows: Sequence[dict[str, Any]], description: str) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 from prefect import flow
 
 from datacube_config.settings import get_settings
-from flows.run_artifacts import leave_markdown, leave_picture
+from flows.run_artifacts import leave_markdown, leave_picture, logged_flow
 from flows.sample_here import sample
 from flows.steps.storage import open_storage
 
 
 @flow(name="sample-area", flow_run_name="sample-{recipe}-{area}-{period}")
+@logged_flow
 def sample_area(
     recipe: str, area: str | None = None, period: str | None = None, labels: str | None = None
 ) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.learning_cells import sampled_with_state
+from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.learning.label_files import LabelFile, label_file
 from flows.steps.sampling.drawing import DrawnSet, draw_samples, match_samples
@@ -19,6 +20,7 @@ from products.period import parse_period
 from products.registry import samples_recipe, scene_recipe
 
 
+@logged_run("sample")
 def sample(recipe: str, area: str | None = None, period: str | None = None, labels: str | None = None) -> DrawnSet:
     """Draw the training set of a recipe, or find it where it was drawn already; what is not given is the recipe's."""
     settings, spec = get_settings(), with_labels(samples_recipe(recipe), labels)

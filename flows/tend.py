@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.failed_work import WorkFailed
 from flows.map_area import map_area
-from flows.run_artifacts import leave_table
+from flows.run_artifacts import leave_table, logged_flow
 from flows.run_events import announce_model
 from flows.tend_here import Kind, tend_orders
 from flows.train_model import train_model
@@ -18,6 +18,7 @@ class FollowUpsFailed(WorkFailed):
 
 
 @flow(name="tend", flow_run_name="tend")
+@logged_flow
 def tend(kinds: Sequence[Kind] = ("train", "map")) -> dict[str, Any]:
     """Start what standing orders lack. Safe to run at any time and any number of times."""
     report = tend_orders(kinds, train_model, map_area)

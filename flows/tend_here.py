@@ -8,6 +8,7 @@ from datacube_config.errors import IndexLost
 from datacube_config.settings import get_settings
 from flows.failed_work import cell_causes, end_failed
 from flows.map_here import make_map
+from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.index.follow_ups import (
     FollowUp,
@@ -26,6 +27,7 @@ Kind = Literal["train", "map"]
 Run = Callable[..., dict[str, Any]]
 
 
+@logged_run("tend")
 def tend_orders(kinds: Sequence[Kind], run_training: Run, run_mapping: Run) -> dict[str, Any]:
     """Do what is outstanding of these kinds; returns `done`, `failed` (`what`, `cause`) and `elsewhere`."""
     done: list[dict[str, str]] = []

@@ -6,6 +6,7 @@ from typing import Literal
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings, get_settings
 from flows.learning_cells import cells_with_state
+from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.learning.encoder_training import learn_encoder
 from flows.steps.learning.label_files import label_file
@@ -27,6 +28,7 @@ from products.registry import features_recipe, input_recipe, learned_recipe
 Device = Literal["auto", "cpu", "gpu"]
 
 
+@logged_run("train")
 def train(
     recipe: str,
     area: str | None = None,

@@ -4,13 +4,14 @@ from typing import Any
 
 from prefect import flow
 
-from flows.run_artifacts import in_subflow_run, leave_markdown
+from flows.run_artifacts import in_subflow_run, leave_markdown, logged_flow
 from flows.run_events import announce_model
 from flows.steps.learning.training import TrainedModel
 from flows.train_here import Device, train
 
 
 @flow(name="train-model", flow_run_name="train-{recipe}-{area}-{period}")
+@logged_flow
 def train_model(
     recipe: str,
     area: str | None = None,

@@ -23,6 +23,7 @@ from datacube_config.settings import PREFIX, Settings
 from flows.cli import main
 from products.feature_spec import KINDS, feature_kind
 from products.feature_step import PLAIN_REDUCERS
+from products.identity import KERNEL_VERSIONS
 from products.learning.box_recipe import BoxRecipe
 from products.learning.line_recipe import LineRecipe
 from products.learning.masked_recipe import MaskedRecipe
@@ -195,6 +196,14 @@ def test_the_settings_table_has_every_setting_with_its_default() -> None:
         assert meaning
         if field.default is not None and field.default_factory is None:
             assert default == f"`{str(field.default).lower() if field.default is False else field.default}`"
+
+
+def test_the_document_of_pixels_says_of_each_version_of_each_kernel_what_changed() -> None:
+    rows = [row for row in table_rows(REPOSITORY / "docs/pixels.md") if row[0].startswith("`")]
+    assert [(row[0].strip("`"), int(row[1])) for row in rows] == [
+        (kernel, version) for kernel, newest in KERNEL_VERSIONS.items() for version in range(1, newest + 1)
+    ]
+    assert all(row[2] for row in rows)
 
 
 def test_the_settings_files_of_the_documents_are_valid() -> None:

@@ -8,11 +8,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from datacube_config import schema
 from datacube_config.connection import MIGRATIONS, migrate, open_index
+from datacube_config.errors import IndexUnavailable
 from datacube_config.settings import Settings
 
 
@@ -43,6 +44,35 @@ def test_migrating_again_keeps_the_rows(embedded_settings: Settings) -> None:
             migrate(connection)
         with index.engine.connect() as connection:
             assert [dict(row) for row in connection.execute(select(schema.product_binding)).mappings()] == [binding]
+
+
+def test_a_schema_of_the_first_revision_is_migrated_with_its_rows(embedded_settings: Settings) -> None:
+    row = {"id": uuid.uuid4(), "archive": "a", "item_id": "i", "cause": "no datetime", "document": {"id": "i"}}
+    table = schema.quarantine
+    with open_index(embedded_settings) as index:
+        with index.engine.begin() as connection:
+            connection.execute(text(f"drop schema {schema.SCHEMA} cascade"))
+            migrate(connection, "0001")
+            connection.execute(insert(table).values(row))
+            migrate(connection)
+            found = connection.execute(select(table)).mappings().one()
+            revision = connection.execute(text(f"select version_num from {schema.SCHEMA}.revision")).scalar_one()
+        assert revision == schema.REVISION
+        assert {name: found[name] for name in row} == row
+        assert found["retry_at"] is None
+
+
+def test_an_index_of_a_newer_neocube_is_refused_and_not_migrated(embedded_settings: Settings) -> None:
+    with open_index(embedded_settings) as index:
+        with index.engine.begin() as connection:
+            connection.execute(text(f"update {schema.SCHEMA}.revision set version_num = '9999'"))
+        with (
+            index.engine.begin() as connection,
+            pytest.raises(IndexUnavailable, match="a newer neocube has migrated it"),
+        ):
+            migrate(connection)
+    with pytest.raises(IndexUnavailable, match="at revision 9999, .* a newer neocube"), open_index(embedded_settings):
+        pytest.fail("an index of a newer neocube was opened")
 
 
 def test_an_item_is_in_quarantine_once(embedded_settings: Settings) -> None:

@@ -1,5 +1,7 @@
 """Build one cell: load, compute, publish."""
 
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cell_quality import quality_of
-from flows.steps.cubes.cells import QUALITY, TIDES, CellDraft, publish_cell
+from flows.steps.cubes.cells import QUALITY, TIDES, CellDraft, Spent, publish_cell
 from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import ReadManifest
@@ -29,6 +31,9 @@ from products.scene_recipe import SceneRecipe
 
 class TooMuchUnread(RuntimeError):
     """More pixels are unread than the failure budget allows; the cell is not published."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def build_cell(
 
     A cell that already has what could be read is left. It is made in strips of `strip_px` rows; MemoryError where not even 16 rows fit.
     """
-    tides, told = workshop.tides, None
+    begun, tides, told = time.monotonic(), workshop.tides, None
     if tides:
         scenes, told = with_tides(tides, scenes, grid.geobox(key.tile), key.period)
     others = [*(raster.key for raster in rasters), *([tides.key] if tides else [])]
@@ -92,6 +97,7 @@ def build_cell(
         workshop.device, registered,
     )  # fmt: skip
     content = make_content(work, is_wanted)
+    _tell_unread(content.manifest)
     manifest, accounts = content.manifest, _in_observations(content.accounts)
     number, published = number_of(manifest), False
     if is_wanted(manifest, content.accounts) and content.layers is not None:
@@ -104,13 +110,21 @@ def build_cell(
             QUALITY: quality_of(recipe, scenes, content, registered),
             "eo:platform": _platforms(read),
             "neocube:device": workshop.device,
+            "neocube:decoded_bytes": manifest.decoded_bytes,
             **({TIDES: told} if tides or workshop.told_tides else {}),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
-        draft = CellDraft(number, key, cell_template(recipe), grid, recipe_digest, lineage, properties)
+        spent = Spent(begun, workshop.threads, {"loading": content.loading_s, "computing": content.computing_s})
+        draft = CellDraft(number, key, cell_template(recipe), grid, recipe_digest, lineage, properties, spent)
         arrays = cell_arrays(recipe, content.layers, content.accounts)
         published = publish_cell(index, storage, draft, arrays, workshop.threads)
     return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts, content.notes)
+
+
+def _tell_unread(manifest: ReadManifest) -> None:
+    for asset in manifest.failed:
+        facts = {"scene": str(asset.scene), "item": asset.item_id, "band": asset.band, "cause": asset.cause}
+        _log.warning("asset not read", extra=facts)
 
 
 def found_cell(index: Index, key: CellKey, number: UUID) -> BuiltCell | None:

@@ -1,5 +1,7 @@
 """Publishing a cell: the store first, read back, then the dataset row, which is the commit."""
 
+import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,11 +34,27 @@ from products.template import CellTemplate
 from products.window.overviews import level_sides
 
 QUALITY, CODE, TIDES = "neocube:quality", "neocube:code", "neocube:tides"
+SECONDS, THREADS = "neocube:seconds", "neocube:threads"
 EO3 = "https://schemas.opendatacube.org/dataset"
+_log = logging.getLogger(__name__)
 
 
 class LineageLost(RuntimeError):
     """The index kept fewer sources of a cell than it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """When the work on a cell began, of the clock time.monotonic, the threads that it has, and the seconds of its stages so far."""
+
+    begun: float
+    threads: int = 1
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    def document(self) -> dict[str, float]:
+        """The stages and `total` until now."""
+        seconds = {**self.stages, "total": time.monotonic() - self.begun}
+        return {name: round(value, 3) for name, value in seconds.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +68,7 @@ class CellDraft:
     recipe_digest: str
     lineage: Mapping[str, Sequence[UUID]]
     properties: Mapping[str, Any] = field(default_factory=dict)
+    spent: Spent | None = None
 
     @property
     def geobox(self) -> GeoBox:
@@ -79,6 +98,11 @@ def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Array
             stored = with_overviews(draft.template, arrays, threads)
             digest = _write(storage, path, draft, stored, threads)
         _commit(index, storage, draft, digest, restore=row is not None)
+    seconds = draft.spent.document() if draft.spent else {}
+    _log.info(
+        "cell published",
+        extra={"cell": str(draft.id), "product": draft.key.product, "label": draft.key.label, "seconds": seconds},
+    )
     return True
 
 
@@ -169,6 +193,7 @@ def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:
             "neocube:content_digest": digest,
             "neocube:overviews": len(level_sides(draft.grid.tile_px)),
             CODE: {"version": version("neocube"), "kernels": dict(KERNEL_VERSIONS)},
+            **({SECONDS: draft.spent.document(), THREADS: draft.spent.threads} if draft.spent else {}),
             **draft.properties,
         },
         "measurements": {

@@ -1,6 +1,7 @@
 """The content of a cell, loaded and computed whole or in horizontal strips of rows: the same bytes, in less memory."""
 
 import gc
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -54,7 +55,7 @@ class CellWork:
 class CellContent:
     """float32 (layer, y, x), None where it is not wanted; uint16 accounts (fate, y, x); the read; what went otherwise than planned.
 
-    `sums` of what is clear, of the scenes in written order, beside the layers.
+    `sums` of what is clear, of the scenes in written order, beside the layers; `loading_s` and `computing_s`, of all strips.
     """
 
     layers: NDArray[np.float32] | None
@@ -62,6 +63,8 @@ class CellContent:
     manifest: ReadManifest
     notes: tuple[str, ...] = ()
     sums: ClearSums | None = None
+    loading_s: float = 0.0
+    computing_s: float = 0.0
 
 
 def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
@@ -82,6 +85,7 @@ def make_content(work: CellWork, is_wanted: IsWanted) -> CellContent:
 
 def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: list[str]) -> tuple[CellContent, CellWork]:
     side, first, parts, sums = work.grid.tile_px, 0, list[ReadManifest](), list[ClearSums]()
+    loading_s = computing_s = 0.0
     layers, accounts = _empty(work.recipe) if work.strip_px < side else (None, None)
     while first < side:
         last = min(first + work.strip_px, side)
@@ -98,10 +102,12 @@ def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: lis
         layers[:, first:last], accounts[:, first:last] = part.layers, part.accounts
         parts.append(part.manifest)
         sums += [part.sums] if part.sums else []
+        loading_s, computing_s = loading_s + part.loading_s, computing_s + part.computing_s
         del part
         first = last
     assert accounts is not None
-    return CellContent(layers, accounts, merged(parts), tuple(notes), reduce(add, sums)), work
+    total = reduce(add, sums)
+    return CellContent(layers, accounts, merged(parts), tuple(notes), total, loading_s, computing_s), work
 
 
 def _attempt(
@@ -127,9 +133,11 @@ def _strip(
     """Rows first to last of the content."""
     margin = work.recipe.margin_px
     geobox = work.grid.geobox(work.key.tile, margin)[first : last + 2 * margin, :]
+    begun = time.perf_counter()
     loaded = load_observations(
         work.recipe, work.scenes, geobox, work.threads, work.access, failed, work.registered.applied
     )
+    loaded_at = time.perf_counter()
     counts = without_margin(loaded.seen.accounts, margin)
     layers = sums = None
     if is_wanted(loaded.manifest, counts):
@@ -140,7 +148,8 @@ def _strip(
             work.recipe, seen, work.key.period, work.threads, rasters, work.device,
             lambda said: notes.append(f"{work.key.label}: {said}"),
         )  # fmt: skip
-    return CellContent(layers, np.ascontiguousarray(counts), loaded.manifest, sums=sums)
+    spent = loaded_at - begun, time.perf_counter() - loaded_at
+    return CellContent(layers, np.ascontiguousarray(counts), loaded.manifest, (), sums, *spent)
 
 
 def _empty(recipe: SceneRecipe) -> tuple[NDArray[np.float32], Counts]:

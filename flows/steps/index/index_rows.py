@@ -24,10 +24,10 @@ _SHAPES = {
 
 
 def dataset_rows(index: Index) -> str:
-    """A sub-select of every dataset: id, product, kind (its metadata type), facts (its properties), metadata, archived."""
+    """A sub-select of every dataset: id, product, kind (its metadata type), facts (its properties), metadata, added, archived."""
     schema, products, product, _ = _SHAPES[index.driver]
     return (
-        "(select d.id, p.name as product, m.name as kind, d.metadata -> 'properties' as facts, d.metadata, d.archived "
+        "(select d.id, p.name as product, m.name as kind, d.metadata -> 'properties' as facts, d.metadata, d.added, d.archived "
         f"from {schema}.dataset d join {schema}.{products} p on p.id = d.{product} "
         f"join {schema}.metadata_type m on m.id = d.metadata_type_ref)"
     )

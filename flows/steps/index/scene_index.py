@@ -1,5 +1,6 @@
 """Scenes in the index: the chosen rendition of each acquisition active, the others archived with a reason."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from products.sensors import SENSORS
 
 LOCK = "neocube ingest"
 POLICY = "policy"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -69,7 +71,17 @@ def take_scenes(
                 # Committed before the archiving it explains, so that no archived scene lacks its reason.
                 record_reasons(index, decision.reasons, POLICY)
             refresh_statistics(index)
+        _tell(decision)
     return decision
+
+
+def _tell(decision: Decision) -> None:
+    if not _log.isEnabledFor(logging.INFO):
+        return
+    named = {"added": decision.added, "replacing": decision.replaced, "superseded": decision.superseded}
+    for role, scenes in named.items():
+        for scene in scenes:
+            _log.info("scene indexed", extra={"scene": str(scene.id), "product": scene.product, "role": role})
 
 
 def decide(index: Index, scenes: Sequence[SceneDocument], revisable: Container[UUID] | None = None) -> Decision:
@@ -95,6 +107,8 @@ def record_reasons(index: Index, reasons: dict[UUID, str], by: str) -> None:
         rows = [{"dataset_id": number, "reason": reason, "by": by} for number, reason in reasons.items()]
         with index.engine.begin() as connection:
             connection.execute(insert(archive_reason), rows)
+        for number, reason in reasons.items():
+            _log.info("dataset archived", extra={"dataset": str(number), "reason": reason, "by": by})
 
 
 def list_scenes(

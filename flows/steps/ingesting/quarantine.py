@@ -1,5 +1,6 @@
 """Items that could not be taken: kept with their cause and their document, and retried."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from math import isfinite
@@ -20,6 +21,7 @@ from flows.steps.ingesting.known_items import item_key, key_text
 PAUSES = (timedelta(hours=1), timedelta(hours=4), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 HEALING = ("missing asset", "incomplete asset", "unreadable")
 KEPT_PER_QUERY = 200
+_log = logging.getLogger(__name__)
 # What could not be read states no collection: it is what passes under its name, whatever that one's collection is.
 _RELEASE = text(
     "delete from neocube.quarantine q using json_to_recordset(cast(:keys as json)) as passed (collection text, item_id text) "
@@ -46,6 +48,8 @@ def keep(index: Index, archive: str, refused: Iterable[tuple[FoundItem, str]]) -
     # In the order of their keys, so that two runs that meet wait for each other and never deadlock.
     with index.engine.begin() as connection:
         connection.execute(again, [row for _, row in sorted(rows.items())])
+    for row in rows.values():
+        _log.warning("item quarantined", extra={"archive": archive, "item": row["item_id"], "cause": row["cause"]})
 
 
 def _pause() -> ColumnElement[timedelta]:

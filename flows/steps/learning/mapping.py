@@ -1,5 +1,7 @@
 """Map an area: one map cell for each feature cell, then the cube, the files and the areas."""
 
+import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import xarray
 from datacube_config.connection import Index
 from datacube_config.errors import StorageLost, StorageUnavailable
 from flows.steps.cubes.cell_store import Arrays
-from flows.steps.cubes.cells import CellDraft, cell_path, publish_cell
+from flows.steps.cubes.cells import CellDraft, Spent, cell_path, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.index.catalogue import PublishedCell, published_cells
@@ -34,6 +36,7 @@ from products.scene_recipe import canonical_digest
 from products.template import CellTemplate, odc_product_definition
 
 STRIP_PX = 128
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ def map_cells(
             number, is_new = map_cell(index, storage, model, inputs, key, cell, threads, around)
         except (OSError, StorageUnavailable) as error:
             failed.append((key.label, str(error)))
+            _log.error("cell failed", extra={"label": key.label, "product": key.product, "cause": str(error)})
             continue
         (mapped if is_new else fresh).append(number)
         if progress:
@@ -134,6 +138,7 @@ def map_cell(
     row = index.dc.index.datasets.get(number)
     if row is not None and not row.is_archived:
         return number, False
+    spent = Spent(time.monotonic(), threads)
     opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
     lineage = {"features": read, "model": [model.id]}
     properties: dict[str, Any] = {"neocube:model": str(model.id), "neocube:model_digest": model.digest}
@@ -146,7 +151,7 @@ def map_cell(
         properties |= {"odc:product_family": "map", "neocube:simulated": model.simulated}
     else:
         arrays = component_cell(model, opened, threads)
-    draft = CellDraft(number, key, _template(model), inputs.grid, recipe_digest, lineage, properties)
+    draft = CellDraft(number, key, _template(model), inputs.grid, recipe_digest, lineage, properties, spent)
     return number, publish_cell(index, storage, draft, arrays)
 
 

@@ -1,67 +1,76 @@
-"""Whether the parts that neocube stands on answer."""
+"""Whether the parts that neocube stands on answer, and every figure of the service."""
 
-import shutil
-import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import func, select
+import httpx
 
-from datacube_config import schema
-from datacube_config.connection import Index, open_index
-from datacube_config.errors import IndexUnavailable, StorageUnavailable
 from datacube_config.settings import Settings
+from flows.steps.service.prefect_figures import PrefectAccess, failed_runs
+from flows.steps.service.service_metrics import Reading
+from flows.steps.service.service_readings import PartRead, read_service
 from flows.steps.storage import open_storage
 
-
-def check_health(settings: Settings) -> dict[str, Any]:
-    """`ok`, and `checks`: a list of `name`, `ok`, `found` for the index, what it holds, the storage and the GPU."""
-    checks = [*_index_checks(settings), _storage_check(settings), _gpu_check()]
-    return {"ok": all(check["ok"] for check in checks), "checks": checks}
+MOST_FAILURES = 5
+NO_GPU = "none: kernels run on the CPU"
 
 
-def _index_checks(settings: Settings) -> list[dict[str, Any]]:
+def check_health(settings: Settings, prefect: PrefectAccess | None = None) -> dict[str, Any]:
+    """`ok`; `checks`: a list of `name`, `ok`, `found` for index, store, Prefect and GPU, and of counts; `figures`: what `neocube metrics` tells;
+    `failures`: the flow runs that failed last.
+    """
+    parts = read_service(settings, prefect)
+    readings = [reading for part in parts for reading in part.readings]
+    checks = [check for part in parts for check in _checks(settings, prefect, part)]
+    if not prefect:
+        checks.append(
+            {"name": "prefect", "ok": True, "found": "no API is set: flows run in the command that starts them"}
+        )
+    if not any(part.part == "gpu" for part in parts):
+        checks.append({"name": "gpu", "ok": True, "found": NO_GPU})
+    return {
+        "ok": all(check["ok"] for check in checks),
+        "checks": checks,
+        "figures": [asdict(reading) for reading in readings],
+        "failures": _failures(prefect),
+    }
+
+
+def _checks(settings: Settings, prefect: PrefectAccess | None, part: PartRead) -> list[dict[str, Any]]:
+    if part.silence:
+        return [{"name": part.part, "ok": False, "found": part.silence}]
+    found = {
+        "index": f"{settings.index_driver} driver",
+        "storage": f"{open_storage(settings).root} can be written{_room(part.readings)}",
+        "prefect": prefect.url if prefect else "",
+        "gpu": ", ".join(each.labels["gpu"] for each in part.readings if each.metric == "neocube_gpu_memory_size_bytes")
+        or NO_GPU,
+    }
+    said: dict[str, Any] = {part.part: found[part.part]}
+    if part.part == "index":
+        models = _total(part.readings, "neocube_models", "active")
+        said["scenes"] = _total(part.readings, "neocube_scenes", "active")
+        said["cells"] = _total(part.readings, "neocube_cells", "active") + models
+        said["quarantine"] = _total(part.readings, "neocube_quarantine_items")
+    return [{"name": name, "ok": True, "found": what} for name, what in said.items()]
+
+
+def _total(readings: Sequence[Reading], metric: str, state: str | None = None) -> int:
+    chosen = (each for each in readings if each.metric == metric and each.labels.get("state") == state)
+    return int(sum(each.value for each in chosen))
+
+
+def _room(readings: Sequence[Reading]) -> str:
+    """On a folder how much more fits."""
+    return next(
+        (f", {each.value / 1e9:.1f} GB free" for each in readings if each.metric == "neocube_storage_free_bytes"), ""
+    )
+
+
+def _failures(prefect: PrefectAccess | None) -> list[dict[str, str]]:
+    """None where the API does not answer: its check says so."""
     try:
-        with open_index(settings) as index:
-            held = {
-                "scenes": _count(index, "neocube_scene"),
-                "cells": _count(index, "neocube_cell"),
-                "quarantine": _quarantined(index),
-            }
-            return [
-                {"name": "index", "ok": True, "found": f"{index.driver} driver"},
-                *({"name": name, "ok": True, "found": count} for name, count in held.items()),
-            ]
-    except IndexUnavailable as error:
-        return [{"name": "index", "ok": False, "found": str(error)}]
-
-
-def _count(index: Index, metadata_type: str) -> int:
-    """Active datasets of all products of a metadata type."""
-    datasets, products = index.dc.index.datasets, index.dc.index.products
-    names = [product.name for product in products.get_all() if product.metadata_type.name == metadata_type]
-    return sum(datasets.count(product=name) for name in names)
-
-
-def _quarantined(index: Index) -> int:
-    with index.engine.connect() as connection:
-        return connection.scalar(select(func.count()).select_from(schema.quarantine)) or 0
-
-
-def _storage_check(settings: Settings) -> dict[str, Any]:
-    """Whether an object can be written below the store, and on a folder how much more fits."""
-    storage = open_storage(settings)
-    try:
-        storage.check_writable()
-    except StorageUnavailable as error:
-        return {"name": "storage", "ok": False, "found": str(error)}
-    free = f", {shutil.disk_usage(storage.root).free / 1e9:.1f} GB free" if storage.is_local else ""
-    return {"name": "storage", "ok": True, "found": f"{storage.root} can be written{free}"}
-
-
-def _gpu_check() -> dict[str, Any]:
-    """The GPUs that the driver lists. None is fine: every kernel has a CPU twin."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return {"name": "gpu", "ok": True, "found": "none: kernels run on the CPU"}
-    listed = subprocess.run([program, "--list-gpus"], capture_output=True, text=True, timeout=30, check=False)
-    return {"name": "gpu", "ok": True, "found": listed.stdout.strip() or "none: kernels run on the CPU"}
+        return failed_runs(prefect, MOST_FAILURES) if prefect else []
+    except httpx.HTTPError:
+        return []

@@ -1,0 +1,85 @@
+"""Every figure of the service, read now from the index, the store and Prefect's API; a part that does not answer says so."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
+
+import httpx
+
+from datacube_config.connection import open_index
+from datacube_config.errors import IndexLost, IndexUnavailable, StorageUnavailable
+from datacube_config.settings import Settings
+from flows.steps.service.gpu_figures import gpu_readings
+from flows.steps.service.index_figures import CORE_SECONDS, index_readings, newest_cells
+from flows.steps.service.prefect_figures import PrefectAccess, prefect_readings
+from flows.steps.service.service_metrics import Reading
+from flows.steps.storage import Storage, open_storage
+
+SILENT = (IndexUnavailable, IndexLost, StorageUnavailable, OSError, httpx.HTTPError)
+
+
+@dataclass(frozen=True, slots=True)
+class PartRead:
+    """What a part said: its readings, or why it did not answer."""
+
+    part: str
+    readings: tuple[Reading, ...]
+    silence: str = ""
+
+
+def read_service(settings: Settings, prefect: PrefectAccess | None) -> list[PartRead]:
+    """Index, storage, Prefect where an API is configured and GPUs where there are, each with whether it answered and how long that took."""
+    cells: dict[str, str] = {}
+
+    def index_part() -> list[Reading]:
+        with open_index(settings) as index:
+            cells.update(newest_cells(index))
+            readings = index_readings(index)
+        return [*readings, *cost_readings(readings, settings.price_per_core_hour, settings.price_currency)]
+
+    parts: dict[str, Callable[[], list[Reading]]] = {
+        "index": index_part,
+        "storage": lambda: storage_readings(open_storage(settings), cells),
+    }
+    if prefect:
+        parts["prefect"] = lambda: prefect_readings(prefect, datetime.now(UTC))
+    if program := shutil.which("nvidia-smi"):
+        parts["gpu"] = partial(gpu_readings, program)
+    return [_read(part, ask) for part, ask in parts.items()]
+
+
+def cost_readings(readings: Iterable[Reading], price_per_core_hour: float, currency: str) -> Iterator[Reading]:
+    """The core time of cells at a price."""
+    for each in readings:
+        if each.metric == CORE_SECONDS:
+            labels = {**each.labels, "currency": currency}
+            yield Reading("neocube_cells_last_day_cost", each.value / 3600 * price_per_core_hour, labels)
+
+
+def storage_readings(storage: Storage, cells: dict[str, str]) -> list[Reading]:
+    """Room where the store is a folder, and the bytes of some cells by product; StorageUnavailable if nothing can be written."""
+    storage.check_writable()
+    readings = []
+    if storage.is_local:
+        disk = shutil.disk_usage(storage.root)
+        readings = [Reading("neocube_storage_free_bytes", disk.free), Reading("neocube_storage_size_bytes", disk.total)]
+    if cells:
+        from flows.steps.cubes.cells import cell_path  # brings numba and zarr, which take seconds to load
+    for product, cell in cells.items():
+        size = storage.filesystem.du(cell_path(storage, product, UUID(cell)))
+        readings.append(Reading("neocube_cell_stored_bytes", float(size), {"product": product}))
+    return readings
+
+
+def _read(part: str, ask: Callable[[], list[Reading]]) -> PartRead:
+    labels, started = {"part": part}, time.monotonic()
+    try:
+        readings, silence = ask(), ""
+    except SILENT as error:
+        readings, silence = [], " ".join(str(error).split()) or type(error).__name__
+    took = Reading("neocube_read_seconds", time.monotonic() - started, labels)
+    return PartRead(part, (Reading("neocube_up", float(not silence), labels), took, *readings), silence)

@@ -1,0 +1,246 @@
+"""Runs whose process is gone, lost slots and what else is wrong with a Prefect server: found, settled and told, on a real one."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from flows.cli import main
+from flows.run_alerts import alert
+from flows.steps.service.dead_runs import MOST_STARTS, SILENT, settle_dead_runs
+from flows.steps.service.prefect_audit import audit
+from flows.steps.service.prefect_figures import PrefectAccess
+from flows.steps.service.prefect_processes import free_port, private_environment, running_server
+from products.errors import RequestError
+
+LATER = SILENT + timedelta(seconds=1)
+SLEEPING = """
+import time
+from prefect import flow
+
+@flow(name="sleeper", flow_run_name="sleeper")
+def sleeper():
+    print("runs", flush=True)
+    time.sleep(600)
+
+sleeper()
+"""
+
+
+@dataclass
+class Prefect:
+    """The API of a private server."""
+
+    url: str
+    environment: dict[str, str]
+    client: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+
+    @property
+    def access(self) -> PrefectAccess:
+        return PrefectAccess(self.url)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        answer = self.client.post(path, json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def run(self, number: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get(f"/flow_runs/{number}").raise_for_status().json()
+        return found
+
+    def deployment(self, name: str, **more: Any) -> str:
+        """A deployment of the flow `waits` on the work pool `neocube`."""
+        flow = self.post("/flows/", {"name": "waits"})["id"]
+        asked = {"name": name, "flow_id": flow, "work_pool_name": "neocube", "entrypoint": "flows.tend.tend", **more}
+        return str(self.post("/deployments/", asked)["id"])
+
+    def pending(self, deployment: str) -> str:
+        """A run of it that a worker has taken up."""
+        number = self.post(f"/deployments/{deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+        assert self.post(f"/flow_runs/{number}/set_state", {"state": {"type": "PENDING"}})["status"] == "ACCEPT"
+        return str(number)
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    """A private server that plans no runs, with the work pool `neocube`, of which no worker is online."""
+    home = tmp_path_factory.mktemp("tended") / "home"
+    environment = {**private_environment(home), "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
+    with running_server("127.0.0.1", free_port(), environment, home / "logs" / "server.log", ui=False) as server:
+        server.wait_until_ready()
+        served = Prefect(server.url, environment)
+        served.post("/work_pools/", {"name": "neocube", "type": "process"})
+        with temporary_settings({PREFECT_API_URL: server.url, PREFECT_HOME: home / "prefect"}):
+            yield served
+        served.client.close()
+
+
+def look_twice(prefect: Prefect, since: datetime) -> list[str]:
+    """What is settled at a look long after, and at one long after that."""
+    assert settle_dead_runs(prefect.access, since + LATER) == []
+    return [each.now for each in settle_dead_runs(prefect.access, since + 2 * LATER)]
+
+
+def test_a_run_that_died_pending_is_due_again_and_its_slot_is_free(prefect: Prefect) -> None:
+    limited = prefect.deployment("limited", concurrency_limit=1)
+    dead, now = prefect.pending(limited), datetime.now(UTC)
+    assert settle_dead_runs(prefect.access, now) == []
+    for attempt in range(1, MOST_STARTS + 1):
+        assert look_twice(prefect, now) == ["SCHEDULED"]
+        found = prefect.run(dead)
+        assert (found["state_type"], found["labels"]["neocube.started_again"]) == ("SCHEDULED", attempt)
+        assert "nothing was heard of it since" in found["state"]["message"]
+        answer = prefect.post(f"/flow_runs/{dead}/set_state", {"state": {"type": "PENDING"}})
+        assert (answer["status"], answer["state"]["type"]) == ("ACCEPT", "PENDING"), "the slot is free for it"
+        now = datetime.now(UTC) + 4 * attempt * LATER
+    assert look_twice(prefect, now) == ["CRASHED"]
+    prefect.client.delete(f"/flow_runs/{dead}").raise_for_status()
+
+
+def test_a_run_whose_process_was_killed_is_crashed_and_one_that_lives_is_left(prefect: Prefect) -> None:
+    environment = {**os.environ, **prefect.environment, "PREFECT_API_URL": prefect.url}
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEPING], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"runs\n"
+        (number,) = [
+            run["id"] for run in prefect.post("/flow_runs/filter", {"flow_runs": {"name": {"any_": ["sleeper"]}}})
+        ]
+        assert settle_dead_runs(prefect.access, datetime.now(UTC)) == []
+        process.send_signal(signal.SIGKILL)
+    assert prefect.run(number)["state_type"] == "RUNNING"
+    assert look_twice(prefect, datetime.now(UTC)) == ["CRASHED"]
+    assert prefect.run(number)["state"]["message"].startswith("nothing was heard of it since")
+
+
+def test_a_run_that_is_heard_of_between_two_looks_is_left(prefect: Prefect) -> None:
+    now = datetime.now(UTC)
+    run = prefect.pending(prefect.deployment("heard"))
+    assert settle_dead_runs(prefect.access, now + LATER) == []
+    beat = {
+        "occurred": (now + LATER + timedelta(seconds=60)).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+        "id": "6f0c2c0e-5b1d-5e2b-9a39-0f6b6a1f7a52",
+    }
+    prefect.client.post("/events", json=[beat]).raise_for_status()
+    heard = {
+        "event": {"name": [beat["event"]]},
+        "resource": {"id": [f"prefect.flow-run.{run}"]},
+        "occurred": {"until": (now + 2 * LATER).isoformat()},
+    }
+    end = time.monotonic() + 30
+    while not prefect.post("/events/filter", {"filter": heard})["events"]:
+        assert time.monotonic() < end, "waited 30 s for the server to keep an event"
+        time.sleep(0.2)
+    assert settle_dead_runs(prefect.access, now + 2 * LATER) == []
+    prefect.client.delete(f"/flow_runs/{run}").raise_for_status()
+
+
+def test_slots_that_no_run_holds_are_freed_and_held_ones_are_left(prefect: Prefect) -> None:
+    number = prefect.deployment("leaking", concurrency_limit=2)
+    run = prefect.pending(number)
+    limit = prefect.client.get(f"/deployments/{number}").json()["global_concurrency_limit"]
+    assert limit["active_slots"] == 1
+    prefect.client.patch(f"/v2/concurrency_limits/{limit['id']}", json={"active_slots": 2}).raise_for_status()
+    (found,) = [line for line in audit(prefect.access, datetime.now(UTC)) if "leaking" in line]
+    assert found == "the deployment leaking had 2 slots taken and 1 runs to hold them: 1 freed"
+    assert prefect.client.get(f"/deployments/{number}").json()["global_concurrency_limit"]["active_slots"] == 1
+    assert [line for line in audit(prefect.access, datetime.now(UTC)) if "leaking" in line] == []
+    prefect.client.delete(f"/flow_runs/{run}").raise_for_status()
+
+
+def test_pools_without_a_worker_late_runs_and_schedules_without_runs_are_told(prefect: Prefect) -> None:
+    number = prefect.deployment("waiting")
+    prefect.post(f"/deployments/{number}/create_flow_run", {"name": "late-one", "state": {"type": "SCHEDULED"}})
+    schedule = {"schedule": {"cron": "0 0 1 1 *", "timezone": "UTC"}, "active": True}
+    prefect.deployment("planless", schedules=[schedule])
+    told = audit(prefect.access, datetime.now(UTC) + timedelta(hours=2))
+    assert (
+        "the work pool neocube has no worker that is online: start one, `prefect worker start --pool neocube`" in told
+    )
+    assert "1 runs are due for over 1 h and have not begun: late-one" in told
+    assert [line for line in told if "planless is on and no run is planned" in line]
+
+
+@dataclass
+class Hook:
+    """A webhook on loopback, and what was posted to it."""
+
+    url: str
+    posted: list[bytes]
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    posted: list[bytes] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Hook(f"http://127.0.0.1:{server.server_port}", posted)
+        server.shutdown()
+        thread.join()
+
+
+def test_what_is_wrong_is_told_once_by_the_block_that_the_operator_chose(
+    prefect: Prefect, hook: Hook, neocube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = CustomWebhookNotificationBlock(name="ops", url=hook.url, json_data={"text": "{{subject}}: {{body}}"})
+    block.save("operators", overwrite=True)
+    monkeypatch.setenv("PREFECT_API_URL", prefect.url)
+    monkeypatch.setenv("NEOCUBE_ALERT_BLOCK", f"{type(block).get_block_type_slug()}/operators")
+    first = CliRunner().invoke(main, ["tend-runs"])
+    assert first.exit_code == 0, first.output
+    assert "the work pool neocube has no worker" in first.stdout
+    (posted,) = hook.posted
+    assert b"neocube: " in posted and b"the work pool neocube has no worker" in posted
+    again = CliRunner().invoke(main, ["tend-runs"])
+    assert "the work pool neocube has no worker" in again.stdout
+    assert len(hook.posted) == 1
+    assert not neocube_home.exists()
+
+
+def test_a_block_that_is_not_there_is_named(prefect: Prefect) -> None:
+    assert prefect.url
+    with pytest.raises(RequestError, match="NEOCUBE_ALERT_BLOCK: expected TYPE/NAME of a block of this Prefect server"):
+        alert("slack-webhook/nobody", "subject", ["line"])
+
+
+def test_without_a_server_the_command_says_what_it_needs(
+    neocube_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    done = CliRunner().invoke(main, ["tend-runs"])
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "neocube: expected a Prefect server, none is set: set PREFECT_API_URL\n",
+    )
