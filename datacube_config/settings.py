@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from datacube_config.accounts import Account, RequestLimits
 from datacube_config.errors import SettingsError
 
 POSTGRES_SCHEMES = ("postgresql+psycopg", "postgresql+psycopg2", "postgresql", "postgres")
@@ -61,6 +62,9 @@ class Settings(BaseSettings):
     settle_days: int = Field(default=16, ge=0)
     price_per_core_hour: float = Field(default=0.0, ge=0)
     price_currency: str = Field(default="GBP", pattern="^[A-Z]{3}$")
+    requests: RequestLimits = Field(default_factory=RequestLimits)
+    accounts: tuple[Account, ...] = ()
+    session_key: SecretStr | None = Field(default=None, min_length=32)
 
     @field_validator("home")
     @classmethod
@@ -81,6 +85,14 @@ class Settings(BaseSettings):
             raise ValueError("expected folders or s3:// URLs")
         roots = [str(name).strip() for name in names if str(name).strip()]
         return tuple(root.rstrip("/") if "://" in root else str(Path(root).expanduser().absolute()) for root in roots)
+
+    @field_validator("accounts")
+    @classmethod
+    def _once(cls, accounts: tuple[Account, ...]) -> tuple[Account, ...]:
+        names = [account.name for account in accounts]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"the account {repeated[0]} stands twice")
+        return accounts
 
     @field_validator("index_url")
     @classmethod

@@ -1,6 +1,7 @@
 """Areas by name, file or bounds."""
 
 import difflib
+import hashlib
 from pathlib import Path
 
 import geopandas
@@ -11,11 +12,12 @@ from products.area import Area, area_from_bounds, area_from_shape
 from products.errors import RequestError
 
 NAMED_AREAS = Path(datacube_config.__file__).parent / "areas"
+MOST_GEOJSON_BYTES = 200_000
 
 
 def find_area(text: str) -> Area:
     """The area of a name in datacube_config/areas, a GeoJSON or GeoPackage path, or `west,south,east,north`."""
-    named = {path.stem: path for path in sorted(NAMED_AREAS.glob("*.geojson"))}
+    named = {name: NAMED_AREAS / f"{name}.geojson" for name in named_areas()}
     if text in named:
         return _from_file(text, named[text])
     path = Path(text)
@@ -30,6 +32,23 @@ def find_area(text: str) -> Area:
     raise RequestError(
         f"unknown area {text!r}: expected a name, a GeoJSON or GeoPackage path, or west,south,east,north{known}"
     )
+
+
+def named_areas() -> list[str]:
+    """The names of the areas in datacube_config/areas."""
+    return sorted(path.stem for path in NAMED_AREAS.glob("*.geojson"))
+
+
+def area_from_geojson(text: str) -> Area:
+    """The area of a GeoJSON text in degrees, called after its content; RequestError if it holds no polygon."""
+    if len(text.encode()) > MOST_GEOJSON_BYTES:
+        raise RequestError(f"the GeoJSON has {len(text.encode())} bytes: expected at most {MOST_GEOJSON_BYTES}")
+    try:
+        shape = shapely.force_2d(shapely.from_geojson(text))
+    except shapely.errors.GEOSException as error:
+        raise RequestError(f"expected GeoJSON with polygons in degrees: {' '.join(str(error).split())}") from error
+    name = f"drawn_{hashlib.sha256(shapely.to_wkb(shape.normalize())).hexdigest()[:12]}"
+    return area_from_shape(name, shapely.union_all(shapely.get_parts(shape)))
 
 
 def _from_file(name: str, path: Path) -> Area:

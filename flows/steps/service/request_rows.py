@@ -1,0 +1,202 @@
+"""Requests as rows: `neocube.request` and the audit log beside it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, text, update
+
+from datacube_config.connection import Index
+from datacube_config.schema import audit, request
+from products.errors import RequestError
+
+LOCK = 0x6E656F72657173  # "neoreqs": one at a time counts and enters
+OPEN = ("asked", "approved", "running")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRequest:
+    """What is asked for, what it is planned to take, and `key`, which is the same for the same pixels."""
+
+    asked_by: str
+    project: str
+    product: str
+    recipe: str
+    area: str
+    period: str
+    train: str | None
+    key: UUID
+    plan: Mapping[str, Any]
+    core_hours: float
+    price: float
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(NewRequest):
+    """A row of `neocube.request`."""
+
+    id: UUID
+    state: str
+    same_as: UUID | None
+    charged_core_hours: float | None
+    charged: float | None
+    asked_at: datetime
+    approved_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    run_id: str | None
+    cause: str | None
+    result: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A line of the audit log."""
+
+    at: datetime
+    by: str
+    did: str
+    request_id: UUID | None
+    detail: Mapping[str, Any] | None
+
+
+class Ledger:
+    """The requests inside one transaction, which nobody else counts or enters requests in."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def now(self) -> datetime:
+        """The time of the transaction, by the clock of the database."""
+        return self._connection.execute(select(func.now())).scalar_one()
+
+    def enter(self, new: NewRequest, state: str, same_as: UUID | None = None) -> UUID:
+        """Add a request that is asked, approved, or approved as the same as another."""
+        number, now = uuid4(), self.now
+        values = {each.name: getattr(new, each.name) for each in fields(NewRequest)} | {"plan": dict(new.plan)}
+        approved = now if state == "approved" else None
+        self._connection.execute(
+            insert(request).values(**values, id=number, state=state, same_as=same_as, approved_at=approved)
+        )
+        return number
+
+    def get(self, number: UUID) -> Request:
+        """A request by its id; RequestError if there is none."""
+        found = self._rows(request.c.id == number)
+        if not found:
+            raise RequestError(f"no request {number}")
+        return found[0]
+
+    def open_with(self, key: UUID) -> Request | None:
+        """The open request for the same, which runs or will."""
+        found = self._rows(request.c.key == key, request.c.state.in_(OPEN), request.c.same_as.is_(None))
+        return found[0] if found else None
+
+    def done_with(self, key: UUID) -> Request | None:
+        """The newest request for the same that is done."""
+        found = self._rows(request.c.key == key, request.c.state == "done")
+        return found[0] if found else None
+
+    def of(self, user: str | None = None, most: int = 200) -> list[Request]:
+        """The requests of a user, or of all, newest first."""
+        wanted = [] if user is None else [request.c.asked_by == user]
+        return self._rows(*wanted, most=most)
+
+    def in_state(self, *states: str) -> list[Request]:
+        """The requests in some states that run by themselves, newest first."""
+        return self._rows(request.c.state.in_(states), request.c.same_as.is_(None))
+
+    def taken(self, since: datetime, *wanted: tuple[str, str]) -> float:
+        """The core-hours of requests asked since, charged where they ended and planned where they did not; `wanted` are columns and values."""
+        hours = func.coalesce(request.c.charged_core_hours, request.c.core_hours)
+        query = select(func.coalesce(func.sum(hours), 0.0)).where(
+            request.c.asked_at >= since, request.c.same_as.is_(None)
+        )
+        for column, value in wanted:
+            query = query.where(request.c[column] == value)
+        return float(self._connection.execute(query).scalar_one())
+
+    def open_of(self, user: str) -> int:
+        """How many requests of a user have not ended."""
+        query = select(func.count()).where(request.c.asked_by == user, request.c.state.in_(OPEN))
+        return self._connection.execute(query).scalar_one()
+
+    def started_since(self, since: datetime) -> list[Request]:
+        """The requests that started since, with what they took or will take."""
+        return self._rows(request.c.started_at >= since, most=10_000)
+
+    def approve(self, number: UUID) -> None:
+        """Let an asked request wait for its turn, and those that are the same."""
+        self._change(number, True, state="approved", approved_at=self.now)
+
+    def start(self, number: UUID, run_id: str) -> None:
+        """Remember which run makes a request, and those that are the same."""
+        self._change(number, True, state="running", started_at=self.now, run_id=run_id)
+
+    def end(
+        self, number: UUID, state: str, share: float, cause: str | None = None, result: Mapping[str, Any] | None = None
+    ) -> None:
+        """End a request at a share of its planned cost, and those that are the same with it, at nothing."""
+        now, ends = self.now, {"state": state, "cause": cause, "result": None if result is None else dict(result)}
+        charge = {"charged_core_hours": request.c.core_hours * share, "charged": request.c.price * share}
+        self._change(number, **ends, **charge, ended_at=now)
+        nothing = {"charged_core_hours": 0.0, "charged": 0.0}
+        same = (request.c.same_as == number) & request.c.state.in_(OPEN)
+        self._connection.execute(update(request).where(same).values(**ends, **nothing, ended_at=now))
+
+    def leave(self, number: UUID) -> bool:
+        """Give a request to the oldest of those that are the same, which then pays and runs; False if there is none."""
+        heirs = self._rows(request.c.same_as == number, request.c.state.in_(OPEN))[::-1]
+        if not heirs:
+            return False
+        was, heir = self.get(number), heirs[0]
+        self._change(
+            heir.id,
+            same_as=None,
+            state=was.state,
+            approved_at=was.approved_at,
+            started_at=was.started_at,
+            run_id=was.run_id,
+        )
+        self._connection.execute(update(request).where(request.c.same_as == number).values(same_as=heir.id))
+        return True
+
+    def record(self, by: str, did: str, number: UUID | None = None, **detail: Any) -> None:  # noqa: ANN401, JSON
+        """Add a line to the audit log."""
+        self._connection.execute(insert(audit).values(by=by, did=did, request_id=number, detail=detail or None))
+
+    def log(self, number: UUID | None = None, most: int = 500) -> list[AuditEntry]:
+        """The audit log, or its lines about a request, newest first."""
+        columns = (audit.c.at, audit.c.by, audit.c.did, audit.c.request_id, audit.c.detail)
+        query = select(*columns).order_by(audit.c.id.desc()).limit(most)
+        if number is not None:
+            query = query.where(audit.c.request_id == number)
+        return [AuditEntry(*row) for row in self._connection.execute(query)]
+
+    def _rows(self, *wanted: ColumnElement[bool], most: int = 1000) -> list[Request]:
+        query = select(request).where(*wanted).order_by(request.c.asked_at.desc(), request.c.id).limit(most)
+        return [Request(**row) for row in self._connection.execute(query).mappings()]
+
+    def _change(self, number: UUID, with_same: bool = False, **values: Any) -> None:  # noqa: ANN401, columns
+        meant: ColumnElement[bool] = request.c.id == number
+        if with_same:
+            meant |= (request.c.same_as == number) & request.c.state.in_(OPEN)
+        self._connection.execute(update(request).where(meant).values(**values))
+
+
+@contextmanager
+def ledger(index: Index) -> Iterator[Ledger]:
+    """The requests for the block, which is one transaction; others wait."""
+    with index.engine.begin() as connection:
+        connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        yield Ledger(connection)
+
+
+def published_of(index: Index, cells: Sequence[UUID]) -> int:
+    """How many of some cells are in the index."""
+    return sum(index.dc.index.datasets.bulk_has(list(cells))) if cells else 0
