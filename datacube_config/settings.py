@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     requests: RequestLimits = Field(default_factory=RequestLimits)
     accounts: tuple[Account, ...] = ()
     session_key: SecretStr | None = Field(default=None, min_length=32)
+    session_https_only: bool = False
 
     @field_validator("home")
     @classmethod

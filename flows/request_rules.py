@@ -62,7 +62,7 @@ def check_extent(recipe: SceneRecipe, area: Area, asked: Period, limits: Request
         raise RequestError(
             f"the area {area.name!r} spans up to {km2:.0f} km², a request at most {limits.most_area_km2:.0f}: ask for less ground"
         )
-    side_km = recipe.grid.tile_px * recipe.grid.resolution_m / 1000
+    side_km = max(recipe.grid.tile_px * recipe.grid.resolution_m / 1000, 1e-6)
     check_cells(int(km2 / side_km**2 / 4) * len(recipe.periods_in(asked)), limits, "at least ")
 
 

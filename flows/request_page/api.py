@@ -1,0 +1,170 @@
+"""The HTTP API: plans, requests, their pictures and files, as JSON; with a token, or the session of the page."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+from zipfile import ZIP_STORED, ZipFile
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from starlette.background import BackgroundTask
+
+from datacube_config.accounts import Account
+from datacube_config.connection import Index
+from flows.request_asks import Ask
+from flows.request_page.shown import documents_of, index_of, plan_summary, request_document, visible
+from flows.request_page.sign_in import Caller, settings_of
+from flows.requesting import answer, cancel, decide, submit
+from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.pictures.cube import COVERAGE_PX, QUICKLOOK_PX, coverage_picture, cube_for_picture, quicklook_picture
+from flows.steps.service.coverage import scene_boxes
+from flows.steps.service.prefect_runs import cancel_run
+from flows.steps.service.request_rows import ledger
+from flows.steps.storage import s3_options, storage_at
+
+router = APIRouter(prefix="/api")
+Line = Annotated[str, StringConstraints(max_length=200)]
+Text = Annotated[str, StringConstraints(max_length=200_000)]
+PICTURES: dict[str, tuple[Callable[[Any], bytes], int]] = {
+    "coverage": (coverage_picture, COVERAGE_PX),
+    "quicklook": (quicklook_picture, QUICKLOOK_PX),
+}
+
+
+class AskBody(BaseModel):
+    """What is asked for: a recipe by name or as YAML, an area by name, bounds or as GeoJSON, a period, a model to train."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: Text
+    area: Text
+    period: Line
+    train: Line | None = None
+
+    @property
+    def ask(self) -> Ask:
+        """The same for `flows.requesting`."""
+        return Ask(self.recipe, self.area, self.period, self.train or None)
+
+
+class RequestBody(AskBody):
+    """The same, for a project."""
+
+    project: Line
+
+
+class DecisionBody(BaseModel):
+    """Whether an operator lets it run, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    approve: bool
+    reason: Line = ""
+
+
+@router.post("/plan")
+def plan(body: AskBody, request: Request, account: Caller) -> dict[str, Any]:
+    """What it would take; nothing is kept."""
+    return plan_summary(answer(index_of(request), settings_of(request), body.ask), settings_of(request))
+
+
+@router.post("/requests", status_code=201)
+def ask(body: RequestBody, request: Request, account: Caller) -> dict[str, Any]:
+    """Ask for it."""
+    index = index_of(request)
+    return request_document(index, submit(index, settings_of(request), account, body.project, body.ask))
+
+
+@router.get("/requests")
+def requests(request: Request, account: Caller) -> list[dict[str, Any]]:
+    """The requests that the account may see, newest first."""
+    return documents_of(index_of(request), account)
+
+
+@router.get("/requests/{number}")
+def one(number: UUID, request: Request, account: Caller) -> dict[str, Any]:
+    """A request, with how far it is."""
+    index = index_of(request)
+    return request_document(index, visible(index, account, number))
+
+
+@router.post("/requests/{number}/cancel")
+def end(number: UUID, request: Request, account: Caller) -> dict[str, Any]:
+    """Cancel it, and stop its run if nobody else waits for it."""
+    return request_document(index_of(request), cancelled(request, account, number))
+
+
+@router.post("/requests/{number}/decision")
+def decision(number: UUID, body: DecisionBody, request: Request, account: Caller) -> dict[str, Any]:
+    """Approve or refuse it, as an operator."""
+    index = index_of(request)
+    return request_document(index, decide(index, account, number, "approve" if body.approve else "refuse", body.reason))
+
+
+@router.get("/requests/{number}/{picture}.png")
+def picture(number: UUID, picture: str, request: Request, account: Caller) -> Response:
+    """`coverage` or `quicklook` of its cube."""
+    if picture not in PICTURES:
+        raise HTTPException(404, f"expected {' or '.join(PICTURES)}, got {picture!r}")
+    draw, pixels = PICTURES[picture]
+    cube = cube_for_picture(cube_url(index_of(request), account, number), s3_options(settings_of(request)), pixels)
+    return Response(draw(cube), media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+
+
+@router.get("/requests/{number}/cube.zip")
+def cube(number: UUID, request: Request, account: Caller) -> FileResponse:
+    """Its cube as a zipped Zarr store; one on S3 is opened there."""
+    index = index_of(request)
+    url = cube_url(index, account, number)
+    place = storage_at(url, s3_options(settings_of(request)))
+    if not place.is_local:
+        raise HTTPException(409, f"the cube lies on S3: open {url}")
+    with ledger(index) as requests:
+        requests.record(account.name, "downloaded", number)
+    name = f"{open_snapshot(url).attrs['neocube:product']}.zarr"
+    packed = _zipped(Path(place.root), name)
+    return FileResponse(packed, filename=f"{name}.zip", background=BackgroundTask(packed.unlink))
+
+
+@router.get("/coverage")
+def coverage(request: Request, account: Caller) -> list[dict[str, Any]]:
+    """Where there are scenes."""
+    return scene_boxes(index_of(request))
+
+
+def cancelled(request: Request, account: Account, number: UUID) -> Any:  # noqa: ANN401, a request row
+    """The request, cancelled, and its run stopped where nobody else waits for it."""
+    index, api = index_of(request), request.app.state.prefect_api
+    visible(index, account, number)
+    ended = cancel(index, account, number)
+    with ledger(index) as requests:
+        is_shared = any(each.run_id == ended.run_id for each in requests.in_state("running"))
+    if api and ended.run_id and not ended.same_as and not is_shared:
+        cancel_run(api, ended.run_id)
+    return ended
+
+
+def cube_url(index: Index, account: Account, number: UUID) -> str:
+    """The URL of the cube that a request made; HTTP 404 while there is none."""
+    result = visible(index, account, number).result
+    if not result or not result["built"]["cube"]:
+        raise HTTPException(404, "the request has no cube yet")
+    return str(result["built"]["cube"])
+
+
+def _zipped(folder: Path, name: str) -> Path:
+    """A temporary zip file with a folder in it, not compressed again."""
+    with (
+        tempfile.NamedTemporaryFile(prefix="neocube-", suffix=".zip", delete=False) as made,
+        ZipFile(made, "w", ZIP_STORED) as packed,
+    ):
+        for path in _files(folder):
+            packed.write(path, f"{name}/{path.relative_to(folder)}")
+    return Path(made.name)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())

@@ -1,0 +1,85 @@
+"""What page and API show of plans and requests, and to whom."""
+
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+from fastapi import HTTPException, Request
+
+from datacube_config.accounts import Account
+from datacube_config.connection import Index
+from datacube_config.settings import Settings
+from flows.requesting import Answer
+from flows.steps.service.request_rows import Request as Row
+from flows.steps.service.request_rows import ledger, published_of
+from products.errors import RequestError
+
+
+def index_of(request: Request) -> Index:
+    """The index that the application holds open."""
+    index: Index = request.app.state.index
+    return index
+
+
+def may_see(account: Account, row: Row) -> bool:
+    """Operators see all, others what they asked for and what their projects did."""
+    return account.role == "operator" or row.asked_by == account.name or row.project in account.projects
+
+
+def visible(index: Index, account: Account, number: UUID) -> Row:
+    """The request; HTTP 404 for one that the account may not see, as for one that there is not."""
+    with ledger(index) as requests:
+        try:
+            found = requests.get(number)
+        except RequestError as error:
+            raise HTTPException(404, str(error)) from error
+    if not may_see(account, found):
+        raise HTTPException(404, f"no request {number}")
+    return found
+
+
+def documents_of(index: Index, account: Account) -> list[dict[str, Any]]:
+    """The requests that an account may see, newest first."""
+    with ledger(index) as requests:
+        rows = [row for row in requests.of(most=1000) if may_see(account, row)]
+    return [request_document(index, row) for row in rows[:200]]
+
+
+def plan_summary(found: Answer, settings: Settings) -> dict[str, Any]:
+    """The plan without its list of cells, and whether an operator must approve it."""
+    document, threshold = dict(found.document), settings.requests.approval_above_core_hours
+    states = Counter(cell["state"] for cell in document.pop("cells"))
+    return {
+        **document,
+        "cells": {state: states[state] for state in ("fresh", "stale", "missing")},
+        "core_hours": round(found.core_hours, 4),
+        "area": {"name": found.asked.area.name, "bounds": list(found.asked.area.geometry.boundingbox.bbox)},
+        "product": found.asked.recipe.name,
+        "needs_approval": threshold is not None and found.core_hours > threshold,
+    }
+
+
+def request_document(index: Index, row: Row) -> dict[str, Any]:
+    """A request as JSON, with the share of its cells that are published."""
+    to_build = [UUID(cell["id"]) for cell in row.plan.get("cells", ()) if cell["state"] != "fresh"]
+    n_built = len(to_build) if row.state == "done" else published_of(index, to_build) if row.state == "running" else 0
+    times = {name: getattr(row, name) for name in ("asked_at", "approved_at", "started_at", "ended_at")}
+    return {
+        "id": str(row.id),
+        **{
+            name: getattr(row, name) for name in ("asked_by", "project", "product", "period", "train", "state", "cause")
+        },
+        "area": area_label(row.area),
+        **{name: moment.isoformat() if moment else None for name, moment in times.items()},
+        "same_as": str(row.same_as) if row.same_as else None,
+        "cells": {"to_build": len(to_build), "built": n_built},
+        "core_hours": {"planned": round(row.core_hours, 4), "charged": row.charged_core_hours},
+        "price": {"planned": row.price, "charged": row.charged, "currency": row.currency},
+        "seconds": row.plan.get("seconds"),
+        "cube": (row.result or {}).get("built", {}).get("cube"),
+    }
+
+
+def area_label(area: str) -> str:
+    """A name or bounds as they are, and that others are drawn."""
+    return "a drawn area" if area.lstrip().startswith("{") else area
