@@ -320,8 +320,11 @@ def test_cancelling_a_running_request_stops_its_run_unless_others_wait_for_it(
 def test_a_prefect_that_is_not_there_is_said() -> None:
     with pytest.raises(PrefectDidNotAnswer, match="cannot be reached"):
         run_state("http://127.0.0.1:9", "run")
-    with prefect_stand_in() as prefect, pytest.raises(PrefectDidNotAnswer, match="with 404"):
-        assert run_state(prefect.url, "run-9") is None
+
+
+def test_a_run_that_prefect_forgot_has_no_state_and_cannot_be_cancelled(prefect: StandIn) -> None:
+    assert run_state(prefect.url, "run-9") is None
+    with pytest.raises(PrefectDidNotAnswer, match="with 404"):
         cancel_run(prefect.url, "run-9")
 
 
