@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.background import BackgroundTask
 
 from datacube_config.accounts import Account
-from datacube_config.connection import Index
 from flows.request_asks import Ask
-from flows.request_page.shown import documents_of, index_of, plan_summary, request_document, visible
+from flows.request_page.shown import cube_url, documents_of, index_of, plan_summary, request_document, visible
 from flows.request_page.sign_in import Caller, settings_of
 from flows.requesting import answer, cancel, decide, submit
 from flows.steps.cubes.open_cube import open_snapshot
@@ -145,14 +144,6 @@ def cancelled(request: Request, account: Account, number: UUID) -> Any:  # noqa:
     if api and ended.run_id and not ended.same_as and not is_shared:
         cancel_run(api, ended.run_id)
     return ended
-
-
-def cube_url(index: Index, account: Account, number: UUID) -> str:
-    """The URL of the cube that a request made; HTTP 404 while there is none."""
-    result = visible(index, account, number).result
-    if not result or not result["built"]["cube"]:
-        raise HTTPException(404, "the request has no cube yet")
-    return str(result["built"]["cube"])
 
 
 def _zipped(folder: Path, name: str) -> Path:

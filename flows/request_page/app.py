@@ -14,7 +14,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from datacube_config.connection import open_index
 from datacube_config.errors import IndexUnavailable
 from datacube_config.settings import Settings, get_settings
-from flows.request_page import api, pages
+from flows.request_page import api, pages, tiles
 from flows.request_page.dispatch import dispatching
 from flows.request_page.sign_in import MOST_FORM_BYTES, Attempts, SignInRequired
 from flows.requesting import NotAllowed
@@ -57,6 +57,7 @@ def create_app(settings: Settings, prefect_api: str | None = None) -> FastAPI:
 
     app = FastAPI(title="neocube", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.settings, app.state.prefect_api, app.state.attempts = settings, prefect_api, Attempts()
+    app.include_router(tiles.router)
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")))
@@ -94,4 +95,6 @@ async def to_sign_in(request: Request, error: Exception) -> Response:
 
 async def in_words(request: Request, error: Exception) -> Response:
     """What is wrong, as JSON."""
-    return JSONResponse({"detail": str(error)}, STATUS[type(error)])
+    return JSONResponse(
+        {"detail": str(error)}, next(status for kind, status in STATUS.items() if isinstance(error, kind))
+    )

@@ -12,7 +12,7 @@ from fastapi.templating import Jinja2Templates
 from datacube_config.accounts import Account
 from flows.request_asks import Ask
 from flows.request_page.api import cancelled
-from flows.request_page.recipe_form import recipe_fields, recipe_text, scene_recipes
+from flows.request_page.recipe_form import recipe_fields, recipe_text, scene_recipes, trainable_models
 from flows.request_page.shown import documents_of, index_of, plan_summary, request_document, visible
 from flows.request_page.sign_in import Form, SignedIn, begin_session, csrf_of, settings_of
 from flows.requesting import NotAllowed, answer, decide, submit
@@ -20,7 +20,6 @@ from flows.steps.areas import find_area, named_areas
 from flows.steps.service.coverage import scene_boxes
 from flows.steps.service.request_rows import ledger
 from products.errors import RequestError
-from products.registry import recipe_names
 
 OWN, WRITTEN = "own", "written"
 router = APIRouter(default_response_class=HTMLResponse)
@@ -140,7 +139,7 @@ def form_page(
     return show(
         request, "ask.html", account, status=status, plan=plan, problem=problem, filled=filled, areas=areas,
         map_data=map_data, recipes=scene_recipes(), fields=recipe_fields(form), written=WRITTEN, own=OWN,
-        models=[name for name in recipe_names() if name not in scene_recipes()],
+        models=trainable_models(),
     )  # fmt: skip
 
 

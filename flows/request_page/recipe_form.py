@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from products.feature_step import PLAIN_REDUCERS
+from products.learning.recipe import ModelRecipe
 from products.registry import read_recipe, recipe_names
 from products.scene_recipe import GridSpec, PeriodSpec, SceneRecipe
 from products.sensors import COLLECTIONS, SENSORS
@@ -78,6 +79,12 @@ def scene_recipes() -> dict[str, str]:
     """The names and titles of the recipes that come with neocube and are made of scenes."""
     recipes = [recipe for name in recipe_names() if isinstance(recipe := read_recipe(name), SceneRecipe)]
     return {recipe.name: recipe.title or recipe.name for recipe in recipes}
+
+
+def trainable_models() -> list[str]:
+    """The names of the model recipes that name their labels."""
+    recipes = [(name, read_recipe(name)) for name in recipe_names()]
+    return [name for name, recipe in recipes if isinstance(recipe, ModelRecipe) and recipe.samples.labels]
 
 
 def _fields(model: type[BaseModel], prefix: str, filled: Mapping[str, Sequence[str]]) -> list[Field]:

@@ -38,6 +38,14 @@ def visible(index: Index, account: Account, number: UUID) -> Row:
     return found
 
 
+def cube_url(index: Index, account: Account, number: UUID) -> str:
+    """The URL of the cube that a request made; HTTP 404 while there is none."""
+    result = visible(index, account, number).result
+    if not result or not result["built"]["cube"]:
+        raise HTTPException(404, "the request has no cube yet")
+    return str(result["built"]["cube"])
+
+
 def documents_of(index: Index, account: Account) -> list[dict[str, Any]]:
     """The requests that an account may see, newest first."""
     with ledger(index) as requests:

@@ -338,9 +338,17 @@ def test_a_cube_that_is_done_is_shown_taken_away_and_served_again_from_what_exis
     place = f"/api/requests/{made['id']}"
     report = build("mangrove_features", "demo", "2020", workers=1)
     assert client.get(place, headers=token("ana")).json()["cells"]["built"] == made["cells"]["to_build"] > 0
-    finish(index, UUID(made["id"]), "done", None, {"built": report})
+    finish(index, UUID(made["id"]), "done", None, {"built": {"cube": report["cube"]}})
     for picture in ("quicklook", "coverage"):
         assert client.get(f"{place}/{picture}.png", headers=token("eye")).content.startswith(b"\x89PNG")
+    tiles = client.get(f"{place}/tiles.json", headers=token("eye")).json()
+    longitude, latitude = (sum(tiles["bounds"][number::2]) / 2 for number in (0, 1))
+    assert client.get(f"{place}/tiles/0/0/0.png", headers=token("eye")).content.startswith(b"\x89PNG")
+    assert client.get(f"{place}/tiles/1/2/0.png", headers=token("eye")).status_code == 422
+    at = f"{place}/passport?longitude={longitude}&latitude={latitude}"
+    found = client.get(at, headers=token("eye")).json()
+    assert (found["cell"]["product"], found["recipe"]["name"]) == ("mangrove_features", "mangrove_features")
+    assert client.get(at, headers=token("ben")).status_code == 404
     packed = ZipFile(BytesIO(client.get(f"{place}/cube.zip", headers=token("eye")).content))
     assert json.loads(packed.read("mangrove_features.zarr/zarr.json"))["zarr_format"] == 3
     again = client.post("/api/requests", json={**DEMO, "project": "ice"}, headers=token("ben")).json()

@@ -143,7 +143,7 @@ def test_the_plan_follows_what_is_filled_in_and_says_what_is_wrong(opened: OpenP
     page = opened()
     page.get_by_label("Known area").select_option("demo")
     page.locator("#plan").get_by_text("to build").wait_for()
-    page.get_by_label("Period").fill("20200")
+    page.get_by_label("Period", exact=True).fill("20200")
     page.locator("#plan").get_by_text("expected a period").wait_for()
     page.get_by_label("Recipe", exact=True).select_option("own")
     assert page.get_by_label("grid tile px").is_visible()

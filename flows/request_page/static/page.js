@@ -134,6 +134,88 @@ function followRequest(node) {
   if (isOpen(node.dataset.state)) setTimeout(look, 1500);
 }
 
+// The map of a product: web map tiles around a centre (x and y from 0 to 1), and the passport of a pixel.
+function startTiles(node, number) {
+  const SIDE = 256;
+  const toWorld = ([longitude, latitude]) => {
+    const sine = Math.sin(latitude * Math.PI / 180);
+    return { x: longitude / 360 + 0.5, y: 0.5 - Math.log((1 + sine) / (1 - sine)) / (4 * Math.PI) };
+  };
+  const toDegrees = ({ x, y }) => [(x - 0.5) * 360, Math.atan(Math.sinh(Math.PI * (1 - 2 * y))) * 180 / Math.PI];
+  let centre = { x: 0.5, y: 0.5 }, zoom = 1, held = null;
+  const images = new Map();
+
+  function draw() {
+    const scale = SIDE * 2 ** zoom, width = node.clientWidth, height = node.clientHeight, shown = new Set();
+    const left = centre.x * scale - width / 2, top = centre.y * scale - height / 2;
+    for (let column = Math.floor(left / SIDE); column * SIDE < left + width; column++) {
+      for (let row = Math.floor(top / SIDE); row * SIDE < top + height; row++) {
+        if (column < 0 || row < 0 || column >= 2 ** zoom || row >= 2 ** zoom) continue;
+        const name = `${zoom}/${column}/${row}`;
+        shown.add(name);
+        if (!images.has(name)) {
+          const made = Object.assign(new Image(), { alt: "", draggable: false, src: `/api/requests/${number}/tiles/${name}.png` });
+          images.set(name, made);
+          node.append(made);
+        }
+        const style = images.get(name).style;
+        style.left = `${column * SIDE - left}px`;
+        style.top = `${row * SIDE - top}px`;
+      }
+    }
+    for (const [name, made] of images) if (!shown.has(name)) { made.remove(); images.delete(name); }
+  }
+  const move = (right, down) => { const scale = SIDE * 2 ** zoom; centre = { x: centre.x + right / scale, y: centre.y + down / scale }; draw(); };
+  const zoomTo = (level) => { zoom = Math.min(22, Math.max(0, level)); draw(); };
+
+  async function passport(right, down) {
+    const scale = SIDE * 2 ** zoom;
+    const [longitude, latitude] = toDegrees({ x: centre.x + right / scale, y: centre.y + down / scale });
+    const place = byId("passport");
+    place.textContent = "…";
+    const answer = await fetch(`/api/requests/${number}/passport?longitude=${longitude}&latitude=${latitude}`).catch(() => null);
+    const it = answer ? await answer.json() : { detail: "The passport cannot be had now." };
+    const list = document.createElement("ul");
+    const say = (text) => list.append(Object.assign(document.createElement("li"), { textContent: text }));
+    say(`At ${longitude.toFixed(5)}, ${latitude.toFixed(5)}`);
+    if (answer && answer.ok) {
+      say(`Cell ${it.cell.period}, ${it.cell.tile}, recipe ${it.recipe.name} version ${it.recipe.version}`);
+      for (const [cause, count] of Object.entries(it.counts || {})) say(`${cause}: ${typeof count === "object" ? JSON.stringify(count) : count}`);
+      for (const scene of it.scenes) say(Object.values(scene).filter((each) => typeof each === "string").join(", "));
+    } else say(typeof it.detail === "string" ? it.detail : JSON.stringify(it.detail));
+    place.replaceChildren(list);
+  }
+  const at = (event) => { const box = node.getBoundingClientRect(); return { x: event.clientX - box.left, y: event.clientY - box.top }; };
+  node.addEventListener("pointerdown", (event) => { held = { ...at(event), moved: 0 }; node.setPointerCapture(event.pointerId); });
+  node.addEventListener("pointermove", (event) => {
+    if (!held) return;
+    const to = at(event), moved = held.moved + Math.hypot(to.x - held.x, to.y - held.y);
+    move(held.x - to.x, held.y - to.y);
+    held = { ...to, moved };
+  });
+  node.addEventListener("pointerup", (event) => {
+    const to = at(event);
+    if (held && held.moved < 5) passport(to.x - node.clientWidth / 2, to.y - node.clientHeight / 2);
+    held = null;
+  });
+  node.addEventListener("wheel", (event) => { event.preventDefault(); zoomTo(zoom + (event.deltaY > 0 ? -1 : 1)); }, { passive: false });
+  node.addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: [-64, 0], ArrowRight: [64, 0], ArrowUp: [0, -64], ArrowDown: [0, 64] };
+    if (moves[event.key]) move(...moves[event.key]);
+    else if (event.key === "+" || event.key === "=") zoomTo(zoom + 1);
+    else if (event.key === "-" || event.key === "−") zoomTo(zoom - 1);
+    else if (event.key === "Enter") passport(0, 0);
+    else return;
+    event.preventDefault();
+  });
+  fetch(`/api/requests/${number}/tiles.json`).then((answer) => answer.json()).then((set) => {
+    const [west, south, east, north] = set.bounds;
+    const first = toWorld([west, north]), last = toWorld([east, south]);
+    centre = { x: (first.x + last.x) / 2, y: (first.y + last.y) / 2 };
+    zoomTo(Math.floor(Math.log2(Math.min(node.clientWidth / (last.x - first.x), node.clientHeight / (last.y - first.y)) / SIDE)));
+  });
+}
+
 for (const button of document.querySelectorAll("button.copy")) {
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(byId(button.dataset.copies).textContent);
@@ -142,3 +224,4 @@ for (const button of document.querySelectorAll("button.copy")) {
 }
 if (byId("ask")) { startMap(byId("map"), byId("ask")); startPlan(byId("ask")); }
 if (byId("request")) followRequest(byId("request"));
+if (byId("tiles")) startTiles(byId("tiles"), byId("request").dataset.id);

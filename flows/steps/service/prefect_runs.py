@@ -44,7 +44,7 @@ def cancel_run(api: str, run_id: str) -> None:
 
 def _asked(api: str, method: str, path: str, body: object = None, *, missing: bool = False) -> Any:  # noqa: ANN401, JSON
     try:
-        answer = httpx.request(method, f"{api}{path}", json=body, timeout=30, trust_env=False)
+        answer = httpx.request(method, f"{api}{path}", json=body, timeout=10, trust_env=False)
     except httpx.HTTPError as error:
         raise PrefectDidNotAnswer(f"the Prefect API at {api} cannot be reached: {error}") from error
     if missing and answer.status_code == httpx.codes.NOT_FOUND:
