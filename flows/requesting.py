@@ -113,13 +113,13 @@ def cancel(index: Index, account: Account, number: UUID) -> Request:
 def finish(
     index: Index, number: UUID, end: End, cause: str | None = None, result: Mapping[str, Any] | None = None
 ) -> None:
-    """End a running request as its run did; one that has ended stays as it is."""
+    """End a running request, or the one that took over its run, as the run did; what has ended stays as it is."""
     with ledger(index) as requests:
-        found = requests.get(number)
-        if found.state == "running":
+        asked = requests.get(number)
+        for found in [each for each in requests.in_state("running") if asked.run_id and each.run_id == asked.run_id]:
             used = _used_core_hours(found, requests.now)
-            requests.end(number, end, charged_share(end, found.core_hours, used), cause, result)
-            requests.record("neocube", end, number, **({"cause": cause} if cause else {}))
+            requests.end(found.id, end, charged_share(end, found.core_hours, used), cause, result)
+            requests.record("neocube", end, found.id, **({"cause": cause} if cause else {}))
 
 
 def turn_of(requests: Ledger, limits: RequestLimits) -> UUID | None:
@@ -128,16 +128,8 @@ def turn_of(requests: Ledger, limits: RequestLimits) -> UUID | None:
         return None
     now = requests.now
     since = now - timedelta(days=limits.half_life_days * FADED)
-    charges = [
-        Charge(each.asked_by, each.project, each.core_hours if each.charged_core_hours is None else each.charged_core_hours, each.started_at)
-        for each in requests.started_since(since)
-        if each.started_at and each.same_as is None
-    ]  # fmt: skip
-    waiting = [
-        Waiting(each.id, each.asked_by, each.project, each.approved_at)
-        for each in requests.in_state("approved")
-        if each.approved_at
-    ]
+    charges = [Charge(*row) for row in requests.started_since(since)]
+    waiting = [Waiting(*row) for row in requests.waiting()]
     chosen = next_to_run(waiting, charges, now, limits)
     return chosen.id if chosen else None
 

@@ -55,7 +55,8 @@ def test_a_request_is_entered_with_its_plan_and_the_audit_log_says_who_asked(
     with ledger(index) as requests:
         assert requests.get(found.id) == found
         assert [(each.by, each.did, each.request_id) for each in requests.log()] == [("ana", "asked", found.id)]
-        assert requests.of("ana") == [found] and requests.of("ben") == []
+        assert requests.of("ana") == requests.of("ben", ["coast"]) == requests.of() == [found]
+        assert requests.of("ben", ["ice"]) == []
         assert requests.taken(found.asked_at, ("project", "coast")) == found.core_hours
 
 
@@ -153,6 +154,10 @@ def test_a_cancelled_request_that_others_share_is_taken_over_by_the_oldest(index
         taken, follower = requests.get(heir), requests.get(third)
     assert (taken.state, taken.run_id, taken.same_as) == ("running", "run-1", None)
     assert (follower.state, follower.same_as) == ("running", heir)
+    finish(index, first, "done", result={"built": {}})
+    with ledger(index) as requests:
+        assert [requests.get(each).state for each in (first, heir, third)] == ["cancelled", "done", "done"]
+        assert [requests.get(each).charged for each in (first, heir, third)] == [0.0, 8.0, 0.0]
 
 
 def test_turns_are_taken_one_after_the_other_by_who_took_least(index: Index) -> None:

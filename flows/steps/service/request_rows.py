@@ -1,6 +1,6 @@
 """Requests as rows: `neocube.request` and the audit log beside it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -102,9 +102,9 @@ class Ledger:
         found = self._rows(request.c.key == key, request.c.state == "done")
         return found[0] if found else None
 
-    def of(self, user: str | None = None, most: int = 200) -> list[Request]:
-        """The requests of a user, or of all, newest first."""
-        wanted = [] if user is None else [request.c.asked_by == user]
+    def of(self, user: str | None = None, projects: Collection[str] = (), most: int = 200) -> list[Request]:
+        """The requests of a user and of some projects, or of all, newest first."""
+        wanted = [] if user is None else [(request.c.asked_by == user) | request.c.project.in_(projects)]
         return self._rows(*wanted, most=most)
 
     def in_state(self, *states: str) -> list[Request]:
@@ -126,9 +126,18 @@ class Ledger:
         query = select(func.count()).where(request.c.asked_by == user, request.c.state.in_(OPEN))
         return self._connection.execute(query).scalar_one()
 
-    def started_since(self, since: datetime) -> list[Request]:
-        """The requests that started since, with what they took or will take."""
-        return self._rows(request.c.started_at >= since, most=10_000)
+    def started_since(self, since: datetime) -> list[tuple[str, str, float, datetime]]:
+        """User, project, core-hours (planned, where it has not ended) and start of the requests that started since."""
+        hours = func.coalesce(request.c.charged_core_hours, request.c.core_hours)
+        query = select(request.c.asked_by, request.c.project, hours, request.c.started_at)
+        found = self._connection.execute(query.where(request.c.started_at >= since, request.c.same_as.is_(None)))
+        return [(row[0], row[1], row[2], row[3]) for row in found]
+
+    def waiting(self) -> list[tuple[UUID, str, str, datetime]]:
+        """Id, user, project and time of approval of what waits for its turn."""
+        query = select(request.c.id, request.c.asked_by, request.c.project, request.c.approved_at)
+        found = self._connection.execute(query.where(request.c.state == "approved", request.c.same_as.is_(None)))
+        return [(row[0], row[1], row[2], row[3]) for row in found]
 
     def approve(self, number: UUID) -> None:
         """Let an asked request wait for its turn, and those that are the same."""
