@@ -21,7 +21,7 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.pictures.cube import COVERAGE_PX, QUICKLOOK_PX, coverage_picture, cube_for_picture, quicklook_picture
 from flows.steps.service.coverage import scene_boxes
 from flows.steps.service.prefect_runs import cancel_run
-from flows.steps.service.request_rows import ledger
+from flows.steps.service.request_rows import reading
 from flows.steps.storage import s3_options, storage_at
 
 router = APIRouter(prefix="/api")
@@ -121,7 +121,7 @@ def cube(number: UUID, request: Request, account: Caller) -> FileResponse:
     place = storage_at(url, s3_options(settings_of(request)))
     if not place.is_local:
         raise HTTPException(409, f"the cube lies on S3: open {url}")
-    with ledger(index) as requests:
+    with reading(index) as requests:
         requests.record(account.name, "downloaded", number)
     name = f"{open_snapshot(url).attrs['neocube:product']}.zarr"
     packed = _zipped(Path(place.root), name)
@@ -139,7 +139,7 @@ def cancelled(request: Request, account: Account, number: UUID) -> Any:  # noqa:
     index, api = index_of(request), request.app.state.prefect_api
     visible(index, account, number)
     ended = cancel(index, account, number)
-    with ledger(index) as requests:
+    with reading(index) as requests:
         is_shared = any(each.run_id == ended.run_id for each in requests.in_state("running"))
     if api and ended.run_id and not ended.same_as and not is_shared:
         cancel_run(api, ended.run_id)

@@ -10,7 +10,7 @@ from datacube_config.settings import Settings
 from flows.request_rules import End
 from flows.requesting import finish, turn_of
 from flows.steps.service.prefect_runs import ENDED, run_state, start_run
-from flows.steps.service.request_rows import Request, ledger
+from flows.steps.service.request_rows import Request, ledger, reading
 
 DEPLOYMENT = "request-product/request-product"
 EVERY_S = 3.0
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 def dispatch(index: Index, settings: Settings, api: str) -> int:
     """Settle, then start what may run; returns how many were started."""
-    with ledger(index) as requests:
+    with reading(index) as requests:
         running = requests.in_state("running")
     for row in running:
         settle(index, api, row)

@@ -18,7 +18,7 @@ from flows.request_page.sign_in import Form, SignedIn, begin_session, csrf_of, s
 from flows.requesting import NotAllowed, answer, decide, submit
 from flows.steps.areas import find_area, named_areas
 from flows.steps.service.coverage import scene_boxes
-from flows.steps.service.request_rows import ledger
+from flows.steps.service.request_rows import reading
 from products.errors import RequestError
 
 OWN, WRITTEN = "own", "written"
@@ -37,7 +37,7 @@ def sign_in(request: Request, form: Form) -> Response:
     """Begin a session; the same words for an unknown name and a wrong password."""
     name = one(form, "name")
     account = request.app.state.attempts.account(settings_of(request), name, one(form, "password"))
-    with ledger(index_of(request)) as requests:
+    with reading(index_of(request)) as requests:
         requests.record(account.name if account else name[:64], "signed in" if account else "was refused to sign in")
     if account is None:
         return show(request, "sign_in.html", None, status=401, problem="Name or password is wrong.", name=name)
@@ -110,7 +110,7 @@ def log(request: Request, account: SignedIn) -> Response:
     """The audit log, for operators."""
     if account.role != "operator":
         raise HTTPException(403, "only operators read the log")
-    with ledger(index_of(request)) as requests:
+    with reading(index_of(request)) as requests:
         return show(request, "log.html", account, rows=requests.log())
 
 
@@ -147,7 +147,7 @@ def request_page(request: Request, number: UUID, account: Account, problem: str 
     """The page of a request; HTTP 422 with what is wrong."""
     index = index_of(request)
     row = visible(index, account, number)
-    with ledger(index) as requests:
+    with reading(index) as requests:
         entries = requests.log(number)
     document = request_document(index, row)
     return show(

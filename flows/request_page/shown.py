@@ -11,7 +11,7 @@ from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.requesting import Answer
 from flows.steps.service.request_rows import Request as Row
-from flows.steps.service.request_rows import ledger, published_of
+from flows.steps.service.request_rows import published_of, reading
 from products.errors import RequestError
 
 
@@ -28,7 +28,7 @@ def may_see(account: Account, row: Row) -> bool:
 
 def visible(index: Index, account: Account, number: UUID) -> Row:
     """The request; HTTP 404 for one that the account may not see, as for one that there is not."""
-    with ledger(index) as requests:
+    with reading(index) as requests:
         try:
             found = requests.get(number)
         except RequestError as error:
@@ -48,7 +48,7 @@ def cube_url(index: Index, account: Account, number: UUID) -> str:
 
 def documents_of(index: Index, account: Account) -> list[dict[str, Any]]:
     """The requests that an account may see, newest first."""
-    with ledger(index) as requests:
+    with reading(index) as requests:
         rows = requests.of() if account.role == "operator" else requests.of(account.name, account.projects)
     return [request_document(index, row) for row in rows]
 

@@ -65,7 +65,7 @@ class AuditEntry:
 
 
 class Ledger:
-    """The requests inside one transaction, which nobody else counts or enters requests in."""
+    """The requests inside one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -203,6 +203,13 @@ def ledger(index: Index) -> Iterator[Ledger]:
     """The requests for the block, which is one transaction; others wait."""
     with index.engine.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        yield Ledger(connection)
+
+
+@contextmanager
+def reading(index: Index) -> Iterator[Ledger]:
+    """The same for reading, and for lines of the log: nobody waits."""
+    with index.engine.begin() as connection:
         yield Ledger(connection)
 
 
