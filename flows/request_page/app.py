@@ -9,6 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 
 from datacube_config.connection import open_index
@@ -61,7 +62,7 @@ def create_app(settings: Settings, prefect_api: str | None = None) -> FastAPI:
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")))
-    app.middleware("http")(guarded)
+    app.add_middleware(BaseHTTPMiddleware, dispatch=guarded)
     key = settings.session_key.get_secret_value() if settings.session_key else secrets.token_urlsafe(32)
     app.add_middleware(
         SessionMiddleware, secret_key=key, session_cookie="neocube", max_age=SESSION_S, same_site="lax",
