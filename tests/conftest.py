@@ -67,7 +67,9 @@ def postgis_settings(neocube_home: Path, postgres_15: Callable[[str], str]) -> S
     )
 
 
-@pytest.fixture(params=["embedded_settings", "server_settings", "postgis_settings"])
+@pytest.fixture(
+    params=["embedded_settings", pytest.param("server_settings", marks=pytest.mark.full), "postgis_settings"]
+)
 def any_settings(request: pytest.FixtureRequest) -> Settings:
     """Each kind of initialised index in turn."""
     settings: Settings = request.getfixturevalue(request.param)

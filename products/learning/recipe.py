@@ -19,6 +19,15 @@ class _Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def named_once(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of classes; RequestError for one that is no plain name, or stands twice."""
+    for name in classes:
+        plain_name(name)
+        if classes.count(name) > 1:
+            raise RequestError(f"the class {name!r} stands twice in classes: name each once")
+    return classes
+
+
 class SamplesSpec(_Closed):
     """Where labelled pixels come from: a vector file with `class_field`, or a raster; classes get the codes 1, 2, ….
 
@@ -40,11 +49,7 @@ class SamplesSpec(_Closed):
     @field_validator("classes")
     @classmethod
     def _plain(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        for name in classes:
-            plain_name(name)
-            if classes.count(name) > 1:
-                raise RequestError(f"the class {name!r} stands twice in classes: name each once")
-        return classes
+        return named_once(classes)
 
     @model_validator(mode="after")
     def _one_meaning(self) -> "SamplesSpec":

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from products.errors import RequestError
 from products.learning.designs import DesignSpec
 from products.learning.label_spec import LabelsSpec, MatchSpec
+from products.learning.recipe import named_once
 from products.scene_recipe import canonical_digest, plain_name
 from products.source_spec import Closed
 
@@ -93,11 +94,7 @@ class SamplesRecipe(Closed):
     @field_validator("classes")
     @classmethod
     def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        for name in classes:
-            plain_name(name)
-            if classes.count(name) > 1:
-                raise RequestError(f"the class {name!r} stands twice in classes: name each once")
-        return classes
+        return named_once(classes)
 
     @model_validator(mode="after")
     def _possible(self) -> "SamplesRecipe":

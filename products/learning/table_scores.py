@@ -5,27 +5,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from products.learning.accuracy import balanced_accuracy, cohens_kappa
+
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 TIMES = 2000
 FEW_GROUPS = 10
 
 
-def balanced_accuracy(matrix: npt.NDArray[Any]) -> Float64:
-    """Mean of the classes' recalls (Brodersen et al. 2010, ICPR, 3121-3124), of matrices (…, true, predicted); classes without a row do not count."""
-    true = matrix.sum(axis=-1)
-    hits = np.diagonal(matrix, axis1=-2, axis2=-1)
-    recall = np.divide(hits, true, out=np.full(true.shape, np.nan), where=true > 0)
-    found: Float64 = np.nanmean(recall, axis=-1)
-    return found
-
-
 def kappa(matrix: npt.NDArray[Any]) -> Float64:
-    """Agreement beyond chance, (p_o - p_e) / (1 - p_e) (Cohen 1960, Educ. Psychol. Meas. 20, 37-46), of matrices (…, true, predicted)."""
-    total = matrix.sum(axis=(-2, -1))
-    observed = np.trace(matrix, axis1=-2, axis2=-1) / total
-    expected = (matrix.sum(axis=-1) * matrix.sum(axis=-2)).sum(axis=-1) / total**2
-    found: Float64 = np.where(expected < 1, (observed - expected) / np.where(expected < 1, 1 - expected, 1), 0.0)
+    """Cohen's kappa of matrices (…, true, predicted); 0 where chance is sure, so that an interval of bootstrap samples has no gap."""
+    found: Float64 = np.nan_to_num(cohens_kappa(matrix), nan=0.0)
     return found
 
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from products.learning.accuracy import confusion, scores
+from products.learning.accuracy import balanced_accuracy, confusion, scores
 from products.learning.forest import forest_from_sklearn
 from products.learning.learned import PixelModel
 from products.learning.linear import linear_from_sklearn
 from products.learning.sample_table import Float64, Int64, SampleTable, drawn, held_out
 from products.learning.table_recipe import TableRecipe
-from products.learning.table_scores import balanced_accuracy, quantity_scores, share_better, with_interval
+from products.learning.table_scores import quantity_scores, share_better, with_interval
 
 TABLE_VERSION = "table-1"
 PENALTIES = np.logspace(-3, 3, 13)

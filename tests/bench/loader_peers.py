@@ -3,11 +3,15 @@
 import json
 import shutil
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import dask
 import geomad
 import numpy as np
+import pandas as pd
 import stackstac
 import xarray as xr
 from eolearn.core import EOPatch, FeatureType, MapFeatureTask, MergeFeatureTask, OverwritePermission, SaveTask
@@ -25,15 +29,21 @@ REFLECTANCE = [band for band in BANDS if band != "scl"]
 NOT_CLEAR = [number for number in range(12) if number != 4]
 
 
+def _to_datetime(to_datetime: Any, values: Any, *, infer_datetime_format: bool, **others: Any) -> Any:
+    """pandas 3 has no `infer_datetime_format`, which stackstac 0.5 asks for; it does as that said."""
+    return to_datetime(values, **others)
+
+
 def stackstac_way(items: Path, target: Path, threads: int) -> None:
     """stackstac.stack in its own float32, SCL mask, geomad per chunk, to_zarr; dask threads."""
     shutil.rmtree(target, ignore_errors=True)
     documents = json.loads(items.read_text().replace('"href": "', f'"href": "{items.parent}/'))["features"]
     box = tile_geobox().boundingbox
-    cube = stackstac.stack(
-        documents, assets=list(BANDS), epsg=32647, resolution=10, bounds=box.bbox, chunksize=CHUNK_PX, dtype=np.dtype("float32"),
-        fill_value=np.float32("nan"), rescale=False, xy_coords=False, properties=False, band_coords=False,
-    )  # fmt: skip
+    with mock.patch("stackstac.prepare.pd.to_datetime", partial(_to_datetime, pd.to_datetime)):
+        cube = stackstac.stack(
+            documents, assets=list(BANDS), epsg=32647, resolution=10, bounds=box.bbox, chunksize=CHUNK_PX, dtype=np.dtype("float32"),
+            fill_value=np.float32("nan"), rescale=False, xy_coords=False, properties=False, band_coords=False,
+        )  # fmt: skip
     stack = cube.sel(band=REFLECTANCE).where(cube.sel(band="scl", drop=True) == 4) * np.float32(1e-4)
     pixels = stack.transpose("y", "x", "band", "time").chunk({"band": -1, "time": -1})
     made = xr.apply_ufunc(

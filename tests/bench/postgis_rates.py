@@ -39,7 +39,7 @@ N_FIRST, N_MORE, N_PEER = 4000, 3000, 200
 SMALL, LARGE, MILLION = 10_000, 100_000, 1_000_000
 FLEET, FLEET_LIMIT_S = 100_000, 600
 # Where the numbers of the items begin, so that none is made twice.
-MORE, PEER, WHOLE = 20_000, 30_000, 100_000
+MORE, PEER, WHOLE = 20_000, 30_000, 3_000_000  # the last, years after the period of the plan
 AREA = box(1, 40, 12, 50, "EPSG:4326")
 PERIOD = Period(datetime(2016, 1, 1, tzinfo=UTC), datetime(2017, 1, 1, tzinfo=UTC))
 PRODUCT = "sentinel2_msi_l2a"

@@ -1,7 +1,8 @@
 """`make bench`: ours against the named peer and the named limit, side by side in one run; the table, and var/bench.json.
 
-`python tests/bench/run.py --readme` writes the table of README.md from var/bench.json, and measures nothing. `--no-year` leaves out the rows of a
-mangrove year, which take some minutes and a gigabyte of disk.
+`python tests/bench/run.py --readme` writes the tables of README.md and docs/benchmarks.md from var/bench.json. `--no-year` leaves out the rows of a
+mangrove year, which take some minutes and a gigabyte of disk. Names of parts (`tile`, `loaders`, `kernel_rates.py`, …, `ingest`, `postgis`) run these alone and
+replace their rows. A part that fails is told, its rows are lacking, and the exit code is 1.
 """
 
 import json
@@ -10,14 +11,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from loader_peers import eolearn_way, stackstac_way
 from peers import better_chunks, decode_once
 from postgis_rates import postgis_rows
-from readme_table import measured_here, write_readme
+from readme_table import measured_here, write_tables
 from rounds import ratio, row_of, take_turns
 from tile_archive import tile_geobox, write_tile_archive
 from varied_items import SOURCE
@@ -34,7 +36,7 @@ SCRIPTS = (
     "sample_rates.py",
     *(() if "--no-year" in sys.argv else ("year_rates.py",)),
 )
-BENCH_JSON, README = Path("var/bench.json"), Path("README.md")
+BENCH_JSON, README, DOCUMENT = Path("var/bench.json"), Path("README.md"), Path("docs/benchmarks.md")
 RECIPE = """
 name: bench_features
 version: {version}
@@ -51,24 +53,49 @@ features:
 """
 
 
-def main() -> None:
-    """Write the archive once, warm everything up, then take turns."""
+def main(only: Sequence[str] = ()) -> int:
+    """Run each part, or some by name; its rows take the place of known ones of the same name, as soon as they are there."""
     root = Path(os.environ.get("NEOCUBE_BENCH", "var/bench")).absolute()
-    items = write_tile_archive(root / "archive")
-    threads = len(os.sched_getaffinity(0))
+    BENCH_JSON.parent.mkdir(exist_ok=True)
+    parts = {
+        "tile": _tile, "loaders": _loaders, **{script: partial(_rows_of, name=script) for script in SCRIPTS},
+        "ingest": _ingest_rows, "postgis": postgis_rows,
+    }  # fmt: skip
+    rows = json.loads(BENCH_JSON.read_text()) if only and BENCH_JSON.is_file() else []
+    failed = []
+    for name in only or parts:
+        try:
+            made = [{**row, "measured": measured_here()} for row in parts[name](root)]
+        except Exception as error:  # noqa: BLE001, said below: the rows of the other parts took minutes
+            said = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
+            failed.append(f"bench: no rows of {name}: {said or repr(error)}\n")
+            continue
+        names = {row["name"] for row in made}
+        rows = [*(row for row in rows if row["name"] not in names), *made]
+        BENCH_JSON.write_text(json.dumps(rows, indent=2) + "\n")
+    sys.stdout.write(_table(rows))
+    sys.stderr.writelines(failed)
+    return 1 if failed else 0
+
+
+def _tile(root: Path) -> list[dict[str, Any]]:
+    """The row of the tile; its index's server runs, as it does where more than one command is given."""
+    items, threads = write_tile_archive(root / "archive"), len(os.sched_getaffinity(0))
     build = _ours(root, items)
-    with open_index(get_settings()):  # its server runs, as it does where more than one command is given
-        tile = _tile_rows(root, items, build, threads)
-    Path("var").mkdir(exist_ok=True)
-    more = [found for script in SCRIPTS for found in _rows_of(root, script)]
-    each_row = (*tile, *more, *_ingest_rows(root), *postgis_rows(root))
-    found = [{**each, "measured": measured_here()} for each in each_row]
-    BENCH_JSON.write_text(json.dumps(found, indent=2) + "\n")
-    sys.stdout.write(_table(found))
+    with open_index(get_settings()):
+        return [_tile_row(root, items, build, threads)]
 
 
-def _tile_rows(root: Path, items: Path, build: Callable[[], None], threads: int) -> list[dict[str, Any]]:
-    """The tile against the best that the peers do, and against decoding its files; then against other loaders."""
+def _loaders(root: Path) -> list[dict[str, Any]]:
+    """The rows of other loaders."""
+    items, threads = write_tile_archive(root / "archive"), len(os.sched_getaffinity(0))
+    build = _ours(root, items)
+    with open_index(get_settings()):
+        return _loader_rows(root, items, build, threads)
+
+
+def _tile_row(root: Path, items: Path, build: Callable[[], None], threads: int) -> dict[str, Any]:
+    """The tile against the best that the peers do, and against decoding its files."""
     ways = {
         "decode": lambda: decode_once(items, threads),
         "ours": build,
@@ -77,7 +104,7 @@ def _tile_rows(root: Path, items: Path, build: Callable[[], None], threads: int)
     build()
     seconds = take_turns(ways, ROUNDS)
     peer = min((512, 1024), key=lambda chunk: statistics.median(seconds[chunk]))
-    row = {
+    return {
         "name": "one 2048 px tile, 20 Sentinel-2 dates x 6 bands + SCL, COGs to published Zarr: geomedian, MADs, 3 indices x 3 percentiles, counts",
         "ours_s": round(statistics.median(seconds["ours"]), 2),
         "peer": f"odc.stac.load + geomad geomedian and MADs + to_zarr, {peer} px chunks",
@@ -89,7 +116,6 @@ def _tile_rows(root: Path, items: Path, build: Callable[[], None], threads: int)
         "rounds": {str(name): [round(value, 2) for value in values] for name, values in seconds.items()},
         **_memory(root),
     }
-    return [row, *_loader_rows(root, items, build, threads)]
 
 
 def _ours(root: Path, items: Path) -> Callable[[], None]:
@@ -173,10 +199,10 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"{row['limit']}: {row['limit_s']} s | {_spread(row.get('ours_over_limit'), 0)}" if row["limit_s"] else "| "
         )
         lines.append(f"| {row['name']} | {row['ours_s']} s | {row['peer']}: {row['peer_s']} s | {peer} | {limit} |")
-    planned, peak = rows[0]["planned_bytes"], rows[0]["peak_bytes"]
-    return "\n".join(
-        [*lines, "", f"Peak memory of the first row {peak / 1e9:.2f} GB, planned {planned / 1e9:.2f} GB.", ""]
-    )
+    for row in (row for row in rows if "planned_bytes" in row):
+        planned, peak = row["planned_bytes"] / 1e9, row["peak_bytes"] / 1e9
+        lines += ["", f"Peak memory of {row['name'].partition(',')[0]} {peak:.2f} GB, planned {planned:.2f} GB."]
+    return "\n".join([*lines, ""])
 
 
 def _spread(ratios: dict[str, float] | None, single: float) -> str:
@@ -185,6 +211,7 @@ def _spread(ratios: dict[str, float] | None, single: float) -> str:
 
 if __name__ == "__main__":
     if "--readme" in sys.argv:
-        write_readme(README, BENCH_JSON)
+        lacking = write_tables(README, DOCUMENT, BENCH_JSON)
+        sys.stderr.writelines(f"bench: no row for {job}: run its part, or the whole `make bench`\n" for job in lacking)
     else:
-        main()
+        sys.exit(main([each for each in sys.argv[1:] if not each.startswith("--")]))

@@ -101,6 +101,7 @@ def test_an_unknown_cluster_is_refused_before_the_flow_begins() -> None:
         task_runner("locl")
 
 
+@pytest.mark.full
 def test_a_flow_of_somebody_else_runs_its_tasks_on_a_cluster_by_name(api: str, here: str) -> None:
     @task
     def squared(number: int) -> int:

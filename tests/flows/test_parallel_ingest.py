@@ -184,7 +184,7 @@ def kill_at_request(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 @pytest.mark.usefixtures("waiting")
-@pytest.mark.parametrize("call", [1, 2, 4])
+@pytest.mark.parametrize("call", [2, *(pytest.param(call, marks=pytest.mark.full) for call in (1, 4))])
 def test_an_ingest_killed_while_workers_run_and_run_again_leaves_the_same_index_and_no_process(
     call: int,
     serial: tuple[IngestReport, State],

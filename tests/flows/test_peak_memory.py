@@ -30,7 +30,7 @@ features:
 """
 
 
-@pytest.mark.parametrize("strip_px", [1536, 256])
+@pytest.mark.parametrize("strip_px", [pytest.param(1536, marks=pytest.mark.full), 256])
 def test_a_build_keeps_within_ten_percent_of_its_planned_peak(
     ingested_settings: Settings, tmp_path: Path, strip_px: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

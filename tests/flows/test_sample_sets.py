@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import shapely
 
+from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.training import learn_model
 from flows.steps.sampling.drawing import DrawnSet
 from flows.steps.sampling.sample_files import DOCUMENT, TABLE, read_table
@@ -244,15 +245,16 @@ MODEL: dict[str, Any] = {
 }
 
 
-def test_a_model_learns_from_the_set_and_descends_from_its_cells(coast: Coast, labels: Path) -> None:
+def test_a_model_learns_from_the_set_and_descends_from_its_cells(coast: Coast, labels: Path, tmp_path: Path) -> None:
     drawn, recipe = coast.draw(labels, name="trained_samples"), ModelRecipe.model_validate(MODEL)
     found = find_samples(coast.index, coast.storage, "trained_samples")
     cells, samples = samples_to_train_on(coast.index, found, FEATURES)
-    model = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1)
+    room = TrainingRoom(tmp_path / "training")
+    model = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1, room)
     assert model.card["metrics"]["holdout"]["overall"] > 0.9
     row = coast.index.dc.index.datasets.get(model.id, include_sources=True)
     assert {source.id for source in row.sources.values()} == set(coast.cells.ids)
-    again = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1)
+    again = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1, room)
     assert (again.id, again.trained, drawn.set.about["rows"]["water"]) == (model.id, False, 100)
 
 

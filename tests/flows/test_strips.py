@@ -91,6 +91,7 @@ def test_a_cell_in_strips_has_the_id_and_the_bytes_of_the_undivided(
     assert digests(ingested_settings.store_url) == whole
 
 
+@pytest.mark.full
 def test_a_file_that_fails_in_one_strip_is_unread_in_all_as_in_the_undivided_cell(
     embedded_settings: Settings, small_archive: Path, recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

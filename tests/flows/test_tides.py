@@ -180,6 +180,7 @@ def test_the_model_of_the_test_has_the_simulated_tides(
     np.testing.assert_allclose(model.heights_m(tile(), moments.tz_convert(None)), known, atol=0.12)
 
 
+@pytest.mark.full
 @needs_eo_tides
 def test_the_range_that_was_seen_is_that_of_eo_tides(tides: Tides) -> None:
     period, box = parse_period("2020"), tile()

@@ -261,7 +261,7 @@ def truncated(archive: Path, scene: str) -> None:
     band.write_bytes(band.read_bytes()[: band.stat().st_size // 2])
 
 
-@pytest.mark.parametrize(("budget", "counted"), [("1", "unread"), ("0", "failed")])
+@pytest.mark.parametrize(("budget", "counted"), [("1", "unread"), pytest.param("0", "failed", marks=pytest.mark.full)])
 def test_a_truncated_image_is_some_work_that_failed_whether_or_not_the_budget_allows_it(
     budget: str,
     counted: str,

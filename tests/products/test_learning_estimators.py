@@ -5,12 +5,11 @@ import pytest
 
 from products.devices import choose_backend
 from products.learning.card import TrainingFacts, card_document, card_markdown
-from products.learning.estimators import fit_forest, learn
+from products.learning.estimators import fit_rows, learn
 from products.learning.maps import class_colours, map_template, pixel_area
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, labelled_pixels
 from products.learning.splits import BlockSplit, split_blocks
-from products.learning.trust_layers import inside_share
 from products.template import odc_product_definition
 
 CPU = choose_backend("cpu")
@@ -65,7 +64,7 @@ def test_noise_scores_like_chance_on_blocks_never_trained_on() -> None:
 def test_the_number_of_jobs_does_not_change_the_forest() -> None:
     samples, split = learned_from()
     rows = split.train_rows(split.holdout)
-    one, two = (fit_forest(CPU, samples, rows, RECIPE, jobs) for jobs in (1, 2))
+    one, two = (fit_rows(CPU, samples, rows, RECIPE, jobs) for jobs in (1, 2))
     assert one.digest() == two.digest()
 
 
@@ -73,7 +72,7 @@ def test_the_seed_changes_the_forest() -> None:
     samples, split = learned_from()
     rows = split.train_rows(split.holdout)
     other = RECIPE.model_copy(update={"seed": 1})
-    assert fit_forest(CPU, samples, rows, RECIPE, 1).digest() != fit_forest(CPU, samples, rows, other, 1).digest()
+    assert fit_rows(CPU, samples, rows, RECIPE, 1).digest() != fit_rows(CPU, samples, rows, other, 1).digest()
 
 
 def test_scores_on_simulated_data_are_never_called_accuracy() -> None:
@@ -102,12 +101,18 @@ def test_the_map_has_a_class_and_a_share_for_each_class() -> None:
         "probability_mangrove": ("probability", 0),
         "probability_water": ("probability", 1),
         "probability_other": ("probability", 2),
-        **{name: (name, 0) for name in ("dissimilarity", "applicable", "uncertainty")},
+        "dissimilarity": ("dissimilarity", 0),
+        "applicable": ("applicable", 0),
+        "uncertainty": ("uncertainty", 0),
     }
     measurements = odc_product_definition(template)["measurements"]
     assert isinstance(measurements, list)
-    classes, shares, trust = [("uint8", 0)], [("uint8", 255)] * 3, [("float32", "NaN"), ("uint8", 255), ("uint8", 255)]
-    assert [(each["dtype"], each["nodata"]) for each in measurements] == classes + shares + trust
+    assert [(each["dtype"], each["nodata"]) for each in measurements] == [
+        ("uint8", 0),
+        *[("uint8", 255)] * 3,
+        ("float32", "NaN"),
+        *[("uint8", 255)] * 2,
+    ]
 
 
 def test_pixel_areas_add_up_to_the_area() -> None:
@@ -123,10 +128,3 @@ def test_pixel_areas_add_up_to_the_area() -> None:
 def test_every_class_has_a_colour_of_its_own() -> None:
     names = ("mangrove", "ice", "rock", *(f"crop_{i}" for i in range(4)))
     assert len(set(class_colours(names).values())) == len(names)
-
-
-def test_the_share_where_the_model_is_applicable_is_of_mapped_pixels_inside() -> None:
-    applicable = np.array([[1, 0, 255], [1, 1, 255]], np.uint8)
-    inside = np.array([[True, True, True], [True, False, False]])
-    assert inside_share(applicable, inside) == pytest.approx(2 / 3, abs=1e-6)
-    assert inside_share(applicable, np.array([[False, False, True], [False, False, True]])) is None

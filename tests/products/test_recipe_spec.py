@@ -147,8 +147,8 @@ def test_features_without_parameters_have_their_own_digests() -> None:
 
 
 MISTAKES = [
-    ("kind: features", "kind: feature", 3, "expected kind: features, series, observations or model, got 'feature'"),
-    ("kind: features", "kind: [features]", 3, "expected kind: features, series, observations or model, got ['features']"),
+    ("kind: features", "kind: feature", 3, "expected kind: features, series, observations, samples or model, got 'feature'"),
+    ("kind: features", "kind: [features]", 3, "expected kind: features, series, observations, samples or model, got ['features']"),
     ("version: 1", "version: 1\nharmonize: none", 3, "unknown key 'harmonize'; near ones: harmonise"),
     ("tile_px", "tilepx", 5, "unknown key 'tilepx'; near ones: tile_px"),
     ("clear: {dilate_px: 2}", "claer: {dilate_px: 2}", 8, "unknown key 'claer'; near ones: clear"),

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 
 from products.errors import RequestError
-from products.learning.accuracy import confusion
+from products.learning.accuracy import balanced_accuracy, confusion
 from products.learning.sample_table import drawn, evaluated, held_out, sample_table, scaled
 from products.learning.table_card import table_card, table_notes
 from products.learning.table_recipe import TableRecipe
 from products.learning.table_scores import (
-    balanced_accuracy,
     kappa,
     quantity_scores,
     resampled,
