@@ -2,12 +2,15 @@
 
 import hashlib
 import hmac
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 Role = Literal["operator", "researcher", "viewer"]
 NAME = r"^[a-z][a-z0-9_.-]{0,62}$"
+PROJECT = r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}$"
+HASH = re.compile(r"scrypt\$[0-9a-f]{8,128}\$[0-9a-f]{64}")
 # OWASP Password Storage Cheat Sheet, scrypt: N = 2^15, r = 8, p = 3 (32 MB, about 0.2 s)
 SCRYPT_N, SCRYPT_R, SCRYPT_P, SCRYPT_MEMORY = 2**15, 8, 3, 64 * 2**20
 
@@ -19,15 +22,14 @@ class Account(BaseModel):
 
     name: str = Field(pattern=NAME)
     role: Role
-    projects: tuple[str, ...] = ()
+    projects: tuple[Annotated[str, Field(pattern=PROJECT)], ...] = ()
     password_hash: SecretStr | None = None
     token_hash: SecretStr | None = None
 
     @field_validator("password_hash")
     @classmethod
     def _of_scrypt(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = value.get_secret_value().split("$") if value else []
-        if value and (len(parts) != 3 or parts[0] != "scrypt"):
+        if value and not HASH.fullmatch(value.get_secret_value()):
             raise ValueError("expected scrypt$SALT$HASH, as `neocube account` prints it")
         return value
 

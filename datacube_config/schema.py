@@ -188,7 +188,8 @@ request = Table(
     Column("key", Uuid, nullable=False),  # of the pixels asked for
     Column("state", Text, nullable=False),
     Column("same_as", Uuid, ForeignKey("neocube.request.id")),
-    Column("plan", JSONB, nullable=False),
+    Column("plan", JSONB, nullable=False),  # its cells counted by state
+    Column("to_build", ARRAY(Uuid), nullable=False),
     Column("core_hours", Float, nullable=False),  # planned
     Column("charged_core_hours", Float),  # null until it ends
     Column("price", Float, nullable=False),

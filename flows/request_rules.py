@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from statistics import quantiles
 from typing import Literal
 from uuid import UUID, uuid5
 
@@ -18,6 +19,7 @@ from products.scene_recipe import SceneRecipe
 Entry = Literal["asked", "approved"]
 End = Literal["done", "failed", "cancelled", "refused"]
 FIRST_YEAR, LAST_YEAR = 1972, 2100
+LEAST_PAST = 5
 KM2_PER_DEGREE2 = 111.32**2  # at the equator: more than the true surface elsewhere
 
 
@@ -50,6 +52,17 @@ class Charge:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ExpectedEnd:
+    """When a request would start and likely end, between which moments, and how many past runs say so; too few say nothing."""
+
+    start: datetime
+    likely: datetime
+    earliest: datetime | None
+    latest: datetime | None
+    learned_from: int
+
+
 def check_extent(recipe: SceneRecipe, area: Area, asked: Period, limits: RequestLimits) -> None:
     """RequestError for more ground, time or cells than a request may have: before tiles are cut, which takes as long as they are many."""
     if asked.start.year < FIRST_YEAR or asked.end.year > LAST_YEAR:
@@ -79,12 +92,17 @@ def core_hours_of(plan: Plan) -> float:
     return plan.seconds * plan.threads / 3600
 
 
+def check_open(open_of_user: int, limits: RequestLimits) -> None:
+    """RequestError for more requests than a user may have open."""
+    if open_of_user >= limits.waiting_per_user:
+        raise RequestError(
+            f"{open_of_user} of your requests have not ended, at most {limits.waiting_per_user} may: wait, or cancel one"
+        )
+
+
 def entry_state(core_hours: float, taken: Taken, limits: RequestLimits) -> Entry:
     """`approved`, or `asked` where an operator must approve first; RequestError over a cap or a quota."""
-    if taken.open_of_user >= limits.waiting_per_user:
-        raise RequestError(
-            f"{taken.open_of_user} of your requests have not ended, at most {limits.waiting_per_user} may: wait, or cancel one"
-        )
+    check_open(taken.open_of_user, limits)
     for what, before, most in (
         ("a request", 0.0, limits.most_core_hours),
         ("your requests of this month", taken.user_core_hours, limits.user_core_hours),
@@ -119,6 +137,19 @@ def next_to_run(
         return took - limits.ageing_core_hours_per_hour * waited_h, each.approved_at, each.id
 
     return min(waiting, key=turn, default=None)
+
+
+def expected_end(planned_s: float, past: Sequence[float], ahead_s: float, at_a_time: int, now: datetime) -> ExpectedEnd:
+    """When a request would end if it were asked for now and all that waits came before it.
+
+    The interval holds four of five: the 10th to the 90th percentile of how long past runs took over what was planned.
+    """
+    start = now + timedelta(seconds=ahead_s / at_a_time)
+    if len(past) < LEAST_PAST:
+        return ExpectedEnd(start, start + timedelta(seconds=planned_s), None, None, len(past))
+    tenths = quantiles(past, n=10, method="inclusive")
+    low, likely, high = (start + timedelta(seconds=planned_s * tenths[number]) for number in (0, 4, 8))
+    return ExpectedEnd(start, likely, low, high, len(past))
 
 
 def charged_share(end: End, planned_core_hours: float, used_core_hours: float) -> float:

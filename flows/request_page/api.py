@@ -1,32 +1,32 @@
 """The HTTP API: plans, requests, their pictures and files, as JSON; with a token, or the session of the page."""
 
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
-from zipfile import ZIP_STORED, ZipFile
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, StringConstraints
-from starlette.background import BackgroundTask
 
 from datacube_config.accounts import Account
 from flows.request_asks import Ask
 from flows.request_page.shown import cube_url, documents_of, index_of, plan_summary, request_document, visible
 from flows.request_page.sign_in import Caller, settings_of
-from flows.requesting import answer, cancel, decide, submit
+from flows.request_page.zipped import zipped
+from flows.requesting import answer, cancel, check_cancel, decide, submit
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.pictures.cube import COVERAGE_PX, QUICKLOOK_PX, coverage_picture, cube_for_picture, quicklook_picture
 from flows.steps.service.coverage import scene_boxes
 from flows.steps.service.prefect_runs import cancel_run
+from flows.steps.service.request_kinds import Request as Row
 from flows.steps.service.request_rows import reading
 from flows.steps.storage import s3_options, storage_at
 
 router = APIRouter(prefix="/api")
-Line = Annotated[str, StringConstraints(max_length=200)]
-Text = Annotated[str, StringConstraints(max_length=200_000)]
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps none
+Line = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
+Text = Annotated[str, StringConstraints(max_length=200_000, pattern=NO_NUL)]
 PICTURES: dict[str, tuple[Callable[[Any], bytes], int]] = {
     "coverage": (coverage_picture, COVERAGE_PX),
     "quicklook": (quicklook_picture, QUICKLOOK_PX),
@@ -114,18 +114,18 @@ def picture(number: UUID, picture: str, request: Request, account: Caller) -> Re
 
 
 @router.get("/requests/{number}/cube.zip")
-def cube(number: UUID, request: Request, account: Caller) -> FileResponse:
-    """Its cube as a zipped Zarr store; one on S3 is opened there."""
+def cube(number: UUID, request: Request, account: Caller) -> StreamingResponse:
+    """Its cube as a zipped Zarr store, packed while it is sent; one on S3 is opened there."""
     index = index_of(request)
     url = cube_url(index, account, number)
     place = storage_at(url, s3_options(settings_of(request)))
     if not place.is_local:
         raise HTTPException(409, f"the cube lies on S3: open {url}")
+    name = f"{open_snapshot(url).attrs['neocube:product']}.zarr"
     with reading(index) as requests:
         requests.record(account.name, "downloaded", number)
-    name = f"{open_snapshot(url).attrs['neocube:product']}.zarr"
-    packed = _zipped(Path(place.root), name)
-    return FileResponse(packed, filename=f"{name}.zip", background=BackgroundTask(packed.unlink))
+    said = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
+    return StreamingResponse(zipped(Path(place.root), name), media_type="application/zip", headers=said)
 
 
 @router.get("/coverage")
@@ -134,28 +134,13 @@ def coverage(request: Request, account: Caller) -> list[dict[str, Any]]:
     return scene_boxes(index_of(request))
 
 
-def cancelled(request: Request, account: Account, number: UUID) -> Any:  # noqa: ANN401, a request row
-    """The request, cancelled, and its run stopped where nobody else waits for it."""
+def cancelled(request: Request, account: Account, number: UUID) -> Row:
+    """The request, cancelled; its run is stopped first where nobody else waits for it, so that it stays as it is where Prefect gives no answer."""
     index, api = index_of(request), request.app.state.prefect_api
-    visible(index, account, number)
-    ended = cancel(index, account, number)
+    found = visible(index, account, number)
+    check_cancel(account, found)
     with reading(index) as requests:
-        is_shared = any(each.run_id == ended.run_id for each in requests.in_state("running"))
-    if api and ended.run_id and not ended.same_as and not is_shared:
-        cancel_run(api, ended.run_id)
-    return ended
-
-
-def _zipped(folder: Path, name: str) -> Path:
-    """A temporary zip file with a folder in it, not compressed again."""
-    with (
-        tempfile.NamedTemporaryFile(prefix="neocube-", suffix=".zip", delete=False) as made,
-        ZipFile(made, "w", ZIP_STORED) as packed,
-    ):
-        for path in _files(folder):
-            packed.write(path, f"{name}/{path.relative_to(folder)}")
-    return Path(made.name)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+        is_shared = bool(found.same_as or requests.sharing(number))
+    if api and found.run_id and not is_shared:
+        cancel_run(api, found.run_id)
+    return cancel(index, account, number)

@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 
@@ -33,6 +35,7 @@ HEADERS = {
 STATUS: dict[type[Exception], int] = {
     RequestError: 422,
     NotAllowed: 403,
+    FileNotFoundError: 410,
     IndexUnavailable: 503,
     PrefectDidNotAnswer: 503,
 }
@@ -69,7 +72,7 @@ def create_app(settings: Settings, prefect_api: str | None = None) -> FastAPI:
         https_only=settings.session_https_only,
     )  # fmt: skip
     app.add_exception_handler(SignInRequired, to_sign_in)
-    for kind in STATUS:
+    for kind in (*STATUS, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, in_words)
     return app
 
@@ -77,7 +80,7 @@ def create_app(settings: Settings, prefect_api: str | None = None) -> FastAPI:
 async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Refuse bodies without a length, or too large; say to the browser what it may load: nothing from elsewhere."""
     length = request.headers.get("Content-Length", "0")
-    if "Transfer-Encoding" in request.headers or not length.isdigit() or int(length) > MOST_FORM_BYTES:
+    if "Transfer-Encoding" in request.headers or not length.isdecimal() or int(length) > MOST_FORM_BYTES:
         answer: Response = JSONResponse(
             {"detail": f"expected at most {MOST_FORM_BYTES} bytes, of a stated length"}, 413
         )
@@ -95,7 +98,14 @@ async def to_sign_in(request: Request, error: Exception) -> Response:
 
 
 async def in_words(request: Request, error: Exception) -> Response:
-    """What is wrong, as JSON."""
-    return JSONResponse(
-        {"detail": str(error)}, next(status for kind, status in STATUS.items() if isinstance(error, kind))
-    )
+    """What is wrong: as JSON to programs, as a page to people; what was sent is not repeated."""
+    if isinstance(error, HTTPException):
+        status, said, headers = error.status_code, str(error.detail), error.headers
+    elif isinstance(error, RequestValidationError):
+        status, headers = 422, None
+        said = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors())
+    else:
+        status, said, headers = next(code for kind, code in STATUS.items() if isinstance(error, kind)), str(error), None
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"detail": said}, status, headers)
+    return pages.problem_page(request, status, said, headers)

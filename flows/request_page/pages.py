@@ -1,6 +1,7 @@
 """The pages: sign in, ask with the plan in sight, my requests, one request, the audit log. They work without scripts too."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,20 +11,30 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from datacube_config.accounts import Account
-from flows.request_asks import Ask
+from flows.request_asks import Ask, area_in
 from flows.request_page.api import cancelled
 from flows.request_page.recipe_form import recipe_fields, recipe_text, scene_recipes, trainable_models
 from flows.request_page.shown import documents_of, index_of, plan_summary, request_document, visible
-from flows.request_page.sign_in import Form, SignedIn, begin_session, csrf_of, settings_of
+from flows.request_page.sign_in import (
+    Form,
+    SignedIn,
+    SignInRequired,
+    begin_session,
+    csrf_of,
+    session_account,
+    settings_of,
+)
 from flows.requesting import NotAllowed, answer, decide, submit
-from flows.steps.areas import find_area, named_areas
+from flows.steps.areas import named_areas
 from flows.steps.service.coverage import scene_boxes
+from flows.steps.service.prefect_runs import PrefectDidNotAnswer
 from flows.steps.service.request_rows import reading
 from products.errors import RequestError
 
 OWN, WRITTEN = "own", "written"
 router = APIRouter(default_response_class=HTMLResponse)
 templates = Jinja2Templates(Path(__file__).with_name("templates"))
+templates.env.globals["moment"] = lambda text: text[:16].replace("T", " ")
 
 
 @router.get("/sign-in")
@@ -72,6 +83,16 @@ def ask(request: Request, form: Form, account: SignedIn) -> Response:
     return RedirectResponse(f"/requests/{made.id}", 303)
 
 
+@router.post("/plan")
+def plan(request: Request, form: Form, account: SignedIn) -> Response:
+    """The plan of what is filled in, or what is wrong, as the part of the page that scripts put in its place."""
+    try:
+        found = plan_summary(answer(index_of(request), settings_of(request), ask_of(form)), settings_of(request))
+    except RequestError as error:
+        return show(request, "plan.html", account, problem=str(error))
+    return show(request, "plan.html", account, plan=found)
+
+
 @router.get("/requests")
 def mine(request: Request, account: SignedIn) -> Response:
     """The requests that the account may see."""
@@ -89,7 +110,7 @@ def cancel(request: Request, number: UUID, form: Form, account: SignedIn) -> Res
     """Cancel it."""
     try:
         cancelled(request, account, number)
-    except (RequestError, NotAllowed) as error:
+    except (RequestError, NotAllowed, PrefectDidNotAnswer) as error:
         return request_page(request, number, account, str(error))
     return RedirectResponse(f"/requests/{number}", 303)
 
@@ -133,7 +154,7 @@ def form_page(
     problem: str = "", status: int = 200,
 ) -> Response:  # fmt: skip
     """The form as it was filled in, with the plan or what is wrong."""
-    areas = {name: list(find_area(name).geometry.boundingbox.bbox) for name in named_areas()}
+    areas = {name: list(area_in(name).geometry.boundingbox.bbox) for name in named_areas()}
     filled = {name: one(form, name) for name in form} or {"recipe": "mangrove_features", "period": "2020"}
     map_data = json.dumps({"areas": areas, "coverage": scene_boxes(index_of(request))}, default=str)
     return show(
@@ -154,6 +175,17 @@ def request_page(request: Request, number: UUID, account: Account, problem: str 
         request, "request.html", account, status=422 if problem else 200, problem=problem, it=document, log=entries,
         recipe=row.recipe, area=row.area, address=str(request.base_url).rstrip("/"),
     )  # fmt: skip
+
+
+def problem_page(request: Request, status: int, said: str, headers: Mapping[str, str] | None) -> Response:
+    """A page that says what is wrong."""
+    try:
+        account = session_account(request)
+    except SignInRequired:
+        account = None
+    made = show(request, "problem.html", account, status=status, problem=said)
+    made.headers.update(headers or {})
+    return made
 
 
 def show(request: Request, template: str, account: Account | None, *, status: int = 200, **values: Any) -> Response:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import yaml
@@ -75,12 +76,14 @@ def recipe_text(filled: Mapping[str, Sequence[str]]) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
 
+@cache
 def scene_recipes() -> dict[str, str]:
     """The names and titles of the recipes that come with neocube and are made of scenes."""
     recipes = [recipe for name in recipe_names() if isinstance(recipe := read_recipe(name), SceneRecipe)]
     return {recipe.name: recipe.title or recipe.name for recipe in recipes}
 
 
+@cache
 def trainable_models() -> list[str]:
     """The names of the model recipes that name their labels."""
     recipes = [(name, read_recipe(name)) for name in recipe_names()]

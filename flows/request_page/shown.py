@@ -1,6 +1,5 @@
 """What page and API show of plans and requests, and to whom."""
 
-from collections import Counter
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from datacube_config.accounts import Account
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.requesting import Answer
-from flows.steps.service.request_rows import Request as Row
+from flows.steps.service.request_kinds import Request as Row
 from flows.steps.service.request_rows import published_of, reading
 from products.errors import RequestError
 
@@ -54,13 +53,21 @@ def documents_of(index: Index, account: Account) -> list[dict[str, Any]]:
 
 
 def plan_summary(found: Answer, settings: Settings) -> dict[str, Any]:
-    """The plan without its list of cells, and whether an operator must approve it."""
-    document, threshold = dict(found.document), settings.requests.approval_above_core_hours
-    states = Counter(cell["state"] for cell in document.pop("cells"))
+    """The plan, when it would end, and whether an operator must approve it."""
+    threshold, expected, on_gpu = (
+        settings.requests.approval_above_core_hours,
+        found.expected,
+        found.plan.device == "gpu",
+    )
+    moments = {name: getattr(expected, name) for name in ("start", "likely", "earliest", "latest")}
     return {
-        **document,
-        "cells": {state: states[state] for state in ("fresh", "stale", "missing")},
+        **found.document,
         "core_hours": round(found.core_hours, 4),
+        "gpu_hours": round(found.plan.seconds / 3600, 4) if on_gpu else 0.0,
+        "expected": {
+            **{name: moment.isoformat(timespec="seconds") if moment else None for name, moment in moments.items()},
+            "learned_from": expected.learned_from,
+        },
         "area": {"name": found.asked.area.name, "bounds": list(found.asked.area.geometry.boundingbox.bbox)},
         "product": found.asked.recipe.name,
         "needs_approval": threshold is not None and found.core_hours > threshold,
@@ -69,8 +76,7 @@ def plan_summary(found: Answer, settings: Settings) -> dict[str, Any]:
 
 def request_document(index: Index, row: Row) -> dict[str, Any]:
     """A request as JSON, with the share of its cells that are published."""
-    to_build = [UUID(cell["id"]) for cell in row.plan.get("cells", ()) if cell["state"] != "fresh"]
-    n_built = len(to_build) if row.state == "done" else published_of(index, to_build) if row.state == "running" else 0
+    n_built = row.n_to_build if row.state == "done" else published_of(index, row.to_build or ())
     times = {name: getattr(row, name) for name in ("asked_at", "approved_at", "started_at", "ended_at")}
     return {
         "id": str(row.id),
@@ -80,7 +86,7 @@ def request_document(index: Index, row: Row) -> dict[str, Any]:
         "area": area_label(row.area),
         **{name: moment.isoformat() if moment else None for name, moment in times.items()},
         "same_as": str(row.same_as) if row.same_as else None,
-        "cells": {"to_build": len(to_build), "built": n_built},
+        "cells": {"to_build": row.n_to_build, "built": n_built},
         "core_hours": {"planned": round(row.core_hours, 4), "charged": row.charged_core_hours},
         "price": {"planned": row.price, "charged": row.charged, "currency": row.currency},
         "seconds": row.plan.get("seconds"),

@@ -16,6 +16,7 @@ from datacube_config.settings import Settings
 
 MOST_FORM_BYTES, MOST_FIELDS = 600_000, 100
 TRIES, WITHIN_S = 5, 300.0
+MOST_WAITING, MOST_NAMES = 8, 10_000
 
 
 class SignInRequired(Exception):
@@ -23,26 +24,36 @@ class SignInRequired(Exception):
 
 
 class Attempts:
-    """Failed sign-ins of the last minutes, by name: after some, no more are looked at; one password is hashed at a time."""
+    """Failed sign-ins of the last minutes, by name: after some, no more are looked at; one password is hashed at a time, and few wait."""
 
     def __init__(self) -> None:
         self._failed: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._one = threading.Lock()
+        self._one, self._waiting = threading.Lock(), threading.BoundedSemaphore(MOST_WAITING)
 
     def account(self, settings: Settings, name: str, password: str) -> Account | None:
-        """The account of a name and password; HTTP 429 for a name that failed too often."""
-        with self._one:
-            failed, now = self._failed[name[:64]], time.monotonic()
-            while failed and failed[0] < now - WITHIN_S:
-                failed.popleft()
-            if len(failed) >= TRIES:
-                raise HTTPException(429, f"{TRIES} wrong passwords for this name: wait {WITHIN_S / 60:.0f} minutes")
-            found = by_password(settings.accounts, name, password)
-            if found is None:
-                failed.append(now)
-            if len(self._failed) > 10_000:
-                self._failed.clear()
-            return found
+        """The account of a name and password; HTTP 429 for a name that failed too often, 503 where many sign in at once."""
+        if not self._waiting.acquire(blocking=False):
+            raise HTTPException(503, "many are signing in: try again in a moment", {"Retry-After": "2"})
+        try:
+            with self._one:
+                return self._looked_up(settings, name, password)
+        finally:
+            self._waiting.release()
+
+    def _looked_up(self, settings: Settings, name: str, password: str) -> Account | None:
+        failed, now = self._failed[name[:64]], time.monotonic()
+        while failed and failed[0] < now - WITHIN_S:
+            failed.popleft()
+        if len(failed) >= TRIES:
+            raise HTTPException(429, f"{TRIES} wrong passwords for this name: wait {WITHIN_S / 60:.0f} minutes")
+        found = by_password(settings.accounts, name, password)
+        if found is None:
+            failed.append(now)
+        if len(self._failed) > MOST_NAMES:
+            self._failed = defaultdict(
+                deque, {each: times for each, times in self._failed.items() if len(times) >= TRIES}
+            )
+        return found
 
 
 def settings_of(request: Request) -> Settings:
@@ -107,6 +118,8 @@ async def form_of(request: Request) -> dict[str, list[str]]:
     body = await request.body()
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        if any("\0" in text for pair in pairs for text in pair):
+            raise ValueError("no text holds the character NUL")
     except ValueError as error:
         raise HTTPException(400, f"expected a form: {error}") from error
     fields: dict[str, list[str]] = defaultdict(list)

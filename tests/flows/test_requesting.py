@@ -15,7 +15,8 @@ from datacube_config.schema import request
 from datacube_config.settings import Settings
 from flows.request_asks import Ask, area_argument, area_in, recipe_in
 from flows.requesting import NotAllowed, answer, cancel, decide, finish, submit, turn_of
-from flows.steps.service.request_rows import NewRequest, ledger, published_of
+from flows.steps.service.request_kinds import NewRequest
+from flows.steps.service.request_rows import ledger, published_of
 from products.errors import RequestError
 from products.registry import DEFINITIONS
 

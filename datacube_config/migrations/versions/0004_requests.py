@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 revision = "0004"
 down_revision = "0003"
@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("same_as", sa.Uuid, sa.ForeignKey("neocube.request.id")),
         sa.Column("plan", JSONB, nullable=False),
+        sa.Column("to_build", ARRAY(sa.Uuid), nullable=False),
         sa.Column("core_hours", sa.Float, nullable=False),
         sa.Column("charged_core_hours", sa.Float),
         sa.Column("price", sa.Float, nullable=False),

@@ -92,16 +92,11 @@ function startPlan(form) {
   async function ask() {
     const number = ++asked;
     place.setAttribute("aria-busy", "true");
-    const body = new URLSearchParams(new FormData(form));
-    body.set("do", "plan");
-    const answer = await fetch(form.action, { method: "POST", body }).catch(() => null);
+    const answer = await fetch("/plan", { method: "POST", body: new URLSearchParams(new FormData(form)) }).catch(() => null);
+    const text = answer && answer.ok && !answer.redirected ? await answer.text() : "";
     if (number !== asked) return;
-    const text = answer ? await answer.text() : "";
-    const page = new DOMParser().parseFromString(text, "text/html");
-    const problem = page.getElementById("problem"), plan = page.getElementById("plan");
-    if (problem) { place.replaceChildren(Object.assign(document.createElement("p"), { className: "problem", textContent: problem.textContent })); }
-    else if (plan) place.replaceChildren(...plan.childNodes);
-    else place.textContent = "The plan cannot be had now.";
+    if (text) place.replaceChildren(...new DOMParser().parseFromString(text, "text/html").body.childNodes);
+    else place.textContent = "The plan cannot be had now: load the page again.";
     place.removeAttribute("aria-busy");
   }
   const isReady = () => form.elements.period.value && (form.elements.area.value || form.elements.geojson.value || EDGES.every((edge) => form.elements[edge].value));

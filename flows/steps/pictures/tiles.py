@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray
+from affine import Affine
 from matplotlib import image
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -18,7 +19,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from flows.steps.cubes.open_cube import count_overviews, open_snapshot
-from flows.steps.pictures.cube import as_periods
+from flows.steps.pictures.cube import as_periods, thinned
 from products.errors import RequestError
 from products.period import Period
 
@@ -26,6 +27,7 @@ TILE_PX = 256
 HALF_M = math.pi * 6378137.0  # OGC 17-083r4, WebMercatorQuad: half the side of the world
 MOST_ZOOM = 22
 AROUND_PX = 2
+MOST_READ_PX = 2048  # a side: of more, every n-th pixel is read
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Layers:
     @cached_property
     def limits(self) -> NDArray[np.float64]:
         """The 2nd and 98th percentile of each layer (limit, feature), of the coarsest level: the same colours in all tiles."""
-        values = self.levels[-1].values.reshape(self.levels[-1].sizes["feature"], -1)
+        coarsest = self.levels[-1]
+        values = np.stack([thinned(layer, MOST_READ_PX).ravel() for layer in coarsest])
         if not np.isfinite(values).any(axis=1).all():
             return np.repeat([[0.0], [1.0]], len(values), axis=1)
         return np.asarray(np.nanpercentile(values, [2, 98], axis=1))
@@ -99,12 +102,14 @@ def _warped(level: xarray.DataArray, ground: BoundingBox, target: GeoBox) -> NDA
     (left, top), (right, bottom) = corners
     columns = _within(left, right, level.sizes["x"])
     rows = _within(top, bottom, level.sizes["y"])
-    window = level.isel(y=rows, x=columns)
+    step = max(1, -(-max(rows.stop - rows.start, columns.stop - columns.start) // MOST_READ_PX))
+    window = level.isel(y=slice(rows.start, rows.stop, step), x=slice(columns.start, columns.stop, step))
     warped = np.full((level.sizes["feature"], TILE_PX, TILE_PX), np.nan, np.float32)
     if 0 not in window.shape:
-        box = source[rows, columns]
+        first = source[rows, columns].affine  # every n-th pixel stands for n around its own middle
+        affine = first * Affine.translation((1 - step) / 2, (1 - step) / 2) * Affine.scale(step)
         reproject(
-            window.values.astype(np.float32), warped, src_transform=box.affine, src_crs=str(box.crs), src_nodata=np.nan,
+            window.values.astype(np.float32), warped, src_transform=affine, src_crs=str(source.crs), src_nodata=np.nan,
             dst_transform=target.affine, dst_crs=str(target.crs), dst_nodata=np.nan, resampling=Resampling.bilinear,
         )  # fmt: skip
     return warped

@@ -13,6 +13,10 @@ class PrefectDidNotAnswer(RuntimeError):
     """The Prefect API gave no usable answer; the message says which and why."""
 
 
+class PrefectRefused(PrefectDidNotAnswer):
+    """The Prefect API will not take this, now or later; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunState:
     """The type of a run's state, such as RUNNING, and what it says."""
@@ -49,6 +53,8 @@ def _asked(api: str, method: str, path: str, body: object = None, *, missing: bo
         raise PrefectDidNotAnswer(f"the Prefect API at {api} cannot be reached: {error}") from error
     if missing and answer.status_code == httpx.codes.NOT_FOUND:
         return None
+    if answer.status_code in (httpx.codes.CONFLICT, httpx.codes.UNPROCESSABLE_ENTITY):
+        raise PrefectRefused(f"the Prefect API refuses {path}: {answer.text[:200]}")
     if answer.is_error:
         raise PrefectDidNotAnswer(f"the Prefect API answers {path} with {answer.status_code}: {answer.text[:200]}")
     return answer.json()

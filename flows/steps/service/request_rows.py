@@ -2,66 +2,22 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Float, case, cast, func, insert, select, text, update
 
 from datacube_config.connection import Index
-from datacube_config.schema import audit, request
+from datacube_config.schema import audit, cube_pointer, request
+from flows.steps.service.request_kinds import AuditEntry, NewRequest, Request
 from products.errors import RequestError
 
 LOCK = 0x6E656F72657173  # "neoreqs": one at a time counts and enters
+DISPATCH_LOCK = 0x6E656F64697370  # "neodisp"
 OPEN = ("asked", "approved", "running")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRequest:
-    """What is asked for, what it is planned to take, and `key`, which is the same for the same pixels."""
-
-    asked_by: str
-    project: str
-    product: str
-    recipe: str
-    area: str
-    period: str
-    train: str | None
-    key: UUID
-    plan: Mapping[str, Any]
-    core_hours: float
-    price: float
-    currency: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request(NewRequest):
-    """A row of `neocube.request`."""
-
-    id: UUID
-    state: str
-    same_as: UUID | None
-    charged_core_hours: float | None
-    charged: float | None
-    asked_at: datetime
-    approved_at: datetime | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    run_id: str | None
-    cause: str | None
-    result: Mapping[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """A line of the audit log."""
-
-    at: datetime
-    by: str
-    did: str
-    request_id: UUID | None
-    detail: Mapping[str, Any] | None
+PLANNED_S = cast(request.c.plan["seconds"].astext, Float)
 
 
 class Ledger:
@@ -78,7 +34,8 @@ class Ledger:
     def enter(self, new: NewRequest, state: str, same_as: UUID | None = None) -> UUID:
         """Add a request that is asked, approved, or approved as the same as another."""
         number, now = uuid4(), self.now
-        values = {each.name: getattr(new, each.name) for each in fields(NewRequest)} | {"plan": dict(new.plan)}
+        values = {each.name: getattr(new, each.name) for each in fields(NewRequest)}
+        values |= {"plan": dict(new.plan), "to_build": list(new.to_build or ())}
         approved = now if state == "approved" else None
         self._connection.execute(
             insert(request).values(**values, id=number, state=state, same_as=same_as, approved_at=approved)
@@ -98,9 +55,40 @@ class Ledger:
         return found[0] if found else None
 
     def done_with(self, key: UUID) -> Request | None:
-        """The newest request for the same that is done."""
-        found = self._rows(request.c.key == key, request.c.state == "done")
+        """The newest request for the same that is done and whose cube is the current one."""
+        is_current = request.c.result["built"]["cube"].astext.in_(select(cube_pointer.c.snapshot_url))
+        found = self._rows(request.c.key == key, request.c.state == "done", is_current)
         return found[0] if found else None
+
+    def had_by(self, user: str, project: str, key: UUID) -> Request | None:
+        """The newest request of a user and project for the same that has not ended or is done."""
+        mine = (request.c.asked_by == user, request.c.project == project, request.c.key == key)
+        found = self._rows(*mine, request.c.state.in_((*OPEN, "done")))
+        return found[0] if found else None
+
+    def sharing(self, number: UUID) -> list[Request]:
+        """The open requests that are the same as another, newest first."""
+        return self._rows(request.c.same_as == number, request.c.state.in_(OPEN))
+
+    def seconds_ahead(self) -> float:
+        """The planned seconds that are left of what runs, and of what waits for its turn."""
+        ran = func.coalesce(func.extract("epoch", func.now() - request.c.started_at), 0)
+        left = func.greatest(PLANNED_S - ran, 0)
+        query = select(func.coalesce(func.sum(left), 0.0))
+        wanted = (request.c.state.in_(("approved", "running")), request.c.same_as.is_(None))
+        return float(self._connection.execute(query.where(*wanted)).scalar_one())
+
+    def past_ratios(self, most: int = 200) -> list[float]:
+        """How long the last requests ran, from their start to their end, over what was planned."""
+        took = func.extract("epoch", request.c.ended_at - request.c.started_at) / PLANNED_S
+        wanted = (
+            request.c.state == "done",
+            request.c.same_as.is_(None),
+            request.c.started_at.is_not(None),
+            PLANNED_S > 0,
+        )
+        query = select(took).where(*wanted).order_by(request.c.ended_at.desc()).limit(most)
+        return [float(value) for value in self._connection.execute(query).scalars()]
 
     def of(self, user: str | None = None, projects: Collection[str] = (), most: int = 200) -> list[Request]:
         """The requests of a user and of some projects, or of all, newest first."""
@@ -143,9 +131,16 @@ class Ledger:
         """Let an asked request wait for its turn, and those that are the same."""
         self._change(number, True, state="approved", approved_at=self.now)
 
-    def start(self, number: UUID, run_id: str) -> None:
-        """Remember which run makes a request, and those that are the same."""
+    def start(self, number: UUID, run_id: str | None = None) -> None:
+        """Let a request run, and those that are the same; Prefect is told next."""
         self._change(number, True, state="running", started_at=self.now, run_id=run_id)
+
+    def name_run(self, number: UUID, run_id: str) -> bool:
+        """Remember which run makes a running request; False if it has ended, or another has it."""
+        if self.get(number).state != "running" or self.get(number).same_as:
+            return False
+        self._change(number, True, run_id=run_id)
+        return True
 
     def end(
         self, number: UUID, state: str, share: float, cause: str | None = None, result: Mapping[str, Any] | None = None
@@ -160,7 +155,7 @@ class Ledger:
 
     def leave(self, number: UUID) -> bool:
         """Give a request to the oldest of those that are the same, which then pays and runs; False if there is none."""
-        heirs = self._rows(request.c.same_as == number, request.c.state.in_(OPEN))[::-1]
+        heirs = self.sharing(number)[::-1]
         if not heirs:
             return False
         was, heir = self.get(number), heirs[0]
@@ -188,7 +183,13 @@ class Ledger:
         return [AuditEntry(*row) for row in self._connection.execute(query)]
 
     def _rows(self, *wanted: ColumnElement[bool], most: int = 1000) -> list[Request]:
-        query = select(request).where(*wanted).order_by(request.c.asked_at.desc(), request.c.id).limit(most)
+        cells = request.c.to_build
+        plain = [column for column in request.c if column is not cells]
+        held = (
+            case((request.c.state == "running", cells)).label("to_build"),
+            func.cardinality(cells).label("n_to_build"),
+        )
+        query = select(*plain, *held).where(*wanted).order_by(request.c.asked_at.desc(), request.c.id).limit(most)
         return [Request(**row) for row in self._connection.execute(query).mappings()]
 
     def _change(self, number: UUID, with_same: bool = False, **values: Any) -> None:  # noqa: ANN401, columns
@@ -204,6 +205,13 @@ def ledger(index: Index) -> Iterator[Ledger]:
     with index.engine.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         yield Ledger(connection)
+
+
+@contextmanager
+def dispatcher(index: Index) -> Iterator[bool]:
+    """Whether this is the only one that hands requests to Prefect during the block."""
+    with index.engine.begin() as connection:
+        yield bool(connection.scalar(text("select pg_try_advisory_xact_lock(:lock)"), {"lock": DISPATCH_LOCK}))
 
 
 @contextmanager
