@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,6 +16,8 @@ class StandIn:
         self.states: dict[str, str] = {}
         self.url = ""
         self.is_broken = False
+        self.refused: str | None = None
+        self.when_started: Callable[[], None] = lambda: None
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Status and JSON of a call."""
@@ -24,6 +26,9 @@ class StandIn:
         if path.startswith("/deployments/name/"):
             return 200, {"id": "d1"}
         if path == "/deployments/d1/create_flow_run":
+            if body["idempotency_key"] == self.refused:
+                return 422, {"detail": "wrong parameters"}
+            self.when_started()
             run = self.runs.setdefault(body["idempotency_key"], body["parameters"])
             number = f"run-{list(self.runs.values()).index(run)}"
             self.states.setdefault(number, "SCHEDULED")

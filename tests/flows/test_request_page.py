@@ -2,24 +2,34 @@
 
 import json
 import re
+import time
+from collections import defaultdict, deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from uuid import UUID
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
 from zipfile import ZipFile
 
 import pytest
+from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
 from datacube_config.accounts import Account, RequestLimits, by_password, hashed_password, hashed_token
+from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.request_page.app import create_app
 from flows.request_page.dispatch import dispatch
 from flows.request_page.recipe_form import recipe_fields, recipe_text
+from flows.request_page.sign_in import MOST_WAITING, Attempts
+from flows.request_page.zipped import zipped
 from flows.requesting import finish
 from flows.steps.service.prefect_runs import PrefectDidNotAnswer, cancel_run, run_state
-from flows.steps.service.request_rows import ledger
+from flows.steps.service.request_kinds import NewRequest
+from flows.steps.service.request_rows import dispatcher, ledger
 from products.errors import RequestError
 from products.registry import parse_recipe
 from tests.flows.prefect_stand_in import StandIn, prefect_stand_in
@@ -70,17 +80,25 @@ class Browser:
         assert "New request" in self.send("/sign-in", name=name, password=PASSWORD).text
 
 
-@pytest.fixture
-def settings(ingested_settings: Settings) -> Settings:
-    """An index with the small archive, and four accounts."""
-    return ingested_settings.model_copy(update={"accounts": ACCOUNTS})
+@pytest.fixture(scope="module")
+def settings(asked_settings: Settings) -> Settings:
+    """A home with the small archive, and four accounts."""
+    return asked_settings.model_copy(update={"accounts": ACCOUNTS})
 
 
-@pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
+@pytest.fixture(scope="module")
+def application(settings: Settings) -> Iterator[FastAPI]:
     """The application, running."""
-    with TestClient(create_app(settings)) as made:
+    made = create_app(settings)
+    with TestClient(made):
         yield made
+
+
+@pytest.fixture
+def client(application: FastAPI, asked_index: Index) -> TestClient:
+    """Somebody who has not signed in, where nothing was asked for and no wrong password was given."""
+    application.state.attempts, application.state.prefect_api = Attempts(), None
+    return TestClient(application, raise_server_exceptions=True)
 
 
 @pytest.fixture
@@ -92,6 +110,13 @@ def browser(client: TestClient) -> Browser:
 def prefect() -> Iterator[StandIn]:
     with prefect_stand_in() as stand_in:
         yield stand_in
+
+
+def new_request(by: str) -> NewRequest:
+    return NewRequest(
+        asked_by=by, project="ice", product="p", recipe="r", area="demo", period="2020", train=None, key=uuid4(),
+        plan={"seconds": 100.0}, to_build=[], core_hours=1.0, price=1.0, currency="GBP",
+    )  # fmt: skip
 
 
 def token(name: str) -> dict[str, str]:
@@ -184,11 +209,70 @@ def test_a_plan_comes_with_cells_hours_and_price(client: TestClient) -> None:
         ({"period": "x" * 201}, "at most 200 characters"),
         ({"train": "../x"}, "unknown model"),
         ({"device": "gpu"}, "Extra inputs are not permitted"),
+        ({"period": "2020\x00"}, "String should match pattern"),
+        ({"area": "demo\x00"}, "String should match pattern"),
+        ({"area": 7}, "valid string"),
     ],
 )
 def test_hostile_calls_are_refused_in_words(change: dict[str, str], said: str, client: TestClient) -> None:
     answer = client.post("/api/plan", json={**DEMO, **change}, headers=token("ana"))
     assert (answer.status_code, bool(re.search(said, answer.text))) == (422, True), answer.text
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"recipe": "\\ud800", "area": "demo", "period": "2020"}', b"{", b"[" * 100_000, b"\xff", b"NaN"]
+)
+def test_a_body_that_is_no_json_or_no_text_is_refused(body: bytes, client: TestClient) -> None:
+    said = {**token("ana"), "Content-Type": "application/json"}
+    assert client.post("/api/plan", content=body, headers=said).status_code in (400, 422)
+
+
+def test_a_form_with_nul_or_other_bytes_is_refused(browser: Browser) -> None:
+    assert browser.send("/sign-in", name="a\0b", password="x").status_code == 400
+    assert browser.client.post("/sign-in", content=b"csrf=\xff\xfe").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "place", ["longitude=nan&latitude=0", "longitude=0&latitude=inf", "longitude=0&latitude=91", "longitude=0"]
+)
+def test_a_place_off_the_earth_has_no_passport(place: str, client: TestClient) -> None:
+    assert client.get(f"/api/requests/{UUID(int=1)}/passport?{place}", headers=token("ana")).status_code == 422
+
+
+def test_people_get_pages_that_say_what_is_wrong_and_programs_get_json(browser: Browser) -> None:
+    browser.sign_in("ana")
+    for path, status in ((f"/requests/{UUID(int=1)}", 404), ("/requests/7", 422), ("/log", 403), ("/nothing", 404)):
+        answer = browser.client.get(path)
+        assert (answer.status_code, "<h1>This did not work</h1>" in answer.text) == (status, True), path
+    assert browser.client.get("/api/nothing").json() == {"detail": "Not Found"}
+
+
+def test_when_many_sign_in_at_once_the_next_is_told_to_wait(settings: Settings) -> None:
+    attempts = Attempts()
+    with ThreadPoolExecutor(MOST_WAITING) as others, attempts._one:
+        for number in range(MOST_WAITING):
+            others.submit(attempts.account, settings, f"x{number}", "x")
+        while attempts._waiting.acquire(blocking=False):
+            attempts._waiting.release()
+            time.sleep(0.01)
+        with pytest.raises(HTTPException, match="many are signing in"):
+            attempts.account(settings, "ana", PASSWORD)
+        attempts._failed = defaultdict(
+            deque, {f"x{number}": deque([time.monotonic()] * 5) for number in range(MOST_WAITING)}
+        )
+    assert attempts.account(settings, "ana", PASSWORD) == ACCOUNTS[0]
+
+
+def test_a_zip_file_is_sent_piece_by_piece(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 10_000
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "0").write_bytes(content)
+    (tmp_path / "a" / "empty").write_bytes(b"")
+    pieces = list(zipped(tmp_path / "a", "cube"))
+    assert max(len(piece) for piece in pieces) < 1_100_000
+    packed = ZipFile(BytesIO(b"".join(pieces)))
+    assert packed.namelist() == ["cube/b/0", "cube/empty"]
+    assert packed.testzip() is None and packed.read("cube/b/0") == content
 
 
 def test_ten_million_cells_are_refused_before_they_are_cut(client: TestClient) -> None:
@@ -229,6 +313,9 @@ def test_a_form_shows_its_plan_then_asks_and_leads_to_the_request(browser: Brows
     fields = {**DEMO, "project": "coast"}
     planned = browser.send("/requests", **fields, do="plan")
     assert planned.status_code == 200 and "to build" in planned.text
+    part = browser.send("/plan", **fields).text
+    assert "to build" in part and "too few past runs for an interval" in part and "<html" not in part
+    assert '<p class="problem">expected a period' in browser.send("/plan", **{**fields, "period": "x"}).text
     asked = browser.send("/requests", **fields, do="ask")
     assert re.fullmatch(r"/requests/[0-9a-f-]{36}", asked.url.path)
     assert ">approved</span>" in asked.text and "ana asked" in asked.text
@@ -253,6 +340,7 @@ def test_requests_are_seen_by_who_asked_their_project_and_operators(client: Test
     assert client.get(f"{place}/secret.png", headers=token("ana")).status_code == 404
 
 
+@pytest.mark.usefixtures("asked_index")
 def test_an_operator_approves_with_a_reason(settings: Settings) -> None:
     limits = RequestLimits(approval_above_core_hours=0)
     with TestClient(create_app(settings.model_copy(update={"requests": limits}))) as client:
@@ -266,6 +354,7 @@ def test_an_operator_approves_with_a_reason(settings: Settings) -> None:
         assert ">approved</span>" in done.text and "ops approved: &lt;b&gt;fine&lt;/b&gt;" in done.text
 
 
+@pytest.mark.usefixtures("asked_index")
 def test_a_session_ends_when_the_role_of_its_account_changes(settings: Settings) -> None:
     key = {"session_key": Settings(session_key="k" * 32).session_key}
     with TestClient(create_app(settings.model_copy(update=key))) as client:
@@ -282,39 +371,82 @@ def test_the_map_shows_where_scenes_are(client: TestClient) -> None:
     assert all(box["bounds"][0] <= box["bounds"][2] and box["first"].startswith("2020") for box in boxes)
 
 
+def asked(client: TestClient, name: str, project: str) -> dict[str, Any]:
+    """The request for the demo area that somebody makes."""
+    made: dict[str, Any] = client.post("/api/requests", json={**DEMO, "project": project}, headers=token(name)).json()
+    return made
+
+
+def state_of(client: TestClient, made: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"/api/requests/{made['id']}", headers=token("ops")).json()
+    return found
+
+
 def test_a_request_is_handed_to_prefect_once_and_settled_when_its_run_crashes(
-    client: TestClient, settings: Settings, prefect: StandIn
+    client: TestClient, asked_index: Index, settings: Settings, prefect: StandIn
 ) -> None:
-    index = client.app.state.index  # type: ignore[attr-defined]
-    made = client.post("/api/requests", json={**DEMO, "project": "coast"}, headers=token("ana")).json()
+    made = asked(client, "ana", "coast")
     prefect.is_broken = True
     with pytest.raises(PrefectDidNotAnswer, match="answers .* with 500"):
-        dispatch(index, settings, prefect.url)
+        dispatch(asked_index, settings, prefect.url)
     prefect.is_broken = False
-    assert (dispatch(index, settings, prefect.url), dispatch(index, settings, prefect.url)) == (1, 0)
+    assert (dispatch(asked_index, settings, prefect.url), dispatch(asked_index, settings, prefect.url)) == (0, 0)
     assert prefect.runs == {made["id"]: {**DEMO, "train": None, "request": made["id"]}}
-    place = f"/api/requests/{made['id']}"
-    assert client.get(place, headers=token("ana")).json()["state"] == "running"
+    assert state_of(client, made)["state"] == "running"
     prefect.states["run-0"] = "CRASHED"
-    dispatch(index, settings, prefect.url)
-    found = client.get(place, headers=token("ana")).json()
+    dispatch(asked_index, settings, prefect.url)
+    found = state_of(client, made)
     assert (found["state"], found["cause"], found["core_hours"]["charged"]) == ("failed", "it is CRASHED", 0.0)
 
 
-def test_cancelling_a_running_request_stops_its_run_unless_others_wait_for_it(
-    settings: Settings, prefect: StandIn
+def test_what_prefect_refuses_fails_and_does_not_hold_up_the_next(
+    client: TestClient, asked_index: Index, settings: Settings, prefect: StandIn
 ) -> None:
-    with TestClient(create_app(settings)) as client:
-        client.app.state.prefect_api = prefect.url  # type: ignore[attr-defined]
-        index = client.app.state.index  # type: ignore[attr-defined]
-        first = client.post("/api/requests", json={**DEMO, "project": "coast"}, headers=token("ana")).json()
-        second = client.post("/api/requests", json={**DEMO, "project": "ice"}, headers=token("ben")).json()
-        assert second["same_as"] == first["id"]
-        dispatch(index, settings, prefect.url)
-        client.post(f"/api/requests/{first['id']}/cancel", headers=token("ana"))
-        assert prefect.states == {"run-0": "SCHEDULED"}
-        client.post(f"/api/requests/{second['id']}/cancel", headers=token("ops"))
-        assert prefect.states == {"run-0": "CANCELLING"}
+    made, other = asked(client, "ana", "coast"), new_request("ben")
+    with ledger(asked_index) as requests:
+        second = requests.enter(other, "approved")
+    prefect.refused = made["id"]
+    assert dispatch(asked_index, settings, prefect.url) == 2
+    found = state_of(client, made)
+    assert (found["state"], "refuses /deployments/d1/create_flow_run" in found["cause"]) == ("failed", True)
+    assert list(prefect.runs) == [str(second)]
+
+
+def test_two_pages_on_one_index_do_not_hand_over_at_once(
+    client: TestClient, asked_index: Index, settings: Settings, prefect: StandIn
+) -> None:
+    asked(client, "ana", "coast")
+    with dispatcher(asked_index) as is_alone:
+        assert is_alone and dispatch(asked_index, settings, prefect.url) == 0
+    assert dispatch(asked_index, settings, prefect.url) == 1
+
+
+def test_a_run_that_ends_before_its_name_is_known_ends_its_request_and_one_that_nobody_wants_is_stopped(
+    client: TestClient, asked_index: Index, settings: Settings, prefect: StandIn
+) -> None:
+    made = asked(client, "ana", "coast")
+    prefect.when_started = lambda: finish(asked_index, UUID(made["id"]), "failed", "at once")
+    assert dispatch(asked_index, settings, prefect.url) == 1
+    assert state_of(client, made)["cause"] == "at once"
+    assert prefect.states == {"run-0": "CANCELLING"}
+
+
+def test_cancelling_a_running_request_stops_its_run_unless_others_wait_for_it(
+    client: TestClient, asked_index: Index, settings: Settings, prefect: StandIn
+) -> None:
+    client.app.state.prefect_api = prefect.url  # type: ignore[attr-defined]
+    first, second = asked(client, "ana", "coast"), asked(client, "ben", "ice")
+    assert second["same_as"] == first["id"]
+    dispatch(asked_index, settings, prefect.url)
+    client.post(f"/api/requests/{first['id']}/cancel", headers=token("ana"))
+    assert prefect.states == {"run-0": "SCHEDULED"}
+    prefect.is_broken = True
+    assert client.post(f"/api/requests/{second['id']}/cancel", headers=token("ops")).status_code == 503
+    assert state_of(client, second)["state"] == "running"
+    prefect.is_broken = False
+    client.post(f"/api/requests/{second['id']}/cancel", headers=token("ops"))
+    assert prefect.states == {"run-0": "CANCELLING"}
+    assert state_of(client, second)["state"] == "cancelled"
 
 
 def test_a_prefect_that_is_not_there_is_said() -> None:
@@ -329,9 +461,10 @@ def test_a_run_that_prefect_forgot_has_no_state_and_cannot_be_cancelled(prefect:
 
 
 def test_a_cube_that_is_done_is_shown_taken_away_and_served_again_from_what_exists(
-    client: TestClient, settings: Settings
+    client: TestClient, asked_index: Index, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = client.app.state.index  # type: ignore[attr-defined]
+    index = asked_index
+    monkeypatch.setenv("NEOCUBE_HOME", str(settings.home))
     made = client.post("/api/requests", json={**DEMO, "project": "coast"}, headers=token("ana")).json()
     with ledger(index) as requests:
         requests.start(UUID(made["id"]), "run")

@@ -16,6 +16,7 @@ from flows.request_rules import (
     check_cells,
     check_extent,
     entry_state,
+    expected_end,
     month_start,
     next_to_run,
     request_key,
@@ -135,3 +136,12 @@ def test_requests_of_the_same_pixels_have_one_key() -> None:
     assert key == request_key(recipe, area_from_geojson(square), parse_period("2020-01-01/2020-12-31"), None)
     assert key != request_key(recipe, find_area("1,1,2,3"), year, None)
     assert key != request_key(recipe, find_area("1,1,2,2"), year, "mangrove_extent 1 abc")
+
+
+def test_an_interval_holds_four_of_five_past_runs_and_needs_five() -> None:
+    found = expected_end(100.0, [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 3.0], 120.0, 2, NOW)
+    start = NOW + timedelta(seconds=60)
+    assert (found.start, found.likely, found.learned_from) == (start, start + timedelta(seconds=100), 10)
+    assert found.earliest == start + timedelta(seconds=95) and found.latest == start + timedelta(seconds=120)
+    few = expected_end(100.0, [3.0] * 4, 0.0, 2, NOW)
+    assert (few.likely, few.earliest, few.latest) == (NOW + timedelta(seconds=100), None, None)

@@ -1,6 +1,7 @@
 """Requests in the database: asked, approved, shared, cancelled, ended; and what is refused before it enters."""
 
-from collections.abc import Iterator
+import json
+import math
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from datacube_config.accounts import Account, RequestLimits
-from datacube_config.connection import Index, open_index
+from datacube_config.connection import Index
 from datacube_config.schema import request
 from datacube_config.settings import Settings
 from flows.request_asks import Ask, area_argument, area_in, recipe_in
@@ -24,35 +25,43 @@ ANA = Account(name="ana", role="researcher", projects=("coast",), token_hash="0"
 BEN = Account(name="ben", role="researcher", projects=("coast", "ice"), token_hash="1" * 64)
 EYE = Account(name="eye", role="viewer", projects=("coast",), token_hash="2" * 64)
 OPS = Account(name="ops", role="operator", token_hash="3" * 64)
+OFFICIAL = (DEFINITIONS / "mangrove_features.recipe.yaml").read_text()
 DEMO = Ask("mangrove_features", "demo", "2020")
 SQUARE = '{"type": "Polygon", "coordinates": [[[1, 1], [2, 1], [2, 2], [1, 2], [1, 1]]]}'
 
 
 @pytest.fixture
-def index(ingested_settings: Settings) -> Iterator[Index]:
-    """An index with the small archive."""
-    with open_index(ingested_settings) as opened:
-        yield opened
+def index(asked_index: Index) -> Index:
+    """An index with the small archive and no requests."""
+    return asked_index
+
+
+def outline(corners: int) -> str:
+    """GeoJSON of a circle of so many corners."""
+    turns = [2 * math.pi * number / corners for number in range(corners)] + [0.0]
+    ring = [[round(math.cos(turn), 6), round(math.sin(turn), 6)] for turn in turns]
+    return json.dumps({"type": "Polygon", "coordinates": [ring]})
 
 
 def new(by: str = "ana", core_hours: float = 4.0, project: str = "coast") -> NewRequest:
     return NewRequest(
         asked_by=by, project=project, product="p", recipe="r", area="demo", period="2020", train=None, key=uuid4(),
-        plan={"seconds": 100.0}, core_hours=core_hours, price=8.0, currency="GBP",
+        plan={"seconds": 100.0}, to_build=[uuid4(), uuid4()], core_hours=core_hours, price=8.0, currency="GBP",
     )  # fmt: skip
 
 
 def test_a_request_is_entered_with_its_plan_and_the_audit_log_says_who_asked(
-    index: Index, ingested_settings: Settings
+    index: Index, asked_settings: Settings
 ) -> None:
-    found = submit(index, ingested_settings, ANA, "coast", DEMO)
+    found = submit(index, asked_settings, ANA, "coast", DEMO)
     assert (found.asked_by, found.project, found.product, found.state) == (
         "ana",
         "coast",
         "mangrove_features",
         "approved",
     )
-    assert found.plan["cells"] and found.core_hours > 0 and found.currency == "GBP"
+    assert found.plan["cells"]["missing"] == found.n_to_build > 0
+    assert found.core_hours > 0 and found.currency == "GBP"
     with ledger(index) as requests:
         assert requests.get(found.id) == found
         assert [(each.by, each.did, each.request_id) for each in requests.log()] == [("ana", "asked", found.id)]
@@ -61,10 +70,10 @@ def test_a_request_is_entered_with_its_plan_and_the_audit_log_says_who_asked(
         assert requests.taken(found.asked_at, ("project", "coast")) == found.core_hours
 
 
-def test_the_same_request_shares_the_run_and_costs_nothing(index: Index, ingested_settings: Settings) -> None:
-    first = submit(index, ingested_settings, ANA, "coast", DEMO)
-    text = (DEFINITIONS / "mangrove_features.recipe.yaml").read_text() + "# another comment\n"
-    second = submit(index, ingested_settings, BEN, "ice", replace(DEMO, recipe=text))
+def test_the_same_request_shares_the_run_and_costs_nothing(index: Index, asked_settings: Settings) -> None:
+    first = submit(index, asked_settings, ANA, "coast", DEMO)
+    text = OFFICIAL + "# another comment\n"
+    second = submit(index, asked_settings, BEN, "ice", replace(DEMO, recipe=text))
     assert (second.same_as, second.state) == (first.id, "approved")
     with ledger(index) as requests:
         assert turn_of(requests, RequestLimits()) == first.id
@@ -78,8 +87,8 @@ def test_the_same_request_shares_the_run_and_costs_nothing(index: Index, ingeste
     assert both[1].result == {"built": {"cube": "file:///c"}}
 
 
-def test_above_the_threshold_an_operator_decides_and_nobody_else(index: Index, ingested_settings: Settings) -> None:
-    settings = ingested_settings.model_copy(update={"requests": RequestLimits(approval_above_core_hours=0)})
+def test_above_the_threshold_an_operator_decides_and_nobody_else(index: Index, asked_settings: Settings) -> None:
+    settings = asked_settings.model_copy(update={"requests": RequestLimits(approval_above_core_hours=0)})
     found = submit(index, settings, ANA, "coast", DEMO)
     assert found.state == "asked"
     with ledger(index) as requests:
@@ -94,8 +103,8 @@ def test_above_the_threshold_an_operator_decides_and_nobody_else(index: Index, i
         assert [each.did for each in requests.log(found.id)] == ["approved", "asked"]
 
 
-def test_a_refused_request_gives_its_quota_back(index: Index, ingested_settings: Settings) -> None:
-    settings = ingested_settings.model_copy(update={"requests": RequestLimits(approval_above_core_hours=0)})
+def test_a_refused_request_gives_its_quota_back(index: Index, asked_settings: Settings) -> None:
+    settings = asked_settings.model_copy(update={"requests": RequestLimits(approval_above_core_hours=0)})
     found = submit(index, settings, ANA, "coast", DEMO)
     refused = decide(index, OPS, found.id, "refuse", "too much")
     assert (refused.state, refused.cause, refused.charged) == ("refused", "too much", 0.0)
@@ -104,10 +113,10 @@ def test_a_refused_request_gives_its_quota_back(index: Index, ingested_settings:
         assert requests.open_of("ana") == 0
 
 
-def test_a_quota_counts_what_is_planned_and_what_was_charged(index: Index, ingested_settings: Settings) -> None:
-    planned = answer(index, ingested_settings, DEMO).core_hours
+def test_a_quota_counts_what_is_planned_and_what_was_charged(index: Index, asked_settings: Settings) -> None:
+    planned = answer(index, asked_settings, DEMO).core_hours
     limits = RequestLimits(user_core_hours=10.0 + planned)
-    settings = ingested_settings.model_copy(update={"requests": limits})
+    settings = asked_settings.model_copy(update={"requests": limits})
     with ledger(index) as requests:
         number = requests.enter(new(core_hours=11.0), "approved")
     with pytest.raises(RequestError, match="beside 11.00 so far, your requests of this month may take"):
@@ -178,10 +187,56 @@ def test_turns_are_taken_one_after_the_other_by_who_took_least(index: Index) -> 
     [(EYE, "coast", "viewers look and take away"), (ANA, "ice", "is not of the project 'ice': expected coast")],
 )
 def test_who_may_not_ask_is_told_so(
-    account: Account, project: str, said: str, index: Index, ingested_settings: Settings
+    account: Account, project: str, said: str, index: Index, asked_settings: Settings
 ) -> None:
     with pytest.raises(NotAllowed, match=said):
-        submit(index, ingested_settings, account, project, DEMO)
+        submit(index, asked_settings, account, project, DEMO)
+
+
+def test_an_operator_names_a_plain_project(index: Index, asked_settings: Settings) -> None:
+    with pytest.raises(RequestError, match="expected a project of letters"):
+        submit(index, asked_settings, OPS, "<b>x</b>", DEMO)
+
+
+def test_asking_again_for_the_same_leads_to_the_same_request(index: Index, asked_settings: Settings) -> None:
+    first = submit(index, asked_settings, BEN, "coast", DEMO)
+    assert submit(index, asked_settings, BEN, "coast", DEMO) == first
+    other = submit(index, asked_settings, BEN, "ice", DEMO)
+    assert other.same_as == first.id
+    cancel(index, BEN, first.id)
+    cancel(index, BEN, other.id)
+    assert submit(index, asked_settings, BEN, "coast", DEMO).id not in (first.id, other.id)
+
+
+def test_a_shared_request_counts_as_one_that_has_not_ended(index: Index, asked_settings: Settings) -> None:
+    settings = asked_settings.model_copy(update={"requests": RequestLimits(waiting_per_user=1)})
+    submit(index, settings, ANA, "coast", DEMO)
+    submit(index, settings, BEN, "ice", DEMO)
+    with pytest.raises(RequestError, match="1 of your requests have not ended, at most 1 may"):
+        submit(index, settings, BEN, "coast", DEMO)
+
+
+def test_the_end_is_expected_from_past_runs_and_from_what_is_ahead(index: Index, asked_settings: Settings) -> None:
+    quiet = answer(index, asked_settings, DEMO).expected
+    assert (quiet.earliest, quiet.learned_from) == (None, 0)
+    with ledger(index) as requests:
+        for _ in range(6):
+            past = requests.enter(new(), "approved")
+            requests.start(past, "run")
+            requests.end(past, "done", 1.0, result={"built": {"cube": "file:///c"}})
+        requests.enter(new(), "approved")
+        requests.start(requests.enter(new(), "approved"), "run-2")
+    with index.engine.begin() as connection:
+        earlier = request.c.started_at - timedelta(seconds=40)
+        connection.execute(update(request).where(request.c.started_at.is_not(None)).values(started_at=earlier))
+    with ledger(index) as requests:
+        assert requests.past_ratios() == pytest.approx([0.4] * 6, abs=0.01)
+        assert requests.seconds_ahead() == pytest.approx(160, abs=1)
+    busy = answer(index, asked_settings, DEMO)
+    assert busy.expected.learned_from == 6 and busy.expected.earliest and busy.expected.latest
+    assert (busy.expected.start - quiet.start).total_seconds() == pytest.approx(80, abs=5)
+    took = (busy.expected.likely - busy.expected.start).total_seconds()
+    assert took == pytest.approx(0.4 * busy.plan.seconds, rel=0.05)
 
 
 def test_what_is_not_published_is_not_counted(index: Index) -> None:
@@ -195,12 +250,19 @@ def test_what_is_not_published_is_not_counted(index: Index) -> None:
         ("../secret.recipe.yaml", "or a whole recipe in YAML"),
         ("a: &a [x]\nb: [*a, *a]\n", "YAML aliases .* are not allowed"),
         ("[" * 100 + "\nx", "nested deeper than 20 levels"),
-        ("kind: features\n" + "x" * 300_000, "bytes: expected at most 200000"),
+        ("kind: features\n" + "x" * 30_000, "bytes: expected at most 20000"),
+        ("name: mangrove_features\nkind: model\nversion: 1\n" + "a: b\n" * 2, "the key 'a' stands twice"),
+        (
+            OFFICIAL.replace("geomedian", "mads: {}\n  - geomedian"),
+            "another recipe, which comes with neocube: take another `name:`",
+        ),
+        (OFFICIAL.replace("version: 1", "version: 2"), "another recipe, which comes with neocube"),
+        (OFFICIAL.replace("resolution_m: 30", "resolution_m: .nan"), "resolution_m"),
+        (OFFICIAL.replace("name: mangrove_features", "name: ../../evil"), "expected a name of lower-case letters"),
         ("!!python/object/apply:os.system [ls]\nkind: features\n", "not readable YAML"),
         ("mangrove_extent", "is of kind model"),
         (
-            (DEFINITIONS / "mangrove_features.recipe.yaml").read_text()
-            + '  - index: {formula: "__import__(1)", name: evil, reduce: [p50]}\n',
+            OFFICIAL + '  - index: {formula: "__import__(1)", name: evil, reduce: [p50]}\n',
             "the recipe, line 16",
         ),
     ],
@@ -216,7 +278,24 @@ def test_hostile_recipes_are_refused(text: str, said: str) -> None:
         ("/etc/passwd", "or GeoJSON, got '/etc/passwd'"),
         ("../areas/demo.geojson", "or GeoJSON, got"),
         ("{", "expected GeoJSON with polygons in degrees"),
-        ('{"type": "Point", "coordinates": [1, 1]}', "has no surface"),
+        ('{"type": "Point", "coordinates": [1, 1]}', "polygons in degrees, got 'Point'"),
+        ('{"type": "FeatureCollection", "features": []}', "is empty"),
+        ('{"type": "Polygon"}', "expected GeoJSON with polygons in degrees"),
+        ('{"type": "GeometryCollection", "geometries": []}', "got 'GeometryCollection'"),
+        (
+            '{"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}',
+            "Self-intersection.*: draw it anew",
+        ),
+        (outline(2500), "has 2501 corners: simplify it to at most 2000"),
+        ('{"type": "Feature", "geometry": ' * 5000 + "1" + "}" * 5000, "expected GeoJSON with polygons"),
+        (
+            '{"type": "Polygon", "coordinates": [[[NaN, 0], [1, 1], [1, 0], [NaN, 0]]]}',
+            "expected GeoJSON with polygons",
+        ),
+        (
+            '{"type": "Polygon", "coordinates": [[[1e999, 0], [1, 1], [1, 0], [1e999, 0]]]}',
+            "expected GeoJSON with polygons",
+        ),
         ('{"type": "Polygon", "coordinates": [[[1, 1], [2000, 1], [2, 2], [1, 1]]]}', "expected degrees"),
         ("{" + " " * 200_001, "bytes: expected at most 200000"),
     ],
@@ -231,6 +310,8 @@ def test_a_drawn_area_becomes_a_file_called_after_its_content(tmp_path: Path) ->
     assert path.parent == tmp_path / "requests" and path.stem == area_in(SQUARE).name
     assert path.read_text() == SQUARE
     assert area_argument("demo", tmp_path) == "demo"
+    with pytest.raises(RequestError, match="or GeoJSON, got '/etc/area.geojson'"):
+        area_argument("/etc/area.geojson", tmp_path)
     collection = f'{{"type": "FeatureCollection", "features": [{{"type": "Feature", "properties": {{}}, "geometry": {SQUARE}}}]}}'
     assert area_in(collection).geometry == area_in(SQUARE).geometry
 
@@ -244,7 +325,7 @@ def test_a_drawn_area_becomes_a_file_called_after_its_content(tmp_path: Path) ->
     ],
 )
 def test_models_that_cannot_be_trained_are_refused(
-    train: str, recipe: str, said: str, index: Index, ingested_settings: Settings
+    train: str, recipe: str, said: str, index: Index, asked_settings: Settings
 ) -> None:
     with pytest.raises(RequestError, match=said):
-        answer(index, ingested_settings, Ask(recipe, "demo", "2020", train))
+        answer(index, asked_settings, Ask(recipe, "demo", "2020", train))
