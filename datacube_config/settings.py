@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     settle_days: int = Field(default=16, ge=0)
     price_per_core_hour: float = Field(default=0.0, ge=0)
     price_currency: str = Field(default="GBP", pattern="^[A-Z]{3}$")
+    publisher: str = Field(default="neocube", min_length=1, max_length=200)
     requests: RequestLimits = Field(default_factory=RequestLimits)
     accounts: tuple[Account, ...] = ()
     session_key: SecretStr | None = Field(default=None, min_length=32)

@@ -11,7 +11,16 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from datacube_config.accounts import Account
 from flows.request_asks import Ask
-from flows.request_page.shown import cube_url, documents_of, index_of, plan_summary, request_document, visible
+from flows.request_page.shown import (
+    citation,
+    cube_url,
+    documents_of,
+    index_of,
+    made,
+    plan_summary,
+    request_document,
+    visible,
+)
 from flows.request_page.sign_in import Caller, settings_of
 from flows.request_page.zipped import zipped
 from flows.requesting import answer, cancel, check_cancel, decide, submit
@@ -126,6 +135,13 @@ def cube(number: UUID, request: Request, account: Caller) -> StreamingResponse:
         requests.record(account.name, "downloaded", number)
     said = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
     return StreamingResponse(zipped(Path(place.root), name), media_type="application/zip", headers=said)
+
+
+@router.get("/requests/{number}/citation")
+def cited(number: UUID, request: Request, account: Caller) -> dict[str, Any]:
+    """How to cite it, whom to credit, and what DataCite wants for a DOI."""
+    index = index_of(request)
+    return citation(index, settings_of(request), made(index, account, number))
 
 
 @router.get("/coverage")

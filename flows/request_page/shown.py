@@ -9,8 +9,11 @@ from datacube_config.accounts import Account
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.requesting import Answer
+from flows.steps.cubes.citation import Maker, citation_of
+from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.service.request_kinds import Request as Row
 from flows.steps.service.request_rows import published_of, reading
+from flows.steps.storage import s3_options
 from products.errors import RequestError
 
 
@@ -39,10 +42,17 @@ def visible(index: Index, account: Account, number: UUID) -> Row:
 
 def cube_url(index: Index, account: Account, number: UUID) -> str:
     """The URL of the cube that a request made; HTTP 404 while there is none."""
-    result = visible(index, account, number).result
-    if not result or not result["built"]["cube"]:
-        raise HTTPException(404, "the request has no cube yet")
+    result = made(index, account, number).result
+    assert result is not None
     return str(result["built"]["cube"])
+
+
+def made(index: Index, account: Account, number: UUID) -> Row:
+    """A request that made a cube; HTTP 404 while there is none."""
+    row = visible(index, account, number)
+    if not row.result or not row.result["built"]["cube"]:
+        raise HTTPException(404, "the request has no cube yet")
+    return row
 
 
 def documents_of(index: Index, account: Account) -> list[dict[str, Any]]:
@@ -54,16 +64,12 @@ def documents_of(index: Index, account: Account) -> list[dict[str, Any]]:
 
 def plan_summary(found: Answer, settings: Settings) -> dict[str, Any]:
     """The plan, when it would end, and whether an operator must approve it."""
-    threshold, expected, on_gpu = (
-        settings.requests.approval_above_core_hours,
-        found.expected,
-        found.plan.device == "gpu",
-    )
+    threshold, expected = settings.requests.approval_above_core_hours, found.expected
     moments = {name: getattr(expected, name) for name in ("start", "likely", "earliest", "latest")}
     return {
         **found.document,
         "core_hours": round(found.core_hours, 4),
-        "gpu_hours": round(found.plan.seconds / 3600, 4) if on_gpu else 0.0,
+        "gpu_hours": round(found.plan.seconds / 3600, 4) if found.plan.device == "gpu" else 0.0,
         "expected": {
             **{name: moment.isoformat(timespec="seconds") if moment else None for name, moment in moments.items()},
             "learned_from": expected.learned_from,
@@ -97,3 +103,10 @@ def request_document(index: Index, row: Row) -> dict[str, Any]:
 def area_label(area: str) -> str:
     """A name or bounds as they are, and that others are drawn."""
     return "a drawn area" if area.lstrip().startswith("{") else area
+
+
+def citation(index: Index, settings: Settings, row: Row) -> dict[str, Any]:
+    """How to cite what a request made; RequestError if the index has lost a part of it."""
+    assert row.result is not None and row.ended_at is not None
+    cube = open_snapshot(row.result["built"]["cube"], s3_options(settings))
+    return citation_of(index, cube, Maker(row.asked_by, row.project, settings.publisher, row.ended_at))

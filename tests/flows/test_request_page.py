@@ -27,6 +27,7 @@ from flows.request_page.recipe_form import recipe_fields, recipe_text
 from flows.request_page.sign_in import MOST_WAITING, Attempts
 from flows.request_page.zipped import zipped
 from flows.requesting import finish
+from flows.steps.cubes.credits import SIMULATED
 from flows.steps.service.prefect_runs import PrefectDidNotAnswer, cancel_run, run_state
 from flows.steps.service.request_kinds import NewRequest
 from flows.steps.service.request_rows import dispatcher, ledger
@@ -482,6 +483,15 @@ def test_a_cube_that_is_done_is_shown_taken_away_and_served_again_from_what_exis
     found = client.get(at, headers=token("eye")).json()
     assert (found["cell"]["product"], found["recipe"]["name"]) == ("mangrove_features", "mangrove_features")
     assert client.get(at, headers=token("ben")).status_code == 404
+    cited = client.get(f"{place}/citation", headers=token("eye")).json()
+    assert re.match(
+        r"ana \(20\d\d\): .*mangrove_features version 1\) over demo. neocube. Content [0-9a-f]{16}$", cited["citation"]
+    )
+    assert cited["credits"] == [SIMULATED]
+    said = cited["datacite"]
+    assert (said["publisher"], said["creators"][0]["affiliation"]) == ({"name": "neocube"}, [{"name": "coast"}])
+    assert said["dates"][0] == {"date": "2020-01-01/2020-12-31", "dateType": "Collected"}
+    assert said["geoLocations"][0]["geoLocationBox"]["westBoundLongitude"] == pytest.approx(tiles["bounds"][0])
     packed = ZipFile(BytesIO(client.get(f"{place}/cube.zip", headers=token("eye")).content))
     assert json.loads(packed.read("mangrove_features.zarr/zarr.json"))["zarr_format"] == 3
     again = client.post("/api/requests", json={**DEMO, "project": "ice"}, headers=token("ben")).json()

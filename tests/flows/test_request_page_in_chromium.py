@@ -237,6 +237,7 @@ def test_a_product_is_watched_being_built_then_seen_as_a_map_and_downloaded(
     page.keyboard.press("Enter")
     page.locator("#passport", has_text="recipe mangrove_features version 1").wait_for()
     assert page.locator("#passport li").count() > 3
+    page.locator("#citation").get_by_text("Simulated data made by neocube").wait_for()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the cube").click()
     download.value.save_as(tmp_path / "cube.zip")

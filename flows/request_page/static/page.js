@@ -129,6 +129,13 @@ function followRequest(node) {
   if (isOpen(node.dataset.state)) setTimeout(look, 1500);
 }
 
+async function showCitation(node, number) {
+  const answer = await fetch(`/api/requests/${number}/citation`).catch(() => null);
+  const it = answer ? await answer.json() : { detail: "The citation cannot be had now." };
+  const lines = answer && answer.ok ? [it.citation, ...it.credits] : [it.detail];
+  node.replaceChildren(...lines.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+}
+
 // The map of a product: web map tiles around a centre (x and y from 0 to 1), and the passport of a pixel.
 function startTiles(node, number) {
   const SIDE = 256;
@@ -219,4 +226,5 @@ for (const button of document.querySelectorAll("button.copy")) {
 }
 if (byId("ask")) { startMap(byId("map"), byId("ask")); startPlan(byId("ask")); }
 if (byId("request")) followRequest(byId("request"));
+if (byId("citation")) showCitation(byId("citation"), byId("request").dataset.id);
 if (byId("tiles")) startTiles(byId("tiles"), byId("request").dataset.id);
