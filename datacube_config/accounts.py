@@ -26,6 +26,13 @@ class Account(BaseModel):
     password_hash: SecretStr | None = None
     token_hash: SecretStr | None = None
 
+    @field_validator("token_hash")
+    @classmethod
+    def _of_sha256(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.fullmatch("[0-9a-f]{64}", value.get_secret_value()):
+            raise ValueError("expected 64 hexadecimal digits, as `neocube account` prints them")
+        return value
+
     @field_validator("password_hash")
     @classmethod
     def _of_scrypt(cls, value: SecretStr | None) -> SecretStr | None:

@@ -106,6 +106,7 @@ async def in_words(request: Request, error: Exception) -> Response:
         said = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors())
     else:
         status, said, headers = next(code for kind, code in STATUS.items() if isinstance(error, kind)), str(error), None
+    said = said.encode(errors="replace").decode()
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": said}, status, headers)
     return pages.problem_page(request, status, said, headers)

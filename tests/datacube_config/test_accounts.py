@@ -8,6 +8,7 @@ from datacube_config.accounts import by_token, hashed_password, hashed_token
 from datacube_config.errors import SettingsError
 from datacube_config.settings import get_settings
 
+ZEROS = "0" * 64
 GOOD = 'name = "ana"\nrole = "researcher"\nprojects = ["coast"]\n'
 
 
@@ -40,10 +41,16 @@ def test_accounts_may_come_as_json_in_a_variable(neocube_home: Path, monkeypatch
     [
         (f"[[accounts]]\n{GOOD}", "the account ana has neither password_hash nor token_hash"),
         (f'[[accounts]]\n{GOOD}password_hash = "secret"', "expected scrypt.SALT.HASH"),
-        (f'[[accounts]]\n{GOOD}token_hash = "0"\nadmin = true', "Extra inputs"),
-        (f'[[accounts]]\n{GOOD.replace("researcher", "king")}token_hash = "0"', "'operator', 'researcher' or 'viewer'"),
-        (f'[[accounts]]\n{GOOD.replace("ana", "Ana B")}token_hash = "0"', "should match pattern"),
-        (f'[[accounts]]\n{GOOD}token_hash = "0"\n' * 2, "the account ana stands twice"),
+        (f'[[accounts]]\n{GOOD}password_hash = "scrypt$salt$00"', "expected scrypt.SALT.HASH"),
+        (f'[[accounts]]\n{GOOD}token_hash = "secret"', "expected 64 hexadecimal digits"),
+        (f'[[accounts]]\n{GOOD.replace("coast", "<b>")}token_hash = "{ZEROS}"', "should match pattern"),
+        (f'[[accounts]]\n{GOOD}token_hash = "{ZEROS}"\nadmin = true', "Extra inputs"),
+        (
+            f'[[accounts]]\n{GOOD.replace("researcher", "king")}token_hash = "{ZEROS}"',
+            "'operator', 'researcher' or 'viewer'",
+        ),
+        (f'[[accounts]]\n{GOOD.replace("ana", "Ana B")}token_hash = "{ZEROS}"', "should match pattern"),
+        (f'[[accounts]]\n{GOOD}token_hash = "{ZEROS}"\n' * 2, "the account ana stands twice"),
         ("[requests]\nmost_cells = 0", "greater than or equal to 1"),
         ('session_key = "short"', "at least 32"),
     ],

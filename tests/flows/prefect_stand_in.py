@@ -16,6 +16,7 @@ class StandIn:
         self.states: dict[str, str] = {}
         self.url = ""
         self.is_broken = False
+        self.login: str | None = None
         self.refused: str | None = None
         self.when_started: Callable[[], None] = lambda: None
 
@@ -60,7 +61,10 @@ def prefect_stand_in() -> Iterator[StandIn]:
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else {}
-            status, document = stand_in.answer(self.command, self.path, body)
+            if stand_in.login and self.headers.get("Authorization") != stand_in.login:
+                status, document = 401, {"exception_message": "Unauthorized"}
+            else:
+                status, document = stand_in.answer(self.command, self.path, body)
             text = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))

@@ -28,6 +28,7 @@ from flows.request_page.sign_in import MOST_WAITING, Attempts
 from flows.request_page.zipped import zipped
 from flows.requesting import finish
 from flows.steps.cubes.credits import SIMULATED
+from flows.steps.service.prefect_processes import private_environment
 from flows.steps.service.prefect_runs import PrefectDidNotAnswer, cancel_run, run_state
 from flows.steps.service.request_kinds import NewRequest
 from flows.steps.service.request_rows import dispatcher, ledger
@@ -221,7 +222,15 @@ def test_hostile_calls_are_refused_in_words(change: dict[str, str], said: str, c
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"recipe": "\\ud800", "area": "demo", "period": "2020"}', b"{", b"[" * 100_000, b"\xff", b"NaN"]
+    "body",
+    [
+        b'{"recipe": "\\ud800", "area": "demo", "period": "2020"}',
+        b'{"\\ud800": 1}',
+        b"{",
+        b"[" * 100_000,
+        b"\xff",
+        b"NaN",
+    ],
 )
 def test_a_body_that_is_no_json_or_no_text_is_refused(body: bytes, client: TestClient) -> None:
     said = {**token("ana"), "Content-Type": "application/json"}
@@ -453,6 +462,15 @@ def test_cancelling_a_running_request_stops_its_run_unless_others_wait_for_it(
 def test_a_prefect_that_is_not_there_is_said() -> None:
     with pytest.raises(PrefectDidNotAnswer, match="cannot be reached"):
         run_state("http://127.0.0.1:9", "run")
+
+
+def test_a_prefect_with_a_login_is_told_it(prefect: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefect.login = "Basic b3BzOnNlY3JldA=="  # ops:secret
+    with pytest.raises(PrefectDidNotAnswer, match="with 401"):
+        run_state(prefect.url, "run-9")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ops:secret")
+    assert run_state(prefect.url, "run-9") is None
+    assert private_environment(Path("home"))["PREFECT_SERVER_API_AUTH_STRING"] == "ops:secret"
 
 
 def test_a_run_that_prefect_forgot_has_no_state_and_cannot_be_cancelled(prefect: StandIn) -> None:

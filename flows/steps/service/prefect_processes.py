@@ -24,8 +24,13 @@ class PrefectDidNotStart(RuntimeError):
 
 
 def private_environment(home: Path) -> dict[str, str]:
-    """What keeps Prefect in `home`/prefect, quiet and off the network, and lets its processes find this home."""
+    """What keeps Prefect in `home`/prefect, quiet and off the network, and lets its processes find this home.
+
+    The login that PREFECT_API_AUTH_STRING names is demanded by the server too.
+    """
+    login = os.environ.get("PREFECT_API_AUTH_STRING")
     return {
+        **({"PREFECT_SERVER_API_AUTH_STRING": login} if login else {}),
         "NEOCUBE_HOME": str(home),
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

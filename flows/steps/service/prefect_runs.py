@@ -1,5 +1,7 @@
 """Runs of a Prefect server, asked for through its API."""
 
+import base64
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +50,7 @@ def cancel_run(api: str, run_id: str) -> None:
 
 def _asked(api: str, method: str, path: str, body: object = None, *, missing: bool = False) -> Any:  # noqa: ANN401, JSON
     try:
-        answer = httpx.request(method, f"{api}{path}", json=body, timeout=10, trust_env=False)
+        answer = httpx.request(method, f"{api}{path}", json=body, headers=_authorization(), timeout=10, trust_env=False)
     except httpx.HTTPError as error:
         raise PrefectDidNotAnswer(f"the Prefect API at {api} cannot be reached: {error}") from error
     if missing and answer.status_code == httpx.codes.NOT_FOUND:
@@ -58,3 +60,9 @@ def _asked(api: str, method: str, path: str, body: object = None, *, missing: bo
     if answer.is_error:
         raise PrefectDidNotAnswer(f"the Prefect API answers {path} with {answer.status_code}: {answer.text[:200]}")
     return answer.json()
+
+
+def _authorization() -> dict[str, str]:
+    """What a server with a login wants, of Prefect's own variable USER:PASSWORD."""
+    said = os.environ.get("PREFECT_API_AUTH_STRING")
+    return {"Authorization": f"Basic {base64.b64encode(said.encode()).decode()}"} if said else {}
