@@ -53,6 +53,7 @@ class RequestLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     most_cells: int = Field(default=10_000, ge=1)
+    most_scenes: int = Field(default=20_000, ge=1)
     most_area_km2: float = Field(default=200_000.0, gt=0)
     most_core_hours: float | None = Field(default=None, gt=0)
     approval_above_core_hours: float | None = Field(default=None, ge=0)

@@ -87,6 +87,14 @@ def check_cells(n_cells: int, limits: RequestLimits, word: str = "") -> None:
         )
 
 
+def check_scenes(n_scenes: int, limits: RequestLimits) -> None:
+    """RequestError for more scenes than a request may read: before their documents are, which takes as long as they are many."""
+    if n_scenes > limits.most_scenes:
+        raise RequestError(
+            f"{n_scenes} scenes, a request reads at most {limits.most_scenes}: ask for less ground or time, in several requests"
+        )
+
+
 def core_hours_of(plan: Plan) -> float:
     """What a plan takes: expected seconds times threads."""
     return plan.seconds * plan.threads / 3600

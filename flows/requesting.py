@@ -23,12 +23,14 @@ from flows.request_rules import (
     charged_share,
     check_cells,
     check_open,
+    check_scenes,
     core_hours_of,
     entry_state,
     expected_end,
     month_start,
     next_to_run,
 )
+from flows.steps.index.catalogue import count_scenes
 from flows.steps.service.request_kinds import NewRequest, Request
 from flows.steps.service.request_rows import OPEN, Ledger, ledger, reading
 from products.errors import RequestError
@@ -60,14 +62,16 @@ class Answer:
 def answer(index: Index, settings: Settings, ask: Ask) -> Answer:
     """The plan of what is asked for; nothing is kept."""
     asked = understand(ask, settings.requests)
+    ground, limits = asked.area.geometry, settings.requests
+    check_scenes(count_scenes(index, asked.recipe.sources, asked.recipe.searched(asked.period), ground), limits)
     plan = plan_with(index, settings, asked.recipe, asked.area, ask.period, "auto", provisional=False)
-    check_cells(len(plan.cells), settings.requests)
+    check_cells(len(plan.cells), limits)
     document = plan.document(settings.price_per_core_hour, settings.price_currency)
     states = Counter(cell.state for cell in plan.cells)
     document["cells"] = {state: states[state] for state in ("fresh", "stale", "missing")}
     with reading(index) as requests:
-        at_a_time, past = settings.requests.at_a_time, requests.past_ratios()
-        expected = expected_end(plan.seconds, past, requests.seconds_ahead(), at_a_time, requests.now)
+        ahead, past = requests.seconds_ahead(), requests.past_ratios()
+        expected = expected_end(plan.seconds, past, ahead, limits.at_a_time, requests.now)
     return Answer(asked, plan, document, core_hours_of(plan), expected)
 
 

@@ -196,6 +196,15 @@ def test_who_may_not_ask_is_told_so(
         submit(index, asked_settings, account, project, DEMO)
 
 
+def test_more_scenes_than_the_limit_are_refused_before_they_are_read(index: Index, asked_settings: Settings) -> None:
+    n_scenes = answer(index, asked_settings, DEMO).document["scenes"]
+    enough = asked_settings.model_copy(update={"requests": RequestLimits(most_scenes=n_scenes)})
+    assert answer(index, enough, DEMO).document["scenes"] == n_scenes > 1
+    few = asked_settings.model_copy(update={"requests": RequestLimits(most_scenes=n_scenes - 1)})
+    with pytest.raises(RequestError, match=f"^{n_scenes} scenes, a request reads at most {n_scenes - 1}"):
+        answer(index, few, DEMO)
+
+
 def test_an_operator_names_a_plain_project(index: Index, asked_settings: Settings) -> None:
     with pytest.raises(RequestError, match="expected a project of letters"):
         submit(index, asked_settings, OPS, "<b>x</b>", DEMO)
