@@ -1,6 +1,6 @@
 """PostGIS on a private Debian server: the rate of ingest, and the question of a plan with few and with many scenes.
 
-`python tests/bench/postgis_rates.py [--fleet] [--million]`: really ingest 100,000 items; ask with 1,000,000 scenes too.
+`python tests/bench/postgis_rates.py [--fleet] [--million]`: really ingest 100,000 items, and again when known; ask and ingest with 1,000,000 scenes too.
 """
 
 import json
@@ -38,8 +38,8 @@ from products.source_spec import SourceSpec
 N_FIRST, N_MORE, N_PEER = 4000, 3000, 200
 SMALL, LARGE, MILLION = 10_000, 100_000, 1_000_000
 FLEET, FLEET_LIMIT_S = 100_000, 600
-# Where the numbers of the items begin, so that none is made twice.
-MORE, PEER, WHOLE = 20_000, 30_000, 3_000_000  # the last, years after the period of the plan
+# Where the numbers of the items begin, so that none is made twice; from the second on they lie years after the period of the plan.
+PEER, WHOLE, MORE, LAST = 30_000, 3_000_000, 3_200_000, 3_300_000
 AREA = box(1, 40, 12, 50, "EPSG:4326")
 PERIOD = Period(datetime(2016, 1, 1, tzinfo=UTC), datetime(2017, 1, 1, tzinfo=UTC))
 PRODUCT = "sentinel2_msi_l2a"
@@ -70,7 +70,7 @@ def postgis_rows(root: Path) -> list[Row]:
     if absent:
         sys.stderr.write(f"bench: no rows of PostGIS: {absent}\n")
         return []
-    command = [sys.executable, __file__]
+    command = [sys.executable, __file__, *(flag for flag in ("--fleet", "--million") if flag in sys.argv)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=_environment(root))
     found: list[Row] = json.loads(done.stdout)
     return found
@@ -90,10 +90,17 @@ def rows(root: Path, *, is_fleet: bool = False, is_million: bool = False) -> lis
             _grow(index, LARGE)
             found += _plan_rows(index, few, LARGE)
             n_more, start = (FLEET, WHOLE) if is_fleet else (N_MORE, MORE)
-            found.append(_fleet_row(_ingest(index, root / "more", n_more, start), n_more, add))
+            adding = _ingest(index, root / "more", n_more, start)
+            found.append(_fleet_row(adding, n_more, add))
+            if is_fleet:
+                found += _known_rows(index, root / "more", adding)
             if is_million:
+                at_first = _ingest(index, root / "next", N_MORE, MORE) if is_fleet else adding
                 _grow(index, MILLION)
-                found += _plan_rows(index, few, MILLION)
+                found += [
+                    *_plan_rows(index, few, MILLION),
+                    _flat_row(_ingest(index, root / "last", N_MORE, LAST), at_first),
+                ]
             return found
 
 
@@ -128,6 +135,39 @@ def _fleet_row(seconds: float, n_items: int, add_s: float) -> Row:
         "limit_s": FLEET_LIMIT_S,
         "ours_over_limit": {"min": share, "median": share, "max": share},
         "items_per_s": round(n_items / seconds),
+    }
+
+
+def _known_rows(index: Index, pages: Path, adding_s: float) -> list[Row]:
+    """The fleet's backlog again: each item read and known by its digest, and in files that are as they were."""
+    found = []
+    for how, full in (("each read and known by its digest", True), ("in files that are as they were", False)):
+        started = time.perf_counter()
+        report = ingest_archive(index, str(pages), radiometric_check="off", full=full)
+        seconds = time.perf_counter() - started
+        assert (report.added, report.found) == (0, FLEET), report
+        found.append(
+            {
+                "name": f"these {FLEET} items again, {how}, PostGIS",
+                "ours_s": round(seconds, 2),
+                "peer": "adding them",
+                "peer_s": round(adding_s, 1),
+                "limit": "",
+                "limit_s": None,
+            }
+        )
+    return found
+
+
+def _flat_row(seconds: float, at_first_s: float) -> Row:
+    """The rate of ingest with a million scenes, against that with few."""
+    return {
+        "name": f"{N_MORE} items more with {MILLION} known, JSON on disk to committed rows, PostGIS: seconds for 1000",
+        "ours_s": round(seconds / N_MORE * 1000, 3),
+        "peer": f"the same with {LARGE} known",
+        "peer_s": round(at_first_s / N_MORE * 1000, 3),
+        "limit": "",
+        "limit_s": None,
     }
 
 
