@@ -158,7 +158,9 @@ def test_a_cancelled_run_is_charged_for_its_time(index: Index) -> None:
 def test_a_cancelled_request_that_others_share_is_taken_over_by_the_oldest(index: Index) -> None:
     with ledger(index) as requests:
         first = requests.enter(new(), "approved")
+    with ledger(index) as requests:
         heir = requests.enter(new("ben"), "approved", same_as=first)
+    with ledger(index) as requests:
         third = requests.enter(new("eve"), "approved", same_as=first)
         requests.start(first, "run-1")
         assert requests.get(third).state == "running"
@@ -265,7 +267,7 @@ def test_what_is_not_published_is_not_counted(index: Index) -> None:
         ("kind: features\n" + "x" * 30_000, "bytes: expected at most 20000"),
         ("name: mangrove_features\nkind: model\nversion: 1\n" + "a: b\n" * 2, "the key 'a' stands twice"),
         (
-            OFFICIAL.replace("geomedian", "mads: {}\n  - geomedian"),
+            OFFICIAL.replace("dilate_px: 2", "dilate_px: 1"),
             "another recipe, which comes with neocube: take another `name:`",
         ),
         (OFFICIAL.replace("version: 1", "version: 2"), "another recipe, which comes with neocube"),

@@ -5,9 +5,13 @@ import math
 
 import numpy as np
 import pytest
+import xarray
 from matplotlib import image
+from odc.geo.geobox import GeoBox
 from odc.geo.geom import point
+from odc.geo.xr import xr_coords
 
+from flows.steps.pictures import tiles
 from flows.steps.pictures.tiles import Layers, layers_of, tile_box, tile_picture
 from products.errors import RequestError
 from tests.flows.conftest import PERIODS, PublishedProduct
@@ -54,3 +58,18 @@ def test_a_tile_has_the_values_of_the_last_cell_and_is_clear_outside(published: 
     assert far[..., 3].max() == 0
     world = image.imread(io.BytesIO(tile_picture(layers, 0, 0, 0)))
     assert world.shape == (256, 256, 4)
+
+
+def test_of_a_large_window_every_nth_pixel_is_read_and_lies_where_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = GeoBox.from_bbox((500_000, 500_000, 507_680, 507_680), "EPSG:32647", resolution=30, tight=True)
+    ramp = np.broadcast_to(np.arange(256, dtype=np.float32), (1, 256, 256))
+    level = xarray.DataArray(ramp, dims=("feature", "y", "x"), coords=xr_coords(box))
+    target = GeoBox.from_bbox(
+        box.extent.to_crs("EPSG:3857").boundingbox.bbox, "EPSG:3857", shape=(256, 256), tight=True
+    )
+    whole = tiles._warped(level, box.extent.boundingbox, target)
+    monkeypatch.setattr(tiles, "MOST_READ_PX", 64)
+    thinned = tiles._warped(level, box.extent.boundingbox, target)
+    inside = slice(16, -16)
+    assert np.isfinite(whole[0, inside, inside]).all()
+    np.testing.assert_allclose(thinned[0, inside, inside], whole[0, inside, inside], atol=0.01)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Float, case, cast, func, inser
 from datacube_config.connection import Index
 from datacube_config.schema import audit, cube_pointer, request
 from flows.steps.service.request_kinds import AuditEntry, NewRequest, Request
+from flows.steps.storage import path_of
 from products.errors import RequestError
 
 LOCK = 0x6E656F72657173  # "neoreqs": one at a time counts and enters
@@ -56,9 +57,10 @@ class Ledger:
 
     def done_with(self, key: UUID) -> Request | None:
         """The newest request for the same that is done and whose cube is the current one."""
-        is_current = request.c.result["built"]["cube"].astext.in_(select(cube_pointer.c.snapshot_url))
-        found = self._rows(request.c.key == key, request.c.state == "done", is_current)
-        return found[0] if found else None
+        found = self._rows(request.c.key == key, request.c.state == "done")
+        query = select(cube_pointer.c.snapshot_url).where(cube_pointer.c.product.in_([row.product for row in found]))
+        current = {path_of(url) for url in self._connection.execute(query).scalars()}
+        return next((row for row in found if row.result and row.result["built"].get("cube") in current), None)
 
     def had_by(self, user: str, project: str, key: UUID) -> Request | None:
         """The newest request of a user and project for the same that has not ended or is done."""
