@@ -521,5 +521,5 @@ def test_a_cube_that_is_done_is_shown_taken_away_and_served_again_from_what_exis
     browser = Browser(client)
     browser.sign_in("ops")
     shown = browser.client.get(f"/requests/{made['id']}").text
-    assert f"xarray.open_zarr(&#34;{report['cube']}&#34;)" in shown
+    assert f'xarray.open_zarr("{report["cube"]}")' in shown
     assert "eye downloaded" in shown

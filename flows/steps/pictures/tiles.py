@@ -125,7 +125,7 @@ def _png(layers: NDArray[np.float32], limits: NDArray[np.float64]) -> bytes:
     """Square roots of the values' places between their limits, as in quicklooks."""
     low, high = limits[..., None, None]
     share = np.sqrt(np.clip((layers - low) / np.maximum(high - low, 1e-6), 0, 1))
-    is_known = np.isfinite(layers).all(axis=0)
+    is_known = np.asarray(np.isfinite(layers).all(axis=0))
     colours = np.nan_to_num(share * 255).astype(np.uint8)
     pixels = np.concatenate([np.broadcast_to(colours, (3, TILE_PX, TILE_PX)), is_known[None] * np.uint8(255)])
     buffer = io.BytesIO()

@@ -194,7 +194,7 @@ class Ledger:
         query = select(*plain, *held).where(*wanted).order_by(request.c.asked_at.desc(), request.c.id).limit(most)
         return [Request(**row) for row in self._connection.execute(query).mappings()]
 
-    def _change(self, number: UUID, with_same: bool = False, **values: Any) -> None:  # noqa: ANN401, columns
+    def _change(self, number: UUID, with_same: bool = False, /, **values: Any) -> None:  # noqa: ANN401, columns
         meant: ColumnElement[bool] = request.c.id == number
         if with_same:
             meant |= (request.c.same_as == number) & request.c.state.in_(OPEN)
