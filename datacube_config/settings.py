@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from datacube_config.accounts import Account, RequestLimits
 from datacube_config.errors import SettingsError
 from datacube_config.logs import Logs
 
@@ -65,6 +66,11 @@ class Settings(BaseSettings):
     core_power_w: float = Field(default=0.0, ge=0)
     logs: Logs = "off"
     alert_block: str | None = Field(default=None, pattern="^[a-z0-9-]+/[^/]+$")
+    publisher: str = Field(default="neocube", min_length=1, max_length=200)
+    requests: RequestLimits = Field(default_factory=RequestLimits)
+    accounts: tuple[Account, ...] = ()
+    session_key: SecretStr | None = Field(default=None, min_length=32)
+    session_https_only: bool = False
 
     @field_validator("home")
     @classmethod
@@ -85,6 +91,14 @@ class Settings(BaseSettings):
             raise ValueError("expected folders or s3:// URLs")
         roots = [str(name).strip() for name in names if str(name).strip()]
         return tuple(root.rstrip("/") if "://" in root else str(Path(root).expanduser().absolute()) for root in roots)
+
+    @field_validator("accounts")
+    @classmethod
+    def _once(cls, accounts: tuple[Account, ...]) -> tuple[Account, ...]:
+        names = [account.name for account in accounts]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"the account {repeated[0]} stands twice")
+        return accounts
 
     @field_validator("index_url")
     @classmethod

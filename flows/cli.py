@@ -14,7 +14,7 @@ from flows.cli_build import build, gallery, plan
 from flows.cli_cubes import export, passport, pin, report
 from flows.cli_learn import map_command, train
 from flows.cli_masks import masks
-from flows.cli_prefect import demo, serve, tend
+from flows.cli_prefect import account, demo, serve, tend
 from flows.cli_samples import sample
 from flows.cli_scenes import ingest, quarantine, scenes, simulate
 from flows.cli_service import metrics, tend_runs
@@ -100,7 +100,7 @@ def status(as_json: bool) -> None:
 
 for command in (
     simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, report, passport, sample, train, map_command, assess, masks,
-    demo, serve, tend, tend_runs, metrics,
+    demo, serve, account, tend, tend_runs, metrics,
 ):  # fmt: skip
     main.add_command(command)
 

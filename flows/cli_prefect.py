@@ -1,4 +1,4 @@
-"""The commands around Prefect: `demo`, `serve` and `tend`."""
+"""The commands around Prefect and the request page: `demo`, `serve`, `account` and `tend`."""
 
 import atexit
 import os
@@ -40,11 +40,16 @@ def demo(as_json: bool, directory: str, size_px: int, seed: int) -> None:
 
 @click.command()
 @as_json_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback unless you say otherwise; no login.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Loopback unless you say otherwise: Prefect has no login."
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True)
+@click.option(
+    "--page-port", type=click.IntRange(1, 65535), default=4201, show_default=True, help="Of the request page."
+)
 @click.option("--runs", type=click.IntRange(1), default=2, show_default=True, help="Flow runs at a time.")
-def serve(as_json: bool, host: str, port: int, runs: int) -> None:
-    """Run Prefect's server, a worker and the deployments of deployments/prefect.yaml until interrupted.
+def serve(as_json: bool, host: str, port: int, page_port: int, runs: int) -> None:
+    """Run the request page, Prefect's server, a worker and the deployments of deployments/prefect.yaml until interrupted.
 
     Example: neocube serve --port 4200
     """
@@ -52,16 +57,56 @@ def serve(as_json: bool, host: str, port: int, runs: int) -> None:
     from flows.serve import running_service
     from flows.steps.service.prefect_processes import PrefectDidNotStart
 
-    click.echo("starting: server, deployments, worker", err=True)
+    click.echo("starting: server, deployments, worker, request page", err=True)
     try:
-        with running_service(get_settings(), host, port, runs) as service:
-            document = {"page": service.page, "api": service.server.url, "logs": str(service.logs)}
-            emit(document, as_json, lambda it: f"ready: request form and runs on {it['page']}, logs in {it['logs']}")
+        with running_service(get_settings(), host, port, runs, page_port) as service:
+            document = {
+                "page": service.page,
+                "api": service.server.url,
+                "runs": service.runs,
+                "logs": str(service.logs),
+            }
+            if service.password:
+                document |= {"name": "local", "password": service.password}
+            emit(document, as_json, _served)
             status = service.wait()
     except PrefectDidNotStart as error:
         raise RequestError(str(error)) from error
     click.echo("stopped", err=True)
     sys.exit(status)
+
+
+@click.command()
+@as_json_option
+@click.argument("name")
+@click.option(
+    "--role", type=click.Choice(["operator", "researcher", "viewer"]), default="researcher", show_default=True
+)
+@click.option("--project", "projects", multiple=True, help="A project to ask for; may be repeated.")
+def account(as_json: bool, name: str, role: str, projects: tuple[str, ...]) -> None:
+    """Make a password and a token for NAME, and print the lines for settings.toml, which hold their hashes only.
+
+    Example: neocube account ana --project coast
+    """
+    import json
+    import secrets
+
+    from pydantic import ValidationError
+
+    from datacube_config.accounts import Account, hashed_password, hashed_token
+
+    password, token = secrets.token_urlsafe(12), secrets.token_urlsafe(32)
+    row = {
+        "name": name, "role": role, "projects": list(projects),
+        "password_hash": hashed_password(password, secrets.token_bytes(16)), "token_hash": hashed_token(token),
+    }  # fmt: skip
+    try:
+        Account.model_validate(row)
+    except ValidationError as error:
+        raise RequestError(f"expected a NAME of lower-case letters, digits and ._-, got {name!r}") from error
+    lines = "\n".join(["[[accounts]]", *(f"{key} = {json.dumps(value)}" for key, value in row.items())])
+    made = {"password": password, "token": token, "settings": lines}
+    emit(made, as_json, lambda it: f"{it['settings']}\n\npassword: {it['password']}\ntoken: {it['token']}")
 
 
 @click.command()
@@ -96,6 +141,15 @@ def _start_server(home: Path) -> "Server":
     server = until_exit.enter_context(running_server("127.0.0.1", free_port(), {}, log, ui=False))
     os.environ["PREFECT_API_URL"] = server.url
     return server
+
+
+def _served(document: dict[str, Any]) -> str:
+    lines = [f"ready: request page on {document['page']}, runs on {document['runs']}, logs in {document['logs']}"]
+    if "password" in document:
+        lines.append(
+            f"sign in as {document['name']} with the password {document['password']}, which ends with this command"
+        )
+    return "\n".join(lines)
 
 
 def _tended(report: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from flows.steps.index.product_binding import check_binding
 from flows.steps.loading.cloud_model import require_models
 from flows.steps.loading.rasters import find_rasters
 from flows.steps.loading.tides import configured_tides, tide_model_for
+from products.area import Area
 from products.devices import FEATURES, Backend, choose_backend
 from products.errors import DeviceFull, RequestError
 from products.period import parse_period
@@ -32,14 +33,15 @@ def plan(recipe: str, area: str, period: str, device: Device = "auto", provision
 
 
 def plan_with(
-    index: Index, settings: Settings, recipe: SceneRecipe, area: str, period: str, device: Device, provisional: bool,
+    index: Index, settings: Settings, recipe: SceneRecipe, area: str | Area, period: str, device: Device, provisional: bool,
     workers: int = 1, elsewhere: bool = False,
 ) -> Plan:  # fmt: skip
     """The same on an open index, for workers that share the memory of this machine, or on workers elsewhere."""
     configured_tides(settings.tide_models, settings.tide_model)
     tides = tide_model_for(recipe, settings.tide_models, settings.tide_model)
     settle = timedelta(days=settings.settle_days)
-    cut = cut_cells(recipe, find_area(area), parse_period(period), datetime.now(UTC), settle, provisional)
+    ground = area if isinstance(area, Area) else find_area(area)
+    cut = cut_cells(recipe, ground, parse_period(period), datetime.now(UTC), settle, provisional)
     require_models(recipe, settings.mask_weights)
     check_binding(index, recipe.name, recipe.version, recipe.digest())
     scenes = find_scenes(index, recipe.sources, cut.searched, cut.ground, settings.mirrors)

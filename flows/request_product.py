@@ -1,16 +1,21 @@
 """A product on request: build the cube, then train and map with it, as one chain."""
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from prefect import flow
+from prefect import flow, runtime
 from pydantic import Field
 
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.build_cube import build_cube
 from flows.map_area import map_area
+from flows.request_asks import area_argument
+from flows.requesting import finish
 from flows.run_artifacts import leave_markdown
 from flows.run_events import announce_cube, announce_model
 from flows.steps.areas import find_area
@@ -23,7 +28,9 @@ from products.registry import features_recipe, model_recipe, parse_recipe
 RecipeText = Annotated[
     str, Field(title="Recipe", description="A name such as mangrove_features, or a whole features recipe in YAML.")
 ]
-AreaText = Annotated[str, Field(title="Area", description="A known name, or west,south,east,north in degrees.")]
+AreaText = Annotated[
+    str, Field(title="Area", description="A known name, west,south,east,north in degrees, or GeoJSON with polygons.")
+]
 PeriodText = Annotated[str, Field(title="Period", description="Such as 2020, 2020-03 or 2019-01-01/2020-12-31.")]
 ModelText = Annotated[
     str | None, Field(title="Model to train", description="The name of a model recipe, such as mangrove_extent.")
@@ -35,7 +42,17 @@ ThenMap = Annotated[bool, Field(title="Map", description="Map the same area and 
 KeepUp = Annotated[bool, Field(title="Keep up", description="Train and map again whenever the cube changes.")]
 
 
-@flow(name="request-product", flow_run_name="request-{area}-{period}")
+RequestId = Annotated[str | None, Field(title="Request", description="Of the request page, which fills it in.")]
+
+
+def _run_name() -> str:
+    """`request-demo-2020`; an area in GeoJSON is a drawn one."""
+    asked = runtime.flow_run.parameters
+    area = "drawn" if str(asked["area"]).lstrip().startswith("{") else asked["area"]
+    return f"request-{area}-{asked['period']}"
+
+
+@flow(name="request-product", flow_run_name=_run_name)
 def request_product(
     recipe: RecipeText,
     area: AreaText,
@@ -47,18 +64,24 @@ def request_product(
     device: Literal["auto", "cpu", "gpu"] = "auto",
     workers: Annotated[int, Field(ge=1, le=64, title="Processes")] = 1,
     provisional: Annotated[bool, Field(title="Also unsettled periods")] = False,
+    request: RequestId = None,
 ) -> dict[str, Any]:
     """Build a cube over an area and a period and, if asked, train a model on it and map with that; nothing follows a failed cell."""
-    source = recipe_argument(recipe, get_settings().home)
-    if train:
-        check_model(train, source, labels)
-    built = build_cube(source, area, period, device, workers, provisional)
-    found: dict[str, Any] = {"built": built, "trained": None, "mapped": None}
-    if train is None:
-        announce_cube(built, recipe, area, period)
-    else:
-        found |= _run_chain(Order(train, area, period, labels, then_map), built, keep_up)
-    leave_markdown("request", _summary(found), f"{recipe if is_name(recipe) else 'A recipe'} over {area}, {period}")
+    with _reported(request) as report:
+        home = get_settings().home
+        source, place = recipe_argument(recipe, home), area_argument(area, home)
+        if train:
+            check_model(train, source, labels)
+        built = build_cube(source, place, period, device, workers, provisional)
+        found: dict[str, Any] = {"built": built, "trained": None, "mapped": None}
+        if train is None:
+            announce_cube(built, recipe, place, period)
+        else:
+            found |= _run_chain(Order(train, place, period, labels, then_map), built, keep_up)
+        report(found)
+    leave_markdown(
+        "request", _summary(found), f"{recipe if is_name(recipe) else 'A recipe'} over {Path(place).stem}, {period}"
+    )
     return found
 
 
@@ -95,6 +118,32 @@ def check_model(train: str, features: str, labels: str | None) -> None:
 def is_name(recipe: str) -> bool:
     """Whether it is a plain recipe name."""
     return recipe.isidentifier()
+
+
+@contextmanager
+def _reported(request: str | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What ends the request that the run is for: as done, with what is handed in, or as failed, with the cause."""
+
+    def end(*how: Any) -> None:  # noqa: ANN401, of requesting.finish
+        if request:
+            with open_index(get_settings()) as index:
+                finish(index, UUID(request), *how)
+
+    try:
+        yield lambda found: end("done", None, _kept(found))
+    except Exception as error:
+        end("failed", str(error) or type(error).__name__)
+        raise
+
+
+def _kept(found: dict[str, Any]) -> dict[str, Any]:
+    """What a request keeps of its result: where the cube, the model and the map lie."""
+    built, trained, mapped = found["built"], found["trained"], found["mapped"]
+    return {
+        "built": {name: built[name] for name in ("built", "fresh", "cube", "seconds", "bytes_read")},
+        "model": trained["model"] if trained else None,
+        "map": mapped["cube"] if mapped else None,
+    }
 
 
 def _run_chain(order: Order, built: dict[str, Any], keep_up: bool) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class GridSpec(Closed):
     """The pixel grid: `crs` is `utm` (one group per zone) or an authority code; `anchor: landsat` puts pixel edges 15 m off multiples of the pixel."""
 
     crs: str = "utm"
-    resolution_m: float = Field(gt=0)
+    resolution_m: float = Field(gt=0, le=1_000_000)
     tile_px: int = Field(ge=16, le=8192, multiple_of=8, default=1024)
     anchor: Literal["edge", "landsat"] = "edge"
 

@@ -1,7 +1,10 @@
 """Areas by name, file or bounds."""
 
 import difflib
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import shapely
@@ -11,11 +14,12 @@ from products.area import Area, area_from_bounds, area_from_shape
 from products.errors import RequestError
 
 NAMED_AREAS = Path(datacube_config.__file__).parent / "areas"
+MOST_GEOJSON_BYTES, MOST_CORNERS = 200_000, 2000
 
 
 def find_area(text: str) -> Area:
     """The area of a name in datacube_config/areas, a GeoJSON or GeoPackage path, or `west,south,east,north`."""
-    named = {path.stem: path for path in sorted(NAMED_AREAS.glob("*.geojson"))}
+    named = {name: NAMED_AREAS / f"{name}.geojson" for name in named_areas()}
     if text in named:
         return _from_file(text, named[text])
     path = Path(text)
@@ -30,6 +34,49 @@ def find_area(text: str) -> Area:
     raise RequestError(
         f"unknown area {text!r}: expected a name, a GeoJSON or GeoPackage path, or west,south,east,north{known}"
     )
+
+
+def named_areas() -> list[str]:
+    """The names of the areas in datacube_config/areas."""
+    return sorted(path.stem for path in NAMED_AREAS.glob("*.geojson"))
+
+
+def area_from_geojson(text: str) -> Area:
+    """The area of a GeoJSON text in degrees, called after its content; RequestError if it holds no polygon, or none that is simple to cut.
+
+    It comes from strangers: mending an outline that crosses itself can take hours, so that such a one is refused.
+    """
+    if len(text.encode()) > MOST_GEOJSON_BYTES:
+        raise RequestError(f"the GeoJSON has {len(text.encode())} bytes: expected at most {MOST_GEOJSON_BYTES}")
+    try:
+        parts = [shapely.force_2d(shapely.from_geojson(json.dumps(each))) for each in _polygons(json.loads(text))]
+    except RequestError:
+        raise
+    except (shapely.errors.GEOSException, ValueError, RecursionError) as error:
+        raise RequestError(
+            f"expected GeoJSON with polygons in degrees: {' '.join(str(error).split())[:200]}"
+        ) from error
+    n_corners = sum(shapely.get_num_coordinates(part) for part in parts)
+    if n_corners > MOST_CORNERS:
+        raise RequestError(f"the GeoJSON has {n_corners} corners: simplify it to at most {MOST_CORNERS}")
+    for part in parts:
+        if not part.is_valid:
+            raise RequestError(f"the outline crosses or touches itself: {shapely.is_valid_reason(part)}: draw it anew")
+    shape = shapely.union_all(parts)
+    return area_from_shape(f"drawn_{hashlib.sha256(shapely.to_wkb(shape.normalize())).hexdigest()[:12]}", shape)
+
+
+def _polygons(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401, JSON
+    """The polygons of a GeoJSON document; RequestError for any other kind of geometry."""
+    kind = document.get("type") if isinstance(document, dict) else None
+    if kind == "FeatureCollection" and isinstance(document.get("features"), list):
+        features = [each for each in document["features"] if isinstance(each, dict)]
+        return [found for each in features for found in _polygons(each.get("geometry"))]
+    if kind == "Feature":
+        return _polygons({"type": "FeatureCollection", "features": [document]})
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise RequestError(f"expected GeoJSON with polygons in degrees, got {str(kind)[:40]!r}")
+    return [{"type": kind, "coordinates": document.get("coordinates")}]
 
 
 def _from_file(name: str, path: Path) -> Area:

@@ -1,6 +1,7 @@
 """What tests of flows share: an empty index, items of an archive, and a small product as `build` publishes it: four cells of two years and their cube."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from sqlalchemy import text
 
-from datacube_config.connection import Index, open_index
+from datacube_config.connection import Index, database_url, open_index
 from datacube_config.settings import Settings
 from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
@@ -157,3 +159,28 @@ def coast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coast]:
     folder = tmp_path_factory.mktemp("coast")
     with known_coast(Settings(home=folder / "home"), folder) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def asked_settings(tmp_path_factory: pytest.TempPathFactory, ingested_home: Path) -> Iterator[Settings]:
+    """Settings of a home with the small archive, for all tests of a module; its embedded index runs."""
+    home = tmp_path_factory.mktemp("asked") / "home"
+    subprocess.run(["cp", "-a", str(ingested_home), str(home)], check=True)
+    settings = Settings(home=home)
+    with database_url(settings):
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def asked_module_index(asked_settings: Settings) -> Iterator[Index]:
+    """The index of that home."""
+    with open_index(asked_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def asked_index(asked_module_index: Index) -> Index:
+    """The same, without requests."""
+    with asked_module_index.engine.begin() as connection:
+        connection.execute(text("truncate neocube.request, neocube.audit"))
+    return asked_module_index

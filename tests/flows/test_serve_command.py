@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +26,8 @@ PATIENCE_S = 400.0
 class Api:
     """The API of a served Prefect."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, said: dict[str, Any]) -> None:
+        self.said = said
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=60, trust_env=False)
 
     def runs(self, deployment: str) -> list[dict[str, Any]]:
@@ -62,16 +64,17 @@ def wait_until(is_so: Callable[[], bool], what: str) -> None:
 @pytest.fixture
 def served(ingested_settings: Settings, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Api]]:
     """`neocube serve` on a free port, ready."""
-    port, output = free_port(), tmp_path / "serve.out"
-    command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(port), "--json"]
+    port, page_port, output = free_port(), free_port(), tmp_path / "serve.out"
+    command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(port), "--page-port", str(page_port), "--json"]
     environment = {**os.environ, "NEOCUBE_HOME": str(ingested_settings.home)}
     with output.open("wb") as stdout:
         process = subprocess.Popen(command, env=environment, stdout=stdout)
     try:
         wait_until(lambda: output.read_bytes().endswith(b"}\n") or process.poll() is not None, "serve to be ready")
         assert process.poll() is None
-        assert json.loads(output.read_bytes())["api"] == f"http://127.0.0.1:{port}/api"
-        api = Api(port)
+        said = json.loads(output.read_bytes())
+        assert said["api"] == f"http://127.0.0.1:{port}/api"
+        api = Api(port, said)
         yield process, api
         api.client.close()
     finally:
@@ -93,6 +96,31 @@ def test_a_request_by_the_form_builds_and_nothing_outlives_a_killed_command(
     process.kill()
     _, alive = psutil.wait_procs(started, timeout=60)
     assert alive == []
+
+
+@pytest.mark.full
+def test_a_request_by_the_page_is_run_by_the_worker_and_its_cube_can_be_taken(
+    served: tuple[subprocess.Popen[bytes], Api],
+) -> None:
+    _, api = served
+    with httpx.Client(base_url=api.said["page"], timeout=60, trust_env=False, follow_redirects=True) as browser:
+
+        def word(path: str) -> str:
+            found = re.search(r'name="csrf" value="([^"]+)"', browser.get(path).text)
+            assert found is not None
+            return found[1]
+
+        who = {"csrf": word("/sign-in"), "name": api.said["name"], "password": api.said["password"]}
+        assert "New request" in browser.post("/sign-in", data=who).text
+        asked = {"recipe": "mangrove_features", "area": "demo", "period": "2020", "project": "operations", "do": "ask"}
+        page = browser.post("/requests", data=asked | {"csrf": word("/")})
+        assert page.status_code == 200
+        number = page.url.path.rpartition("/")[2]
+        wait_until(lambda: browser.get(f"/api/requests/{number}").json()["state"] in ("done", "failed"), "the request")
+        done = browser.get(f"/api/requests/{number}").json()
+        assert (done["state"], done["cells"]["built"]) == ("done", done["cells"]["to_build"])
+        assert browser.get(f"/api/requests/{number}/quicklook.png").content.startswith(b"\x89PNG")
+        assert browser.get(f"/api/requests/{number}/cube.zip").content.startswith(b"PK")
 
 
 STUBBORN = """

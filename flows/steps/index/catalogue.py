@@ -12,7 +12,7 @@ from odc.geo.geom import Geometry
 from datacube_config.connection import Index
 from flows.steps.index.external_products import external_scene, require_external
 from flows.steps.index.revised_scenes import REVISION
-from flows.steps.index.scene_lookup import find_datasets
+from flows.steps.index.scene_lookup import count_datasets, find_datasets
 from flows.steps.loading.dataset_location import band_href, dataset_location
 from flows.steps.loading.mirror_locations import with_mirrors
 from flows.steps.scenes.antimeridian import in_one_piece, meet
@@ -60,6 +60,12 @@ def find_scenes(
                 found.append(scene)
     ordered = sorted(found, key=lambda scene: (scene.acquired, scene.item_id, scene.id))
     return with_mirrors(index, ordered, mirrors)
+
+
+def count_scenes(index: Index, sources: Iterable[SourceSpec], period: Period, area: Geometry) -> int:
+    """About how many scenes `find_scenes` would read: those of the box around the area, of all platforms."""
+    names = {sensor.product for source in sources for sensor in source.sensors}
+    return count_datasets(index, sorted(names), period, in_one_piece(area))
 
 
 def scene_of(dataset: Dataset) -> Scene:

@@ -73,15 +73,26 @@ def find_datasets(
     return list(found.values())
 
 
+def count_datasets(index: Index, names: Iterable[str], period: Period, area: Geometry) -> int:
+    """How many active datasets of some products may share time and ground: without reading them; some may count twice at the antimeridian."""
+    queries = _queries(period, search_boxes(area))
+    known = [name for name in names if index.dc.index.products.get_by_name(name) is not None]
+    return sum(index.dc.index.datasets.count(product=name, **query) for name in known for query in queries)
+
+
 def _by_search(
     index: Index, name: str, period: Period | None, boxes: Sequence[Box] | None, archived: bool | None
 ) -> Iterator[Dataset]:
+    for query in _queries(period, boxes):
+        yield from index.dc.index.datasets.search(product=name, archived=archived, **query)
+
+
+def _queries(period: Period | None, boxes: Sequence[Box] | None) -> list[dict[str, Any]]:
+    """What ODC's search takes for a time and each box."""
     query: dict[str, Any] = {"time": Range(period.start, period.end)} if period else {}
-    places: list[dict[str, Any]] = [{}]
-    if boxes is not None:
-        places = [{"lon": Range(west, east), "lat": Range(south, north)} for west, south, east, north in boxes]
-    for place in places:
-        yield from index.dc.index.datasets.search(product=name, archived=archived, **query, **place)
+    if boxes is None:
+        return [query]
+    return [{**query, "lon": Range(west, east), "lat": Range(south, north)} for west, south, east, north in boxes]
 
 
 def _by_place(

@@ -1,4 +1,4 @@
-"""`python -m flows.steps.service.prefect_child …` is `prefect …` that ends with its parent, also when that is killed (Linux)."""
+"""`python -m flows.steps.service.prefect_child PARENT MODULE …` is `python -m MODULE …` that ends with its parent, also when that is killed (Linux)."""
 
 import ctypes
 import os
@@ -37,4 +37,4 @@ def _end_after_grace(parent: int) -> None:
 
 if __name__ == "__main__":
     end_with_parent(int(sys.argv.pop(1)))
-    runpy.run_module("prefect", run_name="__main__", alter_sys=True)
+    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)

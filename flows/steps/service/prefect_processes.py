@@ -24,8 +24,13 @@ class PrefectDidNotStart(RuntimeError):
 
 
 def private_environment(home: Path) -> dict[str, str]:
-    """What keeps Prefect in `home`/prefect, quiet and off the network, and lets its processes find this home."""
+    """What keeps Prefect in `home`/prefect, quiet and off the network, and lets its processes find this home.
+
+    The login that PREFECT_API_AUTH_STRING names is demanded by the server too.
+    """
+    login = os.environ.get("PREFECT_API_AUTH_STRING")
     return {
+        **({"PREFECT_SERVER_API_AUTH_STRING": login} if login else {}),
         "NEOCUBE_HOME": str(home),
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -74,42 +79,51 @@ class Server:
 
     def wait_until_ready(self) -> None:
         """Return once the API answers; PrefectDidNotStart if the process ends or five minutes pass first."""
-        end = time.monotonic() + STARTUP_SECONDS
-        with httpx.Client(trust_env=False) as client:
-            while time.monotonic() < end:
-                if self.process.poll() is not None:
-                    raise PrefectDidNotStart(f"the Prefect server at {self.url} ended: {_last_words(self.log)}")
-                try:
-                    if client.get(f"{self.url}/health").status_code == httpx.codes.OK:
-                        return
-                except httpx.TransportError:
-                    time.sleep(0.2)
-        waited = f"did not answer in {STARTUP_SECONDS:.0f} s"
-        raise PrefectDidNotStart(f"the Prefect server at {self.url} {waited}: {_last_words(self.log)}")
+        wait_for(f"{self.url}/health", f"the Prefect server at {self.url}", self.process, self.log)
+
+
+def wait_for(url: str, what: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once a URL answers with 200; PrefectDidNotStart if the process ends or five minutes pass first."""
+    end = time.monotonic() + STARTUP_SECONDS
+    with httpx.Client(trust_env=False) as client:
+        while time.monotonic() < end:
+            if process.poll() is not None:
+                raise PrefectDidNotStart(f"{what} ended: {_last_words(log)}")
+            try:
+                if client.get(url).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.2)
+    raise PrefectDidNotStart(f"{what} did not answer in {STARTUP_SECONDS:.0f} s: {_last_words(log)}")
+
+
+def reached_at(host: str, port: int) -> str:
+    """The address under which this machine reaches what listens there."""
+    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
 
 
 @contextmanager
 def running_server(host: str, port: int, environment: Mapping[str, str], log: Path, *, ui: bool) -> Iterator[Server]:
     """A Prefect server process for the block, not yet ready to answer."""
     command = ["server", "start", "--host", host, "--port", str(port), "--log-level", "WARNING"]
-    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    url = f"http://{f'[{reached}]' if ':' in reached else reached}:{port}/api"
+    url = f"{reached_at(host, port)}/api"
     with running_prefect([*command, "--ui" if ui else "--no-ui"], environment, log) as process:
         yield Server(url, process, log)
 
 
 @contextmanager
 def running_prefect(
-    arguments: Sequence[str], environment: Mapping[str, str], log: Path
+    arguments: Sequence[str], environment: Mapping[str, str], log: Path, module: str = "prefect"
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`prefect …` in a process group of its own for the block, its output in `log`; the group is ended after it.
+    """`prefect …`, or another module, in a process group of its own for the block, its output in `log`; the group is ended after it.
 
     It is told to end where this process is killed.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.steps.service.prefect_child", str(os.getpid()), *arguments],
+            [sys.executable, "-m", "flows.steps.service.prefect_child", str(os.getpid()), module, *arguments],
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,

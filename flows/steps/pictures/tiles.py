@@ -1,0 +1,133 @@
+"""Map tiles of a cube: the last cell in its colours, on the grid of web maps (EPSG:3857, 256 pixels)."""
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import xarray
+from affine import Affine
+from matplotlib import image
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import BoundingBox
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
+
+from flows.steps.cubes.open_cube import count_overviews, open_snapshot
+from flows.steps.pictures.cube import as_periods, thinned
+from products.errors import RequestError
+from products.period import Period
+
+TILE_PX = 256
+HALF_M = math.pi * 6378137.0  # OGC 17-083r4, WebMercatorQuad: half the side of the world
+MOST_ZOOM = 22
+AROUND_PX = 2
+MOST_READ_PX = 2048  # a side: of more, every n-th pixel is read
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A snapshot's last cell at all levels, finest first: three of its features as red, green and blue, or one in grey."""
+
+    url: str
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def levels(self) -> tuple[xarray.DataArray, ...]:
+        """(feature, y, x) of each level, lazy."""
+        n_levels = 1 + count_overviews(self.url, self.options)
+        cubes = [as_periods(open_snapshot(self.url, self.options, level)) for level in range(n_levels)]
+        names = [str(name) for name in cubes[0]["feature"].values]
+        bands = ["red", "green", "blue"] if {"red", "green", "blue"} <= set(names) else names[:1]
+        return tuple(cube["features"].isel(period=-1).sel(feature=bands) for cube in cubes)
+
+    @cached_property
+    def limits(self) -> NDArray[np.float64]:
+        """The 2nd and 98th percentile of each layer (limit, feature), of the coarsest level: the same colours in all tiles."""
+        coarsest = self.levels[-1]
+        values = np.stack([thinned(layer, MOST_READ_PX).ravel() for layer in coarsest])
+        if not np.isfinite(values).any(axis=1).all():
+            return np.repeat([[0.0], [1.0]], len(values), axis=1)
+        return np.asarray(np.nanpercentile(values, [2, 98], axis=1))
+
+    @cached_property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in degrees."""
+        box: BoundingBox = self.levels[0].odc.geobox.extent.to_crs("EPSG:4326").boundingbox
+        return (box.left, box.bottom, box.right, box.top)
+
+    @cached_property
+    def last_period(self) -> Period:
+        """The time of the cell that is shown."""
+        cube = open_snapshot(self.url, self.options)
+        ends = (cube["period"].values[-1], cube["period_end"].values[-1])
+        start, end = (datetime.fromtimestamp(int(each.astype("datetime64[s]").astype(int)), UTC) for each in ends)
+        return Period(start, end)
+
+
+@lru_cache(maxsize=32)
+def layers_of(layers: Layers) -> Layers:
+    """The same, with what was read of it before: snapshots never change."""
+    return layers
+
+
+def tile_picture(layers: Layers, zoom: int, column: int, row: int) -> bytes:
+    """A PNG of a tile, transparent where there is no value; RequestError for a tile that web maps do not have."""
+    target = tile_box(zoom, column, row)
+    finest = layers.levels[0]
+    ground = target.extent.to_crs(finest.odc.geobox.crs).boundingbox
+    wanted_m = max(ground.span_x, ground.span_y) / TILE_PX
+    fine_enough = [level for level in layers.levels if abs(level.odc.geobox.resolution.x) <= wanted_m] or [finest]
+    return _png(_warped(fine_enough[-1], ground, target), layers.limits)
+
+
+def tile_box(zoom: int, column: int, row: int) -> GeoBox:
+    """The pixels of a tile, counted from the north-west; RequestError for one that there is not."""
+    if not (0 <= zoom <= MOST_ZOOM and 0 <= column < 2**zoom and 0 <= row < 2**zoom):
+        raise RequestError(f"expected a zoom from 0 to {MOST_ZOOM} and a tile of it, got {zoom}/{column}/{row}")
+    side = 2 * HALF_M / 2**zoom
+    west, north = column * side - HALF_M, HALF_M - row * side
+    return GeoBox.from_bbox((west, north - side, west + side, north), "EPSG:3857", shape=(TILE_PX, TILE_PX), tight=True)
+
+
+def _warped(level: xarray.DataArray, ground: BoundingBox, target: GeoBox) -> NDArray[np.float32]:
+    """(feature, y, x) on the target grid, NaN where there is no value; only the window that it needs is read."""
+    source = level.odc.geobox
+    corners = [~source.affine * corner for corner in ((ground.left, ground.top), (ground.right, ground.bottom))]
+    (left, top), (right, bottom) = corners
+    columns = _within(left, right, level.sizes["x"])
+    rows = _within(top, bottom, level.sizes["y"])
+    step = max(1, -(-max(rows.stop - rows.start, columns.stop - columns.start) // MOST_READ_PX))
+    window = level.isel(y=slice(rows.start, rows.stop, step), x=slice(columns.start, columns.stop, step))
+    warped = np.full((level.sizes["feature"], TILE_PX, TILE_PX), np.nan, np.float32)
+    if 0 not in window.shape:
+        first = source[rows, columns].affine  # every n-th pixel stands for n around its own middle
+        affine = first * Affine.translation((1 - step) / 2, (1 - step) / 2) * Affine.scale(step)
+        reproject(
+            window.values.astype(np.float32), warped, src_transform=affine, src_crs=str(source.crs), src_nodata=np.nan,
+            dst_transform=target.affine, dst_crs=str(target.crs), dst_nodata=np.nan, resampling=Resampling.bilinear,
+        )  # fmt: skip
+    return warped
+
+
+def _within(first: float, last: float, size: int) -> slice:
+    """The pixels from first to last and some around, of those that there are."""
+    start, stop = (min(max(int(edge), 0), size) for edge in (first - AROUND_PX, last + AROUND_PX + 1))
+    return slice(start, stop)
+
+
+def _png(layers: NDArray[np.float32], limits: NDArray[np.float64]) -> bytes:
+    """Square roots of the values' places between their limits, as in quicklooks."""
+    low, high = limits[..., None, None]
+    share = np.sqrt(np.clip((layers - low) / np.maximum(high - low, 1e-6), 0, 1))
+    is_known = np.asarray(np.isfinite(layers).all(axis=0))
+    colours = np.nan_to_num(share * 255).astype(np.uint8)
+    pixels = np.concatenate([np.broadcast_to(colours, (3, TILE_PX, TILE_PX)), is_known[None] * np.uint8(255)])
+    buffer = io.BytesIO()
+    image.imsave(buffer, np.moveaxis(pixels, 0, -1), format="png", metadata={"Software": "neocube"})
+    return buffer.getvalue()

@@ -1,0 +1,75 @@
+"""Map tiles of a cube, held against the cube's own pixels."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import xarray
+from matplotlib import image
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import point
+from odc.geo.xr import xr_coords
+
+from flows.steps.pictures import tiles
+from flows.steps.pictures.tiles import Layers, layers_of, tile_box, tile_picture
+from products.errors import RequestError
+from tests.flows.conftest import PERIODS, PublishedProduct
+
+
+def tile_at(zoom: int, longitude: float, latitude: float) -> tuple[int, int]:
+    """Column and row of the tile that holds a point (the formula of the OpenStreetMap wiki, Slippy map tilenames)."""
+    n, angle = 2**zoom, math.radians(latitude)
+    return int((longitude + 180) / 360 * n), int((1 - math.asinh(math.tan(angle)) / math.pi) / 2 * n)
+
+
+def test_tiles_lie_where_web_maps_have_them() -> None:
+    for zoom in (0, 5, 14):
+        column, row = tile_at(zoom, 100.6, 4.85)
+        west, south, east, north = tile_box(zoom, column, row).extent.to_crs("EPSG:4326").boundingbox.bbox
+        assert west <= 100.6 <= east and south <= 4.85 <= north
+
+
+@pytest.mark.parametrize(("zoom", "column", "row"), [(1, 2, 0), (1, 0, 2), (-1, 0, 0), (23, 0, 0)])
+def test_a_tile_that_there_is_not_is_refused(zoom: int, column: int, row: int) -> None:
+    with pytest.raises(RequestError, match=f"got {zoom}/{column}/{row}"):
+        tile_box(zoom, column, row)
+
+
+def test_a_tile_has_the_values_of_the_last_cell_and_is_clear_outside(published: PublishedProduct) -> None:
+    layers = layers_of(Layers(published.cube_url))
+    assert layers_of(Layers(published.cube_url)) is layers
+    assert layers.last_period == PERIODS[-1]
+    row, column = 20, 37
+    x, y = published.mosaic.affine * (column + 0.5, row + 0.5)
+    ((longitude, latitude),) = point(x, y, published.mosaic.crs).to_crs("EPSG:4326").coords
+    zoom = 17
+    address = tile_at(zoom, longitude, latitude)
+    pixels = image.imread(io.BytesIO(tile_picture(layers, zoom, *address)))
+    across = (longitude + 180) / 360 * 2**zoom - address[0]
+    down = (1 - math.asinh(math.tan(math.radians(latitude))) / math.pi) / 2 * 2**zoom - address[1]
+    low, high = layers.limits[:, 0]
+    value = published.features[-1, 0, row, column]
+    expected = math.sqrt(np.clip((value - low) / (high - low), 0, 1))
+    assert pixels[int(down * 256), int(across * 256), 0] == pytest.approx(expected, abs=0.02)
+    west, south, east, north = layers.bounds
+    assert west < longitude < east and south < latitude < north
+    far = image.imread(io.BytesIO(tile_picture(layers, zoom, address[0] + 50, address[1])))
+    assert far[..., 3].max() == 0
+    world = image.imread(io.BytesIO(tile_picture(layers, 0, 0, 0)))
+    assert world.shape == (256, 256, 4)
+
+
+def test_of_a_large_window_every_nth_pixel_is_read_and_lies_where_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = GeoBox.from_bbox((500_000, 500_000, 507_680, 507_680), "EPSG:32647", resolution=30, tight=True)
+    ramp = np.broadcast_to(np.arange(256, dtype=np.float32), (1, 256, 256))
+    level = xarray.DataArray(ramp, dims=("feature", "y", "x"), coords=xr_coords(box))
+    target = GeoBox.from_bbox(
+        box.extent.to_crs("EPSG:3857").boundingbox.bbox, "EPSG:3857", shape=(256, 256), tight=True
+    )
+    whole = tiles._warped(level, box.extent.boundingbox, target)
+    monkeypatch.setattr(tiles, "MOST_READ_PX", 64)
+    thinned = tiles._warped(level, box.extent.boundingbox, target)
+    inside = slice(16, -16)
+    assert np.isfinite(whole[0, inside, inside]).all()
+    np.testing.assert_allclose(thinned[0, inside, inside], whole[0, inside, inside], atol=0.01)
