@@ -3,9 +3,12 @@
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    CheckConstraint,
     Column,
     DateTime,
     Float,
+    ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -19,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "neocube"
-REVISION = "0004"  # of datacube_config.migrations
+REVISION = "0005"  # of datacube_config.migrations
 
 metadata = MetaData(schema=SCHEMA)
 
@@ -169,3 +172,52 @@ retirement = Table(
     Column("restored_at", DateTime(timezone=True)),
     Column("swept_at", DateTime(timezone=True)),
 )
+
+# A product that somebody asked for; `same_as` is the request whose outcome it shares.
+request = Table(
+    "request",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("asked_by", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("area", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("train", Text),
+    Column("key", Uuid, nullable=False),  # of the pixels asked for
+    Column("state", Text, nullable=False),
+    Column("same_as", Uuid, ForeignKey("neocube.request.id")),
+    Column("plan", JSONB, nullable=False),  # its cells counted by state
+    Column("to_build", ARRAY(Uuid), nullable=False),
+    Column("core_hours", Float, nullable=False),  # planned
+    Column("charged_core_hours", Float),  # null until it ends
+    Column("price", Float, nullable=False),
+    Column("charged", Float),
+    Column("currency", Text, nullable=False),
+    _moment("asked_at"),
+    Column("approved_at", DateTime(timezone=True)),
+    Column("started_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("run_id", Text),
+    Column("cause", Text),
+    Column("result", JSONB),
+    CheckConstraint(
+        "state in ('asked', 'approved', 'running', 'done', 'failed', 'cancelled', 'refused')", name="request_state"
+    ),
+)
+Index("request_key", request.c.key)
+Index("request_asked_by", request.c.asked_by, request.c.asked_at)
+
+# Who did what: signing in, asking, deciding, cancelling, taking away.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _moment("at"),
+    Column("by", Text, nullable=False),
+    Column("did", Text, nullable=False),
+    Column("request_id", Uuid, ForeignKey("neocube.request.id")),
+    Column("detail", JSONB),
+)
+Index("audit_request", audit.c.request_id)
