@@ -94,13 +94,13 @@ def test_what_was_in_quarantine_before_it_knew_collections_is_still_there(embedd
         config.set_main_option("script_location", str(MIGRATIONS))
         config.set_main_option("path_separator", "os")
         config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
+        command.downgrade(config, "0004")
         connection.execute(insert(schema.quarantine).values({**row, "id": uuid.uuid4(), "collection": None}))
         migrate(connection)
         connection.execute(insert(schema.quarantine).values({**row, "id": uuid.uuid4(), "collection": "c"}))
         found = connection.execute(select(schema.quarantine.c.collection, schema.quarantine.c.item_id))
         assert sorted(tuple(each) for each in found) == [("", "i"), ("c", "i")]
-        command.downgrade(config, "0003")
+        command.downgrade(config, "0004")
         assert connection.scalar(select(func.count()).select_from(schema.quarantine)) == 1
 
 
