@@ -256,10 +256,9 @@ def test_cells_without_features_at_a_tide_tell_their_tides_too(tides: Tides, tmp
     longitude, latitude = (float(number) for number in TILE.split(",")[:2])
     said = answered("passport", "plain_passes", "--at", f"{longitude + 0.001},{latitude + 0.001}", "--period", "2020")
     with open_index(tides.settings) as index:
-        (cell,) = published_cells(index, "plain_passes", 1, [parse_period("2020")]).values()
-        told = cell.properties["neocube:tides"]
-    assert cell.id == without
-    assert 0.1 < told["spread"] < 1
+        cells = {cell.id: cell for cell in published_cells(index, "plain_passes", 1, [parse_period("2020")]).values()}
+    assert without in cells
+    assert all(0.1 < cell.properties["neocube:tides"]["spread"] < 1 for cell in cells.values())
     first = min((scene for scene in said["scenes"] if scene["item_id"] in known), key=lambda scene: scene["datetime"])
     assert first["tide_m"] == pytest.approx(known[first["item_id"]], abs=0.15)
 

@@ -4,7 +4,6 @@ import importlib
 import importlib.util
 import sys
 from datetime import UTC, datetime, timedelta
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -183,16 +182,22 @@ def no_spills(source: Any, architecture: str) -> None:
 
 
 @on_linux
+@pytest.mark.parametrize("text", [HEAVY, pytest.param("every_feature", marks=pytest.mark.full)], ids=["heavy", "every"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_features_that_need_the_order_of_time_compile_without_spills(architecture: str) -> None:
-    no_spills(ordered_source(HEAVY, 40), architecture)
-    no_spills(ordered_source("every_feature", 60), architecture)
+def test_features_that_need_the_order_of_time_compile_without_spills(text: str, architecture: str) -> None:
+    no_spills(ordered_source(text, 60), architecture)
+
+
+FILLS = (
+    METHODS[1],
+    "{method: harmonic, order: 4, trend: true}",
+    *(pytest.param(fill, marks=pytest.mark.full) for fill in METHODS[::2]),
+)
 
 
 @on_linux
-@pytest.mark.parametrize(
-    ("fill", "architecture"), [*product((*METHODS, "{method: harmonic, order: 4, trend: true}"), ARCHITECTURES)]
-)
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_series_compile_without_spills(fill: str, architecture: str) -> None:
     asked = recipe(fill)
     no_spills(series_source(table(asked), filling(asked, times(dates(20)), YEAR), 20), architecture)
