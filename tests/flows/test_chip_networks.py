@@ -108,6 +108,7 @@ def test_the_most_frequent_class_of_chips_never_trained_on_is_told(learned: tupl
     assert told["losses"][-1]["train"] < 0.7 * told["losses"][0]["train"]
 
 
+@pytest.mark.full
 def test_the_share_of_each_class_is_told_where_the_head_learned_shares(shared: tuple[Any, dict[str, Any]]) -> None:
     from flows.steps.learning.chip_training import share_scores
 
@@ -158,6 +159,7 @@ class Broken(Exception):
     """A training ends here."""
 
 
+@pytest.mark.full
 def test_a_training_that_broke_off_ends_with_the_weights_of_an_undisturbed_one(
     learned: tuple[Any, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -58,8 +58,9 @@ def metrics_of(recipe: TableRecipe, frame: pd.DataFrame, folder: Path) -> dict[s
 def rows_of_courses(n: int = 64) -> pd.DataFrame:
     """Two places; both kinds have the same values, one in the first half of the year and one in the second."""
     random, late = np.random.default_rng(2), np.arange(n) % 2
-    hill = np.roll([0.1, 0.8, 0.3, 0.1, 0.1, 0.1], 0)
-    courses = np.stack([np.roll(hill, 3 * each) for each in late]) + random.normal(0, 0.05, (n, 6))
+    courses = np.stack([np.roll([0.1, 0.8, 0.3, 0.1, 0.1, 0.1], 3 * each) for each in late]) + random.normal(
+        0, 0.05, (n, 6)
+    )
     frame = pd.DataFrame(courses, columns=[f"ndvi_{step}" for step in range(1, 7)])
     return frame.assign(kind=np.where(late, "b", "a"), place=np.where(np.arange(n) % 4 < 2, "north", "south"))
 

@@ -147,7 +147,7 @@ class Broken(Exception):
     """A training ends here."""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["tempcnn", pytest.param("ltae", marks=pytest.mark.full)])
 def test_a_training_that_broke_off_ends_with_the_weights_of_an_undisturbed_one(
     kind: TemporalKind, learned: dict[str, tuple[Any, dict[str, Any]]], tmp_path: Path
 ) -> None:
