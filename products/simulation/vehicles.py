@@ -56,10 +56,12 @@ def make_vehicle_scene(rng: np.random.Generator, side_px: int, n_vehicles: int) 
     texture = 1 + 0.25 * fractal_field(rng, (side_px, side_px), 1.2, (2, side_px / 3)).astype(np.float64)
     bands: NDArray[np.float64] = np.array(GRASS)[:, None, None] * texture
     for _ in range(6):
-        shed = _Rectangle(*rng.uniform(0, side_m, 2), *rng.uniform(2, 8, 2), rng.uniform(0, np.pi))
+        x, y, length, width = rng.uniform((0, 0, 2, 2), (side_m, side_m, 8, 8)).tolist()
+        shed = _Rectangle(x, y, length, width, rng.uniform(0, np.pi))
         _paint(bands, shed, side_px, ROOF)
     angle = rng.uniform(0, np.pi)
-    road = _Rectangle(*rng.uniform(0.35, 0.65, 2) * side_m, 4 * side_m, 2 * LANE_M + 2, angle)
+    x, y = (rng.uniform(0.35, 0.65, 2) * side_m).tolist()
+    road = _Rectangle(x, y, 4 * side_m, 2 * LANE_M + 2, angle)
     bands[:, road.mask(side_px)] = np.array(ASPHALT)[:, None]
     taken, boxes, names = np.zeros((side_px, side_px), np.bool_), list[list[float]](), list[str]()
     for _ in range(n_vehicles):

@@ -222,7 +222,7 @@ def test_training_on_pictures_keeps_network_lines_picture_and_card_and_does_it_o
     assert card.with_name("lines.png").stat().st_size > 10_000 and "![lines](lines.png)" in card.read_text()
     assert not (neocube_home / "training" / document["model"]).exists()
     again = CliRunner().invoke(main, asked)
-    assert f"model {document['model']} was there already" in again.stdout and "  north: mean" in again.stdout
+    assert f"model {document['model']} was there already" in again.stdout and "  north: " in again.stdout
     finds_lines_in_other_pictures(document["model"], tmp_path)
 
 

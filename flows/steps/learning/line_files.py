@@ -20,7 +20,7 @@ def lines_frame(picture: Picture, lines: Lines) -> geopandas.GeoDataFrame:
     """One row: `picture`, `date` (none where its name has none) and the lines in its CRS, or in pixels (x right, y down) where it lies nowhere."""
     placed = [_placed(picture, line) for line in lines]
     shape = shapely.MultiLineString(placed) if placed else None
-    columns = {"picture": [picture.name], "date": pd.to_datetime([picture.date])}
+    columns = {"picture": [picture.name], "date": pd.to_datetime([picture.date or "NaT"])}
     return geopandas.GeoDataFrame(columns, geometry=[shape], crs=picture.crs)
 
 
@@ -58,7 +58,8 @@ def _compared(picture: LinedPicture, answer: FoundLines) -> geopandas.GeoDataFra
 
 
 def _placed(picture: Picture, line: NDArray[np.float64]) -> NDArray[np.float64]:
-    return line if picture.crs is None else np.stack(picture.affine @ (line[:, 0], line[:, 1]), axis=1)
+    matrix = np.array(picture.affine[:6]).reshape(2, 3)
+    return line if picture.crs is None else line @ matrix[:, :2].T + matrix[:, 2]
 
 
 def _said(distance_px: float, pixel_m: float | None) -> str:
