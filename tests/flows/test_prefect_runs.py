@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +145,9 @@ def test_prometheus_answers_every_panel_with_what_the_run_left(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(with_a_worker_and_a_gpu(served, tmp_path)), prepend=os.pathsep)
-    read = partial(read_service, served.settings, PrefectAccess(served.url))
-    with metrics_endpoint(read, "127.0.0.1", free_port()) as url, running_prometheus(tmp_path, url) as ask:
-        assert unlike_our_page(ask, [reading for part in read() for reading in part.readings]) == {}
+    parts = read_service(served.settings, PrefectAccess(served.url))
+    with metrics_endpoint(lambda: parts, "127.0.0.1", free_port()) as url, running_prometheus(tmp_path, url) as ask:
+        assert unlike_our_page(ask, [reading for part in parts for reading in part.readings]) == {}
         cells = {dict(labels)["product"]: value for labels, value in ask('neocube_cells{state="active"}').items()}
         scenes = sum(ask('neocube_scenes{state="active"}').values())
         online = ask('neocube_workers{status="online"}')
