@@ -28,7 +28,9 @@ def area_from_bounds(text: str) -> Area:
         raise RequestError(
             f"expected west < east within -180..180 and south < north within -90..90 degrees, got {text!r}"
         )
-    name = "bbox_" + "_".join(f"{value:.9g}".replace("-", "m").replace(".", "p") for value in (west, south, east, north))
+    name = "bbox_" + "_".join(
+        f"{value:.9g}".replace("-", "m").replace(".", "p") for value in (west, south, east, north)
+    )
     return Area(name, box(west, south, east, north, CRS("EPSG:4326")))
 
 
