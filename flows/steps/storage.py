@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import fsspec
 import zarr
+from zarr.abc.buffer import Buffer
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
@@ -104,6 +105,15 @@ class Storage:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open("wb") as file:
             file.writelines(parts)
+
+    def write_group(self, path: str, objects: Mapping[str, Buffer]) -> None:
+        """Put the small objects of a Zarr group that was made in memory, by their keys below a path: on S3 all at a time."""
+        contents = {f"{path}/{key}": content.to_bytes() for key, content in objects.items()}
+        if not self.is_local:
+            self.filesystem.pipe(contents)
+            return
+        for place, content in contents.items():
+            self.write_parts(place, [content])
 
     def copy(self, source: str, target: str) -> None:
         """A hard link, or a server-side copy on S3; a folder across file systems gets a plain copy."""

@@ -141,14 +141,18 @@ def _fleet_row(seconds: float, n_items: int, add_s: float) -> Row:
 def _known_rows(index: Index, pages: Path, adding_s: float) -> list[Row]:
     """The fleet's backlog again: each item read and known by its digest, and in files that are as they were."""
     found = []
-    for how, full in (("each read and known by its digest", True), ("in files that are as they were", False)):
+    again = (
+        (f"these {FLEET} items again, each read and known by its digest, PostGIS", True),
+        (f"these {FLEET} items again, in files that are as they were, PostGIS", False),
+    )
+    for name, full in again:
         started = time.perf_counter()
         report = ingest_archive(index, str(pages), radiometric_check="off", full=full)
         seconds = time.perf_counter() - started
         assert (report.added, report.found) == (0, FLEET), report
         found.append(
             {
-                "name": f"these {FLEET} items again, {how}, PostGIS",
+                "name": name,
                 "ours_s": round(seconds, 2),
                 "peer": "adding them",
                 "peer_s": round(adding_s, 1),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rounds import row_of, take_turns
 from scipy.ndimage import gaussian_filter
 
-from flows.steps.cubes.cell_store import shard_path, with_overviews, write_cell
+from flows.steps.cubes.cell_store import shard_path, with_overviews, write_metadata, write_shards
 from flows.steps.cubes.cells import cell_path
 from flows.steps.index.catalogue import PublishedCell
 from flows.steps.sampling.chunk_reading import stored_chunks
@@ -93,7 +93,8 @@ def written_cells(storage: Storage) -> SampledCells:
     arrays = with_overviews(template, {"features": np.stack(layers)[None].astype(np.float32), "accounts": accounts}, 2)
     number, key = UUID(int=1), CellKey(RECIPE.name, 1, tile, asked)
     path = cell_path(storage, RECIPE.name, number)
-    write_cell(storage, path, template, key, grid.geobox(tile), arrays, {}, 2)
+    write_shards(storage, path, template, arrays, 2)
+    write_metadata(storage, path, template, key, grid.geobox(tile), {})
     published = PublishedCell(number, RECIPE.name, 1, tile.label, asked.label, storage.url(path), {})
     return SampledCells(RECIPE, area, asked, grid, (SampledCell(tile, asked.label, asked, published),))
 

@@ -24,7 +24,8 @@ from flows.steps.cubes.cell_store import (
     verify_cell,
     verify_written,
     with_overviews,
-    write_cell,
+    write_metadata,
+    write_shards,
 )
 from flows.steps.cubes.cells import cell_path
 from flows.steps.cubes.exporting import export_cube
@@ -89,7 +90,8 @@ def write_cube(storage: Storage) -> Written:
             uuid5(NAMESPACE, key.label), "seen", 1, tile.label, YEAR.label, "", {"neocube:overviews": 2}
         )
         path = cell_path(storage, TEMPLATE.product, cell.id)
-        write_cell(storage, path, TEMPLATE, key, GRID.geobox(tile), stored, {}, 2)
+        write_shards(storage, path, TEMPLATE, stored, 2)
+        write_metadata(storage, path, TEMPLATE, key, GRID.geobox(tile), {})
         verify_cell(storage, path, TEMPLATE, TILE_PX, arrays_digest(stored), 2)
         cells[tile.label, YEAR.label] = cell
     plan = CubePlan(TEMPLATE, "matang", GRID, TILES, (YEAR,), cells)

@@ -9,7 +9,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from zarr.abc.buffer import Buffer
 from zarr.codecs import BloscCodec, BloscShuffle
+from zarr.storage import MemoryStore
 
 from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
 from flows.steps.cubes.shards import (
@@ -65,30 +67,29 @@ def _layer_digest(layer: NDArray[Any]) -> bytes:
     return hashlib.sha256(layer.view(np.uint8).data).digest()
 
 
-def write_cell(
-    storage: Storage,
-    path: str,
-    template: CellTemplate,
-    key: CellKey,
-    geobox: GeoBox,
-    arrays: Arrays,
-    attributes: Mapping[str, Any],
-    threads: int = 1,
-) -> None:
-    """Write a cell's group at `path`, with its overviews, replacing the leavings of a writer that died there."""
+def write_shards(storage: Storage, path: str, template: CellTemplate, arrays: Arrays, threads: int = 1) -> None:
+    """Write the pixels of a cell at `path`, with its overviews, replacing the leavings of a writer that died there."""
     storage.remove(path)
+    for stored in template.stored(arrays[template.arrays[0].name].shape[-1]):
+        storage.write_parts(shard_path(path, stored), encode_shard(stored.template, arrays[stored.path], threads))
+
+
+def write_metadata(
+    storage: Storage, path: str, template: CellTemplate, key: CellKey, geobox: GeoBox, attributes: Mapping[str, Any]
+) -> None:
+    """Make a Zarr group of the shards of a cell at `path`: its metadata and coordinates, and those of its overviews."""
     levels = len(level_sides(geobox.shape[0]))
     said = {**attributes, **geozarr_attributes(geobox, template, levels)}
-    group = zarr.create_group(storage.zarr_store(path), zarr_format=3, attributes=said)
+    objects: dict[str, Buffer] = {}
+    group = zarr.create_group(MemoryStore(objects), zarr_format=3, attributes=said)
     groups = [group] + [
         group.create_group(str(level), attributes=geozarr_attributes(level_geobox(geobox, level), template))
         for level in range(1, levels + 1)
     ]
     for stored in template.stored(geobox.shape[0]):
-        content = arrays[stored.path]
-        create_array(groups[stored.level], stored.template, content.shape, content.shape, stored.tile_px)
-        storage.write_parts(shard_path(path, stored), encode_shard(stored.template, content, threads))
+        create_array(groups[stored.level], stored.template, stored.shape, stored.shape, stored.tile_px)
     write_coordinates(group, template, geobox, [key.period])
+    storage.write_group(path, objects)
 
 
 def stored_digest(storage: Storage, path: str) -> str:

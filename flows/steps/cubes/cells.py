@@ -1,6 +1,7 @@
 """Publishing a cell: the store first, read back, then the dataset row, which is the commit."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,8 @@ from flows.steps.cubes.cell_store import (
     verify_cell,
     verify_written,
     with_overviews,
-    write_cell,
+    write_metadata,
+    write_shards,
 )
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.scene_index import record_reasons
@@ -75,11 +77,7 @@ def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Array
             verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
         else:
             stored = with_overviews(draft.template, arrays, threads)
-            digest = arrays_digest(stored, threads)
-            attributes = _attributes(draft, digest)
-            with storage.writing(path, f"the cell {draft.key.label}"):
-                write_cell(storage, path, draft.template, draft.key, draft.geobox, stored, attributes, threads)
-            verify_written(storage, path, draft.template, stored, threads)
+            digest = _write(storage, path, draft, stored, threads)
         _commit(index, storage, draft, digest, restore=row is not None)
     return True
 
@@ -100,6 +98,18 @@ def writer_of(index: Index, cell: UUID) -> Iterator[None]:
             yield
         finally:
             connection.execute(text("select pg_advisory_unlock(:number)"), {"number": number})
+
+
+def _write(storage: Storage, path: str, draft: CellDraft, stored: Arrays, threads: int) -> str:
+    """Write a cell and read it back; returns the digest of its arrays, which is made meanwhile."""
+    with ThreadPoolExecutor(2) as beside, storage.writing(path, f"the cell {draft.key.label}"):
+        digest = beside.submit(arrays_digest, stored, threads)
+        write_shards(storage, path, draft.template, stored, threads)
+        check = beside.submit(verify_written, storage, path, draft.template, stored, threads)
+        attributes = _attributes(draft, digest.result())
+        write_metadata(storage, path, draft.template, draft.key, draft.geobox, attributes)
+        check.result()
+    return digest.result()
 
 
 def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, restore: bool) -> None:

@@ -10,7 +10,9 @@ from uuid import UUID, uuid5
 
 import zarr
 from sqlalchemy.dialects.postgresql import insert
+from zarr.abc.buffer import Buffer
 from zarr.errors import ZarrUserWarning
+from zarr.storage import MemoryStore
 
 from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
@@ -93,17 +95,14 @@ def assemble(storage: Storage, path: str, plan: CubePlan) -> None:
             if cell is not None:
                 place = (number, tile.row - first_row, tile.column - first_column)
                 _link(storage, cell_path(storage, cell.product, cell.id), path, stored, place)
-    with warnings.catch_warnings():
-        # xarray.open_zarr warns where consolidated metadata are missing, zarr where they are written
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        zarr.consolidate_metadata(storage.zarr_store(path), zarr_format=3)
 
 
 def _write_metadata(storage: Storage, path: str, plan: CubePlan, stored: list[StoredArray]) -> None:
     """The groups of a cube, itself and its overviews 1, 2, …, each with arrays still empty and all coordinates."""
     box, levels, said = plan.grid.mosaic(plan.tiles), plan.levels, _attributes(plan)
     whole = said | _content(plan) | geozarr_attributes(box, plan.template, levels)
-    root = zarr.create_group(storage.zarr_store(path), zarr_format=3, attributes=whole)
+    objects: dict[str, Buffer] = {}
+    root = zarr.create_group(MemoryStore(objects), zarr_format=3, attributes=whole)
     for level in range(levels + 1):
         geobox = level_geobox(box, level)
         part = said | geozarr_attributes(geobox, plan.template)
@@ -112,6 +111,11 @@ def _write_metadata(storage: Storage, path: str, plan: CubePlan, stored: list[St
             shape = (len(plan.periods) * each.template.n_times, *each.shape[1:-2], *geobox.shape)
             create_array(group, each.template, shape, each.shape, each.tile_px)
         write_coordinates(group, plan.template, geobox, plan.periods)
+    with warnings.catch_warnings():
+        # xarray.open_zarr warns where consolidated metadata are missing, zarr where they are written
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(root.store, zarr_format=3)
+    storage.write_group(path, objects)
 
 
 def current_cube(index: Index, product: str, version: int, area: str, crs: str) -> str | None:

@@ -234,6 +234,12 @@ def _covered(
     shape: tuple[int, int], first_row: float, first_column: float, step: float, target: tuple[int, ...]
 ) -> NDArray[np.bool_] | None:
     """Where the centre of a target pixel lies on the file; None if everywhere."""
+    edges = [
+        (first + 0.5 * step, first + (n - 0.5) * step)
+        for first, n in zip((first_row, first_column), target, strict=True)
+    ]
+    if all(low >= 0 and high < size for (low, high), size in zip(edges, shape, strict=True)):
+        return None
     rows = first_row + (np.arange(target[0]) + 0.5) * step
     columns = first_column + (np.arange(target[1]) + 0.5) * step
     on_rows, on_columns = (rows >= 0) & (rows < shape[0]), (columns >= 0) & (columns < shape[1])

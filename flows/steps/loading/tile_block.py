@@ -161,7 +161,6 @@ def _load_bands(
     block: NDArray[np.uint16],
 ) -> list[list[AssetRead]]:
     """Read the bands of every scene with a pixel to read into the block; refine its causes, or mark it unread."""
-    needed = [masks[s].outcome == "read" and bool(_to_read(job.recipe, causes[s]).any()) for s in range(len(scenes))]
 
     def finish(s: int, extremes: _Extremes, reads: Sequence[Future[AssetRead]]) -> list[AssetRead]:
         assets = [read.result() for read in reads]
@@ -174,7 +173,7 @@ def _load_bands(
 
     finished: dict[int, Future[list[AssetRead]]] = {}
     for s, scene in enumerate(scenes):
-        if needed[s]:
+        if masks[s].outcome == "read" and _to_read(job.recipe, causes[s]).any():
             extremes = _Extremes()
             reads = [
                 pool.submit(_load_band, job, scene, *target, extremes) for target in _targets(job, scene, block[:, s])
