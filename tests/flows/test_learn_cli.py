@@ -143,22 +143,6 @@ def test_a_transform_is_fitted_without_labels_and_maps_components(built: Built, 
     assert first.dtype == np.float32 and np.isfinite(first).any()
 
 
-def test_an_encoder_is_learned_without_labels_and_maps_nothing(built: Built, tmp_path: Path) -> None:
-    pytest.importorskip("lightning", reason="the packages of the extra deep are not installed")
-    recipe = tmp_path / "encoder.recipe.yaml"
-    recipe.write_text(
-        f"name: coast_encoder\nversion: 1\nkind: model\nfeatures: {built.features}\n"
-        "masked: {depth: 3, patch_px: 16, mask_px: 4, batch: 4, patches: 4, epochs: 1, block_m: 960}\n"
-    )
-    refused(neocube("train", recipe, *ASKED, "--labels", built.labels), "coast_encoder is an encoder", "leave out --la")
-    shown = neocube("train", recipe, *ASKED)
-    assert shown.exit_code == 0, shown.output
-    assert "error of masked pixels: " in shown.stdout and " standard deviations; filling in the mean: " in shown.stdout
-    refused(
-        neocube("map", "coast_encoder", *ASKED), "coast_encoder is an encoder, which maps nothing", "model:coast_en"
-    )
-
-
 def test_models_and_maps_of_stale_cells_say_so(built: Built) -> None:
     recipe, period = features_recipe(str(built.features)), parse_period("2020")
     with open_index(built.settings) as index:
