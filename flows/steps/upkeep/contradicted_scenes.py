@@ -30,7 +30,8 @@ def contradicted_scenes(
     streamed = statement.execution_options(stream_results=True, yield_per=FETCHED_ROWS)
     for key in connection.execute(text(CONTRADICTED), {"archives": list(archives)}).mappings().all():
         with connection.execute(streamed, dict(key)) as found:
-            for row in map(dict, found.mappings()):
+            for each in found.mappings():
+                row: dict[str, Any] = dict(each)
                 if is_inside(row, scope) and _claim(row["radiometry"]) == key["claim"]:
                     yield _scene(row, key["claim"])
 
