@@ -21,6 +21,7 @@ from products.sensors import ANGLE_BANDS, SENSORS
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCE_PRODUCTS = sorted(sensor.product for sensor in SENSORS.values())
+ANGLES = {f"{body}_{angle}": {"path": "x.tif"} for body in ("sun", "view") for angle in ("zenith", "azimuth")}
 SCENE: dict[str, Any] = {
     "$schema": "https://schemas.opendatacube.org/dataset",
     "id": "6b8bd0ac-0b8d-5a52-8a0d-0a3ac2b6a3a1",
@@ -106,7 +107,9 @@ def test_an_init_that_was_killed_is_made_good(neocube_home: Path, odc_table: str
 
 def test_a_scene_is_found_by_the_fields_of_its_metadata_type(any_settings: Settings) -> None:
     with open_index(any_settings) as index:
-        dataset, error = Doc2Dataset(index.dc.index, eo3=True)(SCENE, "file:///archive/scene.json")
+        dataset, error = Doc2Dataset(index.dc.index, eo3=True)(
+            SCENE | {"measurements": SCENE["measurements"] | ANGLES}, "file:///archive/scene.json"
+        )
         assert error is None
         index.dc.index.datasets.add(dataset)
         search: dict[str, Any] = {"product": "landsat_oli_c2_l2"}

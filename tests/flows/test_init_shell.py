@@ -29,6 +29,7 @@ def stops_within(home: Path, seconds: float) -> bool:
 
 
 @pytest.mark.parametrize("program", ["sh"])
+@pytest.mark.full
 def test_a_bare_datacube_reads_the_embedded_index_until_the_shell_ends(
     embedded_settings: Settings, program: str
 ) -> None:

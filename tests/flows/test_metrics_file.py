@@ -43,4 +43,4 @@ def test_promtool_accepts_the_file(tmp_path: Path) -> None:
         pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
     path = metrics_path(tmp_path, "known")
     write_metrics(path, [GAUGE], ("archive", "here"))
-    subprocess.run([promtool, "check", "metrics"], stdin=path.open("rb"), check=True)
+    subprocess.run([promtool, "check", "metrics"], input=path.read_bytes(), check=True)

@@ -512,7 +512,10 @@ def wait_for_parts(mirror: Path) -> list[Path]:
     ("options", "words"),
     [
         (["--mirror", "ftp://host/x"], "expected a folder or s3://BUCKET/PREFIX to mirror to, got 'ftp://host/x'"),
-        (["--mirror", "m", "--bands", "red,purple"], "unknown band 'purple': expected some of blue, coastal"),
+        (
+            ["--mirror", "m", "--bands", "red,purple"],
+            "unknown band 'purple': expected some of blue, cloud_probability, coastal",
+        ),
         (["--mirror", "m", "--clip"], "a clip needs an area: give one with --area"),
         (["--mirror", "m", "--area", "demo", "--clip-for", "mangrove"], "mangrove_features"),
         (["--stage"], "name the place with --mirror"),

@@ -37,7 +37,9 @@ def test_the_sql_shows_verdicts_and_deletes_what_it_says(index: Index) -> None:
             connection.execute(insert(mirror_file).values(copied | {"dataset_id": uuid4(), "mirror": mirror}))
         for archive in ("earth-search", "usgs"):
             connection.execute(insert(radiometric_verdict).values(claim | {"archive": archive}))
-    statements = [each for body in shown("sql") for each in body.split(";") if each.strip()]
+    statements = [
+        each for body in shown("sql") if "create role" not in body for each in body.split(";") if each.strip()
+    ]
     assert len(statements) == 3
     with index.engine.begin() as connection:
         found = {each.split()[0]: connection.execute(text(each)) for each in statements if "verdict" in each}

@@ -108,6 +108,7 @@ def test_serving_on_a_port_that_is_taken_is_refused_in_one_line() -> None:
     assert refused.stderr.splitlines()[-1] == said
 
 
+@pytest.mark.full
 def test_a_prefect_process_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(PrefectDidNotStart, match="prefect no-such-command failed: .*no-such-command"):
         run_prefect(["no-such-command"], private_environment(tmp_path), tmp_path / "logs" / "prefect.log")

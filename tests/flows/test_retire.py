@@ -377,6 +377,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, chain_home: Path) -> tuple[l
 
 
 @pytest.mark.parametrize("stage", SWEEP_STAGES)
+@pytest.mark.full
 def test_a_sweep_that_is_killed_and_run_again_leaves_what_an_undisturbed_one_leaves(
     stage: str, chain_home: Path, swept: tuple[list[str], list[str], list[str]], neocube_home: Path
 ) -> None:
