@@ -22,9 +22,10 @@ def logged_run(what: str) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            _log.error(
-                "run failed", extra={"what": what, "cause": str(error) or type(error).__name__, **_since(started)}
-            )
+            if _log.isEnabledFor(logging.INFO):  # where logs are off, Python's last resort would repeat it on stderr
+                _log.error(
+                    "run failed", extra={"what": what, "cause": str(error) or type(error).__name__, **_since(started)}
+                )
             raise
         _log.info("run ended", extra={"what": what, **_since(started)})
 
