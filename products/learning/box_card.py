@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from products.learning.box_recipe import BoxRecipe
+from products.learning.picture_card import picture_card
 
 FEW_PICTURES, FEW_BOXES = 10, 1000
 
@@ -46,22 +47,12 @@ def box_card(
         f"| {name} | {_said(row['ap50'])} | {_said(row['ap75'])} | {_said(row['ap'])} | {row['true_boxes']} | {row['found_boxes']} |"
         for name, row in rows.items()
     ]
-    lines = [f"# {recipe.title or recipe.name}, version {recipe.version}", "", *[f"- {note}" for note in notes], ""]
-    lines += [
-        f"Model `{number}`, {network}, from the pictures in `{folder}`; SHA-256 of its weights {digest}.",
-        "",
-        *head,
-        *body,
-        "",
-    ]
-    lines += [
+    pictures = [
         "![boxes](boxes.png) ![precision over recall](precision.png)",
         "",
         "Blue: true boxes. Orange: boxes found by a detector that did not see the picture.",
-        "",
-        f"To find boxes in other pictures: `neocube map {recipe.name} --pictures FOLDER`.",
     ]
-    return "\n".join(lines) + "\n"
+    return picture_card(recipe, number, folder, notes, network, digest, [*head, *body], pictures, "boxes")
 
 
 def _said(value: float | None) -> str:

@@ -1,12 +1,10 @@
 """The estimators that a recipe may ask for: exactly one of them."""
 
-from typing import Any
+from pydantic import BaseModel, ConfigDict, Field
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from products.errors import RequestError
 from products.learning.chip_spec import ChipSpec
 from products.learning.network_spec import DeeplabSpec, UnetSpec
+from products.learning.one_kind import OneKind
 from products.learning.temporal_spec import LtaeSpec, TempcnnSpec
 
 
@@ -68,7 +66,7 @@ Kind = (
 )
 
 
-class EstimatorSpec(_Closed):
+class EstimatorSpec(OneKind):
     """The estimator: exactly one kind; a random forest where none is named."""
 
     random_forest: RandomForestSpec | None = None
@@ -81,23 +79,6 @@ class EstimatorSpec(_Closed):
     tempcnn: TempcnnSpec | None = None
     ltae: LtaeSpec | None = None
     chips: ChipSpec | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one(cls, document: Any) -> Any:  # noqa: ANN401
-        if isinstance(document, cls):
-            return document
-        if not isinstance(document, dict):
-            return document
-        named = [kind for kind in cls.model_fields if document.get(kind) is not None]
-        if len(named) > 1:
-            raise RequestError(f"estimator names {' and '.join(named)}: expected exactly one kind")
-        return document if named else {**document, "random_forest": RandomForestSpec()}
-
-    @property
-    def kind(self) -> str:
-        """Its key in the recipe."""
-        return next(kind for kind in type(self).model_fields if getattr(self, kind) is not None)
 
     @property
     def spec(self) -> Kind:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from products.learning.line_recipe import LineRecipe
+from products.learning.picture_card import picture_card
 
 FEW_PICTURES, FEW_GROUPS = 100, 10
 
@@ -54,24 +55,14 @@ def line_card(
         f"{_percent(row['completeness'])} | {_percent(row['correctness'])} |"
         for name, row in rows.items()
     ]
-    lines = [f"# {recipe.title or recipe.name}, version {recipe.version}", "", *[f"- {note}" for note in notes], ""]
-    lines += [
-        f"Model `{number}`, {network}, from the pictures in `{folder}`; SHA-256 of its weights {digest}.",
-        "",
-        *head,
-        *body,
-        "",
-    ]
-    lines += [
+    pictures = [
         f"Completeness and correctness allow {recipe.lines.tolerance_px:g} px.",
         "",
         "![lines](lines.png)",
         "",
         "Blue: true lines. Orange: lines found by a network that did not see the group of the picture.",
-        "",
-        f"To find lines in other pictures: `neocube map {recipe.name} --pictures FOLDER`.",
     ]
-    return "\n".join(lines) + "\n"
+    return picture_card(recipe, number, folder, notes, network, digest, [*head, *body], pictures, "lines")
 
 
 def _said(value: float | None) -> str:

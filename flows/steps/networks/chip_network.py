@@ -17,6 +17,7 @@ from flows.steps.networks.weights_file import (
     Arrays,
     check_shapes,
     file_arrays,
+    filled,
     unreadable,
     weights_of,
     written,
@@ -110,15 +111,10 @@ class ChipNetwork:
     @cached_property
     def module(self) -> Any:  # noqa: ANN401
         """The network, ready to be asked, on the CPU."""
-        import torch
-
         from flows.steps.networks.chip_architecture import ChipArchitecture, untrained_chips
 
         shape = ChipArchitecture(self.encoder, self.depth, len(self.feature_names) + 1, len(self.class_names))
-        with torch.inference_mode(False):  # what is made in that mode has no gradient for ever
-            module = untrained_chips(shape)
-            module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
-        return module.eval()
+        return filled(lambda: untrained_chips(shape), self.weights)
 
     def _asked(self, bands: Floats) -> Floats:
         import torch

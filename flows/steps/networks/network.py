@@ -16,6 +16,7 @@ from flows.steps.networks.weights_file import (
     Arrays,
     check_shapes,
     file_arrays,
+    filled,
     read,
     unreadable,
     weights_of,
@@ -106,15 +107,10 @@ class Network:
     @cached_property
     def module(self) -> Any:  # noqa: ANN401
         """The network, ready to be asked, on the CPU."""
-        import torch
-
         from flows.steps.networks.architecture import Architecture, untrained
 
         shape = Architecture(self.kind, self.encoder, self.depth, len(self.feature_names) + 1, len(self.class_names))
-        with torch.inference_mode(False):  # what is made in that mode has no gradient for ever
-            module = untrained(shape)
-            module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
-        return module.eval()
+        return filled(lambda: untrained(shape), self.weights)
 
     def _on(self, device: str) -> Any:  # noqa: ANN401
         """A function from bands (n, band, y, x) to probabilities (n, class, y, x), both on the host."""

@@ -121,12 +121,9 @@ def pretrain(
         for name, value in filler.best.items()
         if name.startswith("encoder.")
     }
-    losses = [each["validation"] for each in filler.history]
     return Encoder(spec.encoder, spec.depth, lesson.feature_names, weights), {
-        "epochs": len(losses),
-        "best_epoch": int(np.argmin(losses)) + 1,
-        "losses": filler.history,
-        "validation": min(losses),
+        **filler.told(),
+        "validation": min(each["validation"] for each in filler.history),
         "by_mean": round(_error_of_mean(reader(None, 0, 1)), 6),
     }
 

@@ -15,6 +15,7 @@ from flows.steps.networks.weights_file import (
     Arrays,
     check_shapes,
     file_arrays,
+    filled,
     read,
     unreadable,
     weights_of,
@@ -81,15 +82,10 @@ class TemporalNetwork(PixelModel):
     @cached_property
     def module(self) -> Any:  # noqa: ANN401
         """The network, ready to be asked, on the CPU."""
-        import torch
-
         from flows.steps.networks.temporal_architecture import TemporalArchitecture, untrained_temporal
 
-        module = untrained_temporal(
-            TemporalArchitecture(self.kind, self.sizes, self.mean.size, self.n_steps, len(self.class_names))
-        )
-        module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
-        return module.eval()
+        shape = TemporalArchitecture(self.kind, self.sizes, self.mean.size, self.n_steps, len(self.class_names))
+        return filled(lambda: untrained_temporal(shape), self.weights)
 
     def _asked(self, series: Float32) -> Float64:
         """(n, class) probabilities of (n, layer, step)."""

@@ -118,9 +118,7 @@ def train_chips(
     network = ChipNetwork(
         spec.encoder, spec.depth, lesson.size_px, spec.head, lesson.feature_names, lesson.class_names, mean, std, best
     )
-    losses = [each["validation"] for each in classifier.history]
-    told = {"epochs": len(losses), "best_epoch": int(np.argmin(losses)) + 1, "losses": classifier.history}
-    return network, told
+    return network, classifier.told()
 
 
 def _parts(lesson: ChipLesson) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:

@@ -84,11 +84,8 @@ def _readers(
 
 def _told(classifier: PixelClassifier, told: ReadingTime, seconds: float) -> dict[str, Any]:
     """JSON-able; a rate is None where a resumed training had nothing left to do."""
-    losses = [each["validation"] for each in classifier.history]
     return {
-        "epochs": len(losses),
-        "best_epoch": int(np.argmin(losses)) + 1,
-        "losses": classifier.history,
+        **classifier.told(),
         "patches_per_s": round(told.patches / seconds, 1) if told.patches else None,
         "reader_patches_per_s": round(told.patches / told.seconds, 1) if told.patches else None,
     }

@@ -96,9 +96,4 @@ def train_temporal(
     network = TemporalNetwork(
         lesson.feature_names, lesson.class_names, lesson.kind, spec.sizes, n_steps, mean, std, best
     )
-    losses = [each["validation"] for each in classifier.history]
-    return network, {
-        "epochs": len(losses),
-        "best_epoch": int(np.argmin(losses)) + 1,
-        "losses": classifier.history,
-    }
+    return network, classifier.told()

@@ -1,7 +1,7 @@
 """The file of a network: arrays in the safetensors format, and a JSON text in its metadata."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,16 @@ def header_and_arrays(content: bytes, origin: str, file_format: str) -> tuple[di
 def unreadable(origin: str, error: Exception) -> RequestError:
     """What a file is called that does not hold what it should."""
     return RequestError(f"{origin} is not a readable network: {' '.join(str(error).split())[:200]}; train it again")
+
+
+def filled(make: Callable[[], Any], weights: Mapping[str, NDArray[Any]]) -> Any:  # noqa: ANN401, a torch module
+    """A network that is made, with these weights, ready to be asked, on the CPU."""
+    import torch
+
+    with torch.inference_mode(False):  # what is made in that mode has no gradient for ever
+        module = make()
+        module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+    return module.eval()
 
 
 def weights_of(arrays: Arrays) -> Arrays:
