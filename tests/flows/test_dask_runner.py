@@ -14,17 +14,15 @@ import psutil
 import pytest
 from distributed import LocalCluster
 from prefect import flow, task
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from datacube_config.settings import Settings
 from flows import task_runner
 from flows.build_cube import build_cube
 from flows.build_here import build
 from flows.steps.cubes.dask_files import CLUSTERS
-from flows.steps.service.prefect_processes import answers, free_port, private_environment, running_server
+from flows.steps.service.prefect_processes import answers, free_port
 from products.errors import RequestError
+from tests.flows.prefect_server import prefect_server
 from tests.flows.test_dask_build import digests
 
 AREA, YEAR = "demo", "2020"
@@ -36,18 +34,9 @@ IN_THIS_PROCESS = (
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API of a Prefect server of this file."""
-    home = tmp_path_factory.mktemp("prefect")
-    environment = private_environment(home)
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        running_server("127.0.0.1", free_port(), environment, home / "server.log", ui=False) as server,
-    ):
+    with pytest.MonkeyPatch.context() as patch, prefect_server(tmp_path_factory.mktemp("prefect")) as server:
         patch.setenv("DO_NOT_TRACK", "1")
-        server.wait_until_ready()
-        with temporary_settings({PREFECT_API_URL: server.url, PREFECT_HOME: home / "prefect"}):
-            yield server.url
-            APILogWorker.drain_all()
-            EventsWorker.drain_all()
+        yield server.url
 
 
 @pytest.fixture

@@ -13,9 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
@@ -31,12 +28,12 @@ from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.index.follow_ups import MAP, TRAIN, outstanding
 from flows.steps.service.prefect_figures import PrefectAccess, failed_runs, prefect_readings
-from flows.steps.service.prefect_processes import free_port, private_environment, running_server
 from flows.tend import FollowUpsFailed, tend
 from flows.tend_here import tend_here
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import features_recipe
+from tests.flows.prefect_server import prefect_server, send_what_waits
 
 REQUEST = {"recipe": "mangrove_features", "area": "demo", "period": "2020", "train": "mangrove_extent"}
 
@@ -64,27 +61,19 @@ def served(tmp_path_factory: pytest.TempPathFactory, initialised_home: Path, sma
     home = tmp_path_factory.mktemp("served") / "home"
     archive = shutil.copytree(small_archive, home.parent / "archive")
     subprocess.run(["cp", "-a", str(initialised_home), str(home)], check=True)
-    settings, environment = Settings(home=home), private_environment(home)
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        database_url(settings),
-        running_server("127.0.0.1", free_port(), environment, home / "logs" / "server.log", ui=False) as server,
-    ):
+    settings = Settings(home=home)
+    with pytest.MonkeyPatch.context() as patch, database_url(settings), prefect_server(home) as server:
         patch.setenv("NEOCUBE_HOME", str(home))
         patch.setenv("DO_NOT_TRACK", "1")
-        server.wait_until_ready()
-        with temporary_settings({PREFECT_API_URL: server.url, PREFECT_HOME: home / "prefect"}):
-            ingest(str(archive))
-            yield Served(settings, server.url, str(small_archive / "truth" / "labels.geojson"), archive)
-            APILogWorker.drain_all()
-            EventsWorker.drain_all()
+        ingest(str(archive))
+        yield Served(settings, server.url, str(small_archive / "truth" / "labels.geojson"), archive)
 
 
 @pytest.fixture(scope="module")
 def requested(served: Served) -> dict[str, Any]:
     """What a request gave that trains, maps and keeps up."""
     found = request_product(**REQUEST, labels=served.labels, keep_up=True)
-    EventsWorker.drain_all()
+    send_what_waits()
     return dict(found)
 
 
@@ -251,7 +240,7 @@ def test_a_build_with_failed_cells_ends_failed_and_wakes_nobody(
     }
     assert failures[str(recipe),] == len(failure.value.report["failed"])
     assert [each["run"] for each in failed_runs(access, 1)] == [f"build-{recipe}-demo-2020"]
-    EventsWorker.drain_all()
+    send_what_waits()
     assert [event for event in served.asked("events") if str(recipe) in json.dumps(event["payload"])] == []
 
 

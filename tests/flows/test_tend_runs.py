@@ -17,15 +17,15 @@ import httpx
 import pytest
 from click.testing import CliRunner
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.cli import main
 from flows.run_alerts import alert
 from flows.steps.service.dead_runs import MOST_STARTS, SILENT, settle_dead_runs
 from flows.steps.service.prefect_audit import audit
 from flows.steps.service.prefect_figures import PrefectAccess
-from flows.steps.service.prefect_processes import free_port, private_environment, running_server
+from flows.steps.service.prefect_processes import private_environment
 from products.errors import RequestError
+from tests.flows.prefect_server import prefect_server
 
 LATER = SILENT + timedelta(seconds=1)
 SLEEPING = """
@@ -82,13 +82,11 @@ class Prefect:
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     """A private server that plans no runs, with the work pool `neocube`, of which no worker is online."""
     home = tmp_path_factory.mktemp("tended") / "home"
-    environment = {**private_environment(home), "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
-    with running_server("127.0.0.1", free_port(), environment, home / "logs" / "server.log", ui=False) as server:
-        server.wait_until_ready()
-        served = Prefect(server.url, environment)
+    no_scheduler = {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
+    with prefect_server(home, **no_scheduler) as server:
+        served = Prefect(server.url, {**private_environment(home), **no_scheduler})
         served.post("/work_pools/", {"name": "neocube", "type": "process"})
-        with temporary_settings({PREFECT_API_URL: server.url, PREFECT_HOME: home / "prefect"}):
-            yield served
+        yield served
         served.client.close()
 
 
