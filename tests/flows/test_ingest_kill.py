@@ -143,6 +143,24 @@ def test_a_killed_ingest_run_again_leaves_the_same_index(
     assert state(embedded_settings) == undisturbed[1]
 
 
+IN_ONE_TRANSACTION = "inside the transaction of a page"
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        IN_ONE_TRANSACTION,
+        *(pytest.param(each, marks=pytest.mark.full) for each in STAGES if each != IN_ONE_TRANSACTION),
+    ],
+)
+def test_a_killed_ingest_into_postgis_run_again_leaves_the_same_index(
+    stage: str, undisturbed: tuple[IngestReport, State], postgis_settings: Settings, api: HostileStac
+) -> None:
+    assert killed_by(lambda: ingest(postgis_settings, api.url), STAGES[stage]) == signal.SIGKILL
+    assert ingest(postgis_settings, api.url).stopped == []
+    assert state(postgis_settings) == undisturbed[1]
+
+
 def test_an_ingest_killed_again_and_again_comes_to_its_end(
     undisturbed: tuple[IngestReport, State], embedded_settings: Settings, api: HostileStac
 ) -> None:
@@ -155,16 +173,17 @@ def test_an_ingest_killed_again_and_again_comes_to_its_end(
     assert state(embedded_settings) == undisturbed[1]
 
 
+@pytest.mark.parametrize("kind", ["embedded_settings", "postgis_settings"])
 def test_ingests_of_overlapping_areas_at_once_leave_the_same_index(
-    undisturbed: tuple[IngestReport, State], embedded_settings: Settings, api: HostileStac
+    kind: str, request: pytest.FixtureRequest, undisturbed: tuple[IngestReport, State], api: HostileStac
 ) -> None:
+    settings: Settings = request.getfixturevalue(kind)
     areas = [None, "-110,30,-100,50", "-180,-90,180,90"]
     children = [
-        fork(lambda area=area: ingest(embedded_settings, api.url, area=find_area(area) if area else None))
-        for area in areas
+        fork(lambda area=area: ingest(settings, api.url, area=find_area(area) if area else None)) for area in areas
     ]
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
-    left, alone = state(embedded_settings), undisturbed[1]
+    left, alone = state(settings), undisturbed[1]
     assert {name: left[name] for name in ("scenes", "quarantine", "known")} == {
         name: alone[name] for name in ("scenes", "quarantine", "known")
     }
