@@ -1,6 +1,7 @@
 """Which scenes are admitted: their files are there and hold something, their grids are those of their sensor."""
 
 import copy
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,12 +13,15 @@ from typing import Any
 import pytest
 
 from datacube_config.archives import use_archives
+from datacube_config.connection import Index
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.item_refused import ItemRefused, NotAScene
 from flows.steps.archives.items import Wanted, read_items
 from flows.steps.ingesting.admission import SAMPLED_FILES, admission_policy, admit, sampled_host
+from flows.steps.ingesting.ingest_archive import ingest_archive, retry_quarantine
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import SceneDocument, normalise
+from flows.steps.scenes.stated_sizes import stated_sizes
 
 FILES = ArchiveFiles()
 
@@ -80,6 +84,53 @@ def test_missing_and_empty_files_are_named(simulated: list[SceneDocument], tmp_p
     assert admit([whole], FILES) == {whole.id: f"missing asset green, swir1: {path} does not exist"}
 
 
+def stating(scene: SceneDocument, size: int, band: str = "red") -> SceneDocument:
+    return replace(scene, sizes={band: size})
+
+
+def test_a_local_file_shorter_than_its_item_states_makes_a_scene_partial(
+    simulated: list[SceneDocument], tmp_path: Path
+) -> None:
+    whole = moved(landsat(simulated), str(tmp_path))
+    for measurement in whole.document["measurements"].values():
+        Path(measurement["path"]).write_bytes(b"x" * 1000)
+    assert admit([stating(whole, 1000)], FILES) == admit([stating(whole, 900)], FILES) == {}
+    cause = "incomplete asset: red has 1000 of 1001 bytes, which its item states as file:size"
+    assert admit([stating(whole, 1001)], FILES) == {whole.id: cause}
+    Path(whole.document["measurements"]["red"]["path"]).write_bytes(b"x" * 100)
+    assert admit([stating(whole, 50)], FILES)[whole.id].endswith("fewer than the header of an image")
+
+
+def test_an_item_of_a_truncated_file_is_quarantined_until_the_file_is_whole(
+    index: Index, items: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    item = items[0]
+    for name, asset in item["assets"].items():
+        (tmp_path / f"{name}.tif").write_bytes(b"x" * 2000)
+        asset |= {"href": f"./{name}.tif", "file:size": 2000}
+    (tmp_path / "item.json").write_text(json.dumps(item | {"links": []}))
+    (tmp_path / "red.tif").write_bytes(b"x" * 1900)
+    partial = ingest_archive(index, str(tmp_path), radiometric_check="off")
+    cause = "incomplete asset: red has 1900 of 2000 bytes, which its item states as file:size"
+    assert (partial.added, partial.quarantined) == (0, [{"id": item["id"], "cause": cause}])
+    (tmp_path / "red.tif").write_bytes(b"x" * 2000)
+    assert retry_quarantine(index, radiometric_check="off").added == 1
+
+
+@pytest.mark.parametrize("size", [None, True, 0, -5, 12.5, "2000", 2**60, [], {}])
+def test_a_size_that_is_none_is_not_believed(size: object) -> None:
+    assert stated_sizes({"red": {"href": "red.tif", "file:size": size}}, {"red": "/a/red.tif"}) == {}
+
+
+def test_a_stated_size_is_that_of_the_file_that_the_item_names() -> None:
+    def sizes(href: str, path: str) -> dict[str, int]:
+        return stated_sizes({"red": {"href": href, "file:size": 9}}, {"red": path})
+
+    there = "https://a.org/red.tif"
+    assert sizes("./red.tif", "/a/red.tif") == sizes(there, there) == sizes(f"{there}?sig=x", there) == {"red": 9}
+    assert sizes(there, "/beside/red.tif") == sizes("s3://b/red.tif", "/beside/red.tif") == {}
+
+
 @pytest.mark.parametrize("policy", ["listed", "head"])
 def test_files_in_a_bucket_are_looked_for_by_listing_or_asking(
     simulated: list[SceneDocument], s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, policy: Any
@@ -101,6 +152,8 @@ def test_files_in_a_bucket_are_looked_for_by_listing_or_asking(
     assert admit([whole, partial, absent], files, "off") == {}
     filesystem.pipe(gone, b"x" * 1000)
     assert set(admit([whole, partial, absent], files, policy)) == {absent.id}
+    cause = "incomplete asset: red has 1000 of 4000 bytes, which its item states as file:size"
+    assert admit([stating(whole, 1000), stating(partial, 4000)], files, policy) == {partial.id: cause}
 
 
 @pytest.fixture
@@ -280,6 +333,20 @@ def test_a_sampled_file_that_is_missing_has_the_whole_batch_looked_at(
         refused = admit(scenes, ArchiveFiles(), "sample")
         assert set(refused) == {hit.id, other.id}
         assert refused[other.id].startswith("missing asset red: ")
+
+
+@pytest.mark.usefixtures("large_batches")
+def test_a_sampled_file_that_is_cut_has_the_whole_batch_looked_at(
+    simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str]
+) -> None:
+    scenes = batch_at(simulated, site[0])
+    admit(scenes, ArchiveFiles(), "sample")
+    hit = int(asked[0].split("/")[1])
+    cut = dict.fromkeys(scenes[hit].document["measurements"], 5000)
+    scenes = [replace(scene, sizes=cut if number == hit else {}) for number, scene in enumerate(scenes)]
+    asked.clear()
+    assert set(admit(scenes, ArchiveFiles(), "sample")) == {scenes[hit].id}
+    assert len(set(asked)) == sum(len(scene.document["measurements"]) for scene in scenes)
 
 
 @pytest.mark.usefixtures("large_batches")

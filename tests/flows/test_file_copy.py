@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -198,6 +199,19 @@ def test_a_redirect_to_a_private_host_is_not_followed(site: tuple[str, Site], tm
     state.redirect = url.replace("127.0.0.1", "localhost")
     with pytest.raises(CopyFailed, match=r"it redirects to 'localhost', which is not a public host"):
         copied(url, tmp_path / "mirror" / "red.tif")
+
+
+def test_a_redirect_to_a_public_name_of_this_machine_is_not_followed(
+    site: tuple[str, Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, state = site
+    state.redirect = url.replace("127.0.0.1", "files.example.org")
+    ask = socket.getaddrinfo
+    here = {"files.example.org": "127.0.0.1"}
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: ask(here.get(host, host), *a, **k))
+    with pytest.raises(CopyFailed, match=r"it redirects to 'files\.example\.org', which is not a public host"):
+        copied(url, tmp_path / "mirror" / "red.tif")
+    assert len(state.asked) == 1
 
 
 @pytest.mark.parametrize(("status", "is_final", "wait_s"), [(404, True, 7.0), (403, True, 7.0), (429, False, 7.0)])

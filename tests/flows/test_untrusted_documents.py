@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from rasterio.transform import from_origin
 
 from flows.steps.archives import json_documents
 from flows.steps.archives.archive_files import ArchiveFiles
-from flows.steps.archives.asset_hrefs import ItemPlace, resolve_href
+from flows.steps.archives.asset_hrefs import ItemPlace, leads_inside, resolve_href
 from flows.steps.archives.found_items import Source, preferring
 from flows.steps.archives.href_secrets import document_without_secrets, without_secrets
 from flows.steps.archives.item_refused import ItemRefused
@@ -323,11 +324,15 @@ def test_the_preferred_kind_of_href_is_taken_where_there_is_one() -> None:
 
 @pytest.fixture
 def redirecting() -> Iterator[str]:
-    """A site whose /inside leads to itself and whose /private leads to another name of this machine."""
+    """A site whose /inside leads to itself and whose /private and /named lead to other names of this machine."""
 
     class Site(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            address = {"/inside": "/item.json", "/private": f"http://localhost:{port}/item.json"}.get(self.path)
+            address = {
+                "/inside": "/item.json",
+                "/private": f"http://localhost:{port}/item.json",
+                "/named": f"http://files.example.org:{port}/item.json",
+            }.get(self.path)
             self.send_response(302 if address else 200)
             if address:
                 self.send_header("Location", address)
@@ -350,6 +355,34 @@ def test_a_redirect_to_a_private_host_is_not_followed(redirecting: str) -> None:
     assert [item.id for item in read_items(f"{redirecting}/inside", Wanted(), ArchiveFiles())] == ["one"]
     with pytest.raises(RequestError, match="redirects to 'localhost', which is not a public host"):
         list(read_items(f"{redirecting}/private", Wanted(), ArchiveFiles()))
+
+
+@pytest.fixture
+def resolving(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Addresses by host name, as a resolver would tell them."""
+    known: dict[str, str] = {}
+    ask = socket.getaddrinfo
+
+    def told(host: Any, *arguments: Any, **options: Any) -> Any:
+        return ask(known.get(host, host), *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", told)
+    return known
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1"])
+def test_a_redirect_to_a_public_name_of_a_private_address_is_not_followed(
+    redirecting: str, resolving: dict[str, str], address: str
+) -> None:
+    resolving["files.example.org"] = address
+    with pytest.raises(RequestError, match=r"redirects to 'files\.example\.org', which is not a public host"):
+        list(read_items(f"{redirecting}/named", Wanted(), ArchiveFiles()))
+
+
+def test_a_host_is_inside_by_its_name_or_by_what_it_stands_for(resolving: dict[str, str]) -> None:
+    resolving |= {"a.example.org": "93.184.216.34", "b.example.org": "192.168.1.1"}
+    assert [leads_inside(host) for host in ("a.example.org", "93.184.216.34", "nowhere.invalid")] == [False] * 3
+    assert [leads_inside(host) for host in ("b.example.org", "10.1.2.3", "store.internal", "127.1")] == [True] * 4
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,17 @@ def is_private(host: str) -> bool:
     return name == "localhost" or name.endswith((".localhost", ".local", ".internal")) or "." not in name
 
 
+def leads_inside(host: str) -> bool:
+    """Whether a host is private by its name, or stands for an address of this machine or of a private network at this moment."""
+    if is_private(host):
+        return True
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False  # nobody can be asked there
+    return any(is_private(str(place[0]).partition("%")[0]) for *_, place in found)
+
+
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address that a text is for a resolver: 127.1 and 0x7f.0.0.1 too; the IPv4 one in an IPv6 that carries one."""
     try:

@@ -9,7 +9,7 @@ from typing import IO
 
 import httpx
 
-from flows.steps.archives.asset_hrefs import is_private
+from flows.steps.archives.asset_hrefs import leads_inside
 from flows.steps.archives.json_documents import ITEM_BYTES
 from flows.steps.archives.rate_limit import ProviderClosed, TokenBucket, retry_after_s, take_turn
 from products.errors import RequestError
@@ -154,7 +154,7 @@ def _body(answer: httpx.Response, patience: Patience, started: float, target: IO
 def _may_follow(request: httpx.Request, following: httpx.Request, *, is_file: bool) -> bool:
     """Whether a redirect stays at its host, or leads a file to another public one."""
     host = following.url.host.lower()
-    return host == request.url.host.lower() or (is_file and not is_private(host))
+    return host == request.url.host.lower() or (is_file and not leads_inside(host))
 
 
 def _expected(is_file: bool) -> str:

@@ -12,7 +12,7 @@ import fsspec
 import httpx
 from botocore.exceptions import BotoCoreError
 
-from flows.steps.archives.asset_hrefs import is_private
+from flows.steps.archives.asset_hrefs import leads_inside
 from flows.steps.archives.host_buckets import HostBuckets
 from flows.steps.archives.rate_limit import ProviderClosed, TokenBucket, retry_after_s, take_turn
 from flows.steps.archives.signing import Rules, s3fs_options, signed_url, without_tokens
@@ -127,7 +127,7 @@ def _client(href: str) -> httpx.Client:
 
     def check(request: httpx.Request) -> None:
         host = request.url.host.lower()
-        if host != (urlsplit(href).hostname or "").lower() and is_private(host):
+        if host != (urlsplit(href).hostname or "").lower() and leads_inside(host):
             raise httpx.RequestError(f"it redirects to {host!r}, which is not a public host", request=request)
 
     return httpx.Client(timeout=HTTP_TIMEOUT_S, follow_redirects=True, event_hooks={"request": [check]})

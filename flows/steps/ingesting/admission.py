@@ -43,10 +43,13 @@ def admit(
     is named, and all of a small batch, a few of a large one.
     """
     paths = {scene.id: _paths(scene, policy) for scene in scenes}
-    sizes = _sizes({path for bands in paths.values() for path in bands.values()}, files, policy)
+    least = {
+        path: max(LEAST_BYTES, scene.sizes.get(band, 0)) for scene in scenes for band, path in paths[scene.id].items()
+    }
+    sizes = _sizes(set(least), files, policy)
     if policy == "sample":
-        sizes |= _sampled(paths, files, host)
-    faults = {scene.id: _file_fault(paths[scene.id], sizes) or _grid_fault(scene) for scene in scenes}
+        sizes |= _sampled(paths, least, files, host)
+    faults = {scene.id: _file_fault(paths[scene.id], sizes, least) or _grid_fault(scene) for scene in scenes}
     return {number: fault for number, fault in faults.items() if fault}
 
 
@@ -73,9 +76,11 @@ def _sizes(paths: set[str], files: ArchiveFiles, policy: Policy) -> dict[str, Si
     return sizes
 
 
-def _sampled(paths: Mapping[UUID, Mapping[str, str]], files: ArchiveFiles, host: str | None) -> dict[str, Size]:
+def _sampled(
+    paths: Mapping[UUID, Mapping[str, str]], least: Mapping[str, int], files: ArchiveFiles, host: str | None
+) -> dict[str, Size]:
     """The sizes of all files of a small batch; of a large one those of one file of each of a few scenes, chosen by their ids, and
-    of all files where one of these is missing or no image."""
+    of all files where one of these is missing or not whole."""
     rules = archive_table().signing
 
     def is_open(path: str) -> bool:
@@ -89,16 +94,19 @@ def _sampled(paths: Mapping[UUID, Mapping[str, str]], files: ArchiveFiles, host:
         return asked_sizes(everything, files)
     chosen = [found[number.int % len(found)] for number, found in open_files.items() if found][:SAMPLED_FILES]
     sizes = asked_sizes(chosen, files)
-    if all(size is None or size >= LEAST_BYTES for size in sizes.values()):
+    if all(size is None or size >= least[path] for path, size in sizes.items()):
         return sizes
     return sizes | asked_sizes(everything, files)
 
 
-def _file_fault(paths: Mapping[str, str], sizes: Mapping[str, Size]) -> str:
+def _file_fault(paths: Mapping[str, str], sizes: Mapping[str, Size], least: Mapping[str, int]) -> str:
     """What is wrong with the files of a scene, empty if nothing is."""
     missing = [band for band, path in paths.items() if sizes.get(path) == MISSING]
     if missing:
         return f"missing asset {', '.join(missing)}: {paths[missing[0]]} does not exist"
     known = {band: size for band, path in paths.items() if (size := sizes.get(path)) is not None}
     small = [f"{band} has {size} bytes" for band, size in known.items() if size < LEAST_BYTES]
-    return f"incomplete asset: {', '.join(small)}, fewer than the header of an image" if small else ""
+    if small:
+        return f"incomplete asset: {', '.join(small)}, fewer than the header of an image"
+    short = [f"{band} has {size} of {least[paths[band]]}" for band, size in known.items() if size < least[paths[band]]]
+    return f"incomplete asset: {', '.join(short)} bytes, which its item states as file:size" if short else ""

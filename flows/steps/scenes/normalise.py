@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -29,6 +29,7 @@ from flows.steps.scenes.item_facts import number
 from flows.steps.scenes.landsat_identity import refuse_temperature
 from flows.steps.scenes.radiometry import band_radiometry
 from flows.steps.scenes.scene_identity import identify
+from flows.steps.scenes.stated_sizes import stated_sizes
 from flows.steps.scenes.view_angles import stated_angles
 
 EO3_SCHEMA = "https://schemas.opendatacube.org/dataset"
@@ -40,7 +41,7 @@ MAX_ID, MAX_ASSETS = 256, 500
 class SceneDocument:
     """A scene to be indexed: its EO3 document and what the rendition policy needs of it.
 
-    `grid_fault`: what is wrong with its grids, empty if nothing is, None if nobody has looked.
+    `grid_fault`: what is wrong with its grids, empty if nothing is, None if nobody has looked. `sizes`: bytes of its files by band, as the item states them.
     """
 
     id: UUID
@@ -52,6 +53,7 @@ class SceneDocument:
     archive: str = ""
     slice: str = ""
     grid_fault: str | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 def scene_id(product: str, acquisition: str, rendition: str) -> UUID:
@@ -146,6 +148,7 @@ def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
         document,
         one.archive,
         identity.slice,
+        sizes=stated_sizes(one.assets, hrefs),
     )
 
 
