@@ -18,6 +18,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from datacube_config.errors import StorageLost, StorageUnavailable
 from datacube_config.settings import Settings
+from flows.steps.disk_flush import flush_names, flush_tree
 from products.errors import RequestError
 
 
@@ -93,12 +94,13 @@ class Storage:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(target)
+            flush_names(target, Path(self.root))
         except OSError:
             partial.unlink(missing_ok=True)
             raise
 
     def write_parts(self, path: str, parts: Sequence[bytes]) -> None:
-        """Put an object made of parts in one go; not there whole until its folder is said to be."""
+        """Put an object made of parts in one go; not there whole, nor for good, until its folder is said to be."""
         if not self.is_local:
             self.filesystem.pipe_file(path, b"".join(parts))
             return
@@ -114,6 +116,11 @@ class Storage:
             return
         for place, content in contents.items():
             self.write_parts(place, [content])
+
+    def flush(self, path: str) -> None:
+        """Have a folder for good, also when the machine loses power; what an object store took, it has for good."""
+        if self.is_local:
+            flush_tree(Path(path), Path(self.root))
 
     def copy(self, source: str, target: str) -> None:
         """A hard link, or a server-side copy on S3; a folder across file systems gets a plain copy."""

@@ -125,13 +125,14 @@ def writer_of(index: Index, cell: UUID) -> Iterator[None]:
 
 
 def _write(storage: Storage, path: str, draft: CellDraft, stored: Arrays, threads: int) -> str:
-    """Write a cell and read it back; returns the digest of its arrays, which is made meanwhile."""
+    """Write a cell, read it back and have it on the disk; returns the digest of its arrays, which is made meanwhile."""
     with ThreadPoolExecutor(2) as beside, storage.writing(path, f"the cell {draft.key.label}"):
         digest = beside.submit(arrays_digest, stored, threads)
         write_shards(storage, path, draft.template, stored, threads)
         check = beside.submit(verify_written, storage, path, draft.template, stored, threads)
         attributes = _attributes(draft, digest.result())
         write_metadata(storage, path, draft.template, draft.key, draft.geobox, attributes)
+        storage.flush(path)
         check.result()
     return digest.result()
 

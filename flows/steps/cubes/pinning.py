@@ -64,6 +64,7 @@ def _write(
     storage.remove(folder)
     with storage.writing(folder, f"the snapshot {tag} of {product}"):
         storage.copy_folder(source, f"{folder}/cube.zarr")
+        storage.flush(f"{folder}/cube.zarr")
         storage.write_bytes(f"{folder}/CREDITS.txt", "".join(f"{line}\n" for line in [citation, *credit]).encode())
         storage.write_bytes(f"{folder}/item.json", json.dumps(item, indent=2).encode())
         storage.write_bytes(_complete(f"{folder}/cube.zarr"), facts["neocube:content"].encode())

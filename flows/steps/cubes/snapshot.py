@@ -79,6 +79,7 @@ def publish_cube(index: Index, storage: Storage, plan: CubePlan) -> str:
             storage.remove(path)
             with storage.writing(path, f"the cube of {name.product}"):
                 assemble(storage, path, plan)
+                storage.flush(path)
             storage.write_bytes(complete, plan.digest.encode())
     _point(index, plan, storage.url(path))
     return path
