@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from datacube_config.archives import use_archives
 from datacube_config.embedded import embedded_server
-from datacube_config.errors import IndexLost, IndexUnavailable
+from datacube_config.errors import IndexDown, IndexLost, IndexUnavailable
 from datacube_config.schema import REVISION, SCHEMA
 from datacube_config.settings import Settings
 
@@ -126,7 +126,7 @@ def _connected_engine(url: str, pool_size: int) -> Engine:
             return engine
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
-        raise IndexUnavailable(
+        raise IndexDown(
             f"the index at {shown_url(url)} cannot be reached: {reason}: start it, or correct NEOCUBE_INDEX_URL"
         ) from error
 

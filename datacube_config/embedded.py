@@ -24,6 +24,18 @@ def embedded_server(home: Path) -> Iterator[str]:
         _leave(cluster, lease)
 
 
+def revive(home: Path) -> bool:
+    """Start the server of a home again where it died, for whoever is inside; whether it had. IndexUnavailable with the reason."""
+    cluster = Cluster(home.resolve())
+    if is_running(cluster):
+        return False
+    with _doing_alone(cluster):
+        if is_running(cluster):
+            return False
+        start(cluster)
+        return True
+
+
 def _enter(cluster: Cluster) -> int:
     """A shared lease (an open file with a flock, which the kernel drops with its process) on a running server."""
     try:

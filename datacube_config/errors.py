@@ -9,6 +9,10 @@ class IndexUnavailable(RuntimeError):
     """The index cannot be opened: the message says which, why, and what to do."""
 
 
+class IndexDown(IndexUnavailable):
+    """The server of the index does not take connections now."""
+
+
 class StorageUnavailable(RuntimeError):
     """The store cannot be written or read: the message says which, why, and what to do."""
 

@@ -21,6 +21,7 @@ from flows.build_here import (
     side_by_side,
 )
 from flows.failed_work import cell_causes, end_failed
+from flows.lost_index import outlasting
 from flows.plan_cells import Device
 from flows.run_artifacts import in_subflow_run, leave_build, logged_flow, progress_bar
 from flows.run_events import announce_cube
@@ -66,6 +67,7 @@ def _with_progress_bar(runner: RunBatches) -> RunBatches:
 
 @flow(name="build-cube", flow_run_name="build-{recipe}-{area}-{period}")
 @logged_flow
+@outlasting
 def build_cube(
     recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False,
     dask: str | None = None,

@@ -4,6 +4,7 @@ import atexit
 import os
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +63,14 @@ def serve(as_json: bool, host: str, port: int, page_port: int, runs: int) -> Non
         with running_service(get_settings(), host, port, runs, page_port) as service:
             document = {
                 "page": service.page,
-                "api": service.server.url,
+                "api": service.api,
                 "runs": service.runs,
                 "logs": str(service.logs),
             }
             if service.password:
                 document |= {"name": "local", "password": service.password}
             emit(document, as_json, _served)
-            status = service.wait()
+            status = service.wait(partial(click.echo, err=True))
     except PrefectDidNotStart as error:
         raise RequestError(str(error)) from error
     click.echo("stopped", err=True)

@@ -7,6 +7,7 @@ from prefect import flow
 
 from flows.failed_work import end_failed
 from flows.ingest_here import take_in
+from flows.lost_index import outlasting
 from flows.mirror_archive import mirror_archive
 from flows.run_artifacts import leave_table, logged_flow, progress_bar
 from flows.steps.ingesting.ingest_report import IngestReport
@@ -14,6 +15,7 @@ from flows.steps.ingesting.ingest_report import IngestReport
 
 @flow(name="ingest", flow_run_name="ingest-{archive}")
 @logged_flow
+@outlasting
 def ingest(
     archive: str,
     collections: Sequence[str] = (),

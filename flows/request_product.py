@@ -13,6 +13,7 @@ from pydantic import Field
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.build_cube import build_cube
+from flows.lost_index import outlasting
 from flows.map_area import map_area
 from flows.request_asks import area_argument
 from flows.requesting import finish
@@ -77,7 +78,7 @@ def request_product(
         if train is None:
             announce_cube(built, recipe, place, period)
         else:
-            found |= _run_chain(Order(train, place, period, labels, then_map), built, keep_up)
+            found |= outlasting(_run_chain)(Order(train, place, period, labels, then_map), built, keep_up)
         report(found)
     leave_markdown(
         "request", _summary(found), f"{recipe if is_name(recipe) else 'A recipe'} over {Path(place).stem}, {period}"
@@ -124,6 +125,7 @@ def is_name(recipe: str) -> bool:
 def _reported(request: str | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     """What ends the request that the run is for: as done, with what is handed in, or as failed, with the cause."""
 
+    @outlasting
     def end(*how: Any) -> None:  # noqa: ANN401, of requesting.finish
         if request:
             with open_index(get_settings()) as index:

@@ -26,6 +26,7 @@ from flows.steps.pictures.cube import (
     cube_for_picture,
     quicklook_picture,
 )
+from flows.steps.service.patient_asking import asked_again
 from flows.steps.storage import open_storage, s3_options
 
 MOST_IMAGE_BYTES = 200_000
@@ -59,13 +60,13 @@ def leave_table(key: str, rows: Sequence[dict[str, Any]], description: str) -> N
     """A table; values are shown as text."""
     if in_flow_run():
         shown = [{name: str(value) for name, value in row.items()} for row in rows]
-        create_table_artifact(key=key, table=shown, description=description)
+        asked_again(create_table_artifact)(key=key, table=shown, description=description)
 
 
 def leave_markdown(key: str, markdown: str, description: str) -> None:
     """A page of markdown."""
     if in_flow_run():
-        create_markdown_artifact(key=key, markdown=markdown, description=description)
+        asked_again(create_markdown_artifact)(key=key, markdown=markdown, description=description)
 
 
 def leave_picture(key: str, png: bytes, description: str, url: str | None = None) -> None:
@@ -74,9 +75,9 @@ def leave_picture(key: str, png: bytes, description: str, url: str | None = None
         return
     if len(png) <= MOST_IMAGE_BYTES:
         inline = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        create_image_artifact(image_url=inline, key=key, description=description)
+        asked_again(create_image_artifact)(image_url=inline, key=key, description=description)
     elif url:
-        create_link_artifact(link=url, key=key, description=description)
+        asked_again(create_link_artifact)(link=url, key=key, description=description)
 
 
 class MoveBar(Protocol):
@@ -89,12 +90,12 @@ def progress_bar(key: str, description: str) -> MoveBar:
     """A progress bar at 0 %, and what moves it."""
     if not in_flow_run():
         return lambda share, words=None: None
-    artifact = create_progress_artifact(progress=0.0, key=key, description=description)
+    artifact = asked_again(create_progress_artifact)(progress=0.0, key=key, description=description)
     assert isinstance(artifact, UUID)
 
     def move(share: float, words: str | None = None) -> None:
         percent = round(100 * min(max(share, 0.0), 1.0), 1)
-        update_progress_artifact(artifact, progress=percent, description=words or description)
+        asked_again(update_progress_artifact)(artifact, progress=percent, description=words or description)
 
     return move
 

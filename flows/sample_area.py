@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from datacube_config.settings import get_settings
+from flows.lost_index import outlasting
 from flows.run_artifacts import leave_markdown, leave_picture, logged_flow
 from flows.sample_here import sample
 from flows.steps.storage import open_storage
@@ -12,6 +13,7 @@ from flows.steps.storage import open_storage
 
 @flow(name="sample-area", flow_run_name="sample-{recipe}-{area}-{period}")
 @logged_flow
+@outlasting
 def sample_area(
     recipe: str, area: str | None = None, period: str | None = None, labels: str | None = None
 ) -> dict[str, Any]:

@@ -3,18 +3,19 @@
 import ipaddress
 import json
 import secrets
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import flows
 from datacube_config.accounts import hashed_password
 from datacube_config.connection import database_url
+from datacube_config.embedded import revive
 from datacube_config.settings import Settings
 from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
+from flows.steps.service.kept_processes import KeptProcess, keep_running, kept
 from flows.steps.service.prefect_processes import (
     Server,
     check_port,
@@ -22,39 +23,43 @@ from flows.steps.service.prefect_processes import (
     reached_at,
     run_prefect,
     running_prefect,
-    running_server,
+    server_command,
     wait_for,
 )
 from products.errors import RequestError
 
 POOL = "neocube"
+LOOK_EVERY_S = 5.0
 PAGE = "flows.request_page.app:from_settings"
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What runs: the server, its worker, the request page at `page`, and the logs that tell of them.
+    """What runs: the Prefect API at `api`, its worker, the request page at `page`, and the logs that tell of them.
 
-    `password` is the one of the account `local`, where the settings have no accounts.
+    `password` is the one of the account `local`, where the settings have no accounts; `home` is that of an embedded index.
     """
 
-    server: Server
-    worker: subprocess.Popen[bytes]
-    page_process: subprocess.Popen[bytes]
+    api: str
     page: str
     password: str | None
     logs: Path
+    home: Path | None
+    processes: Sequence[KeptProcess]
+    stack: ExitStack
 
     @property
     def runs(self) -> str:
         """Prefect's own pages, with the runs."""
-        return self.server.url.removesuffix("/api")
+        return self.api.removesuffix("/api")
 
-    def wait(self) -> int:
-        """Wait for SIGINT or SIGTERM (0), or until server, worker or page end by themselves (1)."""
+    def wait(self, tell: Callable[[str], None]) -> int:
+        """Wait for SIGINT or SIGTERM (0), starting again what ends, the embedded index too, and saying so; 1 where something ends again and again."""
+        home = self.home
         try:
-            while all(each.poll() is None for each in (self.server.process, self.worker, self.page_process)):
-                time.sleep(0.5)
+            tell(
+                keep_running(self.processes, self.stack, tell, lambda: home is not None and revive(home), LOOK_EVERY_S)
+            )
         except (KeyboardInterrupt, SystemExit):
             return 0
         return 1
@@ -80,17 +85,26 @@ def running_service(settings: Settings, host: str, port: int, runs: int, page_po
     with ExitStack() as stack:
         init_index(settings, PRODUCT_DEFINITIONS)
         stack.enter_context(database_url(settings))
-        server = stack.enter_context(running_server(host, port, environment, logs / "prefect-server.log", ui=True))
-        server.wait_until_ready()
-        environment["PREFECT_API_URL"] = server.url
+        started = partial(running_prefect, environment=environment)
+        api, log = f"{reached_at(host, port)}/api", logs / "prefect-server.log"
+        server = kept(stack, "the Prefect server", partial(started, server_command(host, port, ui=True), log=log))
+        Server(api, server.process, log).wait_until_ready()
+        environment["PREFECT_API_URL"] = api
         _register(environment, declared, logs / "prefect-deploy.log")
-        worker = ["worker", "start", "--pool", POOL, "--type", "process", "--limit", str(runs), "--name", "neocube"]
-        process = stack.enter_context(running_prefect(worker, environment, logs / "prefect-worker.log"))
+        command = ["worker", "start", "--pool", POOL, "--type", "process", "--limit", str(runs), "--name", "neocube"]
+        worker = kept(stack, "the worker", partial(started, command, log=logs / "prefect-worker.log"))
         address, log = reached_at(host, page_port), logs / "request-page.log"
-        listen = ["--host", host, "--port", str(page_port), "--log-level", "warning"]
-        page = stack.enter_context(running_prefect([PAGE, "--factory", *listen], environment | local, log, "uvicorn"))
-        wait_for(f"{address}/sign-in", f"the request page at {address}", page, log)
-        yield Service(server, process, page, address, password, logs)
+        listen = [PAGE, "--factory", "--host", host, "--port", str(page_port), "--log-level", "warning"]
+        serving = partial(running_prefect, listen, environment | session_key(settings) | local, log, "uvicorn")
+        page = kept(stack, "the request page", serving)
+        wait_for(f"{address}/sign-in", f"the request page at {address}", page.process, log)
+        home = settings.home if settings.index_url is None else None
+        yield Service(api, address, password, logs, home, (server, worker, page), stack)
+
+
+def session_key(settings: Settings) -> dict[str, str]:
+    """The variable that lets who signed in stay so when the page is started again; none where the settings have a key."""
+    return {} if settings.session_key else {"NEOCUBE_SESSION_KEY": secrets.token_urlsafe(32)}
 
 
 def local_account(settings: Settings, host: str) -> tuple[dict[str, str], str | None]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.lost_index import outlasting
 from flows.run_artifacts import in_subflow_run, leave_markdown, logged_flow
 from flows.run_events import announce_model
 from flows.steps.learning.training import TrainedModel
@@ -12,6 +13,7 @@ from flows.train_here import Device, train
 
 @flow(name="train-model", flow_run_name="train-{recipe}-{area}-{period}")
 @logged_flow
+@outlasting
 def train_model(
     recipe: str,
     area: str | None = None,

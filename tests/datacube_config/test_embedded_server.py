@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from datacube_config.cluster import Cluster, is_running
-from datacube_config.embedded import embedded_server
+from datacube_config.embedded import embedded_server, revive
 from datacube_config.errors import IndexUnavailable
 
 USER = """
@@ -149,6 +149,16 @@ def test_a_killed_server_starts_again_with_its_data(neocube_home: Path) -> None:
         postmaster(neocube_home).kill()
         with embedded_server(neocube_home) as again, connect(again) as connection:
             assert connection.execute("select one from kept").fetchone() == (1,)
+
+
+def test_a_killed_server_is_revived_for_those_who_are_inside_and_a_running_one_is_left(neocube_home: Path) -> None:
+    with embedded_server(neocube_home) as url:
+        assert not revive(neocube_home)
+        postmaster(neocube_home).kill()
+        assert revive(neocube_home)
+        with connect(url) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+        assert not revive(neocube_home)
 
 
 def test_a_pid_file_whose_number_now_belongs_to_another_program_is_no_obstacle(neocube_home: Path) -> None:

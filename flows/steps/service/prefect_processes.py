@@ -37,6 +37,7 @@ def private_environment(home: Path) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(int(STARTUP_SECONDS)),
         "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_CLIENT_MAX_RETRIES": "7",  # four minutes: a server that was killed is started again
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
@@ -106,10 +107,15 @@ def reached_at(host: str, port: int) -> str:
 @contextmanager
 def running_server(host: str, port: int, environment: Mapping[str, str], log: Path, *, ui: bool) -> Iterator[Server]:
     """A Prefect server process for the block, not yet ready to answer."""
-    command = ["server", "start", "--host", host, "--port", str(port), "--log-level", "WARNING"]
     url = f"{reached_at(host, port)}/api"
-    with running_prefect([*command, "--ui" if ui else "--no-ui"], environment, log) as process:
+    with running_prefect(server_command(host, port, ui=ui), environment, log) as process:
         yield Server(url, process, log)
+
+
+def server_command(host: str, port: int, *, ui: bool) -> list[str]:
+    """What `prefect` is told to serve its API."""
+    listen = ["server", "start", "--host", host, "--port", str(port), "--log-level", "WARNING"]
+    return [*listen, "--ui" if ui else "--no-ui"]
 
 
 @contextmanager

@@ -1,0 +1,213 @@
+"""Prefect's server, the worker and the database are killed while cells are built: all comes back by itself, no cell is lost or built twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from datacube_config.cluster import Cluster
+from datacube_config.connection import open_index
+from datacube_config.settings import Settings
+from flows import lost_index
+from flows.lost_index import outlasting
+from flows.plan_cells import plan
+from flows.steps.service.prefect_processes import free_port
+
+PATIENCE_S = 240.0
+CELLS = "select count(*) from agdc.dataset d join agdc.dataset_type t on t.id = d.dataset_type_ref where t.name = 'mangrove_features'"
+
+
+def wait_until(is_so: Callable[[], bool], what: str, every_s: float = 0.5) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for {what}"
+        time.sleep(every_s)
+
+
+class Served:
+    """`neocube serve` on the embedded index of a home."""
+
+    def __init__(self, home: Path, process: subprocess.Popen[bytes], api: str) -> None:
+        self.home, self.process = home, process
+        self.client = httpx.Client(base_url=api, timeout=60, trust_env=False)
+
+    def child(self, *words: str) -> psutil.Process:
+        """The process below `serve` of whose command line these are parts."""
+        (found,) = [
+            each
+            for each in psutil.Process(self.process.pid).children()
+            if all(word in each.cmdline() for word in words)
+        ]
+        return found
+
+    def postmaster(self) -> psutil.Process:
+        return psutil.Process(int((self.home / "postgres" / "postmaster.pid").read_text().split()[0]))
+
+    def cells(self) -> int:
+        """How many rows of cells there are, without being one who uses the server; -1 where it does not run."""
+        url = Cluster(self.home.resolve()).url.replace("+psycopg", "")
+        try:
+            with psycopg.connect(url, connect_timeout=5) as connection:
+                row = connection.execute(CELLS).fetchone()
+        except psycopg.OperationalError:
+            return -1
+        assert row is not None
+        return int(row[0])
+
+    def answer(self, method: str, path: str, body: Any = None) -> Any:
+        """What the API says; None while it does not answer."""
+        try:
+            return self.client.request(method, path, json=body).raise_for_status().json()
+        except httpx.HTTPError:
+            return None
+
+    def ask(self, recipe: str) -> str:
+        """The run of a build, begun by the worker."""
+        found = self.answer("GET", "/deployments/name/build-cube/weekly")
+        asked = {"parameters": {"recipe": recipe, "area": "demo", "period": "2020"}, "state": {"type": "SCHEDULED"}}
+        return str(self.answer("POST", f"/deployments/{found['id']}/create_flow_run", asked)["id"])
+
+    def state(self, run: str) -> str:
+        found = self.answer("GET", f"/flow_runs/{run}")
+        return str(found["state_type"]) if found else "no answer"
+
+
+@pytest.fixture
+def many_cells(small_recipe: Path, tmp_path: Path) -> Path:
+    """A recipe whose cells are small and many."""
+    path = tmp_path / "many.recipe.yaml"
+    path.write_text(small_recipe.read_text().replace("tile_px: 96", "tile_px: 32"))
+    assert "tile_px: 32" in path.read_text()
+    return path
+
+
+@pytest.fixture
+def served(ingested_settings: Settings, tmp_path: Path) -> Iterator[Served]:
+    """`neocube serve` with logs on, ready."""
+    port, page_port, output = free_port(), free_port(), tmp_path / "serve.out"
+    command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(port), "--page-port", str(page_port), "--json"]
+    environment = {**os.environ, "NEOCUBE_HOME": str(ingested_settings.home), "NEOCUBE_LOGS": "json"}
+    with output.open("wb") as stdout, (tmp_path / "serve.err").open("wb") as stderr:
+        process = subprocess.Popen(command, env=environment, stdout=stdout, stderr=stderr)
+    try:
+        wait_until(lambda: output.read_bytes().endswith(b"}\n") or process.poll() is not None, "serve to be ready")
+        assert process.poll() is None, (tmp_path / "serve.err").read_text()
+        found = Served(ingested_settings.home, process, json.loads(output.read_bytes())["api"])
+        yield found
+        found.client.close()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def kill_server(served: Served) -> None:
+    served.child("prefect", "server").kill()
+
+
+def kill_index(served: Served) -> None:
+    served.postmaster().kill()
+
+
+def kill_both(served: Served) -> None:
+    kill_server(served)
+    kill_index(served)
+
+
+def kill_worker(served: Served) -> None:
+    served.child("prefect", "worker").kill()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kill", [kill_server, kill_index, kill_both, kill_worker])
+def test_what_a_served_build_stands_on_is_killed_and_every_cell_is_built_once(
+    served: Served, ingested_settings: Settings, many_cells: Path, tmp_path: Path, kill: Callable[[Served], None]
+) -> None:
+    planned = {str(cell.id) for cell in plan(str(many_cells), "demo", "2020").cells}
+    assert len(planned) >= 16
+    run = served.ask(str(many_cells))
+    wait_until(lambda: served.cells() >= 2, "the first cells", 0.05)
+    kill(served)
+    assert served.cells() < len(planned), "it was killed when all was done"
+    wait_until(lambda: served.state(run) in ("COMPLETED", "FAILED", "CRASHED"), "the run to end")
+    assert served.state(run) == "COMPLETED"
+    assert served.process.poll() is None
+    assert "started again" in (tmp_path / "serve.err").read_text()
+    check_cells(ingested_settings, planned)
+    published = published_in((served.home / "logs" / "prefect-worker.log").read_text(errors="replace"))
+    assert set(published) <= planned and set(published.values()) == {1}
+    assert len(published) >= len(planned) - 1 or kill is kill_worker, "one may be committed as its index dies"
+    again = served.ask(str(many_cells))
+    wait_until(lambda: served.state(again) in ("COMPLETED", "FAILED", "CRASHED"), "the next run to end")
+    assert served.state(again) == "COMPLETED"
+    check_cells(ingested_settings, planned)
+
+
+def check_cells(settings: Settings, planned: set[str]) -> None:
+    """Each planned cell is there, once, in the index and in the store, and no other."""
+    with open_index(settings) as index:
+        rows = list(index.dc.index.datasets.search(product="mangrove_features", archived=None))
+    assert sorted(str(row.id) for row in rows) == sorted(planned)
+    assert not any(row.is_archived for row in rows)
+    folder = Path(settings.store_url) / "cells" / "mangrove_features"
+    assert {each.name for each in folder.iterdir()} == planned
+
+
+def published_in(log: str) -> Counter[str]:
+    """How often each cell was published, as the lines of a log say."""
+    lines = [line[line.index("{") :] for line in log.splitlines() if '"cell published"' in line]
+    return Counter(json.loads(line)["cell"] for line in lines)
+
+
+def test_work_is_gone_on_with_when_its_index_answers_again(
+    embedded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost_index, "EVERY_S", 0.0)
+    postmaster = embedded_settings.home / "postgres" / "postmaster.pid"
+    tries: list[int] = []
+
+    @outlasting
+    def work() -> int:
+        with open_index(embedded_settings) as index:
+            tries.append(1)
+            if len(tries) < 3:
+                psutil.Process(int(postmaster.read_text().split()[0])).kill()
+            return len(list(index.dc.index.products.get_all()))
+
+    assert work() > 0
+    assert len(tries) == 3
+
+
+def test_an_index_that_stays_away_and_other_errors_end_the_work(
+    embedded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost_index, "EVERY_S", 0.0)
+    monkeypatch.setattr(lost_index, "PATIENCE_S", 0.2)
+    nowhere = f"postgresql://who:secret@127.0.0.1:{free_port()}/none"
+    monkeypatch.setenv("NEOCUBE_INDEX_URL", nowhere)
+    tries: list[int] = []
+
+    @outlasting
+    def work(error: Exception | None) -> None:
+        tries.append(1)
+        if error:
+            raise error
+        with open_index(Settings(home=embedded_settings.home)):
+            raise AssertionError("nothing listens there")
+
+    with pytest.raises(lost_index.IndexDown, match="cannot be reached"):
+        work(None)
+    assert len(tries) == 1, "it is waited for, not tried"
+    with pytest.raises(KeyError, match="wrong"):
+        work(KeyError("wrong"))
+    assert len(tries) == 2
