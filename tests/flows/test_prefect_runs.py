@@ -1,6 +1,7 @@
 """The flows as Prefect runs, on a real server: states, names, artifacts, and follow-ups done once."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -27,13 +28,18 @@ from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.index.follow_ups import MAP, TRAIN, outstanding
+from flows.steps.service.exposition import metrics_endpoint
 from flows.steps.service.prefect_figures import PrefectAccess, failed_runs, prefect_readings
+from flows.steps.service.prefect_processes import free_port
+from flows.steps.service.service_readings import read_service
 from flows.tend import FollowUpsFailed, tend
 from flows.tend_here import tend_here
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import features_recipe
+from products.sensors import SENSORS
 from tests.flows.prefect_server import prefect_server, send_what_waits
+from tests.flows.prometheus_server import running_prometheus, unlike_our_page
 
 REQUEST = {"recipe": "mangrove_features", "area": "demo", "period": "2020", "train": "mangrove_extent"}
 
@@ -111,6 +117,37 @@ def test_the_figures_of_the_runs_are_those_of_the_api(served: Served) -> None:
     assert {value for key, value in values.items() if key[0] == "neocube_flow_runs"} == {0}, "no run is due or running"
     assert values["neocube_cell_failures_last_day", REQUEST["recipe"]] == 0
     assert values["neocube_flow_completed_timestamp_seconds", "build-cube"] == pytest.approx(time.time(), abs=3600)
+
+
+def with_a_worker_and_a_gpu(served: Served, folder: Path) -> Path:
+    """A work pool with a worker that has just said that it is there; a folder with what says what a GPU does."""
+    httpx.post(f"{served.url}/work_pools/", json={"name": "neocube", "type": "process"}).raise_for_status()
+    beat = f"{served.url}/work_pools/neocube/workers/heartbeat"
+    httpx.post(beat, json={"name": "one", "heartbeat_interval_seconds": 600}).raise_for_status()
+    driver = folder / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 0, 35, 1024, 81559\n")
+    driver.chmod(0o755)
+    return folder
+
+
+@pytest.mark.usefixtures("requested")
+def test_prometheus_answers_every_panel_with_what_the_run_left(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(with_a_worker_and_a_gpu(served, tmp_path)), prepend=os.pathsep)
+    parts = read_service(served.settings, PrefectAccess(served.url))
+    with metrics_endpoint(lambda: parts, "127.0.0.1", free_port()) as url, running_prometheus(tmp_path, url) as ask:
+        assert unlike_our_page(ask, [reading for part in parts for reading in part.readings]) == {}
+        cells = {dict(labels)["product"]: value for labels, value in ask('neocube_cells{state="active"}').items()}
+        scenes = sum(ask('neocube_scenes{state="active"}').values())
+        online = ask('neocube_workers{status="online"}')
+    with open_index(served.settings) as index:
+        active = Counter(row.product.name for row in index.dc.index.datasets.search())
+    assert cells == {name: active[name] for name in cells} and cells["mangrove_features"] >= 1
+    assert scenes == sum(
+        count for name, count in active.items() if name in {sensor.product for sensor in SENSORS.values()}
+    )
+    assert list(online.values()) == [1]
 
 
 @pytest.mark.usefixtures("requested")
