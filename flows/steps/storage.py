@@ -154,7 +154,7 @@ class Storage:
 
     def remove_folder(self, path: str, last: str) -> None:
         """Remove a folder, the object `last` in it after all others: as long as it is there, they may be too."""
-        others = [each for each in self.files(path) if each != last]
+        others = [each for each in self.files(path) if each != last.removeprefix("s3://")]
         if self.is_local:
             for each in others:
                 self.filesystem.rm_file(each)

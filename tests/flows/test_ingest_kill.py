@@ -287,6 +287,25 @@ def test_a_killed_ingest_of_a_folder_run_again_leaves_the_same_index(
     assert state(settings) == undisturbed_folder[1]
 
 
+@pytest.mark.parametrize("kind", ["embedded_settings", "postgis_settings"])
+def test_an_item_that_changes_between_a_killed_run_and_the_next_revises_its_scene(
+    kind: str, request: pytest.FixtureRequest, items: list[Item], tmp_path: Path
+) -> None:
+    settings: Settings = request.getfixturevalue(kind)
+    name, item = tmp_path / "item.json", json.loads(json.dumps(items[0] | {"links": []}))
+    name.write_text(json.dumps(item))
+    assert killed_by(lambda: ingest(settings, str(tmp_path)), before(take, "remember")) == signal.SIGKILL
+    for asset in item["assets"].values():
+        asset["raster:bands"] = [{**band, "offset": -0.05} for band in asset.get("raster:bands", [])]
+    name.write_text(json.dumps(item))
+    report = ingest(settings, str(tmp_path))
+    assert (report.added, report.revised, report.unchanged) == (0, 1, 0)
+    with open_index(settings) as index:
+        (scene,) = list_scenes(index)
+    assert (scene["revision"], scene["offset"]) == (1, -0.05)
+    assert (ingest(settings, str(tmp_path)).revised, ingest(settings, str(tmp_path), full=True).revised) == (0, 0)
+
+
 def killed_by(work: Callable[[], object], patch: Patch) -> int:
     """Run `work` with a patch in a forked process and return the signal that ended it."""
     return os.WTERMSIG(os.waitpid(fork(work, patch), 0)[1])

@@ -27,6 +27,8 @@ STORED = r"""
 select id, metadata from {schema}.dataset where id = any(:ids) and metadata #>> '{{properties,neocube\:archive}}' = any(:archives)
 """
 
+REMEMBERED = "select dataset_id from neocube.known_item where archive = any(:archives) and dataset_id = any(:ids)"
+
 
 def revised_scenes(index: Index, known: Sequence[SceneDocument]) -> list[SceneDocument]:
     """Those of some indexed scenes that the same item of the same archive describes otherwise by now, as they are to be stored."""
@@ -37,6 +39,15 @@ def revised_scenes(index: Index, known: Sequence[SceneDocument]) -> list[SceneDo
         rows = connection.execute(text(STORED.format(schema=ODC_SCHEMAS[index.driver])), values)
         stored: dict[UUID, dict[str, Any]] = {row.id: row.metadata for row in rows}
     return [again for scene in known if scene.id in stored and (again := _revised(scene, stored[scene.id]))]
+
+
+def remembered_scenes(index: Index, scenes: Sequence[SceneDocument]) -> set[UUID]:
+    """Those of some scenes that an item of their archive is known to be."""
+    if not scenes:
+        return set()
+    values = {"ids": [scene.id for scene in scenes], "archives": list({scene.archive for scene in scenes})}
+    with index.engine.connect() as connection:
+        return set(connection.execute(text(REMEMBERED), values).scalars())
 
 
 def rewrite(index: Index, documents: Sequence[DatasetTuple]) -> None:

@@ -18,7 +18,7 @@ from flows.steps.index.bulk_index import bulk_index
 from flows.steps.index.catalogue import acquired_at, footprint_of
 from flows.steps.index.index_statistics import refresh_statistics
 from flows.steps.index.known_scenes import known_ids, known_renditions
-from flows.steps.index.revised_scenes import REVISION, revised_scenes, rewrite
+from flows.steps.index.revised_scenes import REVISION, remembered_scenes, revised_scenes, rewrite
 from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.scenes.antimeridian import meet
 from flows.steps.scenes.normalise import SceneDocument
@@ -55,7 +55,8 @@ def take_scenes(
 ) -> Decision:
     """Index the scenes that are not known yet, in one transaction; with `dry_run`, only say what that would do.
 
-    `revisable`: the scenes of items that were seen before and say something else now; None: any may be.
+    `revisable`: the scenes of items that were seen before and say something else now; None: any may be. Others are revised where no item is
+    known to be theirs: the run that took them died before it could remember that.
     """
     if dry_run:
         return decide(index, scenes, revisable)
@@ -89,8 +90,10 @@ def decide(index: Index, scenes: Sequence[SceneDocument], revisable: Container[U
     first = {scene.id: scene for scene in reversed(scenes)}
     known = known_ids(index, first)
     fresh = [scene for number, scene in reversed(first.items()) if number not in known]
-    again = [first[number] for number in known if revisable is None or number in revisable]
-    decision = Decision(revised=revised_scenes(index, again))
+    decision = Decision(revised=revised_scenes(index, [first[number] for number in known]))
+    if revisable is not None:
+        others = remembered_scenes(index, [scene for scene in decision.revised if scene.id not in revisable])
+        decision.revised = [scene for scene in decision.revised if scene.id not in others]
     decision.unchanged = len(scenes) - len(fresh) - len(decision.revised)
     indexed = _known_renditions(index, fresh)
     groups: dict[tuple[str, str], list[SceneDocument]] = defaultdict(list)
