@@ -53,10 +53,14 @@ def tend_runs(as_json: bool) -> None:
 
     Example: neocube tend-runs --json
     """
-    from flows.prefect_api import has_prefect_api
+    from flows.prefect_api import prefect_access
+    from flows.steps.service.prefect_processes import answers
 
-    if not has_prefect_api():
+    access = prefect_access()
+    if access is None:
         raise RequestError("expected a Prefect server, none is set: set PREFECT_API_URL")
+    if not answers(access.url):
+        raise RequestError(f"the Prefect server at {access.url} does not answer: start it, and run the same again")
     from flows.tend_runs import tend_runs as tend_runs_flow
 
     emit(tend_runs_flow(), as_json, _tended)

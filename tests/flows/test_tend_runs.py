@@ -23,7 +23,7 @@ from flows.run_alerts import alert
 from flows.steps.service.dead_runs import MOST_STARTS, SILENT, settle_dead_runs
 from flows.steps.service.prefect_audit import audit
 from flows.steps.service.prefect_figures import PrefectAccess
-from flows.steps.service.prefect_processes import private_environment
+from flows.steps.service.prefect_processes import free_port, private_environment
 from products.errors import RequestError
 from tests.flows.prefect_server import prefect_server
 
@@ -230,6 +230,14 @@ def test_a_block_that_is_not_there_is_named(prefect: Prefect) -> None:
     assert prefect.url
     with pytest.raises(RequestError, match="NEOCUBE_ALERT_BLOCK: expected TYPE/NAME of a block of this Prefect server"):
         alert("slack-webhook/nobody", "subject", ["line"])
+
+
+def test_a_server_that_does_not_answer_is_named(neocube_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url := f"http://127.0.0.1:{free_port()}/api")
+    done = CliRunner().invoke(main, ["tend-runs"])
+    said = f"neocube: the Prefect server at {url} does not answer: start it, and run the same again\n"
+    assert (done.exit_code, done.stderr) == (2, said)
+    assert not neocube_home.exists()
 
 
 def test_without_a_server_the_command_says_what_it_needs(

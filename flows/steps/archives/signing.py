@@ -16,6 +16,7 @@ from rasterio.session import AWSSession
 from datacube_config.archives import SigningRule
 from flows.steps.archives.container_tokens import container_token
 from flows.steps.archives.href_secrets import without_secrets
+from flows.steps.archives.public_gate import proxy_options
 
 AMAZON = "https://s3.amazonaws.com"
 Rules = tuple[SigningRule, ...]
@@ -38,11 +39,10 @@ def signing_by(rules: Rules) -> Iterator[None]:
 def signed(href: str) -> Iterator[str]:
     """The href to open instead of one without secrets, in a GDAL environment that may read it; OSError if it cannot be signed."""
     rule = rule_of(href, _in_force.get())
-    if rule is None:
-        yield href
-    elif rule.kind == "planetary-computer":
-        yield signed_url(href, (rule,))
-    elif href.startswith("s3://"):
+    if href.startswith(("https://", "http://")):
+        with rasterio.Env(**proxy_options(href)):
+            yield signed_url(href, (rule,) if rule else ())
+    elif rule is not None and rule.kind != "planetary-computer" and href.startswith("s3://"):
         session = AWSSession(session=_profile(rule.profile, rule.region)) if rule.profile else None
         with rasterio.Env(session=session, **gdal_options(rule)):
             yield href

@@ -1,0 +1,135 @@
+"""`tend-runs` while Prefect's server and its database are killed: who lives is left, who died is settled, and it works again by itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from flows.steps.service import dead_runs
+from flows.steps.service.dead_runs import settle_dead_runs
+from flows.steps.service.prefect_figures import PrefectAccess
+from flows.steps.service.prefect_processes import free_port, private_environment, running_server
+from tests.flows.killable_postgres import killable_postgres
+
+SILENT_S = 3.0
+SLEEPER = """
+import sys, time
+from prefect import flow
+
+@flow(name="sleeper", flow_run_name=sys.argv[1])
+def sleeper():
+    print("runs", flush=True)
+    time.sleep(600)
+
+sleeper()
+"""
+
+
+@contextmanager
+def sleeper(name: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A flow run that has begun and goes on until it is killed."""
+    command = [sys.executable, "-c", SLEEPER, name]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"runs\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def within(seconds: float, is_so: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.3)
+
+
+def state(url: str, name: str) -> tuple[str, str]:
+    """Id and state of a run; nothing where the server has no answer."""
+    try:
+        answer = httpx.post(f"{url}/flow_runs/filter", json={"flow_runs": {"name": {"any_": [name]}}}, timeout=10)
+        (found,) = answer.raise_for_status().json()
+    except httpx.HTTPError:
+        return "", ""
+    return found["id"], found["state_type"]
+
+
+def beat(url: str, run: str) -> None:
+    """Say that a run lives, as its process does every few minutes, and see that it is known."""
+    event = {
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": dead_runs.HEARTBEAT,
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+        "id": str(uuid4()),
+    }
+    httpx.post(f"{url}/events", json=[event], timeout=10).raise_for_status()
+    until = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    asked = {"filter": {"id": {"id": [event["id"]]}, "occurred": {"until": until}}}
+    within(30, lambda: bool(httpx.post(f"{url}/events/filter", json=asked, timeout=10).json()["events"]), "an event")
+
+
+def tended(environment: dict[str, str]) -> tuple[int, Any]:
+    """The exit code of `neocube tend-runs`, and what it said."""
+    command = [sys.executable, "-m", "flows.cli", "tend-runs", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=170, check=False)
+    return done.returncode, json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+@pytest.mark.full
+def test_runs_are_settled_through_outages_of_the_server_and_of_its_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_runs, "SILENT", timedelta(seconds=SILENT_S))
+    port = free_port()
+    with killable_postgres("prefect") as database, ExitStack() as stack:
+        place = f"postgresql+asyncpg://odc@127.0.0.1:{database.port}/prefect"
+        private = {
+            **private_environment(tmp_path), "PREFECT_API_DATABASE_CONNECTION_URL": place,
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": place, "PREFECT_CLIENT_MAX_RETRIES": "0",
+        }  # fmt: skip
+        log = tmp_path / "server.log"
+        server = stack.enter_context(running_server("127.0.0.1", port, private, log, ui=False))
+        server.wait_until_ready()
+        environment = {**os.environ, **private, "PREFECT_API_URL": server.url}
+        access = PrefectAccess(server.url)
+        stack.enter_context(sleeper("alive", environment))
+        dead = stack.enter_context(sleeper("dead", environment))
+        os.killpg(dead.pid, signal.SIGKILL)
+        time.sleep(SILENT_S + 0.5)
+        beat(server.url, state(server.url, "alive")[0])
+        assert settle_dead_runs(access, datetime.now(UTC)) == []
+
+        server.process.kill()
+        code, said = tended(environment)
+        assert code == 2 and "does not answer: start it" in said
+        server = stack.enter_context(running_server("127.0.0.1", port, private, log, ui=False))
+        server.wait_until_ready()
+
+        database.kill()
+        assert tended(environment)[0] != 0
+        time.sleep(SILENT_S)
+        database.start()
+        within(60, lambda: state(server.url, "alive")[1] == "RUNNING", "the server to find its database again")
+        settled = settle_dead_runs(access, datetime.now(UTC))
+        assert [(each.run, each.was, each.now) for each in settled] == [("dead", "RUNNING", "CRASHED")]
+        assert state(server.url, "alive")[1] == "RUNNING", "an outage is no sign that a run died"
+        time.sleep(SILENT_S)
+        beat(server.url, state(server.url, "alive")[0])
+        assert settle_dead_runs(access, datetime.now(UTC)) == []
+        code, said = tended(environment)
+        assert code == 0, said
+        assert any("dead" in line for line in [*said["wrong"], *(each["run"] for each in said["failed"])])
