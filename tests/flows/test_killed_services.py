@@ -18,6 +18,7 @@ import pytest
 
 from datacube_config.cluster import Cluster
 from datacube_config.connection import open_index
+from datacube_config.errors import IndexDown
 from datacube_config.settings import Settings
 from flows import lost_index
 from flows.lost_index import outlasting
@@ -205,7 +206,7 @@ def test_an_index_that_stays_away_and_other_errors_end_the_work(
         with open_index(Settings(home=embedded_settings.home)):
             raise AssertionError("nothing listens there")
 
-    with pytest.raises(lost_index.IndexDown, match="cannot be reached"):
+    with pytest.raises(IndexDown, match="cannot be reached"):
         work(None)
     assert len(tries) == 1, "it is waited for, not tried"
     with pytest.raises(KeyError, match="wrong"):
