@@ -23,7 +23,7 @@ def flush_tree(folder: Path, root: Path) -> None:
         folders.append(place)
         files += [path for name in names if os.lstat(path := f"{place}/{name}").st_nlink == 1]
     with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(_flush, files):
+        for _ in pool.map(flush_file, files):
             pass
         for _ in pool.map(_flush_folder, [*folders, *_above(folder, root)]):
             pass
@@ -42,13 +42,14 @@ def _above(path: Path, root: Path) -> Iterator[str]:
 
 def _flush_folder(path: str) -> None:
     try:
-        _flush(path)
+        flush_file(path)
     except OSError as error:
         if error.errno not in NO_FOLDERS:
             raise
 
 
-def _flush(path: str) -> None:
+def flush_file(path: str) -> None:
+    """Flush what a file holds, or the names in a folder."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)

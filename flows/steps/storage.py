@@ -18,7 +18,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from datacube_config.errors import StorageLost, StorageUnavailable
 from datacube_config.settings import Settings
-from flows.steps.disk_flush import flush_names, flush_tree
+from flows.steps.disk_flush import flush_file, flush_names, flush_tree
 from products.errors import RequestError
 
 
@@ -116,6 +116,11 @@ class Storage:
             return
         for place, content in contents.items():
             self.write_parts(place, [content])
+
+    def flush_object(self, path: str) -> None:
+        """Have the content of an object on the disk; its name is there when its folder is flushed."""
+        if self.is_local:
+            flush_file(path)
 
     def flush(self, path: str) -> None:
         """Have a folder for good, also when the machine loses power; what an object store took, it has for good."""

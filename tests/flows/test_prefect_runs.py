@@ -130,6 +130,7 @@ def with_a_worker_and_a_gpu(served: Served, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("requested")
 def test_prometheus_answers_every_panel_with_what_the_run_left(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
