@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     index_driver: Literal["postgres", "postgis"] = Field(default_factory=_usual_driver)
     index_pool_size: int = Field(default=5, ge=1)
     store_url: str = Field(default_factory=_usual_store)
+    store_flush: bool = True
     s3_endpoint_url: str | None = None
     s3_access_key_id: str | None = None
     s3_secret_access_key: SecretStr | None = None

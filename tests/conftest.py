@@ -26,6 +26,10 @@ hypothesis.settings.register_profile("neocube", deadline=None)
 hypothesis.settings.load_profile("neocube")
 
 
+# what tests publish need not outlive the machine: test_storage.py flushes
+os.environ["NEOCUBE_STORE_FLUSH"] = "false"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real Earth-observation files that lies beside the checkout."""
@@ -36,8 +40,8 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def neocube_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, in NEOCUBE_HOME; no other NEOCUBE_* variable is set."""
-    for name in [name for name in os.environ if name.startswith("NEOCUBE_")]:
+    """An empty home, in NEOCUBE_HOME; no other NEOCUBE_* variable is set, but that nothing is flushed to the disk."""
+    for name in [name for name in os.environ if name.startswith("NEOCUBE_") and name != "NEOCUBE_STORE_FLUSH"]:
         monkeypatch.delenv(name)
     home = tmp_path / "home"
     monkeypatch.setenv("NEOCUBE_HOME", str(home))

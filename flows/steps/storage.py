@@ -18,16 +18,17 @@ from zarr.storage import FsspecStore, LocalStore
 
 from datacube_config.errors import StorageLost, StorageUnavailable
 from datacube_config.settings import Settings
-from flows.steps.disk_flush import flush_file, flush_names, flush_tree
+from flows.steps.disk_flush import flush_names, flush_tree
 from products.errors import RequestError
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A root (absolute path or s3:// URL) and, for S3, the options of s3fs."""
+    """A root (absolute path or s3:// URL) and, for S3, the options of s3fs; whether a folder is flushed to the disk before it is published."""
 
     root: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    flushes: bool = True
 
     @property
     def is_local(self) -> bool:
@@ -94,7 +95,8 @@ class Storage:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(target)
-            flush_names(target, Path(self.root))
+            if self.flushes:
+                flush_names(target, Path(self.root))
         except OSError:
             partial.unlink(missing_ok=True)
             raise
@@ -117,14 +119,9 @@ class Storage:
         for place, content in contents.items():
             self.write_parts(place, [content])
 
-    def flush_object(self, path: str) -> None:
-        """Have the content of an object on the disk; its name is there when its folder is flushed."""
-        if self.is_local:
-            flush_file(path)
-
     def flush(self, path: str) -> None:
         """Have a folder for good, also when the machine loses power; what an object store took, it has for good."""
-        if self.is_local:
+        if self.is_local and self.flushes:
             flush_tree(Path(path), Path(self.root))
 
     def copy(self, source: str, target: str) -> None:
@@ -207,7 +204,7 @@ def open_storage(settings: Settings) -> Storage:
     root = str(settings.home / "store") if url is None else str(url)
     if root.startswith("s3://"):
         return Storage(root, s3_options(settings))
-    return Storage(str(Path(root.removeprefix("file://")).absolute()))
+    return Storage(str(Path(root.removeprefix("file://")).absolute()), flushes=settings.store_flush)
 
 
 def s3_options(settings: Settings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid5
@@ -12,9 +13,10 @@ import flows.steps.cubes.cells
 import flows.steps.cubes.snapshot
 from datacube_config.connection import Index
 from datacube_config.errors import StorageLost
+from datacube_config.settings import Settings
 from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.index.index_setup import add_product
-from flows.steps.storage import Storage
+from flows.steps.storage import Storage, open_storage
 from products.identity import NAMESPACE, CellKey
 from products.template import odc_product_definition
 from tests.flows.conftest import GRID, PERIODS, TEMPLATE, TILES, assembled, known_arrays, window
@@ -134,6 +136,15 @@ def test_a_cell_that_the_disk_does_not_take_is_not_published(
             publish(index, stored)
     assert list(index.dc.index.datasets.search(product=TEMPLATE.product)) == []
     assert publish(index, stored)
+
+
+def test_a_store_that_need_not_outlive_the_machine_is_not_flushed(
+    index: Index, stored: Storage, flushed: list[str], neocube_home: Path
+) -> None:
+    assert open_storage(Settings(home=neocube_home)).flushes is False, "the tests are run so"
+    assert open_storage(Settings(home=neocube_home, store_flush=True)).flushes is True
+    assert publish(index, replace(stored, flushes=False))
+    assert flushed == []
 
 
 def test_a_file_system_without_flushing_of_folders_is_good_enough(

@@ -1,7 +1,7 @@
 """The Zarr group of one cell: written once, read back, compared by digest."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -67,16 +67,11 @@ def _layer_digest(layer: NDArray[Any]) -> bytes:
     return hashlib.sha256(layer.view(np.uint8).data).digest()
 
 
-def write_shards(
-    storage: Storage, path: str, template: CellTemplate, arrays: Arrays, threads: int = 1,
-    written: Callable[[str], object] = lambda place: None,
-) -> None:  # fmt: skip
-    """Write the pixels of a cell at `path`, with its overviews, replacing the leavings of a writer that died there; `written` is told of each object."""
+def write_shards(storage: Storage, path: str, template: CellTemplate, arrays: Arrays, threads: int = 1) -> None:
+    """Write the pixels of a cell at `path`, with its overviews, replacing the leavings of a writer that died there."""
     storage.remove(path)
     for stored in template.stored(arrays[template.arrays[0].name].shape[-1]):
-        place = shard_path(path, stored)
-        storage.write_parts(place, encode_shard(stored.template, arrays[stored.path], threads))
-        written(place)
+        storage.write_parts(shard_path(path, stored), encode_shard(stored.template, arrays[stored.path], threads))
 
 
 def write_metadata(

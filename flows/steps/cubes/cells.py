@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -126,20 +126,14 @@ def writer_of(index: Index, cell: UUID) -> Iterator[None]:
 
 def _write(storage: Storage, path: str, draft: CellDraft, stored: Arrays, threads: int) -> str:
     """Write a cell, read it back and have it on the disk; returns the digest of its arrays, which is made meanwhile."""
-    flushes: list[Future[None]] = []
-    with ThreadPoolExecutor(4) as beside, storage.writing(path, f"the cell {draft.key.label}"):
+    with ThreadPoolExecutor(2) as beside, storage.writing(path, f"the cell {draft.key.label}"):
         digest = beside.submit(arrays_digest, stored, threads)
-
-        def written(place: str) -> None:
-            flushes.append(beside.submit(storage.flush_object, place))
-
-        write_shards(storage, path, draft.template, stored, threads, written)
+        write_shards(storage, path, draft.template, stored, threads)
         check = beside.submit(verify_written, storage, path, draft.template, stored, threads)
         attributes = _attributes(draft, digest.result())
         write_metadata(storage, path, draft.template, draft.key, draft.geobox, attributes)
         storage.flush(path)
-        for each in (*flushes, check):
-            each.result()
+        check.result()
     return digest.result()
 
 
