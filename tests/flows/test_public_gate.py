@@ -58,7 +58,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
                 self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(content)}")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             """Nothing is logged."""
