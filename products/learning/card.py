@@ -6,6 +6,7 @@ from typing import Any
 
 from products.learning.honest_card import honest_lines
 from products.learning.recipe import ModelRecipe
+from products.learning.tune_card import tune_lines
 
 SIMULATED = (
     "Learned from and scored on simulated data with known truth. The figures are a regression score: they show that "
@@ -119,6 +120,7 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         *(_looks_lines(metrics["looks"]) if "looks" in metrics else []),
         *(_importance_lines(metrics["permutation"]) if "permutation" in metrics else []),
         *(_shap_lines(metrics["shap"]) if "shap" in metrics else []),
+        *(tune_lines(metrics["tuning"]) if "tuning" in metrics else []),
         *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
         *honest_lines(metrics),
     ]
