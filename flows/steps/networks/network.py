@@ -99,6 +99,11 @@ class Network:
             bands_of(whole, self.mean, self.std), (row, column), lattice, forward, len(self.class_names), BATCH
         )
 
+    def probabilities_of_patches(self, features: Floats) -> Floats:
+        """(n, class, y, x) probabilities of patches (n, feature, y, x), each by itself."""
+        found: Floats = self._on("cpu")(bands_of(features, self.mean, self.std))
+        return found
+
     def looked_at(self, features: Floats, margin_px: int, row: int, column: int) -> Floats:
         """(feature, y, x) of a window without its margin: what tells whether its pixels are like those that were trained on."""
         inner = slice(margin_px, features.shape[1] - margin_px), slice(margin_px, features.shape[2] - margin_px)
