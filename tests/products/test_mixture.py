@@ -127,7 +127,9 @@ def test_the_shares_of_a_landsat_tile_order_its_pixels_as_published_fractional_c
     causes = np.where(seen, Cause.USED, Cause.NODATA).astype(np.uint8)[None]
     accounts = np.zeros((len(ACCOUNT_NAMES), *seen.shape), np.uint16)
     terms = np.full((1, 5), 1e-4, np.float32), np.zeros((1, 5), np.float32)
-    block = np.where(seen, np.maximum(stored, 0), 0).astype(np.uint16)[[bands.index(band) for band in asked.used_bands], None]
+    block = np.where(seen, np.maximum(stored, 0), 0).astype(np.uint16)[
+        [bands.index(band) for band in asked.used_bands], None
+    ]
     tile = Observations((), asked.used_bands, block, causes, *terms, accounts)
     shares = dict(zip(asked.feature_names, compute_features(asked, tile, parse_period("2020"), 1), strict=True))
     for name, at_least in (("PV", 0.92), ("BS", 0.84)):

@@ -73,8 +73,16 @@ def test_settings_that_agree_better_are_found_and_the_same_again() -> None:
     assert found["best"] == found["trials"][scores.index(max(scores))]["settings"]
     assert better.estimator.spec.model_dump() | found["best"] == better.estimator.spec.model_dump()
     assert study(samples, split, asked)[1] == told
-    others = study(samples, split, asked.model_copy(update={"seed": 4}))[1]["tuning"]["trials"]
-    assert [each["settings"] for each in others] != [each["settings"] for each in found["trials"]]
+
+
+def test_another_seed_tries_others() -> None:
+    def tried(seed: int) -> list[dict[str, Any]]:
+        asked = recipe({"linear": {}}, trials=4, parameters={"l2": [0.01, 10]}).model_copy(update={"seed": seed})
+        assert asked.tune is not None
+        trials = tuned(asked, asked.tune, lambda trial, n: 0.5, lambda: False)[1]["tuning"]["trials"]
+        return [each["settings"] for each in trials]
+
+    assert tried(3) == tried(3) != tried(4)
 
 
 def test_the_hold_out_and_its_buffer_take_no_part() -> None:
