@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     mask_weights: Path | None = None
     train_devices: int = Field(default=1, ge=1, le=1024)
     train_nodes: int = Field(default=1, ge=1, le=1024)
+    mlflow_uri: str | None = None
     failure_budget: float = Field(default=0.05, ge=0, le=1)
     settle_days: int = Field(default=16, ge=0)
     price_per_core_hour: float = Field(default=0.0, ge=0)
@@ -120,6 +121,22 @@ class Settings(BaseSettings):
         if "://" in url and not url.startswith("file://"):
             raise ValueError("expected a path or an s3:// URL")
         return str(Path(url.removeprefix("file://")).expanduser().absolute())
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _folder_or_server(cls, uri: str | None) -> str | None:
+        """A folder, absolute, or the URL of a server, without a password, which would be shown."""
+        if uri is None:
+            return None
+        if uri.startswith(("http://", "https://")):
+            if "@" in uri.split("/")[2]:
+                raise ValueError(
+                    "expected no user in the URL: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                )
+            return uri.rstrip("/")
+        if "://" in uri and not uri.startswith("file://"):
+            raise ValueError("expected a folder, or the http(s):// URL of an MLflow server")
+        return str(Path(uri.removeprefix("file://")).expanduser().absolute())
 
     @classmethod
     def settings_customise_sources(

@@ -11,6 +11,7 @@ from flows.steps.areas import find_area
 from flows.steps.learning.encoder_training import learn_encoder
 from flows.steps.learning.label_files import label_file
 from flows.steps.learning.network_training import TRAINING, TrainingRoom
+from flows.steps.learning.tracking import tracker_at
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.learning.transforming import learn_transform
 from flows.steps.sampling.sample_sets import find_samples
@@ -26,6 +27,7 @@ from products.period import Period, parse_period
 from products.registry import features_recipe, input_recipe, learned_recipe
 
 Device = Literal["auto", "cpu", "gpu"]
+Tell = Callable[[str], None]
 
 
 @logged_run("train")
@@ -35,11 +37,21 @@ def train(
     period: str | None = None,
     labels: str | None = None,
     device: Device = "auto",
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
 ) -> TrainedModel:
     """Learn the model, transform or encoder of a recipe, or find it where it was learned already; what is not given is the recipe's."""
     settings, spec = get_settings(), learned_recipe(recipe)
-    backend = choose_backend(device)
+    tracker = tracker_at(settings.mlflow_uri)
+    found = _trained(spec, area, period, labels, choose_backend(device), tell)
+    if tracker:
+        tracker.log(open_storage(settings), found.document(), found.card["recipe"])
+    return found
+
+
+def _trained(
+    spec: LearnedRecipe, area: str | None, period: str | None, labels: str | None, backend: Backend, tell: Tell | None
+) -> TrainedModel:
+    settings = get_settings()
     if isinstance(spec, ModelRecipe) and spec.samples.product:
         if area or period or labels:
             raise RequestError(
@@ -64,7 +76,7 @@ def train(
 
 
 def _train_without_labels(
-    recipe: PcaRecipe | MaskedRecipe, area: Area, period: Period, backend: Backend, tell: Callable[[str], None] | None
+    recipe: PcaRecipe | MaskedRecipe, area: Area, period: Period, backend: Backend, tell: Tell | None
 ) -> TrainedModel:
     settings = get_settings()
     storage = open_storage(settings)
@@ -77,9 +89,7 @@ def _train_without_labels(
         return learn_encoder(index, storage, recipe, cells, backend, _room(settings), tell)
 
 
-def train_on_samples(
-    recipe: ModelRecipe, name_or_id: str, backend: Backend, tell: Callable[[str], None] | None = None
-) -> TrainedModel:
+def train_on_samples(recipe: ModelRecipe, name_or_id: str, backend: Backend, tell: Tell | None = None) -> TrainedModel:
     """Learn the model of a recipe from a training set that was drawn."""
     settings = get_settings()
     storage = open_storage(settings)

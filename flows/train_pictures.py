@@ -8,6 +8,7 @@ from datacube_config.settings import get_settings
 from flows.steps.learning.box_training import learn_boxes
 from flows.steps.learning.line_training import learn_lines
 from flows.steps.learning.network_training import TRAINING, TrainingRoom
+from flows.steps.learning.tracking import tracker_at
 from flows.steps.storage import open_storage
 from products.devices import choose_backend
 from products.errors import RequestError
@@ -22,10 +23,15 @@ def train_pictures(
     settings, wanted = get_settings(), picture_recipe(recipe)
     if not Path(folder).is_dir():
         raise RequestError(f"no folder of pictures at {folder}")
+    tracker = tracker_at(settings.mlflow_uri)
     storage = open_storage(settings)
     storage.check_writable()
     room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
     chosen = choose_backend(device).device
     if isinstance(wanted, LineRecipe):
-        return learn_lines(storage, wanted, Path(folder), room, chosen, tell)
-    return learn_boxes(storage, wanted, Path(folder), room, chosen, tell)
+        found = learn_lines(storage, wanted, Path(folder), room, chosen, tell)
+    else:
+        found = learn_boxes(storage, wanted, Path(folder), room, chosen, tell)
+    if tracker:
+        tracker.log(storage, found, found["recipe"])
+    return found

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from datacube_config.settings import get_settings
 from flows.steps.learning.network_training import TRAINING, TrainingRoom
 from flows.steps.learning.table_training import learn_table
+from flows.steps.learning.tracking import tracker_at
 from flows.steps.storage import open_storage
 from products.devices import choose_backend
 from products.registry import table_recipe
@@ -19,7 +20,11 @@ def train_table(
 ) -> dict[str, Any]:
     """`model`, `metrics`, `notes` and `card` of a recipe on the files of its table, or what the same gave before."""
     settings, wanted = get_settings(), table_recipe(recipe)
+    tracker = tracker_at(settings.mlflow_uri)
     storage = open_storage(settings)
     storage.check_writable()
     room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
-    return learn_table(storage, wanted, tables, settings.decode_thread_count, choose_backend(device), room, tell)
+    found = learn_table(storage, wanted, tables, settings.decode_thread_count, choose_backend(device), room, tell)
+    if tracker:
+        tracker.log(storage, found, found["recipe"])
+    return found

@@ -6,6 +6,8 @@ from typing import Any
 
 from products.learning.honest_card import honest_lines
 from products.learning.recipe import ModelRecipe
+from products.learning.stale_cells import stale_note
+from products.learning.tune_card import tune_lines
 
 SIMULATED = (
     "Learned from and scored on simulated data with known truth. The figures are a regression score: they show that "
@@ -57,11 +59,7 @@ def card_notes(recipe: ModelRecipe, facts: TrainingFacts) -> list[str]:
         )
     if facts.labels_crs.upper() != facts.crs.upper():
         notes.append(f"The labels were reprojected from {facts.labels_crs} to {facts.crs}.")
-    if facts.n_stale_cells:
-        notes.append(
-            f"{facts.n_stale_cells} of {len(facts.cells)} feature cells were stale: scenes or recipe had changed since they "
-            "were built."
-        )
+    notes += stale_note(facts.n_stale_cells, len(facts.cells))
     if facts.simulated:
         notes.insert(0, SIMULATED)
     return notes
@@ -119,6 +117,7 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         *(_looks_lines(metrics["looks"]) if "looks" in metrics else []),
         *(_importance_lines(metrics["permutation"]) if "permutation" in metrics else []),
         *(_shap_lines(metrics["shap"]) if "shap" in metrics else []),
+        *(tune_lines(metrics["tuning"]) if "tuning" in metrics else []),
         *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
         *honest_lines(metrics),
     ]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from products.learning.masked_recipe import MaskedRecipe
+from products.learning.stale_cells import stale_note
 
 SCORE = "error of masked pixels"
 
@@ -36,11 +37,7 @@ def encoder_notes(recipe: MaskedRecipe, facts: EncoderFacts) -> list[str]:
         f"patches were cut at {facts.n_places} places, and a fifth of the blocks of {spec.block_m:g} m, which was never learned from, said when to stop.",
         "That it fills in well does not show that a network is better for it: compare the card of the network with that of one with random weights.",
     ]
-    if facts.n_stale_cells:
-        notes.append(
-            f"{facts.n_stale_cells} of {len(facts.cells)} cells were stale: scenes or recipe had changed since they were built."
-        )
-    return notes
+    return notes + stale_note(facts.n_stale_cells, len(facts.cells))
 
 
 def encoder_document(recipe: MaskedRecipe, facts: EncoderFacts, told: Mapping[str, Any]) -> dict[str, Any]:

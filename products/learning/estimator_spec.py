@@ -1,20 +1,15 @@
 """The estimators that a recipe may ask for: exactly one of them."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from products.learning.chip_spec import ChipSpec
 from products.learning.network_spec import DeeplabSpec, UnetSpec
 from products.learning.one_kind import OneKind
 from products.learning.temporal_spec import LtaeSpec, TempcnnSpec
+from products.source_spec import Closed
 
 
-class _Closed(BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RandomForestSpec(_Closed):
+class RandomForestSpec(Closed):
     """A random forest (Breiman 2001, Machine Learning 45, 5-32)."""
 
     trees: int = Field(ge=1, le=5000, default=200)
@@ -22,7 +17,7 @@ class RandomForestSpec(_Closed):
     min_leaf: int = Field(ge=1, default=2)
 
 
-class GradientBoostingSpec(_Closed):
+class GradientBoostingSpec(Closed):
     """Gradient-boosted trees on histograms (Friedman 2001, Ann. Stat. 29, 1189-1232; Ke et al. 2017, NIPS), `rounds` trees for each class."""
 
     rounds: int = Field(ge=1, le=5000, default=100)
@@ -32,20 +27,20 @@ class GradientBoostingSpec(_Closed):
     l2: float = Field(ge=0, default=0.0)
 
 
-class LinearSpec(_Closed):
+class LinearSpec(Closed):
     """Multinomial logistic regression of standardised features; `l2` is the weight of its penalty."""
 
     l2: float = Field(gt=0, default=1.0)
     max_iterations: int = Field(ge=1, default=1000)
 
 
-class KnnSpec(_Closed):
+class KnnSpec(Closed):
     """The classes of the `neighbours` nearest training pixels in standardised features (Cover and Hart 1967, IEEE TIT 13, 21-27)."""
 
     neighbours: int = Field(ge=1, le=1000, default=5)
 
 
-class KmeansSpec(_Closed):
+class KmeansSpec(Closed):
     """Clusters of standardised features, found without labels (Lloyd 1982, IEEE TIT 28, 129-137), then named by their labelled pixels."""
 
     clusters: int = Field(ge=2, le=10_000, default=30)

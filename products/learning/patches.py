@@ -69,3 +69,8 @@ def batches(order: npt.NDArray[np.int64], batch: int) -> Iterator[npt.NDArray[np
     """The order in parts of `batch`; what does not fill the last is left out."""
     for start in range(0, order.size - batch + 1, batch):
         yield order[start : start + batch]
+
+
+def share_of(order: npt.NDArray[np.int64], rank: int, world: int) -> npt.NDArray[np.int64]:
+    """What one of `world` processes takes of an epoch, by its rank from 0: as many as each other; what cannot be shared is left out."""
+    return order[rank::world][: order.size // world]

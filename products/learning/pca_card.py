@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from products.learning.pca_recipe import PcaRecipe
+from products.learning.stale_cells import stale_note
 
 SCORE = "explained variance"
 MOST_WEIGHTS = 5
@@ -37,12 +38,7 @@ def transform_notes(recipe: PcaRecipe, facts: TransformFacts) -> list[str]:
         f"{facts.n_without_features} pixels lacked a feature and were not drawn from.",
         f"Each feature was centred on its mean and {units}; components are {'' if spec.whiten else 'not '}scaled to variance 1.",
     ]
-    if facts.n_stale_cells:
-        notes.append(
-            f"{facts.n_stale_cells} of {len(facts.cells)} feature cells were stale: scenes or recipe had changed since they "
-            "were built."
-        )
-    return notes
+    return notes + stale_note(facts.n_stale_cells, len(facts.cells))
 
 
 def transform_document(recipe: PcaRecipe, facts: TransformFacts, metrics: Mapping[str, Any]) -> dict[str, Any]:

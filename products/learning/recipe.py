@@ -2,23 +2,19 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
 from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.split_spec import SplitSpec
 from products.learning.temporal_spec import TemporalKind, TemporalSpec
+from products.learning.tune_spec import TuneSpec
 from products.scene_recipe import canonical_digest, plain_name
+from products.source_spec import Closed
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map"}
 LabelValue = str | int
-
-
-class _Closed(BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def named_once(classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -30,7 +26,7 @@ def named_once(classes: tuple[str, ...]) -> tuple[str, ...]:
     return classes
 
 
-class SamplesSpec(_Closed):
+class SamplesSpec(Closed):
     """Where labelled pixels come from: a vector file with `class_field`, or a raster; classes get the codes 1, 2, ….
 
     `values` says which label values mean a class (default: its name in a vector file, its code in a raster), `ignore`
@@ -42,7 +38,7 @@ class SamplesSpec(_Closed):
     product: str | None = None
     class_field: str = "class"
     classes: tuple[str, ...] = Field(min_length=2, max_length=254)
-    values: dict[str, tuple[LabelValue, ...]] = {}
+    values: dict[str, tuple[LabelValue, ...]] = Field(default={})
     ignore: tuple[LabelValue, ...] = ()
     max_per_class: int = Field(ge=1, default=20_000)
     min_label_fraction: float = Field(gt=0.5, le=1.0, default=0.9)
@@ -83,7 +79,7 @@ class SamplesSpec(_Closed):
         return codes
 
 
-class SelectionSpec(_Closed):
+class SelectionSpec(Closed):
     """Which features the estimator gets, chosen on the folds that are not held out.
 
     `mutual_information` with the class and `permutation` (agreement lost where a feature is shuffled `repeats` times) keep the
@@ -95,7 +91,7 @@ class SelectionSpec(_Closed):
     repeats: int = Field(ge=1, le=100, default=5)
 
 
-class ExplainSpec(_Closed):
+class ExplainSpec(Closed):
     """What the card tells of the features a model looks at, on at most `pixels` of the hold-out.
 
     Each feature is shuffled `repeats` times; `shap` adds what each feature adds to each class, for models of trees.
@@ -106,7 +102,7 @@ class ExplainSpec(_Closed):
     shap: bool = False
 
 
-class MapSpec(_Closed):
+class MapSpec(Closed):
     """The product that this model's maps belong to."""
 
     name: str
@@ -117,7 +113,7 @@ class MapSpec(_Closed):
         return plain_name(name)
 
 
-class LearnedRecipe(_Closed):
+class LearnedRecipe(Closed):
     """What every recipe of `kind: model` has that is learned from cells: the features to learn from, where and when."""
 
     name: str
@@ -163,6 +159,7 @@ class ModelRecipe(MappedRecipe):
     split: SplitSpec = SplitSpec()
     selection: SelectionSpec | None = None
     estimator: EstimatorSpec = EstimatorSpec()
+    tune: TuneSpec | None = None
     explain: ExplainSpec = ExplainSpec()
 
     @model_validator(mode="after")
@@ -194,6 +191,16 @@ class ModelRecipe(MappedRecipe):
             raise RequestError(
                 f"explain: shap is for {' and '.join(trees)}, not for {self.estimator.kind}: leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tunes_what_is_there(self) -> "ModelRecipe":
+        if self.tune and self.has_network:
+            raise RequestError(
+                f"tune learns anew for each trial, a {self.estimator.kind} from whole cells: leave tune out"
+            )
+        if self.tune:
+            self.tune.check(self.estimator.spec, self.estimator.kind)
         return self
 
     @property

@@ -63,6 +63,11 @@ def cell_ground(
     )
 
 
+def network_rows(split: BlockSplit) -> Mask:
+    """Rows (n,) that a network may learn from: not of the hold-out, nor of the fold that says when to stop, nor in the buffer of either."""
+    return split.train_rows(split.holdout) & split.train_rows(VALIDATION_FOLD)
+
+
 def check_ground(ground: Sequence[CellGround], spec: NetworkSpec, split: BlockSplit, resolution_m: float) -> None:
     """RequestError unless a patch fits somewhere for training and for validation."""
     side_m = spec.patch_px * resolution_m

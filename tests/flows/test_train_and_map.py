@@ -45,6 +45,7 @@ from products.learning.estimator_spec import EstimatorSpec
 from products.learning.learned import PixelModel
 from products.learning.onnx_model import onnx_graph
 from products.learning.recipe import ExplainSpec, MapSpec, ModelRecipe, SelectionSpec
+from products.learning.tune_spec import TuneSpec
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.spec import FeaturesRecipe
@@ -337,6 +338,21 @@ def test_every_estimator_trains_maps_and_stands_in_its_card(
     mapped = open_snapshot(coast.map(f"{kind}_model").cube)["map_class"].values[0]
     assert mapped[10, 10] == 0
     assert (mapped == coast.truth).mean() > 0.95
+
+
+def test_a_tuned_model_has_its_study_in_card_metrics_and_item(coast: Coast) -> None:
+    pytest.importorskip("optuna", reason="optuna, of the extra tune, is not installed")
+    tune = TuneSpec(parameters={"neighbours": (1, 30)}, trials=3)
+    knn = EstimatorSpec.model_validate({"knn": {"neighbours": 300}})
+    made = coast.train(estimator=knn, tune=tune, name="tuned_model", map=MapSpec(name="tuned_map"))
+    found, folder = made.card["metrics"]["tuning"], Path(made.card_path).parent
+    assert len(found["trials"]) == 3 and found["best"]["neighbours"] <= 30
+    assert json.loads((folder / "metrics.json").read_text())["tuning"] == found
+    card = Path(made.card_path).read_text()
+    assert "## Settings tuned" in card and f", the {found['best']['neighbours']} nearest of" in card
+    assert (folder / "tuning.png").read_bytes().startswith(b"\x89PNG")
+    said = json.loads((folder / "item.json").read_text())["properties"]["mlm:hyperparameters"]
+    assert said["knn"] == found["best"] and made.card["recipe"]["estimator"]["knn"] == {"neighbours": 300}
 
 
 def test_shapley_values_stand_in_the_card_where_they_are_asked_for(coast: Coast) -> None:

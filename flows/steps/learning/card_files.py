@@ -3,6 +3,7 @@
 from typing import Any
 
 from flows.steps.pictures.learning import confusion_picture, importance_picture, shap_picture, split_picture
+from flows.steps.pictures.tuning import tuning_picture
 from products.learning.card import TrainingFacts, card_markdown, score_name
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
@@ -19,5 +20,6 @@ def shown(
         "split.png": split_picture(samples.column("x"), samples.column("y"), split),
         "confusion.png": confusion_picture(matrix, recipe.class_names, score),
         **({"importance.png": importance_picture(metrics["permutation"])} if "permutation" in metrics else {}),
+        **({"tuning.png": tuning_picture(metrics["tuning"])} if "tuning" in metrics else {}),
         **({"shap.png": shap_picture(metrics["shap"])} if "shap" in metrics else {}),
     }

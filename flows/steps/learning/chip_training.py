@@ -19,7 +19,9 @@ from products.learning.chip_spec import ChipSpec
 from products.learning.estimators import samples_used
 from products.learning.recipe import ModelRecipe
 from products.learning.regression_scores import regression_scores, rounded
-from products.learning.training_ground import VALIDATION_FOLD
+from products.learning.samples import Samples
+from products.learning.splits import BlockSplit
+from products.learning.training_ground import VALIDATION_FOLD, network_rows
 
 CHIPS_VERSION = "chips-1"
 
@@ -33,24 +35,16 @@ def chips_id(model: UUID, spec: ChipSpec) -> UUID:
 
 
 def learn_chips(
-    made: HonestTraining, recipe: ModelRecipe, spec: ChipSpec, chips: DrawnChips, backend: Backend, room: TrainingRoom,
-    number: UUID, tell: Callable[[str], None] | None = None,
+    made: HonestTraining, recipe: ModelRecipe, chips: DrawnChips, backend: Backend, room: TrainingRoom, number: UUID,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[ChipNetwork, dict[str, Any], Answers, Mapping[str, bytes]]:  # fmt: skip
     """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, what it says of the hold-out, and pictures."""
-    from flows.steps.networks.train_chips import ChipLesson, train_chips
-    from flows.steps.networks.training_loop import TrainingPlace
-
     samples, split = made.samples, made.plan.split
     chip, code = (samples.column(name).astype(np.int64) for name in (CHIP, "code"))
     held, validation = split.test_rows(split.holdout), split.test_rows(VALIDATION_FOLD)
-    train, shares = split.train_rows(split.holdout) & split.train_rows(VALIDATION_FOLD), chips.shares(recipe)
-    lesson = ChipLesson(
-        spec, chips.size_px, samples.feature_names, recipe.class_names, chips.read, shares, chip[train],
-        chip[validation], recipe.seed,
-    )  # fmt: skip
-    place = TrainingPlace(room.folder / str(number), backend.device, room.devices, room.nodes)
-    network, told = train_chips(lesson, place, str(number), tell)
-    said = {"holdout": _said(network, chips, chip[held]), "validation": _said(network, chips, chip[validation])}
+    train, shares = network_rows(split), chips.shares(recipe)
+    network, told = chips_network(samples, split, recipe, chips, backend, room, str(number), tell)
+    said = {"holdout": answered(network, chips, chip[held]), "validation": answered(network, chips, chip[validation])}
     scores = [
         assess(code[rows], said[part].argmax(axis=1) + 1, split.block[rows], recipe.class_names)
         for part, rows in (("holdout", held), ("validation", validation))
@@ -63,7 +57,7 @@ def learn_chips(
         "trained_on": samples_used(code, train, recipe.class_names),
         "training": told,
     }
-    if spec.head == "shares":
+    if network.head == "shares":
         metrics["shares"] = share_scores(shares[chip[held]], said["holdout"], recipe.class_names)
     answers = Answers(network.feature_names, said["holdout"].argmax(axis=1) + 1, said["holdout"].astype(np.float64))
     given = np.zeros((held.size, len(recipe.class_names)), np.float32)
@@ -71,6 +65,25 @@ def learn_chips(
     looks = chip_looks(chips, network, samples, given, surest(code, given, held))
     looked, pictures = looks_shown(looks, network)
     return network, metrics | looked, answers, pictures
+
+
+def chips_network(
+    samples: Samples, split: BlockSplit, recipe: ModelRecipe, chips: DrawnChips, backend: Backend, room: TrainingRoom,
+    training: str, tell: Callable[[str], None] | None = None,
+) -> tuple[ChipNetwork, dict[str, Any]]:  # fmt: skip
+    """The network of a recipe, learned from the chips of all blocks but the hold-out and the validation fold, and how it came to be."""
+    from flows.steps.networks.train_chips import ChipLesson, train_chips
+    from flows.steps.networks.training_loop import TrainingPlace
+
+    if recipe.estimator.chips is None:
+        raise TypeError(f"{recipe.estimator.kind} is no network of chips")
+    chip = samples.column(CHIP).astype(np.int64)
+    lesson = ChipLesson(
+        recipe.estimator.chips, chips.size_px, samples.feature_names, recipe.class_names, chips.read, chips.shares(recipe),
+        chip[network_rows(split)], chip[split.test_rows(VALIDATION_FOLD)], recipe.seed,
+    )  # fmt: skip
+    place = TrainingPlace(room.folder / training, backend.device, room.devices, room.nodes)
+    return train_chips(lesson, place, training, tell)
 
 
 def share_scores(
@@ -83,8 +96,9 @@ def share_scores(
     }
 
 
-def _said(
+def answered(
     network: ChipNetwork, chips: DrawnChips, numbers: NDArray[np.int64], at_once: int = 64
 ) -> NDArray[np.float32]:
+    """(n, class) what a network says of chips by their numbers."""
     parts = [network.probabilities(chips.read(numbers[n : n + at_once])) for n in range(0, numbers.size, at_once)]
     return np.concatenate(parts)

@@ -8,10 +8,15 @@ import numpy as np
 from datacube_config.connection import Index
 from flows.steps.cubes.exporting import export_folder, moved_into, writing_into
 from flows.steps.learning.model_files import STAC_ITEM
-from flows.steps.learning.models import Model, find_model
+from flows.steps.learning.models import PublishedEncoder, Transform, find_learned
+from flows.steps.networks.chip_network import ChipNetwork
+from flows.steps.networks.deep_packages import require_deep
+from flows.steps.networks.encoder_file import Encoder
+from flows.steps.networks.network import Network
+from flows.steps.networks.temporal_network import TemporalNetwork
 from flows.steps.storage import Storage
 from products.errors import RequestError
-from products.learning.learned import Float32, Float64, PixelModel
+from products.learning.learned import Float32, Float64, Learned, PixelModel
 from products.learning.onnx_model import ONNX_TOLERANCE, onnx_graph, trial_pixels
 
 TRIAL_PIXELS = 2000
@@ -22,22 +27,41 @@ def export_model(
     index: Index, storage: Storage, name_or_id: str, folder: str, overwrite: bool = False
 ) -> dict[str, Any]:
     """Write `<model>.onnx` with card and STAC item into a folder, once it answers as the model does; RequestError for what has no graph."""
-    lacking = [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]
-    if lacking:
-        raise RequestError(f"the format onnx needs {' and '.join(lacking)}: install neocube[export]")
+    require_onnx("onnx", "onnxruntime")
     target = export_folder(folder, overwrite)
-    model = find_model(index, storage, name_or_id)
-    if not isinstance(model, Model) or not isinstance(model.learned, PixelModel):
-        raise RequestError(f"{name_or_id} is no model of single pixels: there is no ONNX graph for it")
-    content = onnx_graph(model.learned)
-    apart = largest_difference(model.learned, content)
+    model = find_learned(index, storage, name_or_id)
+    if isinstance(model, Transform):
+        raise RequestError(f"{name_or_id} is a transform: there is no ONNX graph for it")
+    content, apart, tolerance = checked_graph(model.encoder if isinstance(model, PublishedEncoder) else model.learned)
     with writing_into(target) as partial:
         (partial / f"{model.recipe.name}.onnx").write_bytes(content)
         for name in BESIDE:
-            (partial / name).write_bytes(storage.read_bytes(model.files.path(name)))
+            if storage.exists(path := model.files.path(name)):
+                (partial / name).write_bytes(storage.read_bytes(path))
         files = [moved_into(path, target / path.name) for path in sorted(partial.iterdir())]
-    said = {"model": str(model.id), "largest_difference": apart, "tolerance": ONNX_TOLERANCE}
+    said = {"model": str(model.id), "largest_difference": apart, "tolerance": tolerance}
     return {"files": [str(path) for path in files], "format": "onnx", **said}
+
+
+def checked_graph(learned: Learned | Encoder) -> tuple[bytes, float, float]:
+    """The ONNX graph of what was learned, how far its answers are from the model's, and how far they may be."""
+    if isinstance(learned, Network | ChipNetwork | TemporalNetwork | Encoder):
+        require_deep()
+        require_onnx("onnxscript")
+        from flows.steps.networks.onnx_network import NETWORK_TOLERANCE, network_difference, network_graph
+
+        content = network_graph(learned)
+        return content, network_difference(learned, content), NETWORK_TOLERANCE
+    if not isinstance(learned, PixelModel):
+        raise TypeError(f"there is no ONNX graph for {learned.describe()}")
+    content = onnx_graph(learned)
+    return content, largest_difference(learned, content), ONNX_TOLERANCE
+
+
+def require_onnx(*packages: str) -> None:
+    """RequestError unless packages of the extra `export` are there."""
+    if lacking := [package for package in packages if find_spec(package) is None]:
+        raise RequestError(f"the format onnx needs {' and '.join(lacking)}: install neocube[export]")
 
 
 def largest_difference(model: PixelModel, content: bytes) -> float:

@@ -87,8 +87,10 @@ def _first_weights(draft: ModelDraft) -> str | None:
 
 def _hyperparameters(draft: ModelDraft) -> dict[str, Any]:
     recipe = draft.recipe
-    chosen = {recipe.estimator.kind: recipe.estimator.spec.model_dump()} if isinstance(recipe, ModelRecipe) else {}
-    return {**chosen, "seed": recipe.seed}
+    if not isinstance(recipe, ModelRecipe):
+        return {"seed": recipe.seed}
+    best = draft.card["metrics"].get("tuning", {}).get("best", {})
+    return {recipe.estimator.kind: recipe.estimator.spec.model_dump() | best, "seed": recipe.seed}
 
 
 def _said_by_us(draft: ModelDraft, learned: Learned) -> dict[str, Any]:

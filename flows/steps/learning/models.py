@@ -58,6 +58,7 @@ class PublishedEncoder:
     id: UUID
     recipe: MaskedRecipe
     encoder: Encoder
+    files: ModelFiles
 
 
 def publish_model(
@@ -110,25 +111,33 @@ def _archive_others(index: Index, number: UUID, recipe: LearnedRecipe) -> list[U
 
 def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Transform:
     """The active model or transform of the highest version of a name, or that with the id; RequestError otherwise."""
-    files, learned, said = _found(index, storage, name_or_id)
-    if isinstance(learned, Encoder):
+    found = find_learned(index, storage, name_or_id)
+    if isinstance(found, PublishedEncoder):
         raise RequestError(
             f"{name_or_id} is an encoder, which maps nothing: train a network that begins with it, by weights: model:{name_or_id}"
         )
+    return found
+
+
+def find_encoder(index: Index, storage: Storage, name_or_id: str) -> PublishedEncoder:
+    """The same of an encoder."""
+    found = find_learned(index, storage, name_or_id)
+    if not isinstance(found, PublishedEncoder):
+        raise RequestError(f"the model {name_or_id} is no encoder: expected one learned by a recipe with `masked`")
+    return found
+
+
+def find_learned(index: Index, storage: Storage, name_or_id: str) -> Model | Transform | PublishedEncoder:
+    """The same of whatever was learned."""
+    files, learned, said = _found(index, storage, name_or_id)
     card = read_card(files)
+    if isinstance(learned, Encoder):
+        return PublishedEncoder(files.id, MaskedRecipe.model_validate(card["recipe"]), learned, files)
     if isinstance(learned, Components):
         return Transform(files.id, PcaRecipe.model_validate(card["recipe"]), learned, said)
     area = read_applicability(files, card["metrics"]["applicability"]["digest"])
     recipe = ModelRecipe.model_validate(card["recipe"])
     return Model(files.id, recipe, learned, said, bool(card["simulated"]), files, area)
-
-
-def find_encoder(index: Index, storage: Storage, name_or_id: str) -> PublishedEncoder:
-    """The same of an encoder."""
-    files, learned, _ = _found(index, storage, name_or_id)
-    if not isinstance(learned, Encoder):
-        raise RequestError(f"the model {name_or_id} is no encoder: expected one learned by a recipe with `masked`")
-    return PublishedEncoder(files.id, MaskedRecipe.model_validate(read_card(files)["recipe"]), learned)
 
 
 def _found(index: Index, storage: Storage, name_or_id: str) -> tuple[ModelFiles, Learned | Components | Encoder, str]:

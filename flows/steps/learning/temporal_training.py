@@ -16,8 +16,9 @@ from products.learning.accuracy import assess
 from products.learning.estimators import predicted, samples_used
 from products.learning.explain import looked_at
 from products.learning.recipe import ModelRecipe
-from products.learning.temporal_spec import TemporalKind, TemporalSpec
-from products.learning.training_ground import VALIDATION_FOLD
+from products.learning.samples import Samples
+from products.learning.splits import BlockSplit
+from products.learning.training_ground import VALIDATION_FOLD, network_rows
 from products.scene_recipe import SceneRecipe
 from products.series_spec import SeriesRecipe
 
@@ -36,26 +37,17 @@ def temporal_id(model: UUID, recipe: ModelRecipe, features: SceneRecipe) -> UUID
 
 
 def learn_temporal(
-    made: HonestTraining, recipe: ModelRecipe, asked: tuple[TemporalKind, TemporalSpec], features: SeriesRecipe, backend: Backend,
-    room: TrainingRoom, number: UUID, tell: Callable[[str], None] | None = None,
+    made: HonestTraining, recipe: ModelRecipe, features: SeriesRecipe, backend: Backend, room: TrainingRoom, number: UUID,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[TemporalNetwork, dict[str, Any], Answers]:  # fmt: skip
     """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, and what it says of the hold-out."""
-    from flows.steps.networks.train_temporal import SeriesLesson, train_temporal
-    from flows.steps.networks.training_loop import TrainingPlace
-
-    kind, spec = asked
     samples, split = made.samples, made.plan.split
-    code, held, validation = samples.column("code"), split.test_rows(split.holdout), split.test_rows(VALIDATION_FOLD)
-    train = split.train_rows(split.holdout) & split.train_rows(VALIDATION_FOLD)
-    lesson = SeriesLesson(
-        kind, spec, samples.feature_names, features.layer_names, recipe.class_names, samples.features,
-        code.astype(np.uint8), train, validation, recipe.seed,
-    )  # fmt: skip
-    place = TrainingPlace(room.folder / str(number), backend.device, room.devices, room.nodes)
-    network, told = train_temporal(lesson, place, str(number), tell)
+    code, held = samples.column("code").astype(np.int64), split.test_rows(split.holdout)
+    train = network_rows(split)
+    network, told = series_network(samples, split, recipe, features, backend, room, str(number), tell)
     scores = [
-        assess(code[rows].astype(np.int64), predicted(network, samples, rows), split.block[rows], recipe.class_names)
-        for rows in (held, validation)
+        assess(code[rows], predicted(network, samples, rows), split.block[rows], recipe.class_names)
+        for rows in (held, split.test_rows(VALIDATION_FOLD))
     ]
     shares = network.probabilities(np.ascontiguousarray(samples.features[held].T)).T
     answers = Answers(network.feature_names, shares.argmax(axis=1) + 1, shares.astype(np.float64))
@@ -64,7 +56,25 @@ def learn_temporal(
         "folds": [scores[1]],
         "folds_mean": scores[1]["overall"],
         "folds_std": None,
-        "trained_on": samples_used(code.astype(np.int64), train, recipe.class_names),
+        "trained_on": samples_used(code, train, recipe.class_names),
         "training": told,
         **looked_at(network, samples, train, held, recipe),
     }, answers  # fmt: skip
+
+
+def series_network(
+    samples: Samples, split: BlockSplit, recipe: ModelRecipe, features: SeriesRecipe, backend: Backend, room: TrainingRoom,
+    training: str, tell: Callable[[str], None] | None = None,
+) -> tuple[TemporalNetwork, dict[str, Any]]:  # fmt: skip
+    """The network of a recipe, learned from the rows of all blocks but the hold-out and the validation fold, and how it came to be."""
+    from flows.steps.networks.train_temporal import SeriesLesson, train_temporal
+    from flows.steps.networks.training_loop import TrainingPlace
+
+    if recipe.temporal is None:
+        raise TypeError(f"{recipe.estimator.kind} is no network over time")
+    lesson = SeriesLesson(
+        *recipe.temporal, samples.feature_names, features.layer_names, recipe.class_names, samples.features,
+        samples.column("code").astype(np.uint8), network_rows(split), split.test_rows(VALIDATION_FOLD), recipe.seed,
+    )  # fmt: skip
+    place = TrainingPlace(room.folder / training, backend.device, room.devices, room.nodes)
+    return train_temporal(lesson, place, training, tell)

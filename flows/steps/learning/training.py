@@ -37,6 +37,7 @@ from flows.steps.learning.network_training import (
 )
 from flows.steps.learning.temporal_training import learn_temporal
 from flows.steps.learning.training_input import Drawn, check_input, identified
+from flows.steps.learning.tuning import tuned_recipe
 from flows.steps.storage import Storage
 from products.area import Area
 from products.devices import Backend
@@ -48,11 +49,12 @@ from products.learning.estimators import LEARNING_VERSION, learn
 from products.learning.learned import ArrayModel, Learned
 from products.learning.recipe import LearnedRecipe, ModelRecipe
 from products.learning.samples import Samples, check_classes
+from products.learning.tuning import require_optuna
 from products.period import Period
 from products.scene_recipe import SceneRecipe, canonical_digest
 from products.series_spec import SeriesRecipe
 
-SOFTWARE = ("neocube", "scikit-learn", "numpy")
+SOFTWARE = ("neocube", "scikit-learn", "numpy", "optuna")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def learn_model(
     """The model of this recipe, cells and labels: learned and published, or found if it is the active one already."""
     if recipe.explain.shap and find_spec("shap") is None:
         raise RequestError("explain: {shap: true} needs the package shap: install neocube[explain], or leave it out")
+    require_optuna(recipe.tune)
     check_input(recipe, labels_file)
     labels = labels_file if isinstance(labels_file, Drawn) else open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
@@ -160,10 +163,11 @@ def learn_model(
         simulated = labels.source.simulated or any(source.is_simulated for source in sources)
         chip_side_m = labels.side_m if isinstance(labels, DrawnChips) else 0.0
         made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated, chip_side_m)
+        better, study = tuned_recipe(made, begun.recipe, inputs.recipe, labels, backend, n_jobs, room, number, tell)
         model, metrics, answers, pictures = _learned(
-            storage, begun.recipe, inputs, labels, made, backend, n_jobs, room, number, tell
+            storage, better, inputs, labels, made, backend, n_jobs, room, number, tell
         )
-    metrics, beside = with_honest_numbers(made, recipe, answers, metrics)
+    metrics, beside = with_honest_numbers(made, recipe, answers, metrics | study)
     facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources))
     card = card_document(recipe, facts, metrics)
     mosaic = inputs.grid.mosaic(inputs.tiles)
@@ -184,9 +188,9 @@ def _learned(
         given = NetworkInputs(storage, inputs, labels, room)
         return learn_network(given, recipe, made.samples, made.plan.split, backend, number, tell)
     if recipe.temporal and isinstance(inputs.recipe, SeriesRecipe):
-        return *learn_temporal(made, recipe, recipe.temporal, inputs.recipe, backend, room, number, tell), {}
+        return *learn_temporal(made, recipe, inputs.recipe, backend, room, number, tell), {}
     if recipe.estimator.chips and isinstance(labels, DrawnChips):
-        return learn_chips(made, recipe, recipe.estimator.chips, labels, backend, room, number, tell)
+        return learn_chips(made, recipe, labels, backend, room, number, tell)
     model, metrics = learn(backend, made.samples, made.plan.split, recipe, n_jobs)
     return model, metrics, answers_of(model, made, recipe, backend, n_jobs), {}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +11,16 @@ from numpy.typing import NDArray
 from flows.steps.networks.blending import Forward, blended
 from flows.steps.networks.network import bands_of, with_margin
 from flows.steps.networks.weights_file import (
-    FORMAT,
     MEAN,
     STD,
     Arrays,
+    SavedNetwork,
     check_shapes,
-    file_arrays,
     filled,
     unreadable,
     weights_of,
-    written,
 )
 from products.errors import RequestError
-from products.learning.array_file import arrays_digest
 from products.learning.chip_means import chip_means
 from products.learning.chip_spec import Head
 from products.learning.learned import Shape
@@ -31,14 +28,23 @@ from products.learning.patches import PatchLattice
 
 KIND = "chips"
 BATCH = 32  # every batch has this size, zeros fill the last: what a chip is given does not depend on how many are asked
-HEADER = ("kind", "encoder", "depth", "size_px", "head", "feature_names", "class_names")
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class ChipNetwork:
+class ChipNetwork(SavedNetwork):
     """Weights by name, and what is needed to use them. A map of it has squares of `size_px` on one lattice over the plane."""
 
+    HEADER: ClassVar[tuple[str, ...]] = (
+        "kind",
+        "encoder",
+        "depth",
+        "size_px",
+        "head",
+        "feature_names",
+        "class_names",
+    )
+    kind: ClassVar[str] = KIND
     encoder: str
     depth: int
     size_px: int
@@ -90,8 +96,7 @@ class ChipNetwork:
     def describe(self) -> str:
         """What it is, in words."""
         says = "the most frequent class" if self.head == "classes" else "the share of each class"
-        n_weights = sum(array.size for array in self.weights.values())
-        return f"a {self.encoder} ({n_weights:,} weights) that says {says} of chips of {self.size_px} px"
+        return f"a {self.encoder} ({self.n_weights:,} weights) that says {says} of chips of {self.size_px} px"
 
     def shape(self) -> Shape:
         """Chips of features in, chips by classes out."""
@@ -99,14 +104,6 @@ class ChipNetwork:
         inputs = {"batch": -1, "channel": len(self.feature_names), **side}
         task = "scene-classification" if self.head == "classes" else "regression"
         return Shape(self.encoder, task, inputs, {"batch": -1, "class": len(self.class_names)})
-
-    def digest(self) -> str:
-        """SHA-256 of names, architecture and arrays."""
-        return arrays_digest([FORMAT, *self._header.values()], self._arrays)
-
-    def to_bytes(self) -> bytes:
-        """A safetensors file, as that of other networks."""
-        return written(self._header, self._arrays)
 
     @cached_property
     def module(self) -> Any:  # noqa: ANN401
@@ -126,14 +123,6 @@ class ChipNetwork:
     @property
     def _lattice(self) -> PatchLattice:
         return PatchLattice(self.size_px, 0)
-
-    @property
-    def _header(self) -> dict[str, Any]:
-        return {"kind": KIND} | {name: getattr(self, name) for name in HEADER if name != "kind"}
-
-    @property
-    def _arrays(self) -> Arrays:
-        return file_arrays(self.mean, self.std, self.weights)
 
 
 def chip_network_of(header: Mapping[str, Any], arrays: Arrays, origin: str) -> ChipNetwork:

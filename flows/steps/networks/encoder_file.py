@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.steps.networks.weights_file import Arrays, header_and_arrays, unreadable, written
+from flows.steps.networks.weights_file import Arrays, filled, header_and_arrays, unreadable, written
 from products.learning.array_file import arrays_digest
 
 ENCODER_FORMAT = "neocube-encoder-1"
@@ -35,6 +36,14 @@ class Encoder:
     def to_bytes(self) -> bytes:
         """A safetensors file; the same bytes for the same encoder."""
         return written({"format": ENCODER_FORMAT, **self._header}, self._arrays)
+
+    @cached_property
+    def module(self) -> Any:  # noqa: ANN401
+        """The encoder, ready to be asked, on the CPU; bands (n, band, y, x) to the features of each stage, the bands first."""
+        from flows.steps.networks.architecture import Architecture, untrained
+
+        shape = Architecture("unet", self.encoder, self.depth, len(self.feature_names) + 1, 1)
+        return filled(lambda: untrained(shape).encoder, self.weights)
 
     @property
     def _header(self) -> dict[str, Any]:

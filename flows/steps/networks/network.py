@@ -3,45 +3,50 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.steps.networks.blending import blended
 from flows.steps.networks.weights_file import (
-    FORMAT,
     MEAN,
     STD,
     Arrays,
+    SavedNetwork,
     check_shapes,
-    file_arrays,
     filled,
     read,
     unreadable,
     weights_of,
-    written,
 )
 from products.errors import RequestError
-from products.learning.array_file import arrays_digest
 from products.learning.learned import Shape
 from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.patches import PatchLattice
 
 BATCH = 8  # every batch has this size, zeros fill the last: what a patch is given does not depend on how many are asked
 KIND_NAMES: dict[Kind, str] = {"unet": "U-Net", "deeplab": "DeepLabV3+"}
-HEADER = ("kind", "encoder", "depth", "patch_px", "overlap_px", "feature_names", "class_names")
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Network:
+class Network(SavedNetwork):
     """Weights by name, and what is needed to use them: names of features and classes, and mean and standard deviation of each feature.
 
     The bands of the network are the features, less mean and divided by standard deviation, 0 where missing; and the share of
     features that a pixel has.
     """
 
+    HEADER: ClassVar[tuple[str, ...]] = (
+        "kind",
+        "encoder",
+        "depth",
+        "patch_px",
+        "overlap_px",
+        "feature_names",
+        "class_names",
+    )
     kind: Kind
     encoder: str
     depth: int
@@ -52,10 +57,6 @@ class Network:
     mean: Floats
     std: Floats
     weights: Mapping[str, NDArray[Any]]
-
-    def digest(self) -> str:
-        """SHA-256 of names, architecture and arrays."""
-        return arrays_digest([FORMAT, *self._header.values()], self._arrays)
 
     def describe(self) -> str:
         """What it is, in words."""
@@ -74,15 +75,6 @@ class Network:
         """How far around a window its patches reach."""
         return PatchLattice(self.patch_px, self.overlap_px).margin_px
 
-    @property
-    def n_weights(self) -> int:
-        """How many numbers were learned."""
-        return sum(array.size for array in self.weights.values())
-
-    def to_bytes(self) -> bytes:
-        """A safetensors file: arrays, and a JSON text under `neocube` in its metadata. The same bytes for the same network."""
-        return written(self._header, self._arrays)
-
     def probabilities_of_window(
         self, features: Floats, margin_px: int = 0, row: int = 0, column: int = 0, device: str = "cpu"
     ) -> Floats:
@@ -98,6 +90,11 @@ class Network:
         return blended(
             bands_of(whole, self.mean, self.std), (row, column), lattice, forward, len(self.class_names), BATCH
         )
+
+    def probabilities_of_patches(self, features: Floats) -> Floats:
+        """(n, class, y, x) probabilities of patches (n, feature, y, x), each by itself."""
+        found: Floats = self._on("cpu")(bands_of(features, self.mean, self.std))
+        return found
 
     def looked_at(self, features: Floats, margin_px: int, row: int, column: int) -> Floats:
         """(feature, y, x) of a window without its margin: what tells whether its pixels are like those that were trained on."""
@@ -126,14 +123,6 @@ class Network:
 
         return forward
 
-    @property
-    def _header(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in HEADER}
-
-    @property
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        return file_arrays(self.mean, self.std, self.weights)
-
 
 def with_margin(features: Floats, margin_px: int, wanted_px: int) -> Floats:
     """A window (feature, y, x) with a margin of another width, NaN where it is wider."""
@@ -159,7 +148,7 @@ def network_from_bytes(content: bytes, origin: str) -> Network:
 def network_of(header: Mapping[str, Any], arrays: Arrays, origin: str) -> Network:
     """The same from what was read of a file."""
     try:
-        said: dict[str, Any] = {name: header[name] for name in HEADER}
+        said: dict[str, Any] = {name: header[name] for name in Network.HEADER}
         NetworkSpec.model_validate({name: said[name] for name in ("encoder", "depth", "patch_px", "overlap_px")})
         _ = KIND_NAMES[said["kind"]]
         said |= {name: tuple(said[name]) for name in ("feature_names", "class_names")}

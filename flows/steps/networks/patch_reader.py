@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from flows.steps.networks.network import bands_of
 from products.learning.augmentation import augmented
 from products.learning.network_spec import NetworkSpec
-from products.learning.patches import batches
+from products.learning.patches import batches, share_of
 
 AHEAD = 4  # batches that are ready before they are asked for
 CELLS_HELD = (
@@ -96,7 +96,7 @@ class PatchReader:
         return self.order.size // self.world // self.spec.batch
 
     def __iter__(self) -> Iterator[Batch]:
-        mine = self.order[self.rank :: self.world][: self.order.size // self.world]
+        mine = share_of(self.order, self.rank, self.world)
         waiting: deque[Future[Batch]] = deque()
         pool = ThreadPoolExecutor(1, "neocube-patches")
         try:

@@ -19,7 +19,7 @@ from products.learning.augmentation import augmented
 from products.learning.band_statistics import mean_and_std
 from products.learning.masked_spec import MaskedSpec
 from products.learning.masking import drawn_mask
-from products.learning.patches import batches, epoch_order
+from products.learning.patches import batches, epoch_order, share_of
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int32]
@@ -111,8 +111,7 @@ def pretrain(
         is_train = epoch is not None
         wanted = spec.patches if is_train else max(spec.batch * world, spec.patches // SHARE_OF_VALIDATION)
         order = epoch_order(places[is_train].size, wanted, lesson.seed, 0 if epoch is None else epoch + 1)
-        mine = order[rank::world][: order.size // world]
-        return MaskedReader(cells, places[is_train], mine, lesson, mean, std, epoch)
+        return MaskedReader(cells, places[is_train], share_of(order, rank, world), lesson, mean, std, epoch)
 
     filler = MaskedFiller(module, spec, reader, torch.ones(1), lesson.seed, training_id)
     fit(filler, place, tell)

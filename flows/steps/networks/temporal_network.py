@@ -9,19 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.steps.networks.weights_file import (
-    FORMAT,
     MEAN,
     STD,
     Arrays,
+    SavedNetwork,
     check_shapes,
-    file_arrays,
     filled,
     read,
     unreadable,
     weights_of,
-    written,
 )
-from products.learning.array_file import arrays_digest
 from products.learning.learned import Float32, Float64, PixelModel, Shape
 from products.learning.temporal_spec import TEMPORAL_SPECS, TemporalKind
 
@@ -29,11 +26,10 @@ BATCH = (
     4096  # every batch has this size, zeros fill the last: what a pixel is given does not depend on how many are asked
 )
 KIND_NAMES: dict[TemporalKind, str] = {"tempcnn": "TempCNN", "ltae": "L-TAE"}
-HEADER = ("kind", "sizes", "n_steps", "feature_names", "class_names")
 
 
 @dataclass(frozen=True)
-class TemporalNetwork(PixelModel):
+class TemporalNetwork(SavedNetwork, PixelModel):
     """Weights by name; `feature_names` are the layers of the first step, then those of the second, ….
 
     `mean` and `std` of each layer, over all steps: its course in time stays as it is. A pixel that lacks a value at a step has no class.
@@ -45,6 +41,7 @@ class TemporalNetwork(PixelModel):
     mean: Float32
     std: Float32
     weights: Mapping[str, npt.NDArray[Any]]
+    HEADER: ClassVar[tuple[str, ...]] = ("kind", "sizes", "n_steps", "feature_names", "class_names")
     ARCHITECTURE: ClassVar[str] = "network over time"
     USES_ALL_CORES: ClassVar[bool] = True
 
@@ -61,23 +58,13 @@ class TemporalNetwork(PixelModel):
 
     def describe(self) -> str:
         """What it is, in words."""
-        n_weights, n_layers = sum(array.size for array in self.weights.values()), self.mean.size
-        return (
-            f"a {KIND_NAMES[self.kind]} ({n_weights:,} weights) on series of {self.n_steps} steps of {n_layers} layers"
-        )
+        name, n_layers = KIND_NAMES[self.kind], self.mean.size
+        return f"a {name} ({self.n_weights:,} weights) on series of {self.n_steps} steps of {n_layers} layers"
 
     def shape(self) -> Shape:
         """Series in, pixels by classes out."""
         inputs = {"batch": -1, "time": self.n_steps, "channel": self.mean.size}
         return Shape(KIND_NAMES[self.kind], "classification", inputs, {"batch": -1, "class": len(self.class_names)})
-
-    def digest(self) -> str:
-        """SHA-256 of names, sizes and arrays."""
-        return arrays_digest([FORMAT, *self._header.values()], self._arrays)
-
-    def to_bytes(self) -> bytes:
-        """A safetensors file, as that of other networks."""
-        return written(self._header, self._arrays)
 
     @cached_property
     def module(self) -> Any:  # noqa: ANN401
@@ -97,11 +84,7 @@ class TemporalNetwork(PixelModel):
 
     @property
     def _header(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in HEADER} | {"sizes": dict(sorted(self.sizes.items()))}
-
-    @property
-    def _arrays(self) -> Arrays:
-        return file_arrays(self.mean, self.std, self.weights)
+        return super()._header | {"sizes": dict(sorted(self.sizes.items()))}
 
 
 def series_of(features: Float32, n_steps: int, mean: Float32, std: Float32) -> Float32:

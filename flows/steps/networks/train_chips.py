@@ -19,6 +19,7 @@ from products.errors import RequestError
 from products.learning.augmentation import augmented
 from products.learning.band_statistics import class_weights, mean_and_std
 from products.learning.chip_spec import ChipSpec
+from products.learning.patches import share_of
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
@@ -109,8 +110,7 @@ def train_chips(
             if epoch is None
             else np.random.default_rng([lesson.seed, epoch]).permutation(lesson.train)
         )
-        mine = rows[rank::world][: rows.size // world] if world > 1 else rows
-        return ChipReader(lesson, mine, targets, mean, std, epoch)
+        return ChipReader(lesson, share_of(rows, rank, world), targets, mean, std, epoch)
 
     classifier = ChipClassifier(module, spec, reader, torch.from_numpy(weights), lesson.seed, training_id)
     fit(classifier, place, tell)

@@ -15,6 +15,7 @@ from flows.steps.networks.temporal_network import TemporalNetwork, series_of
 from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
 from products.errors import RequestError
 from products.learning.band_statistics import class_weights, mean_and_std
+from products.learning.patches import share_of
 from products.learning.temporal_spec import TemporalKind, TemporalSpec
 
 Floats = NDArray[np.float32]
@@ -85,8 +86,7 @@ def train_temporal(
         rows = np.flatnonzero(lesson.validation if epoch is None else lesson.train)
         if epoch is not None:
             rows = np.random.default_rng([lesson.seed, epoch]).permutation(rows)
-        mine = rows[rank::world][: rows.size // world] if world > 1 else rows
-        return SeriesReader(series, numbers, mine, spec.batch, is_whole=epoch is None)
+        return SeriesReader(series, numbers, share_of(rows, rank, world), spec.batch, is_whole=epoch is None)
 
     classifier = PixelClassifier(
         untrained_temporal(shape, spec.dropout), spec, reader, torch.from_numpy(weights), lesson.seed, training_id

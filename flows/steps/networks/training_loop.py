@@ -119,6 +119,7 @@ def _quiet_and_deterministic() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*treespec, LeafSpec")  # Lightning 2.6 calls what torch 2.15 replaces
             warnings.filterwarnings("ignore", ".*does not have many workers")
             warnings.filterwarnings("ignore", ".*GPU available but not used")
+            warnings.filterwarnings("ignore", ".*`srun` command is available")  # on any machine of a cluster
             yield
     finally:
         logger.setLevel(level)

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.steps.networks.deep_packages import require_deep
 from products.errors import RequestError
+from products.learning.array_file import arrays_digest
 
 FORMAT = "neocube-network-1"
 KEY = "neocube"
@@ -16,10 +17,35 @@ MEAN, STD, PREFIX = "normalise.mean", "normalise.std", "network."
 Arrays = dict[str, NDArray[Any]]
 
 
-def file_arrays(mean: NDArray[np.float32], std: NDArray[np.float32], weights: Mapping[str, NDArray[Any]]) -> Arrays:
-    """The arrays of a file by name, in its order."""
-    own: Arrays = {MEAN: mean, STD: std}
-    return own | {f"{PREFIX}{name}": np.asarray(weights[name], order="C") for name in sorted(weights)}
+class SavedNetwork:
+    """What networks of every kind have alike: a file and a digest of all that decides their answers. `HEADER` names what does, beside the arrays."""
+
+    HEADER: ClassVar[tuple[str, ...]]
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    weights: Mapping[str, NDArray[Any]]
+
+    def digest(self) -> str:
+        """SHA-256 of names, architecture and arrays."""
+        return arrays_digest([FORMAT, *self._header.values()], self._arrays)
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file: arrays, and a JSON text under `neocube` in its metadata. The same bytes for the same network."""
+        return written(self._header, self._arrays)
+
+    @property
+    def n_weights(self) -> int:
+        """How many numbers were learned."""
+        return sum(array.size for array in self.weights.values())
+
+    @property
+    def _header(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.HEADER}
+
+    @property
+    def _arrays(self) -> Arrays:
+        own: Arrays = {MEAN: self.mean, STD: self.std}
+        return own | {f"{PREFIX}{name}": np.asarray(self.weights[name], order="C") for name in sorted(self.weights)}
 
 
 def written(header: Mapping[str, Any], arrays: Arrays) -> bytes:
