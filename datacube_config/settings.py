@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     accounts: tuple[Account, ...] = ()
     session_key: SecretStr | None = Field(default=None, min_length=32)
     session_https_only: bool = False
+    page_url: str = Field(default="http://127.0.0.1:4201", pattern="^https?://")
+    token: SecretStr | None = None
 
     @field_validator("home")
     @classmethod
