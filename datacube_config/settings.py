@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     core_power_w: float = Field(default=0.0, ge=0)
     logs: Logs = "off"
     alert_block: str | None = Field(default=None, pattern="^[a-z0-9-]+/[^/]+$")
+    alert_webhook: SecretStr | None = None
     publisher: str = Field(default="neocube", min_length=1, max_length=200)
     requests: RequestLimits = Field(default_factory=RequestLimits)
     accounts: tuple[Account, ...] = ()

@@ -18,6 +18,7 @@ from flows.cli_prefect import account, demo, serve, tend
 from flows.cli_samples import sample
 from flows.cli_scenes import ingest, quarantine, scenes, simulate
 from flows.cli_service import metrics, tend_runs
+from flows.cli_subscriptions import subscribe, subscriptions, unsubscribe
 from flows.console import as_json_option, emit
 from flows.failed_work import WorkFailed
 from products.errors import RequestError
@@ -101,7 +102,7 @@ def status(as_json: bool) -> None:
 for command in (
     simulate, ingest, scenes, quarantine, reconcile, retire,
     plan, preview, build, gallery, pin, export, report, passport, sample, train, map_command, assess, masks,
-    demo, serve, account, tend, tend_runs, metrics,
+    subscribe, subscriptions, unsubscribe, demo, serve, account, tend, tend_runs, metrics,
 ):  # fmt: skip
     main.add_command(command)
 
