@@ -97,12 +97,12 @@ def chosen_passes(
     at = (np.arange(POINTS) + 0.5) / POINTS
     x, y = (each.ravel() for each in np.meshgrid(west + at * (east - west), south + at * (north - south)))
     views = np.zeros(x.size, int)
-    clouds = {
-        members: float(np.mean([cloud_percent.get(scene.id, UNKNOWN_CLOUD) for scene in members]))
+    known = [
+        (float(np.mean([cloud_percent.get(scene.id, UNKNOWN_CLOUD) for scene in members])), members)
         for _, members in passes_of(scenes)
-    }
+    ]
     chosen: list[tuple[Scene, ...]] = []
-    for members in sorted(clouds, key=lambda members: clouds[members]):
+    for _, members in sorted(known, key=lambda pair: pair[0]):
         sees = shapely.contains_xy(shapely.union_all([scene.footprint.geom for scene in members]), x, y)
         if len(chosen) < MOST_PASSES and (views[sees] < VIEWS).any():
             chosen.append(members)

@@ -74,21 +74,21 @@ def ran(tmp_path_factory: pytest.TempPathFactory, ingested_home: Path, small_arc
     subprocess.run(["cp", "-a", str(ingested_home), str(folder / "var")], check=True)
     (folder / "var" / "coast").symlink_to(small_archive)
     kept = {key: value for key, value in os.environ.items() if not key.startswith("NEOCUBE_")}
+    forget = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("%reset -f")])
     books = {path.name: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("NEOCUBE_HOME", str(folder / "var"))
         with served(Settings(home=folder / "var")) as page:
-            environment = kept | {"NEOCUBE_PAGE_URL": page, "NEOCUBE_TOKEN": TOKEN}
+            own = {"NEOCUBE_PAGE_URL": page, "NEOCUBE_TOKEN": TOKEN, "IPYTHONDIR": str(folder / "ipython")}
+            environment = kept | own
             client = nbclient.NotebookClient(
                 next(iter(books.values())), timeout=120, resources={"metadata": {"path": str(folder)}},
                 store_widget_state=False, record_timing=False, coalesce_streams=True,
             )  # fmt: skip
-            with client.setup_kernel(cleanup_kc=False, env=environment):
+            with client.setup_kernel(env=environment):
                 for book in books.values():
-                    client.nb = book
-                    client.execute(cleanup_kc=False)
-                    client.kc.execute_interactive("%reset -f", silent=True, timeout=60)
-            client._cleanup_kernel()
+                    for client.nb in (book, forget):
+                        client.execute(cleanup_kc=False)
     for book in books.values():
         tidy(book)
     if os.environ.get("NEOCUBE_STORE_NOTEBOOKS"):

@@ -111,7 +111,8 @@ def banded(path: Path, factors: tuple[int, ...]) -> BandFile:
     }
     with rasterio.open(path, "w", **profile, transform=Affine(10, 0, 500_000, 0, -10, 300_000), tiled=True) as file:
         file.write(pixels, 1)
-        file.build_overviews(factors, Resampling.average)
+        if factors:
+            file.build_overviews(factors, Resampling.average)
     with rasterio.open(path, "r+") as file:  # the file itself changes, its overviews stay
         file.write(np.full((256, 256), 3000, np.uint16), 1)
     return BandFile(str(path), 1e-4, 0.0, 0, by_overview=True)
