@@ -118,7 +118,7 @@ def _mapped(
     named = subscription.recipe
     if "\n" in named:
         named = str(_kept_file(settings, f"{subscription.name}.recipe.yaml", subscription.recipe))
-    (one, _), *_ = passes_of(members)
+    one, _ = passes_of(members)[0]
     span = (
         recipe.period.calendar.step_at(one.start) if isinstance(recipe, FeaturesRecipe) else Period(one.start, one.end)
     )

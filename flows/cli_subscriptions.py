@@ -105,7 +105,8 @@ def _wanted(
     from products.registry import read_recipe, recipe_names, scene_recipe
     from products.scene_recipe import SceneRecipe
 
-    model, recipe = None, product
+    model: str | None = None
+    recipe = product
     if product.endswith((".yaml", ".yml")):
         scene_recipe(product)
         recipe = Path(product).read_text(encoding="utf-8")

@@ -116,7 +116,7 @@ def latencies(index: Index) -> list[dict[str, Any]]:
 
 
 def _of(name: str) -> Any:  # noqa: ANN401, an SQL expression
-    return (follow_up.c.kind == ANSWER) & (follow_up.c.parameters["subscription"].astext == name)
+    return (follow_up.c.kind == ANSWER) & (func.jsonb_extract_path_text(follow_up.c.parameters, "subscription") == name)
 
 
 def _answered(index: Index, name: str) -> set[str]:
