@@ -87,6 +87,9 @@ class Passport:
 
     document: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        return f"Passport of a pixel of {self.document['cell']['product']}: {len(self.document['scenes'])} scenes"
+
     def _repr_html_(self) -> str:
         return passport_html(self.document)
 
@@ -153,6 +156,9 @@ class Requested:
         if not self.document["cube"]:
             raise RequestError(f"the request is {self.state} and has no cube: wait() for it")
         return features_apart(open_snapshot(str(self.document["cube"]), s3_options(get_settings())))
+
+    def __repr__(self) -> str:
+        return f"Request of {self.document['product']} over {self.document['area']}: {self.state}"
 
     def _repr_html_(self) -> str:
         return request_html(self.document)

@@ -68,6 +68,11 @@ class Plan:
     price_per_core_hour: float = 0.0
     currency: str = ""
 
+    def __repr__(self) -> str:
+        return (
+            f"Plan of {self.recipe.name} over {self.area.name}: {len(self.cells)} cells, {len(self.to_build)} to build"
+        )
+
     def _repr_html_(self) -> str:
         document = self.document(self.price_per_core_hour, self.currency)
         title = f"{self.recipe.title or self.recipe.name} over {self.area.name}"

@@ -37,6 +37,10 @@ class Preview:
     png: bytes
     document: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        passes = self.document["passes"]
+        return f"Preview of {self.document['recipe']} over {self.document['area']}: {passes['read']} of {passes['indexed']} passes"
+
     def _repr_png_(self) -> bytes:
         return self.png
 

@@ -58,7 +58,8 @@ def test_a_plan_shows_itself_with_its_price(monkeypatch: pytest.MonkeyPatch) -> 
     shown = made._repr_html_()
     price = made.document(36.0, "GBP")["price"]["amount"]
     assert price > 0 and f"{price} GBP" in shown
-    assert "Annual mangrove features" in shown and "over demo" in shown
+    assert "mangrove features" in shown and "over demo" in shown
+    assert repr(made) == "Plan of mangrove_features over demo: 1 cells, 1 to build"
 
 
 def test_a_request_is_followed_until_it_ends_and_can_be_cancelled(asked_index: Index) -> None:
@@ -75,6 +76,7 @@ def test_a_request_is_followed_until_it_ends_and_can_be_cancelled(asked_index: I
     assert made.wait(timeout_s=30).state == "failed"
     ended.join()
     assert "failed: no &lt;room&gt; left" in made._repr_html_()
+    assert repr(made) == "Request of mangrove_features over demo: failed"
     again = flows.request(**ASKED, project="coast")
     assert again.document["id"] != made.document["id"]
     assert again.cancel().state == again.refresh().state == "cancelled"

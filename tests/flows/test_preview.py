@@ -50,6 +50,7 @@ def test_it_shows_few_of_many_passes_and_accounts_for_every_observation(look: Pr
 
 def test_its_picture_shows_itself_in_a_notebook(look: Preview) -> None:
     assert look._repr_png_() == look.png
+    assert repr(look).startswith("Preview of mangrove_features over demo: ")
     pixels = image.imread(BytesIO(look.png), format="png")
     assert pixels.shape[1] > pixels.shape[0] > 200
     assert np.unique(pixels[..., :3].reshape(-1, 3), axis=0).shape[0] > 50
