@@ -59,7 +59,8 @@ def test_a_plan_shows_itself_with_its_price(monkeypatch: pytest.MonkeyPatch) -> 
     price = made.document(36.0, "GBP")["price"]["amount"]
     assert price > 0 and f"{price} GBP" in shown
     assert "mangrove features" in shown and "over demo" in shown
-    assert repr(made) == "Plan of mangrove_features over demo: 1 cells, 1 to build"
+    n_cells, n_to_build = len(made.cells), len(made.to_build)
+    assert repr(made) == f"Plan of mangrove_features over demo: {n_cells} cells, {n_to_build} to build"
 
 
 def test_a_request_is_followed_until_it_ends_and_can_be_cancelled(asked_index: Index) -> None:
