@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +40,6 @@ from products.errors import RequestError
 from products.period import parse_period
 from products.pixel.causes import Cause
 from products.registry import DEFINITIONS, scene_recipe
-from tests.flows.test_kill_and_resume import run_in_child
 
 WHEN = "NDVI > 0.2"
 ALWAYS = 100_000  # days: the archive was sensed long ago
@@ -198,30 +199,15 @@ def test_an_alert_that_was_not_taken_or_whose_run_was_killed_is_delivered_again_
         assert "secret" not in json.dumps(report)
         receiver.status = 204
 
-        def told() -> None:
-            tend_here(["answer"])
-
-        def name_it(monkeypatch: pytest.MonkeyPatch) -> None:
-            (Path(embedded_settings.home) / "pid").write_text(str(os.getpid()))
-
-        watcher = threading.Thread(target=kill_who_tells, args=(receiver, Path(embedded_settings.home) / "pid"))
-        watcher.start()
-        assert run_in_child(told, name_it) == signal.SIGKILL
-        watcher.join()
+        teller = subprocess.Popen([sys.executable, "-m", "flows.cli", "tend"], stderr=subprocess.DEVNULL)
+        receiver.kills = teller.pid
+        assert teller.wait(100) == -signal.SIGKILL
         receiver.kills = None
         with open_index(embedded_settings) as index:
             assert len(outstanding(index, ANSWER)) == 1
         assert len(tend_here(["answer"])["done"]) == 1
         assert tend_here(["answer"])["done"] == []
     assert len(receiver.taken) == 2 and len({key for key, _ in receiver.taken}) == 1
-
-
-def kill_who_tells(receiver: Receiver, pid: Path) -> None:
-    """Name the process to kill once it said who it is."""
-    stop = datetime.now(UTC) + timedelta(seconds=60)
-    while not pid.is_file() or not pid.read_text():
-        assert datetime.now(UTC) < stop
-    receiver.kills = int(pid.read_text())
 
 
 @pytest.mark.parametrize(
