@@ -68,11 +68,14 @@ class Settings(BaseSettings):
     core_power_w: float = Field(default=0.0, ge=0)
     logs: Logs = "off"
     alert_block: str | None = Field(default=None, pattern="^[a-z0-9-]+/[^/]+$")
+    alert_webhook: SecretStr | None = None
     publisher: str = Field(default="neocube", min_length=1, max_length=200)
     requests: RequestLimits = Field(default_factory=RequestLimits)
     accounts: tuple[Account, ...] = ()
     session_key: SecretStr | None = Field(default=None, min_length=32)
     session_https_only: bool = False
+    page_url: str = Field(default="http://127.0.0.1:4201", pattern="^https?://")
+    token: SecretStr | None = None
 
     @field_validator("home")
     @classmethod

@@ -64,7 +64,7 @@ class Batch:
 Outcome = BuiltCell | FailedCell
 RunBatches = Callable[[Settings, Sequence[Batch]], Iterable[list[Outcome]]]
 Submit = Callable[[Settings, Batch], Any]  # a future, whose result is the outcomes
-Progress = Callable[[str], None]
+Progress = Callable[[int, int], None]  # cells done, of so many
 RETRIES = 2
 _log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def build(
         for done in runner(settings, work):
             outcomes += done
             if progress:
-                progress(f"{len(outcomes)} of {len(to_build)} cells")
+                progress(len(outcomes), len(to_build))
         try:
             cube = _assemble(index, storage, made)
         except StorageUnavailable as error:

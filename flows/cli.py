@@ -10,7 +10,7 @@ import click
 from datacube_config.errors import IndexLost, IndexUnavailable, SettingsError, StorageLost, StorageUnavailable
 from flows.cli_archives import reconcile, retire
 from flows.cli_assess import assess
-from flows.cli_build import build, gallery, plan
+from flows.cli_build import build, gallery, plan, preview
 from flows.cli_cubes import export, passport, pin, report
 from flows.cli_learn import map_command, train
 from flows.cli_masks import masks
@@ -18,6 +18,7 @@ from flows.cli_prefect import account, demo, serve, tend
 from flows.cli_samples import sample
 from flows.cli_scenes import ingest, quarantine, scenes, simulate
 from flows.cli_service import metrics, tend_runs
+from flows.cli_subscriptions import subscribe, subscriptions, unsubscribe
 from flows.console import as_json_option, emit
 from flows.failed_work import WorkFailed
 from products.errors import RequestError
@@ -99,8 +100,9 @@ def status(as_json: bool) -> None:
 
 
 for command in (
-    simulate, ingest, scenes, quarantine, reconcile, retire, plan, build, gallery, pin, export, report, passport, sample, train, map_command, assess, masks,
-    demo, serve, account, tend, tend_runs, metrics,
+    simulate, ingest, scenes, quarantine, reconcile, retire,
+    plan, preview, build, gallery, pin, export, report, passport, sample, train, map_command, assess, masks,
+    subscribe, subscriptions, unsubscribe, demo, serve, account, tend, tend_runs, metrics,
 ):  # fmt: skip
     main.add_command(command)
 

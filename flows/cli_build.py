@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from flows.console import as_json_option, emit, progress_on_stderr
+from flows.console import as_json_option, emit, place_at, progress_on_stderr
 
 area_option = click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
 period_option = click.option("--period", required=True, help="Such as 2020, 2020-03 or 2019-01-01/2020-12-31.")
@@ -78,8 +78,53 @@ def build(
         from flows.build_here import build as build_here
 
         with progress_on_stderr(f"building {recipe}") as tell:
-            report = build_here(**asked, progress=tell)
+            report = build_here(**asked, progress=lambda done, of: tell(f"{done} of {of} cells"))
     emit(report, as_json, _built, failed=bool(report["failed"] or report["unread"]))
+
+
+@click.command()
+@as_json_option
+@click.argument("recipe")
+@click.option("--area", help="A name, a path, or west,south,east,north.")
+@click.option("--at", help="In its place LON,LAT in degrees: 256 pixels of the product a side around it.")
+@click.option("--period", help="Such as 2020, 2020-03 or 2019-01-01/2020-12-31; by default the last twelve months.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True),
+    default="preview.png",
+    show_default=True,
+    help="The PNG to write.",
+)
+def preview(as_json: bool, recipe: str, area: str | None, at: str | None, period: str | None, out: str) -> None:
+    """Look at few clear passes before anything is ordered, within a minute: one picture, and the observations by fate.
+
+    Bands are read through the overviews of their files, onto at most 256 pixels a side; masks and fates are those of a build.
+
+    Example: neocube preview mangrove_features --area demo --period 2020 --out var/preview.png
+    """
+    from datetime import UTC, datetime, timedelta
+    from pathlib import Path
+
+    from datacube_config.connection import open_index
+    from datacube_config.settings import get_settings
+    from flows.preview_here import preview_with
+    from flows.steps.areas import find_area
+    from products.errors import RequestError
+    from products.period import Period, parse_period
+    from products.preview import area_around
+    from products.registry import scene_recipe
+
+    if (area is None) == (at is None):
+        raise RequestError("expected --area or --at, and not both")
+    wanted, settings, now = scene_recipe(recipe), get_settings(), datetime.now(UTC)
+    ground = find_area(area) if area else area_around(wanted, *place_at(str(at)))
+    asked = parse_period(period) if period else Period(now - timedelta(days=365), now)
+    with open_index(settings) as index, progress_on_stderr(f"looking at {ground.name}"):
+        found = preview_with(index, settings, wanted, ground, asked)
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(found.png)
+    emit({"png": str(path.absolute()), **found.document}, as_json, _looked)
 
 
 @click.command()
@@ -120,7 +165,19 @@ def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str)
     emit(made, as_json, lambda found: f"{found['features']} features in {found['png']}")
 
 
+def _looked(document: dict[str, Any]) -> str:
+    fates = ", ".join(f"{n} {name}" for name, n in document["counts"].items() if n)
+    unread = [f"unread {each['item_id']} {each['band']}: {each['cause']}" for each in document["failed"]]
+    passes, scenes = document["passes"], document["scenes"]
+    read = f"{passes['read']} of {passes['indexed']} passes ({scenes['read']} of {scenes['indexed']} scenes) in {document['seconds']} s"
+    return "\n".join(
+        [*unread, f"{read}, pixels of {document['resolution_m']:g} m", f"observations: {fates}", document["png"]]
+    )
+
+
 def _planned(document: dict[str, Any]) -> str:
+    from flows.html_display import size
+
     states = [cell["state"] for cell in document["cells"]]
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("fresh", "stale", "missing"))
     price = document["price"]
@@ -129,10 +186,10 @@ def _planned(document: dict[str, Any]) -> str:
     ]
     lines += [f"note: {note}" for note in document["notes"]]
     lines.append(f"{len(states)} cells: {counts}")
-    sizes = f"{_size(document['bytes_read'])} decoded, {_size(document['host_bytes'])} of memory"
+    sizes = f"{size(document['bytes_read'])} decoded, {size(document['host_bytes'])} of memory"
     cost = f"about {document['seconds']} s, {price['amount']} {price['currency']}"
     lines.append(f"{document['scenes']} scenes to read, {sizes}, {cost}")
-    on_device = f", {_size(document['device_bytes'])} of its memory" if document["device_bytes"] else ""
+    on_device = f", {size(document['device_bytes'])} of its memory" if document["device_bytes"] else ""
     lines.append(f"on the {document['device']} ({document['device_reason']}){on_device}")
     return "\n".join(lines)
 
@@ -144,7 +201,3 @@ def _built(report: dict[str, Any]) -> str:
     counts = f"{report['built']} cells built, {report['fresh']} fresh, {len(failures)} failed in {report['seconds']} s"
     counts += f" on the {report['device']} ({report['device_reason']})"
     return "\n".join([*failures, *unread, *notes, counts, f"cube {report['cube']}"])
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.1f} MB"

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import click
 
-from flows.console import as_json_option, emit, progress_on_stderr
+from flows.console import as_json_option, emit, place_at, progress_on_stderr
 from products.errors import RequestError
 
 cube_area_option = click.option("--area", help="With a product's name: a name, a path, or west,south,east,north.")
@@ -153,35 +153,9 @@ def passport(as_json: bool, product: str, at: str, period: str) -> None:
 
     Example: neocube passport mangrove_features --at 100.845,4.95 --period 2020
     """
-    from datacube_config.connection import open_index
-    from datacube_config.settings import get_settings
-    from flows.steps.cubes.passport import passport_of
-    from flows.steps.loading.reading import raster_access
-    from flows.steps.storage import open_storage
-    from products.period import parse_period
-    from products.registry import features_recipe, recipe_names
+    from flows.from_python import passport as find_passport
 
-    def find_recipe(name: str) -> Any:  # noqa: ANN401
-        return features_recipe(product if is_path else name) if is_path or name in recipe_names() else None
-
-    settings, is_path = get_settings(), product.endswith((".yaml", ".yml"))
-    name = features_recipe(product).name if is_path else product
-    place, asked = _place(at), parse_period(period)
-    with open_index(settings) as index:
-        threads, access = settings.decode_thread_count, raster_access(settings)
-        document = passport_of(index, open_storage(settings), name, find_recipe, place, asked, threads, access)
-    emit(document, as_json, _made_of)
-
-
-def _place(at: str) -> tuple[float, float]:
-    """Longitude and latitude; RequestError."""
-    try:
-        longitude, latitude = (float(part) for part in at.split(","))
-    except ValueError:
-        longitude = latitude = float("nan")
-    if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
-        raise RequestError(f"expected --at as LON,LAT in degrees, such as 100.845,4.95, got {at!r}")
-    return longitude, latitude
+    emit(find_passport(product, place_at(at), period).document, as_json, _made_of)
 
 
 def _made_of(document: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import click
 from rich.console import Console
 
+from products.errors import RequestError
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -17,6 +19,17 @@ def emit(document: object, as_json: bool, render: Callable[[Any], str], *, faile
     click.echo(json.dumps(document, default=str, indent=2) if as_json else render(document))
     if failed:
         sys.exit(1)
+
+
+def place_at(at: str) -> tuple[float, float]:
+    """Longitude and latitude; RequestError."""
+    try:
+        longitude, latitude = (float(part) for part in at.split(","))
+    except ValueError:
+        longitude = latitude = float("nan")
+    if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
+        raise RequestError(f"expected --at as LON,LAT in degrees, such as 100.845,4.95, got {at!r}")
+    return longitude, latitude
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from flows.ingest_here import take_in
 from flows.lost_index import outlasting
 from flows.mirror_archive import mirror_archive
 from flows.run_artifacts import leave_table, logged_flow, progress_bar
+from flows.run_events import announce_scenes
 from flows.steps.ingesting.ingest_report import IngestReport
 
 
@@ -44,6 +45,7 @@ def ingest(
     move(1.0, f"{archive}: {report.found} items, {report.added} added")
     leave_table("ingest", _table(report), f"Ingest of {report.archive}")
     document = report.document()
+    announce_scenes(report.archive, report.added + report.replaced)
     if mirror is not None and not dry_run:
         document["mirror"] = mirror_archive(archive, mirror, collections, area, period)
     end_failed(document, _causes(document))

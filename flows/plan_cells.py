@@ -57,7 +57,8 @@ def plan_with(
         free = None if elsewhere else backend.free_bytes()
         usable = None if free is None else int(free * SHARE_OF_FREE) // workers
         made = make_plan(cut, scenes, active, backend.device, threads, rasters, budget, usable, remote_threads, key)
-        return replace(made, device_reason=backend.reason)
+        price, currency = settings.price_per_core_hour, settings.price_currency
+        return replace(made, device_reason=backend.reason, price_per_core_hour=price, currency=currency)
 
     backend = chosen_device(device, elsewhere)
     try:

@@ -10,6 +10,7 @@ from odc.geo.geom import Geometry
 from shapely import STRtree
 
 from flows.cell_memory import CellMemory
+from flows.html_display import plan_html
 from products.area import Area
 from products.device_memory import tile_shape
 from products.devices import Device
@@ -64,6 +65,18 @@ class Plan:
     device: Device
     threads: int
     device_reason: str = ""
+    price_per_core_hour: float = 0.0
+    currency: str = ""
+
+    def __repr__(self) -> str:
+        return (
+            f"Plan of {self.recipe.name} over {self.area.name}: {len(self.cells)} cells, {len(self.to_build)} to build"
+        )
+
+    def _repr_html_(self) -> str:
+        document = self.document(self.price_per_core_hour, self.currency)
+        title = f"{self.recipe.title or self.recipe.name} over {self.area.name}"
+        return plan_html(title, document, self.seconds * self.threads / 3600)
 
     @property
     def to_build(self) -> tuple[PlannedCell, ...]:

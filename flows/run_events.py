@@ -1,4 +1,4 @@
-"""The two events that wake what follows: a cube or a model was published. Outside a run nothing is sent."""
+"""The events that wake what follows: a cube or a model was published, scenes arrived. Outside a run nothing is sent."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from flows.run_artifacts import in_flow_run
 
 CUBE_PUBLISHED = "neocube.cube.published"
 MODEL_PUBLISHED = "neocube.model.published"
+SCENES_ARRIVED = "neocube.scenes.arrived"
 
 
 def announce_cube(report: dict[str, Any], recipe: str, area: str, period: str) -> None:
@@ -28,3 +29,10 @@ def announce_model(document: dict[str, Any]) -> None:
             {"prefect.resource.id": "neocube.model", "neocube.model": document["model"]},
             payload=payload,
         )
+
+
+def announce_scenes(archive: str, n_new: int) -> None:
+    """One event for an ingest that brought scenes."""
+    if in_flow_run() and n_new:
+        payload = {"archive": archive, "scenes": n_new}
+        emit_event(SCENES_ARRIVED, {"prefect.resource.id": "neocube.scenes"}, payload=payload)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from datacube_config.connection import Index, open_index
 from datacube_config.errors import IndexLost
 from datacube_config.settings import get_settings
+from flows.answer_here import Tell, answer, notice_new
 from flows.failed_work import cell_causes, end_failed
 from flows.map_here import make_map
 from flows.run_logs import logged_run
@@ -21,19 +22,31 @@ from flows.steps.index.follow_ups import (
     outstanding,
     standing_orders,
 )
+from flows.steps.index.subscriptions import ANSWER
 from flows.train_here import train
 
-Kind = Literal["train", "map"]
+Kind = Literal["train", "map", "answer"]
+EVERY: tuple[Kind, ...] = ("train", "map", "answer")
+RESULTS = {"train": "model", "map": "cube", ANSWER: "map"}
 Run = Callable[..., dict[str, Any]]
 
 
 @logged_run("tend")
-def tend_orders(kinds: Sequence[Kind], run_training: Run, run_mapping: Run) -> dict[str, Any]:
-    """Do what is outstanding of these kinds; returns `done`, `failed` (`what`, `cause`) and `elsewhere`."""
+def tend_orders(
+    kinds: Sequence[Kind], run_training: Run, run_mapping: Run, tell: Tell = lambda subject, lines: None
+) -> dict[str, Any]:
+    """Do what is outstanding of these kinds; returns `done`, `failed` (`what`, `cause`) and `elsewhere`. Alerts are told."""
     done: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
     elsewhere: list[str] = []
-    with open_index(get_settings()) as index:
+    settings = get_settings()
+    with open_index(settings) as index:
+
+        def run_answer(work: FollowUp) -> dict[str, Any]:
+            return answer(index, settings, work, tell)
+
+        if ANSWER in kinds:
+            failed += notice_new(index, settings)
         for order in standing_orders(index):
             training = due(index, order, find_area(order.area).name)
             if training:
@@ -44,7 +57,7 @@ def tend_orders(kinds: Sequence[Kind], run_training: Run, run_mapping: Run) -> d
                     if not is_ours:
                         elsewhere.append(work.subject)
                     elif not is_done(index, work):
-                        _attempt(index, work, run_training, run_mapping, done, failed)
+                        _attempt(index, work, (run_training, run_mapping, run_answer), done, failed)
     return {"done": done, "failed": failed, "elsewhere": elsewhere}
 
 
@@ -62,7 +75,7 @@ def follow(index: Index, work: FollowUp, run_training: Run, run_mapping: Run) ->
     return document
 
 
-def tend_here(kinds: Sequence[Kind] = ("train", "map")) -> dict[str, Any]:
+def tend_here(kinds: Sequence[Kind] = EVERY) -> dict[str, Any]:
     """The same without Prefect."""
     return tend_orders(kinds, lambda **asked: train(**asked).document(), _map_here)
 
@@ -74,19 +87,19 @@ def _map_here(**asked: Any) -> dict[str, Any]:  # noqa: ANN401, the parameters o
 
 
 def _attempt(
-    index: Index,
-    work: FollowUp,
-    run_training: Run,
-    run_mapping: Run,
-    done: list[dict[str, str]],
-    failed: list[dict[str, str]],
+    index: Index, work: FollowUp, run: tuple[Run, Run, Run], done: list[dict[str, str]], failed: list[dict[str, str]]
 ) -> None:
+    run_training, run_mapping, run_answer = run
     try:
-        document = follow(index, work, run_training, run_mapping)
+        if work.kind == ANSWER:
+            document = run_answer(work)
+            finish(index, work)
+        else:
+            document = follow(index, work, run_training, run_mapping)
     except IndexLost:
         raise
     except Exception as error:  # noqa: BLE001 - the boundary between follow-ups: one that fails stays due and stops no other
         failed.append({"what": work.subject, "cause": str(error) or type(error).__name__})
     else:
-        result = document["model"] if work.kind == "train" else document["cube"]
+        result = document[RESULTS[work.kind]]
         done.append({"kind": work.kind, "what": work.subject, "result": str(result)})

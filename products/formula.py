@@ -2,9 +2,14 @@
 
 import ast
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from products.errors import RequestError
 
@@ -30,6 +35,8 @@ _BINARY: dict[type[ast.operator], Op] = {
     ast.Add: Op.ADD, ast.Sub: Op.SUBTRACT, ast.Mult: Op.MULTIPLY, ast.Div: Op.DIVIDE, ast.Pow: Op.POWER,
 }  # fmt: skip
 
+BINARY = {Op.ADD: np.add, Op.SUBTRACT: np.subtract, Op.MULTIPLY: np.multiply, Op.DIVIDE: np.divide, Op.POWER: np.power}
+
 # letters of the Awesome Spectral Indices catalogue -> our band names; N2 is the narrow near infrared (MSI B8A)
 CATALOGUE_BANDS = {
     "A": "coastal", "B": "blue", "G": "green", "R": "red", "RE1": "rededge1", "RE2": "rededge2", "RE3": "rededge3",
@@ -49,6 +56,23 @@ class Formula:
     text: str
     bands: tuple[str, ...]
     operations: tuple[tuple[Op, float], ...]
+
+
+def evaluate(formula: Formula, values: Mapping[str, NDArray[np.floating[Any]]]) -> NDArray[np.floating[Any]]:
+    """The formula of arrays by band; NaN or infinite where it has no value."""
+    stack: list[Any] = []
+    with np.errstate(all="ignore"):
+        for operation, operand in formula.operations:
+            if operation is Op.BAND:
+                stack.append(values[formula.bands[int(operand)]])
+            elif operation is Op.CONSTANT:
+                stack.append(operand)
+            elif operation is Op.NEGATE:
+                stack.append(-stack.pop())
+            else:
+                right, left = stack.pop(), stack.pop()
+                stack.append(BINARY[operation](left, right))
+    return np.asarray(stack.pop())
 
 
 @lru_cache(4096)

@@ -79,6 +79,11 @@ class Calendar:
             start = following
         return tuple(found)
 
+    def step_at(self, instant: datetime) -> Period:
+        """The step that holds an instant: what to ask for to have its cell."""
+        start = self._floor(instant)
+        return Period(start, add_duration(start, self.step.count, self.step.unit))
+
     def _margin(self, start: datetime, following: datetime) -> Period:
         """A cell longer than its step is centred on it when both count the same unit and the rest is even."""
         if self.length == self.step:

@@ -36,7 +36,8 @@ class BandPlace:
 class BandFile:
     """One band of a scene in a file: physical value = DN * scale + offset; `nodata` marks missing DN; `shape` is what the catalogue says.
 
-    `href` is the source; `places`, if any, are all to read from, it included, the preferred first.
+    `href` is the source; `places`, if any, are all to read from, it included, the preferred first. With `by_overview` pixels that are coarser
+    than those of an overview of the file are made of that.
     """
 
     href: str
@@ -46,6 +47,7 @@ class BandFile:
     layer: int = 1
     shape: tuple[int, ...] | None = None
     places: tuple[BandPlace, ...] = ()
+    by_overview: bool = False
 
     @property
     def is_remote(self) -> bool:

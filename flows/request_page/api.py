@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,7 +11,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from datacube_config.accounts import Account
-from flows.request_asks import Ask
+from flows.preview_here import preview_with
+from flows.request_asks import Ask, understand
 from flows.request_page.shown import (
     citation,
     cube_url,
@@ -77,6 +79,12 @@ class DecisionBody(BaseModel):
 def plan(body: AskBody, request: Request, account: Caller) -> dict[str, Any]:
     """What it would take; nothing is kept."""
     return plan_summary(answer(index_of(request), settings_of(request), body.ask), settings_of(request))
+
+
+@router.post("/preview")
+def preview(body: AskBody, request: Request, account: Caller) -> Response:
+    """A PNG from few clear passes; nothing is kept."""
+    return looked_at(request, body.ask)
 
 
 @router.post("/requests", status_code=201)
@@ -148,6 +156,20 @@ def cited(number: UUID, request: Request, account: Caller) -> dict[str, Any]:
 def coverage(request: Request, account: Caller) -> list[dict[str, Any]]:
     """Where there are scenes."""
     return scene_boxes(index_of(request))
+
+
+def looked_at(request: Request, ask: Ask) -> Response:
+    """The picture of a preview, one at a time; HTTP 503 while another is made."""
+    settings = settings_of(request)
+    asked = understand(ask, settings.requests)
+    one: Lock = request.app.state.preview_lock
+    if not one.acquire(blocking=False):
+        raise HTTPException(503, "another preview is being made: try again in a minute", {"Retry-After": "30"})
+    try:
+        found = preview_with(index_of(request), settings, asked.recipe, asked.area, asked.period)
+    finally:
+        one.release()
+    return Response(found.png, media_type="image/png", headers={"Cache-Control": "private, max-age=60"})
 
 
 def cancelled(request: Request, account: Account, number: UUID) -> Row:

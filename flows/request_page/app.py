@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -61,6 +62,7 @@ def create_app(settings: Settings, prefect_api: str | None = None) -> FastAPI:
 
     app = FastAPI(title="neocube", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.settings, app.state.prefect_api, app.state.attempts = settings, prefect_api, Attempts()
+    app.state.preview_lock = threading.Lock()
     app.include_router(tiles.router)
     app.include_router(api.router)
     app.include_router(pages.router)

@@ -12,7 +12,7 @@ from fastapi.templating import Jinja2Templates
 
 from datacube_config.accounts import Account
 from flows.request_asks import Ask, area_in
-from flows.request_page.api import cancelled
+from flows.request_page.api import cancelled, looked_at
 from flows.request_page.recipe_form import recipe_fields, recipe_text, scene_recipes, trainable_models
 from flows.request_page.shown import documents_of, index_of, plan_summary, request_document, visible
 from flows.request_page.sign_in import (
@@ -91,6 +91,12 @@ def plan(request: Request, form: Form, account: SignedIn) -> Response:
     except RequestError as error:
         return show(request, "plan.html", account, problem=str(error))
     return show(request, "plan.html", account, plan=found)
+
+
+@router.post("/preview")
+def preview(request: Request, form: Form, account: SignedIn) -> Response:
+    """The picture of what is filled in, from few clear passes, in a window of its own."""
+    return looked_at(request, ask_of(form))
 
 
 @router.get("/requests")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from products.errors import RequestError
-from products.formula import Op, near, parse_formula
+from products.formula import evaluate, near, parse_formula
 from products.learning.table_chips import Pixels, chips_of
 from products.learning.table_recipe import Scale, TableRecipe
 
@@ -18,7 +18,6 @@ Int64 = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.bool_]
 DARKEST = 1e-3
 PLACE = ("file", "row", "column")  # of pixels that are cut into chips
-BINARY = {Op.ADD: np.add, Op.SUBTRACT: np.subtract, Op.MULTIPLY: np.multiply, Op.DIVIDE: np.divide, Op.POWER: np.power}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +75,8 @@ def sample_table(frame: pd.DataFrame, recipe: TableRecipe) -> SampleTable:
 def evaluated(text: str, frame: pd.DataFrame) -> Float64:
     """A formula over the columns of a table, (n,); NaN or infinite where it has no value."""
     formula = parse_formula(text, frozenset(map(str, frame.columns)))
-    columns = [frame[name].to_numpy(dtype=np.float64) for name in formula.bands]
-    stack: list[Any] = []
-    with np.errstate(all="ignore"):
-        for operation, operand in formula.operations:
-            if operation is Op.BAND:
-                stack.append(columns[int(operand)])
-            elif operation is Op.CONSTANT:
-                stack.append(operand)
-            elif operation is Op.NEGATE:
-                stack.append(-stack.pop())
-            else:
-                right, left = stack.pop(), stack.pop()
-                stack.append(BINARY[operation](left, right))
-    return np.asarray(stack.pop(), dtype=np.float64)
+    columns = {name: frame[name].to_numpy(dtype=np.float64) for name in formula.bands}
+    return np.asarray(evaluate(formula, columns), dtype=np.float64)
 
 
 def scaled(values: Float64, group: Int64, scale: Scale) -> Float64:

@@ -15,7 +15,7 @@ from prefect.events import DeploymentEventTrigger
 from prefect.flows import load_flow_from_entrypoint
 
 from flows.cli import main
-from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
+from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED, SCENES_ARRIVED
 from flows.serve import POOL, prefect_file
 from flows.steps.service.prefect_processes import PrefectDidNotStart, private_environment, run_prefect
 
@@ -89,9 +89,10 @@ def test_what_needs_the_network_runs_by_schedule_only_once_an_operator_says_so()
     [
         ("tend/when-a-cube-publishes", CUBE_PUBLISHED, ["train"]),
         ("tend/when-a-model-publishes", MODEL_PUBLISHED, ["map"]),
+        ("tend/when-scenes-arrive", SCENES_ARRIVED, ["answer"]),
     ],
 )
-def test_a_published_cube_wakes_training_and_a_published_model_mapping(name: str, event: str, kinds: list[str]) -> None:
+def test_a_published_cube_wakes_training_a_published_model_mapping_and_new_scenes_answers(name: str, event: str, kinds: list[str]) -> None:
     deployment = named(name)
     triggers = [DeploymentEventTrigger.model_validate(each) for each in deployment["triggers"]]
     assert [trigger.expect for trigger in triggers] == [{event}]

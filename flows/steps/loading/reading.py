@@ -102,9 +102,15 @@ def read_band(file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]
 
 def read_opened(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401, an open rasterio dataset
     """The same from an open file; UnreadBand if it fails."""
+    read = _read_signed if file.nodata < 0 else _read
+    level = _overview(source, file, geobox)
     try:
-        read = (_read_signed if file.nodata < 0 else _read)(source, file, geobox, resampling, out)
-        return replace(read, note=_grid_note(source, file))
+        if level is None:
+            found = read(source, file, geobox, resampling, out)
+        else:
+            with rasterio.open(source.name, driver=source.driver, sharing=False, overview_level=level) as coarse:
+                found = read(coarse, file, geobox, resampling, out)
+        return replace(found, note=_grid_note(source, file))
     except (rasterio.errors.RasterioError, OSError, IndexError) as error:
         raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
 
@@ -168,6 +174,14 @@ def _read(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDA
     kernel = average if resampling == "average" else nearest
     kernel(pixels, file.nodata, first_row - window.row_off, first_column - window.col_off, step, out)
     return BandRead(pixels.nbytes, covered)
+
+
+def _overview(source: Any, file: BandFile, geobox: GeoBox) -> int | None:  # noqa: ANN401
+    """The number of the coarsest overview whose pixels are no wider than those of a geobox in metres; None for the file itself."""
+    if not file.by_overview or not source.crs.is_projected:
+        return None
+    fine = [factor for factor in source.overviews(file.layer) if factor * source.transform.a <= geobox.resolution.x]
+    return len(fine) - 1 if fine else None
 
 
 def _read_aligned(source: Any, file: BandFile, row: int, column: int, out: NDArray[Any]) -> int:  # noqa: ANN401

@@ -140,12 +140,28 @@ PROVIDERS = Question(
 FOLLOW_UPS = Question(
     """
     select wanted.kind, count(f.id) as works, extract(epoch from min(f.requested_at)) as oldest
-    from unnest(array['train', 'map']) as wanted (kind) left join neocube.follow_up f on f.kind = wanted.kind and f.done_at is null
+    from unnest(array['train', 'map', 'answer']) as wanted (kind) left join neocube.follow_up f on f.kind = wanted.kind and f.done_at is null
     group by 1
     """,
     {"works": ("neocube_follow_ups", {}), "oldest": ("neocube_follow_up_oldest_timestamp_seconds", {})},
 )
-QUESTIONS = (SCENES, CELLS, BUILDS, MODELS, CUBES, ITEMS, HARVESTS, QUARANTINE, PROVIDERS, FOLLOW_UPS)
+SUBSCRIPTIONS = Question(
+    """
+    select s.subject as subscription, count(a.id) as answers, percentile_cont(0.5) within group (order by a.seconds) as median_s,
+        percentile_cont(0.95) within group (order by a.seconds) as high_s
+    from neocube.follow_up s left join (
+        select id, parameters ->> 'subscription' as name, extract(epoch from done_at - (parameters ->> 'arrived_at')::timestamptz) as seconds
+        from neocube.follow_up where kind = 'answer' and done_at > now() - interval '30 days'
+    ) a on a.name = s.subject
+    where s.kind = 'subscription' and s.done_at is null group by 1
+    """,
+    {
+        "answers": ("neocube_subscription_answers_last_month", {}),
+        "median_s": ("neocube_subscription_answer_seconds", MEDIAN),
+        "high_s": ("neocube_subscription_answer_seconds", HIGH),
+    },
+)
+QUESTIONS = (SCENES, CELLS, BUILDS, MODELS, CUBES, ITEMS, HARVESTS, QUARANTINE, PROVIDERS, FOLLOW_UPS, SUBSCRIPTIONS)
 
 
 def index_readings(index: Index) -> list[Reading]:

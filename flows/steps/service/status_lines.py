@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-SUBJECTS = ("collection", "product", "recipe", "flow", "pool", "kind", "provider", "gpu", "part")
+SUBJECTS = ("subscription", "collection", "product", "recipe", "flow", "pool", "kind", "provider", "gpu", "part")
 AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 

@@ -1,0 +1,192 @@
+"""What people call from Python, in scripts and notebooks: the same code as the commands, with progress bars and things that show themselves."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray
+from pydantic import SecretStr
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from datacube_config.connection import open_index
+from datacube_config.settings import get_settings
+from flows import build_here, map_here, train_here
+from flows.html_display import passport_html, request_html
+from flows.preview_here import Preview, preview_with
+from flows.steps.areas import find_area
+from flows.steps.cubes.open_cube import features_apart, open_snapshot
+from flows.steps.cubes.passport import passport_of
+from flows.steps.loading.reading import raster_access
+from flows.steps.service.page_client import Page
+from flows.steps.storage import open_storage, s3_options
+from products.errors import RequestError
+from products.period import parse_period
+from products.registry import features_recipe, recipe_names, scene_recipe
+from products.spec import FeaturesRecipe
+
+Device = Literal["auto", "cpu", "gpu"]
+Move = Callable[[float | None, str], None]  # a share of the work or None, and words
+EVERY_S = 2.0
+OPEN_STATES = ("asked", "approved", "running")
+
+
+@contextmanager
+def progress(doing: str) -> Iterator[Move]:
+    """A progress bar on a terminal or in a notebook, nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not (console.is_terminal or console.is_jupyter)) as bars:
+        task = bars.add_task(doing, total=None)
+
+        def move(share: float | None, said: str) -> None:
+            total = None if share is None else 1.0
+            bars.update(task, total=total, completed=share or 0.0, description=f"{doing}: {said}" if said else doing)
+
+        yield move
+        bars.update(task, total=1.0, completed=1.0)
+
+
+def build(
+    recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False,
+    dask: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Build what is missing or stale, as `neocube build` does; its report."""
+    with progress(f"building {recipe}") as move:
+        return build_here.build(
+            recipe, area, period, device, workers, provisional, dask,
+            progress=lambda done, of: move(done / of, f"{done} of {of} cells"),
+        )  # fmt: skip
+
+
+def train(
+    recipe: str,
+    area: str | None = None,
+    period: str | None = None,
+    labels: str | Path | None = None,
+    device: Device = "auto",
+) -> dict[str, Any]:
+    """Learn the model of a recipe, as `neocube train` does; its report."""
+    with progress(f"training {recipe}") as move:
+        place = None if labels is None else str(labels)
+        return train_here.train(recipe, area, period, place, device, lambda said: move(None, said)).document()
+
+
+def make_map(model: str, area: str, period: str) -> dict[str, Any]:
+    """Map an area with a trained model, as `neocube map` does; its report."""
+    with progress(f"mapping {area}") as move:
+        return map_here.make_map(model, area, period, lambda step: move(step.share, step.key.label)).document()
+
+
+@dataclass(frozen=True, slots=True)
+class Passport:
+    """What a pixel is made of; `document` as `neocube passport --json` prints it."""
+
+    document: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Passport of a pixel of {self.document['cell']['product']}: {len(self.document['scenes'])} scenes"
+
+    def _repr_html_(self) -> str:
+        return passport_html(self.document)
+
+
+def passport(product: str, at: tuple[float, float], period: str) -> Passport:
+    """The passport of the pixel at a longitude and latitude of a recipe's product, by its name or path, or of a map."""
+    is_path = product.endswith((".yaml", ".yml"))
+
+    def find_recipe(name: str) -> FeaturesRecipe | None:
+        return features_recipe(product if is_path else name) if is_path or name in recipe_names() else None
+
+    settings, asked = get_settings(), parse_period(period)
+    name = features_recipe(product).name if is_path else product
+    threads, access = settings.decode_thread_count, raster_access(settings)
+    with open_index(settings) as index:
+        return Passport(passport_of(index, open_storage(settings), name, find_recipe, at, asked, threads, access))
+
+
+def preview(recipe: str, area: str, period: str) -> Preview:
+    """A quick look at what a recipe would show, as `neocube preview` makes it; a notebook shows its picture."""
+    settings = get_settings()
+    with open_index(settings) as index, progress(f"looking at {area}"):
+        return preview_with(index, settings, scene_recipe(recipe), find_area(area), parse_period(period))
+
+
+@dataclass(slots=True)
+class Requested:
+    """A request at a request page, as it stood when it was last looked at."""
+
+    page: Page
+    document: Mapping[str, Any]
+
+    @property
+    def state(self) -> str:
+        """asked, approved, running, done, failed, cancelled or refused."""
+        return str(self.document["state"])
+
+    def refresh(self) -> "Requested":
+        """The same, as it stands now."""
+        self.document = self.page.asked("GET", f"/requests/{self.document['id']}")
+        return self
+
+    def wait(self, timeout_s: float = float("inf")) -> "Requested":
+        """The same once it has ended, or after some time as it stands then."""
+        until = time.monotonic() + timeout_s
+        with progress(f"{self.document['product']} over {self.document['area']}") as move:
+            while self.refresh().state in OPEN_STATES and time.monotonic() < until:
+                cells = self.document["cells"]
+                move(cells["built"] / max(cells["to_build"], 1), self.state)
+                time.sleep(min(EVERY_S, max(until - time.monotonic(), 0.0)))
+        return self
+
+    def cancel(self) -> "Requested":
+        """The same, cancelled."""
+        self.document = self.page.asked("POST", f"/requests/{self.document['id']}/cancel")
+        return self
+
+    def citation(self) -> Mapping[str, Any]:
+        """How to cite what it made, and whom to credit."""
+        return dict(self.page.asked("GET", f"/requests/{self.document['id']}/citation"))
+
+    def open(self) -> xarray.Dataset:
+        """Its cube, as `open_cube` gives it; RequestError while there is none."""
+        if not self.document["cube"]:
+            raise RequestError(f"the request is {self.state} and has no cube: wait() for it")
+        return features_apart(open_snapshot(str(self.document["cube"]), s3_options(get_settings())))
+
+    def __repr__(self) -> str:
+        return f"Request of {self.document['product']} over {self.document['area']}: {self.state}"
+
+    def _repr_html_(self) -> str:
+        return request_html(self.document)
+
+
+def request(
+    recipe: str, area: str, period: str, train: str | None = None, *, project: str, page: str | None = None,
+    token: str | None = None,
+) -> Requested:  # fmt: skip
+    """Ask a request page for a product; recipe and area are names, texts, or the paths of files that hold them.
+
+    The page is NEOCUBE_PAGE_URL and the token NEOCUBE_TOKEN unless given. RequestError with the page's words where it refuses.
+    """
+    settings = get_settings()
+    secret = SecretStr(token) if token else settings.token
+    if secret is None:
+        raise RequestError("expected a token of the request page: set NEOCUBE_TOKEN; `neocube account` makes one")
+    place = Page(page or settings.page_url, secret)
+    texts = {"recipe": _text(recipe, ".yaml", ".yml"), "area": _text(area, ".geojson", ".json")}
+    asked = place.asked("POST", "/requests", {**texts, "period": period, "train": train, "project": project})
+    return Requested(place, asked)
+
+
+def _text(given: str, *suffixes: str) -> str:
+    """What a file with one of these endings holds, or what was given."""
+    if "\n" in given or not given.endswith(suffixes):
+        return given
+    path = Path(given)
+    if not path.is_file():
+        raise RequestError(f"no file {given}: expected a name, a text, or the path of a file that is there")
+    return path.read_text(encoding="utf-8")
