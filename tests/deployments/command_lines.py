@@ -20,7 +20,7 @@ def check_command(words: Sequence[str]) -> None:
     program, arguments = Path(words[0]).name, list(words[1:])
     if program == "sh":
         assert arguments[0] == "-ec", words
-        for line in arguments[1].split(" && "):
+        for line in re.split(r" && | \|\| |; ", arguments[1]):
             check_command(shlex.split(line.removeprefix("exec ")))
     elif program == "neocube":
         parse(shlex.join([program, *arguments]))

@@ -30,11 +30,15 @@ def template() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
+def filled(text: str) -> str:
+    """A text with the variables that it takes put in their place."""
+    return VARIABLE.sub(lambda found: (template()[found["name"]] or "secret").strip('"'), text)
+
+
 def environment(name: str) -> dict[str, str]:
-    """The environment of a service, with the variables that it takes put in their place."""
-    values = {name: value or "secret" for name, value in template().items()}
+    """The environment of a service."""
     given: dict[str, str] = SERVICES[name].get("environment", {})
-    return {key: VARIABLE.sub(lambda found: values[found["name"]], value) for key, value in given.items()}
+    return {key: filled(value) for key, value in given.items()}
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
@@ -69,7 +73,7 @@ def test_the_settings_of_a_service_are_settings(name: str) -> None:
 def test_what_a_service_mounts_and_builds_is_there(name: str) -> None:
     service = SERVICES[name]
     for volume in service.get("volumes", []):
-        source = volume["source"] if isinstance(volume, dict) else volume.split(":")[0]
+        source = volume["source"] if isinstance(volume, dict) else filled(volume).split(":")[0]
         if source in MADE_BY_THE_OPERATOR:
             assert volume["bind"] == {"create_host_path": False}
         elif source.startswith("."):

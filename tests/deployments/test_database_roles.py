@@ -1,14 +1,12 @@
 """deployments/postgres on a real PostgreSQL with PostGIS: each role does its own work and nothing else."""
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from datacube_config.connection import Index, open_index
@@ -16,49 +14,14 @@ from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.request_asks import Ask
 from flows.requesting import answer, finish
-from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.service.request_rows import ledger
 from flows.steps.service.service_readings import read_service
-from tests.conftest import POSTGIS_CONTROL
-from tests.deployments.command_lines import DEPLOYMENTS
+from tests.deployments.roles_server import as_url, psql
 from tests.flows.test_requesting import new
 
 ROLES = ("neocube", "neocube_worker", "neocube_page", "neocube_reader", "explorer", "prefect")
-PASSWORDS = {
-    "OWNER_PASSWORD": "neocube", "WORKER_PASSWORD": "neocube_worker", "PAGE_PASSWORD": "neocube_page",
-    "READER_PASSWORD": "neocube_reader", "EXPLORER_PASSWORD": "explorer", "PREFECT_PASSWORD": "prefect",
-}  # fmt: skip
 AsRole = Callable[[str], Settings]
-
-
-def psql(script: str, url: str, **environment: str) -> None:
-    """Run a script of deployments/postgres."""
-    command = ["psql", "-v", "ON_ERROR_STOP=1", "--quiet", "-f", str(DEPLOYMENTS / "postgres" / script), url]
-    kept = {name: value for name, value in os.environ.items() if not name.endswith("_PASSWORD")}
-    done = subprocess.run(command, env={**kept, **environment}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="session")
-def server(new_database: Callable[[str], str]) -> str:
-    """The URL of a superuser of a server with the roles, whose database neocube was initialised by its owner; passwords are names of roles."""
-    if not POSTGIS_CONTROL.exists():
-        pytest.skip("PostGIS for PostgreSQL 15 is not installed (Debian: apt-get install postgresql-15-postgis-3)")
-    superuser = new_database("template1")
-    for _ in range(2):
-        psql("roles.sql", superuser, **PASSWORDS)
-    owner = as_url(superuser, "neocube")
-    settings = Settings.model_validate({"index_url": owner, "index_driver": "postgis"})
-    for _ in range(2):
-        init_index(settings, PRODUCT_DEFINITIONS)
-        psql("grants.sql", owner)
-    return superuser
-
-
-def as_url(server: str, role: str, database: str = "neocube") -> str:
-    """The URL of a database for a role."""
-    return make_url(server).set(username=role, password=role, database=database).render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def unit(name: str) -> str:
 
 def commands(name: str) -> list[list[str]]:
     """The command lines of a service."""
-    return [shlex.split(line) for line in re.findall(r"^Exec\w+=(.+)$", unit(name), re.M)]
+    return [shlex.split(line) for line in re.findall(r"^Exec\w+=-?(.+)$", unit(name), re.M)]
 
 
 def users() -> set[str]:
