@@ -65,7 +65,7 @@ def test_what_is_copied_reaches_the_build() -> None:
 def test_the_images_run_without_root_but_for_the_hub() -> None:
     stages = dict(re.findall(r"^FROM \S+ AS (\w+)\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.M | re.S))
     last = {name: (re.findall(r"^USER (\w+)$", text, re.M) or ["none"])[-1] for name, text in stages.items()}
-    assert last == {"neocube": "neocube", "hub": "root", "explorer": "neocube"}
+    assert last == {"neocube": "10001", "hub": "0", "explorer": "10001"}
 
 
 @pytest.mark.parametrize("script", ["jupyterhub/start.sh"])

@@ -91,11 +91,11 @@ def test_every_service_runs_as_the_role_that_it_has_in_the_database() -> None:
 def test_sysusers_makes_the_users(tmp_path: Path) -> None:
     if shutil.which("systemd-sysusers") is None:
         pytest.skip("systemd-sysusers is not installed (Debian: apt-get install systemd)")
-    (tmp_path / "etc").mkdir()
-    done = subprocess.run(
-        ["systemd-sysusers", f"--root={tmp_path}", str(FOLDER / "neocube.sysusers.conf")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    place = tmp_path / "etc/sysusers.d/neocube.conf"
+    place.parent.mkdir(parents=True)
+    shutil.copy(FOLDER / "neocube.sysusers.conf", place)
+    command = ["systemd-sysusers", f"--root={tmp_path}", place.name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     made = {line.split(":")[0] for line in (tmp_path / "etc/passwd").read_text().splitlines()}
     (members,) = (
