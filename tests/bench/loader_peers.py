@@ -35,7 +35,7 @@ def _to_datetime(to_datetime: Any, values: Any, *, infer_datetime_format: bool, 
 
 
 def stackstac_way(items: Path, target: Path, threads: int) -> None:
-    """stackstac.stack in its own float32, SCL mask, geomad per chunk, to_zarr; dask threads."""
+    """stackstac.stack in its own float32, SCL mask, geomad per chunk, to_zarr, which refuses the attributes of stackstac; dask threads."""
     shutil.rmtree(target, ignore_errors=True)
     documents = json.loads(items.read_text().replace('"href": "', f'"href": "{items.parent}/'))["features"]
     box = tile_geobox().boundingbox
@@ -43,7 +43,7 @@ def stackstac_way(items: Path, target: Path, threads: int) -> None:
         cube = stackstac.stack(
             documents, assets=list(BANDS), epsg=32647, resolution=10, bounds=box.bbox, chunksize=CHUNK_PX, dtype=np.dtype("float32"),
             fill_value=np.float32("nan"), rescale=False, xy_coords=False, properties=False, band_coords=False,
-        )  # fmt: skip
+        ).drop_attrs()  # fmt: skip
     stack = cube.sel(band=REFLECTANCE).where(cube.sel(band="scl", drop=True) == 4) * np.float32(1e-4)
     pixels = stack.transpose("y", "x", "band", "time").chunk({"band": -1, "time": -1})
     made = xr.apply_ufunc(

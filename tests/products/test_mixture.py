@@ -1,13 +1,19 @@
 """Shares of surfaces in a pixel: the mixture that was put in comes out, and what cannot be solved is refused."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from products.errors import RequestError
+from products.features import Observations, compute_features
 from products.mixture import MixtureStep
+from products.period import parse_period
+from products.pixel.causes import ACCOUNT_NAMES, Cause
 from products.pixel.reference import index_values
 from products.registry import parse_recipe
 from products.spec import FeaturesRecipe
@@ -60,7 +66,7 @@ def test_names_tell_the_surface_and_another_order_is_another_product() -> None:
     assert one.used_bands == BANDS
 
 
-def recipe(spectra: dict[str, tuple[float, ...]]) -> FeaturesRecipe:
+def recipe(spectra: dict[str, tuple[float, ...]], bands: tuple[str, ...] = BANDS) -> FeaturesRecipe:
     text = f"""
 name: mixed
 version: 1
@@ -69,7 +75,7 @@ grid: {{crs: "EPSG:32647", resolution_m: 30, tile_px: 64}}
 period: P1Y
 sources: [{{collection: sentinel-2-l2a}}]
 features:
-  - mixture: {{endmembers: {endmembers(spectra)}, reduce: [p50]}}
+  - mixture: {{endmembers: {endmembers(spectra, bands)}, reduce: [p50]}}
 """
     found = parse_recipe(text.replace("'", ""), "mixed.yaml")
     assert isinstance(found, FeaturesRecipe)
@@ -95,3 +101,37 @@ def test_every_surface_has_the_bands_of_the_first() -> None:
     del known["sand"]["nir"]
     with pytest.raises(ValueError, match="expected of 'sand' the bands of the first surface: red, nir, swir1"):
         step(endmembers=known)
+
+
+def test_the_shares_of_a_landsat_tile_order_its_pixels_as_published_fractional_cover_does(shared_data: Path) -> None:
+    """Spectra of the purest pixels of every second row, by the published product (Scarth et al. 2010); the pixels of the other rows are ordered.
+
+    The published shares are of 59 terms made of the same five bands, never negative: ours are the linear part of that.
+    """
+    bands = ("green", "red", "nir", "swir1", "swir2")
+    folder = shared_data / "reference" / "fractional_cover"
+    with (
+        xr.open_dataset(folder / "sr.nc", mask_and_scale=False) as given,
+        xr.open_dataset(folder / "fc.nc") as fractions,
+    ):
+        stored = np.stack([given[band].values for band in bands])
+        published = {name: fractions[name].values.astype(float) for name in ("PV", "NPV", "BS")}
+    seen = (stored != -999).all(axis=0)
+    np.testing.assert_array_equal(seen, published["PV"] >= 0)
+    even = np.arange(seen.shape[0])[:, None] % 2 == 0
+    spectra = {}
+    for name, share in published.items():
+        purest = even & seen & (share >= np.sort(share[even & seen])[-60])
+        spectra[name.lower()] = tuple(float(value) for value in stored[:, purest].mean(axis=1) / 1e4)
+    asked = recipe(spectra, bands)
+    causes = np.where(seen, Cause.USED, Cause.NODATA).astype(np.uint8)[None]
+    accounts = np.zeros((len(ACCOUNT_NAMES), *seen.shape), np.uint16)
+    terms = np.full((1, 5), 1e-4, np.float32), np.zeros((1, 5), np.float32)
+    block = np.where(seen, np.maximum(stored, 0), 0).astype(np.uint16)[[bands.index(band) for band in asked.used_bands], None]
+    tile = Observations((), asked.used_bands, block, causes, *terms, accounts)
+    shares = dict(zip(asked.feature_names, compute_features(asked, tile, parse_period("2020"), 1), strict=True))
+    for name, at_least in (("PV", 0.92), ("BS", 0.84)):
+        made = shares[f"mixture_{name.lower()}_p50"]
+        np.testing.assert_array_equal(np.isnan(made), ~seen)
+        others = seen & ~even
+        assert spearmanr(made[others], published[name][others])[0] > at_least
