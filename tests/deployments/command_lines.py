@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn.main
-from prefect.cli import app as prefect_app
+from prefect.cli._app import _app as prefect_app
 
 from tests.test_documentation import parse
 
@@ -25,7 +25,9 @@ def check_command(words: Sequence[str]) -> None:
     elif program == "neocube":
         parse(shlex.join([program, *arguments]))
     elif program == "prefect":
-        prefect_app.parse_args(arguments, exit_on_error=False, print_error=False)
+        prefect_app.parse_args(
+            [word for word in arguments if word != "--no-prompt"], exit_on_error=False, print_error=False
+        )
     elif program == "uvicorn":
         context = uvicorn.main.main.make_context("uvicorn", arguments)
         module, _, factory = context.params["app"].partition(":")
