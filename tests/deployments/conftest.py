@@ -6,15 +6,15 @@ import pytest
 
 from datacube_config.settings import Settings
 from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
-from tests.conftest import POSTGIS_CONTROL
+from tests.bench.debian_server import missing
 from tests.deployments.roles_server import PASSWORDS, as_url, psql
 
 
 @pytest.fixture(scope="session")
 def server(new_database: Callable[[str], str]) -> str:
     """The URL of a superuser of a server with the roles, whose database neocube was initialised by its owner; passwords are names of roles."""
-    if not POSTGIS_CONTROL.exists():
-        pytest.skip("PostGIS for PostgreSQL 15 is not installed (Debian: apt-get install postgresql-15-postgis-3)")
+    if reason := missing():
+        pytest.skip(reason)
     superuser = new_database("template1")
     for _ in range(2):
         psql("roles.sql", superuser, **PASSWORDS)

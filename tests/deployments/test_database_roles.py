@@ -17,6 +17,7 @@ from flows.requesting import answer, finish
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.service.request_rows import ledger
 from flows.steps.service.service_readings import read_service
+from products.errors import RequestError
 from tests.deployments.roles_server import as_url, psql
 from tests.flows.test_requesting import new
 
@@ -41,9 +42,7 @@ def refused(index: Index, statement: str) -> None:
         connection.execute(text(statement))
 
 
-def test_the_worker_ingests_and_retires_and_changes_neither_tables_nor_the_log(
-    as_role: AsRole, small_archive: Path
-) -> None:
+def test_the_worker_ingests_and_changes_neither_tables_nor_the_log(as_role: AsRole, small_archive: Path) -> None:
     with open_index(as_role("neocube_worker")) as index:
         report = ingest_archive(index, str(small_archive))
         assert report.quarantined == [] and report.added + report.unchanged == report.found > 0
@@ -62,7 +61,7 @@ def test_the_worker_ingests_and_retires_and_changes_neither_tables_nor_the_log(
 
 
 @pytest.mark.full
-def test_the_worker_builds_and_retires(
+def test_the_worker_builds(
     as_role: AsRole, small_archive: Path, small_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = as_role("neocube_worker")
@@ -82,7 +81,8 @@ def test_the_page_asks_and_nobody_rewrites_the_log(as_role: AsRole) -> None:
             requests.record("ana", "asked", number)
             requests.start(number, "run")
         finish(index, number, "done", result={"built": {}})
-        assert answer(index, settings, Ask("mangrove_features", "1.0,1.0,1.1,1.1", "1999"))
+        with pytest.raises(RequestError, match="no scene of"):
+            answer(index, settings, Ask("mangrove_features", "demo", "1999"))
         for statement in (
             "delete from neocube.audit",
             "update neocube.audit set by = 'x'",
