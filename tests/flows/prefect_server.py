@@ -10,14 +10,16 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.steps.service.prefect_processes import Server, free_port, private_environment, running_server
 
+PATIENCE_S = 30.0
+
 
 def send_what_waits() -> None:
-    """Logs and events of this process, sent by now.
+    """Logs and events of this process, sent by now, or given up where their server is gone.
 
     Prefect keeps one sender per process and kind of client, tied to the server that it first spoke to: the next one is tied anew.
     """
-    APILogWorker.drain_all()
-    EventsWorker.drain_all()
+    APILogWorker.drain_all(timeout=PATIENCE_S)
+    EventsWorker.drain_all(timeout=PATIENCE_S)
 
 
 @contextmanager
