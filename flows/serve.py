@@ -65,8 +65,10 @@ class Service:
         return 1
 
 
-def prefect_file() -> Path:
-    """deployments/prefect.yaml of this checkout; RequestError if neocube was installed without it."""
+def prefect_file(home: Path | None = None) -> Path:
+    """prefect.yaml of a home, where there is one, or deployments/prefect.yaml of this checkout; RequestError if neocube was installed without it."""
+    if home and (own := home / "prefect.yaml").is_file():
+        return own
     path = Path(flows.__file__).parents[1] / "deployments" / "prefect.yaml"
     if not path.is_file():
         raise RequestError(f"no {path}: expected a checkout installed with `make install` (pip install -e .)")
@@ -76,7 +78,7 @@ def prefect_file() -> Path:
 @contextmanager
 def running_service(settings: Settings, host: str, port: int, runs: int, page_port: int) -> Iterator[Service]:
     """Server, deployments, a worker for `runs` flow runs at a time, and the request page; the embedded index runs all the while."""
-    declared = prefect_file()
+    declared = prefect_file(settings.home)
     for each in (port, page_port):
         check_port(host, each)
     local, password = local_account(settings, host)

@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import pytest
 import rasterio
 from affine import Affine
 from prefect.client.schemas.schedules import CronSchedule
@@ -71,3 +72,9 @@ def test_the_entry_of_a_source_of_ones_own_takes_its_files(index: Index, tmp_pat
     (dataset,) = index.dc.index.datasets.search(product="harbour_photos")
     assert dataset.center_time.astimezone(UTC).date() == datetime(2020, 1, 31, tzinfo=UTC).date()
     assert set(dataset.measurements) == {"red", "nir"}
+
+
+def test_the_arithmetic_of_ten_sites_prints_what_the_document_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (arithmetic,) = (body for body in shown("python") if "PIXELS_PER_CORE_SECOND" in body)
+    exec(compile(arithmetic, str(DOCUMENT), "exec"), {})
+    assert capsys.readouterr().out in shown("text")

@@ -14,6 +14,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import DeploymentEventTrigger
 from prefect.flows import load_flow_from_entrypoint
 
+import flows
 from flows.cli import main
 from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED, SCENES_ARRIVED
 from flows.serve import POOL, prefect_file
@@ -74,6 +75,11 @@ def test_schedules_can_be_read(deployment: dict[str, Any]) -> None:
         CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
 
 
+def test_every_flow_but_the_demo_has_a_deployment() -> None:
+    modules = [path.stem for path in Path(flows.__file__).parent.glob("*.py") if "\n@flow(" in path.read_text()]
+    assert {label(deployment).partition("/")[0] for deployment in DECLARED} == {*modules} - {"demo"}
+
+
 def test_ingest_is_nightly_and_building_is_weekly() -> None:
     assert [each["cron"] for each in named("ingest/nightly")["schedules"]] == ["0 2 * * *"]
     assert [each["cron"] for each in named("build_cube/weekly")["schedules"]] == ["0 4 * * 0"]
@@ -113,6 +119,12 @@ def test_serving_on_a_port_that_is_taken_is_refused_in_one_line() -> None:
 def test_a_prefect_process_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(PrefectDidNotStart, match="prefect no-such-command failed: .*no-such-command"):
         run_prefect(["no-such-command"], private_environment(tmp_path), tmp_path / "logs" / "prefect.log")
+
+
+def test_a_file_of_the_home_stands_in_the_place_of_ours(tmp_path: Path) -> None:
+    assert prefect_file(tmp_path) == prefect_file()
+    (tmp_path / "prefect.yaml").write_text("deployments: []")
+    assert prefect_file(tmp_path) == tmp_path / "prefect.yaml"
 
 
 def test_no_entrypoint_is_named_in_a_file_path() -> None:

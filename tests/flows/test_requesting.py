@@ -2,19 +2,16 @@
 
 import json
 import math
-import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from pydantic import SecretStr
-from sqlalchemy import make_url, update
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import update
 
 from datacube_config.accounts import Account, RequestLimits
-from datacube_config.connection import Index, open_index
+from datacube_config.connection import Index
 from datacube_config.schema import request
 from datacube_config.settings import Settings
 from flows.request_asks import Ask, area_argument, area_in, recipe_in
@@ -343,35 +340,3 @@ def test_models_that_cannot_be_trained_are_refused(
 ) -> None:
     with pytest.raises(RequestError, match=said):
         answer(index, asked_settings, Ask(recipe, "demo", "2020", train))
-
-
-def test_the_roles_of_the_document_let_the_page_ask_and_nobody_rewrite_the_log(server_settings: Settings) -> None:
-    document = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    roles = re.findall(r"```sql\n(create role neocube_page.*?)```", document, re.S)[0]
-    with open_index(server_settings) as owner, owner.engine.begin() as connection:
-        connection.exec_driver_sql(roles)
-    url = server_settings.index_url
-    assert url is not None
-    place = make_url(url.get_secret_value())
-    for name, password in (("neocube_page", "choose-one"), ("neocube_reader", "choose-another")):
-        as_role = SecretStr(place.set(username=name, password=password).render_as_string(hide_password=False))
-        with open_index(server_settings.model_copy(update={"index_url": as_role})) as index:
-            entered = ledger(index)
-            if name == "neocube_reader":
-                with pytest.raises(ProgrammingError, match="permission denied for table request"), entered as requests:
-                    requests.enter(new(), "approved")
-                continue
-            with entered as requests:
-                number = requests.enter(new(), "approved")
-                requests.record("ana", "asked", number)
-                requests.start(number, "run")
-            finish(index, number, "done", result={"built": {}})
-            with pytest.raises(RequestError, match="no scene of"):
-                answer(index, server_settings, DEMO)
-            for statement in (
-                "delete from neocube.audit",
-                "update neocube.audit set by = 'x'",
-                "delete from neocube.request",
-            ):
-                with pytest.raises(ProgrammingError, match="permission denied"), index.engine.begin() as connection:
-                    connection.exec_driver_sql(statement)

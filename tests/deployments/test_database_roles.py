@@ -1,0 +1,134 @@
+"""deployments/postgres on a real PostgreSQL with PostGIS: each role does its own work and nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+
+from datacube_config.connection import Index, open_index
+from datacube_config.settings import Settings
+from flows.build_here import build
+from flows.request_asks import Ask
+from flows.requesting import answer, finish
+from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.service.request_rows import ledger
+from flows.steps.service.service_readings import read_service
+from products.errors import RequestError
+from tests.deployments.roles_server import as_url, psql
+from tests.flows.test_requesting import new
+
+ROLES = ("neocube", "neocube_worker", "neocube_page", "neocube_reader", "explorer", "prefect")
+AsRole = Callable[[str], Settings]
+
+
+@pytest.fixture
+def as_role(server: str, neocube_home: Path) -> AsRole:
+    """Makes the settings of a role, all in one home."""
+
+    def settings(role: str) -> Settings:
+        url = SecretStr(as_url(server, role).replace("postgresql:", "postgresql+psycopg:"))
+        return Settings(home=neocube_home, index_url=url, index_driver="postgis")
+
+    return settings
+
+
+def refused(index: Index, statement: str) -> None:
+    """Expect that the role may not do this."""
+    with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"), index.engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def test_the_worker_ingests_and_changes_neither_tables_nor_the_log(as_role: AsRole, small_archive: Path) -> None:
+    with open_index(as_role("neocube_worker")) as index:
+        report = ingest_archive(index, str(small_archive))
+        assert report.quarantined == [] and report.added + report.unchanged == report.found > 0
+        for statement in (
+            "create table odc.mine (x int)",
+            "create table neocube.mine (x int)",
+            "create table public.mine (x int)",
+            "drop table neocube.quarantine",
+            "truncate odc.dataset",
+            "update neocube.audit set by = 'x'",
+            "delete from neocube.audit",
+            "update neocube.revision set version_num = 'x'",
+            "create role mine",
+        ):
+            refused(index, statement)
+
+
+@pytest.mark.full
+def test_the_worker_builds(
+    as_role: AsRole, small_archive: Path, small_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = as_role("neocube_worker")
+    assert settings.index_url is not None
+    monkeypatch.setenv("NEOCUBE_INDEX_URL", settings.index_url.get_secret_value())
+    with open_index(settings) as index:
+        ingest_archive(index, str(small_archive))
+    report = build(str(small_recipe), "demo", "2020")
+    assert report["failed"] == [] and report["built"] >= 4
+
+
+def test_the_page_asks_and_nobody_rewrites_the_log(as_role: AsRole) -> None:
+    settings = as_role("neocube_page")
+    with open_index(settings) as index:
+        with ledger(index) as requests:
+            number = requests.enter(new(), "approved")
+            requests.record("ana", "asked", number)
+            requests.start(number, "run")
+        finish(index, number, "done", result={"built": {}})
+        with pytest.raises(RequestError, match="no scene of"):
+            answer(index, settings, Ask("mangrove_features", "demo", "1999"))
+        for statement in (
+            "delete from neocube.audit",
+            "update neocube.audit set by = 'x'",
+            "delete from neocube.request",
+            "delete from odc.dataset",
+            "update odc.dataset set archived = now()",
+            "insert into neocube.quarantine default values",
+        ):
+            refused(index, statement)
+
+
+def test_the_reader_reads_the_figures_and_writes_nothing(as_role: AsRole) -> None:
+    settings = as_role("neocube_reader")
+    parts = {part.part: part for part in read_service(settings, None)}
+    assert parts["index"].silence is None
+    with open_index(settings) as index:
+        for statement in (
+            "insert into neocube.audit default values",
+            "delete from neocube.request",
+            "delete from odc.dataset",
+        ):
+            refused(index, statement)
+
+
+@pytest.mark.parametrize(
+    ("role", "database"),
+    [("prefect", "neocube"), ("neocube_worker", "prefect"), ("neocube_page", "prefect"), ("explorer", "prefect")],
+)
+def test_a_role_opens_no_database_but_its_own(role: str, database: str, server: str) -> None:
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        psycopg.connect(as_url(server, role, database))
+
+
+def test_the_explorer_reads_scenes_and_keeps_a_schema_of_its_own(server: str) -> None:
+    with psycopg.connect(as_url(server, "explorer")) as connection:
+        connection.execute("select count(*) from odc.dataset")
+        connection.execute("create schema cubedash")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for schema neocube"):
+            connection.execute("select count(*) from neocube.request")
+
+
+def test_roles_without_a_password_are_left_without_one(server: str) -> None:
+    psql("roles.sql", server)
+    with psycopg.connect(server) as connection:
+        found = connection.execute(
+            "select rolname, rolpassword is not null, rolsuper, rolcreaterole from pg_authid where rolname = any(%s)",
+            [list(ROLES)],
+        )
+        assert sorted(found.fetchall()) == sorted((name, True, False, False) for name in ROLES)
