@@ -87,7 +87,7 @@ lint: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --no-annotate --python-version 3.11 --custom-compile-command "make constraints" --extra dev --extra bench --extra deep --extra explain --extra export --extra tune --extra track
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --no-annotate --python-version 3.11 --custom-compile-command "make constraints" --extra dev --extra bench --extra deep --extra explain --extra export --extra tune --extra track --extra notebooks
 CUDA = --python-platform x86_64-unknown-linux-gnu
 
 constraints:
