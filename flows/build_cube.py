@@ -68,12 +68,13 @@ def _with_progress_bar(runner: RunBatches) -> RunBatches:
 @logged_flow
 def build_cube(
     recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False,
-    dask: str | None = None,
+    dask: str | None = None, max_stale: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Build the cells of a recipe that are missing or stale, and assemble the cube; WorkFailed where a cell failed.
 
     With several `workers` the batches are no tasks and are not tried again: the next run does what is missing. With `dask`, the address of a scheduler
-    or a cluster to start (a name in deployments/clusters, or a YAML file like those), each cell is a task on one of its workers.
+    or a cluster to start (a name in deployments/clusters, or a YAML file like those), each cell is a task on one of its workers. Where more than the share
+    `max_stale` of the cells is stale, nothing is built: an operator decides.
     """
 
     def as_tasks(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
@@ -82,7 +83,9 @@ def build_cube(
 
     beside = side_by_side(workers, dask)
     runner = run_on_dask(dask, prefect_tasks) if dask else beside or as_tasks
-    report = build(recipe, area, period, device, workers, provisional, dask, run_batches=_with_progress_bar(runner))
+    report = build(
+        recipe, area, period, device, workers, provisional, dask, max_stale, run_batches=_with_progress_bar(runner)
+    )
     leave_build(report, get_settings())
     end_failed(report, cell_causes(report))
     if not in_subflow_run():

@@ -72,17 +72,19 @@ _log = logging.getLogger(__name__)
 @logged_run("build")
 def build(
     recipe: str, area: str, period: str, device: Asked = "auto", workers: int = 1, provisional: bool = False,
-    dask: str | None = None, *, run_batches: RunBatches | None = None, progress: Progress | None = None,
+    dask: str | None = None, max_stale: float | None = None, *, run_batches: RunBatches | None = None, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Build and publish; returns `built`, `fresh`, `failed`, `cube`, `device`, `seconds`, `bytes_read`. Safe to repeat and to kill.
 
-    `dask` is the address of a scheduler, or a cluster to start: a name in deployments/clusters or a YAML file like those.
+    `dask` is the address of a scheduler, or a cluster to start: a name in deployments/clusters or a YAML file like those. RequestError, and nothing is
+    changed, where more than the share `max_stale` of the cells is stale.
     """
     started, settings, wanted = time.monotonic(), get_settings(), scene_recipe(recipe)
     storage = open_storage(settings)
     storage.check_writable()
     with open_index(settings) as index:
         made = plan_with(index, settings, wanted, area, period, device, provisional, workers, bool(dask))
+        _refuse_stale(made, max_stale)
         bind_product(index, wanted.name, wanted.version, wanted.digest())
         add_product(index.dc, odc_product_definition(cell_template(wanted)))
         for orphan in made.orphans:
@@ -100,6 +102,16 @@ def build(
         except StorageUnavailable as error:
             cube, outcomes = None, [*outcomes, FailedCell("the cube", str(error))]
     return _report(made, outcomes, cube, time.monotonic() - started)
+
+
+def _refuse_stale(made: Plan, most: float | None) -> None:
+    """RequestError where more than this share of the cells is stale: an operator should look before upstream changes are followed."""
+    n_stale = sum(cell.state == "stale" for cell in made.cells)
+    if most is not None and n_stale > most * len(made.cells):
+        raise RequestError(
+            f"{n_stale} of {len(made.cells)} cells are stale, expected at most {most:.0%}: scenes were replaced, revised or retired; "
+            "look at `neocube plan`, then build without --max-stale"
+        )
 
 
 def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:

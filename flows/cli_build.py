@@ -48,9 +48,16 @@ def plan(as_json: bool, recipe: str, area: str, period: str, device: Any, provis
     help="Instead of --workers: a Dask scheduler, as tcp://HOST:8786, or a cluster to start: local, cuda, slurm, kubernetes, or a YAML file like those "
     "of deployments/clusters.",
 )
+@click.option(
+    "--max-stale",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="Build nothing where more than this share of the cells is stale; by default any may be.",
+)
 @provisional_option
 def build(
-    as_json: bool, recipe: str, area: str, period: str, device: Any, workers: int, dask: str | None, provisional: bool  # noqa: ANN401
+    as_json: bool, recipe: str, area: str, period: str, device: Any, workers: int, dask: str | None, max_stale: float | None,  # noqa: ANN401
+    provisional: bool,
 ) -> None:  # fmt: skip
     """Build the cells that are missing or stale and assemble the cube. Safe to repeat and to interrupt.
 
@@ -69,6 +76,7 @@ def build(
         "workers": workers,
         "dask": dask,
         "provisional": provisional,
+        "max_stale": max_stale,
     }
     if has_prefect_api():
         from flows.build_cube import build_cube

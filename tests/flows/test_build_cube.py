@@ -125,7 +125,10 @@ def test_a_cell_keeps_every_scene_as_lineage_and_comes_back_with_them(
     before = cells_of(any_settings)
     with a_scene_of_few_cells(any_settings, small_recipe) as (index, away, touched):
         index.dc.index.datasets.archive([away])
-    assert build(str(small_recipe), AREA, YEAR)["built"] == len(touched)
+    with pytest.raises(RequestError, match=f"{len(touched)} of {len(before)} cells are stale, expected at most 0%"):
+        build(str(small_recipe), AREA, YEAR, max_stale=0)
+    assert cells_of(any_settings) == before
+    assert build(str(small_recipe), AREA, YEAR, max_stale=1)["built"] == len(touched)
     between = cells_of(any_settings)
     assert {before[place] for place in before if between[place] != before[place]} == touched
     with open_index(any_settings) as index:

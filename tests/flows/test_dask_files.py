@@ -2,8 +2,6 @@
 
 import importlib
 import inspect
-import os
-import stat
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -131,34 +129,3 @@ def test_a_named_cluster_is_started_and_builds_what_one_process_builds(
     report = build(str(small_recipe), AREA, YEAR, dask=str(path))
     assert report["failed"] == []
     assert report["built"] >= 4
-
-
-SBATCH = """#!/bin/sh
-for word in "$@"; do script=$word; done
-sh "$script" >"$script.log" 2>&1 &
-echo "Submitted batch job $!"
-"""
-
-
-@pytest.mark.full
-def test_a_slurm_cluster_submits_jobs_whose_workers_build_and_cancels_them(
-    ingested_settings: Settings, small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With programs in the place of sbatch and scancel that run the job on this host."""
-    module_of("slurm", "dask-jobqueue")
-    for name, text in (("sbatch", SBATCH), ("scancel", f'#!/bin/sh\necho "$1" >>{tmp_path}/cancelled\nkill "$1"\n')):
-        program = tmp_path / "bin" / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(text)
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "slurm.yaml"
-    text = (
-        (CLUSTERS / "slurm.yaml").read_text().replace("workers: 8", "workers: 1").replace("wait_s: 3600", "wait_s: 90")
-    )
-    path.write_text(text)
-    report = build(str(small_recipe), AREA, YEAR, dask=str(path))
-    assert report["failed"] == []
-    assert report["built"] >= 4
-    assert len((tmp_path / "cancelled").read_text().split()) == 1

@@ -73,6 +73,19 @@ def test_init_says_what_it_made_and_is_safe_to_repeat(new_settings: Settings) ->
     assert init_index(new_settings, PRODUCT_DEFINITIONS) == first
 
 
+def test_an_index_of_others_keeps_its_products(neocube_home: Path, new_database: Callable[[str], str]) -> None:
+    url = new_database("template1")
+    settings = Settings.model_validate({"home": neocube_home, "index_url": url, "index_driver": "postgres"})
+    with open_index(settings, initialised=False) as index:
+        index.dc.index.init_db()
+        theirs = {
+            "name": "theirs", "description": "Theirs", "metadata_type": "eo3", "metadata": {"product": {"name": "theirs"}},
+            "measurements": [{"name": "red", "dtype": "int16", "nodata": -999, "units": "1"}],
+        }  # fmt: skip
+        index.dc.index.products.add_document(theirs)
+    assert init_index(settings, PRODUCT_DEFINITIONS)["products"] == sorted([*SOURCE_PRODUCTS, "theirs"])
+
+
 def test_inits_at_once_make_one_index(new_settings: Settings) -> None:
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda _: init_index(new_settings, PRODUCT_DEFINITIONS), range(3)))
