@@ -2,22 +2,31 @@
 
 import time
 
+import boto3
 from botocore.exceptions import EndpointConnectionError
 
 from datacube_config.settings import get_settings
-from flows.steps.storage import open_storage
 
 PATIENCE_S = 60.0
 
 
 def main() -> None:
     """Ask until the store answers, a minute at most."""
-    storage = open_storage(get_settings())
-    bucket = storage.root.removeprefix("s3://").partition("/")[0]
+    settings = get_settings()
+    secret = settings.s3_secret_access_key
+    client = boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_url,
+        aws_access_key_id=settings.s3_access_key_id,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        region_name=settings.s3_region,
+    )
+    bucket = settings.store_url.removeprefix("s3://").partition("/")[0]
     end = time.monotonic() + PATIENCE_S
     while True:
         try:
-            storage.filesystem.makedirs(bucket, exist_ok=True)
+            if bucket not in {each["Name"] for each in client.list_buckets()["Buckets"]}:
+                client.create_bucket(Bucket=bucket)
             return
         except EndpointConnectionError:
             if time.monotonic() > end:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn.main
+import uvicorn
 from prefect.cli._app import _app as prefect_app
 
 from tests.test_documentation import parse
@@ -29,7 +29,7 @@ def check_command(words: Sequence[str]) -> None:
             [word for word in arguments if word != "--no-prompt"], exit_on_error=False, print_error=False
         )
     elif program == "uvicorn":
-        context = uvicorn.main.main.make_context("uvicorn", arguments)
+        context = uvicorn.main.make_context("uvicorn", arguments)
         module, _, factory = context.params["app"].partition(":")
         assert callable(getattr(importlib.import_module(module), factory))
     elif program == "psql":

@@ -97,7 +97,7 @@ def test_the_page_asks_and_nobody_rewrites_the_log(as_role: AsRole) -> None:
 def test_the_reader_reads_the_figures_and_writes_nothing(as_role: AsRole) -> None:
     settings = as_role("neocube_reader")
     parts = {part.part: part for part in read_service(settings, None)}
-    assert parts["index"].silence is None
+    assert not parts["index"].silence
     with open_index(settings) as index:
         for statement in (
             "insert into neocube.audit default values",

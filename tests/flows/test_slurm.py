@@ -50,7 +50,7 @@ def test_a_batch_job_has_a_gpu_and_works_with_the_cores_and_the_memory_that_it_w
     job = submitted(cluster, tmp_path, settings, "settings", "--json")
     assert job.state == "COMPLETED", job.log
     assert (job.facts["Partition"], job.facts["NumCPUs"], job.facts["TresPerNode"]) == ("gpu", "8", "gres:gpu:v100:1")
-    told = {each["name"]: each["value"] for each in json.loads(job.log)}
+    told = {name: each["value"] for name, each in json.loads(job.log).items()}
     assert (told["decode_threads"], told["memory_limit_bytes"]) == (8, 64 * 2**30 * 9 // 10)
 
 
