@@ -5,9 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,26 @@ import httpx
 import psutil
 import psycopg
 import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_HOME, temporary_settings
 
 from datacube_config.cluster import Cluster
-from datacube_config.connection import open_index
+from datacube_config.connection import database_url, open_index
+from datacube_config.embedded import revive
 from datacube_config.errors import IndexDown
 from datacube_config.settings import Settings
 from flows import lost_index
+from flows.build_cube import build_cube
 from flows.lost_index import outlasting
 from flows.plan_cells import plan
-from flows.steps.service.prefect_processes import free_port
+from flows.steps.service.kept_processes import keep_running, kept
+from flows.steps.service.prefect_processes import (
+    Server,
+    free_port,
+    private_environment,
+    running_prefect,
+    server_command,
+)
+from tests.flows.prefect_server import send_what_waits
 
 PATIENCE_S = 240.0
 CELLS = "select count(*) from agdc.dataset d join agdc.dataset_type t on t.id = d.dataset_type_ref where t.name = 'mangrove_features'"
@@ -151,6 +165,58 @@ def test_what_a_served_build_stands_on_is_killed_and_every_cell_is_built_once(
     again = served.ask(str(many_cells))
     wait_until(lambda: served.state(again) in ("COMPLETED", "FAILED", "CRASHED"), "the next run to end")
     assert served.state(again) == "COMPLETED"
+    check_cells(ingested_settings, planned)
+
+
+class TestIsOver(Exception):
+    """Nothing is to be kept running any more."""
+
+    __test__ = False
+
+
+@pytest.mark.full
+def test_a_build_outlasts_a_kill_of_its_server_and_its_index(ingested_settings: Settings, many_cells: Path) -> None:
+    planned = {str(cell.id) for cell in plan(str(many_cells), "demo", "2020").cells}
+    home, port, told, is_over = ingested_settings.home, free_port(), list[str](), threading.Event()
+    log = home / "logs" / "server.log"
+    command = server_command("127.0.0.1", port, ui=False)
+
+    def look_after_the_index() -> bool:
+        if is_over.is_set():
+            raise TestIsOver
+        return revive(home)
+
+    def keep() -> None:
+        with suppress(TestIsOver):
+            keep_running([server], stack, told.append, look_after_the_index, 1.0)
+
+    with ExitStack() as stack:
+        stack.enter_context(database_url(ingested_settings))
+        server = kept(stack, "the server", partial(running_prefect, command, private_environment(home), log))
+        found = Served(home, server.process, f"http://127.0.0.1:{port}/api")
+        Server(f"http://127.0.0.1:{port}/api", server.process, log).wait_until_ready()
+        keeper = threading.Thread(target=keep)
+
+        def kill_both_of_them() -> None:
+            wait_until(lambda: found.cells() >= 2, "the first cells", 0.05)
+            server.process.kill()
+            found.postmaster().kill()
+
+        killer = threading.Thread(target=kill_both_of_them)
+        where = {PREFECT_API_URL: f"http://127.0.0.1:{port}/api", PREFECT_HOME: home / "prefect"}
+        with temporary_settings({**where, PREFECT_CLIENT_MAX_RETRIES: 7}):
+            keeper.start()
+            killer.start()
+            try:
+                report = build_cube(str(many_cells), "demo", "2020")
+            finally:
+                is_over.set()
+                killer.join()
+                keeper.join()
+            send_what_waits()
+        found.client.close()
+    assert report["failed"] == []
+    assert {line.partition(" ended")[0] for line in told} == {"the server", "the embedded index"}
     check_cells(ingested_settings, planned)
 
 
