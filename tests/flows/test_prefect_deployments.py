@@ -98,7 +98,9 @@ def test_what_needs_the_network_runs_by_schedule_only_once_an_operator_says_so()
         ("tend/when-scenes-arrive", SCENES_ARRIVED, ["answer"]),
     ],
 )
-def test_a_published_cube_wakes_training_a_published_model_mapping_and_new_scenes_answers(name: str, event: str, kinds: list[str]) -> None:
+def test_a_published_cube_wakes_training_a_published_model_mapping_and_new_scenes_answers(
+    name: str, event: str, kinds: list[str]
+) -> None:
     deployment = named(name)
     triggers = [DeploymentEventTrigger.model_validate(each) for each in deployment["triggers"]]
     assert [trigger.expect for trigger in triggers] == [{event}]
