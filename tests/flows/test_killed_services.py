@@ -1,20 +1,12 @@
-"""Prefect's server, the worker and the database are killed while cells are built: all comes back by itself, no cell is lost or built twice."""
+"""Prefect's server and the database are killed while cells are built: both come back by themselves, no cell is lost or there twice."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import httpx
 import psutil
 import psycopg
 import pytest
@@ -50,27 +42,17 @@ def wait_until(is_so: Callable[[], bool], what: str, every_s: float = 0.5) -> No
         time.sleep(every_s)
 
 
-class Served:
-    """`neocube serve` on the embedded index of a home."""
+class Watched:
+    """The embedded index of a home, seen from outside: this process is none of its users."""
 
-    def __init__(self, home: Path, process: subprocess.Popen[bytes], api: str) -> None:
-        self.home, self.process = home, process
-        self.client = httpx.Client(base_url=api, timeout=60, trust_env=False)
-
-    def child(self, *words: str) -> psutil.Process:
-        """The process below `serve` of whose command line these are parts."""
-        (found,) = [
-            each
-            for each in psutil.Process(self.process.pid).children()
-            if all(word in each.cmdline() for word in words)
-        ]
-        return found
+    def __init__(self, home: Path) -> None:
+        self.home = home
 
     def postmaster(self) -> psutil.Process:
         return psutil.Process(int((self.home / "postgres" / "postmaster.pid").read_text().split()[0]))
 
     def cells(self) -> int:
-        """How many rows of cells there are, without being one who uses the server; -1 where it does not run."""
+        """How many rows of cells there are; -1 where the server does not run."""
         url = Cluster(self.home.resolve()).url.replace("+psycopg", "")
         try:
             with psycopg.connect(url, connect_timeout=5) as connection:
@@ -80,23 +62,6 @@ class Served:
         assert row is not None
         return int(row[0])
 
-    def answer(self, method: str, path: str, body: Any = None) -> Any:
-        """What the API says; None while it does not answer."""
-        try:
-            return self.client.request(method, path, json=body).raise_for_status().json()
-        except httpx.HTTPError:
-            return None
-
-    def ask(self, recipe: str) -> str:
-        """The run of a build, begun by the worker."""
-        found = self.answer("GET", "/deployments/name/build-cube/weekly")
-        asked = {"parameters": {"recipe": recipe, "area": "demo", "period": "2020"}, "state": {"type": "SCHEDULED"}}
-        return str(self.answer("POST", f"/deployments/{found['id']}/create_flow_run", asked)["id"])
-
-    def state(self, run: str) -> str:
-        found = self.answer("GET", f"/flow_runs/{run}")
-        return str(found["state_type"]) if found else "no answer"
-
 
 @pytest.fixture
 def many_cells(small_recipe: Path, tmp_path: Path) -> Path:
@@ -105,67 +70,6 @@ def many_cells(small_recipe: Path, tmp_path: Path) -> Path:
     path.write_text(small_recipe.read_text().replace("tile_px: 96", "tile_px: 32"))
     assert "tile_px: 32" in path.read_text()
     return path
-
-
-@pytest.fixture
-def served(ingested_settings: Settings, tmp_path: Path) -> Iterator[Served]:
-    """`neocube serve` with logs on, ready."""
-    port, page_port, output = free_port(), free_port(), tmp_path / "serve.out"
-    command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(port), "--page-port", str(page_port), "--json"]
-    environment = {**os.environ, "NEOCUBE_HOME": str(ingested_settings.home), "NEOCUBE_LOGS": "json"}
-    with output.open("wb") as stdout, (tmp_path / "serve.err").open("wb") as stderr:
-        process = subprocess.Popen(command, env=environment, stdout=stdout, stderr=stderr)
-    try:
-        wait_until(lambda: output.read_bytes().endswith(b"}\n") or process.poll() is not None, "serve to be ready")
-        assert process.poll() is None, (tmp_path / "serve.err").read_text()
-        found = Served(ingested_settings.home, process, json.loads(output.read_bytes())["api"])
-        yield found
-        found.client.close()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-
-
-def kill_server(served: Served) -> None:
-    served.child("prefect", "server").kill()
-
-
-def kill_index(served: Served) -> None:
-    served.postmaster().kill()
-
-
-def kill_both(served: Served) -> None:
-    kill_server(served)
-    kill_index(served)
-
-
-def kill_worker(served: Served) -> None:
-    served.child("prefect", "worker").kill()
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("kill", [kill_server, kill_index, kill_both, kill_worker])
-def test_what_a_served_build_stands_on_is_killed_and_every_cell_is_built_once(
-    served: Served, ingested_settings: Settings, many_cells: Path, tmp_path: Path, kill: Callable[[Served], None]
-) -> None:
-    planned = {str(cell.id) for cell in plan(str(many_cells), "demo", "2020").cells}
-    assert len(planned) >= 16
-    run = served.ask(str(many_cells))
-    wait_until(lambda: served.cells() >= 2, "the first cells", 0.05)
-    kill(served)
-    assert served.cells() < len(planned), "it was killed when all was done"
-    wait_until(lambda: served.state(run) in ("COMPLETED", "FAILED", "CRASHED"), "the run to end")
-    assert served.state(run) == "COMPLETED"
-    assert served.process.poll() is None
-    assert "started again" in (tmp_path / "serve.err").read_text()
-    check_cells(ingested_settings, planned)
-    published = published_in((served.home / "logs" / "prefect-worker.log").read_text(errors="replace"))
-    assert set(published) <= planned and set(published.values()) == {1}
-    assert len(published) >= len(planned) - 1 or kill is kill_worker, "one may be committed as its index dies"
-    again = served.ask(str(many_cells))
-    wait_until(lambda: served.state(again) in ("COMPLETED", "FAILED", "CRASHED"), "the next run to end")
-    assert served.state(again) == "COMPLETED"
-    check_cells(ingested_settings, planned)
 
 
 class TestIsOver(Exception):
@@ -193,7 +97,7 @@ def test_a_build_outlasts_a_kill_of_its_server_and_its_index(ingested_settings: 
     with ExitStack() as stack:
         stack.enter_context(database_url(ingested_settings))
         server = kept(stack, "the server", partial(running_prefect, command, private_environment(home), log))
-        found = Served(home, server.process, f"http://127.0.0.1:{port}/api")
+        found = Watched(home)
         Server(f"http://127.0.0.1:{port}/api", server.process, log).wait_until_ready()
         keeper = threading.Thread(target=keep)
 
@@ -214,7 +118,6 @@ def test_a_build_outlasts_a_kill_of_its_server_and_its_index(ingested_settings: 
                 killer.join()
                 keeper.join()
             send_what_waits()
-        found.client.close()
     assert report["failed"] == []
     assert {line.partition(" ended")[0] for line in told} == {"the server", "the embedded index"}
     check_cells(ingested_settings, planned)
@@ -228,12 +131,6 @@ def check_cells(settings: Settings, planned: set[str]) -> None:
     assert not any(row.is_archived for row in rows)
     folder = Path(settings.store_url) / "cells" / "mangrove_features"
     assert {each.name for each in folder.iterdir()} == planned
-
-
-def published_in(log: str) -> Counter[str]:
-    """How often each cell was published, as the lines of a log say."""
-    lines = [line[line.index("{") :] for line in log.splitlines() if '"cell published"' in line]
-    return Counter(json.loads(line)["cell"] for line in lines)
 
 
 def test_work_is_gone_on_with_when_its_index_answers_again(
