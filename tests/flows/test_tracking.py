@@ -127,11 +127,16 @@ def test_a_folder_is_absolute_and_a_server_is_as_it_is(neocube_home: Path, monke
         assert get_settings().mlflow_uri == meant
 
 
+def test_without_a_place_there_is_no_tracker() -> None:
+    assert tracker_at(None) is None
+
+
 def test_nested_settings_have_their_path_and_tables_are_left_out() -> None:
     document = {"split": {"folds": 5}, "classes": ["a", "b"], "losses": [{"train": 1}], "name": None}
     assert flattened(document) == {"split.folds": 5, "classes": ["a", "b"], "name": None}
 
 
+@pytest.mark.full
 def test_without_the_setting_nothing_of_mlflow_is_imported() -> None:
     code = "import sys, flows.train_here as t; assert t.tracker_at(None) is None and 'mlflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
