@@ -51,7 +51,8 @@ def test_a_training_is_a_run_with_settings_numbers_and_card_and_only_one(
     (run,) = runs_of(place, "crops")
     assert run.info.status == "FINISHED" and run.data.tags[MODEL_TAG] == answers[0]["model"]
     assert run.data.params["table.features"] == "['red', 'nir']" and run.data.params["version"] == "2"
-    assert run.data.metrics["all.balanced_accuracy"] == answers[0]["metrics"]["all"]["balanced_accuracy"]
+    balanced = answers[0]["metrics"]["all"]["balanced_accuracy"]["value"]
+    assert run.data.metrics["all.balanced_accuracy.value"] == balanced
     artifacts = place / "artifacts" / "crops" / run.info.run_id / "artifacts"
     assert {each.name for each in artifacts.iterdir()} == {"card.json", "card.md"}
     assert (artifacts / "card.md").read_bytes() == Path(answers[0]["card"]).read_bytes()
