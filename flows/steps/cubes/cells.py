@@ -26,6 +26,7 @@ from flows.steps.cubes.cell_store import (
     write_shards,
 )
 from flows.steps.index.catalogue import published_cells
+from flows.steps.index.derived_rows import add_derived
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
 from products.grid import PixelGrid
@@ -37,10 +38,6 @@ QUALITY, CODE, TIDES = "neocube:quality", "neocube:code", "neocube:tides"
 SECONDS, THREADS = "neocube:seconds", "neocube:threads"
 EO3 = "https://schemas.opendatacube.org/dataset"
 _log = logging.getLogger(__name__)
-
-
-class LineageLost(RuntimeError):
-    """The index kept fewer sources of a cell than it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +151,7 @@ def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, resto
 
 def _add(index: Index, storage: Storage, draft: CellDraft, digest: str) -> None:
     location = storage.url(cell_path(storage, draft.key.product, draft.id)) + "/zarr.json"
-    from datacube.index.hl import Doc2Dataset  # brings a JSON schema grammar that takes seconds to load
-
-    resolve = Doc2Dataset(index.dc.index, products=[draft.key.product], skip_lineage=False, verify_lineage=False)
-    dataset, error = resolve(cell_document(draft, digest), location)
-    if dataset is None:
-        raise RuntimeError(f"the index refuses the cell {draft.id}: {error}")
-    index.dc.index.datasets.add(dataset, with_lineage=True)
-    expected = sum(len(ids) for ids in draft.lineage.values())
-    kept = len(list(source_ids(index, draft.id)))
-    if kept != expected:
-        raise LineageLost(f"the index kept {kept} of {expected} sources of the cell {draft.id}; nothing is published")
+    add_derived(index, cell_document(draft, digest), location)
 
 
 def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:
@@ -218,15 +205,3 @@ def _attributes(draft: CellDraft, digest: str) -> dict[str, Any]:
         "neocube:content_digest": digest,
         **{name: draft.properties[name] for name in (QUALITY,) if name in draft.properties},
     }
-
-
-def source_ids(index: Index, cell: UUID) -> Iterator[UUID]:
-    """The ids of the direct sources that the index has of a cell."""
-    dataset = index.dc.index.datasets.get(cell, include_sources=True)
-    if dataset is None:
-        return
-    if dataset.source_tree is not None:
-        for children in (dataset.source_tree.children or {}).values():
-            yield from (child.dataset_id for child in children)
-    elif dataset.sources:
-        yield from (source.id for source in dataset.sources.values())

@@ -13,10 +13,11 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import point
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import CODE, QUALITY, TIDES, source_ids
+from flows.steps.cubes.cells import CODE, QUALITY, TIDES
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cell, scene_of
 from flows.steps.index.external_products import external_scene
+from flows.steps.index.index_rows import source_ids
 from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import AssetRead
 from flows.steps.loading.reading import RasterAccess
@@ -70,8 +71,8 @@ def passport_of(
 
 
 def _sources(index: Index, place: Place) -> list[Dataset]:
-    found = (index.dc.index.datasets.get(number) for number in source_ids(index, place.cell.id))
-    return [row for row in found if row is not None]
+    """The active and archived datasets that a cell was made of."""
+    return list(index.dc.index.datasets.bulk_get(source_ids(index, place.cell.id)))
 
 
 def _find_place(index: Index, product: str, at: tuple[float, float], asked: Period) -> Place:

@@ -1,5 +1,7 @@
 """ODC's tables as plain relations, the same for both index drivers: for questions and changes that concern many datasets."""
 
+from uuid import UUID
+
 from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
@@ -36,6 +38,13 @@ def dataset_rows(index: Index) -> str:
 def lineage_rows(index: Index) -> str:
     """A sub-select of (derived, source)."""
     return f"({_SHAPES[index.driver][3]})"
+
+
+def source_ids(index: Index, derived: UUID) -> list[UUID]:
+    """The ids of what a dataset was made of."""
+    statement = text(f"select source from {lineage_rows(index)} l where derived = :derived order by source")
+    with index.engine.connect() as connection:
+        return list(connection.execute(statement, {"derived": derived}).scalars())
 
 
 def archive_selected(connection: Connection, index: Index, selected: str) -> int:

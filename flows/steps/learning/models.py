@@ -9,6 +9,7 @@ from datacube.model import Dataset
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import writer_of
+from flows.steps.index.derived_rows import add_derived
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.learning.applicability_file import read_applicability
@@ -72,7 +73,7 @@ def publish_model(
             replaced = _archive_others(index, draft.id, draft.recipe)
             row = find_model_row(index, draft.id)
             if row is None:
-                _add(index, files, draft, cells)
+                add_derived(index, model_document(draft, files.learned, cells), files.url(CARD))
             elif row.is_archived:
                 index.dc.index.datasets.restore([draft.id])
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "train")
@@ -195,13 +196,3 @@ def _model_names(index: Index) -> list[str]:
 
 def _version(row: Dataset) -> int:
     return int(row.metadata_doc["properties"]["neocube:product_version"])
-
-
-def _add(index: Index, files: ModelFiles, draft: ModelDraft, cells: Sequence[UUID]) -> None:
-    from datacube.index.hl import Doc2Dataset  # brings a JSON schema grammar that takes seconds to load
-
-    resolve = Doc2Dataset(index.dc.index, products=[draft.recipe.name], skip_lineage=False, verify_lineage=False)
-    dataset, error = resolve(model_document(draft, files.learned, cells), files.url(CARD))
-    if dataset is None:
-        raise RuntimeError(f"the index refuses the model {draft.id}: {error}")
-    index.dc.index.datasets.add(dataset, with_lineage=True)

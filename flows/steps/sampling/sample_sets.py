@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import EO3, writer_of
+from flows.steps.index.derived_rows import add_derived
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.sampling.sample_files import CHIPS, DOCUMENT, PICTURE, TABLE, SampleFiles
@@ -119,7 +120,7 @@ def _make_active(index: Index, published: SampleSet, draft: SamplesDraft) -> Non
     with index.dc.index.transaction():
         row = index.dc.index.datasets.get(draft.id)
         if row is None:
-            _add(index, published, draft)
+            add_derived(index, samples_row(draft, published.about), published.files.url(DOCUMENT))
         elif row.is_archived:
             index.dc.index.datasets.restore([draft.id])
         replaced = _archive_others(index, index.dc.index.datasets.get(draft.id))
@@ -169,16 +170,6 @@ def _as_uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
-
-
-def _add(index: Index, published: SampleSet, draft: SamplesDraft) -> None:
-    from datacube.index.hl import Doc2Dataset  # brings a JSON schema grammar that takes seconds to load
-
-    resolve = Doc2Dataset(index.dc.index, products=[draft.recipe.name], skip_lineage=False, verify_lineage=False)
-    dataset, error = resolve(samples_row(draft, published.about), published.files.url(DOCUMENT))
-    if dataset is None:
-        raise RuntimeError(f"the index refuses the training set {draft.id}: {error}")
-    index.dc.index.datasets.add(dataset, with_lineage=True)
 
 
 def samples_row(draft: SamplesDraft, about: Mapping[str, Any]) -> dict[str, Any]:
