@@ -28,6 +28,7 @@ from products.registry import features_recipe, input_recipe, learned_recipe
 
 Device = Literal["auto", "cpu", "gpu"]
 Tell = Callable[[str], None]
+AnyRecipe = ModelRecipe | PcaRecipe | MaskedRecipe
 
 
 @logged_run("train")
@@ -49,7 +50,7 @@ def train(
 
 
 def _trained(
-    spec: LearnedRecipe, area: str | None, period: str | None, labels: str | None, backend: Backend, tell: Tell | None
+    spec: AnyRecipe, area: str | None, period: str | None, labels: str | None, backend: Backend, tell: Tell | None
 ) -> TrainedModel:
     settings = get_settings()
     if isinstance(spec, ModelRecipe) and spec.samples.product:

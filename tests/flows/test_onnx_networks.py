@@ -71,6 +71,7 @@ def encoder() -> Encoder:
     return Encoder("resnet18", 3, FEATURES, weights(module))
 
 
+@pytest.mark.full
 def test_a_network_over_time_answers_the_same_in_another_runtime_and_another_one_does_not() -> None:
     import onnxruntime
 

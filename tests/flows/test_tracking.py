@@ -51,7 +51,8 @@ def test_a_training_is_a_run_with_settings_numbers_and_card_and_only_one(
     (run,) = runs_of(place, "crops")
     assert run.info.status == "FINISHED" and run.data.tags[MODEL_TAG] == answers[0]["model"]
     assert run.data.params["table.features"] == "['red', 'nir']" and run.data.params["version"] == "2"
-    assert run.data.metrics["all.balanced_accuracy"] == answers[0]["metrics"]["all"]["balanced_accuracy"]
+    balanced = answers[0]["metrics"]["all"]["balanced_accuracy"]["value"]
+    assert run.data.metrics["all.balanced_accuracy.value"] == balanced
     artifacts = place / "artifacts" / "crops" / run.info.run_id / "artifacts"
     assert {each.name for each in artifacts.iterdir()} == {"card.json", "card.md"}
     assert (artifacts / "card.md").read_bytes() == Path(answers[0]["card"]).read_bytes()
@@ -127,11 +128,16 @@ def test_a_folder_is_absolute_and_a_server_is_as_it_is(neocube_home: Path, monke
         assert get_settings().mlflow_uri == meant
 
 
+def test_without_a_place_there_is_no_tracker() -> None:
+    assert tracker_at(None) is None
+
+
 def test_nested_settings_have_their_path_and_tables_are_left_out() -> None:
     document = {"split": {"folds": 5}, "classes": ["a", "b"], "losses": [{"train": 1}], "name": None}
     assert flattened(document) == {"split.folds": 5, "classes": ["a", "b"], "name": None}
 
 
+@pytest.mark.full
 def test_without_the_setting_nothing_of_mlflow_is_imported() -> None:
     code = "import sys, flows.train_here as t; assert t.tracker_at(None) is None and 'mlflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

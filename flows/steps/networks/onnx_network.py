@@ -135,7 +135,7 @@ def network_difference(network: AnyNetwork, content: bytes) -> float:
         raise RuntimeError("the ONNX graph takes what is missing for known: this is a bug in neocube")
     ordered = np.sort(own, axis=-1)
     is_clear = is_known & (ordered[..., -1] - ordered[..., -2] > 2 * NETWORK_TOLERANCE)
-    n_other = int((code != own.argmax(axis=-1) + 1)[is_clear].sum())
+    n_other = int(np.count_nonzero(is_clear & np.not_equal(code, own.argmax(axis=-1) + 1)))
     return _within(float(np.abs(shares - own)[is_known].max()), n_other)
 
 
