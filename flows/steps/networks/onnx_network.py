@@ -146,7 +146,7 @@ def own_answer(network: Network | ChipNetwork | TemporalNetwork, features: Float
     if isinstance(network, Network):
         has_any = np.isfinite(features).any(axis=1, keepdims=True)
         return np.where(has_any, network.probabilities_of_patches(features), np.float32(np.nan))
-    has_any = np.isfinite(features).any(axis=(1, 2, 3))[:, None]
+    has_any = np.isfinite(features).reshape(len(features), -1).any(axis=1, keepdims=True)
     return np.where(has_any, network.probabilities(features), np.float32(np.nan))
 
 
