@@ -29,7 +29,7 @@ def preview_picture(composite: NDArray[np.float32], n_used: NDArray[np.uint16], 
 
 def _colours(composite: NDArray[np.float32]) -> NDArray[np.float32]:
     """Red, green, blue and opacity (y, x, 4) in 0 to 1."""
-    is_known = np.isfinite(composite).all(axis=0)
+    is_known = np.asarray(np.isfinite(composite).all(axis=0))
     layers = composite[[0, 1, 2]] if len(composite) > 2 else composite[[0, 0, 1]]
     if is_known.any():
         low, high = np.percentile(layers[:, is_known], [2, 98], axis=1)
