@@ -69,10 +69,18 @@ def answer(index: Index, settings: Settings, ask: Ask) -> Answer:
     document = plan.document(settings.price_per_core_hour, settings.price_currency)
     states = Counter(cell.state for cell in plan.cells)
     document["cells"] = {state: states[state] for state in ("fresh", "stale", "missing")}
+    return Answer(asked, plan, document, core_hours_of(plan), _expected(index, settings, plan))
+
+
+def renewed(index: Index, settings: Settings, found: Answer) -> Answer:
+    """The same plan, and when it would end as the queue stands now."""
+    return replace(found, expected=_expected(index, settings, found.plan))
+
+
+def _expected(index: Index, settings: Settings, plan: Plan) -> ExpectedEnd:
     with reading(index) as requests:
         ahead, past = requests.seconds_ahead(), requests.past_ratios()
-        expected = expected_end(plan.seconds, past, ahead, limits.at_a_time, requests.now)
-    return Answer(asked, plan, document, core_hours_of(plan), expected)
+        return expected_end(plan.seconds, past, ahead, settings.requests.at_a_time, requests.now)
 
 
 def submit(index: Index, settings: Settings, account: Account, project: str, ask: Ask) -> Request:

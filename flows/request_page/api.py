@@ -14,6 +14,7 @@ from datacube_config.accounts import Account
 from flows.preview_here import preview_with
 from flows.request_asks import Ask, understand
 from flows.request_page.shown import (
+    answered,
     citation,
     cube_url,
     documents_of,
@@ -25,7 +26,7 @@ from flows.request_page.shown import (
 )
 from flows.request_page.sign_in import Caller, settings_of
 from flows.request_page.zipped import zipped
-from flows.requesting import answer, cancel, check_cancel, decide, submit
+from flows.requesting import cancel, check_cancel, decide, submit
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.pictures.cube import COVERAGE_PX, QUICKLOOK_PX, coverage_picture, cube_for_picture, quicklook_picture
 from flows.steps.service.coverage import scene_boxes
@@ -78,7 +79,7 @@ class DecisionBody(BaseModel):
 @router.post("/plan")
 def plan(body: AskBody, request: Request, account: Caller) -> dict[str, Any]:
     """What it would take; nothing is kept."""
-    return plan_summary(answer(index_of(request), settings_of(request), body.ask), settings_of(request))
+    return plan_summary(answered(request, body.ask), settings_of(request))
 
 
 @router.post("/preview")

@@ -20,6 +20,7 @@ from datacube_config.errors import IndexUnavailable
 from datacube_config.settings import Settings, get_settings
 from flows.request_page import api, pages, tiles
 from flows.request_page.dispatch import dispatching
+from flows.request_page.known_plans import KnownPlans
 from flows.request_page.sign_in import MOST_FORM_BYTES, Attempts, SignInRequired
 from flows.requesting import NotAllowed
 from flows.steps.service.prefect_runs import PrefectDidNotAnswer
@@ -62,7 +63,7 @@ def create_app(settings: Settings, prefect_api: str | None = None) -> FastAPI:
 
     app = FastAPI(title="neocube", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.settings, app.state.prefect_api, app.state.attempts = settings, prefect_api, Attempts()
-    app.state.preview_lock = threading.Lock()
+    app.state.preview_lock, app.state.plans = threading.Lock(), KnownPlans()
     app.include_router(tiles.router)
     app.include_router(api.router)
     app.include_router(pages.router)

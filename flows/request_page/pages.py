@@ -14,7 +14,7 @@ from datacube_config.accounts import Account
 from flows.request_asks import Ask, area_in
 from flows.request_page.api import cancelled, looked_at
 from flows.request_page.recipe_form import recipe_fields, recipe_text, scene_recipes, trainable_models
-from flows.request_page.shown import documents_of, index_of, plan_summary, request_document, visible
+from flows.request_page.shown import answered, documents_of, index_of, plan_summary, request_document, visible
 from flows.request_page.sign_in import (
     Form,
     SignedIn,
@@ -24,7 +24,7 @@ from flows.request_page.sign_in import (
     session_account,
     settings_of,
 )
-from flows.requesting import NotAllowed, answer, decide, submit
+from flows.requesting import NotAllowed, decide, submit
 from flows.steps.areas import named_areas
 from flows.steps.service.coverage import scene_boxes
 from flows.steps.service.prefect_runs import PrefectDidNotAnswer
@@ -76,7 +76,7 @@ def ask(request: Request, form: Form, account: SignedIn) -> Response:
     try:
         asked = ask_of(form)
         if one(form, "do") != "ask":
-            return form_page(request, account, form, plan=plan_summary(answer(index, settings, asked), settings))
+            return form_page(request, account, form, plan=plan_summary(answered(request, asked), settings))
         made = submit(index, settings, account, one(form, "project"), asked)
     except (RequestError, NotAllowed) as error:
         return form_page(request, account, form, problem=str(error), status=422)
@@ -87,7 +87,7 @@ def ask(request: Request, form: Form, account: SignedIn) -> Response:
 def plan(request: Request, form: Form, account: SignedIn) -> Response:
     """The plan of what is filled in, or what is wrong, as the part of the page that scripts put in its place."""
     try:
-        found = plan_summary(answer(index_of(request), settings_of(request), ask_of(form)), settings_of(request))
+        found = plan_summary(answered(request, ask_of(form)), settings_of(request))
     except RequestError as error:
         return show(request, "plan.html", account, problem=str(error))
     return show(request, "plan.html", account, plan=found)

@@ -8,6 +8,8 @@ from fastapi import HTTPException, Request
 from datacube_config.accounts import Account
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
+from flows.request_asks import Ask
+from flows.request_page.known_plans import KnownPlans
 from flows.requesting import Answer
 from flows.steps.cubes.citation import Maker, citation_of
 from flows.steps.cubes.open_cube import open_snapshot
@@ -21,6 +23,12 @@ def index_of(request: Request) -> Index:
     """The index that the application holds open."""
     index: Index = request.app.state.index
     return index
+
+
+def answered(request: Request, ask: Ask) -> Answer:
+    """The plan of what is asked for; nothing is kept but for others who ask the same."""
+    plans: KnownPlans = request.app.state.plans
+    return plans.answer(index_of(request), request.app.state.settings, ask)
 
 
 def may_see(account: Account, row: Row) -> bool:
