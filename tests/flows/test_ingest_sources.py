@@ -27,16 +27,19 @@ from flows.steps.ingesting.ingest_archive import ingest_archive
 from products.period import parse_period
 
 Item = dict[str, Any]
+FILE_BYTES = 512
 RUSTAC = Path(sys.executable).with_name("rustac")
 MOTO = Path(sys.executable).with_name("moto_server")
 
 
 def locally(item: Item) -> Item:
-    """The item with hrefs relative to its folder."""
+    """The item with hrefs relative to its folder, of files as long as ours."""
     item = copy.deepcopy(item)
     item["links"] = []
     for asset in item["assets"].values():
         asset["href"] = "./" + asset["href"].rpartition("/")[2]
+        if "file:size" in asset:
+            asset["file:size"] = FILE_BYTES
     return item
 
 
@@ -49,7 +52,7 @@ def write_catalogue(root: Path, items: list[Item]) -> None:
         (folder / f"{item['id']}.json").write_text(json.dumps(locally(item)))
         for asset in locally(item)["assets"].values():
             if asset["href"].endswith(".tif"):
-                (folder / asset["href"]).write_bytes(bytes(512))
+                (folder / asset["href"]).write_bytes(bytes(FILE_BYTES))
     head = {"stac_version": "1.0.0", "description": "scenes"}
     children = [
         {"rel": "child", "href": "./sentinel/collection.json"},
@@ -222,7 +225,7 @@ def test_the_command_line_ingests_lists_and_retries(
     (kept,) = json.loads(run("quarantine", "--json").stdout)
     assert kept["id"] == items[3]["id"]
     assert {"id", "archive", "cause", "since"} <= kept.keys()
-    missing.write_bytes(bytes(512))
+    missing.write_bytes(bytes(FILE_BYTES))
     assert json.loads(run("quarantine", "--retry", "--json").stdout) == []
     rows = json.loads(run("scenes", "--json", "--period", "2024").stdout)
     assert len(rows) == 10
