@@ -195,7 +195,7 @@ def test_the_settings_table_has_every_setting_with_its_default() -> None:
     for (_, default, meaning), field in zip(rows, Settings.model_fields.values(), strict=True):
         assert meaning
         if field.default is not None and field.default_factory is None:
-            assert default == f"`{str(field.default).lower() if field.default is False else field.default}`"
+            assert default == f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
 def test_the_document_of_pixels_says_of_each_version_of_each_kernel_what_changed() -> None:

@@ -103,5 +103,5 @@ def test_importing_flows_loads_nothing_heavy() -> None:
     script = "import flows, sys; print({'xarray', 'datacube', 'prefect', 'zarr'} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert printed == "set()\n"
-    with pytest.raises(AttributeError, match="expected one of build, open_cube, plan"):
+    with pytest.raises(AttributeError, match="expected one of build, make_map, open_cube, passport, plan"):
         _ = flows.nothing
