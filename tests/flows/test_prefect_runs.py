@@ -24,7 +24,7 @@ from flows.ingest import ingest
 from flows.map_area import map_area
 from flows.request_product import recipe_argument, request_product
 from flows.run_artifacts import MOST_IMAGE_BYTES
-from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED
+from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED, SCENES_ARRIVED
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.index.follow_ups import MAP, TRAIN, outstanding
@@ -180,10 +180,10 @@ def test_runs_leave_tables_progress_and_pictures(served: Served) -> None:
 def test_a_request_sends_one_event_for_its_cube_and_one_for_its_model(served: Served) -> None:
     end = time.monotonic() + 60
     sent: list[str] = []
-    while len(sent) < 2 and time.monotonic() < end:  # the server stores events in batches
+    while len(sent) < 3 and time.monotonic() < end:  # the server stores events in batches
         sent = [event["event"] for event in served.asked("events") if event["event"].startswith("neocube.")]
         time.sleep(0.5)
-    assert sorted(sent) == [CUBE_PUBLISHED, MODEL_PUBLISHED]
+    assert sorted(sent) == [CUBE_PUBLISHED, MODEL_PUBLISHED, SCENES_ARRIVED]
 
 
 @pytest.mark.usefixtures("requested")
