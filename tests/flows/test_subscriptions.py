@@ -186,6 +186,7 @@ def check_map(path: Path, document: dict[str, Any], settings: Settings) -> None:
     assert document["hectares"] == pytest.approx(np.sum(codes == YES) * 0.09, rel=0.2)
 
 
+@pytest.mark.full
 def test_an_alert_that_was_not_taken_or_whose_run_was_killed_is_delivered_again_under_the_same_key(
     embedded_settings: Settings, small_archive: Path, recipe: str, days: list[str], receiver: Receiver
 ) -> None:
