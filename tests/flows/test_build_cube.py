@@ -137,6 +137,7 @@ def test_a_cell_keeps_every_scene_as_lineage_and_comes_back_with_them(
     assert cells_of(any_settings) == before
 
 
+@pytest.mark.full
 def test_tile_size_workers_and_threads_do_not_change_pixels(
     ingested_settings: Settings, small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

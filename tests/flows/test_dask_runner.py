@@ -103,6 +103,7 @@ def test_a_flow_of_somebody_else_runs_its_tasks_on_a_cluster_by_name(api: str, h
     assert theirs() == 14
 
 
+@pytest.mark.full
 def test_cells_are_tasks_of_the_run_and_the_same_as_of_one_process(
     api: str,
     ingested_settings: Settings,

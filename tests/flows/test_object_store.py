@@ -38,6 +38,7 @@ def s3_settings(embedded_settings: Settings, s3_endpoint: str, monkeypatch: pyte
     return settings
 
 
+@pytest.mark.full
 def test_the_whole_job_runs_in_an_object_store_with_the_same_pixels(
     s3_settings: Settings,
     small_archive: Path,

@@ -207,7 +207,7 @@ def test_a_scene_whose_file_has_not_arrived_at_its_site_is_quarantined_and_taken
         folder = root / item["id"]
         folder.mkdir(parents=True)
         for asset in item["assets"].values():
-            asset["href"] = "./" + asset["href"].rpartition("/")[2]
+            asset |= {"href": "./" + asset["href"].rpartition("/")[2], "file:size": 512}
             (folder / asset["href"]).write_bytes(bytes(512))
         (folder / "item.json").write_text(json.dumps(item | {"links": []}))
     links = [{"rel": "item", "href": f"./{item['id']}/item.json"} for item in items[:3]]

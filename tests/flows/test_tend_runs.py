@@ -17,6 +17,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.cli import main
 from flows.run_alerts import alert
@@ -234,7 +235,8 @@ def test_a_block_that_is_not_there_is_named(prefect: Prefect) -> None:
 
 def test_a_server_that_does_not_answer_is_named(neocube_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", url := f"http://127.0.0.1:{free_port()}/api")
-    done = CliRunner().invoke(main, ["tend-runs"])
+    with temporary_settings({PREFECT_API_URL: url}):
+        done = CliRunner().invoke(main, ["tend-runs"])
     said = f"neocube: the Prefect server at {url} does not answer: start it, and run the same again\n"
     assert (done.exit_code, done.stderr) == (2, said)
     assert not neocube_home.exists()
