@@ -5,12 +5,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from threading import Lock
 
-from sqlalchemy import text
-
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.request_asks import Ask
 from flows.requesting import Answer, answer, renewed
+from flows.steps.index.index_rows import snapshot_of
 
 MOST_PLANS = 200
 MOST_S = 60.0  # what a period is cut by, the clock and the free memory, changes without a transaction
@@ -35,7 +34,7 @@ class KnownPlans:
         """As `requesting.answer`, with the end as the queue stands now."""
         known = self._place(ask)
         with known.one:
-            snapshot = _snapshot(index)
+            snapshot = snapshot_of(index)
             is_new = time.monotonic() - known.made_at < MOST_S and snapshot == known.snapshot
             if known.answer is None or not is_new:
                 known.answer = None
@@ -52,9 +51,3 @@ class KnownPlans:
             while len(self._known) > MOST_PLANS:
                 self._known.popitem(last=False)
         return known
-
-
-def _snapshot(index: Index) -> str:
-    """Which transactions had ended (PostgreSQL's `pg_snapshot`): two that are equal see the same rows."""
-    with index.engine.connect() as connection:
-        return str(connection.execute(text("select pg_current_snapshot()::text")).scalar_one())

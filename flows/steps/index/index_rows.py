@@ -40,6 +40,12 @@ def lineage_rows(index: Index) -> str:
     return f"({_SHAPES[index.driver][3]})"
 
 
+def snapshot_of(index: Index) -> str:
+    """Which transactions have ended (PostgreSQL's `pg_snapshot`): two that are equal see the same rows."""
+    with index.engine.connect() as connection:
+        return str(connection.execute(text("select pg_current_snapshot()::text")).scalar_one())
+
+
 def source_ids(index: Index, derived: UUID) -> list[UUID]:
     """The ids of what a dataset was made of."""
     statement = text(f"select source from {lineage_rows(index)} l where derived = :derived order by source")
