@@ -37,7 +37,6 @@ class KnownPlans:
             snapshot = snapshot_of(index)
             is_new = time.monotonic() - known.made_at < MOST_S and snapshot == known.snapshot
             if known.answer is None or not is_new:
-                known.answer = None
                 known.answer = answer(index, settings, ask)
                 known.snapshot, known.made_at = snapshot, time.monotonic()
                 return known.answer

@@ -1,25 +1,23 @@
 """From Python: what is asked of a request page over HTTP, what shows itself, and what is refused."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-import uvicorn
 
 import flows
 from datacube_config.accounts import Account, hashed_token
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.from_python import progress
-from flows.request_page.app import create_app
 from flows.requesting import finish
 from flows.steps.service.page_client import PageDidNotAnswer
 from flows.steps.service.prefect_processes import free_port
 from flows.steps.service.request_rows import ledger
 from products.errors import RequestError
+from tests.flows.served_page import served_page
 
 ASKED = {"recipe": "mangrove_features", "area": "demo", "period": "2020"}
 
@@ -31,17 +29,8 @@ def address(asked_settings: Settings) -> Iterator[str]:
         Account.model_validate({"name": n, "role": role, "projects": ["coast"], "token_hash": hashed_token(n)})
         for n, role in (("ana", "researcher"), ("eye", "viewer"))
     )
-    app = create_app(asked_settings.model_copy(update={"accounts": accounts}))
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with served_page(asked_settings.model_copy(update={"accounts": accounts})) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ from rasterio.transform import from_origin
 from flows.steps.archives.public_gate import OK, REFUSED, UNREACHABLE, proxy_options
 from flows.steps.loading.reading import RasterAccess, UnreadBand, read_band
 from products.scene import BandFile
+from tests.flows.loopback_server import answering
 
 SIDE = 64
 AFFINE = from_origin(0, 0, 10, 10)
@@ -69,12 +69,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     found = Site(server.server_port)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(server):
+        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +10,14 @@ from uuid import UUID
 from zipfile import ZipFile
 
 import pytest
-import uvicorn
 
 from datacube_config.accounts import Account, hashed_password
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.build_here import build
-from flows.request_page.app import create_app
 from flows.requesting import finish
-from flows.steps.service.prefect_processes import free_port
 from flows.steps.service.request_rows import ledger
+from tests.flows.served_page import served_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -81,16 +77,8 @@ def address(asked_settings: Settings) -> Iterator[str]:
         "password_hash": hashed_password(PASSWORD, b"salt"),
     }
     settings = asked_settings.model_copy(update={"accounts": (Account.model_validate(account),)})
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with served_page(settings) as url:
+        yield url
 
 
 OpenPage = Callable[..., "Page"]

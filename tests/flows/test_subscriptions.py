@@ -40,6 +40,7 @@ from products.errors import RequestError
 from products.period import parse_period
 from products.pixel.causes import Cause
 from products.registry import DEFINITIONS, scene_recipe
+from tests.flows.loopback_server import answering
 
 WHEN = "NDVI > 0.2"
 ALWAYS = 100_000  # days: the archive was sensed long ago
@@ -76,12 +77,8 @@ def receiver() -> Iterator[Receiver]:
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     found.url = f"http://127.0.0.1:{server.server_port}/hook?key=secret"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(server):
+        yield found
 
 
 @pytest.fixture(scope="module")
