@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,7 @@ PATIENCE_S = 60.0
 ALLOWED = {"seconds": 30.0, "share": 0.02}  # what changes between two readings: ages, how long reading takes, the disk
 Labels = frozenset[tuple[str, str]]
 Query = Callable[[str], dict[Labels, float]]
-WHEN_READY = ("flow:neocube_flow_runs_last_day_failed:ratio", "instance:neocube_storage_free:ratio")
+SCRAPED = "neocube_storage_free_bytes"
 
 
 def program(name: str) -> str:
@@ -68,17 +69,29 @@ def _asker(client: httpx.Client) -> Query:
         assert answer["status"] == "success", answer
         return {frozenset(each["metric"].items()): float(each["value"][1]) for each in answer["data"]["result"]}
 
-    def is_ready() -> bool:
+    def is_scraped() -> bool:
         try:
-            return all(ask(rule) for rule in WHEN_READY)
+            return bool(ask(SCRAPED))
         except (httpx.TransportError, json.JSONDecodeError):
             return False
 
+    def is_evaluated_since(moment: datetime) -> bool:
+        """Whether every group of rules has been: each has a time of its own within the interval."""
+        groups = client.get("/rules").json()["data"]["groups"]
+        return all(datetime.fromisoformat(group["lastEvaluation"]) > moment for group in groups)
+
     end = time.monotonic() + PATIENCE_S
-    while not is_ready():
-        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for Prometheus to evaluate the rules"
-        time.sleep(0.2)
+    wait_until(is_scraped, end, "scrape")
+    scraped = datetime.now(UTC)
+    wait_until(lambda: is_evaluated_since(scraped), end, "evaluate the rules")
     return ask
+
+
+def wait_until(done: Callable[[], bool], end: float, what: str) -> None:
+    """Waits; AssertionError with what Prometheus should have done where it has not at `end`."""
+    while not done():
+        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for Prometheus to {what}"
+        time.sleep(0.2)
 
 
 def unlike_our_page(ask: Query, readings: Sequence[Reading]) -> dict[str, str]:

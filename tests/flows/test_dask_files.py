@@ -124,7 +124,7 @@ def test_a_named_cluster_is_started_and_builds_what_one_process_builds(
 ) -> None:
     path = tmp_path / "here.yaml"
     path.write_text(
-        "kind: local\nworkers: 1\noptions: {processes: false, threads_per_worker: 1, dashboard_address: null}\n"
+        "kind: local\nworkers: 1\noptions: {processes: false, threads_per_worker: 1, dashboard_address: '127.0.0.1:0'}\n"
     )
     report = build(str(small_recipe), AREA, YEAR, dask=str(path))
     assert report["failed"] == []

@@ -27,7 +27,7 @@ from tests.flows.test_dask_build import digests
 
 AREA, YEAR = "demo", "2020"
 IN_THIS_PROCESS = (
-    "kind: local\nworkers: 1\noptions: {processes: false, threads_per_worker: 1, dashboard_address: null}\n"
+    "kind: local\nworkers: 1\noptions: {processes: false, threads_per_worker: 1, dashboard_address: '127.0.0.1:0'}\n"
 )
 
 
@@ -72,7 +72,7 @@ def task_runs(api: str, n_ended: int) -> dict[str, str]:
 def test_a_named_cluster_gives_the_runner_its_class_and_options() -> None:
     runner = task_runner("local")
     assert runner.cluster_class is LocalCluster
-    assert runner.cluster_kwargs == {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    assert runner.cluster_kwargs == {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     assert task_runner("tcp://head:8786").address == "tcp://head:8786"
 
 
@@ -126,7 +126,7 @@ def test_workers_that_do_not_reach_the_api_build_without_being_tasks(
     """A worker whose proxy is not there."""
     path, proxy = tmp_path / "behind.yaml", f"http://127.0.0.1:{free_port()}"
     surroundings = f"{{HTTP_PROXY: '{proxy}', http_proxy: '{proxy}', NO_PROXY: '', no_proxy: ''}}"
-    options = f"{{threads_per_worker: 1, dashboard_address: null, env: {surroundings}}}"
+    options = f"{{threads_per_worker: 1, dashboard_address: '127.0.0.1:0', env: {surroundings}}}"
     path.write_text(f"kind: local\nworkers: 1\noptions: {options}\n")
     before = task_runs(api, 0)
     report = build_cube(str(small_recipe), AREA, YEAR, dask=str(path))
@@ -150,7 +150,7 @@ def test_a_cell_whose_worker_is_killed_is_built_by_another(
 ) -> None:
     """The first process that opens the folder of a cell is killed, once."""
     path = tmp_path / "two.yaml"
-    path.write_text("kind: local\nworkers: 2\noptions: {threads_per_worker: 1, dashboard_address: null}\n")
+    path.write_text("kind: local\nworkers: 2\noptions: {threads_per_worker: 1, dashboard_address: '127.0.0.1:0'}\n")
     cells = Path(ingested_settings.store_url, "cells", "mangrove_features")
     killed: list[int] = []
 
