@@ -4,11 +4,10 @@ from typing import Any
 
 import click
 
-from flows.console import as_json_option, emit, place_at, progress_on_stderr
+from flows.console import as_json_option, device_option, emit, place_at, progress_on_stderr
 
 area_option = click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
 period_option = click.option("--period", required=True, help="Such as 2020, 2020-03 or 2019-01-01/2020-12-31.")
-device_option = click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 provisional_option = click.option("--provisional", is_flag=True, help="Also periods that have not settled yet.")
 
 

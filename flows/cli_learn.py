@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import click
 
-from flows.console import as_json_option, emit, progress_on_stderr
+from flows.console import as_json_option, device_option, emit, progress_on_stderr
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -15,7 +15,7 @@ Device = Literal["auto", "cpu", "gpu"]
 @click.option("--area", help="Where to learn from; default: the recipe's. A name, a path, or west,south,east,north.")
 @click.option("--period", help="When to learn from; default: the recipe's. Such as 2020.")
 @click.option("--labels", help="A GeoJSON, GeoPackage or GeoTIFF of labels; default: the recipe's.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+@device_option
 @click.option("--table", "tables", multiple=True, help="A file of samples, for a recipe with `table`; once for each.")
 @click.option(
     "--pictures", type=click.Path(), help="A folder of labelled pictures, for a recipe with `lines` or `boxes`."
@@ -66,12 +66,15 @@ def train(
 @click.argument("model")
 @click.option("--area", help="A name, a path, or west,south,east,north.")
 @click.option("--period", help="Such as 2020.")
+@device_option
 @click.option(
     "--pictures",
     type=click.Path(),
     help="In their place: a folder of pictures, for a model that was learned from some.",
 )
-def map_command(as_json: bool, model: str, area: str | None, period: str | None, pictures: str | None) -> None:
+def map_command(
+    as_json: bool, model: str, area: str | None, period: str | None, device: Device, pictures: str | None
+) -> None:
     """Map an area with MODEL, the name or the id of a trained model: a cube, COGs and STAC. A transform gives a cube of components.
 
     Example: neocube map mangrove_extent --area demo --period 2020
@@ -88,12 +91,12 @@ def map_command(as_json: bool, model: str, area: str | None, period: str | None,
     if has_prefect_api():
         from flows.map_area import map_area
 
-        document = reported(lambda: map_area(model, area, period))
+        document = reported(lambda: map_area(model, area, period, device))
     else:
         from flows.map_here import make_map
 
         with progress_on_stderr(f"mapping {area}") as tell:
-            document = make_map(model, area, period, lambda step: tell(f"{step.share:.0%}")).document()
+            document = make_map(model, area, period, lambda step: tell(f"{step.share:.0%}"), device).document()
     emit(document, as_json, _mapped, failed=bool(document["failed"]))
 
 

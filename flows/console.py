@@ -12,6 +12,7 @@ from rich.console import Console
 from products.errors import RequestError
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+device_option = click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 
 
 def emit(document: object, as_json: bool, render: Callable[[Any], str], *, failed: bool = False) -> None:

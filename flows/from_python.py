@@ -75,10 +75,10 @@ def train(
         return train_here.train(recipe, area, period, place, device, lambda said: move(None, said)).document()
 
 
-def make_map(model: str, area: str, period: str) -> dict[str, Any]:
+def make_map(model: str, area: str, period: str, device: Device = "auto") -> dict[str, Any]:
     """Map an area with a trained model, as `neocube map` does; its report."""
     with progress(f"mapping {area}") as move:
-        return map_here.make_map(model, area, period, lambda step: move(step.share, step.key.label)).document()
+        return map_here.make_map(model, area, period, lambda step: move(step.share, step.key.label), device).document()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Map an area with a trained model: without Prefect."""
 
+from typing import Literal
+
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.learning_cells import cells_with_state
@@ -7,21 +9,37 @@ from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.mapping import MapResult, Progress, map_cells
-from flows.steps.learning.models import find_model
+from flows.steps.learning.models import Model, Transform, find_model
 from flows.steps.storage import open_storage
+from products.devices import choose_backend
 from products.period import parse_period
 from products.registry import input_recipe
 
+Device = Literal["auto", "cpu", "gpu"]
+
 
 @logged_run("map")
-def make_map(model: str, area: str, period: str, progress: Progress | None = None) -> MapResult:
-    """Map the feature cells of an area and period with a model, by name or id; what is mapped already is left."""
+def make_map(
+    model: str, area: str, period: str, progress: Progress | None = None, device: Device = "auto"
+) -> MapResult:
+    """Map the feature cells of an area and period with a model, by name or id; what is mapped already is left.
+
+    `device` is where a network is asked; everything else works on the CPU.
+    """
     settings = get_settings()
     ground, span = find_area(area), parse_period(period)
     storage = open_storage(settings)
     storage.check_writable()
     with open_index(settings) as index:
-        found = find_model(index, storage, model)
+        found = asked_on(find_model(index, storage, model), device)
         cells = cells_with_state(index, settings, input_recipe(found.recipe.features), ground, span)
         bind_product(index, found.recipe.map.name, found.recipe.version, found.recipe.digest())
         return map_cells(index, storage, found, cells, settings.decode_thread_count, progress)
+
+
+def asked_on(model: Model | Transform, device: Device) -> Model | Transform:
+    """The same, on a device; RequestError where it cannot work there."""
+    if isinstance(model, Model):
+        return model.on(device)
+    choose_backend(device, (), "components are computed on the CPU")
+    return model

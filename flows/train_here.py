@@ -18,7 +18,7 @@ from flows.steps.sampling.sample_sets import find_samples
 from flows.steps.sampling.training_samples import samples_to_train_on
 from flows.steps.storage import open_storage, s3_options
 from products.area import Area
-from products.devices import Backend, choose_backend
+from products.devices import LEARNING, NETWORKS, Backend, choose_backend
 from products.errors import RequestError
 from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
@@ -43,10 +43,17 @@ def train(
     """Learn the model, transform or encoder of a recipe, or find it where it was learned already; what is not given is the recipe's."""
     settings, spec = get_settings(), learned_recipe(recipe)
     tracker = tracker_at(settings.mlflow_uri)
-    found = _trained(spec, area, period, labels, choose_backend(device), tell)
+    backend = choose_backend(device, libraries_of(spec))
+    found = _trained(spec, area, period, labels, backend, tell)
     if tracker:
         tracker.log(open_storage(settings), found.document(), found.card["recipe"])
     return found
+
+
+def libraries_of(recipe: AnyRecipe) -> tuple[str, ...]:
+    """What learns this recipe on a GPU."""
+    is_network = isinstance(recipe, MaskedRecipe) or (isinstance(recipe, ModelRecipe) and recipe.is_network)
+    return NETWORKS if is_network else LEARNING
 
 
 def _trained(

@@ -10,7 +10,7 @@ from flows.steps.learning.line_training import learn_lines
 from flows.steps.learning.network_training import TRAINING, TrainingRoom
 from flows.steps.learning.tracking import tracker_at
 from flows.steps.storage import open_storage
-from products.devices import choose_backend
+from products.devices import NETWORKS, choose_backend
 from products.errors import RequestError
 from products.learning.line_recipe import LineRecipe
 from products.registry import picture_recipe
@@ -27,7 +27,7 @@ def train_pictures(
     storage = open_storage(settings)
     storage.check_writable()
     room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
-    chosen = choose_backend(device).device
+    chosen = choose_backend(device, NETWORKS).device
     if isinstance(wanted, LineRecipe):
         found = learn_lines(storage, wanted, Path(folder), room, chosen, tell)
     else:

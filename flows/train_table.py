@@ -8,7 +8,7 @@ from flows.steps.learning.network_training import TRAINING, TrainingRoom
 from flows.steps.learning.table_training import learn_table
 from flows.steps.learning.tracking import tracker_at
 from flows.steps.storage import open_storage
-from products.devices import choose_backend
+from products.devices import LEARNING, NETWORKS, choose_backend
 from products.registry import table_recipe
 
 
@@ -24,7 +24,8 @@ def train_table(
     storage = open_storage(settings)
     storage.check_writable()
     room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
-    found = learn_table(storage, wanted, tables, settings.decode_thread_count, choose_backend(device), room, tell)
+    backend = choose_backend(device, NETWORKS if wanted.estimator.is_network else LEARNING)
+    found = learn_table(storage, wanted, tables, settings.decode_thread_count, backend, room, tell)
     if tracker:
         tracker.log(storage, found, found["recipe"])
     return found

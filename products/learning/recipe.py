@@ -209,6 +209,11 @@ class ModelRecipe(MappedRecipe):
         return bool(self.estimator.unet or self.estimator.deeplab)
 
     @property
+    def is_network(self) -> bool:
+        """Whether the estimator is a network of any kind."""
+        return bool(self.has_network or self.temporal or self.estimator.chips)
+
+    @property
     def network(self) -> tuple[Kind, NetworkSpec]:
         """Which network, and its settings; RequestError if the estimator is none."""
         if self.estimator.unet:

@@ -32,7 +32,7 @@ def rows() -> list[dict[str, Any]]:
     network, features = random_network(), np.random.default_rng(1).normal(0.2, 0.1, (FEATURES, SIDE_PX, SIDE_PX))
     window = features.astype(np.float32)
     patches = patches_of(bands_of(window, network.mean, network.std), PatchLattice(PATCH_PX, OVERLAP_PX))
-    peer = f"the forward passes of its {len(patches)} patches alone, in batches of {BATCH}"
+    peer = f"the forward passes of its {len(patches)} patches alone, in batches of {BATCH['cpu']}"
     ways = {OURS: partial(network.probabilities_of_window, window), peer: partial(forward_alone, network, patches)}
     for way in ways.values():
         way()
@@ -47,7 +47,7 @@ def random_network() -> Network:
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     mean, std = np.full(FEATURES, 0.2, np.float32), np.full(FEATURES, 0.1, np.float32)
     classes = tuple(f"class_{number}" for number in range(CLASSES))
-    return Network("unet", "resnet18", DEPTH, PATCH_PX, OVERLAP_PX, names, classes, mean, std, weights)
+    return Network("unet", "resnet18", DEPTH, PATCH_PX, OVERLAP_PX, names, classes, mean=mean, std=std, weights=weights)
 
 
 def patches_of(bands: Floats, lattice: PatchLattice) -> Floats:
@@ -60,9 +60,10 @@ def patches_of(bands: Floats, lattice: PatchLattice) -> Floats:
 
 def forward_alone(network: Network, patches: Floats) -> None:
     """Nothing but the network."""
+    batch = BATCH["cpu"]
     with torch.inference_mode():
-        for start in range(0, len(patches), BATCH):
-            network.module(torch.from_numpy(patches[start : start + BATCH]))
+        for start in range(0, len(patches), batch):
+            network.module(torch.from_numpy(patches[start : start + batch]))
 
 
 if __name__ == "__main__":

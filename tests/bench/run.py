@@ -10,7 +10,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,8 @@ from peers import better_chunks, decode_once
 from postgis_rates import postgis_rows
 from readme_table import measured_here, write_tables
 from rounds import ratio, row_of, take_turns
-from tile_archive import tile_geobox, write_tile_archive
+from tile_archive import write_tile_archive
+from tile_build import ingested, new_recipe, tile_area
 from varied_items import SOURCE
 
 from datacube_config.connection import open_index
@@ -37,20 +37,6 @@ SCRIPTS = (
     *(() if "--no-year" in sys.argv else ("year_rates.py",)),
 )
 BENCH_JSON, README, DOCUMENT = Path("var/bench.json"), Path("README.md"), Path("docs/benchmarks.md")
-RECIPE = """
-name: bench_features
-version: {version}
-kind: features
-grid: {{crs: "EPSG:32647", resolution_m: 10, tile_px: 2048, anchor: edge}}
-period: P1Y
-sources:
-  - {{collection: sentinel-2-l2a, clear: {{dilate_px: 0}}}}
-features:
-  - geomedian: {{bands: [blue, green, red, nir, swir1, swir2]}}
-  - mads: {{}}
-  - index: {{names: [NDVI, MNDWI, MVI], reduce: [p10, p50, p90]}}
-  - count: {{}}
-"""
 
 
 def main(only: Sequence[str] = ()) -> int:
@@ -120,14 +106,11 @@ def _tile_row(root: Path, items: Path, build: Callable[[], None], threads: int) 
 
 def _ours(root: Path, items: Path) -> Callable[[], None]:
     """`neocube build` of the tile as one new cell of a new version each time, index, accounts and read-back included."""
-    home = root / "home"
-    os.environ["NEOCUBE_HOME"] = str(home)
-    for command in (["init"], ["ingest", str(items)]):
-        subprocess.run([sys.executable, "-m", "flows.cli", *command], check=True, stdout=subprocess.DEVNULL)
+    ingested(root, items)
     from flows.build_here import build
 
     def run() -> None:
-        report = build(_new_recipe(root), _area(), "2020")
+        report = build(new_recipe(root), tile_area(), "2020")
         assert (report["built"], report["failed"], report["unread"]) == (1, [], []), report
 
     return run
@@ -172,23 +155,10 @@ def _memory(root: Path) -> dict[str, int]:
     """What a build plans and what it takes, in a process of its own."""
     script = Path(__file__).with_name("peak_memory.py")
     done = subprocess.run(
-        [sys.executable, str(script), _new_recipe(root), _area()], check=True, capture_output=True, text=True
+        [sys.executable, str(script), new_recipe(root), tile_area()], check=True, capture_output=True, text=True
     )
     found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def _new_recipe(root: Path) -> str:
-    """The bench recipe under a version that was never built."""
-    recipe = root / "bench.recipe.yaml"
-    recipe.write_text(RECIPE.format(version=int(time.time() * 1000) % 2_000_000_000))
-    return str(recipe)
-
-
-def _area() -> str:
-    """A patch inside the one tile."""
-    inside = tile_geobox()[900:1100, 900:1100].extent.to_crs("EPSG:4326").boundingbox
-    return f"{inside.left},{inside.bottom},{inside.right},{inside.top}"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

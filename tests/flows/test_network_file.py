@@ -33,7 +33,7 @@ def made(kind: Any = "unet", encoder: str = "resnet18") -> Network:
     module = untrained(Architecture(kind, encoder, 3, len(NAMES) + 1, len(CLASSES)))
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     mean, std = np.array([0.1, 0.3, 0.5, 0], np.float32), np.array([0.1, 0.1, 0.2, 1], np.float32)
-    return Network(kind, encoder, 3, PATCH_PX, OVERLAP_PX, NAMES, CLASSES, mean, std, weights)
+    return Network(kind, encoder, 3, PATCH_PX, OVERLAP_PX, NAMES, CLASSES, mean=mean, std=std, weights=weights)
 
 
 @pytest.fixture(scope="module")

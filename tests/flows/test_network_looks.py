@@ -26,7 +26,7 @@ def made(kind: Any) -> Network:
     module = untrained(Architecture(kind, "resnet18", 3, len(NAMES) + 1, len(CLASSES)))
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     mean, std = np.array([0.1, 0.3], np.float32), np.array([0.1, 0.1], np.float32)
-    return Network(kind, "resnet18", 3, SIDE_PX, 6, NAMES, CLASSES, mean, std, weights)
+    return Network(kind, "resnet18", 3, SIDE_PX, 6, NAMES, CLASSES, mean=mean, std=std, weights=weights)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,8 @@ def learn_chips(
     held, validation = split.test_rows(split.holdout), split.test_rows(VALIDATION_FOLD)
     train, shares = network_rows(split), chips.shares(recipe)
     network, told = chips_network(samples, split, recipe, chips, backend, room, str(number), tell)
-    said = {"holdout": answered(network, chips, chip[held]), "validation": answered(network, chips, chip[validation])}
+    asked = network.on(backend.device)
+    said = {"holdout": answered(asked, chips, chip[held]), "validation": answered(asked, chips, chip[validation])}
     scores = [
         assess(code[rows], said[part].argmax(axis=1) + 1, split.block[rows], recipe.class_names)
         for part, rows in (("holdout", held), ("validation", validation))

@@ -67,6 +67,7 @@ class MapResult:
         return {
             "model": str(self.model.id),
             "product": self.model.recipe.map.name,
+            "device": self.model.device,
             "simulated": self.model.simulated if isinstance(self.model, Model) else None,
             "mapped": len(self.mapped),
             "fresh": len(self.fresh),
@@ -141,7 +142,11 @@ def map_cell(
     spent = Spent(time.monotonic(), threads)
     opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
     lineage = {"features": read, "model": [model.id]}
-    properties: dict[str, Any] = {"neocube:model": str(model.id), "neocube:model_digest": model.digest}
+    properties: dict[str, Any] = {
+        "neocube:model": str(model.id),
+        "neocube:model_digest": model.digest,
+        "neocube:device": model.device,
+    }
     if isinstance(model, Model):
         arrays: Arrays = (
             network_cell(storage, model, network, around, inputs.grid, key, threads)

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 from uuid import UUID
 
 from datacube.model import Dataset
@@ -17,7 +18,9 @@ from flows.steps.learning.model_documents import ModelDraft, model_document, pro
 from flows.steps.learning.model_files import CARD, STAC_ITEM, ModelFiles, learned_file, read_card, read_learned
 from flows.steps.learning.model_stac import model_item
 from flows.steps.networks.encoder_file import Encoder
+from flows.steps.networks.weights_file import SavedNetwork
 from flows.steps.storage import Storage
+from products.devices import NETWORKS, Device, choose_backend
 from products.errors import RequestError
 from products.formula import near
 from products.learning.applicability import Applicability
@@ -40,6 +43,17 @@ class Model:
     files: ModelFiles
     applicability: Applicability
 
+    def on(self, device: str) -> "Model":
+        """The same model, asked on `auto`, `cpu` or `gpu`; RequestError for a GPU that is not there, or a model that none can ask."""
+        lack = "" if isinstance(self.learned, SavedNetwork) else f"{self.learned.describe()} maps on the CPU"
+        chosen = choose_backend(device, () if lack else NETWORKS, lack).device
+        return replace(self, learned=self.learned.on(chosen)) if isinstance(self.learned, SavedNetwork) else self
+
+    @property
+    def device(self) -> Device:
+        """Where it is asked."""
+        return self.learned.device if isinstance(self.learned, SavedNetwork) else "cpu"
+
 
 @dataclass(frozen=True, slots=True)
 class Transform:
@@ -49,6 +63,7 @@ class Transform:
     recipe: PcaRecipe
     components: Components
     digest: str
+    device: ClassVar[Device] = "cpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,9 @@ def learn_network(
     room = inputs.room
     place = TrainingPlace(room.folder / str(number), backend.device, room.devices, room.nodes)
     network, told = train_network(lesson, place, str(number), tell)
-    shares = _shares(inputs, network, samples, split.test_rows(split.holdout) | split.test_rows(VALIDATION_FOLD))
+    shares = _shares(
+        inputs, network.on(backend.device), samples, split.test_rows(split.holdout) | split.test_rows(VALIDATION_FOLD)
+    )
     metrics, answers = _metrics(network, shares, recipe, samples, split)
     chosen = surest(samples.column("code").astype(np.int64), shares, split.test_rows(split.holdout))
     looks = patch_looks(inputs.storage, inputs.cells, network, samples, shares, chosen)

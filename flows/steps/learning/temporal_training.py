@@ -45,11 +45,12 @@ def learn_temporal(
     code, held = samples.column("code").astype(np.int64), split.test_rows(split.holdout)
     train = network_rows(split)
     network, told = series_network(samples, split, recipe, features, backend, room, str(number), tell)
+    asked = network.on(backend.device)
     scores = [
-        assess(code[rows], predicted(network, samples, rows), split.block[rows], recipe.class_names)
+        assess(code[rows], predicted(asked, samples, rows), split.block[rows], recipe.class_names)
         for rows in (held, split.test_rows(VALIDATION_FOLD))
     ]
-    shares = network.probabilities(np.ascontiguousarray(samples.features[held].T)).T
+    shares = asked.probabilities(np.ascontiguousarray(samples.features[held].T)).T
     answers = Answers(network.feature_names, shares.argmax(axis=1) + 1, shares.astype(np.float64))
     return network, {
         "holdout": scores[0],

@@ -61,7 +61,7 @@ def _of_series(
 
     def agreement(recipe: ModelRecipe, n: int) -> float:
         network, _ = series_network(samples, split, recipe, features, backend, room, _training(number, recipe, n))
-        guess = predicted(network, samples, held)
+        guess = predicted(network.on(backend.device), samples, held)
         return float(assess(code[held], guess, split.block[held], recipe.class_names)["overall"])
 
     return agreement
@@ -76,7 +76,7 @@ def _of_chips(
 
     def agreement(recipe: ModelRecipe, n: int) -> float:
         network, _ = chips_network(samples, split, recipe, chips, backend, room, _training(number, recipe, n))
-        guess = answered(network, chips, chip).argmax(axis=1) + 1
+        guess = answered(network.on(backend.device), chips, chip).argmax(axis=1) + 1
         return float(assess(code, guess, split.block[held], recipe.class_names)["overall"])
 
     return agreement

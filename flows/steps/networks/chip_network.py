@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +15,6 @@ from flows.steps.networks.weights_file import (
     Arrays,
     SavedNetwork,
     check_shapes,
-    filled,
     unreadable,
     weights_of,
 )
@@ -51,9 +49,6 @@ class ChipNetwork(SavedNetwork):
     head: Head
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
-    mean: Floats
-    std: Floats
-    weights: Mapping[str, NDArray[Any]]
 
     def probabilities(self, chips: Floats) -> Floats:
         """(n, class) probability of each class, or where the head learned shares the share of each, of chips (n, feature, y, x)."""
@@ -67,7 +62,7 @@ class ChipNetwork(SavedNetwork):
         for start in range(0, len(chips), BATCH):
             part = bands[start : start + BATCH]
             batch[: len(part)], batch[len(part) :] = part, 0
-            found[start : start + len(part)] = self._asked(batch)[: len(part)]
+            found[start : start + len(part)] = self.shares(batch)[: len(part)]
         return found
 
     @property
@@ -82,7 +77,7 @@ class ChipNetwork(SavedNetwork):
         bands = bands_of(with_margin(features, margin_px, self.margin_px), self.mean, self.std)
 
         def forward(chips: Floats) -> Floats:
-            return self._asked(chips)[:, :, None, None]
+            return self.shares(chips)[:, :, None, None]
 
         return blended(bands, (row, column), self._lattice, forward, len(self.class_names), BATCH)
 
@@ -105,20 +100,12 @@ class ChipNetwork(SavedNetwork):
         task = "scene-classification" if self.head == "classes" else "regression"
         return Shape(self.encoder, task, inputs, {"batch": -1, "class": len(self.class_names)})
 
-    @cached_property
-    def module(self) -> Any:  # noqa: ANN401
-        """The network, ready to be asked, on the CPU."""
+    def untrained(self) -> Any:  # noqa: ANN401
+        """A torch module of its architecture, with any weights, on the CPU."""
         from flows.steps.networks.chip_architecture import ChipArchitecture, untrained_chips
 
         shape = ChipArchitecture(self.encoder, self.depth, len(self.feature_names) + 1, len(self.class_names))
-        return filled(lambda: untrained_chips(shape), self.weights)
-
-    def _asked(self, bands: Floats) -> Floats:
-        import torch
-
-        with torch.inference_mode():
-            found: Floats = torch.softmax(self.module(torch.from_numpy(bands)), dim=1).numpy()
-        return found
+        return untrained_chips(shape)
 
     @property
     def _lattice(self) -> PatchLattice:
@@ -140,4 +127,6 @@ def chip_network_of(header: Mapping[str, Any], arrays: Arrays, origin: str) -> C
     expected = chip_shapes(ChipArchitecture(encoder, depth, n + 1, len(classes))) | {MEAN: (n,), STD: (n,)}
     own = {MEAN: arrays[MEAN], STD: arrays[STD]}
     check_shapes({**weights, **own}, expected, f"network of chips with {encoder}", origin)
-    return ChipNetwork(encoder, depth, size_px, head, features, classes, arrays[MEAN], arrays[STD], weights)
+    return ChipNetwork(
+        encoder, depth, size_px, head, features, classes, mean=arrays[MEAN], std=arrays[STD], weights=weights
+    )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,17 +14,18 @@ from flows.steps.networks.weights_file import (
     Arrays,
     SavedNetwork,
     check_shapes,
-    filled,
     read,
     unreadable,
     weights_of,
 )
+from products.devices import Device
 from products.errors import RequestError
 from products.learning.learned import Shape
 from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.patches import PatchLattice
 
-BATCH = 8  # every batch has this size, zeros fill the last: what a patch is given does not depend on how many are asked
+# every batch of a device has its size, zeros fill the last: what a patch is given does not depend on how many are asked
+BATCH: dict[Device, int] = {"cpu": 8, "gpu": 64}
 KIND_NAMES: dict[Kind, str] = {"unet": "U-Net", "deeplab": "DeepLabV3+"}
 Floats = NDArray[np.float32]
 
@@ -54,9 +54,6 @@ class Network(SavedNetwork):
     overlap_px: int
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
-    mean: Floats
-    std: Floats
-    weights: Mapping[str, NDArray[Any]]
 
     def describe(self) -> str:
         """What it is, in words."""
@@ -75,9 +72,7 @@ class Network(SavedNetwork):
         """How far around a window its patches reach."""
         return PatchLattice(self.patch_px, self.overlap_px).margin_px
 
-    def probabilities_of_window(
-        self, features: Floats, margin_px: int = 0, row: int = 0, column: int = 0, device: str = "cpu"
-    ) -> Floats:
+    def probabilities_of_window(self, features: Floats, margin_px: int = 0, row: int = 0, column: int = 0) -> Floats:
         """(class, y, x) probabilities of a window of `features` (feature, y, x) with a margin around it; NaN where a pixel lacks all features.
 
         `row` and `column` are the window's first pixel in the plane that all patches are laid out on: with neighbours in a margin of
@@ -86,42 +81,24 @@ class Network(SavedNetwork):
         if features.shape[0] != len(self.feature_names):
             raise RequestError(f"the network needs {len(self.feature_names)} features, got {features.shape[0]}")
         whole = with_margin(features, margin_px, self.margin_px)
-        lattice, forward = PatchLattice(self.patch_px, self.overlap_px), self._on(device)
-        return blended(
-            bands_of(whole, self.mean, self.std), (row, column), lattice, forward, len(self.class_names), BATCH
-        )
+        lattice, bands = PatchLattice(self.patch_px, self.overlap_px), bands_of(whole, self.mean, self.std)
+        return blended(bands, (row, column), lattice, self.shares, len(self.class_names), BATCH[self.device])
 
     def probabilities_of_patches(self, features: Floats) -> Floats:
         """(n, class, y, x) probabilities of patches (n, feature, y, x), each by itself."""
-        found: Floats = self._on("cpu")(bands_of(features, self.mean, self.std))
-        return found
+        return self.shares(bands_of(features, self.mean, self.std))
 
     def looked_at(self, features: Floats, margin_px: int, row: int, column: int) -> Floats:
         """(feature, y, x) of a window without its margin: what tells whether its pixels are like those that were trained on."""
         inner = slice(margin_px, features.shape[1] - margin_px), slice(margin_px, features.shape[2] - margin_px)
         return np.ascontiguousarray(features[:, *inner])
 
-    @cached_property
-    def module(self) -> Any:  # noqa: ANN401
-        """The network, ready to be asked, on the CPU."""
+    def untrained(self) -> Any:  # noqa: ANN401
+        """A torch module of its architecture, with any weights, on the CPU."""
         from flows.steps.networks.architecture import Architecture, untrained
 
         shape = Architecture(self.kind, self.encoder, self.depth, len(self.feature_names) + 1, len(self.class_names))
-        return filled(lambda: untrained(shape), self.weights)
-
-    def _on(self, device: str) -> Any:  # noqa: ANN401
-        """A function from bands (n, band, y, x) to probabilities (n, class, y, x), both on the host."""
-        import torch
-
-        module = self.module.to(device)
-
-        def forward(bands: Floats) -> Floats:
-            with torch.inference_mode():
-                logits = module(torch.from_numpy(bands).to(device))
-                found: Floats = torch.softmax(logits.float(), dim=1).cpu().numpy()
-            return found
-
-        return forward
+        return untrained(shape)
 
 
 def with_margin(features: Floats, margin_px: int, wanted_px: int) -> Floats:

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from flows.steps.networks.weights_file import (
     MEAN,
@@ -14,7 +12,6 @@ from flows.steps.networks.weights_file import (
     Arrays,
     SavedNetwork,
     check_shapes,
-    filled,
     read,
     unreadable,
     weights_of,
@@ -38,9 +35,6 @@ class TemporalNetwork(SavedNetwork, PixelModel):
     kind: TemporalKind
     sizes: Mapping[str, int]
     n_steps: int
-    mean: Float32
-    std: Float32
-    weights: Mapping[str, npt.NDArray[Any]]
     HEADER: ClassVar[tuple[str, ...]] = ("kind", "sizes", "n_steps", "feature_names", "class_names")
     ARCHITECTURE: ClassVar[str] = "network over time"
     USES_ALL_CORES: ClassVar[bool] = True
@@ -53,7 +47,7 @@ class TemporalNetwork(SavedNetwork, PixelModel):
         for start in range(0, len(series), BATCH):
             part = series[start : start + BATCH]
             batch[: len(part)], batch[len(part) :] = part, 0
-            found[start : start + len(part)] = self._asked(batch)[: len(part)]
+            found[start : start + len(part)] = self.shares(batch, "float64")[: len(part)]
         return found, 1.0
 
     def describe(self) -> str:
@@ -66,21 +60,12 @@ class TemporalNetwork(SavedNetwork, PixelModel):
         inputs = {"batch": -1, "time": self.n_steps, "channel": self.mean.size}
         return Shape(KIND_NAMES[self.kind], "classification", inputs, {"batch": -1, "class": len(self.class_names)})
 
-    @cached_property
-    def module(self) -> Any:  # noqa: ANN401
-        """The network, ready to be asked, on the CPU."""
+    def untrained(self) -> Any:  # noqa: ANN401
+        """A torch module of its architecture, with any weights, on the CPU."""
         from flows.steps.networks.temporal_architecture import TemporalArchitecture, untrained_temporal
 
         shape = TemporalArchitecture(self.kind, self.sizes, self.mean.size, self.n_steps, len(self.class_names))
-        return filled(lambda: untrained_temporal(shape), self.weights)
-
-    def _asked(self, series: Float32) -> Float64:
-        """(n, class) probabilities of (n, layer, step)."""
-        import torch
-
-        with torch.inference_mode():
-            found: Float64 = torch.softmax(self.module(torch.from_numpy(series)).double(), dim=1).numpy()
-        return found
+        return untrained_temporal(shape)
 
     @property
     def _header(self) -> dict[str, Any]:
@@ -115,4 +100,4 @@ def temporal_of(header: Mapping[str, Any], arrays: Arrays, origin: str) -> Tempo
     shapes = temporal_shapes(TemporalArchitecture(kind, sizes, n_layers, n_steps, len(classes)))
     expected = shapes | {MEAN: (n_layers,), STD: (n_layers,)}
     check_shapes({**weights, **own}, expected, f"{kind} of {n_steps} steps", origin)
-    return TemporalNetwork(features, classes, kind, sizes, n_steps, arrays[MEAN], arrays[STD], weights)
+    return TemporalNetwork(features, classes, kind, sizes, n_steps, mean=arrays[MEAN], std=arrays[STD], weights=weights)

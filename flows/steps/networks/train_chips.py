@@ -116,8 +116,9 @@ def train_chips(
     fit(classifier, place, tell)
     best = {name: value.numpy() for name, value in classifier.best.items()}
     network = ChipNetwork(
-        spec.encoder, spec.depth, lesson.size_px, spec.head, lesson.feature_names, lesson.class_names, mean, std, best
-    )
+        spec.encoder, spec.depth, lesson.size_px, spec.head, lesson.feature_names, lesson.class_names,
+        mean=mean, std=std, weights=best,
+    )  # fmt: skip
     return network, classifier.told()
 
 

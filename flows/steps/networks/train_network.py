@@ -55,7 +55,8 @@ def train_network(
     fit(classifier, place, tell)
     best = {name: value.numpy() for name, value in classifier.best.items()}
     network = Network(
-        lesson.kind, spec.encoder, spec.depth, spec.patch_px, spec.overlap_px, lesson.feature_names, lesson.class_names, mean, std, best
+        lesson.kind, spec.encoder, spec.depth, spec.patch_px, spec.overlap_px, lesson.feature_names, lesson.class_names,
+        mean=mean, std=std, weights=best,
     )  # fmt: skip
     return network, _told(classifier, told, time.perf_counter() - started)
 

@@ -94,6 +94,6 @@ def train_temporal(
     fit(classifier, place, tell)
     best = {name: value.numpy() for name, value in classifier.best.items()}
     network = TemporalNetwork(
-        lesson.feature_names, lesson.class_names, lesson.kind, spec.sizes, n_steps, mean, std, best
+        lesson.feature_names, lesson.class_names, lesson.kind, spec.sizes, n_steps, mean=mean, std=std, weights=best
     )
     return network, classifier.told()

@@ -1,29 +1,61 @@
 """The file of a network: arrays in the safetensors format, and a JSON text in its metadata."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.steps.networks.deep_packages import require_deep
+from products.devices import Device
 from products.errors import RequestError
 from products.learning.array_file import arrays_digest
 
 FORMAT = "neocube-network-1"
 KEY = "neocube"
+TORCH_NAMES: dict[Device, str] = {"cpu": "cpu", "gpu": "cuda"}
 MEAN, STD, PREFIX = "normalise.mean", "normalise.std", "network."
 Arrays = dict[str, NDArray[Any]]
 
 
-class SavedNetwork:
-    """What networks of every kind have alike: a file and a digest of all that decides their answers. `HEADER` names what does, beside the arrays."""
+@dataclass(frozen=True, kw_only=True)
+class SavedNetwork(ABC):
+    """What networks of every kind have alike: a file and a digest of all that decides their answers. `HEADER` names what does, beside the arrays.
+
+    `mean` and `std` normalise its inputs; `device` is where it is asked, and no part of what it is.
+    """
 
     HEADER: ClassVar[tuple[str, ...]]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     weights: Mapping[str, NDArray[Any]]
+    device: Device = field(default="cpu", compare=False)
+
+    def on(self, device: Device) -> Self:
+        """The same network, asked on another device."""
+        return self if device == self.device else replace(self, device=device)
+
+    @abstractmethod
+    def untrained(self) -> Any:  # noqa: ANN401
+        """A torch module of its architecture, with any weights, on the CPU."""
+
+    @cached_property
+    def module(self) -> Any:  # noqa: ANN401
+        """The network, ready to be asked, on its device."""
+        return filled(self.untrained, self.weights).to(TORCH_NAMES[self.device])
+
+    def shares(self, inputs: NDArray[np.float32], dtype: str = "float32") -> NDArray[Any]:
+        """(n, class, …) of inputs (n, …): the softmax, in `dtype`, of what it answers in float32; the same each time on a device."""
+        import torch
+
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            answers = self.module(torch.from_numpy(inputs).to(TORCH_NAMES[self.device]))
+            found: NDArray[Any] = torch.softmax(answers.to(getattr(torch, dtype)), dim=1).cpu().numpy()
+        return found
 
     def digest(self) -> str:
         """SHA-256 of names, architecture and arrays."""

@@ -1,0 +1,45 @@
+"""The bench tile as users build it: its recipe, its area, and its scenes in an index of their own."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tile_archive import tile_geobox
+
+RECIPE = """
+name: bench_features
+version: {version}
+kind: features
+grid: {{crs: "EPSG:32647", resolution_m: 10, tile_px: 2048, anchor: edge}}
+period: P1Y
+sources:
+  - {{collection: sentinel-2-l2a, clear: {{dilate_px: 0}}}}
+features:
+{features}
+"""
+FEATURES = """  - geomedian: {bands: [blue, green, red, nir, swir1, swir2]}
+  - mads: {}
+  - index: {names: [NDVI, MNDWI, MVI], reduce: [p10, p50, p90]}
+  - count: {}"""
+
+
+def ingested(root: Path, items: Path) -> None:
+    """A home in `root`, named by NEOCUBE_HOME, whose index has the items."""
+    os.environ["NEOCUBE_HOME"] = str(root / "home")
+    for command in (["init"], ["ingest", str(items)]):
+        subprocess.run([sys.executable, "-m", "flows.cli", *command], check=True, stdout=subprocess.DEVNULL)
+
+
+def new_recipe(root: Path, features: str = FEATURES) -> str:
+    """The bench recipe under a version that was never built."""
+    recipe = root / "bench.recipe.yaml"
+    recipe.write_text(RECIPE.format(version=int(time.time() * 1000) % 2_000_000_000, features=features))
+    return str(recipe)
+
+
+def tile_area() -> str:
+    """A patch inside the one tile."""
+    inside = tile_geobox()[900:1100, 900:1100].extent.to_crs("EPSG:4326").boundingbox
+    return f"{inside.left},{inside.bottom},{inside.right},{inside.top}"
