@@ -31,7 +31,7 @@ def compute_layers(
         return compute_features(recipe, seen, period, threads, rasters, device, say)
     if isinstance(recipe, ObservationsRecipe):
         given = seen.block, seen.causes, seen.gain, seen.bias
-        layers = observed_gpu(*given, say=say) if device == "gpu" else observed(*given, threads)
+        layers = observed_gpu(*given, say=say, threads=threads) if device == "gpu" else observed(*given, threads)
         if recipe.precision_bits is not None:
             round_mantissa(layers, recipe.precision_bits, threads)
         return layers

@@ -129,7 +129,7 @@ def _over_time(
         seen.causes, gain, bias, program.geomedian_bands, program.with_mads, program.programs, program.reducers, recipe.min_observations,
     )  # fmt: skip
     if device == "gpu":
-        return temporal_features_gpu(seen.block, *given, say=say, layers=rows, ordered=program.ordered)
+        return temporal_features_gpu(seen.block, *given, say=say, layers=rows, ordered=program.ordered, threads=threads)
     return temporal_features(seen.block, *given, threads, rows, program.ordered, out)
 
 

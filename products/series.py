@@ -34,7 +34,7 @@ def compute_series(
     table = programs([(formula, ()) for _, formula in recipe.formulas()], place)
     asked = filling(recipe, [scene.acquired for scene in seen.scenes], period)
     given = (seen.block, seen.causes, seen.gain, seen.bias, table, asked, recipe.min_observations)
-    layers = series_layers_gpu(*given, say=say) if device == "gpu" else series_layers(*given, threads)
+    layers = series_layers_gpu(*given, say=say, threads=threads) if device == "gpu" else series_layers(*given, threads)
     if recipe.precision_bits is not None:
         round_mantissa(layers[: recipe.steps.n_steps * len(recipe.layer_names)], recipe.precision_bits, threads)
     return layers

@@ -22,6 +22,7 @@ THREADS = 128  # in a block
 WARP = 32
 SERIES_NUMBERS = 64  # of one lane, in registers
 HELD_NUMBERS = 80
+SHARED_NUMBERS = 384  # float32 of a thread: 48 KB a warp, what a block may have everywhere
 LARGEST_STACK = WARP * SERIES_NUMBERS
 BUCKETS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32)  # stacks of near sizes share a kernel
 TEMPLATES = ("temporal", "temporal_mads", "temporal_series")
@@ -35,15 +36,18 @@ _STATISTICS = {
     SKEWNESS: "skewness()", KURTOSIS: "kurtosis()",
 }  # fmt: skip
 SHAPE = (SKEWNESS, KURTOSIS)
+_OF_PIXEL = "block, causes, terms, n_scenes, n_pixels"
 _INFIX = {2: "+", 3: "-", 4: "*", 5: "/"}
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """An entry of the text; `lanes` threads compute a pixel."""
+    """An entry of the text; `lanes` threads compute a pixel, blocks have `threads`, and hold what they need in shared memory if `is_shared`."""
 
     name: str
     lanes: int
+    threads: int = THREADS
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,9 @@ def temporal_source(
     texts = [_constants(), "".join(_network(numbers))]
     texts += [template(name) for name in TEMPLATES]
     kernels = []
-    if n_bands:
-        tile, held = held_shape(n_scenes, n_bands)
-        shape = f"{tile}, {held}, {n_bands}, {str(with_mads).lower()}"
-        body = f"  geomedian_features<{shape}>(Pixel<{tile}>(block, causes, terms, n_scenes, n_pixels), out, min_observations);\n"
-        texts.append(entry("geomedian_of_bands", body))
-        kernels.append(Kernel("geomedian_of_bands", tile))
+    for kernel, body in _geomedians(n_bands, with_mads, n_scenes) if n_bands else ():
+        texts.append(entry(kernel.name, body, kernel.threads))
+        kernels.append(kernel)
     feature = n_bands + 3 * with_mads
     for i, (program, row) in enumerate(zip(programs, reducers, strict=True)):
         wanted = [float(reducer) for reducer in row if not np.isnan(reducer)]
@@ -97,6 +98,30 @@ def temporal_source(
                 kernels.append(Kernel(name, lanes))
         feature += len(wanted)
     return TemporalSource("\n".join(texts), tuple(kernels))
+
+
+def _geomedians(n_bands: int, with_mads: bool, n_scenes: int) -> Iterator[tuple[Kernel, str]]:
+    """The kernels that share the pixels among themselves by how many observations they have, few first."""
+    mads = str(with_mads).lower()
+    limits = shared_limits(n_scenes, n_bands, with_mads)
+    for less, most in zip((-1, *limits), limits, strict=False):
+        call = f"geomedian_of_threads<{n_bands}, {mads}, {less}, {most}>(Pixel<1>({_OF_PIXEL}), out, min_observations)"
+        yield Kernel(f"geomedian_of_{most}", 1, WARP, is_shared=True), f"  {call};\n"
+    if limits and n_scenes <= limits[-1]:
+        return
+    tile, held = held_shape(n_scenes, n_bands)
+    shape = f"{tile}, {held}, {n_bands}, {mads}, {limits[-1] if limits else 0}"
+    yield (
+        Kernel("geomedian_of_more", tile),
+        f"  geomedian_of_tiles<{shape}>(Pixel<{tile}>({_OF_PIXEL}), out, min_observations);\n",
+    )
+
+
+def shared_limits(n_scenes: int, n_bands: int, with_mads: bool) -> tuple[int, ...]:
+    """The most observations of a pixel for each kernel that holds those of a warp in shared memory: the fewer, the more warps at a time."""
+    width = max(n_bands, 3) if with_mads else n_bands
+    largest = min(-(-n_scenes // 8) * 8, SHARED_NUMBERS // width)  # stacks of near sizes share a kernel
+    return tuple(sorted({-(-largest * quarter // 4) for quarter in (1, 2, 3, 4)} - {0}))
 
 
 def series_shape(n_scenes: int) -> tuple[int, int]:
@@ -199,9 +224,9 @@ def _statistic(reducer: float) -> str:
     return f"quantile({literal(reducer)})" if reducer >= 0 else _STATISTICS[reducer]
 
 
-def entry(name: str, body: str) -> str:
+def entry(name: str, body: str, threads: int = THREADS) -> str:
     """The text of a kernel."""
-    return f'extern "C" __global__ void __launch_bounds__({THREADS}) {name}({ARGUMENTS}) {{\n{body}}}\n'
+    return f'extern "C" __global__ void __launch_bounds__({threads}) {name}({ARGUMENTS}) {{\n{body}}}\n'
 
 
 def _constants() -> str:

@@ -3,6 +3,7 @@
 import importlib
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.errors import DeviceFull
-from products.pixel.gpu_source import THREADS, Kernel, TemporalSource
+from products.pixel.gpu_source import Kernel, TemporalSource
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.uint16]
@@ -20,7 +21,9 @@ Doubles = NDArray[np.float64]
 Say = Callable[[str], None]
 _log = logging.getLogger(__name__)
 SLOTS = 2
-STRIP_BYTES = 256 * 2**20  # of a slot: enough threads for the largest device, and little pinned memory
+STRIP_BYTES = 128 * 2**20  # of a slot: enough threads for the largest device, and little pinned memory
+SCENES_AT_ONCE = 8  # that a thread of the host copies
+LARGEST_CARVEOUT = 100  # percent of what a multiprocessor has for shared memory and cache
 SHARE_OF_FREE = 0.8  # the rest is left to the compiler's modules and the other libraries of the process
 
 
@@ -80,17 +83,17 @@ class Given:
 
 
 def run_strips(
-    source: TemporalSource, given: Given, n_features: int, memory_bytes: int | None = None, say: Say | None = None
-) -> Floats:
+    source: TemporalSource, given: Given, n_features: int, memory_bytes: int | None = None, say: Say | None = None, threads: int = 1,
+) -> Floats:  # fmt: skip
     """float32 (feature, y, x): what the kernels write, on the current CUDA device; NaN where they do not.
 
     `memory_bytes` of the device are used at most, by default most of what is free. Where they cannot be had, strips are halved, which is said
-    or logged; DeviceFull where not one row can be had.
+    or logged; DeviceFull where not one row can be had. So many `threads` of the host copy to and from pinned memory.
     """
     n_scenes, height, width = given.causes.shape
-    out = np.full((n_features, height, width), np.nan, np.float32)
-    if not out.size or not n_scenes:
-        return out
+    if not n_scenes or not n_features * height * width:
+        return np.full((n_features, height, width), np.nan, np.float32)
+    out = np.empty((n_features, height, width), np.float32)
     cupy = importlib.import_module("cupy")
     free = memory_bytes if memory_bytes is not None else usable_bytes(cupy)
     whole = StripShape(len(given.sent), n_scenes, n_features, width, height, source.room_numbers, 0, given.table.size)
@@ -100,16 +103,17 @@ def run_strips(
     )
     cupy.cuda.get_current_stream().synchronize()
     slots = _slots(cupy, source, whole, strip_rows(whole, free), say or _log.warning)
-    try:
-        for i, first in enumerate(range(0, height, slots[0].rows)):
-            slot = slots[i % SLOTS]
-            slot.finish(out)
-            slot.start(given, shared, first)
-    finally:
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for i, first in enumerate(range(0, height, slots[0].rows)):
+                slot = slots[i % SLOTS]
+                slot.finish(out, pool)
+                slot.start(given, shared, first, pool)
+        finally:
+            for slot in slots:
+                slot.stream.synchronize()
         for slot in slots:
-            slot.stream.synchronize()
-    for slot in slots:
-        slot.finish(out)
+            slot.finish(out, pool)
     return out
 
 
@@ -119,8 +123,8 @@ def usable_bytes(cupy: Any) -> int:  # noqa: ANN401
 
 
 def blocks(kernel: Kernel, pixels: int) -> int:
-    """Blocks of THREADS threads, `kernel.lanes` of which compute a pixel."""
-    return -(-pixels * kernel.lanes // THREADS)
+    """Blocks of `kernel.threads` threads, `kernel.lanes` of which compute a pixel."""
+    return -(-pixels * kernel.lanes // kernel.threads)
 
 
 def _row_bytes(shape: StripShape) -> int:
@@ -157,6 +161,12 @@ def _slots(cupy: Any, source: TemporalSource, whole: StripShape, rows: int, say:
             rows = fewer
 
 
+def _copy(pool: ThreadPoolExecutor, copies: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> None:
+    """Each second array into its first."""
+    for _ in pool.map(np.copyto, *zip(*copies, strict=True)):
+        pass
+
+
 class _Slot:
     """Pinned and device memory of one strip, and the stream that moves and computes it."""
 
@@ -165,6 +175,9 @@ class _Slot:
         self.rows, self.whole, self.kernels = rows, whole, source.kernels
         module = _module(cupy, source.text)
         self.functions: Sequence[Any] = [module.get_function(kernel.name) for kernel in source.kernels]
+        for kernel, function in zip(source.kernels, self.functions, strict=True):
+            if kernel.is_shared:
+                function.preferred_shared_memory_carveout = LARGEST_CARVEOUT
         pixels = rows * whole.width
         sizes = {
             "block": (whole.n_bands * whole.n_scenes * pixels, np.uint16),
@@ -177,15 +190,20 @@ class _Slot:
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.taken: slice | None = None
 
-    def start(self, given: Given, shared: tuple[Any, Any], first: int) -> None:
+    def start(self, given: Given, shared: tuple[Any, Any], first: int, pool: ThreadPoolExecutor) -> None:
         """Send the strip from row `first` and queue its kernels and its way back; `shared` are terms and table on the device."""
         rows = slice(first, min(first + self.rows, self.whole.rows))
         n, width, scenes = rows.stop - first, self.whole.width, self.whole.n_scenes
         pixels = n * width
         numbers = self.host["block"][: len(given.sent) * scenes * pixels].reshape(len(given.sent), scenes, n, width)
-        for place, layer in enumerate(given.sent):
-            np.copyto(numbers[place], given.block[layer, :, rows])
-        np.copyto(self.host["causes"][: scenes * pixels].reshape(scenes, n, width), given.causes[:, rows])
+        fates = self.host["causes"][: scenes * pixels].reshape(scenes, n, width)
+        parts = [slice(at, at + SCENES_AT_ONCE) for at in range(0, scenes, SCENES_AT_ONCE)]
+        copies: list[tuple[NDArray[Any], NDArray[Any]]] = [
+            (numbers[place, part], given.block[layer, part, rows])
+            for place, layer in enumerate(given.sent)
+            for part in parts
+        ]
+        _copy(pool, [*copies, *((fates[part], given.causes[part, rows]) for part in parts)])
         terms, table = shared
         with self.stream:
             for name, size in (("block", numbers.size), ("causes", scenes * pixels)):
@@ -193,17 +211,18 @@ class _Slot:
             arguments = (self.device["block"], self.device["causes"], terms, self.device["out"], table, self.room)
             counts = (np.int32(scenes), np.int64(pixels), np.int32(given.min_observations))
             for kernel, function in zip(self.kernels, self.functions, strict=True):
-                function((blocks(kernel, pixels),), (THREADS,), (*arguments, *counts))
+                function((blocks(kernel, pixels),), (kernel.threads,), (*arguments, *counts))
             size = self.whole.n_features * pixels
             self.device["out"][:size].get(stream=self.stream, out=self.host["out"][:size], blocking=False)
         self.taken = rows
 
-    def finish(self, out: Floats) -> None:
+    def finish(self, out: Floats, pool: ThreadPoolExecutor) -> None:
         """Wait for the strip that was started last, and put it into out (feature, y, x)."""
         if self.taken is None:
             return
         self.stream.synchronize()
         n = self.taken.stop - self.taken.start
         size = self.whole.n_features * n * self.whole.width
-        out[:, self.taken] = self.host["out"][:size].reshape(self.whole.n_features, n, self.whole.width)
+        found = self.host["out"][:size].reshape(self.whole.n_features, n, self.whole.width)
+        _copy(pool, [(there[self.taken], here) for there, here in zip(out, found, strict=True)])
         self.taken = None

@@ -15,11 +15,11 @@ def temporal_features_gpu(
     block: Counts, causes: NDArray[np.uint8], gain: Floats, bias: Floats,
     geomedian_bands: Integers, with_mads: bool,
     programs: NDArray[np.float64], reducers: Floats, min_observations: int, memory_bytes: int | None = None,
-    say: Say | None = None, layers: Integers | None = None, ordered: TimeOrdered | None = None,
+    say: Say | None = None, layers: Integers | None = None, ordered: TimeOrdered | None = None, threads: int = 1,
 ) -> Floats:  # fmt: skip
     """float32 (feature, y, x): `products.pixel.temporal.temporal_features` on the current CUDA device, to the tolerances of docs/gpu.md.
 
-    `memory_bytes`, what is said and DeviceFull are those of `run_strips`. `layers` (band) says where in the block each band lies, by default at its
+    `memory_bytes`, what is said, `threads` and DeviceFull are those of `run_strips`. `layers` (band) says where in the block each band lies, by default at its
     number; `ordered` are the features that need the order of time.
     """
     if with_mads and not geomedian_bands.size:
@@ -35,7 +35,7 @@ def temporal_features_gpu(
         n_features += ordered.n_features
     sent = order if layers is None else layers[order]
     given = Given(block, causes, sent, gain[:, order], bias[:, order], table, min_observations)
-    return run_strips(source, given, n_features, memory_bytes, say)
+    return run_strips(source, given, n_features, memory_bytes, say, threads)
 
 
 def band_order(

@@ -1,9 +1,11 @@
 // The fused temporal features on a GPU: what products/pixel/temporal.py computes, from the same integers.
 // products/pixel/gpu_source.py writes the constants and the sorting network before this text, the kernels of a recipe after it.
 // A tile of L lanes of one warp computes a pixel; its lane `lane` holds observations lane, lane + L, lane + 2 L, ...
+// With L = 1 a thread computes a pixel alone.
 // Warps stay whole: every thread runs to the end, so that each shuffle has all 32 lanes.
 
 #define UNROLL _Pragma("unroll")
+#define UNROLL_BY_4 _Pragma("unroll 4")
 #define EVERYONE 0xffffffffu
 #define LARGEST 3.402823466e38f
 #define MISSING __int_as_float(0x7fffffff)
@@ -19,6 +21,14 @@ template <int L, class Number> __device__ __forceinline__ Number tile_sum(Number
 
 template <int L> __device__ __forceinline__ float tile_min(float x) {
   UNROLL for (int o = L / 2; o > 0; o /= 2) x = fminf(x, __shfl_xor_sync(EVERYONE, x, o));
+  return x;
+}
+
+template <int L, class Number> __device__ __forceinline__ Number tile_least(Number x) {
+  UNROLL for (int o = L / 2; o > 0; o /= 2) {
+    const Number other = __shfl_xor_sync(EVERYONE, x, o);
+    x = other < x ? other : x;
+  }
   return x;
 }
 
@@ -45,6 +55,18 @@ template <int L> struct Pixel {
   }
 
   __device__ __forceinline__ bool is_used(int t) const { return t < n_scenes && causes[t * n_pixels + place] == 0; }
+
+  __device__ __forceinline__ int count_used(long long place) const {
+    int n_used = 0;
+    for (int t = 0; t < n_scenes; ++t) n_used += causes[t * n_pixels + place] == 0;
+    return n_used;
+  }
+
+  // The most used observations of a pixel among the 32 neighbours that this one is of. All tiles of such a group find the same.
+  __device__ __forceinline__ int most_of_group() const {
+    const long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) / L & ~31LL, mine = first + threadIdx.x % 32;
+    return -tile_least<32>(-count_used(mine < n_pixels ? mine : n_pixels - 1));
+  }
 
   // Reflectance; beyond the last scene, of the last: never used, always readable.
   __device__ __forceinline__ float at(int band, int t) const {
@@ -82,7 +104,41 @@ template <int L, int K, int B> struct Held {
   }
 };
 
-// The observations read again in every pass, for stacks that registers do not hold.
+// The used observations of a pixel that a thread computes alone, in shared memory: number (observation, W, thread of the warp).
+template <int B, int W> struct Shared {
+  float* numbers;
+  int n_used, most;  // of this pixel, and of any of the warp
+
+  static constexpr int TOGETHER = 64 / B < 1 ? 1 : 64 / B > 8 ? 8 : 64 / B;  // scenes on their way at the same time
+
+  __device__ __forceinline__ Shared(float* all, const Pixel<1>& pixel, int most) : numbers(all + threadIdx.x % 32), n_used(0), most(most) {
+    for (int first = 0; first < pixel.n_scenes; first += TOGETHER) {
+      float value[TOGETHER][B];
+      bool used[TOGETHER];
+      UNROLL for (int i = 0; i < TOGETHER; ++i) {
+        used[i] = pixel.is_used(first + i);
+        UNROLL for (int b = 0; b < B; ++b) value[i][b] = pixel.at(b, first + i);
+      }
+      UNROLL for (int i = 0; i < TOGETHER; ++i) {
+        if (!used[i]) continue;
+        UNROLL for (int b = 0; b < B; ++b) numbers[(n_used * W + b) * 32] = value[i][b];
+        ++n_used;
+      }
+    }
+    for (int k = n_used; k < most; ++k)
+      UNROLL for (int b = 0; b < B; ++b) numbers[(k * W + b) * 32] = 0.f;
+  }
+
+  template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
+    UNROLL_BY_4 for (int k = 0; k < most; ++k) {
+      float value[B];
+      UNROLL for (int b = 0; b < B; ++b) value[b] = numbers[(k * W + b) * 32];
+      visit(value, k < n_used, k);
+    }
+  }
+};
+
+// The observations read again in every pass, for stacks that nothing holds.
 template <int L, int B> struct Streamed {
   const Pixel<L>& pixel;
 

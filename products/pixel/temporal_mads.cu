@@ -37,6 +37,28 @@ template <int L, int K, int B> struct HeldKeys {
   }
 };
 
+// In the place of the numbers, whose type they keep.
+template <int B, int W> struct SharedKeys {
+  float* key;
+  int most;
+
+  __device__ __forceinline__ SharedKeys(const Shared<B, W>& seen, const float (&centre)[B]) : key(seen.numbers), most(seen.most) {
+    seen.each([&](const float (&v)[B], bool used, int k) {
+      unsigned mine[3];
+      distances<B>(v, used, centre, mine);
+      UNROLL for (int m = 0; m < 3; ++m) key[(k * W + m) * 32] = __uint_as_float(mine[m]);
+    });
+  }
+
+  template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
+    UNROLL_BY_4 for (int k = 0; k < most; ++k) {
+      unsigned mine[3];
+      UNROLL for (int m = 0; m < 3; ++m) mine[m] = __float_as_uint(key[(k * W + m) * 32]);
+      visit(mine);
+    }
+  }
+};
+
 template <int L, int B> struct StreamedKeys {
   const Streamed<L, B>& seen;
   const float (&centre)[B];
@@ -52,51 +74,97 @@ template <int L, int B> struct StreamedKeys {
   }
 };
 
-// The three medians: the number of rank r is the largest x with at most r numbers below it, found bit by bit.
+// The three medians: the number of rank r is the only one of [low, high) once the numbers below either are one apart, found by halving.
 template <int L, class Keys> __device__ __forceinline__ void medians(const Keys& keys, float (&median)[3]) {
-  int found[3] = {0, 0, 0}, up_to[3] = {0, 0, 0};
-  keys.each([&](const unsigned (&key)[3]) { UNROLL for (int m = 0; m < 3; ++m) found[m] += key[m] != 0xffffffffu; });
-  UNROLL for (int m = 0; m < 3; ++m) found[m] = tile_sum<L>(found[m]);
-  unsigned low[3] = {0, 0, 0}, high[3] = {0xffffffffu, 0xffffffffu, 0xffffffffu};
-  for (unsigned bit = 0x80000000u; bit != 0; bit >>= 1) {
-    int below[3] = {0, 0, 0};
-    keys.each([&](const unsigned (&key)[3]) { UNROLL for (int m = 0; m < 3; ++m) below[m] += key[m] < (low[m] | bit); });
-    UNROLL for (int m = 0; m < 3; ++m) low[m] |= tile_sum<L>(below[m]) <= (found[m] - 1) / 2 ? bit : 0u;
+  int found[3] = {0, 0, 0}, below_low[3] = {0, 0, 0}, below_high[3];
+  unsigned low[3], high[3] = {0, 0, 0};
+  UNROLL for (int m = 0; m < 3; ++m) low[m] = 0xffffffffu;
+  keys.each([&](const unsigned (&key)[3]) {
+    UNROLL for (int m = 0; m < 3; ++m) {
+      const bool is_found = key[m] != 0xffffffffu;
+      found[m] += is_found;
+      low[m] = key[m] < low[m] ? key[m] : low[m];
+      high[m] = is_found && key[m] > high[m] ? key[m] : high[m];
+    }
+  });
+  UNROLL for (int m = 0; m < 3; ++m) {
+    found[m] = below_high[m] = tile_sum<L>(found[m]);
+    low[m] = tile_least<L>(low[m]);
+    high[m] = ~tile_least<L>(~high[m]) + 1u;
   }
+  while (true) {
+    bool goes = false;
+    unsigned middle[3];
+    int below[3] = {0, 0, 0};
+    UNROLL for (int m = 0; m < 3; ++m) {
+      goes |= below_high[m] - below_low[m] > 1 && high[m] - low[m] > 1;
+      middle[m] = low[m] + (high[m] - low[m]) / 2;
+    }
+    if (!__any_sync(EVERYONE, goes)) break;
+    keys.each([&](const unsigned (&key)[3]) { UNROLL for (int m = 0; m < 3; ++m) below[m] += key[m] < middle[m]; });
+    UNROLL for (int m = 0; m < 3; ++m) {
+      below[m] = tile_sum<L>(below[m]);
+      const bool is_lower = below[m] <= (found[m] - 1) / 2;
+      low[m] = is_lower ? middle[m] : low[m];
+      below_low[m] = is_lower ? below[m] : below_low[m];
+      high[m] = is_lower ? high[m] : middle[m];
+      below_high[m] = is_lower ? below_high[m] : below[m];
+    }
+  }
+  int up_to[3] = {0, 0, 0};
+  unsigned next[3];
+  UNROLL for (int m = 0; m < 3; ++m) high[m] = next[m] = 0xffffffffu;
+  keys.each([&](const unsigned (&key)[3]) { UNROLL for (int m = 0; m < 3; ++m) high[m] = key[m] >= low[m] && key[m] < high[m] ? key[m] : high[m]; });
+  UNROLL for (int m = 0; m < 3; ++m) low[m] = tile_least<L>(high[m]);
   keys.each([&](const unsigned (&key)[3]) {
     UNROLL for (int m = 0; m < 3; ++m) {
       up_to[m] += key[m] <= low[m];
-      if (key[m] > low[m] && key[m] < high[m]) high[m] = key[m];
+      next[m] = key[m] > low[m] && key[m] < next[m] ? key[m] : next[m];
     }
   });
   UNROLL for (int m = 0; m < 3; ++m) {
     up_to[m] = tile_sum<L>(up_to[m]);
-    UNROLL for (int o = L / 2; o > 0; o /= 2) {
-      const unsigned other = __shfl_xor_sync(EVERYONE, high[m], o);
-      high[m] = other < high[m] ? other : high[m];
-    }
-    const float a = number_of(low[m]), b = up_to[m] > found[m] / 2 ? a : number_of(high[m]);
+    next[m] = tile_least<L>(next[m]);
+    const float a = number_of(low[m]), b = up_to[m] > found[m] / 2 ? a : number_of(next[m]);
     const float middle = found[m] % 2 == 0 ? a + (b - a) * 0.5f : a;
     median[m] = found[m] > 0 ? middle : MISSING;
   }
 }
 
-template <int L, int K, int B, bool WITH_MADS>
-__device__ __forceinline__ void geomedian_features(const Pixel<L>& pixel, float* out, int min_observations) {
+// Writes the geomedian of what was seen, and the MADs, whose distances `Keys` has.
+template <class Keys, bool WITH_MADS, int L, int B, class Seen>
+__device__ __forceinline__ void write_geomedian(const Pixel<L>& pixel, const Seen& seen, int n_used, float* out, int min_observations) {
+  const bool is_enough = n_used >= min_observations;
+  float centre[B];
+  geomedian<L, B>(seen, n_used, centre);
+  UNROLL for (int b = 0; b < B; ++b) pixel.put(out, b, is_enough ? centre[b] : MISSING);
+  if constexpr (WITH_MADS) {
+    float median[3];
+    medians<L>(Keys(seen, centre), median);
+    UNROLL for (int m = 0; m < 3; ++m) pixel.put(out, B + m, is_enough ? median[m] : MISSING);
+  }
+}
+
+// By tiles, where a pixel of the group has more than LESS used observations.
+template <int L, int K, int B, bool WITH_MADS, int LESS>
+__device__ __forceinline__ void geomedian_of_tiles(const Pixel<L>& pixel, float* out, int min_observations) {
+  if (LESS > 0 && pixel.most_of_group() <= LESS) return;
   int n_used = 0;
   for (int t = pixel.lane; t < pixel.n_scenes; t += L) n_used += pixel.is_used(t);
   n_used = tile_sum<L>(n_used);
-  const bool is_enough = n_used >= min_observations;
-  float centre[B], median[3];
-  if constexpr (K > 0) {
-    const Held<L, K, B> seen(pixel);
-    geomedian<L, B>(seen, n_used, centre);
-    if constexpr (WITH_MADS) medians<L>(HeldKeys<L, K, B>(seen, centre), median);
-  } else {
-    const Streamed<L, B> seen(pixel);
-    geomedian<L, B>(seen, n_used, centre);
-    if constexpr (WITH_MADS) medians<L>(StreamedKeys<L, B>(seen, centre), median);
-  }
-  UNROLL for (int b = 0; b < B; ++b) pixel.put(out, b, is_enough ? centre[b] : MISSING);
-  if constexpr (WITH_MADS) UNROLL for (int m = 0; m < 3; ++m) pixel.put(out, B + m, is_enough ? median[m] : MISSING);
+  if constexpr (K > 0)
+    write_geomedian<HeldKeys<L, K, B>, WITH_MADS, L, B>(pixel, Held<L, K, B>(pixel), n_used, out, min_observations);
+  else
+    write_geomedian<StreamedKeys<L, B>, WITH_MADS, L, B>(pixel, Streamed<L, B>(pixel), n_used, out, min_observations);
+}
+
+// By single threads, in blocks of a warp, where the pixel of the group with most used observations has more than LESS and at most MOST.
+template <int B, bool WITH_MADS, int LESS, int MOST>
+__device__ __forceinline__ void geomedian_of_threads(const Pixel<1>& pixel, float* out, int min_observations) {
+  constexpr int W = WITH_MADS && B < 3 ? 3 : B;
+  __shared__ float numbers[MOST * W * 32];
+  const int most = pixel.most_of_group();
+  if (most > MOST || most <= LESS) return;
+  const Shared<B, W> seen(numbers, pixel, most);
+  write_geomedian<SharedKeys<B, W>, WITH_MADS, 1, B>(pixel, seen, seen.n_used, out, min_observations);
 }

@@ -18,12 +18,12 @@ import numpy as np
 
 from products.feature_spec import KNOWN_BANDS
 from products.formula import parse_formula
-from products.pixel.gpu_source import THREADS, temporal_source
-from products.pixel.gpu_strips import blocks
+from products.pixel.gpu_source import temporal_source
+from products.pixel.gpu_strips import LARGEST_CARVEOUT, blocks
 from products.pixel.gpu_temporal import temporal_features_gpu
 from products.pixel.temporal import temporal_features
 
-ROUNDS = 7
+ROUNDS, CLOUD_PX = 7, 32
 BANDS = ("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir_narrow", "swir1", "swir2")
 INDICES = (
     "(nir - red) / (nir + red)",
@@ -48,14 +48,15 @@ def main() -> None:
 
 
 def _observations(n_dates: int, size: int) -> tuple[Any, ...]:
-    """Arguments of the leaves: plausible spectra with seasons and noise, 40 % masked; a small patch, repeated."""
+    """Arguments of the leaves: plausible spectra with seasons and noise, a small patch, repeated; 40 % masked, in squares of CLOUD_PX."""
     random = np.random.default_rng(0)
     patch, whole = 128, -(-size // 128)
     season = np.sin(np.linspace(0, 2 * np.pi, n_dates))[:, None, None] * random.uniform(0, 800, (patch, patch))
     level = random.uniform(500, 4000, (len(BANDS), 1, patch, patch))
     numbers = level + season + random.normal(0, 150, (len(BANDS), n_dates, patch, patch)) + 1000
-    block = np.tile(numbers.clip(1, 65535).astype(np.uint16), (1, 1, whole, whole))[..., :size, :size]
-    causes = (random.random((n_dates, size, size)) < 0.4).astype(np.uint8) * 3
+    block = np.tile(numbers.clip(1100, 65535).astype(np.uint16), (1, 1, whole, whole))[..., :size, :size]
+    clouds = (random.random((n_dates, -(-size // CLOUD_PX), -(-size // CLOUD_PX))) < 0.4).astype(np.uint8) * 3
+    causes = np.ascontiguousarray(clouds.repeat(CLOUD_PX, 1).repeat(CLOUD_PX, 2)[:, :size, :size])
     terms = [np.full((n_dates, len(BANDS)), term, np.float32) for term in (1e-4, -0.1)]
     reducers = np.tile(np.float32(QUANTILES), (len(INDICES), 1))
     return np.ascontiguousarray(block), causes, *terms, np.arange(len(BANDS)), True, _programs(), reducers, 1
@@ -96,15 +97,16 @@ def _bus(given: tuple[Any, ...]) -> dict[str, Any]:
 def _whole(given: tuple[Any, ...]) -> dict[str, Any]:
     """Seconds of a call from host arrays to host arrays, the first with the compiler, and of the CPU leaf; and how far they differ."""
     started = time.perf_counter()
-    made = temporal_features_gpu(*given)
-    first = time.perf_counter() - started
     threads = len(os.sched_getaffinity(0))
+    made = temporal_features_gpu(*given, threads=threads)
+    first = time.perf_counter() - started
     rows = slice(0, min(given[0].shape[2], 256))
     crop = (np.ascontiguousarray(given[0][:, :, rows]), np.ascontiguousarray(given[1][:, rows]), *given[2:])
     cpu = temporal_features(*crop, threads=threads)
     share = given[0].shape[2] / (rows.stop - rows.start)
     return {
-        "whole_s": _seconds(lambda: temporal_features_gpu(*given)),
+        "whole_s": _seconds(lambda: temporal_features_gpu(*given, threads=threads)),
+        "whole_one_thread_s": _seconds(lambda: temporal_features_gpu(*given), 3),
         "first_call_s": first,
         "cpu_leaf_s": share * _seconds(lambda: temporal_features(*crop, threads=threads), 3),
         "largest_difference_of_leaves": float(np.nanmax(np.abs(made[:, rows] - cpu) / np.fmax(1, np.abs(cpu)))),
@@ -124,7 +126,9 @@ def _kernels(given: tuple[Any, ...]) -> dict[str, Any]:
     took = {}
     for kernel in source.kernels:
         function = module.get_function(kernel.name)
-        shape = ((blocks(kernel, n_pixels),), (THREADS,), arguments)
+        if kernel.is_shared:
+            function.preferred_shared_memory_carveout = LARGEST_CARVEOUT
+        shape = ((blocks(kernel, n_pixels),), (kernel.threads,), arguments)
         took[kernel.name] = _device_ms(lambda function=function, shape=shape: function(*shape))
     del out
     copy = cupy.empty_like(numbers)

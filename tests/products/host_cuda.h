@@ -1,5 +1,5 @@
 // Runs CUDA C++ on the host: the threads of a block are fibres on one processor, and a warp exchanges values when all of its threads have asked.
-// Enough for kernels without shared memory. A thread that ends, or asks for another kind of exchange, while its warp waits is an error.
+// Shared memory is that of all blocks, which run one after the other: enough for threads that use their own part of it. A thread that ends, or asks for another kind of exchange, while its warp waits is an error.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +10,7 @@
 #define __global__
 #define __device__
 #define __forceinline__ inline
+#define __shared__ static
 #define __launch_bounds__(n)
 struct float2 { float x, y; };
 struct Index3 { unsigned x = 0, y = 0, z = 0; };

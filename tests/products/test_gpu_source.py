@@ -21,6 +21,7 @@ from products.pixel.gpu_source import (
     index_expression,
     literal,
     series_shape,
+    shared_limits,
     temporal_source,
 )
 from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD
@@ -110,6 +111,16 @@ def test_the_lanes_hold_the_observations_of_a_geomedian_or_say_that_they_do_not(
     assert numbers > 0 or n * n_bands > 16 * HELD_NUMBERS
 
 
+@pytest.mark.parametrize(("n", "n_bands"), [*product([1, 8, 17, 60, 200, 600], [1, 2, 6, 10, 12])])
+@pytest.mark.parametrize("with_mads", [False, True])
+def test_each_number_of_observations_is_the_work_of_one_kernel(n: int, n_bands: int, with_mads: bool) -> None:
+    limits = shared_limits(n, n_bands, with_mads)
+    assert sorted(set(limits)) == list(limits) and limits[0] > 0
+    assert limits[-1] * max(n_bands, 3 if with_mads else 1) * 4 * 32 <= 48 * 1024
+    names = [kernel.name for kernel in temporal_source(n_bands, with_mads, NO_PROGRAMS, NO_REDUCERS, n).kernels]
+    assert names == [f"geomedian_of_{limit}" for limit in limits] + ["geomedian_of_more"] * (limits[-1] < n)
+
+
 def test_stacks_of_near_sizes_have_one_text() -> None:
     texts = {temporal_source(6, True, *ndvi(0.5), n).text for n in (17, 20, 24)}
     assert len(texts) == 1
@@ -118,14 +129,15 @@ def test_stacks_of_near_sizes_have_one_text() -> None:
 def test_a_stack_beyond_the_warp_is_refused_for_order_statistics_only() -> None:
     with pytest.raises(RequestError, match="a stack of 2049 observations: the GPU sorts at most 2048; shorten the"):
         temporal_source(6, False, *ndvi(0.5), LARGEST_STACK + 1)
-    assert temporal_source(6, True, NO_PROGRAMS, NO_REDUCERS, LARGEST_STACK + 1).kernels[0].lanes == 32
+    assert temporal_source(6, True, NO_PROGRAMS, NO_REDUCERS, LARGEST_STACK + 1).kernels[-1].lanes == 32
 
 
 def test_each_index_has_a_kernel_and_its_features_follow_the_geomedian() -> None:
     programs = table(parse_formula("nir - red", KNOWN_BANDS), parse_formula("red", KNOWN_BANDS))
     source = temporal_source(4, True, programs, np.float32([[0.1, MAX], [MEAN, np.nan]]), 100)
 
-    assert source.kernels == (Kernel("geomedian_of_bands", 8), *indices(2))
+    by_threads = tuple(Kernel(f"geomedian_of_{most}", 1, 32, is_shared=True) for most in (24, 48, 72, 96))
+    assert source.kernels == (*by_threads, Kernel("geomedian_of_more", 8), *indices(2))
     assert "put(pixel, out, 7, series.quantile((0.10000000149011612f)))" in source.text
     assert "put(pixel, out, 8, series.maximum())" in source.text
     assert "put(pixel, out, 9, series.mean())" in source.text
@@ -179,7 +191,7 @@ def test_a_geomedian_of_any_number_of_bands_keeps_the_fullest_stack_in_registers
     n_scenes = max(n for n in range(1, 1025) if held_shape(n, n_bands)[0] == 8 and held_shape(n, n_bands)[1])
     used = usage(compile_cuda(temporal_source(n_bands, True, NO_PROGRAMS, NO_REDUCERS, n_scenes).text, architecture))
 
-    assert used["geomedian_of_bands"].local_bytes == 0
+    assert {name: each.local_bytes for name, each in used.items()} == dict.fromkeys(used, 0)
 
 
 @on_linux
