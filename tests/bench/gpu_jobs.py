@@ -58,19 +58,19 @@ def _build(root: Path, rounds: int) -> dict[str, Any]:
     before = _resident()
     found: dict[str, Any] = {}
 
-    def run(features: str, device: str) -> Callable[[], None]:
+    def run(name: str, features: str, device: str) -> Callable[[], None]:
         def once() -> None:
-            report = build(new_recipe(root, features), tile_area(), "2020", device=device)
+            report = build(new_recipe(root, features, name), tile_area(), "2020", device=device)
             assert (report["built"], report["failed"], report["device"]) == (1, [], device), report
 
         return once
 
-    for name, features in (("tile", FEATURES), ("more statistics", HEAVY)):
-        ways = {device: run(features, device) for device in ("cpu", "gpu")}
+    for name, features in (("bench_features", FEATURES), ("bench_statistics", HEAVY)):
+        ways = {device: run(name, features, device) for device in ("cpu", "gpu")}
         for way in ways.values():
             way()
         found[name] = _told(take_turns(ways, rounds))
-        planned = plan(new_recipe(root, features), tile_area(), "2020", "gpu").document(0, "EUR")
+        planned = plan(new_recipe(root, features, name), tile_area(), "2020", "gpu").document(0, "EUR")
         found[name] |= {key: planned[key] for key in ("device_bytes", "host_bytes")}
     found["device_used_bytes"] = free - cupy.cuda.runtime.memGetInfo()[0]
     found["resident_before_bytes"], found["resident_peak_bytes"] = before, _resident("VmHWM")

@@ -9,7 +9,7 @@ from pathlib import Path
 from tile_archive import tile_geobox
 
 RECIPE = """
-name: bench_features
+name: {name}
 version: {version}
 kind: features
 grid: {{crs: "EPSG:32647", resolution_m: 10, tile_px: 2048, anchor: edge}}
@@ -32,10 +32,10 @@ def ingested(root: Path, items: Path) -> None:
         subprocess.run([sys.executable, "-m", "flows.cli", *command], check=True, stdout=subprocess.DEVNULL)
 
 
-def new_recipe(root: Path, features: str = FEATURES) -> str:
+def new_recipe(root: Path, features: str = FEATURES, name: str = "bench_features") -> str:
     """The bench recipe under a version that was never built."""
     recipe = root / "bench.recipe.yaml"
-    recipe.write_text(RECIPE.format(version=int(time.time() * 1000) % 2_000_000_000, features=features))
+    recipe.write_text(RECIPE.format(name=name, version=int(time.time() * 1000) % 2_000_000_000, features=features))
     return str(recipe)
 
 
