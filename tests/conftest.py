@@ -95,7 +95,7 @@ def new_database() -> Iterator[Callable[[str], str]]:
     """Makes a database on a private PostgreSQL 15, as a copy of the named template, and returns its URL."""
     if not (POSTGRES_15 / "pg_ctl").exists():
         pytest.skip("PostgreSQL 15 is not installed (Debian: apt-get install postgresql-15)")
-    folder = Path(tempfile.mkdtemp(prefix="neocube-pg15-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="neocube-pg15-"))
     password = secrets.token_hex(8)
     password_file = folder / "password"
     password_file.write_text(password)

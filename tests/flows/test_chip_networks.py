@@ -124,6 +124,7 @@ def kept(network: Any, state: dict[str, Any], names: tuple[str, ...]) -> list[bo
     return [np.array_equal(network.weights[f"encoder.{name}"], state[name].numpy()) for name in names]
 
 
+@pytest.mark.full
 def test_frozen_stages_keep_weights_and_statistics_until_they_thaw(
     encoder: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

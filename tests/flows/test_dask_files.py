@@ -119,6 +119,7 @@ def test_a_kind_whose_package_is_missing_says_what_to_install(kind: Any, monkeyp
         pass
 
 
+@pytest.mark.full
 def test_a_named_cluster_is_started_and_builds_what_one_process_builds(
     ingested_settings: Settings, small_recipe: Path, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def test_what_is_masked_is_told_better_than_by_the_mean(encoder: tuple[Any, dict
     assert told["validation"] == min(each["validation"] for each in told["losses"]) < 0.8 * told["by_mean"]
 
 
+@pytest.mark.full
 def test_a_unet_begins_with_the_encoder_and_the_same_again_gives_the_same_bytes(
     encoder: tuple[Any, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -179,6 +179,7 @@ def wide_recipe(folder: Path, side: int) -> str:
     return str(path)
 
 
+@pytest.mark.full
 def test_a_build_that_runs_out_of_memory_halves_its_strips_says_so_and_goes_on(
     ingested_settings: Settings, tmp_path: Path
 ) -> None:
