@@ -22,6 +22,7 @@ from products.devices import Device
 from products.errors import RequestError
 from products.learning.learned import Shape
 from products.learning.network_spec import Kind, NetworkSpec
+from products.learning.normalised import normalise
 from products.learning.patches import PatchLattice
 
 # every batch of a device has its size, zeros fill the last: what a patch is given does not depend on how many are asked
@@ -109,12 +110,13 @@ def with_margin(features: Floats, margin_px: int, wanted_px: int) -> Floats:
     return np.pad(inner, ((0, 0), edge, edge), constant_values=np.nan)
 
 
-def bands_of(features: Floats, mean: Floats, std: Floats) -> Floats:
-    """(…, feature + 1, y, x): features (…, feature, y, x) normalised, 0 where missing, and the share of features that a pixel has."""
-    is_there = np.isfinite(features)
-    scaled = (features - mean[:, None, None]) / std[:, None, None]
-    share = is_there.mean(axis=-3, keepdims=True, dtype=np.float32)
-    return np.concatenate([np.where(is_there, scaled, np.float32(0)), share], axis=-3, dtype=np.float32)
+def bands_of(features: Floats, mean: Floats, std: Floats, out: Floats | None = None) -> Floats:
+    """(…, feature + 1, y, x): features (…, feature, y, x) normalised, 0 where missing, and the share of features that a pixel has; in `out` if given."""
+    *before, n, rows, columns = features.shape
+    found = np.empty((*before, n + 1, rows, columns), np.float32) if out is None else out
+    for each in np.ndindex(*before):
+        normalise(features[each], mean, std, found[each])
+    return found
 
 
 def network_from_bytes(content: bytes, origin: str) -> Network:

@@ -1,5 +1,6 @@
-"""Patches of cells as batches for a training loop, read and prepared ahead of it by a thread."""
+"""Patches of cells as batches for a training loop, read and prepared ahead of it by threads."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,8 @@ from products.learning.augmentation import augmented
 from products.learning.network_spec import NetworkSpec
 from products.learning.patches import batches, share_of
 
-AHEAD = 4  # batches that are ready before they are asked for
+AHEAD = 4  # batches that are ready before they are asked for, and those that other threads have under way
+MOST_THREADS = 8
 CELLS_HELD = (
     16  # an epoch goes through so many cells at a time, in random order: its patches, and its memory, are theirs
 )
@@ -66,10 +68,23 @@ class CellsHeld:
 
 @dataclass
 class ReadingTime:
-    """Patches prepared so far, and the seconds that it took, waiting left out."""
+    """Patches prepared so far, and the seconds that it took all threads, waiting left out."""
 
+    threads: int = field(default_factory=lambda: max(1, min(MOST_THREADS, len(os.sched_getaffinity(0)) // 2)))
     patches: int = 0
     seconds: float = 0.0
+    lock: Lock = field(default_factory=Lock)
+
+    def add(self, patches: int, seconds: float) -> None:
+        """Some more, by one thread."""
+        with self.lock:
+            self.patches += patches
+            self.seconds += seconds
+
+    @property
+    def patches_per_s(self) -> float | None:
+        """What the threads can prepare together; None where there was nothing to do."""
+        return round(self.threads * self.patches / self.seconds, 1) if self.patches else None
 
 
 @dataclass(frozen=True)
@@ -98,13 +113,13 @@ class PatchReader:
     def __iter__(self) -> Iterator[Batch]:
         mine = share_of(self.order, self.rank, self.world)
         waiting: deque[Future[Batch]] = deque()
-        pool = ThreadPoolExecutor(1, "neocube-patches")
+        pool = ThreadPoolExecutor(self.told.threads, "neocube-patches")
         try:
             for chosen in batches(
                 by_groups_of_cells(mine, self.places.cell, self.seed, self.epoch or 0), self.spec.batch
             ):
                 waiting.append(pool.submit(self._batch, chosen))
-                if len(waiting) > AHEAD:
+                if len(waiting) >= AHEAD + self.told.threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -113,11 +128,14 @@ class PatchReader:
 
     def _batch(self, chosen: NDArray[np.int64]) -> Batch:
         started = time.perf_counter()
-        patches = [self._patch(int(number)) for number in chosen]
-        bands = bands_of(np.stack([features for features, _ in patches]), self.mean, self.std)
-        numbers = np.stack([codes for _, codes in patches]).astype(np.int64) - 1
-        self.told.patches += len(patches)
-        self.told.seconds += time.perf_counter() - started
+        side = self.spec.patch_px
+        bands = np.empty((chosen.size, self.mean.size + 1, side, side), np.float32)
+        numbers = np.empty((chosen.size, side, side), np.int64)
+        for place, number in enumerate(chosen):
+            features, codes = self._patch(int(number))
+            bands_of(features, self.mean, self.std, bands[place])
+            np.subtract(codes, 1, out=numbers[place], dtype=np.int64)
+        self.told.add(chosen.size, time.perf_counter() - started)
         return torch.from_numpy(bands), torch.from_numpy(numbers)
 
     def _patch(self, number: int) -> tuple[Floats, Codes]:

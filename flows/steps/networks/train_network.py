@@ -88,5 +88,5 @@ def _told(classifier: PixelClassifier, told: ReadingTime, seconds: float) -> dic
     return {
         **classifier.told(),
         "patches_per_s": round(told.patches / seconds, 1) if told.patches else None,
-        "reader_patches_per_s": round(told.patches / told.seconds, 1) if told.patches else None,
+        "reader_patches_per_s": told.patches_per_s,
     }
