@@ -9,7 +9,7 @@ Floats = npt.NDArray[np.float32]
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def normalise(features: Floats, mean: Floats, std: Floats, out: Floats) -> None:
-    """Into `out` float32 (feature + 1, y, x): features (feature, y, x) less mean and divided by std (feature), 0 where missing; last the share that a pixel has."""
+    """Into `out` float32 (feature + 1, y, x): features (feature, y, x) less mean, divided by std (feature), 0 where missing; last the share that is there."""
     n, rows, columns = features.shape
     share = out[n]
     for y in range(rows):

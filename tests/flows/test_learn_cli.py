@@ -101,11 +101,21 @@ def test_mapping_prints_the_cube_the_files_and_the_areas(built: Built) -> None:
     document = answered("map", model, *ASKED)
     assert {"cube", "cogs", "pixel_area"} <= set(document)
     assert document["mapped"] >= 4 and document["failed"] == [] and document["stale_cells"] == 0
+    assert document["device"] == "cpu"
     assert {entry["unit"] for entry in document["pixel_area"]} == {"ha"}
     assert all(Path(cog).is_file() for cog in document["cogs"])
     again = neocube("map", "mangrove_extent", *ASKED)
     assert again.exit_code == 0
     assert again.stdout.startswith(f"0 cells mapped, {document['mapped']} were there\ncube {document['cube']}\n")
+
+
+def test_a_forest_maps_on_the_cpu_and_says_so_where_a_gpu_is_asked_for(built: Built) -> None:
+    answered("train", built.model, *ASKED, "--labels", built.labels)
+    refused(
+        neocube("map", "mangrove_extent", *ASKED, "--device", "gpu"),
+        "the device gpu was asked for, but a random forest of ",
+        " maps on the CPU; use --device cpu, or auto",
+    )
 
 
 def test_a_model_is_exported_as_a_graph_that_answers_as_it_does(built: Built, tmp_path: Path) -> None:
