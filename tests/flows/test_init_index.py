@@ -171,6 +171,21 @@ def test_a_new_description_of_a_product_is_taken(embedded_settings: Settings, tm
         assert index.dc.index.products.get_by_name("landsat_oli_c2_l2").definition["description"] == "another"
 
 
+@pytest.mark.parametrize("gone", [0, 3])
+def test_an_index_of_before_gains_the_measurements_of_now(any_settings: Settings, tmp_path: Path, gone: int) -> None:
+    """A bare ODC index, with one of the products as it was when it had fewer."""
+    document = yaml.safe_load((PRODUCT_DEFINITIONS / "landsat_oli_c2_l2.odc-product.yaml").read_text())
+    names = [each["name"] for each in document["measurements"]]
+    before = [each for number, each in enumerate(document["measurements"]) if number != gone]
+    with open_index(any_settings) as index:
+        products = index.dc.index.products
+        products.update(products.from_doc({**document, "measurements": before}), allow_unsafe_updates=True)
+        assert names[gone] not in products.get_by_name("landsat_oli_c2_l2").measurements
+    init_index(any_settings, PRODUCT_DEFINITIONS)
+    with open_index(any_settings) as index:
+        assert list(index.dc.index.products.get_by_name("landsat_oli_c2_l2").measurements) == names
+
+
 def test_measurements_that_stored_scenes_would_not_fit_are_refused(embedded_settings: Settings, tmp_path: Path) -> None:
     other = changed(tmp_path, measurements=[{"name": "red", "dtype": "int16", "nodata": -999, "units": "1"}])
     with pytest.raises(RequestError, match=r"product landsat_oli_c2_l2 is already defined otherwise: Unsafe changes"):

@@ -1,7 +1,7 @@
 """Make or migrate the index, and add the metadata types and products that neocube indexes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def init_index(settings: Settings, definitions: Path) -> dict[str, Any]:
         for document in _documents(METADATA_TYPES, "*.odc-type.yaml"):
             _add_metadata_type(index.dc, document)
         for document in _documents(definitions, "*.odc-product.yaml"):
-            add_product(index.dc, document)
+            add_product(index.dc, document, may_grow=True)
         with index.engine.begin() as connection:
             add_lookup_indexes(connection, index.driver)
         return {
@@ -49,24 +49,36 @@ def init_index(settings: Settings, definitions: Path) -> dict[str, Any]:
         }
 
 
-def add_product(dc: Datacube, document: dict[str, Any]) -> None:
-    """Add a product definition, or change what ODC lets change; RequestError where datasets would no longer fit."""
-    _define(dc.index.products, document, "product", "give the new one another name")
+def add_product(dc: Datacube, document: dict[str, Any], may_grow: bool = False) -> None:
+    """Add a product definition, or change what ODC lets change; RequestError where datasets would no longer fit.
+
+    A product that `may_grow` may gain measurements, which datasets of before lack: ODC calls that unsafe.
+    """
+    _define(dc.index.products, document, "product", "give the new one another name", may_grow)
 
 
 def _add_metadata_type(dc: Datacube, document: dict[str, Any]) -> None:
     _define(dc.index.metadata_types, document, "metadata type", "use a new database")
 
 
-def _define(held: Any, document: dict[str, Any], kind: str, way_out: str) -> None:  # noqa: ANN401, products or metadata types of ODC
+def _define(held: Any, document: dict[str, Any], kind: str, way_out: str, may_grow: bool = False) -> None:  # noqa: ANN401, of ODC
     known, wanted = held.get_by_name(document["name"]), held.from_doc(document)
     if known is None:
         held.add(wanted)
     elif get_doc_changes(known.definition, jsonify_document(wanted.definition)):
         try:
-            held.update(wanted)
+            held.update(wanted, may_grow and only_gains_measurements(known.definition, wanted.definition))
         except ValueError as error:
             raise RequestError(f"{kind} {document['name']} is already defined otherwise: {error}: {way_out}") from error
+
+
+def only_gains_measurements(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a product definition is a known one with measurements more, in any order."""
+    before, after = ({each["name"]: each for each in of["measurements"]} for of in (known, jsonify_document(wanted)))
+    rest = [
+        {key: value for key, value in of.items() if key != "measurements"} for of in (known, jsonify_document(wanted))
+    ]
+    return rest[0] == rest[1] and all(after.get(name) == measurement for name, measurement in before.items())
 
 
 @contextmanager
