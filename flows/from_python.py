@@ -1,5 +1,6 @@
 """What people call from Python, in scripts and notebooks: the same code as the commands, with progress bars and things that show themselves."""
 
+import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows import build_here, map_here, train_here
-from flows.html_display import passport_html, request_html
+from flows.html_display import passport_html, progress_html, request_html
 from flows.preview_here import Preview, preview_with
 from flows.steps.areas import find_area
 from flows.steps.cubes.open_cube import features_apart, open_snapshot
@@ -38,8 +39,12 @@ OPEN_STATES = ("asked", "approved", "running")
 def progress(doing: str) -> Iterator[Move]:
     """A progress bar on a terminal or in a notebook, nothing elsewhere."""
     console = Console(stderr=True)
+    if console.is_jupyter:
+        with _notebook_progress(doing) as move:
+            yield move
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not (console.is_terminal or console.is_jupyter)) as bars:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(doing, total=None)
 
         def move(share: float | None, said: str) -> None:
@@ -48,6 +53,21 @@ def progress(doing: str) -> Iterator[Move]:
 
         yield move
         bars.update(task, total=1.0, completed=1.0)
+
+
+@contextmanager
+def _notebook_progress(doing: str) -> Iterator[Move]:
+    """One output of the cell that runs, which changes and is empty in the end: rich's own wants widgets, which stored notebooks keep without their bars."""
+    display: Any = importlib.import_module("IPython.display").display
+
+    def drawn(share: float | None, said: str) -> dict[str, str]:
+        return {"text/html": progress_html(share, f"{doing}: {said}" if said else doing)}
+
+    shown = display(drawn(None, ""), raw=True, display_id=True)
+    try:
+        yield lambda share, said: shown.update(drawn(share, said), raw=True)
+    finally:
+        shown.update({"text/html": ""}, raw=True)
 
 
 def build(

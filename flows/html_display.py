@@ -16,6 +16,16 @@ _PAGE = Environment(autoescape=True).from_string(
 )
 
 
+_BAR = Environment(autoescape=True).from_string(
+    "<progress{% if share is not none %} value='{{ share }}'{% endif %}></progress> {{ said }}"
+)
+
+
+def progress_html(share: float | None, said: str) -> str:
+    """A bar as the browser draws it, and words; None as a share where nobody knows how much there is."""
+    return _BAR.render(share=None if share is None else round(share, 3), said=said)
+
+
 def plan_html(title: str, document: Mapping[str, Any], core_hours: float) -> str:
     """What a plan says, its cells in a table."""
     cells, price = document["cells"], document["price"]

@@ -99,7 +99,7 @@ def test_what_the_page_refuses_is_told_in_its_words(address: str, monkeypatch: p
         flows.request(**ASKED, project="coast", page=address)
 
 
-def test_a_progress_bar_is_drawn_on_a_terminal_only(
+def test_a_progress_bar_is_drawn_on_a_terminal_and_nowhere_else(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with progress("building") as move:
