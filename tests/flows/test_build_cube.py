@@ -67,6 +67,7 @@ def test_a_second_build_does_nothing(ingested_settings: Settings, small_recipe: 
     assert files(ingested_settings.store_url) == before
 
 
+@pytest.mark.full
 def test_only_the_cells_of_a_retired_scene_are_rebuilt_and_its_return_restores_them(
     ingested_settings: Settings, small_recipe: Path
 ) -> None:

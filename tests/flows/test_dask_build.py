@@ -121,6 +121,7 @@ def index_of_the_room(
             yield server_settings
 
 
+@pytest.mark.full
 def test_two_machines_of_which_one_is_killed_build_what_one_process_builds(
     index_of_the_room: Settings,
     ingested_home: Path,

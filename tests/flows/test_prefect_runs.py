@@ -191,6 +191,7 @@ def test_what_a_request_has_done_is_not_done_again() -> None:
     assert tend() == {"done": [], "failed": [], "elsewhere": []}
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("requested")
 def test_a_cube_that_changes_without_an_event_is_made_good_by_tend(served: Served) -> None:
     change_the_cube(served.settings)

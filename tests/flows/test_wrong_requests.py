@@ -236,6 +236,7 @@ def test_feature_cells_that_cannot_be_read_end_a_map_with_one_line(
     )
 
 
+@pytest.mark.full
 def test_a_database_that_stops_during_a_build_is_one_clear_line_and_the_next_build_goes_on(
     ingested_settings: Settings, small_recipe: Path
 ) -> None:

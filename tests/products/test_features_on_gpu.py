@@ -74,6 +74,7 @@ def test_a_recipe_is_the_same_on_both_leaves(tmp_path: Path, monkeypatch: pytest
     )  # a grey level may fall to the other side
 
 
+@pytest.mark.full
 def test_features_that_need_the_order_of_time_are_the_same_on_both_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
