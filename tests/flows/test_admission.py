@@ -314,6 +314,7 @@ def test_a_large_batch_costs_a_few_requests_the_same_each_time(
     assert sorted(asked) == first
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("large_batches")
 def test_a_sampled_file_that_is_missing_has_the_whole_batch_looked_at(
     simulated: list[SceneDocument], site: tuple[str, dict[str, tuple[int, int]]], asked: list[str]

@@ -169,6 +169,7 @@ def test_each_class_is_scored_by_its_own_boxes() -> None:
     assert said["by_class"]["car"]["ap50"] == 1.0 and said["by_picture"]["p"]["ap"] == 1.0
 
 
+@pytest.mark.full
 def test_training_on_boxes_keeps_detector_boxes_pictures_and_card_and_does_it_once(
     neocube_home: Path, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ HAS_ATHERIS = (sys.version_info < (3, 12), sys.platform, platform.machine()) == 
 with_atheris = pytest.mark.skipif(not HAS_ATHERIS, reason="atheris has wheels for Python 3.11 on Linux, x86-64 only")
 
 
+@pytest.mark.full
 @with_atheris
 def test_a_coverage_guided_fuzzer_finds_nothing_in_a_short_time(shared_data: Path, tmp_path: Path) -> None:
     fuzz_by_coverage(shared_data, tmp_path, int(os.environ.get("NEOCUBE_FUZZ_SECONDS", "15")))

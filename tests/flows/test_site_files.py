@@ -104,7 +104,8 @@ def test_trouble_without_end_stops_with_the_words_of_the_provider_and_the_next_r
     index: Index, items: list[Item], catalogue: str
 ) -> None:
     with faulty_proxy(catalogue) as proxy:
-        proxy.faults = dict.fromkeys(range(8, 200), Fault("status", 500, "the disk is tired"))
+        # the catalogue, eight items that may be asked for at once, and no more
+        proxy.faults = dict.fromkeys(range(10, 200), Fault("status", 500, "the disk is tired"))
         report = ingested(index, proxy)
         assert 0 < report.added < 10
         (stopped,) = report.stopped

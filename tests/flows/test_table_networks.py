@@ -175,7 +175,8 @@ def courses_of_new_york(folder: Path) -> pd.DataFrame:
     return at_steps(points, clear_series(points, files, "bqa", 4), days, 12).assign(file="new_york")
 
 
-@pytest.mark.parametrize("each_row", [False, pytest.param(True, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("each_row", [False, True])
 def test_land_cover_is_told_from_the_course_of_a_year(each_row: bool, shared_data: Path, tmp_path: Path) -> None:
     """24 real points, each left out in turn, or a fourth of them at a time."""
     pytest.importorskip("lightning", reason=REASON)
