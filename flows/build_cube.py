@@ -22,10 +22,10 @@ from flows.build_here import (
 )
 from flows.failed_work import cell_causes, end_failed
 from flows.lost_index import outlasting
-from flows.plan_cells import Device
 from flows.run_artifacts import in_subflow_run, leave_build, logged_flow, progress_bar
 from flows.run_events import announce_cube
 from flows.steps.service.prefect_processes import answers
+from products.devices import DeviceChoice
 
 
 @task(task_run_name="build-{batch.label}", retries=1, retry_delay_seconds=10, cache_policy=NO_CACHE)
@@ -69,7 +69,7 @@ def _with_progress_bar(runner: RunBatches) -> RunBatches:
 @logged_flow
 @outlasting
 def build_cube(
-    recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False,
+    recipe: str, area: str, period: str, device: DeviceChoice = "auto", workers: int = 1, provisional: bool = False,
     dask: str | None = None, max_stale: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Build the cells of a recipe that are missing or stale, and assemble the cube; WorkFailed where a cell failed.

@@ -13,7 +13,6 @@ from datacube_config.connection import Index, open_index
 from datacube_config.errors import StorageUnavailable
 from datacube_config.logs import current_run, logged, start_logs
 from datacube_config.settings import Settings, get_settings
-from flows.plan_cells import Device as Asked
 from flows.plan_cells import plan_with
 from flows.planning import Plan, PlannedCell, batches
 from flows.run_logs import logged_run
@@ -28,7 +27,7 @@ from flows.steps.loading.reading import UnreadBand, raster_access
 from flows.steps.loading.tides import configured_tides, tide_model_for
 from flows.steps.storage import Storage, open_storage
 from products.cell_content import cell_template
-from products.devices import Device
+from products.devices import Device, DeviceChoice
 from products.errors import RequestError
 from products.grid import PixelGrid
 from products.registry import scene_recipe
@@ -71,7 +70,7 @@ _log = logging.getLogger(__name__)
 
 @logged_run("build")
 def build(
-    recipe: str, area: str, period: str, device: Asked = "auto", workers: int = 1, provisional: bool = False,
+    recipe: str, area: str, period: str, device: DeviceChoice = "auto", workers: int = 1, provisional: bool = False,
     dask: str | None = None, max_stale: float | None = None, *, run_batches: RunBatches | None = None, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Build and publish; returns `built`, `fresh`, `failed`, `cube`, `device`, `seconds`, `bytes_read`. Safe to repeat and to kill.

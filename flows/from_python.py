@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import xarray
 from pydantic import SecretStr
@@ -24,12 +24,12 @@ from flows.steps.cubes.passport import passport_of
 from flows.steps.loading.reading import raster_access
 from flows.steps.service.page_client import Page
 from flows.steps.storage import open_storage, s3_options
+from products.devices import DeviceChoice
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import features_recipe, recipe_names, scene_recipe
 from products.spec import FeaturesRecipe
 
-Device = Literal["auto", "cpu", "gpu"]
 Move = Callable[[float | None, str], None]  # a share of the work or None, and words
 EVERY_S = 2.0
 OPEN_STATES = ("asked", "approved", "running")
@@ -71,7 +71,7 @@ def _notebook_progress(doing: str) -> Iterator[Move]:
 
 
 def build(
-    recipe: str, area: str, period: str, device: Device = "auto", workers: int = 1, provisional: bool = False,
+    recipe: str, area: str, period: str, device: DeviceChoice = "auto", workers: int = 1, provisional: bool = False,
     dask: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Build what is missing or stale, as `neocube build` does; its report."""
@@ -87,7 +87,7 @@ def train(
     area: str | None = None,
     period: str | None = None,
     labels: str | Path | None = None,
-    device: Device = "auto",
+    device: DeviceChoice = "auto",
 ) -> dict[str, Any]:
     """Learn the model of a recipe, as `neocube train` does; its report."""
     with progress(f"training {recipe}") as move:
@@ -95,7 +95,7 @@ def train(
         return train_here.train(recipe, area, period, place, device, lambda said: move(None, said)).document()
 
 
-def make_map(model: str, area: str, period: str, device: Device = "auto") -> dict[str, Any]:
+def make_map(model: str, area: str, period: str, device: DeviceChoice = "auto") -> dict[str, Any]:
     """Map an area with a trained model, as `neocube map` does; its report."""
     with progress(f"mapping {area}") as move:
         return map_here.make_map(model, area, period, lambda step: move(step.share, step.key.label), device).document()

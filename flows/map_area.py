@@ -7,14 +7,15 @@ from prefect import flow
 from datacube_config.settings import get_settings
 from flows.failed_work import cell_causes, end_failed
 from flows.lost_index import outlasting
-from flows.map_here import Device, make_map
+from flows.map_here import make_map
 from flows.run_artifacts import leave_map, logged_flow, progress_bar
+from products.devices import DeviceChoice
 
 
 @flow(name="map-area", flow_run_name="map-{area}-{period}-{model}")
 @logged_flow
 @outlasting
-def map_area(model: str, area: str, period: str, device: Device = "auto") -> dict[str, Any]:
+def map_area(model: str, area: str, period: str, device: DeviceChoice = "auto") -> dict[str, Any]:
     """Map an area with a trained model; returns `cube`, `cogs`, `pixel_area` and what lies beside them; WorkFailed where a cell failed."""
     move = progress_bar("map-progress", "cells mapped")
     document = make_map(model, area, period, lambda step: move(step.share), device).document()

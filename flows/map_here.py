@@ -1,7 +1,5 @@
 """Map an area with a trained model: without Prefect."""
 
-from typing import Literal
-
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.learning_cells import cells_with_state
@@ -11,16 +9,14 @@ from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.mapping import MapResult, Progress, map_cells
 from flows.steps.learning.models import Model, Transform, find_model
 from flows.steps.storage import open_storage
-from products.devices import choose_backend
+from products.devices import DeviceChoice, choose_backend
 from products.period import parse_period
 from products.registry import input_recipe
-
-Device = Literal["auto", "cpu", "gpu"]
 
 
 @logged_run("map")
 def make_map(
-    model: str, area: str, period: str, progress: Progress | None = None, device: Device = "auto"
+    model: str, area: str, period: str, progress: Progress | None = None, device: DeviceChoice = "auto"
 ) -> MapResult:
     """Map the feature cells of an area and period with a model, by name or id; what is mapped already is left.
 
@@ -37,7 +33,7 @@ def make_map(
         return map_cells(index, storage, found, cells, settings.decode_thread_count, progress)
 
 
-def asked_on(model: Model | Transform, device: Device) -> Model | Transform:
+def asked_on(model: Model | Transform, device: DeviceChoice) -> Model | Transform:
     """The same, on a device; RequestError where it cannot work there."""
     if isinstance(model, Model):
         return model.on(device)

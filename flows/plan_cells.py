@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings, get_settings
@@ -14,7 +13,7 @@ from flows.steps.loading.cloud_model import require_models
 from flows.steps.loading.rasters import find_rasters
 from flows.steps.loading.tides import configured_tides, tide_model_for
 from products.area import Area
-from products.devices import FEATURES, Backend, choose_backend
+from products.devices import FEATURES, Backend, DeviceChoice, choose_backend
 from products.errors import DeviceFull, RequestError
 from products.period import parse_period
 from products.pixel.gpu_strips import SHARE_OF_FREE
@@ -22,10 +21,8 @@ from products.pixel.rows import ROWS_PER_TASK
 from products.registry import scene_recipe
 from products.scene_recipe import SceneRecipe
 
-Device = Literal["auto", "cpu", "gpu"]
 
-
-def plan(recipe: str, area: str, period: str, device: Device = "auto", provisional: bool = False) -> Plan:
+def plan(recipe: str, area: str, period: str, device: DeviceChoice = "auto", provisional: bool = False) -> Plan:
     """The exact cells to build, with scenes, bytes and memory, before anything is done; RequestError if the request is wrong."""
     settings = get_settings()
     with open_index(settings) as index:
@@ -33,7 +30,7 @@ def plan(recipe: str, area: str, period: str, device: Device = "auto", provision
 
 
 def plan_with(
-    index: Index, settings: Settings, recipe: SceneRecipe, area: str | Area, period: str, device: Device, provisional: bool,
+    index: Index, settings: Settings, recipe: SceneRecipe, area: str | Area, period: str, device: DeviceChoice, provisional: bool,
     workers: int = 1, elsewhere: bool = False,
 ) -> Plan:  # fmt: skip
     """The same on an open index, for workers that share the memory of this machine, or on workers elsewhere."""
@@ -69,7 +66,7 @@ def plan_with(
     return made
 
 
-def chosen_device(device: Device, elsewhere: bool = False) -> Backend:
+def chosen_device(device: DeviceChoice, elsewhere: bool = False) -> Backend:
     """The device that computes the cells, and why; RequestError where a GPU is demanded that is not there.
 
     Workers elsewhere are looked at when the build begins; for them `auto` is the CPU.

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from prefect import flow, runtime
@@ -23,6 +23,7 @@ from flows.steps.areas import find_area
 from flows.steps.index.follow_ups import Order, claimed, due, keep_standing
 from flows.tend_here import follow
 from flows.train_model import train_model
+from products.devices import DeviceChoice
 from products.errors import RequestError
 from products.registry import features_recipe, model_recipe, parse_recipe
 
@@ -62,7 +63,7 @@ def request_product(
     labels: LabelsText = None,
     then_map: ThenMap = True,
     keep_up: KeepUp = False,
-    device: Literal["auto", "cpu", "gpu"] = "auto",
+    device: DeviceChoice = "auto",
     workers: Annotated[int, Field(ge=1, le=64, title="Processes")] = 1,
     provisional: Annotated[bool, Field(title="Also unsettled periods")] = False,
     request: RequestId = None,

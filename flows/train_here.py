@@ -1,7 +1,6 @@
 """Train a model on published feature cells: without Prefect."""
 
 from collections.abc import Callable
-from typing import Literal
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings, get_settings
@@ -18,7 +17,7 @@ from flows.steps.sampling.sample_sets import find_samples
 from flows.steps.sampling.training_samples import samples_to_train_on
 from flows.steps.storage import open_storage, s3_options
 from products.area import Area
-from products.devices import LEARNING, NETWORKS, Backend, choose_backend
+from products.devices import LEARNING, NETWORKS, Backend, DeviceChoice, choose_backend
 from products.errors import RequestError
 from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
@@ -26,7 +25,6 @@ from products.learning.recipe import LearnedRecipe, ModelRecipe
 from products.period import Period, parse_period
 from products.registry import features_recipe, input_recipe, learned_recipe
 
-Device = Literal["auto", "cpu", "gpu"]
 Tell = Callable[[str], None]
 AnyRecipe = ModelRecipe | PcaRecipe | MaskedRecipe
 
@@ -37,7 +35,7 @@ def train(
     area: str | None = None,
     period: str | None = None,
     labels: str | None = None,
-    device: Device = "auto",
+    device: DeviceChoice = "auto",
     tell: Tell | None = None,
 ) -> TrainedModel:
     """Learn the model, transform or encoder of a recipe, or find it where it was learned already; what is not given is the recipe's."""

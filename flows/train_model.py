@@ -8,7 +8,8 @@ from flows.lost_index import outlasting
 from flows.run_artifacts import in_subflow_run, leave_markdown, logged_flow
 from flows.run_events import announce_model
 from flows.steps.learning.training import TrainedModel
-from flows.train_here import Device, train
+from flows.train_here import train
+from products.devices import DeviceChoice
 
 
 @flow(name="train-model", flow_run_name="train-{recipe}-{area}-{period}")
@@ -19,7 +20,7 @@ def train_model(
     area: str | None = None,
     period: str | None = None,
     labels: str | None = None,
-    device: Device = "auto",
+    device: DeviceChoice = "auto",
 ) -> dict[str, Any]:
     """Learn the model of a recipe; returns `model`, `metrics`, `card`."""
     found = train(recipe, area, period, labels, device)

@@ -1,21 +1,21 @@
 """Try the recipe of a model that is learned from a table: without Prefect."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from datacube_config.settings import get_settings
 from flows.steps.learning.network_training import TRAINING, TrainingRoom
 from flows.steps.learning.table_training import learn_table
 from flows.steps.learning.tracking import tracker_at
 from flows.steps.storage import open_storage
-from products.devices import LEARNING, NETWORKS, choose_backend
+from products.devices import LEARNING, NETWORKS, DeviceChoice, choose_backend
 from products.registry import table_recipe
 
 
 def train_table(
     recipe: str,
     tables: Sequence[str],
-    device: Literal["auto", "cpu", "gpu"] = "auto",
+    device: DeviceChoice = "auto",
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """`model`, `metrics`, `notes` and `card` of a recipe on the files of its table, or what the same gave before."""

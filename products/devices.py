@@ -13,6 +13,7 @@ import pandas as pd
 from products.errors import RequestError
 
 Device = Literal["cpu", "gpu"]
+DeviceChoice = Literal["auto", "cpu", "gpu"]
 Table = pd.DataFrame
 LEARNING = ("cupy", "cudf", "cuml")
 FEATURES = ("cupy",)

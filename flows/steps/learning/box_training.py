@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from flows.steps.learning.box_files import image_paths, label_path, read_boxed
@@ -14,6 +14,7 @@ from flows.steps.learning.shape_files import geopackages
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.storage import Storage
 from flows.steps.unindexed_models import CARD_TEXT, UnindexedModel
+from products.devices import Device
 from products.identity import NAMESPACE
 from products.learning.box_card import box_card, box_notes
 from products.learning.box_recipe import BoxRecipe
@@ -30,7 +31,7 @@ Tell = Callable[[str], None]
 
 
 def learn_boxes(
-    storage: Storage, recipe: BoxRecipe, folder: Path, room: TrainingRoom, device: Literal["cpu", "gpu"], tell: Tell | None = None
+    storage: Storage, recipe: BoxRecipe, folder: Path, room: TrainingRoom, device: Device, tell: Tell | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """`model`, `name`, `metrics`, `notes` and `card` of a recipe on a folder of pictures; read from the card where the same was learned before."""
     require_deep()
@@ -93,7 +94,7 @@ def _number(recipe: BoxRecipe, folder: Path, names: Sequence[str]) -> UUID:
 
 
 def _trained(
-    pictures: Sequence[BoxedPicture], recipe: BoxRecipe, room: TrainingRoom, device: Literal["cpu", "gpu"], training: str, tell: Tell | None
+    pictures: Sequence[BoxedPicture], recipe: BoxRecipe, room: TrainingRoom, device: Device, training: str, tell: Tell | None
 ) -> tuple["Detector", dict[str, Any]]:  # fmt: skip
     from flows.steps.networks.train_detector import train_detector
     from flows.steps.networks.training_loop import TrainingPlace

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -18,6 +18,7 @@ from flows.steps.networks.deep_packages import require_deep
 from flows.steps.networks.network import Network
 from flows.steps.storage import Storage
 from flows.steps.unindexed_models import CARD_TEXT, UnindexedModel
+from products.devices import Device
 from products.errors import RequestError
 from products.identity import NAMESPACE
 from products.learning.line_card import line_card, line_notes
@@ -36,7 +37,7 @@ Tell = Callable[[str], None]
 
 
 def learn_lines(
-    storage: Storage, recipe: LineRecipe, folder: Path, room: TrainingRoom, device: Literal["cpu", "gpu"], tell: Tell | None = None
+    storage: Storage, recipe: LineRecipe, folder: Path, room: TrainingRoom, device: Device, tell: Tell | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """`model`, `name`, `metrics`, `notes` and `card` of a recipe on a folder of pictures; read from the card where the same was learned before."""
     require_deep()
@@ -89,7 +90,7 @@ def _trained(
     pictures: Sequence[LinedPicture],
     recipe: LineRecipe,
     room: TrainingRoom,
-    device: Literal["cpu", "gpu"],
+    device: Device,
     training: str,
     tell: Tell | None,
 ) -> tuple[Network, dict[str, Any]]:

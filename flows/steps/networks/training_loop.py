@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 
 from flows.steps.networks.lightning_module import KEY, PixelClassifier
+from products.devices import Device
 from products.errors import RequestError
 
 CHECKPOINT = "last.ckpt"
@@ -25,7 +26,7 @@ class TrainingPlace:
     """Where the loop runs: `folder` holds its checkpoint and nothing else is written; several `devices` and `nodes` work by DDP, under Slurm as well."""
 
     folder: Path
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: Device = "cpu"
     devices: int = 1
     nodes: int = 1
 
