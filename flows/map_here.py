@@ -7,9 +7,9 @@ from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.mapping import MapResult, Progress, map_cells
-from flows.steps.learning.models import Model, Transform, find_model
+from flows.steps.learning.models import find_model
 from flows.steps.storage import open_storage
-from products.devices import DeviceChoice, choose_backend
+from products.devices import DeviceChoice
 from products.period import parse_period
 from products.registry import input_recipe
 
@@ -27,15 +27,7 @@ def make_map(
     storage = open_storage(settings)
     storage.check_writable()
     with open_index(settings) as index:
-        found = asked_on(find_model(index, storage, model), device)
+        found = find_model(index, storage, model).on(device)
         cells = cells_with_state(index, settings, input_recipe(found.recipe.features), ground, span)
         bind_product(index, found.recipe.map.name, found.recipe.version, found.recipe.digest())
         return map_cells(index, storage, found, cells, settings.decode_thread_count, progress)
-
-
-def asked_on(model: Model | Transform, device: DeviceChoice) -> Model | Transform:
-    """The same, on a device; RequestError where it cannot work there."""
-    if isinstance(model, Model):
-        return model.on(device)
-    choose_backend(device, (), "components are computed on the CPU")
-    return model

@@ -65,19 +65,17 @@ def _define(held: Any, document: dict[str, Any], kind: str, way_out: str, may_gr
     known, wanted = held.get_by_name(document["name"]), held.from_doc(document)
     if known is None:
         held.add(wanted)
-    elif get_doc_changes(known.definition, jsonify_document(wanted.definition)):
+    elif get_doc_changes(known.definition, definition := jsonify_document(wanted.definition)):
         try:
-            held.update(wanted, may_grow and only_gains_measurements(known.definition, wanted.definition))
+            held.update(wanted, may_grow and only_gains_measurements(known.definition, definition))
         except ValueError as error:
             raise RequestError(f"{kind} {document['name']} is already defined otherwise: {error}: {way_out}") from error
 
 
 def only_gains_measurements(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether a product definition is a known one with measurements more, in any order."""
-    before, after = ({each["name"]: each for each in of["measurements"]} for of in (known, jsonify_document(wanted)))
-    rest = [
-        {key: value for key, value in of.items() if key != "measurements"} for of in (known, jsonify_document(wanted))
-    ]
+    before, after = ({each["name"]: each for each in of["measurements"]} for of in (known, wanted))
+    rest = [{key: value for key, value in of.items() if key != "measurements"} for of in (known, wanted)]
     return rest[0] == rest[1] and all(after.get(name) == measurement for name, measurement in before.items())
 
 

@@ -65,6 +65,11 @@ class Transform:
     digest: str
     device: ClassVar[Device] = "cpu"
 
+    def on(self, device: str) -> "Transform":
+        """The same; RequestError for a GPU."""
+        choose_backend(device, (), "components are computed on the CPU")
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedEncoder:
