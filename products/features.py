@@ -17,6 +17,7 @@ from products.pixel.gpu_strips import Say
 from products.pixel.gpu_temporal import temporal_features_gpu
 from products.pixel.harmonise import oli_adjustment
 from products.pixel.precision import round_mantissa
+from products.pixel.rows import in_row_tasks
 from products.pixel.temporal import temporal_features
 from products.scene import Scene
 from products.source_spec import HarmoniseSpec
@@ -113,9 +114,9 @@ def _full_features(
         layers["mask_agreement"] = seen.agreement
     counts = without_margin(seen.accounts, recipe.margin_px)
     if not any(isinstance(step, WindowStep) for step in recipe.features):
-        return _in_recipe_order(recipe, layers, counts, whole)
+        return _in_recipe_order(recipe, layers, counts, threads, whole)
     inner = {name: without_margin(layer, recipe.margin_px) for name, layer in layers.items()}
-    return _in_recipe_order(recipe, inner | window_features(recipe, layers, rasters or {}), counts)
+    return _in_recipe_order(recipe, inner | window_features(recipe, layers, rasters or {}), counts, threads)
 
 
 def _over_time(
@@ -177,17 +178,25 @@ def _room(recipe: FeaturesRecipe, names: Sequence[str], shape: tuple[int, ...]) 
 
 
 def _in_recipe_order(
-    recipe: FeaturesRecipe, layers: Mapping[str, Stack], accounts: NDArray[np.uint16], stack: Stack | None = None
-) -> Stack:
+    recipe: FeaturesRecipe, layers: Mapping[str, Stack], accounts: NDArray[np.uint16], threads: int,
+    stack: Stack | None = None,
+) -> Stack:  # fmt: skip
     """All features, float32 (feature, y, x); `stack` has those already that share its memory."""
     out = np.empty((len(recipe.feature_names), *accounts.shape[1:]), np.float32) if stack is None else stack
     counts = {f"count_{name}": accounts[ACCOUNT_NAMES.index(name)] for name in ("used", "expected")}
     wanted = any(isinstance(step, CountStep) for step in recipe.features)
-    for position, name in enumerate(recipe.feature_names):
-        if wanted and name in counts:
-            out[position] = counts[name]
-        elif stack is None or layers[name].base is not stack:
-            out[position] = layers[name]
+    lacking = {
+        position: counts[name] if wanted and name in counts else layers[name]
+        for position, name in enumerate(recipe.feature_names)
+        if (wanted and name in counts) or stack is None or layers[name].base is not stack
+    }
+
+    def copy_rows(first: int, last: int) -> None:
+        for position, layer in lacking.items():
+            out[position, first:last] = layer[first:last]
+
+    if lacking:
+        in_row_tasks(copy_rows, out.shape[1], threads)
     return out
 
 

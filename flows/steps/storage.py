@@ -1,8 +1,9 @@
 """Where cells, cubes, models and maps lie: one root, a local folder or an S3 prefix."""
 
+import mmap
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,8 +19,10 @@ from zarr.storage import FsspecStore, LocalStore
 
 from datacube_config.errors import StorageLost, StorageUnavailable
 from datacube_config.settings import Settings
-from flows.steps.disk_flush import flush_names, flush_tree
+from flows.steps.disk_flush import begin_flush, flush_names, flush_tree
 from products.errors import RequestError
+
+WRITE_BACK_BYTES = 16 * 2**20  # of an object of parts, before the disk is told to begin
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,13 @@ class Storage:
         """The content of an object."""
         return bytes(self.filesystem.cat_file(path))
 
+    def view(self, path: str) -> memoryview:
+        """The content of an object: of a local file as it lies there, mapped; of S3 fetched whole."""
+        if not self.is_local or not (size := Path(path).stat().st_size):
+            return memoryview(self.read_bytes(path))
+        with Path(path).open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+
     def write_bytes(self, path: str, content: bytes) -> None:
         """Put an object; on a folder through a temporary file, so that readers see all or nothing."""
         if not self.is_local:
@@ -101,14 +111,21 @@ class Storage:
             partial.unlink(missing_ok=True)
             raise
 
-    def write_parts(self, path: str, parts: Sequence[bytes]) -> None:
-        """Put an object made of parts in one go; not there whole, nor for good, until its folder is said to be."""
+    def write_parts(self, path: str, parts: Iterable[bytes]) -> None:
+        """Put an object made of parts in one go; not there whole, nor for good, until its folder is said to be. The disk begins with the first parts."""
         if not self.is_local:
             self.filesystem.pipe_file(path, b"".join(parts))
             return
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open("wb") as file:
-            file.writelines(parts)
+            waiting = 0
+            for part in parts:
+                file.write(part)
+                waiting += len(part)
+                if self.flushes and waiting >= WRITE_BACK_BYTES:
+                    file.flush()
+                    begin_flush(file.fileno())
+                    waiting = 0
 
     def write_group(self, path: str, objects: Mapping[str, Buffer]) -> None:
         """Put the small objects of a Zarr group that was made in memory, by their keys below a path: on S3 all at a time."""

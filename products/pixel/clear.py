@@ -57,6 +57,16 @@ def look_up(table: Bytes, values: Counts, causes: Bytes) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
+def has_any(causes: Bytes, wanted: NDArray[np.bool_]) -> bool:
+    """Whether any of the causes (y, x) is wanted, bool (256,)."""
+    for y in range(causes.shape[0]):
+        for cause in causes[y]:
+            if wanted[cause]:
+                return True
+    return False
+
+
+@numba.njit(nogil=True, cache=True)
 def keep_one_scene(causes: Bytes) -> None:
     """Of the scenes (scene, y, x) of one pass, in their written order, keep one per pixel, in place.
 

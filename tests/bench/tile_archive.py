@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 from scipy.ndimage import gaussian_filter, zoom
 
 SIDE_PX, DATES = 2048, 20
-CRS, LEFT, TOP = "EPSG:32647", 699960.0, 600000.0
+CRS, LEFT, TOP = "EPSG:32647", 34 * 20_480.0, 29 * 20_480.0  # a corner of the grid of tiles
 BANDS = {"blue": 10, "green": 10, "red": 10, "nir": 10, "swir16": 20, "swir22": 20, "scl": 20}
 NAMES = {"swir16": "swir1", "swir22": "swir2"}
 LEVEL = {"blue": 500, "green": 800, "red": 700, "nir": 3000, "swir16": 1800, "swir22": 1000}

@@ -6,7 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from tile_archive import tile_geobox
+from tile_archive import CRS, SIDE_PX, tile_geobox
+
+from products.grid import PixelGrid
 
 RECIPE = """
 name: {name}
@@ -40,6 +42,10 @@ def new_recipe(root: Path, features: str = FEATURES, name: str = "bench_features
 
 
 def tile_area() -> str:
-    """A patch inside the one tile."""
-    inside = tile_geobox()[900:1100, 900:1100].extent.to_crs("EPSG:4326").boundingbox
+    """A patch inside the one tile, which is a tile of the recipe's grid too: both ways have the same pixels to make."""
+    grid = PixelGrid(CRS, 10, SIDE_PX, 0.0)
+    patch = tile_geobox()[900:1100, 900:1100].extent
+    (tile,) = grid.tiles(patch)
+    assert grid.geobox(tile) == tile_geobox(), (grid.geobox(tile), tile_geobox())
+    inside = patch.to_crs("EPSG:4326").boundingbox
     return f"{inside.left},{inside.bottom},{inside.right},{inside.top}"

@@ -84,6 +84,8 @@ def test_damage_is_named() -> None:
     with pytest.raises(BrokenShard, match="index of a shard has another checksum"):
         decode_shard(array, shard[:-30] + b"x" + shard[-29:], content.shape, 1)
     with pytest.raises(BrokenShard, match="chunk 0 of accounts cannot be decoded"):
+        decode_shard(array, shard[:16] + b"\xff" * 40 + shard[56:], content.shape, 1)
+    with pytest.raises(BrokenShard, match="chunk 0 of accounts holds 4294967295 bytes, expected 524288"):
         decode_shard(array, b"\xff" * 40 + shard[40:], content.shape, 1)
 
 

@@ -140,7 +140,7 @@ def verify_written(storage: Storage, path: str, template: CellTemplate, arrays: 
     for stored in template.stored(arrays[template.arrays[0].name].shape[-1]):
         content = np.ascontiguousarray(arrays[stored.path])
         try:
-            is_same = is_shard_of(stored.template, storage.read_bytes(shard_path(path, stored)), content, threads)
+            is_same = is_shard_of(stored.template, storage.view(shard_path(path, stored)), content, threads)
         except BrokenShard as error:
             raise DigestMismatch(f"{path} does not read back: {error}") from error
         if not is_same:
@@ -155,9 +155,7 @@ def verify_cell(
     """DigestMismatch unless the arrays at `path`, as the store gives them back, have the digest."""
     try:
         arrays = {
-            stored.path: decode_shard(
-                stored.template, storage.read_bytes(shard_path(path, stored)), stored.shape, threads
-            )
+            stored.path: decode_shard(stored.template, storage.view(shard_path(path, stored)), stored.shape, threads)
             for stored in template.stored(tile_px)
         }
     except BrokenShard as error:

@@ -1,5 +1,6 @@
 """Zarr v3 shards, encoded and decoded by all threads: zarr-python does it with one (ADR 0010). Every other reader sees plain Zarr."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -15,18 +16,20 @@ from products.template import ArrayTemplate
 CHUNK_CODEC: Final = "lz4"
 CHUNK_LEVEL: Final = 5
 CRC_BYTES, INDEX_ENTRY_BYTES = 4, 16
+DECODED_SIZE = slice(4, 8)  # of the header of a chunk (c-blosc, README_CHUNK_FORMAT), little-endian
 
 T = TypeVar("T")
+Stored = bytes | memoryview
 
 
 class BrokenShard(RuntimeError):
     """The bytes are not the shard that the array's shape, chunks and checksum ask for."""
 
 
-def encode_shard(array: ArrayTemplate, content: NDArray[Any], threads: int) -> list[bytes]:
+def encode_shard(array: ArrayTemplate, content: NDArray[Any], threads: int) -> Iterator[bytes]:
     """The parts of the one shard of an array (`array.dims`): its chunks in C order, then the index (zarr v3 `sharding_indexed`, index at the end).
 
-    The index holds offset and length of each chunk as little-endian uint64, and their CRC-32C.
+    Each comes as soon as it is made. The index holds offset and length of each chunk as little-endian uint64, and their CRC-32C.
     """
     chunks = array.chunks(content.shape[-1])
     codec = Blosc(CHUNK_CODEC, CHUNK_LEVEL, Blosc.SHUFFLE)
@@ -35,14 +38,18 @@ def encode_shard(array: ArrayTemplate, content: NDArray[Any], threads: int) -> l
         encoded: bytes = codec.encode(np.ascontiguousarray(content[place]))
         return encoded
 
+    sizes: list[int] = []
     with ThreadPoolExecutor(max(threads, 1)) as pool:
-        parts = list(pool.map(encode, _places(content.shape, chunks)))
-    lengths = np.array([len(part) for part in parts], "<u8")
+        for part in pool.map(encode, _places(content.shape, chunks)):
+            sizes.append(len(part))
+            yield part
+    lengths = np.array(sizes, "<u8")
     index = np.stack([np.cumsum(lengths) - lengths, lengths], axis=-1).astype("<u8").tobytes()
-    return [*parts, index, np.uint32(google_crc32c.value(index)).astype("<u4").tobytes()]
+    yield index
+    yield np.uint32(google_crc32c.value(index)).astype("<u4").tobytes()
 
 
-def decode_shard(array: ArrayTemplate, shard: bytes, shape: tuple[int, ...], threads: int) -> NDArray[Any]:
+def decode_shard(array: ArrayTemplate, shard: Stored, shape: tuple[int, ...], threads: int) -> NDArray[Any]:
     """The array (`array.dims`) in a shard; BrokenShard if the checksum of its index, or a chunk, is not as written."""
     content = np.empty(shape, array.dtype)
 
@@ -53,7 +60,7 @@ def decode_shard(array: ArrayTemplate, shard: bytes, shape: tuple[int, ...], thr
     return content
 
 
-def is_shard_of(array: ArrayTemplate, shard: bytes, content: NDArray[Any], threads: int) -> bool:
+def is_shard_of(array: ArrayTemplate, shard: Stored, content: NDArray[Any], threads: int) -> bool:
     """Whether a shard holds an array (`array.dims`) to the bit, a chunk of it in memory for each thread. BrokenShard."""
     bits = content.view(f"u{content.itemsize}")
 
@@ -65,37 +72,47 @@ def is_shard_of(array: ArrayTemplate, shard: bytes, content: NDArray[Any], threa
 
 def _for_each_chunk(
     array: ArrayTemplate,
-    shard: bytes,
+    shard: Stored,
     shape: tuple[int, ...],
     threads: int,
     take: Callable[[tuple[slice, ...], NDArray[Any]], T],
 ) -> list[T]:
     """What is made of each chunk of a shard, in C order; BrokenShard if one cannot be decoded."""
-    places = list(_places(shape, array.chunks(shape[-1])))
+    size = array.chunks(shape[-1])
+    places, there = list(_places(shape, size)), memoryview(shard)
     index = shard_index(shard, len(places))
-    codec = Blosc()
+    buffers = threading.local()  # one decoded chunk for each thread: a new one each time costs more than decoding
 
     def decoded(number: int) -> T:
         offset, length = (int(value) for value in index[number])
-        size = [len(range(*part.indices(whole))) for part, whole in zip(places[number], shape, strict=True)]
-        try:
-            chunk = np.frombuffer(codec.decode(memoryview(shard)[offset : offset + length]), array.dtype).reshape(size)
-        except (RuntimeError, ValueError) as error:
-            raise BrokenShard(f"chunk {number} of {array.name} cannot be decoded: {error}") from error
-        return take(places[number], chunk)
+        if not hasattr(buffers, "chunk"):
+            buffers.chunk = np.empty(size, array.dtype)
+        decode_chunk(there[offset : offset + length], f"chunk {number} of {array.name}", buffers.chunk)
+        return take(places[number], buffers.chunk)
 
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         return list(pool.map(decoded, range(len(places))))
 
 
-def shard_index(shard: bytes, n_chunks: int) -> NDArray[np.uint64]:
+def decode_chunk(stored: Stored, name: str, out: NDArray[Any]) -> None:
+    """Decode a chunk of a shard into out, all of it; BrokenShard, with the name of the chunk, if it does not hold just that much."""
+    size = int.from_bytes(stored[DECODED_SIZE], "little")
+    if size != out.nbytes:
+        raise BrokenShard(f"{name} holds {size} bytes, expected {out.nbytes}")
+    try:
+        Blosc().decode(stored, out=out)
+    except (RuntimeError, ValueError) as error:
+        raise BrokenShard(f"{name} cannot be decoded: {error}") from error
+
+
+def shard_index(shard: Stored, n_chunks: int) -> NDArray[np.uint64]:
     """The index at the end of a shard, uint64 (chunk, 2): offset and length. BrokenShard if its checksum is another."""
     size = INDEX_ENTRY_BYTES * n_chunks
     if len(shard) < size + CRC_BYTES:
         raise BrokenShard(
             f"a shard of {len(shard)} bytes: expected at least the index of {n_chunks} chunks, {size + CRC_BYTES} bytes"
         )
-    index, crc = shard[-size - CRC_BYTES : -CRC_BYTES], shard[-CRC_BYTES:]
+    index, crc = bytes(shard[-size - CRC_BYTES : -CRC_BYTES]), bytes(shard[-CRC_BYTES:])
     if google_crc32c.value(index) != int.from_bytes(crc, "little"):
         raise BrokenShard("the index of a shard has another checksum than was written")
     return np.frombuffer(index, "<u8").reshape(n_chunks, 2)

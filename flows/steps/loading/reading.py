@@ -24,6 +24,7 @@ from datacube_config.settings import Settings
 from flows.steps.archives.raster_drivers import driver_of, require_self_contained
 from flows.steps.archives.signing import signed, signing_by, without_tokens
 from flows.steps.loading.gdal_options import GDAL_OPTIONS
+from flows.steps.loading.tiff_blocks import read_window
 from products.scene import BandFile
 from products.window.resample import average, nearest, replicate
 
@@ -162,7 +163,8 @@ def _read(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDA
     if window is None:
         out[...] = file.nodata
         return BandRead(0, covered)
-    pixels = source.read(file.layer, window=window)
+    pixels = np.empty((window.height, window.width), source.dtypes[file.layer - 1])
+    read_window(source, file.layer, window, pixels)
     factor = round(1 / step)
     rows, columns = (first_row - window.row_off) * factor, (first_column - window.col_off) * factor
     is_nested = abs(step * factor - 1) < ALIGNED / max(out.shape) and all(
@@ -188,15 +190,21 @@ def _read_aligned(source: Any, file: BandFile, row: int, column: int, out: NDArr
     height, width = out.shape
     row0, row1 = max(row, 0), min(row + height, source.height)
     column0, column1 = max(column, 0), min(column + width, source.width)
-    if (row0, row1, column0, column1) == (row, row + height, column, column + width):
-        source.read(file.layer, window=Window(column, row, width, height), out=out)
-        return int(out.nbytes)
-    out[...] = file.nodata
     if row0 >= row1 or column0 >= column1:
+        out[...] = file.nodata
         return 0
-    pixels = source.read(file.layer, window=Window(column0, row0, column1 - column0, row1 - row0))
-    out[row0 - row : row1 - row, column0 - column : column1 - column] = pixels
-    return int(pixels.nbytes)
+    inside = np.s_[row0 - row : row1 - row, column0 - column : column1 - column]
+    if (row0, row1, column0, column1) != (row, row + height, column, column + width):
+        _fill_around(out, inside, file.nodata)
+    read_window(source, file.layer, Window(column0, row0, column1 - column0, row1 - row0), out[inside])
+    return int(out[inside].nbytes)
+
+
+def _fill_around(out: NDArray[Any], inside: tuple[slice, slice], value: float) -> None:
+    """Fill out (y, x) but for a rectangle."""
+    rows, columns = inside
+    out[: rows.start], out[rows.stop :] = value, value
+    out[rows, : columns.start], out[rows, columns.stop :] = value, value
 
 
 def covered_by(ground: Geometry, geobox: GeoBox) -> NDArray[np.bool_]:

@@ -29,6 +29,7 @@ from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
     count_causes,
+    has_any,
     note_extremes,
     note_saturation,
     refine,
@@ -181,15 +182,16 @@ def _load_bands(
     def finish(s: int, extremes: _Extremes, reads: Sequence[Future[AssetRead]]) -> list[AssetRead]:
         assets = [read.result() for read in reads]
         if any(asset.outcome == "failed" for asset in assets):
-            lost = _to_read(job.recipe, causes[s]) if job.recipe.keeps_masked else causes[s] == Cause.USED
+            lost = wanted[causes[s]] if job.recipe.keeps_masked else causes[s] == Cause.USED
             causes[s][lost] = Cause.UNREAD
         elif extremes.noted is not None:
             refine(causes[s], extremes.noted)
         return assets
 
+    wanted = _causes_to_read(job.recipe)
     finished: dict[int, Future[list[AssetRead]]] = {}
     for s, scene in enumerate(scenes):
-        if masks[s].outcome == "read" and _to_read(job.recipe, causes[s]).any():
+        if masks[s].outcome == "read" and has_any(causes[s], wanted):
             extremes = _Extremes()
             reads = [
                 pool.submit(_load_band, job, scene, *target, extremes) for target in _targets(job, scene, block[:, s])
@@ -205,11 +207,14 @@ def _load_bands(
     ]
 
 
-def _to_read(recipe: SceneRecipe, causes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where (y, x) the bands of a scene are wanted: where its mask says clear or dilated, or, of a recipe that keeps masked pixels, where it has data."""
-    if recipe.keeps_masked:
-        return ~np.isin(causes, (*WITHOUT_DATA, NOT_EXPECTED))
-    return (causes == Cause.USED) | (causes == Cause.DILATED)
+def _causes_to_read(recipe: SceneRecipe) -> NDArray[np.bool_]:
+    """bool (256,): the causes of pixels whose bands are wanted: clear or dilated, or, of a recipe that keeps masked pixels, all with data."""
+    every = np.arange(256)
+    return (
+        ~np.isin(every, (*WITHOUT_DATA, NOT_EXPECTED))
+        if recipe.keeps_masked
+        else np.isin(every, (Cause.USED, Cause.DILATED))
+    )
 
 
 class _Extremes:

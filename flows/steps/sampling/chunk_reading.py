@@ -1,18 +1,15 @@
 """The values of an array of a cell at some pixels: each chunk that holds one is read and decoded once."""
 
-import mmap
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
 from flows.steps.cubes.cell_store import shard_path
-from flows.steps.cubes.shards import CRC_BYTES, INDEX_ENTRY_BYTES, BrokenShard, shard_index
+from flows.steps.cubes.shards import CRC_BYTES, INDEX_ENTRY_BYTES, decode_chunk, shard_index
 from flows.steps.storage import Storage
 from products.template import ArrayTemplate, StoredArray
 
@@ -45,7 +42,8 @@ def values_at(
         layer, number = task
         if not hasattr(buffers, "chunk"):
             buffers.chunk = np.empty(side * side, array.dtype)
-        _decode(chunks, layer * n_blocks + int(blocks[number]), array.name, buffers.chunk)
+        chunk = layer * n_blocks + int(blocks[number])
+        decode_chunk(chunks[chunk], f"chunk {chunk} of {array.name}", buffers.chunk)
         part = slice(int(first[number]), ends[number])
         np.take(buffers.chunk, inner[part], out=found[layer, part], mode="clip")
 
@@ -64,9 +62,8 @@ def stored_chunks(
     """The stored bytes of some chunks of a shard, by number: as they lie in a mapped file, or by one batch of range requests."""
     tail = n_chunks * INDEX_ENTRY_BYTES + CRC_BYTES
     if storage.is_local:
-        with Path(path).open("rb") as file:
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        index = shard_index(bytes(content[-tail:]), n_chunks).astype(np.int64)
+        content = storage.view(path)
+        index = shard_index(content[-tail:], n_chunks).astype(np.int64)
         return {number: content[index[number, 0] : index[number].sum()] for number in wanted}
     index = shard_index(storage.filesystem.cat_file(path, start=-tail), n_chunks).astype(np.int64)
     starts, ends = index[list(wanted), 0], index[list(wanted)].sum(axis=1)
@@ -81,10 +78,3 @@ def block_order(
     across = tile_px // side
     block = ((row // side) * across + column // side).astype(np.min_scalar_type(across**2))
     return block, np.argsort(block, kind="stable")
-
-
-def _decode(chunks: Mapping[int, memoryview | bytes], number: int, name: str, out: NDArray[Any]) -> None:
-    try:
-        Blosc().decode(chunks[number], out=out)
-    except (RuntimeError, ValueError) as error:
-        raise BrokenShard(f"chunk {number} of {name} cannot be decoded: {error}") from error

@@ -1,0 +1,128 @@
+"""A window of a raster, of local TIFF files straight from their blocks: decompressed and put where they belong, without GDAL's cache and copies between."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import deflate
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from products.window.predictor import undo_differences
+
+LITTLE_ENDIAN = (b"II*\x00", b"II+\x00")  # TIFF and BigTIFF
+UNSIGNED: Mapping[str, type[np.uint8] | type[np.uint16]] = {"uint8": np.uint8, "uint16": np.uint16, "int16": np.uint16}
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Where a block lies in the image, in pixels, and in the file, in bytes."""
+
+    row: int
+    column: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLayout:
+    """The blocks of a layer that hold a window; `shape` of a block in pixels, as unsigned integers of a type."""
+
+    path: str
+    shape: tuple[int, int]
+    dtype: type[np.uint8] | type[np.uint16]
+    is_differenced: bool
+    blocks: tuple[_Block, ...]
+
+
+def read_window(source: Any, layer: int, window: Window, out: NDArray[Any]) -> None:  # noqa: ANN401, an open rasterio dataset
+    """The pixels of a window that lies in the file into out (y, x), the same whoever decodes them; OSError, or an error of rasterio, if it cannot be read.
+
+    Blocks of other files than local TIFF, compressed by deflate, of 8 or 16 bit integers, are read by GDAL.
+    """
+    layout = block_layout(source, layer, window, out)
+    if layout is None:
+        source.read(layer, window=window, out=out)
+        return
+    with open(layout.path, "rb", buffering=0) as file:  # noqa: PTH123, the name is GDAL's
+        for block in layout.blocks:
+            _put(_decompressed(file.fileno(), layout, block, source.height), layout, block, window, out)
+
+
+def block_layout(source: Any, layer: int, window: Window, out: NDArray[Any]) -> BlockLayout | None:  # noqa: ANN401
+    """None where GDAL is to read."""
+    name, kind = source.name, source.dtypes[layer - 1] if layer in source.indexes else ""
+    if source.driver != "GTiff" or kind not in UNSIGNED or not _holds(out, kind) or not _is_little_endian(name):
+        return None
+    structure = {**source.tags(ns="IMAGE_STRUCTURE"), **source.tags(layer, ns="IMAGE_STRUCTURE")}
+    predictor = structure.get("PREDICTOR", "1")
+    is_single = source.count == 1 or structure.get("INTERLEAVE") == "BAND"
+    if (
+        structure.get("COMPRESSION") != "DEFLATE"
+        or predictor not in ("1", "2")
+        or "NBITS" in structure
+        or not is_single
+    ):
+        return None
+    shape = source.block_shapes[layer - 1]
+    blocks = _blocks(source, layer, window, shape)
+    return None if blocks is None else BlockLayout(name, shape, UNSIGNED[kind], predictor == "2", blocks)
+
+
+def _holds(out: NDArray[Any], kind: str) -> bool:
+    return out.dtype == kind or (out.dtype == np.uint16 and kind == "uint8")
+
+
+def _is_little_endian(name: str) -> bool:
+    """Whether a name is that of a local file that begins as TIFF in our order of bytes does."""
+    if name.startswith("/vsi") or not os.path.isfile(name):  # noqa: PTH113, the name is GDAL's
+        return False
+    with open(name, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read(4) in LITTLE_ENDIAN
+
+
+def _blocks(source: Any, layer: int, window: Window, shape: tuple[int, int]) -> tuple[_Block, ...] | None:  # noqa: ANN401
+    """The blocks of a window; None if one has no place in the file, and is without data."""
+    height, width = shape
+    found: list[_Block] = []
+    for down in range(window.row_off // height, -(-(window.row_off + window.height) // height)):
+        for across in range(window.col_off // width, -(-(window.col_off + window.width) // width)):
+            offset, size = (
+                source.get_tag_item(f"BLOCK_{what}_{across}_{down}", "TIFF", bidx=layer) for what in ("OFFSET", "SIZE")
+            )
+            if not offset or not size:
+                return None
+            found.append(_Block(down * height, across * width, int(offset), int(size)))
+    return tuple(found)
+
+
+def _decompressed(file: int, layout: BlockLayout, block: _Block, image_height: int) -> NDArray[Any]:
+    """The pixels of a block (y, x), as stored. The last strip of an image ends with it, a tile is always whole."""
+    height, width = layout.shape
+    stored, row_bytes = os.pread(file, block.size, block.offset), width * np.dtype(layout.dtype).itemsize
+    try:
+        content = deflate.zlib_decompress(stored, height * row_bytes)
+    except deflate.DeflateError as error:
+        raise OSError(f"the block of row {block.row} and column {block.column} cannot be decompressed") from error
+    rows = min(height, image_height - block.row)
+    if len(content) not in (height * row_bytes, rows * row_bytes):
+        raise OSError(
+            f"the block of row {block.row} and column {block.column} holds {len(content)} bytes, expected {height * row_bytes}"
+        )
+    return np.frombuffer(content, layout.dtype).reshape(-1, width)
+
+
+def _put(pixels: NDArray[Any], layout: BlockLayout, block: _Block, window: Window, out: NDArray[Any]) -> None:
+    """The part of a block (y, x) that lies in a window, into out (y, x)."""
+    top, left = max(block.row, window.row_off), max(block.column, window.col_off)
+    bottom = min(block.row + layout.shape[0], window.row_off + window.height)
+    right = min(block.column + layout.shape[1], window.col_off + window.width)
+    part = out[top - window.row_off : bottom - window.row_off, left - window.col_off : right - window.col_off]
+    row, column = top - block.row, left - block.column
+    target = part.view(np.uint16) if part.dtype == np.int16 else part
+    if layout.is_differenced:
+        undo_differences(pixels, row, column, target)
+    else:
+        target[...] = pixels[row : row + target.shape[0], column : column + target.shape[1]]
