@@ -16,7 +16,7 @@ from datacube_config.errors import StorageLost
 from datacube_config.settings import Settings
 from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.index.index_setup import add_product
-from flows.steps.storage import Storage, open_storage
+from flows.steps.storage import WRITE_BACK_BYTES, Storage, open_storage
 from products.identity import NAMESPACE, CellKey
 from products.template import odc_product_definition
 from tests.flows.conftest import GRID, PERIODS, TEMPLATE, TILES, assembled, known_arrays, window
@@ -49,6 +49,15 @@ def test_the_last_object_of_a_folder_goes_after_all_others(storage: Storage, mon
     assert storage.files(folder) == [last.removeprefix("s3://")]
     storage.remove_folder(folder, last=last)
     assert storage.files(folder) == []
+
+
+def test_an_object_of_many_parts_is_viewed_as_it_was_made(storage: Storage) -> None:
+    part, places = os.urandom(WRITE_BACK_BYTES // 3), [storage.path("a"), storage.path("empty")]
+    storage.write_parts(places[0], (part for _ in range(7)))
+    storage.write_parts(places[1], iter(()))
+    assert storage.view(places[0]) == part * 7 and storage.view(places[1]) == b""
+    with pytest.raises(FileNotFoundError):
+        storage.view(storage.path("none"))
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def build_cell(
         return scenes_cell_id(recipe, recipe_digest, key, scenes, others, manifest.unread_scenes)
 
     def is_wanted(manifest: ReadManifest, counts: NDArray[np.uint16]) -> bool:
-        _check_budget(key, manifest, _in_observations(counts), workshop.failure_budget)
+        _check_budget(key, manifest, counts, workshop.failure_budget)
         return not _is_active(index, number_of(manifest))
 
     registered = measure_shifts(recipe, scenes, grid.geobox(key.tile), key.period, workshop.threads, workshop.access)
@@ -137,7 +137,11 @@ def found_cell(index: Index, key: CellKey, number: UUID) -> BuiltCell | None:
 
 
 def _in_observations(counts: NDArray[np.uint16]) -> dict[str, int]:
-    return {name: int(layer.sum(dtype=np.int64)) for name, layer in zip(ACCOUNT_NAMES, counts, strict=True)}
+    return {name: _observations(layer) for name, layer in zip(ACCOUNT_NAMES, counts, strict=True)}
+
+
+def _observations(layer: NDArray[np.uint16]) -> int:
+    return int(layer.sum(dtype=np.int64))
 
 
 def _platforms(scenes: tuple[Scene, ...]) -> str:
@@ -149,8 +153,8 @@ def _is_active(index: Index, number: UUID) -> bool:
     return row is not None and not row.is_archived
 
 
-def _check_budget(key: CellKey, manifest: ReadManifest, accounts: Mapping[str, int], budget: float) -> None:
-    expected, unread = accounts["expected"], accounts["unread"]
+def _check_budget(key: CellKey, manifest: ReadManifest, counts: NDArray[np.uint16], budget: float) -> None:
+    expected, unread = (_observations(counts[ACCOUNT_NAMES.index(name)]) for name in ("expected", "unread"))
     if unread > budget * max(expected, 1):
         first = manifest.failed[0]
         raise TooMuchUnread(
