@@ -23,7 +23,8 @@ from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.product_binding import bind_product
-from flows.steps.loading.reading import UnreadBand, raster_access
+from flows.steps.loading.raster_access import raster_access
+from flows.steps.loading.reading import UnreadBand
 from flows.steps.loading.tides import configured_tides, tide_model_for
 from flows.steps.storage import Storage, open_storage
 from products.cell_content import cell_template

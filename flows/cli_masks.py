@@ -54,7 +54,7 @@ def chips(as_json: bool, files: tuple[str, ...], model: str, resolution_m: float
     from flows.steps.learning.cloud_chips import chip_scores, read_chip
     from flows.steps.loading.cloud_model import VERSION, require_model
     from flows.steps.loading.model_masks import classifier
-    from flows.steps.loading.reading import raster_access
+    from flows.steps.loading.raster_access import raster_access
 
     weights = raster_access(get_settings()).mask_weights
     pictures = {name: read_chip(name) for name in files}

@@ -140,7 +140,7 @@ def quarantine(as_json: bool, retry: bool) -> None:
     from flows.steps.ingesting.ingest_archive import retry_quarantine
     from flows.steps.ingesting.ingest_rasters import retry_rasters
     from flows.steps.ingesting.quarantine import listed
-    from flows.steps.loading.reading import raster_access
+    from flows.steps.loading.raster_access import raster_access
     from flows.steps.storage import s3_options
 
     settings = get_settings()

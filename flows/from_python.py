@@ -21,7 +21,7 @@ from flows.preview_here import Preview, preview_with
 from flows.steps.areas import find_area
 from flows.steps.cubes.open_cube import features_apart, open_snapshot
 from flows.steps.cubes.passport import passport_of
-from flows.steps.loading.reading import raster_access
+from flows.steps.loading.raster_access import raster_access
 from flows.steps.service.page_client import Page
 from flows.steps.storage import open_storage, s3_options
 from products.devices import DeviceChoice

@@ -10,7 +10,7 @@ from flows.steps.areas import find_area
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.ingesting.ingest_rasters import ingest_rasters
 from flows.steps.ingesting.ingest_report import IngestReport
-from flows.steps.loading.reading import raster_access
+from flows.steps.loading.raster_access import raster_access
 from flows.steps.storage import s3_options
 from products.errors import RequestError
 from products.period import parse_period

@@ -10,7 +10,7 @@ from flows.steps.archives.host_buckets import HostBuckets
 from flows.steps.archives.items import archive_location
 from flows.steps.archives.source_bytes import FileAccess
 from flows.steps.areas import find_area
-from flows.steps.loading.reading import raster_access
+from flows.steps.loading.raster_access import raster_access
 from flows.steps.mirroring.mirror_jobs import MirrorOrder, mirror_order
 from flows.steps.mirroring.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror
 from flows.steps.storage import s3_options

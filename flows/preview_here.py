@@ -13,7 +13,7 @@ from datacube_config.settings import Settings
 from flows.request_rules import check_scenes
 from flows.steps.index.catalogue import count_scenes, find_scenes
 from flows.steps.loading.manifest import AssetRead
-from flows.steps.loading.reading import raster_access
+from flows.steps.loading.raster_access import raster_access
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.pictures.preview import preview_picture
 from products.area import Area

@@ -11,7 +11,7 @@ from flows.planning import Plan, cut_cells, make_plan
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.loading.cloud_model import require_models
-from flows.steps.loading.reading import raster_access
+from flows.steps.loading.raster_access import raster_access
 from flows.steps.simulation.mask_truth import MaskTruth, StratumFates, read_truth, tile_fates
 from products.errors import RequestError
 from products.period import parse_period

@@ -10,7 +10,7 @@ from flows.request_asks import recipe_in
 from flows.request_page.shown import cube_url, index_of, visible
 from flows.request_page.sign_in import Caller, settings_of
 from flows.steps.cubes.passport import passport_of
-from flows.steps.loading.reading import raster_access
+from flows.steps.loading.raster_access import raster_access
 from flows.steps.pictures.tiles import Layers, layers_of, tile_picture
 from flows.steps.storage import open_storage, s3_options
 from products.spec import FeaturesRecipe

@@ -18,7 +18,7 @@ from flows.plan_cells import plan
 from flows.steps.cubes.snapshot import current_cube
 from flows.steps.index.catalogue import find_scenes, published_cells
 from flows.steps.ingesting.ingest_archive import ingest_archive
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import in_written_order, load_observations
 from products.errors import RequestError
 from products.period import parse_period

@@ -13,7 +13,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from flows.cell_memory import cell_bytes
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
 from products.pixel.causes import ACCOUNT_NAMES

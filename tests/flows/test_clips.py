@@ -16,7 +16,8 @@ from rasterio.windows import Window
 from flows.steps.archives.source_bytes import CopyFailed, FileAccess
 from flows.steps.loading.clips import as_whole_file, holds_tile, united, window_over
 from flows.steps.loading.mirror_locations import read_nearest
-from flows.steps.loading.reading import RasterAccess, UnreadBand, read_band
+from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.loading.reading import UnreadBand, read_band
 from flows.steps.mirroring.file_copy import Stopped
 from flows.steps.mirroring.file_recode import CLIPPED, STAGED, recode_file, window_to_copy
 from products.scene import BandFile, BandPlace, Clip

@@ -22,8 +22,9 @@ from flows.steps.learning.cloud_chips import chip_scores, read_chip
 from flows.steps.loading.cloud_model import require_model
 from flows.steps.loading.manifest import AssetRead
 from flows.steps.loading.model_masks import causes_by_model, windows
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.read_attempts import attempt_read
-from flows.steps.loading.reading import BandRead, RasterAccess, read_band
+from flows.steps.loading.reading import BandRead, read_band
 from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
 from products.features import compute_features

@@ -25,7 +25,7 @@ from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.index.catalogue import find_scenes, published_cells
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.loading.coregistration import Coregistration, SceneShift, measure_shifts, middle_of
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.simulation.archive import Simulation, write_archive
 from products.grid import PixelGrid

@@ -16,7 +16,7 @@ from rasterio.transform import from_origin
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.steps.index.catalogue import find_scenes
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
 from products.external import MaskRule

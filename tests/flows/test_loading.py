@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import Loaded, in_written_order, load_observations
 from products.features import compute_features
 from products.period import Period

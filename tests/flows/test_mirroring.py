@@ -37,7 +37,7 @@ from flows.steps.archives.packed_files import packed_folder
 from flows.steps.archives.source_bytes import FileAccess
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes, published_cells
-from flows.steps.loading.reading import RasterAccess, raster_access
+from flows.steps.loading.raster_access import RasterAccess, raster_access
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.mirroring.mirror_jobs import MirrorOrder, mirror_order
 from flows.steps.mirroring.mirroring import MirrorReport, mirror_scenes, scenes_to_mirror

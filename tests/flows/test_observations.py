@@ -28,7 +28,7 @@ from flows.steps.cubes.pinning import pin_snapshot
 from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.index.catalogue import published_passes
 from flows.steps.ingesting.ingest_archive import ingest_archive
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.pictures.cube import as_periods, coverage_picture, quicklook_picture
 from flows.steps.storage import open_storage

@@ -15,7 +15,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 
 from flows.steps.archives.public_gate import OK, REFUSED, UNREACHABLE, proxy_options
-from flows.steps.loading.reading import RasterAccess, UnreadBand, read_band
+from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.loading.reading import UnreadBand, read_band
 from products.scene import BandFile
 from tests.flows.loopback_server import answering
 

@@ -25,7 +25,7 @@ from flows.steps.archives.item_refused import NotAScene
 from flows.steps.archives.items import Wanted, read_items
 from flows.steps.areas import find_area
 from flows.steps.ingesting.radiometric_check import PROPERTY, check_radiometry
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import SceneDocument, normalise
 from flows.steps.simulation.archive import Simulation, write_archive

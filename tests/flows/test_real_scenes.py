@@ -13,7 +13,7 @@ from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.steps.index.catalogue import published_cells, scene_of
 from flows.steps.ingesting.ingest_archive import ingest_archive
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from products.period import parse_period
 from products.pixel.causes import ACCOUNT_NAMES

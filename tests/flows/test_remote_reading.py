@@ -18,7 +18,8 @@ from odc.geo.geobox import GeoBox
 from datacube_config.settings import Settings
 from flows.cell_memory import cell_bytes, fitting_strip_px
 from flows.steps.loading.gdal_options import HEADER_BYTES
-from flows.steps.loading.reading import RasterAccess, raster_access, read_band
+from flows.steps.loading.raster_access import RasterAccess, raster_access
+from flows.steps.loading.reading import read_band
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.storage import s3_options
 from products.registry import parse_recipe

@@ -15,7 +15,7 @@ from flows.build_here import build
 from flows.plan_cells import plan
 from flows.steps.cubes.exporting import export_cube
 from flows.steps.cubes.open_cube import open_snapshot
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.pictures.cube import as_periods, coverage_picture, quicklook_picture
 from products.errors import RequestError

@@ -20,7 +20,8 @@ from rasterio.transform import from_origin
 from datacube_config.archives import SigningRule
 from flows.steps.archives.container_tokens import NoToken, container_token
 from flows.steps.archives.signing import s3fs_options, signed_url, without_tokens
-from flows.steps.loading.reading import RasterAccess, UnreadBand, read_band
+from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.loading.reading import UnreadBand, read_band
 from products.scene import BandFile
 
 SIDE = 32

@@ -34,7 +34,7 @@ from flows.steps.learning.model_files import READERS, ModelFiles, learned_file
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.storage import Storage, open_storage
 from products.area import Area
 from products.devices import choose_backend

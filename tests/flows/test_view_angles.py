@@ -21,7 +21,7 @@ from flows.cell_memory import cell_bytes
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.ingesting.ingest_archive import ingest_archive
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.scenes.view_angles import angles_of, stated_angles
 from flows.steps.simulation.archive import Simulation, write_archive

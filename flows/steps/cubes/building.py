@@ -16,7 +16,7 @@ from flows.steps.cubes.cells import QUALITY, TIDES, CellDraft, Spent, publish_ce
 from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import ReadManifest
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tides import TideModel, with_tides
 from flows.steps.storage import Storage
 from products.cell_content import cell_arrays, cell_template

@@ -20,7 +20,7 @@ from flows.steps.index.external_products import external_scene
 from flows.steps.index.index_rows import source_ids
 from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import AssetRead
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.storage import Storage
 from products.errors import RequestError

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from flows.steps.loading.coregistration import Coregistration
 from flows.steps.loading.manifest import ReadManifest, merged
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.rasters import load_rasters
 from flows.steps.loading.read_attempts import Failures
-from flows.steps.loading.reading import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from products.cell_content import compute_layers
 from products.devices import Device

@@ -28,7 +28,7 @@ from flows.steps.ingesting.known_items import item_key, touch_known
 from flows.steps.ingesting.quarantine import kept_archives, kept_items, release
 from flows.steps.ingesting.removed_items import note_removed
 from flows.steps.ingesting.take_items import Take, take_items, take_prepared
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.scenes.footprint import lonlat_footprint
 from flows.steps.scenes.item_facts import sensing_time
 from flows.steps.scenes.rare_collection import rare_collection

@@ -33,7 +33,7 @@ from flows.steps.ingesting.raster_products import (
     raster_id,
 )
 from flows.steps.loading.dataset_location import dataset_location
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from products.area import Area
 from products.errors import RequestError
 from products.formula import near

@@ -9,7 +9,8 @@ import rasterio
 from rasterio.windows import Window
 
 from flows.steps.archives.signing import signed, without_tokens
-from flows.steps.loading.reading import RasterAccess, UnreadBand, gdal_path
+from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.loading.reading import UnreadBand, gdal_path
 from products.radiometric_verdict import BANDS, PixelSample
 
 SAMPLE_PX = 512

@@ -11,7 +11,8 @@ from uuid import UUID
 from datacube_config.connection import Index
 from flows.steps.ingesting.pixel_sample import read_sample
 from flows.steps.ingesting.verdict_ledger import Key, Ledger, add_verdicts, joined, read_ledgers
-from flows.steps.loading.reading import RasterAccess, UnreadBand
+from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.loading.reading import UnreadBand
 from flows.steps.scenes.normalise import SceneDocument
 from products.radiometric_verdict import BANDS, Scalings, SceneVerdict, judge, words
 from products.sensors import SENSORS

@@ -16,7 +16,8 @@ from datacube_config.sources import Described, FolderSource, RasterBand, RasterS
 from flows.steps.archives.archive_files import as_uri
 from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.ingesting.raster_files import ALWAYS, RasterFiles
-from flows.steps.loading.reading import RasterAccess, gdal_path
+from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.loading.reading import gdal_path
 from flows.steps.scenes.footprint import PixelGrid
 from products.period import Period
 

@@ -16,7 +16,7 @@ from flows.steps.ingesting.ingest_report import IngestReport
 from flows.steps.ingesting.known_items import FreshItem, KnownItem, Sifted, remember, sift
 from flows.steps.ingesting.quarantine import keep, release
 from flows.steps.ingesting.radiometric_check import check_radiometry
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.scenes.footprint import lonlat_footprint
 from flows.steps.scenes.item_facts import sensing_time
 from flows.steps.scenes.normalise import SceneDocument

@@ -2,9 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +13,11 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
-from rasterio.session import AWSSession
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from datacube_config.archives import SigningRule, load_archives
-from datacube_config.settings import Settings
 from flows.steps.archives.raster_drivers import driver_of, require_self_contained
-from flows.steps.archives.signing import signed, signing_by, without_tokens
-from flows.steps.loading.gdal_options import GDAL_OPTIONS
+from flows.steps.archives.signing import signed, without_tokens
 from flows.steps.loading.tiff_blocks import read_window
 from products.scene import BandFile
 from products.window.resample import average, nearest, replicate
@@ -31,48 +25,6 @@ from products.window.resample import average, nearest, replicate
 _RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
 ALIGNED = 1e-4  # source pixels: grids closer than this are the same grid
 WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
-
-
-@dataclass(frozen=True, slots=True)
-class RasterAccess:
-    """How files are opened: GDAL options, rasterio's AWSSession, the rules of hosts that sign, the threads that read over a network, the folder of the
-    weights of mask models.
-
-    Plain values, so that it crosses to other processes.
-    """
-
-    options: Mapping[str, str] = field(default_factory=dict)
-    aws: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
-    signing: tuple[SigningRule, ...] = ()
-    remote_threads: int = 1
-    mask_weights: str | None = None
-
-    @contextmanager
-    def env(self) -> Iterator[None]:
-        """The rasterio environment of one read."""
-        session = AWSSession(**self.aws) if self.aws else None
-        with rasterio.Env(session=session, **{**GDAL_OPTIONS, **self.options}), signing_by(self.signing):
-            yield
-
-
-def raster_access(settings: Settings) -> RasterAccess:
-    """The endpoint, credentials and region of the settings, as GDAL and rasterio want them."""
-    options: dict[str, str] = {}
-    aws: dict[str, str | bool] = {}
-    if settings.s3_endpoint_url:
-        scheme, _, host = settings.s3_endpoint_url.partition("://")
-        options = {"AWS_HTTPS": "YES" if scheme == "https" else "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
-        aws["endpoint_url"] = host
-    if settings.s3_anonymous:
-        aws["aws_unsigned"] = True
-    elif settings.s3_access_key_id and settings.s3_secret_access_key:
-        aws["aws_access_key_id"] = settings.s3_access_key_id
-        aws["aws_secret_access_key"] = settings.s3_secret_access_key.get_secret_value()
-    if settings.s3_region:
-        aws["region_name"] = settings.s3_region
-    weights = str(settings.mask_weights) if settings.mask_weights else None
-    signing = load_archives(settings.archives).signing
-    return RasterAccess(options, aws, signing, settings.remote_thread_count, weights)
 
 
 class UnreadBand(RuntimeError):

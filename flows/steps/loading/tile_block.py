@@ -11,20 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from flows.steps.loading.cloud_probability import probability_of
 from flows.steps.loading.manifest import AssetRead, ReadManifest
 from flows.steps.loading.masking import (
-    causes_of_mask,
-    causes_without_mask,
     mark_persistent_clouds,
     settle_passes,
     without_halo,
 )
-from flows.steps.loading.mirror_locations import read_nearest
-from flows.steps.loading.model_masks import Causes, agreement_of, causes_by_model, classifier, room_for_agreement
+from flows.steps.loading.model_masks import agreement_of, room_for_agreement
 from flows.steps.loading.nadir import adjust_to_nadir
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.read_attempts import Failures, attempt_read
-from flows.steps.loading.reading import BandRead, RasterAccess, UnreadBand, warp_band
+from flows.steps.loading.read_job import ReadJob
+from flows.steps.loading.reading import BandRead, warp_band
+from flows.steps.loading.tile_masks import load_mask
 from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
@@ -40,7 +39,6 @@ from products.pixel.rows import in_row_tasks
 from products.scene import BandFile, Scene, reading_threads
 from products.scene_recipe import SceneRecipe
 from products.sensors import SENSORS
-from products.source_spec import SourceSpec
 
 
 class UnbalancedAccounts(RuntimeError):
@@ -53,20 +51,6 @@ class Loaded:
 
     seen: Observations
     manifest: ReadManifest
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    recipe: SceneRecipe
-    geobox: GeoBox
-    access: RasterAccess
-    failed: Failures
-    shifts: Mapping[UUID, tuple[float, float]]
-
-    def place(self, scene: Scene, geobox: GeoBox) -> GeoBox:
-        """Where the pixels of a geobox lie in a scene."""
-        rows, columns = self.shifts.get(scene.id, (0.0, 0.0))
-        return geobox.translate_pix(columns, rows) if rows or columns else geobox
 
 
 def in_written_order(scenes: Iterable[Scene]) -> list[Scene]:
@@ -85,7 +69,7 @@ def load_observations(
 
     Assets (scene, band) that failed already are not read. `shifts`: what a scene shows lies so many rows too far down and columns too far right.
     """
-    job = _Job(recipe, geobox, access, failed or {}, shifts or {})
+    job = ReadJob(recipe, geobox, access, failed or {}, shifts or {})
     ordered = in_written_order(scenes)
     wide = geobox.pad(recipe.halo_px) if recipe.halo_px else geobox
     wide_causes = np.empty((len(ordered), *wide.shape), np.uint8)
@@ -94,7 +78,7 @@ def load_observations(
     with ThreadPoolExecutor(reading_threads(ordered, threads, access.remote_threads)) as pool:
         masks = list(
             pool.map(
-                lambda s: _load_mask(job, wide, ordered[s], wide_causes[s], agreements[s : s + 1]), range(len(ordered))
+                lambda s: load_mask(job, wide, ordered[s], wide_causes[s], agreements[s : s + 1]), range(len(ordered))
             )
         )
         mark_persistent_clouds(recipe, ordered, wide_causes)
@@ -126,51 +110,8 @@ def _observations(
     return Observations(tuple(scenes), recipe.used_bands, block, causes, gain, bias, accounts)
 
 
-def _load_mask(job: _Job, wide: GeoBox, scene: Scene, causes: Causes, agreements: Causes) -> AssetRead:
-    """Causes by the mask band, a model and the probability of clouds, over the tile and its halo, into causes (y, x); unread where one cannot be.
-
-    Where they agree goes into agreements (0 or 1, y, x).
-    """
-    sensor, source = SENSORS[scene.sensor], job.recipe.source_of(scene.collection)
-    values = np.empty(causes.shape, np.uint16)
-    asset, read = attempt_read(
-        scene, sensor.mask, job.failed, lambda: _read(job, scene, sensor.mask, wide, "nearest", values)
-    )
-    if read is None:
-        causes_without_mask(scene, wide, causes)
-        return asset
-    found = _by_model(job, scene, source, wide)
-    if isinstance(found, AssetRead):
-        causes_without_mask(scene, wide, causes)
-        return found
-    likely = probability_of(
-        source, scene, causes.shape,
-        lambda band, out: attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, wide, "nearest", out)),
-    )  # fmt: skip
-    if isinstance(likely, AssetRead):
-        causes_without_mask(scene, wide, causes)
-        return likely
-    asset = replace(asset, decoded_bytes=asset.decoded_bytes + found[1] + likely[1])
-    agreed = causes_of_mask(source, scene, wide, values, read.covered, causes, found[0], likely[0])
-    if agreed is not None and len(agreements):
-        agreements[0] = agreed
-    return asset
-
-
-def _by_model(job: _Job, scene: Scene, source: SourceSpec, wide: GeoBox) -> tuple[Causes | None, int] | AssetRead:
-    """Causes (y, x) by the model of a source, None if it has none, and the bytes decoded for it; or the asset that could not be read."""
-    if source.clear.model_version is None:
-        return None, 0
-
-    def attempt(band: str, window: GeoBox, out: NDArray[np.uint16]) -> tuple[AssetRead, BandRead | None]:
-        method = source.resampling_of(band)
-        return attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, window, method, out))
-
-    return causes_by_model(scene, wide, attempt, classifier(source.clear.model_version, job.access.mask_weights))
-
-
 def _load_bands(
-    job: _Job,
+    job: ReadJob,
     pool: ThreadPoolExecutor,
     scenes: Sequence[Scene],
     masks: Sequence[AssetRead],
@@ -231,7 +172,7 @@ class _Extremes:
             note(self.noted)
 
 
-def _targets(job: _Job, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[str, NDArray[np.uint16] | None]]:
+def _targets(job: ReadJob, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[str, NDArray[np.uint16] | None]]:
     """The bands to read of a scene and where to: None for the radiometric saturation band, which is only noted. Bands that its sensor lacks are left out."""
     has = {
         band
@@ -249,11 +190,13 @@ def _targets(job: _Job, scene: Scene, layers: NDArray[np.uint16]) -> list[tuple[
     return [*targets, *([(saturation, None)] if saturation in scene.bands and saturation else [])]
 
 
-def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | None, extremes: _Extremes) -> AssetRead:
+def _load_band(
+    job: ReadJob, scene: Scene, band: str, layer: NDArray[np.uint16] | None, extremes: _Extremes
+) -> AssetRead:
     is_bits = layer is None
     out = np.empty(job.geobox.shape, np.uint16) if layer is None else layer
     method = "nearest" if is_bits else job.recipe.source_of(scene.collection).resampling_of(band)
-    asset, read = attempt_read(scene, band, job.failed, lambda: _read(job, scene, band, job.geobox, method, out))
+    asset, read = attempt_read(scene, band, job.failed, lambda: job.read(scene, band, job.geobox, method, out))
     if read is not None:
         lowest, highest = _valid_numbers(job.recipe.source_of(scene.collection).clear.valid_range, scene.bands[band])
         sensor = SENSORS[scene.sensor]
@@ -269,7 +212,7 @@ def _load_band(job: _Job, scene: Scene, band: str, layer: NDArray[np.uint16] | N
     return asset
 
 
-def _read_angles(job: _Job, scene: Scene, band: str, out: NDArray[np.float32]) -> tuple[AssetRead, BandRead | None]:
+def _read_angles(job: ReadJob, scene: Scene, band: str, out: NDArray[np.float32]) -> tuple[AssetRead, BandRead | None]:
     file = scene.bands[band]
 
     def read() -> BandRead:
@@ -285,10 +228,3 @@ def _valid_numbers(valid_range: tuple[float, float] | None, file: BandFile) -> t
         return 0, 65535
     low, high = ((edge - file.offset) / file.scale for edge in valid_range)
     return max(0, math.ceil(round(low, 6))), min(65535, math.floor(round(high, 6)))
-
-
-def _read(job: _Job, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16]) -> BandRead:
-    if band not in scene.bands:
-        raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
-    with job.access.env():
-        return read_nearest(scene.bands[band], job.place(scene, geobox), method, out)

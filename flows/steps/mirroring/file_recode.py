@@ -20,7 +20,8 @@ from flows.steps.archives.raster_drivers import driver_of, require_self_containe
 from flows.steps.archives.signing import signed
 from flows.steps.archives.source_bytes import CopyFailed, FileAccess
 from flows.steps.loading.clips import GDAL_TYPES, Window, clip_of, united, window_over
-from flows.steps.loading.reading import RasterAccess, gdal_path
+from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.loading.reading import gdal_path
 from flows.steps.mirroring.file_copy import Copied, Stopped, hash_file, only_writer, writing_to
 from products.scene import Clip
 

@@ -16,7 +16,7 @@ from flows.steps.archives.packed_files import is_packed_folder
 from flows.steps.archives.source_bytes import CopyFailed, FileAccess
 from flows.steps.loading.clips import holds_window, window_over
 from flows.steps.loading.mirror_locations import clip_from
-from flows.steps.loading.reading import RasterAccess
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.mirroring.file_copy import Copied, copy_file, file_digest
 from flows.steps.mirroring.file_recode import CLIPPED, STAGED, recode_file, window_to_copy
 from products.area import Area

@@ -12,7 +12,8 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from flows.steps.loading.reading import RasterAccess, read_band, warp_band
+from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.loading.reading import read_band, warp_band
 from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
 from products.pixel.mask_scores import Fates, count_fates

@@ -1,0 +1,39 @@
+"""What all reads of one tile share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from flows.steps.loading.mirror_locations import read_nearest
+from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.loading.read_attempts import Failures
+from flows.steps.loading.reading import BandRead, UnreadBand
+from products.scene import Scene
+from products.scene_recipe import SceneRecipe
+
+
+@dataclass(frozen=True, slots=True)
+class ReadJob:
+    """The recipe and the pixels of a tile, how files are opened, which assets failed already, and how far scenes are shifted, in rows and columns."""
+
+    recipe: SceneRecipe
+    geobox: GeoBox
+    access: RasterAccess
+    failed: Failures
+    shifts: Mapping[UUID, tuple[float, float]]
+
+    def place(self, scene: Scene, geobox: GeoBox) -> GeoBox:
+        """Where the pixels of a geobox lie in a scene."""
+        rows, columns = self.shifts.get(scene.id, (0.0, 0.0))
+        return geobox.translate_pix(columns, rows) if rows or columns else geobox
+
+    def read(self, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16]) -> BandRead:
+        """Read a band of a scene onto the pixels of a geobox into out (y, x); UnreadBand if none of its places can be read."""
+        if band not in scene.bands:
+            raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
+        with self.access.env():
+            return read_nearest(scene.bands[band], self.place(scene, geobox), method, out)
