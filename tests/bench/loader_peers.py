@@ -26,6 +26,7 @@ from tile_archive import BANDS, SIDE_PX, tile_geobox
 CHUNK_PX = 512
 PATCH_PX = 1024
 REFLECTANCE = [band for band in BANDS if band != "scl"]
+NAME_OF_DATE = "S2A_47NPD_%Y%m%d_0_L2A"
 NOT_CLEAR = [number for number in range(12) if number != 4]
 
 
@@ -60,7 +61,7 @@ def eolearn_way(items: Path, target: Path, threads: int) -> None:
     """Patches of 1024 px: ImportFromTiffTask of each band, SpatialResizeTask to 10 m, MaskFeatureTask by SCL, geomad in a MapFeatureTask, SaveTask."""
     shutil.rmtree(target, ignore_errors=True)
     folders = sorted(path.name for path in items.parent.iterdir() if path.is_dir())
-    times = [datetime.strptime(name.split("_")[2], "%Y%m%d") for name in folders]
+    times = [datetime.strptime(name, NAME_OF_DATE) for name in folders]
     save = SaveTask(str(target), features=[(FeatureType.DATA_TIMELESS, "features")], overwrite_permission=OverwritePermission.OVERWRITE_PATCH)  # fmt: skip
     for row in range(0, SIDE_PX, PATCH_PX):
         for column in range(0, SIDE_PX, PATCH_PX):
@@ -75,7 +76,8 @@ def _loaded(patch: EOPatch, archive: Path, folders: list[str]) -> EOPatch:
         feature = (FeatureType.MASK if band == "scl" else FeatureType.DATA, band)
         dtype = np.uint8 if band == "scl" else np.float32
         read = ImportFromTiffTask(feature, str(archive), image_dtype=dtype, timestamp_size=len(folders))
-        read.execute(patch, filename=[f"{folder}/{band}.tif" for folder in folders])
+        # a list of files fails in eo-learn 1.5 where the patch has times already; a form of their names does not
+        read.execute(patch, filename=f"{NAME_OF_DATE}/{band}.tif")
         if BANDS[band] != 10:
             nearest = {"resize_method": ResizeMethod.NEAREST, "resize_library": ResizeLib.CV2}
             SpatialResizeTask(features=[feature], **finest, **nearest).execute(patch)

@@ -50,7 +50,7 @@ def test_any_window_has_the_pixels_that_gdal_reads(
 ) -> None:
     path = write(tmp_path / "a.tif", dtype, 2, predictor=predictor, interleave="band", **DEFLATE, **blocks)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=12, deadline=None)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         top, left = data.draw(st.integers(0, HEIGHT - 1)), data.draw(st.integers(0, WIDTH - 1))
