@@ -98,6 +98,8 @@ def _read_signed(source: Any, file: BandFile, geobox: GeoBox, resampling: str, o
 
 
 def _read(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
+    if file.layer not in source.indexes:
+        raise IndexError(f"it has {source.count} layers, expected a layer {file.layer}")
     if CRS(source.crs) != geobox.crs:
         return _warp(source, file.layer, file.nodata, geobox, resampling, out)
     to_source = ~source.transform * geobox.affine
