@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from products.learning.accuracy import balanced_accuracy, cohens_kappa
+from products.learning.regression_scores import log_scores, regression_scores
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -44,15 +45,12 @@ def with_interval(matrices: Int64, random: np.random.Generator) -> dict[str, Any
 
 
 def quantity_scores(truth: Float64, predicted: Float64) -> dict[str, float]:
-    """Median symmetric accuracy in percent (Morley et al. 2018, Space Weather 16, 69-88), bias as a factor (Seegers et al. 2018, Opt. Express 26, 7404).
-
-    The root of the mean squared error is in the unit of the quantity.
-    """
-    ratio = np.log(predicted / truth)
+    """Of positive values the median symmetric accuracy in percent, the bias as a factor, and the root mean square error in their unit."""
+    by_ratio, by_difference = log_scores(truth, predicted), regression_scores(truth, predicted)
     return {
-        "median_symmetric_accuracy_percent": _rounded(100 * np.expm1(np.median(np.abs(ratio)))),
-        "bias_factor": _rounded(np.exp(ratio.mean())),
-        "rmse": _rounded(np.sqrt(np.mean((predicted - truth) ** 2))),
+        "median_symmetric_accuracy_percent": _rounded(by_ratio["median_symmetric_accuracy"]),
+        "bias_factor": _rounded(by_ratio["log_bias"]),
+        "rmse": _rounded(by_difference["rmse"]),
     }
 
 
