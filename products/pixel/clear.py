@@ -57,13 +57,19 @@ def look_up(table: Bytes, values: Counts, causes: Bytes) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def has_any(causes: Bytes, wanted: NDArray[np.bool_]) -> bool:
-    """Whether any of the causes (y, x) is wanted, bool (256,)."""
-    for y in range(causes.shape[0]):
-        for cause in causes[y]:
-            if wanted[cause]:
-                return True
-    return False
+def squares_with(causes: Bytes, wanted: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Whether each square of `side` pixels of causes (y, x) holds one that is wanted, bool (256,): bool (y / side, x / side), rounded up."""
+    height, width = causes.shape
+    found = np.zeros((-(-height // side), -(-width // side)), np.bool_)
+    for y in range(height):
+        row, marked = causes[y], found[y // side]
+        for square in range(marked.size):
+            if not marked[square]:
+                for cause in row[square * side : min((square + 1) * side, width)]:
+                    if wanted[cause]:
+                        marked[square] = True
+                        break
+    return found
 
 
 @numba.njit(nogil=True, cache=True)

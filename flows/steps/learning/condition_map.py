@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.learning.map_files import cog
-from flows.steps.loading.reading import covered_by
+from flows.steps.loading.warping import covered_by
 from flows.steps.pictures.map import map_picture
 from flows.steps.storage import Storage
 from products.area import Area

@@ -17,6 +17,7 @@ from datacube_config.schema import mirror_file
 from flows.steps.archives.signing import signed, without_tokens
 from flows.steps.loading.clips import as_whole_file, holds_tile
 from flows.steps.loading.reading import BandRead, UnreadBand, gdal_path, read_band, read_opened
+from flows.steps.loading.wanted_pixels import WantedPixels
 from products.scene import BandFile, BandPlace, Clip, Scene
 
 SCENES_PER_QUERY = 5000
@@ -62,17 +63,19 @@ def clip_from(document: Mapping[str, Any] | None) -> Clip | None:
     return Clip(**lists)
 
 
-def read_nearest(file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:
-    """Read a band from the first of its places that has the tile and can be read, saying which failed; UnreadBand if all do."""
+def read_nearest(
+    file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any], wanted: WantedPixels | None = None
+) -> BandRead:
+    """Read a band, at least where it is wanted, from the first of its places that has the tile and can be read, saying which failed; UnreadBand if all do."""
     # Views, because rasterio leaves the shape of an array changed where a read fails.
     if not file.places:
-        return read_band(file, geobox, resampling, out.view())
+        return read_band(file, geobox, resampling, out.view(), wanted)
     failures: list[str] = []
     for place in file.places:
         if place.clip is not None and not holds_tile(place.clip, geobox):
             continue
         try:
-            read = _read_place(file, place, geobox, resampling, out.view())
+            read = _read_place(file, place, geobox, resampling, out.view(), wanted)
         except UnreadBand as error:
             failures.append(str(error))
             continue
@@ -80,16 +83,18 @@ def read_nearest(file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[A
     raise UnreadBand("; ".join(failures))
 
 
-def _read_place(file: BandFile, place: BandPlace, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:
+def _read_place(
+    file: BandFile, place: BandPlace, geobox: GeoBox, resampling: str, out: NDArray[Any], wanted: WantedPixels | None
+) -> BandRead:
     _check_size(place)
     if place.clip is None:
-        return read_band(replace(file, href=place.href), geobox, resampling, out)
+        return read_band(replace(file, href=place.href), geobox, resampling, out, wanted)
     try:
         with (
             signed(place.href) as href,
             rasterio.open(as_whole_file(place.clip, gdal_path(href)), sharing=False) as whole,
         ):
-            return read_opened(whole, replace(file, href=place.href), geobox, resampling, out)
+            return read_opened(whole, replace(file, href=place.href), geobox, resampling, out, wanted)
     except (rasterio.errors.RasterioError, OSError) as error:
         raise UnreadBand(f"cannot read {place.href}: {without_tokens(str(error))}") from error
 

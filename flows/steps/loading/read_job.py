@@ -12,6 +12,7 @@ from flows.steps.loading.mirror_locations import read_nearest
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.read_attempts import Failures
 from flows.steps.loading.reading import BandRead, UnreadBand
+from flows.steps.loading.wanted_pixels import WantedPixels
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe
 
@@ -31,9 +32,12 @@ class ReadJob:
         rows, columns = self.shifts.get(scene.id, (0.0, 0.0))
         return geobox.translate_pix(columns, rows) if rows or columns else geobox
 
-    def read(self, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16]) -> BandRead:
-        """Read a band of a scene onto the pixels of a geobox into out (y, x); UnreadBand if none of its places can be read."""
+    def read(
+        self, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16],
+        wanted: WantedPixels | None = None,
+    ) -> BandRead:  # fmt: skip
+        """Read a band of a scene onto the pixels of a geobox into out (y, x), at least where they are wanted; UnreadBand if none of its places can be read."""
         if band not in scene.bands:
             raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
         with self.access.env():
-            return read_nearest(scene.bands[band], self.place(scene, geobox), method, out)
+            return read_nearest(scene.bands[band], self.place(scene, geobox), method, out, wanted)

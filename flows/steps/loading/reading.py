@@ -1,7 +1,6 @@
 """One band of one scene onto the pixels of a tile: the file is opened once and its window read once."""
 
 import math
-import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,21 +9,17 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry
-from rasterio.enums import Resampling
-from rasterio.features import rasterize
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from flows.steps.archives.raster_drivers import driver_of, require_self_contained
 from flows.steps.archives.signing import signed, without_tokens
-from flows.steps.loading.tiff_blocks import read_window
+from flows.steps.loading.tiff_blocks import IsNeeded, read_window
+from flows.steps.loading.wanted_pixels import WantedPixels
+from flows.steps.loading.warping import warp
 from products.scene import BandFile
 from products.window.resample import average, nearest, replicate
 
-_RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
 ALIGNED = 1e-4  # source pixels: grids closer than this are the same grid
-WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
 
 
 class UnreadBand(RuntimeError):
@@ -40,29 +35,37 @@ class BandRead:
     note: str = ""
 
 
-def read_band(file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:
-    """Read a band onto `geobox` into out (y, x), the file's nodata outside; UnreadBand if the file fails."""
+def read_band(
+    file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any], wanted: WantedPixels | None = None
+) -> BandRead:
+    """Read a band onto `geobox` into out (y, x), the file's nodata outside; UnreadBand if the file fails.
+
+    A pixel that is not wanted may be nodata, or an average of less: blocks without a wanted one are not decoded.
+    """
     try:
         with (
             signed(file.href) as href,
             rasterio.open(gdal_path(href), driver=driver_of(file.href), sharing=False) as source,
         ):
             require_self_contained(source)
-            return read_opened(source, file, geobox, resampling, out)
+            return read_opened(source, file, geobox, resampling, out, wanted)
     except (rasterio.errors.RasterioError, OSError, IndexError) as error:
         raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
 
 
-def read_opened(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401, an open rasterio dataset
+def read_opened(
+    source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any],  # noqa: ANN401, an open rasterio dataset
+    wanted: WantedPixels | None = None,
+) -> BandRead:  # fmt: skip
     """The same from an open file; UnreadBand if it fails."""
     read = _read_signed if file.nodata < 0 else _read
     level = _overview(source, file, geobox)
     try:
         if level is None:
-            found = read(source, file, geobox, resampling, out)
+            found = read(source, file, geobox, resampling, out, wanted)
         else:
             with rasterio.open(source.name, driver=source.driver, sharing=False, overview_level=level) as coarse:
-                found = read(coarse, file, geobox, resampling, out)
+                found = read(coarse, file, geobox, resampling, out, wanted)
         return replace(found, note=_grid_note(source, file))
     except (rasterio.errors.RasterioError, OSError, IndexError) as error:
         raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
@@ -75,7 +78,7 @@ def warp_band(
     try:
         with signed(href) as opened, rasterio.open(gdal_path(opened), driver=driver_of(href), sharing=False) as source:
             require_self_contained(source)
-            return _warp(source, layer, nodata, geobox, resampling, out)
+            return BandRead(*warp(source, layer, nodata, geobox, resampling, out))
     except (rasterio.errors.RasterioError, OSError, IndexError) as error:
         raise UnreadBand(f"cannot read {href}: {_words(error)}") from error
 
@@ -89,36 +92,40 @@ def gdal_path(href: str) -> str:
     return href.removeprefix("file://")
 
 
-def _read_signed(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
+def _read_signed(
+    source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any], wanted: WantedPixels | None,  # noqa: ANN401
+) -> BandRead:  # fmt: skip
     """A band of signed integers whose nodata is negative: nodata and negative DN become 0, our nodata."""
     values = np.empty(out.shape, np.int16)
-    read = _read(source, file, geobox, resampling, values)
+    read = _read(source, file, geobox, resampling, values, wanted)
     np.maximum(values, 0, out=out, casting="unsafe")
     return read
 
 
-def _read(source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
+def _read(
+    source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any], wanted: WantedPixels | None,  # noqa: ANN401
+) -> BandRead:  # fmt: skip
     if file.layer not in source.indexes:
         raise IndexError(f"it has {source.count} layers, expected a layer {file.layer}")
     if CRS(source.crs) != geobox.crs:
-        return _warp(source, file.layer, file.nodata, geobox, resampling, out)
+        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out))
     to_source = ~source.transform * geobox.affine
     first_column, first_row, step = to_source.c, to_source.f, to_source.a
     if abs(to_source.e - step) > ALIGNED / max(out.shape) or to_source.b or to_source.d:
-        return _warp(source, file.layer, file.nodata, geobox, resampling, out)
+        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out))
     covered = _covered(source.shape, first_row, first_column, step, out.shape)
     is_aligned = all(abs(value - round(value)) < ALIGNED for value in (first_row, first_column))
     if abs(step - 1) < ALIGNED / max(out.shape) and is_aligned:
-        decoded = _read_aligned(source, file, round(first_row), round(first_column), out)
+        decoded = _read_aligned(source, file, round(first_row), round(first_column), out, wanted)
         return BandRead(decoded, covered)
     if resampling not in ("nearest", "average"):
-        return _warp(source, file.layer, file.nodata, geobox, resampling, out)
+        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out))
     window = _window(source.shape, first_row, first_column, step, out.shape)
     if window is None:
         out[...] = file.nodata
         return BandRead(0, covered)
     pixels = np.empty((window.height, window.width), source.dtypes[file.layer - 1])
-    read_window(source, file.layer, window, pixels)
+    read_window(source, file.layer, window, pixels, _needed(wanted, first_row, first_column, step), file.nodata)
     factor = round(1 / step)
     rows, columns = (first_row - window.row_off) * factor, (first_column - window.col_off) * factor
     is_nested = abs(step * factor - 1) < ALIGNED / max(out.shape) and all(
@@ -140,7 +147,21 @@ def _overview(source: Any, file: BandFile, geobox: GeoBox) -> int | None:  # noq
     return len(fine) - 1 if fine else None
 
 
-def _read_aligned(source: Any, file: BandFile, row: int, column: int, out: NDArray[Any]) -> int:  # noqa: ANN401
+def _needed(wanted: WantedPixels | None, first_row: float, first_column: float, step: float) -> IsNeeded | None:
+    """Whether a rectangle of source pixels is needed for wanted pixels, of which (i, j) begins at first_row + i * step and first_column + j * step."""
+    if wanted is None:
+        return None
+
+    def is_needed(top: int, left: int, bottom: int, right: int) -> bool:
+        rows, columns = (top - first_row, bottom - first_row), (left - first_column, right - first_column)
+        return wanted.any_in(rows[0] / step - 1, columns[0] / step - 1, rows[1] / step + 1, columns[1] / step + 1)
+
+    return is_needed
+
+
+def _read_aligned(
+    source: Any, file: BandFile, row: int, column: int, out: NDArray[Any], wanted: WantedPixels | None,  # noqa: ANN401
+) -> int:  # fmt: skip
     height, width = out.shape
     row0, row1 = max(row, 0), min(row + height, source.height)
     column0, column1 = max(column, 0), min(column + width, source.width)
@@ -150,7 +171,8 @@ def _read_aligned(source: Any, file: BandFile, row: int, column: int, out: NDArr
     inside = np.s_[row0 - row : row1 - row, column0 - column : column1 - column]
     if (row0, row1, column0, column1) != (row, row + height, column, column + width):
         _fill_around(out, inside, file.nodata)
-    read_window(source, file.layer, Window(column0, row0, column1 - column0, row1 - row0), out[inside])
+    window = Window(column0, row0, column1 - column0, row1 - row0)
+    read_window(source, file.layer, window, out[inside], _needed(wanted, row, column, 1.0), file.nodata)
     return int(out[inside].nbytes)
 
 
@@ -159,43 +181,6 @@ def _fill_around(out: NDArray[Any], inside: tuple[slice, slice], value: float) -
     rows, columns = inside
     out[: rows.start], out[rows.stop :] = value, value
     out[rows, : columns.start], out[rows, columns.stop :] = value, value
-
-
-def covered_by(ground: Geometry, geobox: GeoBox) -> NDArray[np.bool_]:
-    """Whether the centre of each pixel (y, x) lies on a piece of ground in the CRS of the geobox."""
-    with _RASTERIZING:
-        burnt = rasterize([ground.geom], out_shape=geobox.shape, transform=geobox.affine, dtype="uint8")
-    return burnt.astype(bool)
-
-
-def _warp(source: Any, layer: int, nodata: float, geobox: GeoBox, resampling: str, out: NDArray[Any]) -> BandRead:  # noqa: ANN401
-    """Reproject exactly and with one scale for the whole file, so that any crop gives the same pixels. A float `out` gets NaN for nodata."""
-    missing = np.nan if out.dtype.kind == "f" else nodata
-    footprint = GeoBox(source.shape, source.transform, CRS(source.crs)).extent.to_crs(
-        geobox.crs, resolution=abs(source.transform.a) * 16
-    )
-    covered = covered_by(footprint, geobox)
-    if not covered.any():
-        out[...] = missing
-        return BandRead(0, covered)
-    across, down = geobox.resolution.x, -geobox.resolution.y
-    scale = {"XSCALE": source.transform.a / across, "YSCALE": -source.transform.e / down}
-    with WarpedVRT(
-        source,
-        crs=str(geobox.crs),
-        transform=geobox.affine,
-        height=out.shape[0],
-        width=out.shape[1],
-        resampling=Resampling[resampling],
-        src_nodata=nodata,
-        nodata=missing,
-        tolerance=WARP_TOLERANCE_PX,
-        **({"dtype": out.dtype.name} if out.dtype.kind == "f" else {}),
-        **({key: repr(value) for key, value in scale.items()} if source.crs.is_projected else {}),
-    ) as warped:
-        warped.read(layer, out=out)
-    share = covered.sum() * across * down / abs(source.transform.a * source.transform.e)
-    return BandRead(int(share * np.dtype(source.dtypes[layer - 1]).itemsize), covered)
 
 
 def _window(

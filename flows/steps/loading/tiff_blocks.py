@@ -1,7 +1,7 @@
 """A window of a raster, of local TIFF files straight from their blocks: decompressed and put where they belong, without GDAL's cache and copies between."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from rasterio.windows import Window
 
 from products.window.predictor import undo_differences
 
+IsNeeded = Callable[[int, int, int, int], bool]
 LITTLE_ENDIAN = (b"II*\x00", b"II+\x00")  # TIFF and BigTIFF
 UNSIGNED: Mapping[str, type[np.uint8] | type[np.uint16]] = {"uint8": np.uint8, "uint16": np.uint16, "int16": np.uint16}
 
@@ -37,10 +38,13 @@ class BlockLayout:
     blocks: tuple[_Block, ...]
 
 
-def read_window(source: Any, layer: int, window: Window, out: NDArray[Any]) -> None:  # noqa: ANN401, an open rasterio dataset
+def read_window(
+    source: Any, layer: int, window: Window, out: NDArray[Any], is_needed: IsNeeded | None = None, nodata: float = 0,  # noqa: ANN401, an open rasterio dataset
+) -> None:  # fmt: skip
     """The pixels of a window that lies in the file into out (y, x), the same whoever decodes them; OSError, or an error of rasterio, if it cannot be read.
 
-    Blocks of other files than local TIFF, compressed by deflate, of 8 or 16 bit integers, are read by GDAL.
+    Blocks of other files than local TIFF, compressed by deflate, of 8 or 16 bit integers, are read by GDAL. What lies in blocks that are read here and
+    not needed becomes nodata, unread; `is_needed` is asked for top, left, bottom and right of the part of a block in the window, in pixels of the file.
     """
     layout = block_layout(source, layer, window, out)
     if layout is None:
@@ -48,7 +52,13 @@ def read_window(source: Any, layer: int, window: Window, out: NDArray[Any]) -> N
         return
     with open(layout.path, "rb", buffering=0) as file:  # noqa: PTH123, the name is GDAL's
         for block in layout.blocks:
-            _put(_decompressed(file.fileno(), layout, block, source.height), layout, block, window, out)
+            top, left, bottom, right = _shared(layout, block, window)
+            part = out[top - window.row_off : bottom - window.row_off, left - window.col_off : right - window.col_off]
+            if is_needed is None or is_needed(top, left, bottom, right):
+                pixels = _decompressed(file.fileno(), layout, block, source.height)
+                _put(pixels, layout, top - block.row, left - block.column, part)
+            else:
+                part[...] = nodata
 
 
 def block_layout(source: Any, layer: int, window: Window, out: NDArray[Any]) -> BlockLayout | None:  # noqa: ANN401
@@ -114,14 +124,16 @@ def _decompressed(file: int, layout: BlockLayout, block: _Block, image_height: i
     return np.frombuffer(content, layout.dtype).reshape(-1, width)
 
 
-def _put(pixels: NDArray[Any], layout: BlockLayout, block: _Block, window: Window, out: NDArray[Any]) -> None:
-    """The part of a block (y, x) that lies in a window, into out (y, x)."""
-    top, left = max(block.row, window.row_off), max(block.column, window.col_off)
+def _shared(layout: BlockLayout, block: _Block, window: Window) -> tuple[int, int, int, int]:
+    """The part of a block that lies in a window: top, left, bottom and right, in pixels of the file."""
     bottom = min(block.row + layout.shape[0], window.row_off + window.height)
     right = min(block.column + layout.shape[1], window.col_off + window.width)
-    part = out[top - window.row_off : bottom - window.row_off, left - window.col_off : right - window.col_off]
-    row, column = top - block.row, left - block.column
-    target = part.view(np.uint16) if part.dtype == np.int16 else part
+    return max(block.row, window.row_off), max(block.column, window.col_off), bottom, right
+
+
+def _put(pixels: NDArray[Any], layout: BlockLayout, row: int, column: int, out: NDArray[Any]) -> None:
+    """The pixels of a block (y, x), as stored, from a row and column on into out (y, x)."""
+    target = out.view(np.uint16) if out.dtype == np.int16 else out
     if layout.is_differenced:
         undo_differences(pixels, row, column, target)
     else:

@@ -24,11 +24,11 @@ from flows.steps.loading.read_attempts import Failures, attempt_read
 from flows.steps.loading.read_job import ReadJob
 from flows.steps.loading.reading import BandRead, warp_band
 from flows.steps.loading.tile_masks import load_mask
+from flows.steps.loading.wanted_pixels import WantedPixels
 from products.features import Observations, file_band, reflectance_terms
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
     count_causes,
-    has_any,
     note_extremes,
     note_saturation,
     refine,
@@ -123,19 +123,20 @@ def _load_bands(
     def finish(s: int, extremes: _Extremes, reads: Sequence[Future[AssetRead]]) -> list[AssetRead]:
         assets = [read.result() for read in reads]
         if any(asset.outcome == "failed" for asset in assets):
-            lost = wanted[causes[s]] if job.recipe.keeps_masked else causes[s] == Cause.USED
+            lost = to_read[causes[s]] if job.recipe.keeps_masked else causes[s] == Cause.USED
             causes[s][lost] = Cause.UNREAD
         elif extremes.noted is not None:
             refine(causes[s], extremes.noted)
         return assets
 
-    wanted = _causes_to_read(job.recipe)
+    to_read = _causes_to_read(job.recipe)
     finished: dict[int, Future[list[AssetRead]]] = {}
     for s, scene in enumerate(scenes):
-        if masks[s].outcome == "read" and has_any(causes[s], wanted):
+        if masks[s].outcome == "read" and (wanted := WantedPixels.of(causes[s], to_read)):
             extremes = _Extremes()
             reads = [
-                pool.submit(_load_band, job, scene, *target, extremes) for target in _targets(job, scene, block[:, s])
+                pool.submit(_load_band, job, scene, *target, extremes, wanted)
+                for target in _targets(job, scene, block[:, s])
             ]
             # Behind its reads in the queue, so that it never waits for one that has not begun.
             finished[s] = pool.submit(finish, s, extremes, reads)
@@ -191,12 +192,12 @@ def _targets(job: ReadJob, scene: Scene, layers: NDArray[np.uint16]) -> list[tup
 
 
 def _load_band(
-    job: ReadJob, scene: Scene, band: str, layer: NDArray[np.uint16] | None, extremes: _Extremes
+    job: ReadJob, scene: Scene, band: str, layer: NDArray[np.uint16] | None, extremes: _Extremes, wanted: WantedPixels
 ) -> AssetRead:
     is_bits = layer is None
     out = np.empty(job.geobox.shape, np.uint16) if layer is None else layer
     method = "nearest" if is_bits else job.recipe.source_of(scene.collection).resampling_of(band)
-    asset, read = attempt_read(scene, band, job.failed, lambda: job.read(scene, band, job.geobox, method, out))
+    asset, read = attempt_read(scene, band, job.failed, lambda: job.read(scene, band, job.geobox, method, out, wanted))
     if read is not None:
         lowest, highest = _valid_numbers(job.recipe.source_of(scene.collection).clear.valid_range, scene.bands[band])
         sensor = SENSORS[scene.sensor]

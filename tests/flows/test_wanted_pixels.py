@@ -1,0 +1,106 @@
+"""What lies beneath clouds alone is not decoded, and no wanted pixel changes by that."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.transform import from_origin
+
+from flows.steps.loading.reading import UnreadBand, read_band
+from flows.steps.loading.wanted_pixels import SQUARE_PX, WantedPixels
+from products.pixel.causes import Cause
+from products.scene import BandFile
+
+SIDE, BLOCK, CRS = 320, 64, "EPSG:32647"
+CLEAR = np.arange(256) == Cause.USED
+
+
+def written(path: Path, compress: str) -> BandFile:
+    """Random numbers of 10 m in blocks of 64 pixels."""
+    numbers = np.random.default_rng(8).integers(1, 9000, (SIDE, SIDE)).astype(np.uint16)
+    profile = {
+        "driver": "GTiff",
+        "width": SIDE,
+        "height": SIDE,
+        "count": 1,
+        "dtype": "uint16",
+        "crs": CRS,
+        "tiled": True,
+    }
+    blocks = {"blockxsize": BLOCK, "blockysize": BLOCK, "compress": compress, "predictor": 2}
+    with rasterio.open(path, "w", transform=from_origin(0, 0, 10, 10), **profile, **blocks) as raster:
+        raster.write(numbers, 1)
+    return BandFile(str(path), 1.0, 0.0, 0)
+
+
+@pytest.fixture(scope="module", params=["deflate", "lzw"])
+def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> BandFile:
+    """A file that is decoded here, and one that GDAL decodes."""
+    return written(tmp_path_factory.mktemp("wanted") / "a.tif", request.param)
+
+
+def masked(shape: tuple[int, ...], seed: int) -> NDArray[np.uint8]:
+    """Clouds but for some rectangles."""
+    random, causes = np.random.default_rng(seed), np.full(shape, Cause.CLOUD, np.uint8)
+    for _ in range(random.integers(0, 4)):
+        (top, left), (height, width) = random.integers(0, shape), random.integers(1, 90, 2)
+        causes[top : top + height, left : left + width] = Cause.USED
+    return causes
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(-60, 60), st.integers(-60, 60), st.sampled_from([10, 20, 30, 5]))
+def test_wanted_pixels_are_those_of_a_read_of_all(file: BandFile, seed: int, down: int, across: int, step: int) -> None:
+    shape = (SIDE * 10 // step, (SIDE - 50) * 10 // step)
+    geobox = GeoBox(shape, from_origin(10 * across, 10 * down, step, step), CRS)
+    causes, whole, part = masked(shape, seed), np.empty(shape, np.uint16), np.empty(shape, np.uint16)
+    read_band(file, geobox, "average", whole)
+    read_band(file, geobox, "average", part, WantedPixels.of(causes, CLEAR))
+    np.testing.assert_array_equal(part[causes == Cause.USED], whole[causes == Cause.USED])
+
+
+def test_a_block_is_decoded_only_where_a_pixel_of_it_is_wanted(tmp_path: Path) -> None:
+    file = written(tmp_path / "whole.tif", "deflate")
+    content = bytearray(Path(file.href).read_bytes())
+    with rasterio.open(file.href) as source:
+        offset, size = (int(source.get_tag_item(f"BLOCK_{what}_2_1", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
+    content[offset + size // 2] ^= 0xFF
+    damaged = BandFile(str(tmp_path / "damaged.tif"), 1.0, 0.0, 0)
+    Path(damaged.href).write_bytes(content)
+    geobox, causes = GeoBox((SIDE, SIDE), from_origin(0, 0, 10, 10), CRS), np.zeros((SIDE, SIDE), np.uint8)
+    around = (
+        slice(BLOCK - 2 * SQUARE_PX, 2 * BLOCK + 2 * SQUARE_PX),
+        slice(2 * BLOCK - 2 * SQUARE_PX, 3 * BLOCK + 2 * SQUARE_PX),
+    )
+    causes[around] = Cause.CLOUD
+    whole, part = np.empty((SIDE, SIDE), np.uint16), np.empty((SIDE, SIDE), np.uint16)
+    read_band(file, geobox, "nearest", whole)
+    read_band(damaged, geobox, "nearest", part, WantedPixels.of(causes, CLEAR))
+    assert (part[BLOCK : 2 * BLOCK, 2 * BLOCK : 3 * BLOCK] == 0).all()
+    np.testing.assert_array_equal(part[causes == Cause.USED], whole[causes == Cause.USED])
+    causes[BLOCK, 2 * BLOCK] = Cause.USED
+    with pytest.raises(UnreadBand, match="the block of row 64 and column 128 cannot be decompressed"):
+        read_band(damaged, geobox, "nearest", part, WantedPixels.of(causes, CLEAR))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 100), st.integers(1, 100))
+def test_a_square_is_wanted_where_a_pixel_of_it_is(seed: int, height: int, width: int) -> None:
+    causes = masked((height, width), seed)
+    found = WantedPixels.of(causes, CLEAR)
+    squares = [
+        [
+            (causes[top : top + SQUARE_PX, left : left + SQUARE_PX] == Cause.USED).any()
+            for left in range(0, width, SQUARE_PX)
+        ]
+        for top in range(0, height, SQUARE_PX)
+    ]
+    np.testing.assert_array_equal(found.squares, squares)
+    assert bool(found) == bool((causes == Cause.USED).any())
+    assert not found.any_in(-90, -90, 0, 0) and not found.any_in(height + 90, 0, height + 99, 9)
+    assert found.any_in(-5.5, -0.5, height + 3, width + 0.5) == bool(found)
