@@ -88,6 +88,32 @@ def test_a_block_is_decoded_only_where_a_pixel_of_it_is_wanted(tmp_path: Path) -
         read_band(damaged, geobox, "nearest", part, WantedPixels.of(causes, CLEAR))
 
 
+@pytest.mark.parametrize("compress", ["deflate", "lzw"])
+def test_nothing_is_read_around_what_is_wanted(compress: str, tmp_path: Path) -> None:
+    file = written(tmp_path / "whole.tif", compress)
+    content = bytearray(Path(file.href).read_bytes())
+    with rasterio.open(file.href) as source:
+        for number in range(SIDE // BLOCK):
+            for place in (f"{number}_0", f"0_{number}"):
+                offset, size = (
+                    int(source.get_tag_item(f"BLOCK_{what}_{place}", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE")
+                )
+                content[offset : offset + size] = bytes(size)
+    damaged = BandFile(str(tmp_path / "damaged.tif"), 1.0, 0.0, 0)
+    Path(damaged.href).write_bytes(content)
+    geobox, causes = GeoBox((SIDE, SIDE), from_origin(0, 0, 10, 10), CRS), np.full((SIDE, SIDE), Cause.CLOUD, np.uint8)
+    whole, part = np.empty((SIDE, SIDE), np.uint16), np.empty((SIDE, SIDE), np.uint16)
+    read_band(file, geobox, "nearest", whole)
+    read_band(damaged, geobox, "nearest", part, WantedPixels.of(causes, CLEAR))
+    assert (part == 0).all()
+    causes[BLOCK + SQUARE_PX : 200, BLOCK + SQUARE_PX : 300] = Cause.USED
+    read_band(damaged, geobox, "nearest", part, WantedPixels.of(causes, CLEAR))
+    np.testing.assert_array_equal(part[causes == Cause.USED], whole[causes == Cause.USED])
+    assert (part[:BLOCK] == 0).all() and (part[:, :BLOCK] == 0).all()
+    with pytest.raises(UnreadBand, match=r"damaged\.tif"):
+        read_band(damaged, geobox, "nearest", part)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 100), st.integers(1, 100))
 def test_a_square_is_wanted_where_a_pixel_of_it_is(seed: int, height: int, width: int) -> None:

@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from flows.steps.archives.raster_drivers import driver_of, require_self_contained
 from flows.steps.archives.signing import signed, without_tokens
-from flows.steps.loading.tiff_blocks import IsNeeded, read_window
+from flows.steps.loading.tiff_blocks import IsNeeded, fill_around, read_window
 from flows.steps.loading.wanted_pixels import WantedPixels
 from flows.steps.loading.warping import warp
 from products.scene import BandFile
@@ -170,17 +170,10 @@ def _read_aligned(
         return 0
     inside = np.s_[row0 - row : row1 - row, column0 - column : column1 - column]
     if (row0, row1, column0, column1) != (row, row + height, column, column + width):
-        _fill_around(out, inside, file.nodata)
+        fill_around(out, inside, file.nodata)
     window = Window(column0, row0, column1 - column0, row1 - row0)
     read_window(source, file.layer, window, out[inside], _needed(wanted, row, column, 1.0), file.nodata)
     return int(out[inside].nbytes)
-
-
-def _fill_around(out: NDArray[Any], inside: tuple[slice, slice], value: float) -> None:
-    """Fill out (y, x) but for a rectangle."""
-    rows, columns = inside
-    out[: rows.start], out[rows.stop :] = value, value
-    out[rows, : columns.start], out[rows, columns.stop :] = value, value
 
 
 def _window(

@@ -13,6 +13,7 @@ from rasterio.windows import Window
 from products.window.predictor import undo_differences
 
 IsNeeded = Callable[[int, int, int, int], bool]
+LEAST_ROWS = 64  # of blocks that are asked for together: strips may have one row
 LITTLE_ENDIAN = (b"II*\x00", b"II+\x00")  # TIFF and BigTIFF
 UNSIGNED: Mapping[str, type[np.uint8] | type[np.uint16]] = {"uint8": np.uint8, "uint16": np.uint16, "int16": np.uint16}
 
@@ -43,12 +44,12 @@ def read_window(
 ) -> None:  # fmt: skip
     """The pixels of a window that lies in the file into out (y, x), the same whoever decodes them; OSError, or an error of rasterio, if it cannot be read.
 
-    Blocks of other files than local TIFF, compressed by deflate, of 8 or 16 bit integers, are read by GDAL. What lies in blocks that are read here and
-    not needed becomes nodata, unread; `is_needed` is asked for top, left, bottom and right of the part of a block in the window, in pixels of the file.
+    Blocks of other files than local TIFF, compressed by deflate, of 8 or 16 bit integers, are read by GDAL. What is not needed becomes nodata, unread: each
+    block that is read here, and what GDAL would read around those that are. `is_needed` is asked for top, left, bottom and right, in pixels of the file.
     """
     layout = block_layout(source, layer, window, out)
     if layout is None:
-        source.read(layer, window=window, out=out)
+        _read_by_gdal(source, layer, window, out, is_needed, nodata)
         return
     with open(layout.path, "rb", buffering=0) as file:  # noqa: PTH123, the name is GDAL's
         for block in layout.blocks:
@@ -59,6 +60,51 @@ def read_window(
                 _put(pixels, layout, top - block.row, left - block.column, part)
             else:
                 part[...] = nodata
+
+
+def _read_by_gdal(
+    source: Any, layer: int, window: Window, out: NDArray[Any], is_needed: IsNeeded | None, nodata: float,  # noqa: ANN401
+) -> None:  # fmt: skip
+    """One window that holds all needed blocks; the rest becomes nodata."""
+    part = (
+        window
+        if is_needed is None or layer not in source.indexes
+        else _around(source.block_shapes[layer - 1], window, is_needed)
+    )
+    rows, columns = (
+        slice(first - start, first - start + size)
+        for first, start, size in (
+            (part.row_off, window.row_off, part.height),
+            (part.col_off, window.col_off, part.width),
+        )
+    )
+    if part != window:
+        fill_around(out, (rows, columns), nodata)
+    if part.height:
+        source.read(layer, window=part, out=out[rows, columns])
+
+
+def fill_around(out: NDArray[Any], inside: tuple[slice, slice], value: float) -> None:
+    """Fill out (y, x) but for a rectangle."""
+    rows, columns = inside
+    out[: rows.start], out[rows.stop :] = value, value
+    out[rows, : columns.start], out[rows, columns.stop :] = value, value
+
+
+def _around(shape: tuple[int, int], window: Window, is_needed: IsNeeded) -> Window:
+    """The smallest part of a window around the blocks of a shape, low ones taken together, that are needed; of no height where none is."""
+    height, width = max(shape[0], LEAST_ROWS // shape[0] * shape[0]), shape[1]
+    bottom, right = window.row_off + window.height, window.col_off + window.width
+    found = [
+        (max(top, window.row_off), max(left, window.col_off), min(top + height, bottom), min(left + width, right))
+        for top in range(window.row_off // height * height, bottom, height)
+        for left in range(window.col_off // width * width, right, width)
+    ]
+    needed = np.array([each for each in found if is_needed(*each)], np.int64).reshape(-1, 4)
+    if not len(needed):
+        return Window(window.col_off, window.row_off, 0, 0)
+    (top, left), (bottom, right) = needed[:, :2].min(axis=0).tolist(), needed[:, 2:].max(axis=0).tolist()
+    return Window(left, top, right - left, bottom - top)
 
 
 def block_layout(source: Any, layer: int, window: Window, out: NDArray[Any]) -> BlockLayout | None:  # noqa: ANN401
