@@ -30,8 +30,8 @@ class StandIn:
             if body["idempotency_key"] == self.refused:
                 return 422, {"detail": "wrong parameters"}
             self.when_started()
-            run = self.runs.setdefault(body["idempotency_key"], body["parameters"])
-            number = f"run-{list(self.runs.values()).index(run)}"
+            self.runs.setdefault(body["idempotency_key"], body["parameters"])
+            number = f"run-{list(self.runs).index(body['idempotency_key'])}"
             self.states.setdefault(number, "SCHEDULED")
             return 201, {"id": number}
         number = path.split("/")[2]

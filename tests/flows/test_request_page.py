@@ -22,7 +22,7 @@ from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.request_page.app import create_app
-from flows.request_page.dispatch import dispatch
+from flows.request_page.dispatch import dispatch, settle
 from flows.request_page.recipe_form import recipe_fields, recipe_text
 from flows.request_page.sign_in import MOST_WAITING, Attempts
 from flows.request_page.zipped import zipped
@@ -31,7 +31,7 @@ from flows.steps.cubes.credits import SIMULATED
 from flows.steps.service.prefect_processes import private_environment
 from flows.steps.service.prefect_runs import PrefectDidNotAnswer, cancel_run, run_state
 from flows.steps.service.request_kinds import NewRequest
-from flows.steps.service.request_rows import dispatcher, ledger
+from flows.steps.service.request_rows import dispatcher, ledger, reading
 from products.errors import RequestError
 from products.registry import parse_recipe
 from tests.flows.prefect_stand_in import StandIn, prefect_stand_in
@@ -392,7 +392,7 @@ def state_of(client: TestClient, made: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_request_is_handed_to_prefect_once_and_settled_when_its_run_crashes(
+def test_a_request_is_handed_to_prefect_once_and_started_again_twice_where_its_run_dies(
     client: TestClient, asked_index: Index, settings: Settings, prefect: StandIn
 ) -> None:
     made = asked(client, "ana", "coast")
@@ -403,10 +403,30 @@ def test_a_request_is_handed_to_prefect_once_and_settled_when_its_run_crashes(
     assert (dispatch(asked_index, settings, prefect.url), dispatch(asked_index, settings, prefect.url)) == (0, 0)
     assert prefect.runs == {made["id"]: {**DEMO, "train": None, "request": made["id"]}}
     assert state_of(client, made)["state"] == "running"
-    prefect.states["run-0"] = "CRASHED"
+    for again in (1, 2):
+        prefect.states[f"run-{again - 1}"] = "CRASHED"
+        dispatch(asked_index, settings, prefect.url)
+        assert state_of(client, made)["state"] == "running"
+        dispatch(asked_index, settings, prefect.url)
+        assert list(prefect.runs) == [made["id"], *(f"{made['id']}-{n}" for n in range(1, again + 1))]
+    assert {json.dumps(asked) for asked in prefect.runs.values()} == {json.dumps(prefect.runs[made["id"]])}
+    prefect.states["run-2"] = "CRASHED"
     dispatch(asked_index, settings, prefect.url)
     found = state_of(client, made)
     assert (found["state"], found["cause"], found["core_hours"]["charged"]) == ("failed", "it is CRASHED", 0.0)
+
+
+def test_a_request_that_ended_as_its_run_died_is_not_started_again(
+    client: TestClient, asked_index: Index, settings: Settings, prefect: StandIn
+) -> None:
+    made = asked(client, "ana", "coast")
+    dispatch(asked_index, settings, prefect.url)
+    with reading(asked_index) as requests:
+        row = requests.get(UUID(made["id"]))
+    finish(asked_index, row.id, "done")
+    prefect.states["run-0"] = "CRASHED"
+    settle(asked_index, prefect.url, row)
+    assert (state_of(client, made)["state"], len(prefect.runs)) == ("done", 1)
 
 
 def test_what_prefect_refuses_fails_and_does_not_hold_up_the_next(
