@@ -19,7 +19,7 @@ import psycopg
 from datacube_config.cluster import Cluster
 
 PATIENCE_S = 400.0
-CELLS = "select count(*) from agdc.dataset d join agdc.dataset_type t on t.id = d.dataset_type_ref where t.name = %s"
+CELLS = "select d.id from agdc.dataset d join agdc.dataset_type t on t.id = d.dataset_type_ref where t.name = %s"
 
 
 def wait_until(is_so: Callable[[], bool], what: str, every_s: float = 1.0) -> None:
@@ -40,16 +40,14 @@ class Watched:
         """Its first process."""
         return psutil.Process(int((self.home / "postgres" / "postmaster.pid").read_text().split()[0]))
 
-    def cells(self, product: str) -> int:
-        """How many rows of cells a product has; -1 where the server does not run."""
+    def cells(self, product: str) -> set[str]:
+        """The ids of the rows of cells of a product; none where the server does not run."""
         url = Cluster(self.home.resolve()).url.replace("+psycopg", "")
         try:
             with psycopg.connect(url, connect_timeout=5) as connection:
-                row = connection.execute(CELLS, (product,)).fetchone()
+                return {str(number) for (number,) in connection.execute(CELLS, (product,))}
         except psycopg.OperationalError:
-            return -1
-        assert row is not None
-        return int(row[0])
+            return set()
 
 
 @dataclass
@@ -109,4 +107,4 @@ def serving(
             yield process, Api(said, client)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(180)

@@ -68,7 +68,7 @@ def test_a_build_outlasts_a_kill_of_its_server_and_its_index(ingested_settings: 
         keeper = threading.Thread(target=keep)
 
         def kill_both_of_them() -> None:
-            wait_until(lambda: found.cells("mangrove_features") >= 2, "the first cells", 0.05)
+            wait_until(lambda: len(found.cells("mangrove_features")) >= 2, "the first cells", 0.05)
             server.process.kill()
             found.postmaster().kill()
 

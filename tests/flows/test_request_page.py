@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 
 from datacube_config.accounts import Account, RequestLimits, by_password, hashed_password, hashed_token
 from datacube_config.connection import Index
+from datacube_config.embedded import revive
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.request_page.app import create_app
@@ -35,6 +36,7 @@ from flows.steps.service.request_rows import dispatcher, ledger, reading
 from products.errors import RequestError
 from products.registry import parse_recipe
 from tests.flows.prefect_stand_in import StandIn, prefect_stand_in
+from tests.flows.serve_process import Watched
 
 PASSWORD = "correct horse"
 HASH = hashed_password(PASSWORD, b"0123456789abcdef")
@@ -427,6 +429,19 @@ def test_a_request_that_ended_as_its_run_died_is_not_started_again(
     prefect.states["run-0"] = "CRASHED"
     settle(asked_index, prefect.url, row)
     assert (state_of(client, made)["state"], len(prefect.runs)) == ("done", 1)
+
+
+def test_the_page_says_that_its_index_gave_out_and_answers_when_that_is_back(embedded_settings: Settings) -> None:
+    settings = embedded_settings.model_copy(update={"accounts": ACCOUNTS})
+    with TestClient(create_app(settings), follow_redirects=False) as page:
+        assert page.get("/api/requests", headers=token("ops")).json() == []
+        Watched(settings.home).postmaster().kill()
+        answers = [page.get("/api/requests", headers=token("ops")) for _ in range(3)]
+        assert {answer.status_code for answer in answers} == {503}
+        assert answers[0].json() == {"detail": "the index does not answer now: try again in a minute"}
+        assert answers[0].headers["x-content-type-options"] == "nosniff"
+        assert revive(settings.home)
+        assert page.get("/api/requests", headers=token("ops")).json() == []
 
 
 def test_what_prefect_refuses_fails_and_does_not_hold_up_the_next(
