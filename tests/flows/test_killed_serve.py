@@ -181,6 +181,10 @@ def kill_both(process: subprocess.Popen[bytes], found: Watched) -> None:
     kill_index(process, found)
 
 
+def kill_page(process: subprocess.Popen[bytes], found: Watched) -> None:
+    child(process, "uvicorn").kill()
+
+
 def kill_worker(process: subprocess.Popen[bytes], found: Watched) -> None:
     child(process, "prefect", "worker").kill()
 
@@ -198,6 +202,8 @@ def child(process: subprocess.Popen[bytes], *words: str) -> psutil.Process:
     [
         (kill_worker, ["COMPLETED", "CRASHED"]),
         (kill_both, ["COMPLETED"]),
+        (kill_index, ["COMPLETED"]),
+        (kill_page, ["COMPLETED"]),
     ],
 )
 def test_what_a_served_build_stands_on_is_killed_and_the_cube_is_whole_without_being_asked_for_again(
