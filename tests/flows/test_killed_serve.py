@@ -202,6 +202,7 @@ def child(process: subprocess.Popen[bytes], *words: str) -> psutil.Process:
     [
         (kill_worker, ["COMPLETED", "CRASHED"]),
         (kill_both, ["COMPLETED"]),
+        (kill_server, ["COMPLETED"]),
         (kill_index, ["COMPLETED"]),
         (kill_page, ["COMPLETED"]),
     ],
