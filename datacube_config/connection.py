@@ -56,7 +56,7 @@ def open_index(settings: Settings, *, initialised: bool = True) -> Iterator[Inde
             try:
                 yield Index(dc, engine, settings.index_driver)
             except (DBAPIError, psycopg.OperationalError) as error:
-                if not _is_lost(error):
+                if not is_lost(error):
                     raise
                 reason = " ".join(str(getattr(error, "orig", error)).split())
                 raise IndexLost(
@@ -131,8 +131,8 @@ def _connected_engine(url: str, pool_size: int) -> Engine:
         ) from error
 
 
-def _is_lost(error: DBAPIError | psycopg.OperationalError) -> bool:
-    """Whether the server or the way to it is what failed, not the statement."""
+def is_lost(error: Exception) -> bool:
+    """Whether the server of an index or the way to it is what failed, not the statement, nor anything else."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None)
     if isinstance(error, DBAPIError) and error.connection_invalidated:

@@ -1,6 +1,5 @@
 """Prefect on this machine, and the request page: server, work pool, deployments, worker and page, for as long as the block lasts."""
 
-import ipaddress
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from flows.steps.service.kept_processes import KeptProcess, keep_running, kept
 from flows.steps.service.prefect_processes import (
     Server,
     check_port,
+    is_loopback,
     private_environment,
     reached_at,
     run_prefect,
@@ -113,7 +113,7 @@ def local_account(settings: Settings, host: str) -> tuple[dict[str, str], str | 
     """Where nobody has an account, the variable that makes an operator `local` for this start, and its password; on loopback only."""
     if settings.accounts:
         return {}, None
-    if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+    if not is_loopback(host):
         raise RequestError(
             f"nobody has an account, and others reach {host}: expected accounts in settings.toml, see `neocube account`"
         )

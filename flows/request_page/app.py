@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 
-from datacube_config.connection import open_index
+from datacube_config.connection import is_lost, open_index
 from datacube_config.errors import IndexUnavailable
 from datacube_config.settings import Settings, get_settings
 from flows.request_page import api, pages, tiles
@@ -81,14 +81,19 @@ def create_app(settings: Settings, prefect_api: str | None = None) -> FastAPI:
 
 
 async def guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Refuse bodies without a length, or too large; say to the browser what it may load: nothing from elsewhere."""
+    """Refuse bodies without a length, or too large; say so where the index gave out; say to the browser what it may load: nothing from elsewhere."""
     length = request.headers.get("Content-Length", "0")
     if "Transfer-Encoding" in request.headers or not length.isdecimal() or int(length) > MOST_FORM_BYTES:
         answer: Response = JSONResponse(
             {"detail": f"expected at most {MOST_FORM_BYTES} bytes, of a stated length"}, 413
         )
     else:
-        answer = await call_next(request)
+        try:
+            answer = await call_next(request)
+        except Exception as error:
+            if not is_lost(error):
+                raise
+            answer = await in_words(request, IndexUnavailable("the index does not answer now: try again in a minute"))
     answer.headers.update(HEADERS)
     if not request.url.path.startswith("/static"):
         answer.headers.setdefault("Cache-Control", "no-store")

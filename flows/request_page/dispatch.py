@@ -1,4 +1,4 @@
-"""Hands requests whose turn it is to Prefect, and settles those whose run ended without a word."""
+"""Hands requests whose turn it is to Prefect, starts again those whose run died, and settles those whose run ended without a word."""
 
 import logging
 import threading
@@ -11,10 +11,11 @@ from flows.request_rules import End
 from flows.requesting import finish, turn_of
 from flows.steps.service.prefect_runs import ENDED, PrefectRefused, cancel_run, run_state, start_run
 from flows.steps.service.request_kinds import Request
-from flows.steps.service.request_rows import dispatcher, ledger, reading
+from flows.steps.service.request_rows import Ledger, dispatcher, ledger, reading
 
 DEPLOYMENT = "request-product/request-product"
 EVERY_S = 3.0
+MOST_STARTS_AGAIN, STARTED_AGAIN = 2, "started again"
 
 _log = logging.getLogger(__name__)
 
@@ -48,10 +49,12 @@ def start_next(index: Index, settings: Settings, api: str) -> bool:
 
 
 def hand_over(index: Index, api: str, row: Request) -> None:
-    """Have Prefect run it; the id of the request is the key, so that a lost answer, asked for again, starts nothing twice."""
+    """Have Prefect run it; the id of the request and how often it died is the key, so that a lost answer, asked for again, starts nothing twice."""
     asked = {"recipe": row.recipe, "area": row.area, "period": row.period, "train": row.train, "request": str(row.id)}
+    with reading(index) as requests:
+        n_died = _n_started_again(requests, row)
     try:
-        run = start_run(api, DEPLOYMENT, asked, str(row.id))
+        run = start_run(api, DEPLOYMENT, asked, f"{row.id}-{n_died}" if n_died else str(row.id))
     except PrefectRefused as error:
         finish(index, row.id, "failed", str(error))
         return
@@ -62,15 +65,32 @@ def hand_over(index: Index, api: str, row: Request) -> None:
 
 
 def settle(index: Index, api: str, row: Request) -> None:
-    """End a running request whose run has ended, or is not known any more; ask again for one that Prefect gave no answer about."""
+    """End a running request whose run has ended, or is not known any more; start again what died, ask again for what Prefect gave no answer about."""
     if row.run_id is None:
         hand_over(index, api, row)
         return
     state = run_state(api, row.run_id)
     if state is not None and state.type not in ENDED:
         return
+    if state and state.type == "CRASHED" and start_again(index, row, state.message):
+        hand_over(index, api, row)
+        return
     end: End = "cancelled" if state and state.type == "CANCELLED" else "failed"
     finish(index, row.id, end, (state.message if state else "") or "its run ended without a result")
+
+
+def start_again(index: Index, row: Request, cause: str) -> bool:
+    """Whether a request whose run died, with its process, may run once more, and is now to: what it published is there, and is not built again."""
+    with ledger(index) as requests:
+        if requests.get(row.id).state != "running" or _n_started_again(requests, row) >= MOST_STARTS_AGAIN:
+            return False
+        requests.start(row.id)
+        requests.record("neocube", STARTED_AGAIN, row.id, cause=cause)
+        return True
+
+
+def _n_started_again(requests: Ledger, row: Request) -> int:
+    return sum(line.did == STARTED_AGAIN for line in requests.log(row.id))
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests.flows.loopback_server import Silent, answering
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -62,7 +64,7 @@ class FaultyProxy:
         return fault
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Silent, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     proxy: FaultyProxy
     client: httpx.Client
@@ -110,19 +112,15 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body[:keep])
 
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
 
-
-class _Silent(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
+class _Folder(Silent, SimpleHTTPRequestHandler):
+    """The files of a folder."""
 
 
 @contextmanager
 def serving_folder(folder: Path) -> Iterator[str]:
     """The files of a folder on loopback for the block; the URL."""
-    with _running(ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))) as url:
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), partial(_Folder, directory=str(folder)))) as url:
         yield url
 
 
@@ -132,20 +130,7 @@ def faulty_proxy(upstream: str, **behaviour: Any) -> Iterator[FaultyProxy]:
     proxy = FaultyProxy(upstream, **behaviour)
     with httpx.Client(timeout=30) as client:
         handler = type("Handler", (_Handler,), {"proxy": proxy, "client": client})
-        with _running(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as url:
+        with answering(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as url:
             assert urlsplit(url).port
             proxy.url = url
             yield proxy
-
-
-@contextmanager
-def _running(server: ThreadingHTTPServer) -> Iterator[str]:
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from tests.flows.loopback_server import Silent, answering
+
 Item = dict[str, Any]
 Comparing = Literal["query", "cql2-json", "nothing"]
 SEARCH = "https://api.stacspec.org/v1.0.0/item-search"
@@ -136,7 +138,7 @@ class HostileStac:
         return (start == ".." or properties["datetime"] >= start) and (end == ".." or properties["datetime"] < end)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Silent, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     stac: HostileStac
 
@@ -180,9 +182,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body[:keep])
 
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
-
 
 def written(value: Any) -> str:
     """A value of a search as a parameter."""
@@ -208,14 +207,6 @@ def hostile_stac(
 ) -> Iterator[HostileStac]:
     """The API on loopback for the block."""
     stac = kind(copy.deepcopy(list(items)), **behaviour)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stac": stac}))
-    server.daemon_threads = True
-    stac.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stac": stac}))) as url:
+        stac.url = url
         yield stac
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -6,12 +6,21 @@ from contextlib import contextmanager
 from http.server import HTTPServer
 
 
+class Silent:
+    """What a handler of requests is, too, that logs nothing."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged."""
+
+
 @contextmanager
-def answering(server: HTTPServer) -> Iterator[None]:
-    """The server answers as long as the context is open, and is closed with it."""
-    thread = threading.Thread(target=server.serve_forever)
+def answering(server: HTTPServer) -> Iterator[str]:
+    """The URL of a server that answers as long as the context is open, and is closed with it."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    yield
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

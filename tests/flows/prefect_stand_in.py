@@ -1,11 +1,12 @@
 """A stand-in for the few calls of the Prefect API that the request page makes, on loopback; the real one is served in tests/flows/test_serve_command.py."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.flows.loopback_server import Silent, answering
 
 
 class StandIn:
@@ -30,8 +31,8 @@ class StandIn:
             if body["idempotency_key"] == self.refused:
                 return 422, {"detail": "wrong parameters"}
             self.when_started()
-            run = self.runs.setdefault(body["idempotency_key"], body["parameters"])
-            number = f"run-{list(self.runs.values()).index(run)}"
+            self.runs.setdefault(body["idempotency_key"], body["parameters"])
+            number = f"run-{list(self.runs).index(body['idempotency_key'])}"
             self.states.setdefault(number, "SCHEDULED")
             return 201, {"id": number}
         number = path.split("/")[2]
@@ -51,7 +52,7 @@ def prefect_stand_in() -> Iterator[StandIn]:
     """One that answers for the block."""
     stand_in = StandIn()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._answer()
 
@@ -71,13 +72,6 @@ def prefect_stand_in() -> Iterator[StandIn]:
             self.end_headers()
             self.wfile.write(text)
 
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        stand_in.url = f"http://127.0.0.1:{server.server_port}"
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        stand_in.url = url
         yield stand_in
-        server.shutdown()
-        thread.join()

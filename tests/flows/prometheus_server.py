@@ -36,8 +36,8 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def running_prometheus(folder: Path, url: str) -> Iterator[Query]:
-    """Asks a Prometheus that has scraped `url` and evaluated the rules: values by labels."""
+def running_prometheus(folder: Path, url: str, token: str | None = None) -> Iterator[Query]:
+    """Asks a Prometheus that has scraped `url`, with a token if given, and evaluated the rules: values by labels."""
     port = free_port()
     configuration = yaml.safe_load((RULES / "prometheus.yml").read_text())
     configuration["global"] = {"scrape_interval": "2s", "evaluation_interval": "1s"}
@@ -45,6 +45,9 @@ def running_prometheus(folder: Path, url: str) -> Iterator[Query]:
     (job,) = configuration["scrape_configs"]
     job["static_configs"][0]["targets"] = [url.removeprefix("http://")]
     job["scrape_timeout"] = "2s"
+    if token:
+        (folder / "token").write_text(token)
+        job["authorization"] = {"credentials_file": str(folder / "token")}
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     command = [
         program("prometheus"),

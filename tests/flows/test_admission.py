@@ -2,7 +2,6 @@
 
 import copy
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +21,7 @@ from flows.steps.ingesting.ingest_archive import ingest_archive, retry_quarantin
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import SceneDocument, normalise
 from flows.steps.scenes.stated_sizes import stated_sizes
+from tests.flows.loopback_server import Silent, answering
 
 FILES = ArchiveFiles()
 
@@ -167,7 +167,7 @@ def site(asked: list[str]) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
     """A site and what it answers to HEAD: (status, bytes) by path, (200, 1000) for others."""
     answers: dict[str, tuple[int, int]] = {}
 
-    class Site(BaseHTTPRequestHandler):
+    class Site(Silent, BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             asked.append(self.path)
             status, size = answers.get(self.path, (200, 1000))
@@ -175,16 +175,8 @@ def site(asked: list[str]) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
             self.send_header("Content-Length", str(size))
             self.end_headers()
 
-        def log_message(self, *words: Any) -> None:
-            """Nothing is logged."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", answers
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), Site)) as url:
+        yield url, answers
 
 
 def test_files_of_a_site_are_asked_for_only_where_that_is_wanted(

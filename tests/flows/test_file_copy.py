@@ -19,6 +19,7 @@ from datacube_config.archives import SigningRule
 from datacube_config.errors import StorageUnavailable
 from flows.steps.archives.source_bytes import CHUNK_BYTES, CopyFailed, FileAccess
 from flows.steps.mirroring.file_copy import Copied, Stopped, copy_file, file_digest
+from tests.flows.loopback_server import Silent, answering
 
 CONTENT = os.urandom(2 * CHUNK_BYTES + 12345)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -44,7 +45,7 @@ def site() -> Iterator[tuple[str, Site]]:
     """A site with one file, which serves ranges and can break off."""
     state = Site()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             state.asked.append(asked)
@@ -69,16 +70,8 @@ def site() -> Iterator[tuple[str, Site]]:
             self.wfile.write(body[: state.breaks_after])
             self.close_connection = True
 
-        def log_message(self, *_: object) -> None:
-            """Be silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/red.tif", state
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield f"{url}/red.tif", state
 
 
 @pytest.fixture

@@ -1,18 +1,14 @@
 """Prefect's server and the database are killed while cells are built: both come back by themselves, no cell is lost or there twice."""
 
 import threading
-import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 import psutil
-import psycopg
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_HOME, temporary_settings
 
-from datacube_config.cluster import Cluster
 from datacube_config.connection import database_url, open_index
 from datacube_config.embedded import revive
 from datacube_config.errors import IndexDown
@@ -30,37 +26,7 @@ from flows.steps.service.prefect_processes import (
     server_command,
 )
 from tests.flows.prefect_server import send_what_waits
-
-PATIENCE_S = 240.0
-CELLS = "select count(*) from agdc.dataset d join agdc.dataset_type t on t.id = d.dataset_type_ref where t.name = 'mangrove_features'"
-
-
-def wait_until(is_so: Callable[[], bool], what: str, every_s: float = 0.5) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for {what}"
-        time.sleep(every_s)
-
-
-class Watched:
-    """The embedded index of a home, seen from outside: this process is none of its users."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-
-    def postmaster(self) -> psutil.Process:
-        return psutil.Process(int((self.home / "postgres" / "postmaster.pid").read_text().split()[0]))
-
-    def cells(self) -> int:
-        """How many rows of cells there are; -1 where the server does not run."""
-        url = Cluster(self.home.resolve()).url.replace("+psycopg", "")
-        try:
-            with psycopg.connect(url, connect_timeout=5) as connection:
-                row = connection.execute(CELLS).fetchone()
-        except psycopg.OperationalError:
-            return -1
-        assert row is not None
-        return int(row[0])
+from tests.flows.serve_process import Watched, wait_until
 
 
 @pytest.fixture
@@ -102,7 +68,7 @@ def test_a_build_outlasts_a_kill_of_its_server_and_its_index(ingested_settings: 
         keeper = threading.Thread(target=keep)
 
         def kill_both_of_them() -> None:
-            wait_until(lambda: found.cells() >= 2, "the first cells", 0.05)
+            wait_until(lambda: len(found.cells("mangrove_features")) >= 2, "the first cells", 0.05)
             server.process.kill()
             found.postmaster().kill()
 

@@ -96,10 +96,11 @@ def test_the_command_serves_until_it_is_told_to_end(embedded_settings: Settings)
     environment = {**os.environ, "NEOCUBE_HOME": str(embedded_settings.home)}
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = "".join(process.stdout.readline() for _ in range(4))
+        said = "".join(process.stdout.readline() for _ in range(5))
         assert json.loads(said) == {
             "url": f"http://127.0.0.1:{port}/metrics",
             "page": f"http://127.0.0.1:{port}/",
+            "signs_in": False,
         }
         assert (
             samples(httpx.get(json.loads(said)["url"], timeout=60).text)["neocube_up", frozenset({("part", "index")})]

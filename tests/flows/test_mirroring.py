@@ -45,6 +45,7 @@ from flows.steps.storage import s3_options
 from products.period import parse_period
 from products.registry import features_recipe
 from products.scene import Scene
+from tests.flows.loopback_server import answering
 
 YEAR = parse_period("2020")
 
@@ -462,10 +463,8 @@ def test_a_killed_mirror_run_goes_on_where_it_was(
     embedded_settings: Settings, small_archive: Path, tmp_path: Path
 ) -> None:
     site, mirror = _Site(small_archive), tmp_path / "mirror"
-    serving = threading.Thread(target=site.serve_forever)
-    serving.start()
-    url = f"http://127.0.0.1:{site.server_port}/catalog.json"
-    try:
+    with answering(site) as root:
+        url = f"{root}/catalog.json"
         assert neocube("ingest", url).exit_code == 0
         command = ["ingest", url, "--mirror", str(mirror), "--bands", "red"]
         site.holds.set()
@@ -484,11 +483,6 @@ def test_a_killed_mirror_run_goes_on_where_it_was(
         assert result.exit_code == 0, result.output
         rest = [sent for sent in site.sent if sent.startswith("bytes=") and sent.lower().endswith(".tif")]
         assert sorted(int(sent.split("-")[0].removeprefix("bytes=")) for sent in rest) == sorted(halves.values())
-    finally:
-        site.goes_on.set()
-        site.shutdown()
-        serving.join()
-        site.server_close()
     assert {path.suffix for path in mirror.rglob("*") if path.is_file()} == {".tif"}
     with open_index(embedded_settings) as index:
         for row in rows(index):

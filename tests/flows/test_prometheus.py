@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from datacube_config.accounts import hashed_token
+from datacube_config.settings import Settings
+from flows.request_page.header_sign_in import refusing_strangers
 from flows.steps.service.exposition import metrics_endpoint
 from flows.steps.service.panels import ROWS
 from flows.steps.service.prefect_processes import free_port
@@ -112,10 +115,12 @@ def test_the_dashboard_is_what_its_script_prints_and_the_sdk_reads_it_back() -> 
 
 @pytest.fixture(scope="module")
 def query(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Query]:
-    """Asks a Prometheus that has scraped known readings."""
+    """Asks a Prometheus that has scraped known readings, as the account that its token is of."""
+    account = {"name": "prometheus", "role": "viewer", "token_hash": hashed_token("a token")}
+    refuse = refusing_strangers(Settings.model_validate({"accounts": [account]}))
     with (
-        metrics_endpoint(known_parts, "127.0.0.1", free_port()) as url,
-        running_prometheus(tmp_path_factory.mktemp("prometheus"), url) as ask,
+        metrics_endpoint(known_parts, "127.0.0.1", free_port(), refuse) as url,
+        running_prometheus(tmp_path_factory.mktemp("prometheus"), url, "a token") as ask,
     ):
         yield ask
 

@@ -18,7 +18,7 @@ from flows.steps.archives.public_gate import OK, REFUSED, UNREACHABLE, proxy_opt
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.reading import UnreadBand, read_band
 from products.scene import BandFile
-from tests.flows.loopback_server import answering
+from tests.flows.loopback_server import Silent, answering
 
 SIDE = 64
 AFFINE = from_origin(0, 0, 10, 10)
@@ -43,7 +43,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         file.write(np.full((SIDE, SIDE), 7, np.uint16), 1)
     content = (tmp_path / "red.tif").read_bytes()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -64,9 +64,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
         def do_HEAD(self) -> None:
             self.do_GET()
-
-        def log_message(self, *_: object) -> None:
-            """Nothing is logged."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     found = Site(server.server_port)

@@ -3,7 +3,6 @@
 import copy
 import re
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,6 +30,7 @@ from flows.steps.scenes.normalise import SceneDocument, normalise
 from flows.steps.simulation.archive import Simulation, write_archive
 from flows.steps.simulation.scenes import write_cog
 from products.period import parse_period
+from tests.flows.loopback_server import Silent, answering
 
 ACCESS = RasterAccess()
 
@@ -85,7 +85,7 @@ def busy_site() -> Iterator[tuple[str, list[str]]]:
     """A site that answers 503 to everything, and what it was asked for."""
     asked: list[str] = []
 
-    class Busy(BaseHTTPRequestHandler):
+    class Busy(Silent, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             self.send_error(503)
@@ -93,16 +93,8 @@ def busy_site() -> Iterator[tuple[str, list[str]]]:
         def do_HEAD(self) -> None:
             self.do_GET()
 
-        def log_message(self, *words: Any) -> None:
-            """Nothing is logged."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), Busy)) as url:
+        yield url, asked
 
 
 def moved(scene: SceneDocument, root: str) -> dict[str, Any]:

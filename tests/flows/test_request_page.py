@@ -19,10 +19,11 @@ from fastapi.testclient import TestClient
 
 from datacube_config.accounts import Account, RequestLimits, by_password, hashed_password, hashed_token
 from datacube_config.connection import Index
+from datacube_config.embedded import revive
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.request_page.app import create_app
-from flows.request_page.dispatch import dispatch
+from flows.request_page.dispatch import dispatch, settle
 from flows.request_page.recipe_form import recipe_fields, recipe_text
 from flows.request_page.sign_in import MOST_WAITING, Attempts
 from flows.request_page.zipped import zipped
@@ -31,10 +32,11 @@ from flows.steps.cubes.credits import SIMULATED
 from flows.steps.service.prefect_processes import private_environment
 from flows.steps.service.prefect_runs import PrefectDidNotAnswer, cancel_run, run_state
 from flows.steps.service.request_kinds import NewRequest
-from flows.steps.service.request_rows import dispatcher, ledger
+from flows.steps.service.request_rows import dispatcher, ledger, reading
 from products.errors import RequestError
 from products.registry import parse_recipe
 from tests.flows.prefect_stand_in import StandIn, prefect_stand_in
+from tests.flows.serve_process import Watched
 
 PASSWORD = "correct horse"
 HASH = hashed_password(PASSWORD, b"0123456789abcdef")
@@ -392,7 +394,7 @@ def state_of(client: TestClient, made: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_request_is_handed_to_prefect_once_and_settled_when_its_run_crashes(
+def test_a_request_is_handed_to_prefect_once_and_started_again_twice_where_its_run_dies(
     client: TestClient, asked_index: Index, settings: Settings, prefect: StandIn
 ) -> None:
     made = asked(client, "ana", "coast")
@@ -403,10 +405,43 @@ def test_a_request_is_handed_to_prefect_once_and_settled_when_its_run_crashes(
     assert (dispatch(asked_index, settings, prefect.url), dispatch(asked_index, settings, prefect.url)) == (0, 0)
     assert prefect.runs == {made["id"]: {**DEMO, "train": None, "request": made["id"]}}
     assert state_of(client, made)["state"] == "running"
-    prefect.states["run-0"] = "CRASHED"
+    for again in (1, 2):
+        prefect.states[f"run-{again - 1}"] = "CRASHED"
+        dispatch(asked_index, settings, prefect.url)
+        assert state_of(client, made)["state"] == "running"
+        dispatch(asked_index, settings, prefect.url)
+        assert list(prefect.runs) == [made["id"], *(f"{made['id']}-{n}" for n in range(1, again + 1))]
+    assert {json.dumps(asked) for asked in prefect.runs.values()} == {json.dumps(prefect.runs[made["id"]])}
+    prefect.states["run-2"] = "CRASHED"
     dispatch(asked_index, settings, prefect.url)
     found = state_of(client, made)
     assert (found["state"], found["cause"], found["core_hours"]["charged"]) == ("failed", "it is CRASHED", 0.0)
+
+
+def test_a_request_that_ended_as_its_run_died_is_not_started_again(
+    client: TestClient, asked_index: Index, settings: Settings, prefect: StandIn
+) -> None:
+    made = asked(client, "ana", "coast")
+    dispatch(asked_index, settings, prefect.url)
+    with reading(asked_index) as requests:
+        row = requests.get(UUID(made["id"]))
+    finish(asked_index, row.id, "done")
+    prefect.states["run-0"] = "CRASHED"
+    settle(asked_index, prefect.url, row)
+    assert (state_of(client, made)["state"], len(prefect.runs)) == ("done", 1)
+
+
+def test_the_page_says_that_its_index_gave_out_and_answers_when_that_is_back(embedded_settings: Settings) -> None:
+    settings = embedded_settings.model_copy(update={"accounts": ACCOUNTS})
+    with TestClient(create_app(settings), follow_redirects=False) as page:
+        assert page.get("/api/requests", headers=token("ops")).json() == []
+        Watched(settings.home).postmaster().kill()
+        answers = [page.get("/api/requests", headers=token("ops")) for _ in range(3)]
+        assert {answer.status_code for answer in answers} == {503}
+        assert answers[0].json() == {"detail": "the index does not answer now: try again in a minute"}
+        assert answers[0].headers["x-content-type-options"] == "nosniff"
+        assert revive(settings.home)
+        assert page.get("/api/requests", headers=token("ops")).json() == []
 
 
 def test_what_prefect_refuses_fails_and_does_not_hold_up_the_next(

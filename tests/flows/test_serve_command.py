@@ -1,15 +1,11 @@
 """`neocube serve` for real: a request through the API, events that wake what follows, and a clean end."""
 
-import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -19,67 +15,16 @@ from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.steps.index.follow_ups import Order, keep_standing
 from flows.steps.service.prefect_processes import free_port
-
-PATIENCE_S = 400.0
-
-
-class Api:
-    """The API of a served Prefect."""
-
-    def __init__(self, port: int, said: dict[str, Any]) -> None:
-        self.said = said
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=60, trust_env=False)
-
-    def runs(self, deployment: str) -> list[dict[str, Any]]:
-        """The flow runs of a deployment, by its full name."""
-        found = self.client.get(f"/deployments/name/{deployment}").raise_for_status().json()
-        wanted = {"deployments": {"id": {"any_": [found["id"]]}}}
-        return list(self.client.post("/flow_runs/filter", json=wanted).raise_for_status().json())
-
-    def start(self, deployment: str, parameters: dict[str, Any]) -> None:
-        """Ask for a run, as the form does."""
-        found = self.client.get(f"/deployments/name/{deployment}").raise_for_status().json()
-        asked = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        self.client.post(f"/deployments/{found['id']}/create_flow_run", json=asked).raise_for_status()
-
-    def completed(self, deployment: str) -> bool:
-        """Whether the deployment has a run that completed; a failed one is an error."""
-        states = {run["state_type"]: run["state"]["message"] for run in self.runs(deployment)}
-        assert not {"FAILED", "CRASHED"} & set(states), states
-        return "COMPLETED" in states
-
-    def artifacts(self) -> set[str]:
-        """The keys of all artifacts."""
-        return {each["key"] for each in self.client.post("/artifacts/filter", json={}).raise_for_status().json()}
-
-
-def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    """Fail with `what` after PATIENCE_S."""
-    end = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for {what}"
-        time.sleep(1.0)
+from tests.flows.serve_process import Api, serving, wait_until
 
 
 @pytest.fixture
 def served(ingested_settings: Settings, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Api]]:
     """`neocube serve` on a free port, ready."""
-    port, page_port, output = free_port(), free_port(), tmp_path / "serve.out"
-    command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(port), "--page-port", str(page_port), "--json"]
-    environment = {**os.environ, "NEOCUBE_HOME": str(ingested_settings.home)}
-    with output.open("wb") as stdout:
-        process = subprocess.Popen(command, env=environment, stdout=stdout)
-    try:
-        wait_until(lambda: output.read_bytes().endswith(b"}\n") or process.poll() is not None, "serve to be ready")
-        assert process.poll() is None
-        said = json.loads(output.read_bytes())
-        assert said["api"] == f"http://127.0.0.1:{port}/api"
-        api = Api(port, said)
+    port = free_port()
+    with serving(ingested_settings.home, port, free_port(), tmp_path / "serve.log") as (process, api):
+        assert api.said["api"] == f"http://127.0.0.1:{port}/api"
         yield process, api
-        api.client.close()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
 
 
 @pytest.mark.full

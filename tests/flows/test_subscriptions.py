@@ -40,7 +40,7 @@ from products.errors import RequestError
 from products.period import parse_period
 from products.pixel.causes import Cause
 from products.registry import DEFINITIONS, scene_recipe
-from tests.flows.loopback_server import answering
+from tests.flows.loopback_server import Silent, answering
 
 WHEN = "NDVI > 0.2"
 ALWAYS = 100_000  # days: the archive was sensed long ago
@@ -62,7 +62,7 @@ class Receiver:
 def receiver() -> Iterator[Receiver]:
     found = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if found.status < 400:
@@ -72,12 +72,8 @@ def receiver() -> Iterator[Receiver]:
             self.send_response(found.status)
             self.end_headers()
 
-        def log_message(self, *args: Any) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    found.url = f"http://127.0.0.1:{server.server_port}/hook?key=secret"
-    with answering(server):
+    with answering(HTTPServer(("127.0.0.1", 0), Handler)) as url:
+        found.url = f"{url}/hook?key=secret"
         yield found
 
 

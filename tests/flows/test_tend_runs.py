@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from flows.steps.service.prefect_audit import audit
 from flows.steps.service.prefect_figures import PrefectAccess
 from flows.steps.service.prefect_processes import free_port, private_environment
 from products.errors import RequestError
+from tests.flows.loopback_server import Silent, answering
 from tests.flows.prefect_server import prefect_server
 
 LATER = SILENT + timedelta(seconds=1)
@@ -197,21 +197,14 @@ class Hook:
 def hook() -> Iterator[Hook]:
     posted: list[bytes] = []
 
-    class Answer(BaseHTTPRequestHandler):
+    class Answer(Silent, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             posted.append(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *args: object) -> None:
-            return
-
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield Hook(f"http://127.0.0.1:{server.server_port}", posted)
-        server.shutdown()
-        thread.join()
+    with answering(HTTPServer(("127.0.0.1", 0), Answer)) as url:
+        yield Hook(url, posted)
 
 
 def test_what_is_wrong_is_told_once_by_the_block_that_the_operator_chose(

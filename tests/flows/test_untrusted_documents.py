@@ -3,7 +3,6 @@
 import io
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,6 +31,7 @@ from flows.steps.loading.reading import UnreadBand, read_band
 from flows.steps.scenes.footprint import read_file_grid
 from products.errors import RequestError
 from products.scene import BandFile
+from tests.flows.loopback_server import Silent, answering
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 DOCUMENTS = st.recursive(
@@ -285,22 +285,14 @@ def test_a_catalogue_with_signed_links_is_read_by_them_and_stores_none() -> None
 def serving(documents: dict[str, Any]) -> Iterator[str]:
     """A site that has these documents at these paths, queries included."""
 
-    class Site(BaseHTTPRequestHandler):
+    class Site(Silent, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path in documents else 404)
             self.end_headers()
             self.wfile.write(json.dumps(documents.get(self.path, {})).encode())
 
-        def log_message(self, *_: object) -> None:
-            """Silence."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), Site)) as url:
+        yield url
 
 
 @pytest.mark.parametrize(
@@ -326,7 +318,7 @@ def test_the_preferred_kind_of_href_is_taken_where_there_is_one() -> None:
 def redirecting() -> Iterator[str]:
     """A site whose /inside leads to itself and whose /private and /named lead to other names of this machine."""
 
-    class Site(BaseHTTPRequestHandler):
+    class Site(Silent, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             address = {
                 "/inside": "/item.json",
@@ -340,15 +332,10 @@ def redirecting() -> Iterator[str]:
             if not address:
                 self.wfile.write(json.dumps(FEATURE).encode())
 
-        def log_message(self, *_: object) -> None:
-            """Silence."""
-
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{port}"
-    server.shutdown()
-    server.server_close()
+    with answering(server) as url:
+        yield url
 
 
 def test_a_redirect_to_a_private_host_is_not_followed(redirecting: str) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 Read = Callable[[], list[PartRead]]
+Refuse = Callable[[str], tuple[int, str] | None]
+ASKS_WHO = [("WWW-Authenticate", 'Basic realm="neocube", charset="UTF-8"'), ("WWW-Authenticate", "Bearer")]
 PAGE_HEADERS = [
     ("Content-Type", "text/html; charset=utf-8"),
     ("Cache-Control", "no-store"),
@@ -57,10 +60,10 @@ def metrics_text(parts: list[PartRead]) -> str:
 
 
 @contextmanager
-def metrics_endpoint(read: Read, host: str, port: int) -> Iterator[str]:
+def metrics_endpoint(read: Read, host: str, port: int, refuse: Refuse | None = None) -> Iterator[str]:
     """The URL where HTTP requests are answered for the block, the page at / and the metrics at /metrics; RequestError where nothing can listen.
 
-    It reads anew for each request, one reading at a time.
+    It reads anew for each request, one reading at a time. `refuse` says of the Authorization header of a request with what status and words it is refused.
     """
     alone, registry = threading.Lock(), CollectorRegistry()
 
@@ -75,7 +78,8 @@ def metrics_endpoint(read: Read, host: str, port: int) -> Iterator[str]:
         raise RequestError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}: choose another --port or --host"
         ) from error
-    server.set_app(_with_page(server.get_app(), read_alone))
+    answered = _with_page(server.get_app(), read_alone)
+    server.set_app(_guarded(answered, refuse) if refuse else answered)
     try:
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{server.server_port}"
@@ -101,6 +105,21 @@ def _with_page(metrics: "WSGIApplication | None", read: Read) -> "WSGIApplicatio
         page = dashboard_page(read(), datetime.now(UTC))
         start("200 OK", PAGE_HEADERS)
         return [page.encode()]
+
+    return answer
+
+
+def _guarded(answered: "WSGIApplication", refuse: Refuse) -> "WSGIApplication":
+    """The same for who is not refused."""
+
+    def answer(request: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        refused = refuse(request.get("HTTP_AUTHORIZATION", ""))
+        if refused is None:
+            return answered(request, start)
+        status, words = refused
+        asks = ASKS_WHO if status == HTTPStatus.UNAUTHORIZED else []
+        start(f"{status} {HTTPStatus(status).phrase}", [("Content-Type", "text/plain; charset=utf-8"), *asks])
+        return [f"{words}\n".encode()]
 
     return answer
 

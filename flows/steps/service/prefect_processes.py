@@ -1,5 +1,6 @@
 """The processes of a private Prefect: server and worker, their environment, their end."""
 
+import ipaddress
 import os
 import signal
 import socket
@@ -102,6 +103,16 @@ def reached_at(host: str, port: int) -> str:
     """The address under which this machine reaches what listens there."""
     reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there; of a name other than localhost nobody knows."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @contextmanager
