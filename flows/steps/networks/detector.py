@@ -15,6 +15,7 @@ from torchvision.models import resnet
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from products.errors import RequestError
@@ -31,6 +32,16 @@ LEAST_CONFIDENCE = 0.05
 Floats = NDArray[np.float32]
 
 
+class AsTheyAre(GeneralizedRCNNTransform):
+    """What torchvision does to pictures before and to boxes after, at one scale: its own skips resizing in training only."""
+
+    def resize(
+        self, image: torch.Tensor, target: dict[str, torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor] | None]:
+        """Both unchanged."""
+        return image, target
+
+
 def untrained_detector(spec: RetinanetSpec, n_bands: int, n_classes: int) -> RetinaNet:
     """The network with random weights: bands (band, y, x) in, boxes of classes 1 to `n_classes` out."""
     body = getattr(resnet, spec.encoder)(weights=None)
@@ -41,10 +52,9 @@ def untrained_detector(spec: RetinanetSpec, n_bands: int, n_classes: int) -> Ret
     pyramid = BackboneWithFPN(body, layers, channels, PYRAMID_CHANNELS, extra_blocks=LastLevelMaxPool())
     sides = tuple(tuple(spec.anchor_px * spec.zoom * 2**level * part for part in OCTAVES) for level in range(LEVELS))
     anchors = AnchorGenerator(sides, (RATIOS,) * LEVELS)
-    return RetinaNet(
-        pyramid, n_classes + 1, anchor_generator=anchors, image_mean=[0.0] * n_bands, image_std=[1.0] * n_bands,
-        score_thresh=LEAST_CONFIDENCE, _skip_resize=True,
-    )  # fmt: skip
+    network = RetinaNet(pyramid, n_classes + 1, anchor_generator=anchors, score_thresh=LEAST_CONFIDENCE)
+    network.transform = AsTheyAre(0, 0, [0.0] * n_bands, [1.0] * n_bands)
+    return network
 
 
 @dataclass(frozen=True)
