@@ -1,4 +1,4 @@
-"""The recipes of lines and boxes in pictures, each trained whole on its pictures and then looking at pictures: no figure falls below its floor."""
+"""A recipe of lines in pictures, trained whole and then looking at other pictures: no figure falls below its floor."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from flows.cli import main
-from flows.steps.learning.box_files import read_boxes
 from flows.steps.simulation.track_pictures import write_track_pictures
-from flows.steps.simulation.vehicle_pictures import write_vehicle_pictures
 
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("neocube_home")]
 pytest.importorskip("torchvision", reason="the packages of the extra deep are not installed")
@@ -51,24 +49,12 @@ def track_points(label: Path) -> NDArray[Any]:
         return shapely.points(*raster.xy(row, column))
 
 
-def test_fronts_are_found_nearer_on_glaciers_never_seen_than_the_front_of_another(shared_data: Path) -> None:
-    pictures = shared_data / "labels" / "glacier_fronts" / "train"
-    metrics = trained("glacier_fronts", pictures)
-    assert metrics["all"]["pictures"] == 29 and metrics["groups"] == metrics["folds"] == 3
-    assert metrics["all"]["mean_px"] < 0.7 * metrics["baseline"]["mean_px"]
-    assert metrics["all"]["median_px"] < 0.5 * metrics["baseline"]["median_px"]
-    assert metrics["all"]["completeness"] > 0.4
-    lines = found("glacier_fronts", pictures)
-    assert len(lines) == 29 and lines.geometry.notna().sum() >= 25
-    assert lines["date"].dt.year.min() == 1994 and lines["date"].dt.year.max() == 2015
-
-
 def test_tracks_of_ships_are_found_in_simulated_pictures_never_seen(tmp_path: Path) -> None:
     write_track_pictures(tmp_path / "tracks", count=24, side_px=128, seed=1)
     metrics = trained("ship_tracks", tmp_path / "tracks")
     assert metrics["all"]["pictures"] == 24 and metrics["folds"] == 2
     assert metrics["all"]["mean_px"] < 0.5 * metrics["baseline"]["mean_px"]
-    assert metrics["all"]["completeness"] > 0.6 and metrics["all"]["correctness"] > 0.6
+    assert metrics["all"]["completeness"] > 0.5 and metrics["all"]["correctness"] > 0.8
     names = write_track_pictures(tmp_path / "new", count=4, side_px=128, seed=2)
     lines = found("ship_tracks", tmp_path / "new")
     assert lines["picture"].tolist() == names
@@ -77,33 +63,3 @@ def test_tracks_of_ships_are_found_in_simulated_pictures_never_seen(tmp_path: Pa
         for name, line in zip(names, lines.geometry, strict=True)
     ]
     assert np.concatenate(near).mean() > 0.6
-
-
-def test_vehicles_are_found_in_simulated_pictures_never_seen(tmp_path: Path) -> None:
-    write_vehicle_pictures(tmp_path / "roads", count=12, side_px=192, seed=1)
-    metrics = trained("vehicles", tmp_path / "roads")
-    assert metrics["pictures"] == 12 and metrics["folds"] == 2
-    assert metrics["all"]["ap50"] > 0.6
-    names = write_vehicle_pictures(tmp_path / "new", count=4, side_px=192, seed=2)
-    n_true = sum(len(read_boxes(tmp_path / "new" / "labels" / f"{name}.csv")[0]) for name in names)
-    boxes = found("vehicles", tmp_path / "new")
-    assert set(boxes["picture"]) == set(names) and set(boxes["class"]) == {"car", "truck"}
-    assert 0.6 * n_true < len(boxes) < 1.4 * n_true
-
-
-def test_crowns_of_a_site_never_seen_are_scored_and_those_learned_from_are_found(shared_data: Path) -> None:
-    pictures = shared_data / "labels" / "tree_crowns"
-    metrics = trained("tree_crowns", pictures)
-    assert metrics["all"]["true_boxes"] == 68 and metrics["folds"] == 2
-    assert metrics["all"]["ap50"] > 0.02
-    boxes = found("tree_crowns", pictures)
-    assert set(boxes["class"]) == {"crown"} and 15 < len(boxes) < 150
-
-
-def test_vessels_of_the_other_half_of_a_picture_are_scored_and_those_learned_from_are_found(shared_data: Path) -> None:
-    pictures = shared_data / "labels" / "vessels" / "casablanca"
-    metrics = trained("vessels", pictures)
-    assert metrics["all"]["true_boxes"] + metrics["boxes_cut"] == 15 and metrics["folds"] == 2
-    assert metrics["all"]["ap50"] > 0.1
-    boxes = found("vessels", pictures)
-    assert set(boxes["class"]) == {"vessel"} and 5 < len(boxes) < 40 and boxes.crs.to_epsg() == 3857
