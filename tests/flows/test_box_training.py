@@ -239,6 +239,18 @@ def looked_at_once(model: str, folder: Path) -> dict[str, Any]:
     return document
 
 
+def test_a_detector_looks_at_pictures_at_the_scale_that_it_learned_from() -> None:
+    torch = pytest.importorskip("torch", reason=REASON)
+    from flows.steps.networks.detector import untrained_detector
+
+    network = untrained_detector(RetinanetSpec(), n_bands=2, n_classes=1)
+    picture, target = torch.rand(2, 96, 64), {"boxes": torch.tensor([[8.0, 8.0, 20.0, 24.0]])}
+    for is_training in (True, False):
+        images, targets = network.train(is_training).transform([picture], [target])
+        assert torch.equal(images.tensors[0], picture) and images.image_sizes == [(96, 64)]
+        assert torch.equal(targets[0]["boxes"], target["boxes"])
+
+
 def a_damaged_detector_is_refused(path: Path) -> None:
     from flows.steps.networks.detector import detector_from_bytes
 

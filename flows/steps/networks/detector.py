@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from torchvision.models import resnet
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from products.errors import RequestError
@@ -26,9 +28,20 @@ from products.learning.detection_scores import Detections
 FORMAT = "neocube-detector-1"
 KEY, MEAN, STD, PREFIX = "neocube", "normalise.mean", "normalise.std", "network."
 LEVELS, PYRAMID_CHANNELS = 5, 64  # strides of 4, 8, 16, 32 and 64 pixels
+HEAD_GROUPS = 8  # of channels, normalised together as in retinanet_resnet50_fpn_v2 of torchvision
 RATIOS, OCTAVES = (0.5, 1.0, 2.0), (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 LEAST_CONFIDENCE = 0.05
 Floats = NDArray[np.float32]
+
+
+class AsTheyAre(GeneralizedRCNNTransform):
+    """What torchvision does to pictures before and to boxes after, at one scale: its own skips resizing in training only."""
+
+    def resize(
+        self, image: torch.Tensor, target: dict[str, torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor] | None]:
+        """Both unchanged."""
+        return image, target
 
 
 def untrained_detector(spec: RetinanetSpec, n_bands: int, n_classes: int) -> RetinaNet:
@@ -41,10 +54,11 @@ def untrained_detector(spec: RetinanetSpec, n_bands: int, n_classes: int) -> Ret
     pyramid = BackboneWithFPN(body, layers, channels, PYRAMID_CHANNELS, extra_blocks=LastLevelMaxPool())
     sides = tuple(tuple(spec.anchor_px * spec.zoom * 2**level * part for part in OCTAVES) for level in range(LEVELS))
     anchors = AnchorGenerator(sides, (RATIOS,) * LEVELS)
-    return RetinaNet(
-        pyramid, n_classes + 1, anchor_generator=anchors, image_mean=[0.0] * n_bands, image_std=[1.0] * n_bands,
-        score_thresh=LEAST_CONFIDENCE, _skip_resize=True,
-    )  # fmt: skip
+    norm = partial(torch.nn.GroupNorm, HEAD_GROUPS)
+    head = RetinaNetHead(PYRAMID_CHANNELS, len(RATIOS) * len(OCTAVES), n_classes + 1, norm_layer=norm)
+    network = RetinaNet(pyramid, n_classes + 1, anchor_generator=anchors, head=head, score_thresh=LEAST_CONFIDENCE)
+    network.transform = AsTheyAre(0, 0, [0.0] * n_bands, [1.0] * n_bands)
+    return network
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""A recipe of lines in pictures, trained whole and then looking at other pictures: no figure falls below its floor."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from flows.cli import main
+from flows.steps.simulation.track_pictures import write_track_pictures
+
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("neocube_home")]
+pytest.importorskip("torchvision", reason="the packages of the extra deep are not installed")
+
+
+def answered(*asked: str) -> dict[str, Any]:
+    """The JSON document of a command that went well."""
+    answer = CliRunner().invoke(main, [*asked, "--json"])
+    assert answer.exit_code == 0, answer.output
+    document: dict[str, Any] = json.loads(answer.stdout)
+    return document
+
+
+def trained(recipe: str, pictures: Path) -> dict[str, Any]:
+    """The metrics of a recipe as it is shipped, trained on a folder of pictures by the command line."""
+    metrics: dict[str, Any] = answered("train", recipe, "--pictures", str(pictures), "--device", "cpu")["metrics"]
+    return metrics
+
+
+def found(recipe: str, pictures: Path) -> geopandas.GeoDataFrame:
+    """What its model finds in a folder of pictures."""
+    document = answered("map", recipe, "--pictures", str(pictures))
+    assert Path(document["picture"]).stat().st_size > 5_000
+    frames = [geopandas.read_file(path) for path in document["files"]]
+    assert len(frames) == 1
+    return frames[0]
+
+
+def track_points(label: Path) -> NDArray[Any]:
+    """The middles of the pixels of a track, as points on the map."""
+    with rasterio.open(label) as raster:
+        row, column = np.nonzero(raster.read(1))
+        return shapely.points(*raster.xy(row, column))
+
+
+def test_tracks_of_ships_are_found_in_simulated_pictures_never_seen(tmp_path: Path) -> None:
+    write_track_pictures(tmp_path / "tracks", count=24, side_px=128, seed=1)
+    metrics = trained("ship_tracks", tmp_path / "tracks")
+    assert metrics["all"]["pictures"] == 24 and metrics["folds"] == 2
+    assert metrics["all"]["mean_px"] < 0.5 * metrics["baseline"]["mean_px"]
+    assert metrics["all"]["completeness"] > 0.5 and metrics["all"]["correctness"] > 0.8
+    names = write_track_pictures(tmp_path / "new", count=4, side_px=128, seed=2)
+    lines = found("ship_tracks", tmp_path / "new")
+    assert lines["picture"].tolist() == names
+    near = [
+        shapely.distance(track_points(tmp_path / "new" / "labels" / f"{name}.tif"), line) <= 3000
+        for name, line in zip(names, lines.geometry, strict=True)
+    ]
+    assert np.concatenate(near).mean() > 0.6
