@@ -54,6 +54,15 @@ def test_the_page_is_at_the_root_and_nothing_elsewhere(published: PublishedProdu
         assert httpx.post(url).status_code == httpx.post(f"{url}/metrics").status_code == 405
 
 
+def test_each_page_is_whole_whatever_was_served_before(published: PublishedProduct) -> None:
+    pages = []
+    for read in (list, partial(read_service, published.settings, None), list):
+        with metrics_endpoint(read, "127.0.0.1", free_port()) as url:
+            pages.append(httpx.get(url).text)
+    assert len(pages[0]) == len(pages[2]) < len(pages[1])
+    assert all(page.rstrip().endswith("</html>") for page in pages)
+
+
 def test_every_family_is_a_gauge_that_says_what_it_is(published: PublishedProduct) -> None:
     text = metrics_text(read_service(published.settings, None))
     found = {family.name: (family.type, family.documentation) for family in text_string_to_metric_families(text)}

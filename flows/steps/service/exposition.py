@@ -103,7 +103,7 @@ def _with_page(metrics: "WSGIApplication | None", read: Read) -> "WSGIApplicatio
             start("405 Method Not Allowed", [("Allow", "GET")])
             return [b""]
         page = dashboard_page(read(), datetime.now(UTC))
-        start("200 OK", PAGE_HEADERS)
+        start("200 OK", [*PAGE_HEADERS])  # a list of its own: the server adds the length of this page to it
         return [page.encode()]
 
     return answer
