@@ -185,10 +185,11 @@ def _in_recipe_order(
     out = np.empty((len(recipe.feature_names), *accounts.shape[1:]), np.float32) if stack is None else stack
     counts = {f"count_{name}": accounts[ACCOUNT_NAMES.index(name)] for name in ("used", "expected")}
     wanted = any(isinstance(step, CountStep) for step in recipe.features)
+    made = {**layers, **counts} if wanted else layers
     lacking = {
-        position: counts[name] if wanted and name in counts else layers[name]
+        position: made[name]
         for position, name in enumerate(recipe.feature_names)
-        if (wanted and name in counts) or stack is None or layers[name].base is not stack
+        if stack is None or made[name].base is not stack
     }
 
     def copy_rows(first: int, last: int) -> None:

@@ -22,11 +22,11 @@ PATIENCE_S = 400.0
 CELLS = "select d.id from agdc.dataset d join agdc.dataset_type t on t.id = d.dataset_type_ref where t.name = %s"
 
 
-def wait_until(is_so: Callable[[], bool], what: str, every_s: float = 1.0) -> None:
-    """Fail with `what` after PATIENCE_S."""
-    end = time.monotonic() + PATIENCE_S
+def wait_until(is_so: Callable[[], bool], what: str, every_s: float = 1.0, patience_s: float = PATIENCE_S) -> None:
+    """Fail with `what` after some seconds."""
+    end = time.monotonic() + patience_s
     while not is_so():
-        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for {what}"
+        assert time.monotonic() < end, f"waited {patience_s:.0f} s for {what}"
         time.sleep(every_s)
 
 

@@ -110,6 +110,12 @@ def rows(settings: Settings) -> list[str]:
         return sorted(str(row.id) for row in index.dc.index.datasets.search(product=PRODUCT, archived=None))
 
 
+def check_whole(settings: Settings, planned: list[str], undisturbed: dict[str, str]) -> None:
+    """Each planned cell has one row, and the store the files of an undisturbed build."""
+    assert rows(settings) == planned
+    assert digests(Path(settings.store_url)) == undisturbed
+
+
 def slots(api: Api) -> int:
     """How many slots of the deployment of requests are taken."""
     return int(api.deployment(REQUESTS)["global_concurrency_limit"]["active_slots"])
@@ -159,8 +165,7 @@ def test_a_serve_that_is_killed_and_started_again_ends_with_the_cube_whole(
         wait_until(lambda: slots(api) == 0, "the slots to be free")
         assert sorted(run["state_type"] for run in api.runs(REQUESTS)) == ["COMPLETED", "CRASHED"]
 
-    assert rows(settings) == planned
-    assert digests(Path(settings.store_url)) == undisturbed
+    check_whole(settings, planned, undisturbed)
     assert files(settings, before) == built, "what was committed is not built again"
     with open_index(settings) as index, reading(index) as requests:
         result = requests.get(UUID(number)).result
@@ -230,8 +235,7 @@ def test_what_a_served_build_stands_on_is_killed_and_the_cube_is_whole_without_b
         wait_until(lambda: slots(api) == 0, "the slots to be free")
         assert sorted(run["state_type"] for run in api.runs(REQUESTS)) == runs, "a run dies with its worker"
         assert process.poll() is None
-    assert rows(settings) == planned
-    assert digests(Path(settings.store_url)) == undisturbed
+    check_whole(settings, planned, undisturbed)
     assert files(settings, before) == built, "what was committed is not built again"
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from flows.steps.service.dead_runs import HEARTBEAT, SILENT, settle_dead_runs
 from flows.steps.service.prefect_figures import PrefectAccess
 from flows.steps.service.prefect_processes import free_port, private_environment, running_server
 from tests.flows.killable_postgres import killable_postgres
+from tests.flows.serve_process import wait_until
 
 LATER = SILENT + timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -51,11 +51,8 @@ def sleeper(name: str, environment: dict[str, str]) -> Iterator[subprocess.Popen
             process.kill()
 
 
-def within(seconds: float, is_so: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.3)
+def within_a_minute(is_so: Callable[[], bool], what: str) -> None:
+    wait_until(is_so, what, 0.3, 60)
 
 
 def state(url: str, name: str) -> tuple[str, str]:
@@ -78,7 +75,9 @@ def beat(url: str, run: str, moment: datetime) -> None:
     }
     httpx.post(f"{url}/events", json=[event], timeout=10).raise_for_status()
     asked = {"filter": {"id": {"id": [event["id"]]}, "occurred": {"until": (moment + MINUTE).isoformat()}}}
-    within(60, lambda: bool(httpx.post(f"{url}/events/filter", json=asked, timeout=10).json()["events"]), "an event")
+    within_a_minute(
+        lambda: bool(httpx.post(f"{url}/events/filter", json=asked, timeout=10).json()["events"]), "an event"
+    )
 
 
 def tending(environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -123,9 +122,9 @@ def test_runs_are_settled_through_outages_of_the_server_and_of_its_database(tmp_
 
         database.kill()
         caught = stack.enter_context(tending(environment))
-        within(60, lambda: state(server.url, "alive") == ("", ""), "the server to miss its database")
+        within_a_minute(lambda: state(server.url, "alive") == ("", ""), "the server to miss its database")
         database.start()
-        within(60, lambda: state(server.url, "alive")[1] == "RUNNING", "the server to find its database again")
+        within_a_minute(lambda: state(server.url, "alive")[1] == "RUNNING", "the server to find its database again")
         settled = settle_dead_runs(access, died + 2 * LATER)
         assert [(each.run, each.was, each.now) for each in settled] == [("dead", "RUNNING", "CRASHED")]
         assert state(server.url, "alive")[1] == "RUNNING", "an outage is no sign that a run died"

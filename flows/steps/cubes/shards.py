@@ -80,29 +80,33 @@ def _for_each_chunk(
     """What is made of each chunk of a shard, in C order; BrokenShard if one cannot be decoded."""
     size = array.chunks(shape[-1])
     places, there = list(_places(shape, size)), memoryview(shard)
-    index = shard_index(shard, len(places))
-    buffers = threading.local()  # one decoded chunk for each thread: a new one each time costs more than decoding
+    index, decoder = shard_index(shard, len(places)), ChunkDecoder(size, array.dtype)
 
     def decoded(number: int) -> T:
         offset, length = (int(value) for value in index[number])
-        if not hasattr(buffers, "chunk"):
-            buffers.chunk = np.empty(size, array.dtype)
-        decode_chunk(there[offset : offset + length], f"chunk {number} of {array.name}", buffers.chunk)
-        return take(places[number], buffers.chunk)
+        chunk = decoder.decoded(there[offset : offset + length], f"chunk {number} of {array.name}")
+        return take(places[number], chunk)
 
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         return list(pool.map(decoded, range(len(places))))
 
 
-def decode_chunk(stored: Stored, name: str, out: NDArray[Any]) -> None:
-    """Decode a chunk of a shard into out, all of it; BrokenShard, with the name of the chunk, if it does not hold just that much."""
-    size = int.from_bytes(stored[DECODED_SIZE], "little")
-    if size != out.nbytes:
-        raise BrokenShard(f"{name} holds {size} bytes, expected {out.nbytes}")
-    try:
-        Blosc().decode(stored, out=out)
-    except (RuntimeError, ValueError) as error:
-        raise BrokenShard(f"{name} cannot be decoded: {error}") from error
+class ChunkDecoder(threading.local):
+    """Decodes chunks of a shape and type; in each thread into the same memory, as new memory costs more than decoding."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
+        self._chunk = np.empty(shape, dtype)
+
+    def decoded(self, stored: Stored, name: str) -> NDArray[Any]:
+        """A chunk of a shard, valid until the next one; BrokenShard, with its name, if it does not hold just that much."""
+        size = int.from_bytes(stored[DECODED_SIZE], "little")
+        if size != self._chunk.nbytes:
+            raise BrokenShard(f"{name} holds {size} bytes, expected {self._chunk.nbytes}")
+        try:
+            Blosc().decode(stored, out=self._chunk)
+        except (RuntimeError, ValueError) as error:
+            raise BrokenShard(f"{name} cannot be decoded: {error}") from error
+        return self._chunk
 
 
 def shard_index(shard: Stored, n_chunks: int) -> NDArray[np.uint64]:

@@ -169,8 +169,7 @@ def _read_aligned(
         out[...] = file.nodata
         return 0
     inside = np.s_[row0 - row : row1 - row, column0 - column : column1 - column]
-    if (row0, row1, column0, column1) != (row, row + height, column, column + width):
-        fill_around(out, inside, file.nodata)
+    fill_around(out, inside, file.nodata)
     window = Window(column0, row0, column1 - column0, row1 - row0)
     read_window(source, file.layer, window, out[inside], _needed(wanted, row, column, 1.0), file.nodata)
     return int(out[inside].nbytes)

@@ -12,6 +12,7 @@ from rasterio.windows import Window
 
 from products.window.predictor import undo_differences
 
+Rectangle = tuple[int, int, int, int]  # top, left, bottom and right, in pixels of the file
 IsNeeded = Callable[[int, int, int, int], bool]
 LEAST_ROWS = 64  # of blocks that are asked for together: strips may have one row
 LITTLE_ENDIAN = (b"II*\x00", b"II+\x00")  # TIFF and BigTIFF
@@ -45,7 +46,7 @@ def read_window(
     """The pixels of a window that lies in the file into out (y, x), the same whoever decodes them; OSError, or an error of rasterio, if it cannot be read.
 
     Blocks of other files than local TIFF, compressed by deflate, of 8 or 16 bit integers, are read by GDAL. What is not needed becomes nodata, unread: each
-    block that is read here, and what GDAL would read around those that are. `is_needed` is asked for top, left, bottom and right, in pixels of the file.
+    block that is read here, and what GDAL would read around those that are. `is_needed` is asked for a `Rectangle`.
     """
     layout = block_layout(source, layer, window, out)
     if layout is None:
@@ -53,11 +54,11 @@ def read_window(
         return
     with open(layout.path, "rb", buffering=0) as file:  # noqa: PTH123, the name is GDAL's
         for block in layout.blocks:
-            top, left, bottom, right = _shared(layout, block, window)
-            part = out[top - window.row_off : bottom - window.row_off, left - window.col_off : right - window.col_off]
-            if is_needed is None or is_needed(top, left, bottom, right):
+            shared = _shared(block.row, block.column, layout.shape, window)
+            part = out[_inside(window, shared)]
+            if is_needed is None or is_needed(*shared):
                 pixels = _decompressed(file.fileno(), layout, block, source.height)
-                _put(pixels, layout, top - block.row, left - block.column, part)
+                _put(pixels, layout, shared[0] - block.row, shared[1] - block.column, part)
             else:
                 part[...] = nodata
 
@@ -66,22 +67,45 @@ def _read_by_gdal(
     source: Any, layer: int, window: Window, out: NDArray[Any], is_needed: IsNeeded | None, nodata: float,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """One window that holds all needed blocks; the rest becomes nodata."""
-    part = (
-        window
-        if is_needed is None or layer not in source.indexes
-        else _around(source.block_shapes[layer - 1], window, is_needed)
+    if is_needed is None:
+        source.read(layer, window=window, out=out)
+        return
+    around = _around(source.block_shapes[layer - 1], window, is_needed)
+    if around is None:
+        out[...] = nodata
+        return
+    top, left, bottom, right = around
+    inside = _inside(window, around)
+    fill_around(out, inside, nodata)
+    source.read(layer, window=Window(left, top, right - left, bottom - top), out=out[inside])
+
+
+def _around(shape: tuple[int, int], window: Window, is_needed: IsNeeded) -> Rectangle | None:
+    """The smallest part of a window around the blocks of a shape, low ones taken together, that are needed; None where none is."""
+    height, width = max(shape[0], LEAST_ROWS // shape[0] * shape[0]), shape[1]
+    parts = (
+        _shared(top, left, (height, width), window)
+        for top in range(window.row_off // height * height, window.row_off + window.height, height)
+        for left in range(window.col_off // width * width, window.col_off + window.width, width)
     )
-    rows, columns = (
-        slice(first - start, first - start + size)
-        for first, start, size in (
-            (part.row_off, window.row_off, part.height),
-            (part.col_off, window.col_off, part.width),
-        )
-    )
-    if part != window:
-        fill_around(out, (rows, columns), nodata)
-    if part.height:
-        source.read(layer, window=part, out=out[rows, columns])
+    needed = [part for part in parts if is_needed(*part)]
+    if not needed:
+        return None
+    tops, lefts, bottoms, rights = zip(*needed, strict=True)
+    return min(tops), min(lefts), max(bottoms), max(rights)
+
+
+def _shared(row: int, column: int, shape: tuple[int, int], window: Window) -> Rectangle:
+    """The part of a block of a shape, whose first pixel is given, that lies in a window."""
+    bottom = min(row + shape[0], window.row_off + window.height)
+    right = min(column + shape[1], window.col_off + window.width)
+    return max(row, window.row_off), max(column, window.col_off), bottom, right
+
+
+def _inside(window: Window, part: Rectangle) -> tuple[slice, slice]:
+    """Where a part of a window lies among its pixels (y, x)."""
+    top, left, bottom, right = part
+    return np.s_[top - window.row_off : bottom - window.row_off, left - window.col_off : right - window.col_off]
 
 
 def fill_around(out: NDArray[Any], inside: tuple[slice, slice], value: float) -> None:
@@ -91,25 +115,9 @@ def fill_around(out: NDArray[Any], inside: tuple[slice, slice], value: float) ->
     out[rows, : columns.start], out[rows, columns.stop :] = value, value
 
 
-def _around(shape: tuple[int, int], window: Window, is_needed: IsNeeded) -> Window:
-    """The smallest part of a window around the blocks of a shape, low ones taken together, that are needed; of no height where none is."""
-    height, width = max(shape[0], LEAST_ROWS // shape[0] * shape[0]), shape[1]
-    bottom, right = window.row_off + window.height, window.col_off + window.width
-    found = [
-        (max(top, window.row_off), max(left, window.col_off), min(top + height, bottom), min(left + width, right))
-        for top in range(window.row_off // height * height, bottom, height)
-        for left in range(window.col_off // width * width, right, width)
-    ]
-    needed = np.array([each for each in found if is_needed(*each)], np.int64).reshape(-1, 4)
-    if not len(needed):
-        return Window(window.col_off, window.row_off, 0, 0)
-    (top, left), (bottom, right) = needed[:, :2].min(axis=0).tolist(), needed[:, 2:].max(axis=0).tolist()
-    return Window(left, top, right - left, bottom - top)
-
-
 def block_layout(source: Any, layer: int, window: Window, out: NDArray[Any]) -> BlockLayout | None:  # noqa: ANN401
     """None where GDAL is to read."""
-    name, kind = source.name, source.dtypes[layer - 1] if layer in source.indexes else ""
+    name, kind = source.name, source.dtypes[layer - 1]
     if source.driver != "GTiff" or kind not in UNSIGNED or not _holds(out, kind) or not _is_little_endian(name):
         return None
     structure = {**source.tags(ns="IMAGE_STRUCTURE"), **source.tags(layer, ns="IMAGE_STRUCTURE")}
@@ -168,13 +176,6 @@ def _decompressed(file: int, layout: BlockLayout, block: _Block, image_height: i
             f"the block of row {block.row} and column {block.column} holds {len(content)} bytes, expected {height * row_bytes}"
         )
     return np.frombuffer(content, layout.dtype).reshape(-1, width)
-
-
-def _shared(layout: BlockLayout, block: _Block, window: Window) -> tuple[int, int, int, int]:
-    """The part of a block that lies in a window: top, left, bottom and right, in pixels of the file."""
-    bottom = min(block.row + layout.shape[0], window.row_off + window.height)
-    right = min(block.column + layout.shape[1], window.col_off + window.width)
-    return max(block.row, window.row_off), max(block.column, window.col_off), bottom, right
 
 
 def _put(pixels: NDArray[Any], layout: BlockLayout, row: int, column: int, out: NDArray[Any]) -> None:

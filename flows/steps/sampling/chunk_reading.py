@@ -1,6 +1,5 @@
 """The values of an array of a cell at some pixels: each chunk that holds one is read and decoded once."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.steps.cubes.cell_store import shard_path
-from flows.steps.cubes.shards import CRC_BYTES, INDEX_ENTRY_BYTES, decode_chunk, shard_index
+from flows.steps.cubes.shards import CRC_BYTES, INDEX_ENTRY_BYTES, ChunkDecoder, shard_index
 from flows.steps.storage import Storage
 from products.template import ArrayTemplate, StoredArray
 
@@ -34,18 +33,14 @@ def values_at(
     chunks = stored_chunks(
         storage, shard_path(path, StoredArray(array.name, 0, array, tile_px)), n_layers * n_blocks, numbers
     )
-    found = np.empty((n_layers, row.size), array.dtype)
-
-    buffers = threading.local()  # one decoded chunk for each thread: a new one each time costs more than decoding
+    found, decoder = np.empty((n_layers, row.size), array.dtype), ChunkDecoder((side * side,), array.dtype)
 
     def read(task: tuple[int, int]) -> None:
         layer, number = task
-        if not hasattr(buffers, "chunk"):
-            buffers.chunk = np.empty(side * side, array.dtype)
         chunk = layer * n_blocks + int(blocks[number])
-        decode_chunk(chunks[chunk], f"chunk {chunk} of {array.name}", buffers.chunk)
+        pixels = decoder.decoded(chunks[chunk], f"chunk {chunk} of {array.name}")
         part = slice(int(first[number]), ends[number])
-        np.take(buffers.chunk, inner[part], out=found[layer, part], mode="clip")
+        np.take(pixels, inner[part], out=found[layer, part], mode="clip")
 
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         list(pool.map(read, [(layer, number) for layer in range(n_layers) for number in range(blocks.size)]))
