@@ -4,7 +4,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from products.pixel.lanes import LANES, Floats
+from products.pixel.lane_vectors import LANES
+from products.pixel.lanes import Floats
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

@@ -3,7 +3,8 @@
 import numba
 import numpy as np
 
-from products.pixel.lanes import LANES, Bands, Floats
+from products.pixel.lane_vectors import LANES
+from products.pixel.lanes import Bands, Floats
 
 GEOMEDIAN_TOLERANCE = (
     2e-6  # reflectance; the iteration ends where the rest of the way, judged by its last two steps, is shorter

@@ -12,7 +12,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from products.pixel.lanes import LANES, Floats
+from products.pixel.lane_vectors import LANES
+from products.pixel.lanes import Floats
 
 DAYS_A_YEAR = 365.2425
 SINGULAR = 1e-10  # of the largest diagonal: a smaller pivot says that the dates cannot tell the terms apart

@@ -8,35 +8,24 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite.ir import FunctionType
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from products.pixel.lane_vectors import (
+    LANES,
+    add_lanes,
+    copy_lanes,
+    divide_lanes,
+    keep_lanes,
+    multiply_lanes,
+    order_lanes,
+    subtract_lanes,
+)
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
 Bands = tuple[Any, ...]  # one entry a band: its length is known when compiling
 
-LANES = 32
-LARGEST = np.float32(np.finfo(np.float32).max)
 MAX_STACK = 8
-
-
-def _of_two(name: str) -> Any:  # noqa: ANN401
-    """LLVM's own minimum or maximum of two numbers that are not NaN: a comparison would become a store under a mask, which is slow on AMD."""
-
-    @intrinsic
-    def pick(_: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
-        def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:  # noqa: ANN401
-            kind = args[0].type
-            function = builder.module.declare_intrinsic(name, [kind], FunctionType(kind, [kind, kind]))
-            return builder.call(function, args, fastmath=("nnan", "nsz"))
-
-        return a(a, b), generate
-
-    return pick
-
-
-_smaller, _larger = _of_two("llvm.minnum"), _of_two("llvm.maxnum")
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
@@ -49,7 +38,7 @@ def distances(
     Infinity where it is missing; the others are counted into found (row, lane). made (3, lane) is scratch.
     """
     for k in range(highest):
-        seen, used = values[k * n_bands * LANES : (k + 1) * n_bands * LANES], weight[k * LANES : (k + 1) * LANES]
+        seen = values[k * n_bands * LANES : (k + 1) * n_bands * LANES]
         for lane in range(LANES):
             product, norm, own = np.float32(0.0), np.float32(0.0), np.float32(0.0)
             square, difference, total = np.float32(0.0), np.float32(0.0), np.float32(0.0)
@@ -65,31 +54,12 @@ def distances(
             made[LANES + lane] = np.sqrt(square)
             made[2 * LANES + lane] = difference / total
         for m in range(3):
-            first = (k * n_rows + m) * LANES
-            _keep(
-                made[m * LANES : (m + 1) * LANES], used, rows[first : first + LANES], found[m * LANES : (m + 1) * LANES]
-            )
-
-
-@numba.njit(nogil=True, cache=True)
-def _keep(made: Floats, used: Floats, row: Floats, n: Integers) -> None:
-    """What was made (lane) into a row to sort, infinity where it is not finite or not used (lane), and count the others."""
-    for lane in range(LANES):
-        is_good = (used[lane] > np.float32(0.0)) & (abs(made[lane]) <= LARGEST)
-        row[lane] = made[lane] if is_good else np.float32(np.inf)
-        n[lane] += np.int32(is_good)
-
-
-@numba.njit(nogil=True, cache=True)
-def _exchange(low: Floats, high: Floats) -> None:
-    for x in range(low.size):
-        a, b = low[x], high[x]
-        low[x], high[x] = _smaller(a, b), _larger(a, b)
+            keep_lanes(made, m * LANES, weight, k * LANES, rows, (k * n_rows + m) * LANES, found, m * LANES)
 
 
 @numba.njit(nogil=True, cache=True)
 def sort_rows(rows: Floats, width: int, highest: int) -> None:
-    """Sort each column of rows (k, width), k < highest, upwards, in place; no NaN (Batcher's merge exchange: Knuth, TAOCP 3, 5.2.2 M)."""
+    """Sort each column of rows (k, width), k < highest, upwards, in place; whole lanes wide, no NaN (Batcher's merge exchange: Knuth, TAOCP 3, 5.2.2 M)."""
     p = 1
     while p < highest:
         k = p
@@ -98,25 +68,37 @@ def sort_rows(rows: Floats, width: int, highest: int) -> None:
                 for i in range(min(k, highest - j - k)):
                     if (i + j) // (2 * p) == (i + j + k) // (2 * p):
                         low, high = (i + j) * width, (i + j + k) * width
-                        _exchange(rows[low : low + width], rows[high : high + width])
+                        for x in range(0, width, LANES):
+                            order_lanes(rows, low + x, rows, high + x)
             k //= 2
         p *= 2
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def pick_quantile(rows: Floats, n_rows: int, row: int, found: Integers, quantile: np.float32, out: Floats) -> None:
-    """The quantile of one of the sorted rows (k, row, lane) over the first found[row, lane], into out (lane); NaN where that is 0.
+def quantile_places(quantile: float, below: Integers, share: Floats) -> None:
+    """Where a quantile lies among n sorted numbers, n below below.size, share.size: behind number below[n], by a share of the way to the next.
 
-    Linear between neighbours (Hyndman and Fan 1996, type 7).
+    Linear between neighbours (Hyndman and Fan 1996, type 7); the share is 0 where there is no next.
     """
-    for lane in range(LANES):
-        n = max(found[row * LANES + lane], 1)
+    below[0], share[0] = 0, np.float32(0.0)
+    for n in range(1, below.size):
         place = np.float64(quantile) * (n - 1)
-        low = int(place)
-        high = min(low + 1, n - 1)
-        share = np.float32(place - low)
-        a, b = rows[(low * n_rows + row) * LANES + lane], rows[(high * n_rows + row) * LANES + lane]
-        out[lane] = a + (b - a) * share if found[row * LANES + lane] > 0 else np.float32(np.nan)
+        below[n] = int(place)
+        share[n] = np.float32(place - int(place))
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def pick_quantile(
+    rows: Floats, n_rows: int, row: int, found: Integers, below: Integers, share: Floats, out: Floats
+) -> None:
+    """The quantile with these places of one of the sorted rows (k, row, lane) over the first found[row, lane], into out (lane); NaN where that is 0."""
+    step = n_rows * LANES
+    own, n_found = rows[row * LANES :], found[row * LANES : (row + 1) * LANES]
+    for lane in range(LANES):
+        n = n_found[lane]
+        low = below[n] * step + lane
+        a, b = own[low], own[min(low + step, max(n - 1, 0) * step + lane)]
+        out[lane] = a + (b - a) * share[n] if n > 0 else np.float32(np.nan)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -167,17 +149,6 @@ def skewness_or_kurtosis(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def spread(
-    rows: Floats, n_rows: int, row: int, found: Integers, low: np.float32, high: np.float32, lower: Floats, out: Floats
-) -> None:
-    """The difference of two quantiles of one of the sorted rows into out (lane); lower (lane) is scratch."""
-    pick_quantile(rows, n_rows, row, found, low, lower)
-    pick_quantile(rows, n_rows, row, found, high, out)
-    for lane in range(LANES):
-        out[lane] -= lower[lane]
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
 def run_program(
     program: NDArray[np.float64], values: Floats, n_bands: int, weight: Floats, highest: int, stack: Floats,
     rows: Floats, n_rows: int, row: int, found: Integers,
@@ -195,8 +166,7 @@ def run_program(
         if operation == 0:
             top += 1
             for k in range(highest):
-                first = (k * n_bands + int(operand)) * LANES
-                _copy(values[first : first + LANES], stack[top * size + k * LANES : top * size + (k + 1) * LANES])
+                copy_lanes(values, (k * n_bands + int(operand)) * LANES, stack, top * size + k * LANES)
         elif operation == 1:
             top += 1
             stack[top * size : (top + 1) * size] = np.float32(operand)
@@ -204,33 +174,28 @@ def run_program(
             for i in range(size):
                 stack[top * size + i] = -stack[top * size + i]
         else:
-            _combine(operation, stack[(top - 1) * size : top * size], stack[top * size : (top + 1) * size])
             top -= 1
+            _combine(operation, stack, top * size, size)
     for k in range(highest):
-        first, own = (k * n_rows + row) * LANES, slice(k * LANES, (k + 1) * LANES)
-        _keep(stack[own], weight[own], rows[first : first + LANES], found[row * LANES : (row + 1) * LANES])
-
-
-@numba.njit(nogil=True, cache=True)
-def _copy(source: Floats, target: Floats) -> None:
-    for lane in range(LANES):
-        target[lane] = source[lane]
+        keep_lanes(stack, k * LANES, weight, k * LANES, rows, (k * n_rows + row) * LANES, found, row * LANES)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _combine(operation: int, left: Floats, right: Floats) -> None:
+def _combine(operation: int, stack: Floats, left: int, size: int) -> None:
+    """The operand at `left` becomes itself and the one behind it, `size` numbers each, together."""
+    right = left + size
     if operation == 2:
-        for i in range(left.size):
-            left[i] += right[i]
+        for i in range(0, size, LANES):
+            add_lanes(stack, left + i, stack, right + i)
     elif operation == 3:
-        for i in range(left.size):
-            left[i] -= right[i]
+        for i in range(0, size, LANES):
+            subtract_lanes(stack, left + i, stack, right + i)
     elif operation == 4:
-        for i in range(left.size):
-            left[i] *= right[i]
+        for i in range(0, size, LANES):
+            multiply_lanes(stack, left + i, stack, right + i)
     elif operation == 5:
-        for i in range(left.size):
-            left[i] /= right[i]
+        for i in range(0, size, LANES):
+            divide_lanes(stack, left + i, stack, right + i)
     else:
-        for i in range(left.size):
-            left[i] = left[i] ** right[i]
+        for i in range(size):
+            stack[left + i] = stack[left + i] ** stack[right + i]

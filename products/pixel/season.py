@@ -4,7 +4,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from products.pixel.lanes import LANES, Floats
+from products.pixel.lane_vectors import LANES
+from products.pixel.lanes import Floats
 
 Doubles = NDArray[np.float64]
 SEASON_METRICS = ("start", "peak", "end", "length", "integral", "peak_value", "base_value")

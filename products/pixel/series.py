@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.pixel.harmonic import solve
-from products.pixel.lanes import LANES, MAX_STACK, Floats, run_program
+from products.pixel.lane_vectors import LANES
+from products.pixel.lanes import MAX_STACK, Floats, run_program
 from products.pixel.rows import in_row_tasks
 from products.pixel.season import smooth
 

@@ -5,25 +5,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.pixel.geomedian import geomedian, state_rows
+from products.pixel.lane_vectors import LANES, fetch_ahead, scale_lanes
 from products.pixel.lanes import (
-    LANES,
     MAX_STACK,
     Bands,
     distances,
     mean_and_std,
     pick_quantile,
+    quantile_places,
     run_program,
     skewness_or_kurtosis,
     sort_rows,
-    spread,
 )
 from products.pixel.rows import in_row_tasks
 from products.pixel.time_ordered import OrderedScratch, TimeOrdered, ordered_scratch, ordered_strip
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.uint16]
+Places = tuple[NDArray[np.int32], Floats]  # (quantile, number of numbers)
 Scratch = tuple[Floats, Floats, Floats, NDArray[np.int32], Floats, NDArray[np.bool_]]
 STRIPS = 8  # side by side
+FIXED = (0.5, 0.0, 1.0, 0.25, 0.75)  # quantiles that more than one reducer takes
+MEDIAN, LEAST, MOST, LOWER, UPPER = range(len(FIXED))
 MEAN, STD, MIN, MAX, COUNT, RANGE, IQR, SKEWNESS, KURTOSIS = -1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -7.0, -8.0, -9.0
 
 
@@ -32,6 +35,17 @@ def _scale(numbers: Counts, used: Floats, gain: np.float32, bias: np.float32, va
     for lane in range(numbers.size):
         value = np.float32(numbers[lane]) * gain + bias
         values[lane] = value if used[lane] > np.float32(0.0) else np.float32(0.0)
+
+
+@numba.njit(nogil=True, cache=True)
+def _weigh(cause: NDArray[np.uint8], weight: Floats) -> bool:
+    """The weight (lane) of the pixels of a strip by their causes: 1 where it is used, else 0, also beyond them; whether any is."""
+    weight[:] = np.float32(0.0)
+    n_used = 0
+    for lane in range(cause.size):
+        weight[lane] = np.float32(1.0) if cause[lane] == 0 else np.float32(0.0)
+        n_used += 1 if cause[lane] == 0 else 0
+    return n_used > 0
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -45,31 +59,29 @@ def _gather(
     """
     highest[:] = 0
     is_taken = np.zeros(STRIPS, np.bool_)
+    ahead = x0 + STRIPS * LANES  # the next group, or the next row
     for t in range(block.shape[1]):
+        causes_of_row = causes[t, y]
+        for x in range(0, STRIPS * LANES, 64):
+            fetch_ahead(causes_of_row, ahead + x)
         for strip in range(-(-width // LANES)):
-            start, end = x0 + strip * LANES, x0 + min((strip + 1) * LANES, width)
-            cause, k = causes[t, y, start:end], highest[strip]
-            n_used = 0
-            for lane in range(cause.size):
-                n_used += cause[lane] == 0
-            is_taken[strip] = n_used > 0
-            if n_used == 0:
-                continue
-            used = weight[strip, k * LANES : (k + 1) * LANES]
-            used[:] = np.float32(0.0)
-            for lane in range(cause.size):
-                used[lane] = np.float32(1.0) if cause[lane] == 0 else np.float32(0.0)
-            scene_of[strip, k] = t
-            highest[strip] += 1
+            cause = causes_of_row[x0 + strip * LANES : x0 + min((strip + 1) * LANES, width)]
+            is_taken[strip] = _weigh(cause, weight[strip, highest[strip] * LANES : (highest[strip] + 1) * LANES])
+            if is_taken[strip]:
+                scene_of[strip, highest[strip]] = t
+                highest[strip] += 1
         for b in range(layers.size):
             row, g, c = block[layers[b], t, y], gain[t, b], bias[t, b]
             for strip in range(-(-width // LANES)):
-                start, end = x0 + strip * LANES, x0 + min((strip + 1) * LANES, width)
-                k = highest[strip] - 1
+                fetch_ahead(row, ahead + strip * LANES)
                 if is_taken[strip]:
-                    first = (k * layers.size + b) * LANES
-                    used = weight[strip, k * LANES : (k + 1) * LANES]
-                    _scale(row[start:end], used, g, c, values[strip, first : first + LANES])
+                    k = highest[strip] - 1
+                    at, first = x0 + strip * LANES, (k * layers.size + b) * LANES
+                    if (strip + 1) * LANES <= width:
+                        scale_lanes(row, at, weight[strip], k * LANES, g, c, values[strip], first)
+                    else:
+                        used = weight[strip, k * LANES : (k + 1) * LANES]
+                        _scale(row[at : x0 + width], used, g, c, values[strip, first : first + LANES])
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -79,21 +91,39 @@ def _put(layer: Floats, enough: NDArray[np.bool_], out: Floats) -> None:
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _reduce(rows: Floats, n_rows: int, row: int, found: NDArray[np.int32], reducer: np.float32, out: Floats) -> None:
-    """One of the sorted rows (k, row, lane) into out (lane) by a quantile or the code of a statistic."""
+def _places(reducers: Floats, highest: int) -> Places:
+    """Where the quantiles lie among up to `highest` numbers: those of FIXED, then that of each of the reducers (index, r), where it is one."""
+    wanted = np.concatenate((np.array(FIXED, np.float32), reducers.ravel()))
+    below = np.zeros((wanted.size, highest + 1), np.int32)
+    share = np.zeros((wanted.size, highest + 1), np.float32)
+    for i in range(wanted.size):
+        if wanted[i] >= 0:
+            quantile_places(wanted[i], below[i], share[i])
+    return below, share
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _reduce(
+    rows: Floats, n_rows: int, row: int, found: NDArray[np.int32], reducer: np.float32, places: Places, own: int, out: Floats
+) -> None:  # fmt: skip
+    """One of the sorted rows (k, row, lane) into out (lane) by a quantile, whose places have a number of their own, or the code of a statistic."""
+    below, share = places
     if reducer >= 0:
-        pick_quantile(rows, n_rows, row, found, reducer, out)
+        pick_quantile(rows, n_rows, row, found, below[own], share[own], out)
     elif reducer == MIN:
-        pick_quantile(rows, n_rows, row, found, np.float32(0.0), out)
+        pick_quantile(rows, n_rows, row, found, below[LEAST], share[LEAST], out)
     elif reducer == MAX:
-        pick_quantile(rows, n_rows, row, found, np.float32(1.0), out)
+        pick_quantile(rows, n_rows, row, found, below[MOST], share[MOST], out)
     elif reducer == COUNT:
         for lane in range(LANES):
             out[lane] = np.float32(found[row * LANES + lane])
-    elif reducer == RANGE:
-        spread(rows, n_rows, row, found, np.float32(0.0), np.float32(1.0), np.empty(LANES, np.float32), out)
-    elif reducer == IQR:
-        spread(rows, n_rows, row, found, np.float32(0.25), np.float32(0.75), np.empty(LANES, np.float32), out)
+    elif reducer in (RANGE, IQR):
+        low, high = (LEAST, MOST) if reducer == RANGE else (LOWER, UPPER)
+        lower = np.empty(LANES, np.float32)
+        pick_quantile(rows, n_rows, row, found, below[low], share[low], lower)
+        pick_quantile(rows, n_rows, row, found, below[high], share[high], out)
+        for lane in range(LANES):
+            out[lane] -= lower[lane]
     elif reducer == SKEWNESS:
         skewness_or_kurtosis(rows, n_rows, row, found, False, out)
     elif reducer == KURTOSIS:
@@ -105,7 +135,7 @@ def _reduce(rows: Floats, n_rows: int, row: int, found: NDArray[np.int32], reduc
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _strip_of_features(
     values: Floats, n_bands: int, weight: Floats, highest: int, bands: Bands, n_mads: int,
-    programs: NDArray[np.float64], reducers: Floats, min_observations: int, scratch: Scratch, ordered: TimeOrdered | None,
+    programs: NDArray[np.float64], reducers: Floats, places: Places, min_observations: int, scratch: Scratch, ordered: TimeOrdered | None,
     room: OrderedScratch | None, scene_of: NDArray[np.int64], out: Floats,
 ) -> None:  # fmt: skip
     """The features of one strip into out (feature, lane); those that need the time of each observation last."""
@@ -133,13 +163,14 @@ def _strip_of_features(
     sort_rows(rows, n_rows * LANES, highest)
     f = len(bands)
     for m in range(n_mads):
-        pick_quantile(rows, n_rows, m, found, np.float32(0.5), picked)
+        pick_quantile(rows, n_rows, m, found, places[0][MEDIAN], places[1][MEDIAN], picked)
         _put(picked, enough, out[f])
         f += 1
     for i in range(programs.shape[0]):
         for r in range(reducers.shape[1]):
             if not np.isnan(reducers[i, r]):
-                _reduce(rows, n_rows, n_mads + i, found, reducers[i, r], picked)
+                own = len(FIXED) + i * reducers.shape[1] + r
+                _reduce(rows, n_rows, n_mads + i, found, reducers[i, r], places, own, picked)
                 _put(picked, enough, out[f])
                 f += 1
 
@@ -158,6 +189,7 @@ def _rows_of_features(
     weight = np.zeros((STRIPS, n_times * LANES), np.float32)
     highest = np.zeros(STRIPS, np.int64)
     scene_of = np.zeros((STRIPS, n_times), np.int64)
+    places = _places(reducers, n_times)
     room = ordered_scratch(ordered, n_times) if ordered is not None else None
     scratch = (
         np.zeros(n_times * n_rows * LANES, np.float32),
@@ -174,7 +206,7 @@ def _rows_of_features(
             for strip in range(-(-width // LANES)):
                 _strip_of_features(
                     values[strip], n_bands, weight[strip], highest[strip], bands, n_mads, programs, reducers,
-                    min_observations, scratch, ordered, room, scene_of[strip],
+                    places, min_observations, scratch, ordered, room, scene_of[strip],
                     out[:, y, x0 + strip * LANES : x0 + min((strip + 1) * LANES, width)],
                 )  # fmt: skip
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from products.pixel.composites import best_by_index, medoid
 from products.pixel.harmonic import fit_harmonics
-from products.pixel.lanes import LANES, Floats
+from products.pixel.lane_vectors import LANES
+from products.pixel.lanes import Floats
 from products.pixel.season import SEASON_METRICS, season_metrics
 
 Integers = NDArray[np.int64]
