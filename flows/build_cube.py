@@ -15,7 +15,7 @@ from flows.build_here import (
     RunBatches,
     Submit,
     build,
-    build_batch,
+    build_on_worker,
     dask_tasks,
     run_on_dask,
     side_by_side,
@@ -31,7 +31,7 @@ from products.devices import DeviceChoice
 @task(task_run_name="build-{batch.label}", retries=1, retry_delay_seconds=10, cache_policy=NO_CACHE)
 def build_cells(settings: Settings, batch: Batch) -> list[Outcome]:
     """One batch of cells as a Prefect task."""
-    return build_batch(settings, batch)
+    return build_on_worker(settings, batch)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from products.cell_content import cell_template
 from products.devices import Device, DeviceChoice
 from products.errors import RequestError
 from products.grid import PixelGrid
+from products.kept_memory import give_back
 from products.registry import scene_recipe
 from products.scene_recipe import SceneRecipe
 from products.template import odc_product_definition
@@ -130,6 +131,14 @@ def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
     return outcomes
 
 
+def build_on_worker(settings: Settings, batch: Batch) -> list[Outcome]:
+    """The same on a worker of a cluster, which gets no further task while it has too much memory: none is kept."""
+    try:
+        return build_batch(settings, batch)
+    finally:
+        give_back()
+
+
 def _outcome(index: Index, storage: Storage, batch: Batch, cell: PlannedCell, workshop: Workshop) -> Outcome:
     if done := found_cell(index, cell.key, cell.id):
         _log.info("cell found, made since the plan")
@@ -162,7 +171,7 @@ def run_in_processes(workers: int) -> RunBatches:
 @contextmanager
 def dask_tasks(client: Any) -> Iterator[Submit]:  # noqa: ANN401, distributed.Client
     """What hands a batch to the workers of a client, which try it again where it raises."""
-    yield lambda settings, batch: client.submit(build_batch, settings, batch, pure=False, retries=RETRIES)
+    yield lambda settings, batch: client.submit(build_on_worker, settings, batch, pure=False, retries=RETRIES)
 
 
 def run_on_dask(dask: str, tasks: Callable[[Any], AbstractContextManager[Submit]] = dask_tasks) -> RunBatches:

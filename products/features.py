@@ -10,6 +10,7 @@ from products.devices import Device
 from products.feature_program import FeatureProgram, Operand, composite_limits, feature_program
 from products.feature_spec import CountStep
 from products.feature_step import Limit
+from products.kept_memory import kept_empty
 from products.period import Period
 from products.pixel.brdf import c_factor
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED
@@ -173,7 +174,7 @@ def _room(recipe: FeaturesRecipe, names: Sequence[str], shape: tuple[int, ...]) 
     part = slice(every.index(names[0]), every.index(names[0]) + len(names))
     if every[part] != tuple(names):
         return None, None
-    stack = np.empty((len(every), *shape), np.float32)
+    stack: Stack = kept_empty((len(every), *shape), np.float32)
     return stack, stack[part]
 
 
@@ -182,14 +183,14 @@ def _in_recipe_order(
     stack: Stack | None = None,
 ) -> Stack:  # fmt: skip
     """All features, float32 (feature, y, x); `stack` has those already that share its memory."""
-    out = np.empty((len(recipe.feature_names), *accounts.shape[1:]), np.float32) if stack is None else stack
+    out = kept_empty((len(recipe.feature_names), *accounts.shape[1:]), np.float32) if stack is None else stack
     counts = {f"count_{name}": accounts[ACCOUNT_NAMES.index(name)] for name in ("used", "expected")}
     wanted = any(isinstance(step, CountStep) for step in recipe.features)
     made = {**layers, **counts} if wanted else layers
     lacking = {
         position: made[name]
         for position, name in enumerate(recipe.feature_names)
-        if stack is None or made[name].base is not stack
+        if stack is None or not np.may_share_memory(made[name], stack)
     }
 
     def copy_rows(first: int, last: int) -> None:

@@ -4,6 +4,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from products.kept_memory import kept_empty
 from products.pixel.geomedian import geomedian, state_rows
 from products.pixel.lane_vectors import LANES, fetch_ahead, scale_lanes
 from products.pixel.lanes import (
@@ -226,7 +227,7 @@ def temporal_features(
     """
     n_ordered = ordered.n_features if ordered is not None else 0
     n_features = geomedian_bands.size + 3 * with_mads + int(np.count_nonzero(~np.isnan(reducers))) + n_ordered
-    made = np.empty((n_features, *block.shape[2:]), np.float32) if out is None else out
+    made: Floats = kept_empty((n_features, *block.shape[2:]), np.float32) if out is None else out
     if made.shape != (n_features, *block.shape[2:]) or made.dtype != np.float32:
         raise ValueError(f"expected room for float32 {(n_features, *block.shape[2:])}, got {made.dtype} {made.shape}")
     at = np.arange(block.shape[0]) if layers is None else layers

@@ -21,6 +21,7 @@ from products.devices import Device
 from products.errors import DeviceFull
 from products.grid import PixelGrid
 from products.identity import CellKey
+from products.kept_memory import give_back, kept_empty
 from products.pixel.agreement import ClearSums, clear_sums
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.rows import ROWS_PER_TASK
@@ -92,6 +93,7 @@ def _make_once(work: CellWork, failed: Failures, is_wanted: IsWanted, notes: lis
         part = _attempt(work, first, last, failed, is_wanted, notes)
         if isinstance(part, str):
             gc.collect()  # futures and the error that they hold keep each other, and the block
+            give_back()
             work = _halved(work, part)
             notes.append(f"{part}: {work.key.label} went on in strips of {work.strip_px} rows")
             continue
@@ -154,8 +156,8 @@ def _strip(
 
 def _empty(recipe: SceneRecipe) -> tuple[NDArray[np.float32], Counts]:
     side = recipe.grid.tile_px
-    layers = np.empty((recipe.n_layers, side, side), np.float32)
-    return layers, np.empty((len(ACCOUNT_NAMES), side, side), np.uint16)
+    layers = kept_empty((recipe.n_layers, side, side), np.float32)
+    return layers, kept_empty((len(ACCOUNT_NAMES), side, side), np.uint16)
 
 
 def _halved(work: CellWork, lacking: str) -> CellWork:

@@ -26,6 +26,7 @@ from flows.steps.loading.reading import BandRead, warp_band
 from flows.steps.loading.tile_masks import load_mask
 from flows.steps.loading.wanted_pixels import WantedPixels
 from products.features import Observations, file_band, reflectance_terms
+from products.kept_memory import kept_empty
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
     count_causes,
@@ -72,9 +73,9 @@ def load_observations(
     job = ReadJob(recipe, geobox, access, failed or {}, shifts or {})
     ordered = in_written_order(scenes)
     wide = geobox.pad(recipe.halo_px) if recipe.halo_px else geobox
-    wide_causes = np.empty((len(ordered), *wide.shape), np.uint8)
+    wide_causes = kept_empty((len(ordered), *wide.shape), np.uint8)
     agreements = room_for_agreement(recipe, wide_causes.shape)
-    block = np.empty((len(recipe.used_bands), len(ordered), *geobox.shape), np.uint16)
+    block = kept_empty((len(recipe.used_bands), len(ordered), *geobox.shape), np.uint16)
     with ThreadPoolExecutor(reading_threads(ordered, threads, access.remote_threads)) as pool:
         masks = list(
             pool.map(
@@ -96,9 +97,10 @@ def load_observations(
 def _observations(
     recipe: SceneRecipe, scenes: Sequence[Scene], block: NDArray[np.uint16], causes: NDArray[np.uint8], threads: int
 ) -> Observations:
-    accounts = np.zeros((len(ACCOUNT_NAMES), *causes.shape[1:]), np.uint16)
+    accounts = kept_empty((len(ACCOUNT_NAMES), *causes.shape[1:]), np.uint16)
 
     def count_rows(first: int, last: int) -> int:
+        accounts[:, first:last] = 0
         count_causes(causes[:, first:last], accounts[:, first:last])
         return unbalanced(accounts[:, first:last])
 
