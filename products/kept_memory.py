@@ -14,63 +14,84 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 LEAST_BYTES: Final = 32 * 2**20
-_lock = threading.Lock()
-_free: list[mmap.mmap] = []
 
 
-def kept_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """As `np.empty`: an array (shape) of any content. Where it is large its memory is kept when the last view of it is gone; MemoryError if there is none."""
-    kind = np.dtype(dtype)
-    count = math.prod(shape)
-    if count * kind.itemsize < LEAST_BYTES:
-        return np.empty(shape, kind)
-    region = _kept(count * kind.itemsize) or _new(count * kind.itemsize)
-    whole = np.frombuffer(region, kind, count)  # every view of it holds it
-    weakref.finalize(whole, _keep, region).atexit = False
-    return whole.reshape(shape)
+class KeptMemory:
+    """Regions in use and kept; together never more than were in use at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # an array may be collected, and kept, while another is taken
+        self._kept: list[mmap.mmap] = []
+        self._used_bytes = self._most_bytes = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """As `kept_empty`, in these regions."""
+        kind = np.dtype(dtype)
+        count = math.prod(shape)
+        if count * kind.itemsize < LEAST_BYTES:
+            return np.empty(shape, kind)
+        region = self._take(count * kind.itemsize)
+        whole = np.frombuffer(region, kind, count)  # every view of it holds it
+        weakref.finalize(whole, self._keep, region).atexit = False
+        return whole.reshape(shape)
+
+    def give_back(self) -> int:
+        """Give what is kept, and not in use, back to the system; its bytes."""
+        with self._lock:
+            n_bytes = sum(map(len, self._kept))
+            self._kept.clear()
+            return n_bytes
+
+    def _take(self, n_bytes: int) -> mmap.mmap:
+        """The smallest kept one that is large enough and not twice as large, or a new one, which the largest kept ones make room for."""
+        with self._lock:
+            fitting = [region for region in self._kept if n_bytes <= len(region) < 2 * n_bytes]
+            region = min(fitting, key=len) if fitting else self._new(n_bytes)
+            self._kept = [each for each in self._kept if each is not region]
+            self._used_bytes += len(region)
+            return region
+
+    def _keep(self, region: mmap.mmap) -> None:
+        """Nothing looks at a region any more."""
+        if hasattr(mmap, "MADV_FREE"):
+            region.madvise(mmap.MADV_FREE)
+        with self._lock:
+            self._used_bytes -= len(region)
+            self._kept.append(region)
+
+    def _new(self, n_bytes: int) -> mmap.mmap:
+        used = self._used_bytes + n_bytes
+        self._kept.sort(key=len)
+        while used + sum(map(len, self._kept)) > max(self._most_bytes, used):
+            self._kept.pop()
+        try:
+            region = _mapped(n_bytes)
+        except MemoryError:
+            if not self.give_back():
+                raise
+            region = _mapped(n_bytes)
+        self._most_bytes = max(self._most_bytes, used)
+        return region
 
 
-def give_back() -> int:
-    """Give all memory that is kept, and not in use, back to the system; returns its bytes."""
-    with _lock:
-        n_bytes = sum(len(region) for region in _free)
-        _free.clear()
-    return n_bytes
-
-
-def _kept(n_bytes: int) -> mmap.mmap | None:
-    """The smallest that is large enough and not twice as large. Those that are too small by less than half are given back: a larger one takes their place."""
-    with _lock:
-        fitting = [region for region in _free if n_bytes <= len(region) < 2 * n_bytes]
-        if fitting:
-            chosen = min(fitting, key=len)
-            _free.remove(chosen)
-            return chosen
-        _free[:] = [region for region in _free if not n_bytes / 2 < len(region) < n_bytes]
-        return None
-
-
-def _new(n_bytes: int) -> mmap.mmap:
+def _mapped(n_bytes: int) -> mmap.mmap:
     try:
-        region = _mapped(n_bytes)
-    except MemoryError:
-        if not give_back():
-            raise
-        region = _mapped(n_bytes)
+        region = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"no memory for an array of {n_bytes} bytes") from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
         region.madvise(mmap.MADV_HUGEPAGE)
     return region
 
 
-def _mapped(n_bytes: int) -> mmap.mmap:
-    try:
-        return mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except OSError as error:
-        raise MemoryError(f"no memory for an array of {n_bytes} bytes") from error
+_of_this_process = KeptMemory()
 
 
-def _keep(region: mmap.mmap) -> None:
-    if hasattr(mmap, "MADV_FREE"):
-        region.madvise(mmap.MADV_FREE)
-    with _lock:
-        _free.append(region)
+def kept_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """As `np.empty`: an array (shape) of any content. Where it is large its memory is kept when the last view of it is gone; MemoryError if there is none."""
+    return _of_this_process.empty(shape, dtype)
+
+
+def give_back() -> int:
+    """Give all memory that this process keeps, and has not in use, back to the system; returns its bytes."""
+    return _of_this_process.give_back()

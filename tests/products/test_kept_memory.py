@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from products.kept_memory import LEAST_BYTES, give_back, kept_empty
+from products.kept_memory import LEAST_BYTES, KeptMemory, give_back, kept_empty
 
 N = 2 * LEAST_BYTES
 
@@ -47,16 +47,23 @@ def test_memory_that_a_view_looks_at_is_not_used_again() -> None:
     assert give_back() == N
 
 
-def test_a_small_array_gets_what_it_needs_and_a_large_one_takes_the_place_of_one_that_is_too_small() -> None:
+def test_a_small_array_is_one_of_numpy() -> None:
     assert kept_empty((LEAST_BYTES - 1,), np.uint8).base is None
-    address(N)
-    assert give_back() == N
-    place = address(N)
-    much_smaller = kept_empty((N // 2,), np.uint8)
-    assert much_smaller.ctypes.data != place
-    larger = kept_empty((N + 4096,), np.uint8)
-    assert give_back() == 0, "the smaller one is kept beside the one in its place"
-    assert larger.nbytes == N + 4096
+    assert give_back() == 0
+
+
+def test_no_more_is_kept_than_was_in_use_at_once() -> None:
+    memory = KeptMemory()
+    first = memory.empty((N,), np.uint8)
+    del first
+    half = memory.empty((N // 2,), np.uint8)  # with what is kept that would be more than ever was in use
+    assert memory.give_back() == 0
+    large = memory.empty((N,), np.uint8)
+    del large
+    other = memory.empty((N // 2,), np.uint8)  # so would this be, beside the first half
+    assert memory.give_back() == 0 and half.nbytes == other.nbytes
+    del other
+    assert memory.give_back() == N // 2
 
 
 def test_the_smallest_that_fits_is_taken() -> None:
