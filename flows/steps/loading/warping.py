@@ -1,7 +1,8 @@
 """A raster of another grid reprojected onto the pixels of a tile."""
 
+import math
 import threading
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,19 @@ from odc.geo.geom import Geometry
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from flows.steps.loading.tiff_blocks import read_window
+from products.window.lattice_warp import NODE_PX, Lattice, warp_average, warp_cubic, warp_nearest
 
 _RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
+SMOOTH: Final = {"average": warp_average, "cubic": warp_cubic}
+OUTLINE_PLACES: Final = 65  # on each edge of the target, to find what of the source lies around it
+BESIDE_PX: Final = 4  # source pixels: those of a cubic, and what the edge bends between two places
+LEAST_STEP: Final = (
+    0.95  # a source pixel smaller than this share of a target pixel asks for a wider cubic, as GDAL makes it
+)
+Places = NDArray[np.float64]
 WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
 
 
@@ -39,6 +51,13 @@ def warp(
         out[...] = missing
         return 0, covered
     across, down = geobox.resolution.x, -geobox.resolution.y
+    share = covered.sum() * across * down / abs(source.transform.a * source.transform.e)
+    n_bytes = int(share * np.dtype(source.dtypes[layer - 1]).itemsize)
+    if _is_ours(source, layer, nodata, geobox, resampling, out):
+        lattice = _lattice(source, geobox)
+        if np.isfinite(lattice.columns).all() and np.isfinite(lattice.rows).all():
+            _warp_by_lattice(source, layer, int(nodata), geobox, lattice, resampling, out)
+            return n_bytes, covered
     scale = {"XSCALE": source.transform.a / across, "YSCALE": -source.transform.e / down}
     with WarpedVRT(
         source,
@@ -54,5 +73,71 @@ def warp(
         **({key: repr(value) for key, value in scale.items()} if source.crs.is_projected else {}),
     ) as warped:
         warped.read(layer, out=out)
-    share = covered.sum() * across * down / abs(source.transform.a * source.transform.e)
-    return int(share * np.dtype(source.dtypes[layer - 1]).itemsize), covered
+    return n_bytes, covered
+
+
+def _is_ours(
+    source: Any, layer: int, nodata: float, geobox: GeoBox, resampling: str, out: NDArray[Any],  # noqa: ANN401
+) -> bool:  # fmt: skip
+    """Whether unsigned integers on a map of metres are to be resampled as `products.window.lattice_warp` does."""
+    kind, grid = np.dtype(source.dtypes[layer - 1]), source.transform
+    if (
+        kind not in (np.uint8, np.uint16)
+        or out.dtype not in (kind, np.uint16)
+        or nodata not in range(2 ** (8 * kind.itemsize))
+    ):
+        return False
+    is_upright = not (grid.b or grid.d or geobox.affine.b or geobox.affine.d)
+    is_metric = source.crs.is_projected and geobox.crs is not None and geobox.crs.projected
+    steps = grid.a / geobox.resolution.x, grid.e / geobox.resolution.y
+    is_alike = min(steps) >= LEAST_STEP if resampling == "cubic" else min(steps) > 0
+    return bool(is_upright and is_metric and is_alike and resampling in ("nearest", *SMOOTH))
+
+
+def _warp_by_lattice(
+    source: Any, layer: int, nodata: int, geobox: GeoBox, lattice: Lattice, resampling: str, out: NDArray[Any],  # noqa: ANN401
+) -> None:  # fmt: skip
+    """Into out (y, x): the places of nodes of the target's grid are transformed exactly, and those of pixels between them by a cubic through four."""
+    window = _window_around(source, geobox)
+    if window is None:
+        out[...] = nodata
+        return
+    pixels = np.empty((window.height, window.width), source.dtypes[layer - 1])
+    read_window(source, layer, window, pixels)
+    moved = lattice._replace(columns=lattice.columns - window.col_off, rows=lattice.rows - window.row_off)
+    if resampling == "nearest":
+        warp_nearest(pixels, nodata, moved, out)
+    else:
+        SMOOTH[resampling](pixels, nodata, moved, np.iinfo(pixels.dtype).max, out)
+
+
+def _lattice(source: Any, geobox: GeoBox) -> Lattice:  # noqa: ANN401
+    """Nodes at whole multiples of their distance from the origin of the CRS, so that they are the same for any crop."""
+    left, top = geobox.affine.c / geobox.affine.a, geobox.affine.f / geobox.affine.e
+    (first_x, last_x), (first_y, last_y) = (
+        (math.floor(start / NODE_PX) - 1, math.floor((start + size) / NODE_PX) + 2)
+        for start, size in ((left, geobox.width), (top, geobox.height))
+    )
+    y, x = np.mgrid[first_y : last_y + 1, first_x : last_x + 1] * float(NODE_PX)
+    columns, rows = _in_source(source, geobox, x - left, y - top)
+    return Lattice(columns, rows, top / NODE_PX - first_y, left / NODE_PX - first_x)
+
+
+def _in_source(source: Any, geobox: GeoBox, column: Places, row: Places) -> tuple[Places, Places]:  # noqa: ANN401
+    """Columns and rows in the source of places on the target, in pixels of each from the upper left corner; infinite where there is none."""
+    assert geobox.crs is not None
+    x, y = geobox.crs.transformer_to_crs(CRS(source.crs))(*(geobox.affine * (column, row)))
+    columns, rows = ~source.transform * (np.asarray(x, np.float64), np.asarray(y, np.float64))
+    return columns, rows
+
+
+def _window_around(source: Any, geobox: GeoBox) -> Window | None:  # noqa: ANN401
+    """The source pixels that may lie under the target or beside it; None where there are none."""
+    y, x = np.linspace(0, geobox.height, OUTLINE_PLACES), np.linspace(0, geobox.width, OUTLINE_PLACES)
+    column = np.concatenate([x, x, np.zeros_like(y), np.full_like(y, geobox.width)])
+    row = np.concatenate([np.zeros_like(x), np.full_like(x, geobox.height), y, y])
+    (left, right), (top, bottom) = (
+        (max(math.floor(places.min()) - BESIDE_PX, 0), min(math.ceil(places.max()) + BESIDE_PX, size))
+        for places, size in zip(_in_source(source, geobox, column, row), (source.width, source.height), strict=True)
+    )
+    return None if left >= right or top >= bottom else Window(left, top, right - left, bottom - top)

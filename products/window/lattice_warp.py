@@ -1,0 +1,172 @@
+"""Resampling between grids of two CRSs, along a lattice of places whose transformation is known: nearest, area average and cubic convolution of integers."""
+
+from typing import Final, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+NODE_PX: Final = 16  # target pixels between nodes
+EDGE: Final = 1e-6  # source pixels: a place this close to the next pixel lies in it, as grids that share lines leave it to rounding
+HALF_UP: Final = 0.5
+
+Integers = NDArray[np.uint16] | NDArray[np.uint8]
+Doubles = NDArray[np.float64]
+
+
+class Lattice(NamedTuple):
+    """Where nodes of the target lie in the source: columns and rows, float64 (node y, node x), in source pixels from a corner.
+
+    `top`, `left`: where the corner of the first target pixel lies among the nodes, in nodes; at least one node is before it, and two behind the last corner.
+    """
+
+    columns: Doubles
+    rows: Doubles
+    top: float
+    left: float
+
+
+@numba.njit(nogil=True, cache=True)
+def _weights(share: float, weights: Doubles) -> None:
+    """Of Lagrange's cubic through four nodes, for a place behind the second by a share of the way to the third."""
+    a, b, c, d = share + 1.0, share, share - 1.0, share - 2.0
+    weights[0], weights[1] = -b * c * d / 6.0, a * c * d / 2.0
+    weights[2], weights[3] = -a * b * d / 2.0, a * b * c / 6.0
+
+
+@numba.njit(nogil=True, cache=True)
+def _places(lattice: Lattice, row: float, column: float, line: Doubles, places: Doubles) -> None:
+    """Columns and rows in the source, into places (2, x), of places one target pixel apart in a row, the first `row` and `column` target pixels from the first
+    corner. `line` (2, node x) is room for the lattice there.
+    """
+    weights = np.empty(4)
+    down = lattice.top + row / NODE_PX
+    first = int(down) - 1
+    _weights(down - (first + 1), weights)
+    for x in range(line.shape[1]):
+        line[0, x], line[1, x] = 0.0, 0.0
+        for k in range(4):
+            line[0, x] += weights[k] * lattice.columns[first + k, x]
+            line[1, x] += weights[k] * lattice.rows[first + k, x]
+    for x in range(places.shape[1]):
+        across = lattice.left + (column + x) / NODE_PX
+        first = int(across) - 1
+        _weights(across - (first + 1), weights)
+        places[0, x], places[1, x] = 0.0, 0.0
+        for k in range(4):
+            places[0, x] += weights[k] * line[0, first + k]
+            places[1, x] += weights[k] * line[1, first + k]
+
+
+@numba.njit(nogil=True, cache=True)
+def _stored(value: float, nodata: int, largest: int) -> int:
+    """The integer nearest to a value, half up, that the type holds and that is not nodata."""
+    whole = int(np.floor(min(max(value, 0.0), float(largest)) + HALF_UP))
+    if whole == nodata:
+        return nodata + 1 if nodata < largest else nodata - 1
+    return whole
+
+
+@numba.njit(nogil=True, cache=True)
+def warp_nearest(source: Integers, nodata: int, lattice: Lattice, out: Integers) -> None:
+    """The source pixel under the centre of each target pixel into out (y, x); nodata outside the source."""
+    line, places = np.empty((2, lattice.columns.shape[1])), np.empty((2, out.shape[1]))
+    for i in range(out.shape[0]):
+        _places(lattice, i + 0.5, 0.5, line, places)
+        for j in range(out.shape[1]):
+            column, row = int(np.floor(places[0, j] + EDGE)), int(np.floor(places[1, j] + EDGE))
+            inside = 0 <= row < source.shape[0] and 0 <= column < source.shape[1]
+            out[i, j] = source[row, column] if inside else nodata
+
+
+@numba.njit(nogil=True, cache=True)
+def warp_average(source: Integers, nodata: int, lattice: Lattice, largest: int, out: Integers) -> None:
+    """The area-weighted mean of the valid source pixels under each target pixel into out (y, x); nodata where none is valid.
+
+    Under it lies the box between its upper left and its lower right corner in the source, as GDAL's `average` takes it.
+    """
+    line = np.empty((2, lattice.columns.shape[1]))
+    above, below = np.empty((2, out.shape[1] + 1)), np.empty((2, out.shape[1] + 1))
+    _places(lattice, 0.0, 0.0, line, below)
+    for i in range(out.shape[0]):
+        above, below = below, above
+        _places(lattice, i + 1.0, 0.0, line, below)
+        for j in range(out.shape[1]):
+            left, right = min(above[0, j], below[0, j + 1]), max(above[0, j], below[0, j + 1])
+            top, bottom = min(above[1, j], below[1, j + 1]), max(above[1, j], below[1, j + 1])
+            total, weight = _sum_of(source, nodata, top, bottom, left, right)
+            out[i, j] = _stored(total / weight, nodata, largest) if weight > 0.0 else nodata
+
+
+@numba.njit(nogil=True, cache=True)
+def _sum_of(source: Integers, nodata: int, top: float, bottom: float, left: float, right: float) -> tuple[float, float]:
+    """The sum of the valid source pixels in a box, each times its share in it, and of these shares."""
+    row0, row1 = max(int(np.floor(top + EDGE)), 0), min(int(np.ceil(bottom - EDGE)), source.shape[0])
+    column0, column1 = max(int(np.floor(left + EDGE)), 0), min(int(np.ceil(right - EDGE)), source.shape[1])
+    total, weight = 0.0, 0.0
+    for row in range(row0, row1):
+        tall = min(bottom, row + 1.0) - max(top, float(row))
+        for column in range(column0, column1):
+            value = source[row, column]
+            if value != nodata:
+                share = tall * (min(right, column + 1.0) - max(left, float(column)))
+                total += share * value
+                weight += share
+    return total, weight
+
+
+@numba.njit(nogil=True, cache=True)
+def warp_cubic(source: Integers, nodata: int, lattice: Lattice, largest: int, out: Integers) -> None:
+    """Cubic convolution (Keys 1981, IEEE Trans. ASSP 29, 1153; a = -0.5) of 4 x 4 source pixels about the centre of each target pixel, into out (y, x).
+
+    Where one of them is not valid, of the valid ones of the nearest 2 x 2 by their bilinear weights; nodata where the pixel under the centre is not, as
+    GDAL has it. For source pixels about as large as target pixels.
+    """
+    line, places = np.empty((2, lattice.columns.shape[1])), np.empty((2, out.shape[1]))
+    for i in range(out.shape[0]):
+        _places(lattice, i + 0.5, 0.5, line, places)
+        for j in range(out.shape[1]):
+            under_row, under_column = int(np.floor(places[1, j] + EDGE)), int(np.floor(places[0, j] + EDGE))
+            inside = 0 <= under_row < source.shape[0] and 0 <= under_column < source.shape[1]
+            if not inside or source[under_row, under_column] == nodata:
+                out[i, j] = nodata
+                continue
+            column, row = places[0, j] - 0.5, places[1, j] - 0.5
+            first_row, first_column = int(np.floor(row + EDGE)), int(np.floor(column + EDGE))
+            value = _convolved(source, nodata, first_row, first_column, row - first_row, column - first_column)
+            out[i, j] = _stored(value, nodata, largest)
+
+
+@numba.njit(nogil=True, cache=True)
+def _keys(share: float, k: int) -> float:
+    """The weight of the pixel k = -1, 0, 1 or 2 behind the first, for a place behind it by a share of a pixel."""
+    away = abs(share - k)
+    if away < 1.0:
+        return (1.5 * away - 2.5) * away * away + 1.0
+    return ((-0.5 * away + 2.5) * away - 4.0) * away + 2.0
+
+
+@numba.njit(nogil=True, cache=True)
+def _convolved(source: Integers, nodata: int, row: int, column: int, down: float, across: float) -> float:
+    """The value at a place behind the centre of a pixel; one of the nearest 2 x 2 pixels is valid."""
+    height, width = source.shape
+    is_whole = row >= 1 and column >= 1 and row + 2 < height and column + 2 < width
+    total = 0.0
+    if is_whole:
+        for k in range(-1, 3):
+            part = 0.0
+            for m in range(-1, 3):
+                value = source[row + k, column + m]
+                is_whole = is_whole and value != nodata
+                part += _keys(across, m) * value
+            total += _keys(down, k) * part
+    if is_whole:
+        return total
+    total, weight = 0.0, 0.0
+    for k in range(2):
+        for m in range(2):
+            if 0 <= row + k < height and 0 <= column + m < width and source[row + k, column + m] != nodata:
+                share = (down if k else 1.0 - down) * (across if m else 1.0 - across)
+                total += share * source[row + k, column + m]
+                weight += share
+    return total / weight

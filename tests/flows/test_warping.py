@@ -1,0 +1,153 @@
+"""Files of another CRS on the pixels of a tile: as GDAL resamples them with an exact transformation, and the same for any crop."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.transform import from_origin
+from rasterio.vrt import WarpedVRT
+from scipy.ndimage import binary_erosion, gaussian_filter
+
+from flows.steps.loading.warping import WARP_TOLERANCE_PX, warp
+from products.window.lattice_warp import NODE_PX
+
+TARGET = GeoBox.from_bbox((690_000, 440_000, 702_000, 451_010), CRS("EPSG:32647"), resolution=30, tight=True)
+NODATA = 7
+
+
+def scene(
+    path: Path, crs: str, resolution: float, dtype: str, target: GeoBox = TARGET, nodata: int = NODATA, **options: Any
+) -> Path:
+    """A file of smooth ground with noise, holes and lone missing pixels, over the most of a target; its right edge lies in it."""
+    random = np.random.default_rng(3)
+    box = target.extent.to_crs(crs).boundingbox
+    shape = int(box.span_y / resolution * 1.2), int(box.span_x / resolution * 0.8)
+    largest = 250 if dtype == "uint8" else 60_000
+    field = gaussian_filter(random.random(shape), 3)
+    values = ((field - 0.4) * largest * 4 + random.normal(0, largest / 100, shape)).clip(0, largest)
+    values[gaussian_filter(random.random(shape), 2) > 0.55] = nodata
+    values[random.random(shape) < 0.01] = nodata
+    place = from_origin(
+        round(box.left / resolution) * resolution - 2.37 * resolution,
+        round(box.top + 0.1 * box.span_y) + 0.21 * resolution,
+        resolution,
+        resolution,
+    )
+    profile = {"driver": "GTiff", "height": shape[0], "width": shape[1], "count": 1, "dtype": dtype, "crs": crs}
+    tiles = {"tiled": True, "blockxsize": 128, "blockysize": 128, "compress": "deflate", **options}
+    with rasterio.open(path, "w", transform=place, **profile, **tiles) as file:
+        file.write(values.astype(dtype), 1)
+    return path
+
+
+def by_gdal(path: Path, target: GeoBox, method: str, nodata: int) -> NDArray[Any]:
+    with rasterio.open(path) as source:
+        scale = {"XSCALE": source.res[0] / target.resolution.x, "YSCALE": source.res[1] / target.resolution.x}
+        with WarpedVRT(
+            source, crs=str(target.crs), transform=target.affine, height=target.height, width=target.width,
+            resampling=Resampling[method], src_nodata=nodata, nodata=nodata, tolerance=WARP_TOLERANCE_PX,
+            **{key: repr(value) for key, value in scale.items()},
+        ) as warped:  # fmt: skip
+            return np.asarray(warped.read(1))
+
+
+def warped_here(
+    path: Path, target: GeoBox, method: str, dtype: str, nodata: float = NODATA
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    out = np.full(target.shape, 99, dtype)
+    with rasterio.open(path) as source:
+        _, covered = warp(source, 1, nodata, target, method, out)
+    return out, covered
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32648", "EPSG:3857", "EPSG:32747"])
+@pytest.mark.parametrize(("method", "resolution"), [("average", 10), ("average", 30), ("cubic", 30), ("nearest", 20)])
+def test_pixels_are_those_of_gdal_but_where_a_file_ends(
+    tmp_path: Path, crs: str, method: str, resolution: float
+) -> None:
+    path = scene(tmp_path / "scene.tif", crs, resolution, "uint16")
+    ours, covered = warped_here(path, TARGET, method, "uint16")
+    gdal = by_gdal(path, TARGET, method, NODATA).astype(int)
+    assert 0.4 < covered.mean() < 0.9 and 0.3 < (ours != NODATA).mean() < 0.8
+    inside = binary_erosion(covered, iterations=2, border_value=1)
+    is_missing, gdal_misses = (ours == NODATA), (gdal == NODATA)
+    apart = np.abs(ours.astype(int) - gdal)[inside & ~is_missing & ~gdal_misses]
+    if method == "average":  # what a millionth of a pixel is counted by GDAL alone; and it rounds otherwise
+        assert (is_missing != gdal_misses)[inside].mean() < 1e-4 and apart.max() <= 1 and (apart > 0).mean() < 0.02
+    else:
+        assert np.array_equal(is_missing, gdal_misses) and apart.max() <= 1 and (apart > 0).mean() < 1e-4
+
+
+@pytest.mark.parametrize("method", ["average", "cubic", "nearest"])
+def test_any_crop_gives_the_same_pixels(tmp_path: Path, method: str) -> None:
+    path = scene(tmp_path / "scene.tif", "EPSG:32648", 30, "uint16")
+    whole, covered = warped_here(path, TARGET, method, "uint16")
+    for rows, columns in (
+        (slice(3, 4), slice(0, 300)),
+        (slice(100, 231), slice(77, 150)),
+        (slice(200, 367), slice(5, 6)),
+    ):
+        part, part_covered = warped_here(path, TARGET[rows, columns], method, "uint16")
+        assert np.array_equal(part, whole[rows, columns]) and np.array_equal(part_covered, covered[rows, columns])
+
+
+def test_where_a_file_ends_within_a_pixel_the_mean_is_of_what_there_is(tmp_path: Path) -> None:
+    path = scene(tmp_path / "scene.tif", "EPSG:32648", 10, "uint16")
+    with rasterio.open(path, "r+") as file:
+        values = np.where(np.arange(file.width) < file.width - 1, 1000, 5000).astype("uint16")
+        file.write(np.broadcast_to(values, file.shape), 1)
+    ours, covered = warped_here(path, TARGET, "average", "uint16")
+    last = np.array([np.nonzero(row)[0].max() for row in covered if row.any() and not row.all()])
+    assert len(last) > 100 and set(np.unique(ours[covered])) - {1000} != set()
+    edge = np.array(
+        [
+            row[max(at - 1, 0) : at + 2].max()
+            for row, at in zip(ours[covered.any(1) & ~covered.all(1)], last, strict=True)
+        ]
+    )
+    assert (edge > 1300).all() and (edge <= 5000).all()
+
+
+def test_small_integers_go_into_larger_ones_and_signed_or_fractional_ones_to_gdal(tmp_path: Path) -> None:
+    path = scene(tmp_path / "classes.tif", "EPSG:32648", 20, "uint8")
+    wide, _ = warped_here(path, TARGET, "nearest", "uint16")
+    narrow, _ = warped_here(path, TARGET, "nearest", "uint8")
+    assert np.array_equal(wide, narrow) and wide.max() > 100
+    assert np.array_equal(narrow, by_gdal(path, TARGET, "nearest", NODATA))
+    signed = scene(tmp_path / "signed.tif", "EPSG:32648", 30, "int16", nodata=-9)
+    ours, covered = warped_here(signed, TARGET, "average", "int16", -9)
+    assert np.array_equal(ours, by_gdal(signed, TARGET, "average", -9)) and covered.any()
+
+
+def test_a_result_that_equals_nodata_is_moved_off_it(tmp_path: Path) -> None:
+    path = scene(tmp_path / "scene.tif", "EPSG:32648", 30, "uint16")
+    with rasterio.open(path, "r+") as file:
+        file.write(
+            np.full(
+                file.shape, [NODATA - 1] * (file.width // 2) + [NODATA + 1] * (file.width - file.width // 2), "uint16"
+            ),
+            1,
+        )
+    ours, covered = warped_here(path, TARGET, "average", "uint16")
+    inside = binary_erosion(covered, iterations=2, border_value=1)
+    assert set(np.unique(ours[inside])) == {NODATA - 1, NODATA + 1}
+
+
+def test_a_file_that_lies_elsewhere_is_not_read(tmp_path: Path) -> None:
+    path = scene(tmp_path / "scene.tif", "EPSG:32648", 30, "uint16")
+    away = GeoBox.from_bbox((500_000, 40_000, 503_000, 43_000), CRS("EPSG:32647"), resolution=30, tight=True)
+    ours, covered = warped_here(path, away, "cubic", "uint16")
+    assert (ours == NODATA).all() and not covered.any()
+
+
+def test_a_target_smaller_than_the_distance_of_nodes_is_one_pixel_of_the_whole(tmp_path: Path) -> None:
+    path = scene(tmp_path / "scene.tif", "EPSG:32648", 10, "uint16")
+    whole, _ = warped_here(path, TARGET, "average", "uint16")
+    at = np.s_[NODE_PX : NODE_PX + 1, NODE_PX - 1 : NODE_PX]
+    assert np.array_equal(warped_here(path, TARGET[at], "average", "uint16")[0], whole[at])
