@@ -147,7 +147,7 @@ def preview(as_json: bool, recipe: str, area: str | None, at: str | None, period
     help="The PNG to write.",
 )
 def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str) -> None:
-    """Draw every feature of a recipe's cube, side by side, into one PNG.
+    """Draw every feature of a recipe's cube, side by side, into one PNG; of passes their colours and causes, of a series maps and courses.
 
     Example: neocube gallery mangrove_features --area demo --out features.png
     """
@@ -156,20 +156,26 @@ def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str)
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
     from flows.steps.areas import find_area
-    from flows.steps.cubes.open_cube import find_cube
+    from flows.steps.cubes.open_cube import find_cube, within
     from flows.steps.pictures.cube import cube_for_picture
-    from flows.steps.pictures.gallery import TILE_PX, gallery_picture
+    from flows.steps.pictures.gallery import TILE_PX, picture_of_kind
     from flows.steps.storage import s3_options
     from products.period import parse_period
-    from products.registry import features_recipe
+    from products.registry import scene_recipe
 
     settings = get_settings()
     with open_index(settings) as index:
-        pointer = find_cube(index, features_recipe(recipe).name, find_area(area).name)
+        pointer = find_cube(index, scene_recipe(recipe).name, find_area(area).name)
     cube = cube_for_picture(pointer.snapshot_url, s3_options(settings), TILE_PX)
-    Path(out).write_bytes(gallery_picture(cube, parse_period(period) if period else None))
-    made = {"png": out, "features": cube.sizes["feature"]}
-    emit(made, as_json, lambda found: f"{found['features']} features in {found['png']}")
+    picture, held = picture_of_kind(within(cube, parse_period(period)) if period else cube)
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture)
+    emit({"png": out, **held}, as_json, _drawn)
+
+
+def _drawn(document: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in document.items() if what != "png") + f" in {document['png']}"
 
 
 def _looked(document: dict[str, Any]) -> str:
