@@ -146,30 +146,52 @@ def preview(as_json: bool, recipe: str, area: str | None, at: str | None, period
     show_default=True,
     help="The PNG to write.",
 )
-def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str) -> None:
-    """Draw every feature of a recipe's cube, side by side, into one PNG.
+@click.option(
+    "--tides",
+    type=click.Path(dir_okay=False, writable=True),
+    help="A second PNG: the tides of the passes, and what they saw of the tide range. Of cells built with a tide model.",
+)
+def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str, tides: str | None) -> None:
+    """Draw every feature of a recipe's cube, side by side, into one PNG; of passes their colours and causes, of a series maps and courses.
 
     Example: neocube gallery mangrove_features --area demo --out features.png
     """
-    from pathlib import Path
-
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
     from flows.steps.areas import find_area
-    from flows.steps.cubes.open_cube import find_cube
+    from flows.steps.cubes.cell_tides import told_tides
+    from flows.steps.cubes.open_cube import find_cube, within
     from flows.steps.pictures.cube import cube_for_picture
-    from flows.steps.pictures.gallery import TILE_PX, gallery_picture
+    from flows.steps.pictures.gallery import TILE_PX, picture_of_kind
+    from flows.steps.pictures.tides import tides_picture
     from flows.steps.storage import s3_options
     from products.period import parse_period
-    from products.registry import features_recipe
+    from products.registry import scene_recipe
 
     settings = get_settings()
     with open_index(settings) as index:
-        pointer = find_cube(index, features_recipe(recipe).name, find_area(area).name)
-    cube = cube_for_picture(pointer.snapshot_url, s3_options(settings), TILE_PX)
-    Path(out).write_bytes(gallery_picture(cube, parse_period(period) if period else None))
-    made = {"png": out, "features": cube.sizes["feature"]}
-    emit(made, as_json, lambda found: f"{found['features']} features in {found['png']}")
+        pointer = find_cube(index, scene_recipe(recipe).name, find_area(area).name)
+        cube = cube_for_picture(pointer.snapshot_url, s3_options(settings), TILE_PX)
+        cube = within(cube, parse_period(period)) if period else cube
+        told = told_tides(index, cube) if tides else []
+    picture, held = picture_of_kind(cube)
+    _written(out, picture)
+    if tides:
+        _written(tides, tides_picture(told))
+        held["tides of cells"] = len(told)
+    emit({"png": out, **held}, as_json, _drawn)
+
+
+def _written(place: str, content: bytes) -> None:
+    from pathlib import Path
+
+    path = Path(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _drawn(document: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in document.items() if what != "png") + f" in {document['png']}"
 
 
 def _looked(document: dict[str, Any]) -> str:

@@ -103,12 +103,17 @@ def map_command(
 def _trained_on_tables(
     recipe: str, tables: tuple[str, ...], device: Device, others: dict[str, str | None]
 ) -> dict[str, Any]:
+    from flows.prefect_api import has_prefect_api
     from flows.train_table import train_table
     from products.errors import RequestError
 
     given = [option for option, value in others.items() if value is not None]
     if given:
         raise RequestError(f"a table says itself what was seen where: leave out {', '.join(given)}, or --table")
+    if has_prefect_api():
+        from flows.train_on_tables import train_on_tables
+
+        return train_on_tables(recipe, list(tables), device)
     with progress_on_stderr(f"trying {recipe}") as tell:
         return train_table(recipe, tables, device, tell)
 
@@ -181,7 +186,9 @@ def _tried(document: dict[str, Any]) -> str:
             for name, entry in rows.items()
         ]
     head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
-    return "\n".join([head, *scores, *(f"note: {note}" for note in document["notes"]), f"card {document['card']}"])
+    notes = [f"note: {note}" for note in document["notes"]]
+    pictures = [f"picture {each}" for each in document.get("pictures", ())]
+    return "\n".join([head, *scores, *notes, f"card {document['card']}", *pictures])
 
 
 def _trained(document: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ def train_table(
     device: DeviceChoice = "auto",
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """`model`, `metrics`, `notes` and `card` of a recipe on the files of its table, or what the same gave before."""
+    """`model`, `metrics`, `notes`, `card` and `pictures` of a recipe on the files of its table, or what the same gave before."""
     settings, wanted = get_settings(), table_recipe(recipe)
     tracker = tracker_at(settings.mlflow_uri)
     storage = open_storage(settings)

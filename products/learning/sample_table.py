@@ -25,6 +25,7 @@ class SampleTable:
     """`values` (n, feature), `target` (n,): class codes 1, 2, … or a quantity, and `group` (n,): numbers in `group_names`.
 
     Of chips `values` are those of all pixels, feature after feature, row after row. `baseline` (n,) is what the recipe compares with; (0,) where it does not.
+    `kept` (m,) are the numbers of the table's rows that have a value in every column, which are the samples unless chips are cut.
     """
 
     values: Float64
@@ -33,6 +34,7 @@ class SampleTable:
     group_names: tuple[str, ...]
     baseline: Float64
     n_dropped: int
+    kept: Int64
 
     @property
     def n_rows(self) -> int:
@@ -62,14 +64,14 @@ def sample_table(frame: pd.DataFrame, recipe: TableRecipe) -> SampleTable:
     values = scaled(columns[whole], group.astype(np.int64), spec.scale)
     values = np.column_stack([values, *(each[whole] for each in beside)])
     compared = baseline[whole] if recipe.baseline else np.empty(0)
-    n_dropped, target = int((~whole).sum()), target[whole]
+    n_dropped, kept, target = int((~whole).sum()), np.flatnonzero(whole), target[whole]
     if spec.chip_px:
         place = (frame.loc[whole, name].to_numpy(dtype=np.int64) for name in PLACE[1:])
         _, picture = np.unique(frame.loc[whole, PLACE[0]].astype(str).to_numpy(dtype=np.str_), return_inverse=True)
         chips, target, of_picture = chips_of(Pixels(values, target, picture, *place), spec.chip_px)
         values = chips.reshape(len(chips), -1)
         group = np.array([group[picture == number][0] for number in range(int(picture.max()) + 1)])[of_picture]
-    return SampleTable(values, target, group.astype(np.int64), tuple(map(str, names)), compared, n_dropped)
+    return SampleTable(values, target, group.astype(np.int64), tuple(map(str, names)), compared, n_dropped, kept)
 
 
 def evaluated(text: str, frame: pd.DataFrame) -> Float64:

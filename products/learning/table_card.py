@@ -47,9 +47,10 @@ def table_notes(recipe: TableRecipe, metrics: Mapping[str, Any], n_groups: int) 
 
 
 def table_card(
-    recipe: TableRecipe, number: str, files: Sequence[str], notes: Sequence[str], metrics: Mapping[str, Any]
-) -> str:
-    """The card for people."""
+    recipe: TableRecipe, number: str, files: Sequence[str], notes: Sequence[str], metrics: Mapping[str, Any],
+    pictures: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """The card for people, with the pictures that lie beside it."""
     title = recipe.title or recipe.name
     shown = _of_classes(metrics) if recipe.class_names else _of_quantity(metrics)
     lines = [f"# {title}, version {recipe.version}", "", *[f"- {note}" for note in notes], ""]
@@ -57,6 +58,7 @@ def table_card(
         f"Model `{number}`, {recipe.estimator.kind.replace('_', ' ')}, from {', '.join(f'`{each}`' for each in files)}.",
         "",
         *shown,
+        *(["", " ".join(f"![{each.partition('.')[0]}]({each})" for each in pictures)] if pictures else []),
     ]
     return "\n".join(lines) + "\n"
 

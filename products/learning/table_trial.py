@@ -1,6 +1,7 @@
 """A recipe tried on a table: each row is answered by an estimator that never saw its group, or never saw it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,35 @@ RANDOM_FOLDS = 5
 Unfitted = Callable[[TableRecipe, int], Any]  # an estimator with `fit` and `predict`, as scikit-learn has them
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What each row (n,) was told by an estimator that never saw it: a class code, or ln of a quantity.
+
+    Of a quantity also ln of the ends of its interval, and what the baseline tells; (0,) where there is none.
+    """
+
+    told: Float64
+    low: Float64
+    high: Float64
+    by_baseline: Float64
+
+
 def tried(table: SampleTable, recipe: TableRecipe, n_jobs: int = 1, network: Unfitted | None = None) -> dict[str, Any]:
     """The metrics of a recipe on a table; the number of jobs does not change them. `network` makes the estimators of a recipe of networks."""
+    return scored(table, recipe, answered(table, recipe, n_jobs, network), n_jobs)
+
+
+def answered(table: SampleTable, recipe: TableRecipe, n_jobs: int = 1, network: Unfitted | None = None) -> Answers:
+    """The answers to all rows, each part that is left out in turn."""
     make = _made_by(recipe, network)
-    return _tried_classes(table, recipe, n_jobs, make) if recipe.class_names else _tried_quantity(table, recipe, n_jobs)
+    return _classes_told(table, recipe, n_jobs, make) if recipe.class_names else _quantities_told(table, recipe, n_jobs)
+
+
+def scored(table: SampleTable, recipe: TableRecipe, answers: Answers, n_jobs: int = 1) -> dict[str, Any]:
+    """The metrics of the answers to a table."""
+    if recipe.class_names:
+        return _scored_classes(table, recipe, answers, n_jobs)
+    return _scored_quantity(table, recipe, answers)
 
 
 def _made_by(recipe: TableRecipe, network: Unfitted | None) -> Unfitted:
@@ -65,11 +91,16 @@ def fitted(table: SampleTable, recipe: TableRecipe, n_jobs: int = 1, network: Un
     return linear_from_sklearn(logistic, names, recipe.class_names, scaler.mean_, scaler.scale_)
 
 
-def _tried_classes(table: SampleTable, recipe: TableRecipe, n_jobs: int, make: Unfitted) -> dict[str, Any]:
-    random, names = np.random.default_rng(recipe.seed), recipe.class_names
-    truth, guess = table.target.astype(np.int64), np.zeros(table.n_rows, np.int64)
+def _classes_told(table: SampleTable, recipe: TableRecipe, n_jobs: int, make: Unfitted) -> Answers:
+    told = np.zeros(table.n_rows)
     for test in held_out(table, recipe):
-        guess[test] = _answers(table, recipe, ~test, test, n_jobs, make)
+        told[test] = _answers(table, recipe, ~test, test, n_jobs, make)
+    return Answers(told, np.empty(0), np.empty(0), np.empty(0))
+
+
+def _scored_classes(table: SampleTable, recipe: TableRecipe, answers: Answers, n_jobs: int) -> dict[str, Any]:
+    random, names = np.random.default_rng(recipe.seed), recipe.class_names
+    truth, guess = table.target.astype(np.int64), answers.told.astype(np.int64)
     parts = table.group if recipe.leave_out == "group" else np.zeros(table.n_rows, np.int64)
     matrices = np.stack(
         [confusion(truth[parts == part], guess[parts == part], len(names)) for part in np.unique(parts)]
@@ -107,21 +138,27 @@ def _flattered(
     return {"random_folds": {"balanced_accuracy": round(float(score), 4)}}
 
 
-def _tried_quantity(table: SampleTable, recipe: TableRecipe, n_jobs: int) -> dict[str, Any]:
-    random, logs = np.random.default_rng(recipe.seed), np.log(table.target)
-    guess, low, high = (np.zeros(table.n_rows) for _ in range(3))
-    by_baseline = np.zeros(table.n_rows)
+def _quantities_told(table: SampleTable, recipe: TableRecipe, n_jobs: int) -> Answers:
+    logs = np.log(table.target)
+    told, low, high = (np.zeros(table.n_rows) for _ in range(3))
+    by_baseline = np.zeros(table.n_rows if recipe.baseline else 0)
     for test in held_out(table, recipe):
         train = ~test
-        guess[test] = _quantity(table.values, logs, train, test, recipe, n_jobs)
+        told[test] = _quantity(table.values, logs, train, test, recipe, n_jobs)
         width = _residual_quantile(table.values[train], logs[train], recipe, n_jobs)
-        low[test], high[test] = guess[test] - width, guess[test] + width
+        low[test], high[test] = told[test] - width, told[test] + width
         if recipe.baseline:
             slope, offset = np.polyfit(table.baseline[train], logs[train], 1)
             by_baseline[test] = slope * table.baseline[test] + offset
+    return Answers(told, low, high, by_baseline)
+
+
+def _scored_quantity(table: SampleTable, recipe: TableRecipe, answers: Answers) -> dict[str, Any]:
+    random, logs, low, high = np.random.default_rng(recipe.seed), np.log(table.target), answers.low, answers.high
+    ours, theirs = np.exp(answers.told), np.exp(answers.by_baseline)
     found: dict[str, Any] = {
         "left_out": recipe.leave_out,
-        "model": quantity_scores(table.target, np.exp(guess)),
+        "model": quantity_scores(table.target, ours),
         "interval": {
             "asked": recipe.coverage,
             "covered": round(float(np.mean((low <= logs) & (logs <= high))), 4),
@@ -131,8 +168,8 @@ def _tried_quantity(table: SampleTable, recipe: TableRecipe, n_jobs: int) -> dic
         "rows_dropped": table.n_dropped,
     }
     if recipe.baseline:
-        found["baseline"] = quantity_scores(table.target, np.exp(by_baseline))
-        found["share_better_than_baseline"] = share_better(table.target, np.exp(guess), np.exp(by_baseline), random)
+        found["baseline"] = quantity_scores(table.target, theirs)
+        found["share_better_than_baseline"] = share_better(table.target, ours, theirs, random)
     return found
 
 

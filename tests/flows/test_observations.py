@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import rasterio
 import xarray
+from click.testing import CliRunner
 
 import flows
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
+from flows.cli import main
 from flows.plan_cells import plan
 from flows.planning import Plan
 from flows.steps.cubes.exporting import export_cube
@@ -274,3 +276,18 @@ def test_a_killed_build_of_passes_run_again_leaves_the_same_bytes(
     shutil.rmtree(ingested_settings.store_url)
     build(passes_recipe, AREA, day)
     assert digests(Path(ingested_settings.store_url)) == resumed
+
+
+def test_the_gallery_of_passes_shows_them_and_those_of_a_month_alone(
+    built: Built, passes_recipe: str, tmp_path: Path
+) -> None:
+    times = open_snapshot(built.cube)["time"].values.astype("datetime64[M]")
+    month = str(times[-1])
+    for asked, n_passes in (((), times.size), (("--period", month), int((times == times[-1]).sum()))):
+        picture = tmp_path / "new" / f"{n_passes}.png"
+        answer = CliRunner().invoke(
+            main, ["gallery", passes_recipe, "--area", AREA, *asked, "--out", str(picture), "--json"]
+        )
+        assert answer.exit_code == 0, answer.output
+        assert json.loads(answer.stdout) == {"png": str(picture), "passes": n_passes}
+        assert picture.read_bytes().startswith(b"\x89PNG")

@@ -34,6 +34,7 @@ from flows.steps.service.prefect_processes import free_port
 from flows.steps.service.service_readings import read_service
 from flows.tend import FollowUpsFailed, tend
 from flows.tend_here import tend_here
+from flows.train_on_tables import train_on_tables
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import features_recipe
@@ -294,3 +295,19 @@ def test_a_map_with_failed_cells_ends_failed(served: Served) -> None:
         map_area(str(model), "demo", "2020")
     cells.with_name("hidden").rename(cells)
     assert ended(served, f"map-demo-2020-{model}") == "FAILED"
+
+
+def test_a_trial_on_tables_leaves_its_card_and_picture(served: Served, tmp_path: Path) -> None:
+    for number, name in enumerate(("north", "south")):
+        rows = [f"{x},{'b' if x > number else 'a'}" for x in range(-9, 10)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["x,kind", *rows]))
+    recipe = tmp_path / "sides.recipe.yaml"
+    recipe.write_text(
+        "name: sides\nversion: 1\nkind: model\nestimator: linear\n"
+        "table: {target: kind, features: [x], classes: {left: [a], right: [b]}}\n"
+    )
+    document = train_on_tables(str(recipe), [str(tmp_path / "north.csv"), str(tmp_path / "south.csv")])
+    left = {each["key"]: each for each in served.asked("artifacts") if each["key"].startswith("table-")}
+    assert {key: each["type"] for key, each in left.items()} == {"table-card": "markdown", "table-trial": "image"}
+    assert left["table-card"]["data"].startswith("# sides, version 1") and document["trained"]
+    assert left["table-trial"]["description"] == f"Model sides {document['model']}"

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import rasterio
 import xarray
+from click.testing import CliRunner
 
 import flows
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.build_here import build
+from flows.cli import main
 from flows.plan_cells import plan
 from flows.steps.cubes.exporting import export_cube
 from flows.steps.cubes.open_cube import open_snapshot
@@ -106,3 +108,14 @@ def test_dc_load_and_the_files_of_an_export_have_the_steps_of_the_cube(cube_url:
     with xarray.open_dataset(netcdf, engine="h5netcdf") as file:
         np.testing.assert_array_equal(file.ndvi.values, cube.series.sel(feature="ndvi").values)
         np.testing.assert_array_equal(file.time.values, cube.time.values)
+
+
+def test_the_gallery_of_a_series_shows_its_features_and_steps(
+    cube_url: str, series_recipe: str, tmp_path: Path
+) -> None:
+    picture = tmp_path / "series.png"
+    answer = CliRunner().invoke(main, ["gallery", series_recipe, "--area", AREA, "--out", str(picture)])
+    assert answer.exit_code == 0, answer.output
+    cube = open_snapshot(cube_url)
+    assert answer.stdout == f"{cube.sizes['feature']} features, {cube.sizes['time']} steps in {picture}\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")

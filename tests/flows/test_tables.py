@@ -159,11 +159,15 @@ def test_training_on_tables_prints_metrics_and_card_and_does_it_once(neocube_hom
     assert answer.exit_code == 0, answer.output
     document = json.loads(answer.stdout)
     assert document["trained"] and document["metrics"]["by_group"]["north"]["balanced_accuracy"]["value"] > 0.9
-    assert Path(document["card"]).read_text().startswith("# sides, version 1")
+    card = Path(document["card"])
+    assert card.read_text().startswith("# sides, version 1") and "![trial](trial.png)" in card.read_text()
+    assert document["pictures"] == [str(card.with_name("trial.png"))]
+    assert card.with_name("trial.png").read_bytes().startswith(b"\x89PNG")
     model = READERS["linear.npz"]((Path(document["card"]).parent / "linear.npz").read_bytes(), "linear.npz")
     assert model.classify(np.array([[-1.0, 1.0]], np.float32))[0].tolist() == [1, 2]
     again = CliRunner().invoke(main, asked)
     assert f"model {document['model']} was there already" in again.stdout
+    assert again.stdout.endswith(f"picture {card.with_name('trial.png')}\n")
     assert "north: balanced accuracy" in again.stdout and "note: Two groups are one pair" in again.stdout
 
 

@@ -193,6 +193,16 @@ def test_the_model_of_the_test_has_the_simulated_tides(
     np.testing.assert_allclose(model.heights_m(tile(), moments.tz_convert(None)), known, atol=0.12)
 
 
+@needs_eo_tides
+def test_the_model_beside_a_simulated_archive_has_its_tides(small_archive: Path) -> None:
+    model = tide_model_for(recipe(), small_archive / "truth" / "tide_models", "EOT20")
+    assert model is not None
+    scenes = acquisitions(small_archive)
+    moments = pd.DatetimeIndex([scene["datetime"] for scene in scenes]).tz_convert(None)
+    known = np.array([scene["tide_m"] for scene in scenes])
+    np.testing.assert_allclose(model.heights_m(tile(), moments), known, atol=0.12)
+
+
 @pytest.mark.full
 @needs_eo_tides
 def test_the_range_that_was_seen_is_that_of_eo_tides(tides: Tides) -> None:
@@ -219,7 +229,7 @@ def test_the_range_that_was_seen_is_that_of_eo_tides(tides: Tides) -> None:
 
 @needs_eo_tides
 def test_low_tide_shows_more_mudflat_than_high_tide_and_the_cell_tells_its_tides(
-    tides: Tides, recipe_file: Path
+    tides: Tides, recipe_file: Path, tmp_path: Path
 ) -> None:
     report = answered("build", recipe_file, *ASKED)
     assert report["failed"] == [] and report["built"] >= 4
@@ -238,6 +248,10 @@ def test_low_tide_shows_more_mudflat_than_high_tide_and_the_cell_tells_its_tides
     assert set(heights) <= {scene.pass_id for scene in scenes} and np.ptp(list(heights.values())) > 0.5
     assert {each["model"] for each in told} == {"EOT20"}
     assert all(0.1 < each["spread"] < 1 for each in told)
+    pictures = [tmp_path / "features.png", tmp_path / "tides.png"]
+    drawn = answered("gallery", recipe_file, "--area", "demo", "--out", pictures[0], "--tides", pictures[1])
+    assert drawn == {"png": str(pictures[0]), "features": 6, "tides of cells": len(told)}
+    assert all(each.read_bytes().startswith(b"\x89PNG") for each in pictures)
 
 
 def _shares(low: NDArray[np.float32], high: NDArray[np.float32], both: NDArray[np.bool_]) -> tuple[float, float]:
@@ -292,6 +306,17 @@ def test_a_tile_far_from_the_water_of_the_model_has_no_tide(tides: Tides, tmp_pa
     placed, found = with_tides(far, scenes, tile(), period)
     assert found is None
     assert {scene.tide_m for scene in placed} == {None}
+
+
+def test_a_gallery_of_tides_that_no_cell_tells_is_refused(ingested_settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "plain.recipe.yaml"
+    path.write_text(PLAIN)
+    assert answered("build", path, "--area", TILE, "--period", "2020")["failed"] == []
+    asked = ("gallery", path, "--area", TILE, "--out", tmp_path / "features.png", "--tides", tmp_path / "tides.png")
+    result = neocube(*asked)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no cell of plain_passes from 2020-01-01 tells its tides: set NEOCUBE_TIDE_MODELS" in result.stderr
+    assert list(tmp_path.glob("*.png")) == []
 
 
 def test_without_a_configured_model_nothing_is_begun(ingested_settings: Settings, recipe_file: Path) -> None:

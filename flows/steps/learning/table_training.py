@@ -10,6 +10,7 @@ from flows.steps.learning.model_files import NETWORK
 from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.table_files import read_tables, tables_digest
 from flows.steps.learning.table_networks import TableNetworks
+from flows.steps.learning.table_pictures import trial_pictures
 from flows.steps.learning.temporal_training import TEMPORAL_VERSION
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.storage import Storage
@@ -20,7 +21,7 @@ from products.identity import NAMESPACE
 from products.learning.sample_table import sample_table
 from products.learning.table_card import table_card, table_notes
 from products.learning.table_recipe import TableRecipe
-from products.learning.table_trial import TABLE_VERSION, fitted, tried
+from products.learning.table_trial import TABLE_VERSION, answered, fitted, scored
 from products.scene_recipe import canonical_digest
 
 
@@ -28,7 +29,7 @@ def learn_table(
     storage: Storage, recipe: TableRecipe, places: Sequence[str], n_jobs: int, backend: Backend, room: TrainingRoom,
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """`model`, `name`, `metrics`, `notes` and `card` of a recipe on its tables; read from the card where the same was tried before."""
+    """`model`, `name`, `metrics`, `notes`, `card` and `pictures` of a recipe on its tables; read from the card where the same was tried before."""
     if not places:
         raise RequestError(f"the recipe {recipe.name} is learned from a table: give its files, --table FILE")
     frame, digest = read_tables(places), tables_digest(places)
@@ -40,12 +41,15 @@ def learn_table(
         return known
     table = sample_table(frame, recipe)
     network = TableNetworks(room, str(number), backend, tell) if recipe.estimator.is_network else None
-    metrics = tried(table, recipe, n_jobs, network)
+    answers = answered(table, recipe, n_jobs, network)
+    metrics = scored(table, recipe, answers, n_jobs)
+    pictures = trial_pictures(frame, table, recipe, answers, metrics)
     notes = table_notes(recipe, metrics, len(table.group_names))
-    card = table_card(recipe, str(number), [Path(place).name for place in places], notes, metrics)
+    card = table_card(recipe, str(number), [Path(place).name for place in places], notes, metrics, list(pictures))
     learned = NETWORK if network else f"{recipe.estimator.kind}.npz"
     files = {learned: fitted(table, recipe, n_jobs, network).to_bytes()} if recipe.class_names else {}
-    made = model.publish(recipe, metrics, notes, files | {CARD_TEXT: card.encode()}, {"tables_digest": digest})
+    told = {"tables_digest": digest, "pictures": [model.path(name) for name in pictures]}
+    made = model.publish(recipe, metrics, notes, files | pictures | {CARD_TEXT: card.encode()}, told)
     room.forget(number)
     return made
 

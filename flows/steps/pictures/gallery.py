@@ -7,17 +7,25 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from flows.steps.cubes.open_cube import within
 from flows.steps.pictures.cube import thinned, with_scenes
-from products.period import Period
+from flows.steps.pictures.times import passes_picture, series_picture
 
 COLUMNS = 6
 TILE_PX = 160
 
 
-def gallery_picture(cube: xarray.Dataset, period: Period | None = None) -> bytes:
-    """A PNG of all features of a cube's last cell (of a period), each between its 2nd and 98th percentile, written beneath its name; white is missing."""
-    features = with_scenes(cube if period is None else within(cube, period))["features"]
+def picture_of_kind(cube: xarray.Dataset) -> tuple[bytes, dict[str, int]]:
+    """The PNG that shows a cube of features, passes or a series, and how many of what it holds."""
+    if "reflectance" in cube:
+        return passes_picture(cube), {"passes": cube.sizes["time"]}
+    if "series" in cube:
+        return series_picture(cube), {"features": cube.sizes["feature"], "steps": cube.sizes["time"]}
+    return gallery_picture(cube), {"features": cube.sizes["feature"]}
+
+
+def gallery_picture(cube: xarray.Dataset) -> bytes:
+    """A PNG of all features of a cube's last cell, each between its 2nd and 98th percentile, written beneath its name; white is missing."""
+    features = with_scenes(cube)["features"]
     names = [str(name) for name in features["feature"].values]
     rows = math.ceil(len(names) / COLUMNS)
     figure = Figure(figsize=(COLUMNS * 1.75, rows * 2.05), layout="constrained")

@@ -12,6 +12,7 @@ import numpy as np
 from flows.steps.simulation.faults import Fault, make_faults
 from flows.steps.simulation.items import Item
 from flows.steps.simulation.scenes import Stage, write_pass
+from flows.steps.simulation.tide_files import write_tide_model
 from flows.steps.simulation.truth import write_truth
 from products.area import Area
 from products.errors import RequestError
@@ -88,6 +89,8 @@ def _write_all(
     items, faults = make_faults(directory, scenes, simulation.faults, np.random.default_rng([simulation.seed, 1]))
     _write_catalogue(directory, items, faults)
     write_truth(stage, scenes, faults, np.random.default_rng([simulation.seed, 2]))
+    middle = simulation.period.start + (simulation.period.end - simulation.period.start) / 2
+    write_tide_model(directory / "truth" / "tide_models", phases, middle)
     return items, faults
 
 
