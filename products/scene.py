@@ -71,7 +71,7 @@ class Scene:
     """The chosen rendition of an acquisition. `pass_id` groups the overlapping rows and tiles of one pass; `footprint` is EPSG:4326.
 
     `tide_m` is the tide over the tile that it is read for, above mean sea level, where features go by it; `revision` how often
-    its archive came to say something else of its pixels.
+    its archive came to say something else of its pixels. `granule_metadata` is where the angles of a Sentinel-2 tile are stated over a grid.
     """
 
     id: UUID
@@ -89,11 +89,17 @@ class Scene:
     angles: Angles | None = None
     tide_m: float | None = None
     revision: int = 0
+    granule_metadata: str | None = None
+
+    @property
+    def has_angle_rasters(self) -> bool:
+        """Whether the angles of every pixel come with it as rasters."""
+        return all(band in self.bands for band in ANGLE_BANDS)
 
     @property
     def has_pixel_angles(self) -> bool:
-        """Whether the angles of every pixel come with it."""
-        return all(band in self.bands for band in ANGLE_BANDS)
+        """Whether every pixel has angles of its own, from rasters or from the metadata of its granule."""
+        return self.has_angle_rasters or self.granule_metadata is not None
 
     @property
     def is_remote(self) -> bool:
