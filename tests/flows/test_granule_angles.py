@@ -27,16 +27,21 @@ from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.archives.packed_files import packed_folder
+from flows.steps.archives.source_bytes import FileAccess
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.loading import granule_file
 from flows.steps.loading.granule_file import read_granule
-from flows.steps.loading.nadir import GRANULE, nodes
+from flows.steps.loading.mirror_locations import with_mirrors
+from flows.steps.loading.nadir import nodes
 from flows.steps.loading.raster_access import RasterAccess, raster_access
-from flows.steps.loading.reading import UnreadBand
+from flows.steps.loading.reading import BandRead, UnreadBand
 from flows.steps.loading.tile_block import load_observations
+from flows.steps.mirroring.mirror_jobs import MirrorOrder
+from flows.steps.mirroring.mirroring import mirror_scenes
 from flows.steps.scenes.granule_angles import BAND_NUMBERS, granule_angles
+from flows.steps.scenes.normalise import GRANULE
 from flows.steps.simulation.archive import Simulation, write_archive
 from products.identity import source_keys
 from products.period import parse_period
@@ -202,7 +207,11 @@ def flat_scene(folder: Path, granule: str | None) -> Scene:
         for name, file in scene.bands.items()
     }
     return replace(
-        scene, bands=bands, collection="sentinel-2-l2a", angles=Angles(55.0, 0.0, 6.0, 106.0), granule_metadata=granule
+        scene,
+        bands=bands,
+        collection="sentinel-2-l2a",
+        angles=Angles(55.0, 0.0, 6.0, 106.0),
+        granule_metadata=(granule,) if granule else (),
     )
 
 
@@ -259,10 +268,10 @@ def test_a_file_that_cannot_be_used_leaves_the_scene_unread_and_says_why(
     assert not again.manifest.failed
 
 
-def same(found: tuple[AngleGrids, int]) -> bool:
+def same(found: tuple[AngleGrids, BandRead]) -> bool:
     raw = granule_document()
     wanted = granule_angles(raw).views["red"].zenith_deg
-    return found[1] == len(raw) and bool((found[0].views["red"].zenith_deg == wanted).all())
+    return found[1].decoded_bytes == len(raw) and bool((found[0].views["red"].zenith_deg == wanted).all())
 
 
 def test_the_file_may_lie_in_a_bucket_on_a_site_or_in_a_zip(
@@ -275,9 +284,9 @@ def test_the_file_may_lie_in_a_bucket_on_a_site_or_in_a_zip(
     bucket = s3fs.S3FileSystem(**access.s3)
     bucket.mkdir("granules")
     bucket.pipe_file("granules/T47/MTD_TL.xml", granule_document())
-    assert same(read_granule("s3://granules/T47/MTD_TL.xml", 0, access))
+    assert same(read_granule(["s3://granules/T47/MTD_TL.xml"], 0, access))
     with pytest.raises(UnreadBand, match=r"cannot copy s3://granules/T48/MTD_TL.xml: FileNotFoundError"):
-        read_granule("s3://granules/T48/MTD_TL.xml", 0, access)
+        read_granule(["s3://granules/T48/MTD_TL.xml"], 0, access)
 
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "MTD_TL.xml").write_bytes(granule_document())
@@ -287,14 +296,14 @@ def test_the_file_may_lie_in_a_bucket_on_a_site_or_in_a_zip(
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "site")))
     with answering(server) as url:
-        assert same(read_granule(f"{url}/MTD_TL.xml", 0, access))
+        assert same(read_granule([f"{url}/MTD_TL.xml"], 0, access))
         with pytest.raises(UnreadBand, match="404"):
-            read_granule(f"{url}/another.xml", 0, access)
+            read_granule([f"{url}/another.xml"], 0, access)
 
     packed = tmp_path / "S2A.zip"
     with zipfile.ZipFile(packed, "w") as zipped:
         zipped.writestr("S2A.SAFE/MTD_TL.xml", granule_document())
-    assert same(read_granule(f"{packed_folder(str(packed))}/S2A.SAFE/MTD_TL.xml", 0, access))
+    assert same(read_granule([f"{packed_folder(str(packed))}/S2A.SAFE/MTD_TL.xml"], 0, access))
 
 
 @pytest.fixture
@@ -337,7 +346,7 @@ def recipe_file(folder: Path, brdf: str) -> str:
 def test_a_build_has_the_pixels_of_the_formula(embedded_settings: Settings, archive: Path, tmp_path: Path) -> None:
     change_items(archive, add_metadata)
     scenes = ingested(embedded_settings, archive)
-    assert scenes and all(str(scene.granule_metadata).endswith("/MTD_TL.xml") for scene in scenes)
+    assert scenes and all(scene.granule_metadata[0].endswith("/MTD_TL.xml") for scene in scenes)
     seen, normal = (
         xr.open_zarr(build(recipe_file(tmp_path, brdf), AREA, YEAR)["cube"]).features.load()
         for brdf in ("none", "c_factor")
@@ -359,7 +368,7 @@ def test_items_without_the_file_keep_the_angles_of_the_scene_until_they_have_it(
 
     change_items(archive, name_missing)
     scenes = ingested(embedded_settings, archive)
-    assert {scene.granule_metadata for scene in scenes} == {None}
+    assert {scene.granule_metadata for scene in scenes} == {()}
     assert all(scene.angles is not None and scene.angles.view_zenith_deg == 9.5 for scene in scenes)
     before = source_keys(scenes, with_angles=True)
 
@@ -371,10 +380,33 @@ def test_items_without_the_file_keep_the_angles_of_the_scene_until_they_have_it(
     assert source_keys(again) == source_keys(scenes)  # what does not depend on angles stays as it is
 
 
+def test_a_mirror_has_the_file_too_and_is_asked_first(
+    embedded_settings: Settings, archive: Path, tmp_path: Path
+) -> None:
+    change_items(archive, add_metadata)
+    scene = ingested(embedded_settings, archive)[0]
+    (source,) = scene.granule_metadata
+    order, root = MirrorOrder(str(tmp_path / "mirror"), ("red",)), str(tmp_path / "mirror")
+    with open_index(embedded_settings) as index:
+        first, second = (mirror_scenes(index, [scene], order, FileAccess(), RasterAccess()) for _ in range(2))
+        assert (first.files, first.copied, first.failed, second.kept) == (3, 3, [], 3)  # red, scl, metadata
+        (mirrored,) = with_mirrors(index, [scene], (root,))
+    copy, last = mirrored.granule_metadata
+    assert last == source and copy.startswith(root) and copy.endswith("granule_metadata.xml")
+    assert Path(copy).read_bytes() == Path(source).read_bytes()
+    Path(source).write_bytes(b"changed")
+    assert read_granule(mirrored.granule_metadata, 0, RasterAccess())[1].note == ""
+    Path(copy).unlink()
+    Path(source).write_bytes(granule_document())
+    granule_file._known.clear()
+    note = read_granule(mirrored.granule_metadata, 0, RasterAccess())[1].note
+    assert note.startswith(f"read from {source}: cannot read the angles of a granule: cannot copy {copy}")
+
+
 def test_a_place_that_the_archive_may_not_name_or_another_document_is_no_asset(
     embedded_settings: Settings, archive: Path
 ) -> None:
     hrefs = iter(["../../../MTD_TL.xml", "./other.xml", "ftp://x/MTD_TL.xml", "./other.xml"])
     change_items(archive, lambda item, _: item["assets"].update(metadata={"href": next(hrefs, "./other.xml")}))
     scenes = ingested(embedded_settings, archive)
-    assert scenes and {scene.granule_metadata for scene in scenes} == {None}
+    assert scenes and {scene.granule_metadata for scene in scenes} == {()}

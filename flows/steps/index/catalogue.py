@@ -102,7 +102,7 @@ def scene_of(dataset: Dataset) -> Scene:
         footprint=footprint_of(dataset),
         bands=bands,
         angles=angles_of(facts, facts["eo:instrument"]),
-        granule_metadata=band_href(base, granule["path"]) if granule else None,
+        granule_metadata=(band_href(base, granule["path"]),) if granule else (),
     )
 
 

@@ -15,6 +15,7 @@ from flows.steps.loading.manifest import AssetRead
 from flows.steps.loading.read_attempts import attempt_read
 from flows.steps.loading.read_job import ReadJob
 from flows.steps.loading.reading import BandRead, warp_band
+from flows.steps.scenes.normalise import GRANULE
 from products.features import file_band
 from products.pixel.angle_grids import AngleGrids, factors_at
 from products.pixel.brdf import GLOBAL_PARAMETERS, multiply_between, to_nadir
@@ -22,7 +23,6 @@ from products.pixel.causes import Cause
 from products.scene import Scene
 from products.sensors import ANGLE_BANDS
 
-GRANULE = "granule_metadata"
 NODE_PX = 8  # between the nodes at which the c-factor of a granule is worked out
 
 Numbers = NDArray[np.uint16]
@@ -104,9 +104,9 @@ def _by_granule(job: ReadJob, scene: Scene, numbers: Numbers) -> tuple[list[Asse
     found: list[AngleGrids] = []
 
     def read() -> BandRead:
-        grids, size = read_granule(str(scene.granule_metadata), scene.revision, job.access)
+        grids, done = read_granule(scene.granule_metadata, scene.revision, job.access)
         found.append(grids)
-        return BandRead(size, None)
+        return done
 
     asset, done = attempt_read(scene, GRANULE, job.failed, read)
     if done is None:
