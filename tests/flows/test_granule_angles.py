@@ -157,6 +157,7 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "other steps": (lambda raw: b">1000<".join(raw.rsplit(b">5000<", 1)), r"nodes \(1000.0, 5000.0\) m apart: expected those of the sun"),
     "no band": (lambda raw: raw.replace(b'bandId="3"', b'bandId="33"'), "no view angles of bandId 3"),
     "no place": (lambda raw: raw.replace(b"ULX", b"ULZ"), "no ULX"),
+    "no zone": (lambda raw: raw.replace(b"EPSG:32647", b"EPSG:99999"), "HORIZONTAL_CS_CODE is 'EPSG:99999': expected a UTM zone"),
     "all missing": (lambda raw: re.sub(rb"<VALUES>[^<]*<", b"<VALUES>" + b"NaN " * NODES + b"<", raw), "no angle at any node"),
 }  # fmt: skip
 

@@ -4,12 +4,13 @@ Sentinel-2 Products Specification Document, Tile_Angles: zenith and azimuth of t
 first at the upper left corner of the tile; NaN where a detector does not look.
 """
 
+import re
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from flows.steps.archives.item_refused import ItemRefused
+from flows.steps.archives.item_refused import ItemRefused, brief
 from flows.steps.archives.landsat_mtl import safe_xml
 from products.pixel.angle_grids import AngleGrids, Directions, merged
 
@@ -19,6 +20,7 @@ BAND_NUMBERS = {
     "swir1": 11, "swir2": 12,
 }  # fmt: skip
 
+UTM_ZONE = re.compile(r"EPSG:32[67](0[1-9]|[1-5]\d|60)")
 Steps = tuple[float, float]
 
 
@@ -34,11 +36,21 @@ def granule_angles(raw: bytes) -> AngleGrids:
         sun = merged([_directions(sun_grid, steps)])
         views = {band: _view(root, str(number), steps, sun) for band, number in BAND_NUMBERS.items()}
         west, north = _number(root, "ULX"), _number(root, "ULY")
-        return AngleGrids(_text(_one(root, "HORIZONTAL_CS_CODE")).upper(), west, north, steps, sun, views)
+        return AngleGrids(_zone(root), west, north, steps, sun, views)
     except ItemRefused:
         raise
     except ValueError as error:
         raise ItemRefused(f"the angles of the metadata are no grids: {error}") from error
+
+
+def _zone(root: Element) -> str:
+    """The UTM zone of the tile."""
+    code = _text(_one(root, "HORIZONTAL_CS_CODE")).upper()
+    if not UTM_ZONE.fullmatch(code):
+        raise ItemRefused(
+            f"HORIZONTAL_CS_CODE is {brief(code)}: expected a UTM zone, EPSG:32601 to 32660 or 32701 to 32760"
+        )
+    return code
 
 
 def _view(root: Element, number: str, steps: Steps, sun: Directions) -> Directions:
