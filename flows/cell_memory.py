@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from products.device_memory import cell_device_bytes, cell_pinned_bytes
+from products.device_memory import cell_device_bytes, cell_pinned_bytes, window_bytes
 from products.feature_program import composite_limits
 from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.gpu_strips import StripShape
@@ -105,7 +105,8 @@ class CellMemory:
         if self.tile is None:
             return 0, 0
         strip = self.tile, n_scenes, rows + 2 * self.recipe.margin_px, self.device_free_bytes
-        return cell_device_bytes(*strip), cell_pinned_bytes(*strip)
+        on_device = max(cell_device_bytes(*strip), window_bytes(self.recipe, rows))
+        return on_device, cell_pinned_bytes(*strip)
 
 
 def whole_tasks(rows: int) -> int:

@@ -14,6 +14,7 @@ from products.scene_recipe import SceneRecipe
 from products.series import filling
 from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
+from products.window_features import window_device_bytes
 
 
 def tile_shape(recipe: SceneRecipe, period: Period) -> StripShape:
@@ -42,6 +43,13 @@ def cell_device_bytes(tile: StripShape, n_scenes: int, rows: int, free_bytes: in
     What the leaf allocates in the free bytes, or on a device that has enough; the CUDA context and the compiled kernels are not in it.
     """
     return device_bytes(_strip(tile, n_scenes, rows, free_bytes))
+
+
+def window_bytes(recipe: SceneRecipe, rows: int) -> int:
+    """About the most device memory of the window features of `rows` rows of a tile, after the statistics over time have left theirs."""
+    if not isinstance(recipe, FeaturesRecipe):
+        return 0
+    return window_device_bytes(recipe, rows + 2 * recipe.margin_px, recipe.grid.tile_px + 2 * recipe.margin_px)
 
 
 def cell_pinned_bytes(tile: StripShape, n_scenes: int, rows: int, free_bytes: int | None = None) -> int:

@@ -24,7 +24,7 @@ from products.scene import Scene
 from products.source_spec import HarmoniseSpec
 from products.spec import FeaturesRecipe
 from products.tide import TideSpec, at_tide
-from products.window_features import Rasters, window_features, without_margin
+from products.window_features import Place, Rasters, window_features, without_margin
 from products.window_spec import WindowStep
 
 Stack = NDArray[np.float32]
@@ -86,8 +86,8 @@ def compute_features(
     """float32 (feature, y, x) in the order of `recipe.feature_names`, of the observations in a period, and of rasters (y, x).
 
     Observations and rasters reach `recipe.margin_px` beyond the features on all sides. Rounded to `recipe.precision_bits`, last of all.
-    On the device `gpu` the statistics over time are computed there, to the tolerances of docs/gpu.md. What goes otherwise than planned there is said, or
-    logged.
+    On the device `gpu` the statistics over time, terrain and texture are computed there, to the tolerances of docs/gpu.md. What goes otherwise than
+    planned there is said, or logged.
     """
     stack = _full_features(recipe, seen, period, threads, rasters, device, say)
     if recipe.precision_bits is not None:
@@ -117,7 +117,8 @@ def _full_features(
     if not any(isinstance(step, WindowStep) for step in recipe.features):
         return _in_recipe_order(recipe, layers, counts, threads, whole)
     inner = {name: without_margin(layer, recipe.margin_px) for name, layer in layers.items()}
-    return _in_recipe_order(recipe, inner | window_features(recipe, layers, rasters or {}), counts, threads)
+    shaped = window_features(recipe, layers, rasters or {}, Place(device, say))
+    return _in_recipe_order(recipe, inner | shaped, counts, threads)
 
 
 def _over_time(

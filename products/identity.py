@@ -60,7 +60,9 @@ def _rendition(scene: Scene, with_angles: bool) -> str:
 
 
 def _angles_of(scene: Scene) -> str:
-    return " angles of every pixel" if scene.has_pixel_angles else f" {scene.angles}"
+    if scene.has_angle_rasters:
+        return " angles of every pixel"
+    return " angles of its granule" if scene.has_pixel_angles else f" {scene.angles}"
 
 
 def scenes_cell_id(

@@ -71,7 +71,8 @@ class Scene:
     """The chosen rendition of an acquisition. `pass_id` groups the overlapping rows and tiles of one pass; `footprint` is EPSG:4326.
 
     `tide_m` is the tide over the tile that it is read for, above mean sea level, where features go by it; `revision` how often
-    its archive came to say something else of its pixels.
+    its archive came to say something else of its pixels. `granule_metadata` are the
+    places of the file that states the angles of a Sentinel-2 tile over a grid, the preferred first.
     """
 
     id: UUID
@@ -89,11 +90,17 @@ class Scene:
     angles: Angles | None = None
     tide_m: float | None = None
     revision: int = 0
+    granule_metadata: tuple[str, ...] = ()
+
+    @property
+    def has_angle_rasters(self) -> bool:
+        """Whether the angles of every pixel come with it as rasters."""
+        return all(band in self.bands for band in ANGLE_BANDS)
 
     @property
     def has_pixel_angles(self) -> bool:
-        """Whether the angles of every pixel come with it."""
-        return all(band in self.bands for band in ANGLE_BANDS)
+        """Whether every pixel has angles of its own, from rasters or from the metadata of its granule."""
+        return self.has_angle_rasters or bool(self.granule_metadata)
 
     @property
     def is_remote(self) -> bool:

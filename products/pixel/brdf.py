@@ -52,7 +52,8 @@ def check_angles(scenes: Sequence[Scene]) -> None:
         raise RequestError(
             f"brdf: c_factor needs the angles of sun and view of every scene, {len(lacking)} of {len(scenes)} lack them, the first "
             f"{lacking[0]}: ingest from an archive whose items state view:sun_elevation, view:sun_azimuth and view:incidence_angle "
-            "with view:azimuth (or view:off_nadir: 0), or have the angles of every pixel (SZA, SAA, VZA, VAA), keep them out by `platforms`, or say brdf: none"
+            "with view:azimuth (or view:off_nadir: 0), or have the angles of every pixel (SZA, SAA, VZA, VAA) or the metadata of their granule "
+            "(granule_metadata), keep them out by `platforms`, or say brdf: none"
         )
 
 
@@ -94,6 +95,52 @@ def to_nadir(
                 factor = (flat + geometric * at_nadir + volumetric * volume_at_nadir) / (
                     flat + geometric * seen + volumetric * volume_seen
                 )
+                value = (dn * scale[b] + offset[b]) * factor
+                numbers[b, y, x] = np.uint16(min(max(round((value - offset[b]) / scale[b]), 1), 65534))
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def c_factors(angles: NDArray[np.float64], parameters: NDArray[np.float64], factors: NDArray[np.float64]) -> None:
+    """The c-factor of one band of parameters (3,) into factors (y, x), of angles (4, y, x) of ANGLE_BANDS in degrees; NaN where one cannot be."""
+    for y in range(factors.shape[0]):
+        for x in range(factors.shape[1]):
+            sun, view = math.radians(angles[0, y, x]), math.radians(angles[2, y, x])
+            relative = math.radians(angles[3, y, x] - angles[1, y, x])
+            if not (0.0 <= sun < LOWEST and 0.0 <= view < LOWEST and abs(relative) <= 4 * math.pi):
+                factors[y, x] = np.nan
+                continue
+            flat, geometric, volumetric = parameters[0], parameters[1], parameters[2]
+            nadir = flat + geometric * li_sparse(sun, 0.0, relative) + volumetric * ross_thick(sun, 0.0, relative)
+            seen = flat + geometric * li_sparse(sun, view, relative) + volumetric * ross_thick(sun, view, relative)
+            factors[y, x] = nadir / seen
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def multiply_between(
+    numbers: NDArray[np.uint16], factors: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64],
+    scale: NDArray[np.float64], offset: NDArray[np.float64], is_lost: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Numbers (band, y, x) of reflectance DN * scale + offset (band) times a factor, in place, rounded; 0 and 65535 stay.
+
+    The factor is bilinear between the nodes of factors (band, row, column), of which the pixels lie in rows (y,) and columns (x,). Where a node is
+    missing, is_lost (y, x) becomes True.
+    """
+    for y in range(numbers.shape[1]):
+        top = int(rows[y])
+        down = rows[y] - top
+        for x in range(numbers.shape[2]):
+            left = int(columns[x])
+            across = columns[x] - left
+            for b in range(numbers.shape[0]):
+                upper = factors[b, top, left] * (1 - across) + factors[b, top, left + 1] * across
+                lower = factors[b, top + 1, left] * (1 - across) + factors[b, top + 1, left + 1] * across
+                factor = upper * (1 - down) + lower * down
+                if np.isnan(factor):
+                    is_lost[y, x] = True
+                    continue
+                dn = numbers[b, y, x]
+                if dn == 0 or dn == 65535:
+                    continue
                 value = (dn * scale[b] + offset[b]) * factor
                 numbers[b, y, x] = np.uint16(min(max(round((value - offset[b]) / scale[b]), 1), 65534))
 

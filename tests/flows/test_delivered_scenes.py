@@ -19,7 +19,7 @@ from datacube_config.settings import Settings
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.items import FoundItem, Wanted, read_items
 from flows.steps.archives.landsat_mtl import mtl_item, read_mtl
-from flows.steps.archives.packed_files import packed_folder, packed_members
+from flows.steps.archives.packed_files import packed_folder, packed_members, read_packed
 from flows.steps.index.catalogue import scene_of
 from flows.steps.ingesting.ingest_archive import ingest_archive, retry_quarantine
 from flows.steps.ingesting.quarantine import listed
@@ -27,6 +27,7 @@ from flows.steps.loading.reading import read_band
 from flows.steps.scenes.footprint import PixelGrid, read_file_grid
 from flows.steps.scenes.normalise import SceneDocument, normalise
 from products.scene import BandFile
+from tests.flows.granule_documents import granule_document
 
 T01KAB = "S2A_MSIL2A_20230821T221941_N0509_R029_T01KAB_20230822T021825"
 GRANULE = "GRANULE/L2A_T01KAB_A042640_20230821T221944"
@@ -271,6 +272,30 @@ def test_a_safe_delivery_that_does_not_say_how_it_looked_states_no_angles(tmp_pa
     files[f"{GRANULE}/MTD_TL.xml"] = (tile[:first] + "<Tile_Angles>" + tile[last:]).encode()
     (delivered,) = scenes(write_files(files, tmp_path / f"{T01KAB}.SAFE").parent)
     assert not [name for name in delivered.document["properties"] if name in ANGLES or name.startswith("view:")]
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_safe_delivery_says_where_the_angles_of_its_granule_are(tmp_path: Path, form: str) -> None:
+    files, name = safe_files(empty), f"{GRANULE}/MTD_TL.xml"
+    (plain,) = scenes(write_files(files, tmp_path / "plain" / f"{T01KAB}.SAFE").parent)
+    assert plain.document["accessories"] == {}
+
+    grids = granule_document()
+    files[name] = files[name].replace(b"<Tile_Angles>", b"<Tile_Angles>" + grids[grids.index(b"<Sun_Angles_Grid>") : grids.index(b"<Mean_Sun")])  # fmt: skip
+    if form == "zip":
+        place = tmp_path / f"{T01KAB}.zip"
+        with zipfile.ZipFile(place, "w") as zipped:
+            for path, raw in files.items():
+                zipped.writestr(f"{T01KAB}.SAFE/{path}", raw)
+    else:
+        place = write_files(files, tmp_path / f"{T01KAB}.SAFE").parent
+    (delivered,) = [each for each in scenes(place) if each.document["accessories"]]
+    href = delivered.document["accessories"]["granule_metadata"]["path"]
+    assert href.endswith(f"{T01KAB}.SAFE/{name}")
+    if form == "folder":
+        assert Path(href).read_bytes() == files[name]
+    else:
+        assert read_packed(href, 10**6) == files[name]
 
 
 def safe_identity(shared_data: Path) -> tuple[str, str, str]:

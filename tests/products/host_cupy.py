@@ -1,6 +1,7 @@
 """A stand-in for the part of CuPy that products.pixel.gpu_strips uses: memory is numpy's, and kernels are compiled for the host with host_cuda.h.
 
-So the GPU leaf runs as a whole, strips, slots, shuffles and all, where there is a C++ compiler and no GPU.
+So the GPU leaf runs as a whole, strips, slots, shuffles and all, where there is a C++ compiler and no GPU. Arrays of `array` are of array_api_strict: only
+what the array API standard has can be done with them.
 """
 
 import ctypes
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import array_api_strict
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -122,6 +124,11 @@ def host_cupy(
         allocated.append(numbers.nbytes)
         return HostArray(numbers)
 
+    def standard(numbers: NDArray[Any]) -> Any:
+        if numbers.nbytes > largest:
+            raise OutOfMemoryError(f"{numbers.nbytes} bytes")
+        return array_api_strict.asarray(numbers)
+
     def pinned(size: int, dtype: Any) -> NDArray[Any]:
         if size * np.dtype(dtype).itemsize > largest_pinned:
             raise CUDARuntimeError(pinned_status)
@@ -132,6 +139,8 @@ def host_cupy(
     cupy.__dict__.update(
         empty=empty,
         asarray=lambda array: taken(np.ascontiguousarray(array)),
+        array=standard,
+        asnumpy=np.asarray,
         allocated=allocated,
         get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 0),
         RawModule=type("RawModule", (RawModule,), {"folder": folder}),

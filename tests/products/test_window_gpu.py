@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from products.window import terrain, texture
+from products.window import device_strips, terrain, texture
 from products.window.distance import signed_distance_m
 from products.window.morphology import dilate, opened
 from products.window.registration import measure_shift
 from products.window.sliding import array_namespace
+from products.window_features import Place, window_features
+from tests.products.test_device_strips import DISTANCE_LINE, TERRAIN_LINE, TEXTURE_LINE, given, recipe
 
 pytestmark = pytest.mark.gpu
 
@@ -61,3 +63,27 @@ def test_shifts_are_the_same(cupy: ModuleType) -> None:
     here, there = measure_shift(moved, reference), measure_shift(cupy.asarray(moved), cupy.asarray(reference))
     assert (there.rows, there.columns) == pytest.approx((here.rows, here.columns), abs=1e-6)
     assert there.confidence == pytest.approx(here.confidence, abs=1e-6)
+
+
+def test_window_features_of_a_build_are_the_same(cupy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = recipe(TEXTURE_LINE, TERRAIN_LINE, DISTANCE_LINE)
+    layers, rasters = given(asked)
+    here = window_features(asked, layers, rasters)
+    monkeypatch.setattr(device_strips, "STRIP_PIXELS", 700)
+    for name, layer in window_features(asked, layers, rasters, Place("gpu")).items():
+        np.testing.assert_allclose(layer, here[name], rtol=1e-6, atol=1e-5, err_msg=name)
+
+
+def test_the_planned_device_memory_is_enough_for_window_features(cupy: ModuleType) -> None:
+    values = np.random.default_rng(4).random((1024, 1024)).astype(np.float32)
+    pool = cupy.get_default_memory_pool()
+    measures = [measure for measure in texture.MEASURES if measure not in texture.HISTOGRAM_MEASURES]
+    kernels: dict[int, device_strips.Kernel] = {
+        3: lambda there: texture.texture(there, measures, 7, 0.0, 1.0, 32),
+        5: lambda there: terrain.terrain(there, terrain.MEASURES, 30.0, 11),
+    }
+    for halo, kernel in kernels.items():
+        pool.free_all_blocks()
+        before = pool.total_bytes()
+        device_strips.device_strips(values, halo, kernel)
+        assert pool.total_bytes() - before <= device_strips.strip_bytes(1024, 1024, halo)

@@ -75,6 +75,12 @@ def read_member(path: str, member: str, max_bytes: int) -> bytes:
     return raw
 
 
+def read_packed(path: str, max_bytes: int) -> bytes:
+    """The bytes of a file in a tar or zip file, by a path below `packed_folder`; ItemRefused likewise."""
+    outer, member = _parts(path)
+    return read_member(outer, member, max_bytes)
+
+
 @lru_cache(maxsize=64)
 def _members(path: str, _modified_ns: int, _size: int) -> Mapping[str, int]:
     try:

@@ -26,10 +26,10 @@ def safe_item(read: ReadFile) -> dict[str, Any]:
     if len(granules) != 1:
         raise ItemRefused(f"{PRODUCT_METADATA} names {len(granules)} granules: expected one (compact SAFE format)")
     path = f"GRANULE/{granules.pop()}/MTD_TL.xml"
-    return _item(product, safe_xml(path, read(path)), images)
+    return _item(product, path, safe_xml(path, read(path)), images)
 
 
-def _item(product: Element, tile: Element, images: list[str]) -> dict[str, Any]:
+def _item(product: Element, path: str, tile: Element, images: list[str]) -> dict[str, Any]:
     number = _said(product, "PRODUCT_URI").removesuffix(".SAFE")
     grids = _grids(tile)
     return {
@@ -50,7 +50,7 @@ def _item(product: Element, tile: Element, images: list[str]) -> dict[str, Any]:
             **_cloud_cover(product),
             **_angles(tile),
         },
-        "assets": dict(_assets(images, _radiometry(product), grids)),
+        "assets": dict(_assets(images, _radiometry(product), grids)) | _granule(path, tile),
         "links": [],
     }
 
@@ -65,6 +65,11 @@ def _assets(
             stated = {"raster:bands": [radiometry[found[1]]]} if found[1] in radiometry else {}
             assets.append((f"{found[1]}_{found[2]}m", {"href": href, **grids[found[2]], **stated}))
     return assets
+
+
+def _granule(path: str, tile: Element) -> dict[str, dict[str, Any]]:
+    """The metadata of the granule as an asset, if it has the angles over a grid."""
+    return {} if next(tile.iter("Sun_Angles_Grid"), None) is None else {"granule_metadata": {"href": path}}
 
 
 def _radiometry(product: Element) -> dict[str, dict[str, float]]:

@@ -16,6 +16,7 @@ from flows.steps.index.scene_lookup import count_datasets, find_datasets
 from flows.steps.loading.dataset_location import band_href, dataset_location
 from flows.steps.loading.mirror_locations import with_mirrors
 from flows.steps.scenes.antimeridian import in_one_piece, meet
+from flows.steps.scenes.normalise import GRANULE
 from flows.steps.scenes.view_angles import angles_of
 from products.passes import search_span
 from products.period import Period
@@ -85,6 +86,7 @@ def scene_of(dataset: Dataset) -> Scene:
             layer=int(measurement.get("band", 1)),
             shape=grids[measurement.get("grid", "default")],
         )
+    granule = document.get("accessories", {}).get(GRANULE)
     return Scene(
         id=UUID(document["id"]),
         item_id=facts["neocube:item_id"],
@@ -100,6 +102,7 @@ def scene_of(dataset: Dataset) -> Scene:
         footprint=footprint_of(dataset),
         bands=bands,
         angles=angles_of(facts, facts["eo:instrument"]),
+        granule_metadata=(band_href(base, granule["path"]),) if granule else (),
     )
 
 

@@ -21,7 +21,7 @@ from flows.steps.scenes.normalise import SceneDocument
 
 REVISION = "neocube:revision"
 OF_INGEST = (REVISION, "neocube:radiometry_verdict")
-DESCRIBES = ("label", "crs", "geometry", "grids", "properties", "measurements")
+DESCRIBES = ("label", "crs", "geometry", "grids", "properties", "measurements", "accessories")
 ANY_CHANGE = {(): allow_any}
 STORED = r"""
 select id, metadata from {schema}.dataset where id = any(:ids) and metadata #>> '{{properties,neocube\:archive}}' = any(:archives)
@@ -75,7 +75,7 @@ def _revised(scene: SceneDocument, stored: Mapping[str, Any]) -> SceneDocument |
 def _described(document: Mapping[str, Any]) -> dict[str, Any]:
     """What an item says of a scene."""
     facts = {name: value for name, value in document["properties"].items() if name not in OF_INGEST}
-    return {**{name: document[name] for name in DESCRIBES}, "properties": facts}
+    return {**{name: document.get(name, {}) for name in DESCRIBES}, "properties": facts}
 
 
 def _pixels(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from flows.steps.archives.signing import signed, without_tokens
 from flows.steps.loading.clips import as_whole_file, holds_tile
 from flows.steps.loading.reading import BandRead, UnreadBand, gdal_path, read_band, read_opened
 from flows.steps.loading.wanted_pixels import WantedPixels
+from flows.steps.scenes.normalise import GRANULE
 from products.scene import BandFile, BandPlace, Clip, Scene
 
 SCENES_PER_QUERY = 5000
@@ -37,7 +38,7 @@ def with_mirrors(index: Index, scenes: Sequence[Scene], preferred: Sequence[str]
             name: replace(file, places=_places(file, copies.get((scene.id, name), ()), preferred))
             for name, file in scene.bands.items()
         }
-        found.append(replace(scene, bands=bands))
+        found.append(replace(scene, bands=bands, granule_metadata=_granule_places(scene, copies, preferred)))
     return found
 
 
@@ -125,6 +126,14 @@ def _places(file: BandFile, rows: Iterable[Row[Any]], preferred: Sequence[str]) 
         return ()
     ranked.append((_rank(file.href, None, preferred), BandPlace(file.href)))
     return tuple(place for _, place in sorted(ranked, key=lambda pair: pair[0]))
+
+
+def _granule_places(scene: Scene, copies: Copies, preferred: Sequence[str]) -> tuple[str, ...]:
+    """The places of the metadata of a granule, in order of preference."""
+    rows = copies.get((scene.id, GRANULE), ())
+    ranked = [(_rank(row.href, row.mirror, preferred), row.href) for row in rows]
+    ranked += [(_rank(href, None, preferred), href) for href in scene.granule_metadata]
+    return tuple(href for _, href in sorted(ranked, key=lambda pair: pair[0]))
 
 
 def _rank(href: str, mirror: str | None, preferred: Sequence[str]) -> tuple[int, int, bool]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import rasterio
 from rasterio.session import AWSSession
@@ -11,12 +12,13 @@ from datacube_config.archives import SigningRule, load_archives
 from datacube_config.settings import Settings
 from flows.steps.archives.signing import signing_by
 from flows.steps.loading.gdal_options import GDAL_OPTIONS
+from flows.steps.storage import s3_options
 
 
 @dataclass(frozen=True, slots=True)
 class RasterAccess:
     """How files are opened: GDAL options, rasterio's AWSSession, the rules of hosts that sign, the threads that read over a network, the folder of the
-    weights of mask models.
+    weights of mask models; and the options of s3fs, for files that are no rasters.
 
     Plain values, so that it crosses to other processes.
     """
@@ -26,6 +28,7 @@ class RasterAccess:
     signing: tuple[SigningRule, ...] = ()
     remote_threads: int = 1
     mask_weights: str | None = None
+    s3: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @contextmanager
     def env(self) -> Iterator[None]:
@@ -52,4 +55,4 @@ def raster_access(settings: Settings) -> RasterAccess:
         aws["region_name"] = settings.s3_region
     weights = str(settings.mask_weights) if settings.mask_weights else None
     signing = load_archives(settings.archives).signing
-    return RasterAccess(options, aws, signing, settings.remote_thread_count, weights)
+    return RasterAccess(options, aws, signing, settings.remote_thread_count, weights, s3_options(settings))

@@ -22,7 +22,6 @@ from flows.steps.loading.nadir import adjust_to_nadir
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.read_attempts import Failures, attempt_read
 from flows.steps.loading.read_job import ReadJob
-from flows.steps.loading.reading import BandRead, warp_band
 from flows.steps.loading.tile_masks import load_mask
 from flows.steps.loading.wanted_pixels import WantedPixels
 from products.features import Observations, file_band, reflectance_terms
@@ -85,9 +84,7 @@ def load_observations(
         mark_persistent_clouds(recipe, ordered, wide_causes)
         causes = np.ascontiguousarray(without_halo(wide_causes, recipe.halo_px))
         bands = _load_bands(job, pool, ordered, masks, causes, block)
-        angles = adjust_to_nadir(
-            recipe, pool, ordered, causes, block, lambda scene, band, out: _read_angles(job, scene, band, out)
-        )
+        angles = adjust_to_nadir(job, pool, ordered, causes, block)
         settle_passes(recipe, pool, ordered, wide_causes, causes)
     manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s], *angles[s])))
     agreement = agreement_of(without_halo(agreements, recipe.halo_px), causes)
@@ -213,16 +210,6 @@ def _load_band(
             ),
         )
     return asset
-
-
-def _read_angles(job: ReadJob, scene: Scene, band: str, out: NDArray[np.float32]) -> tuple[AssetRead, BandRead | None]:
-    file = scene.bands[band]
-
-    def read() -> BandRead:
-        with job.access.env():
-            return warp_band(file.href, file.layer, file.nodata, job.place(scene, job.geobox), "nearest", out)
-
-    return attempt_read(scene, band, job.failed, read)
 
 
 def _valid_numbers(valid_range: tuple[float, float] | None, file: BandFile) -> tuple[int, int]:

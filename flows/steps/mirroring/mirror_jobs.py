@@ -19,6 +19,7 @@ from flows.steps.loading.mirror_locations import clip_from
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.mirroring.file_copy import Copied, copy_file, file_digest
 from flows.steps.mirroring.file_recode import CLIPPED, STAGED, recode_file, window_to_copy
+from flows.steps.scenes.normalise import GRANULE
 from products.area import Area
 from products.errors import RequestError
 from products.registry import scene_recipe
@@ -79,7 +80,12 @@ class MirrorJob:
     @property
     def href(self) -> str:
         """The source."""
-        return self.scene.bands[self.bands[0]].href
+        return self.scene.granule_metadata[0] if self.is_metadata else self.scene.bands[self.bands[0]].href
+
+    @property
+    def is_metadata(self) -> bool:
+        """Whether the file is no raster but the metadata of the granule."""
+        return self.bands == (GRANULE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ class Outcome:
 def jobs_of(
     scene: Scene, order: MirrorOrder, rows: Mapping[tuple[UUID, str], Sequence[Row[Any]]]
 ) -> Iterator[MirrorJob]:
-    """Each source file of a scene that holds a wanted band, once."""
+    """Each source file of a scene that holds a wanted band, once, and the metadata of its granule, unless that lies in a tar or zip file."""
     sensor = SENSORS[scene.sensor]
     wanted = (
         {*order.bands, sensor.mask, sensor.saturation, sensor.cloud_probability} if order.bands else set(scene.bands)
@@ -107,12 +113,14 @@ def jobs_of(
     for bands in by_href.values():
         if wanted.intersection(bands):
             yield MirrorJob(scene, tuple(bands), next(iter(rows.get((scene.id, bands[0]), ())), None))
+    if scene.granule_metadata and not is_packed_folder(scene.granule_metadata[0]):
+        yield MirrorJob(scene, (GRANULE,), next(iter(rows.get((scene.id, GRANULE), ())), None))
 
 
 def have_file(job: MirrorJob, order: MirrorOrder, work: Workplace) -> Outcome:
     """Keep what the mirror has, or copy it; a source that fails is tried again unless that is of no use. CopyFailed, StorageUnavailable."""
     damage = _damage(job.kept, order, work) if job.kept is not None else ""
-    if job.kept is not None and not damage and _is_enough(job.kept, order):
+    if job.kept is not None and not damage and (job.is_metadata or _is_enough(job.kept, order)):
         return Outcome("kept")
     for attempt in range(1, ATTEMPTS):
         try:
@@ -151,6 +159,8 @@ def _is_enough(kept: Row[Any], order: MirrorOrder) -> bool:
 def _copied(job: MirrorJob, damage: str, order: MirrorOrder, work: Workplace) -> Outcome:
     """A copy that serves the order and all that the one before it served."""
     stem = f"{order.root}/{job.scene.product}/{job.scene.acquired:%Y}/{job.scene.id}/{job.bands[0]}"
+    if job.is_metadata:
+        return Outcome("copied", copy_file(job.href, stem + _suffix(job.href), work.files, work.stop), damage=damage)
     kept = clip_from(job.kept.clip) if job.kept is not None else None
     ground = None if job.kept is not None and kept is None else order.ground
     is_staged = order.stage or (job.kept is not None and job.kept.encoding == STAGED)

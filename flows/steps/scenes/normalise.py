@@ -35,6 +35,9 @@ from flows.steps.scenes.view_angles import stated_angles
 EO3_SCHEMA = "https://schemas.opendatacube.org/dataset"
 SCENE_NAMESPACE = uuid5(NAMESPACE_URL, "https://neocube.org/scene")
 MAX_ID, MAX_ASSETS = 256, 500
+GRANULE = "granule_metadata"
+# by ESA, in the bucket sentinel-s2-l2a, in copies of that
+GRANULE_FILES = ("mtd_tl.xml", "metadata.xml", "granule_metadata.xml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,10 @@ def scene_id(product: str, acquisition: str, rendition: str) -> UUID:
 
 @dataclass(slots=True)
 class Draft:
-    """What an item says, before its footprint is placed: `ring` where that is convex, `shape` where it is anything else."""
+    """What an item says, before its footprint is placed: `ring` where that is convex, `shape` where it is anything else.
+
+    `granule`: where the metadata of its granule lies, if it has any.
+    """
 
     item: dict[str, Any]
     place: ItemPlace
@@ -75,6 +81,7 @@ class Draft:
     grids: dict[str, PixelGrid]
     ring: Ring | None
     shape: BaseGeometry | None
+    granule: str | None = None
 
 
 def normalise(item: dict[str, Any], place: ItemPlace, archive: str, read_grid: ReadGrid) -> SceneDocument:
@@ -91,9 +98,10 @@ def draft(item: dict[str, Any], place: ItemPlace, archive: str, read_grid: ReadG
     shape = None if ring else lonlat_footprint(item)
     identity = identify(item)
     assets = band_assets(item["assets"], identity.sensor, archive)
+    granule = _granule_href(assets.pop(GRANULE, None), place)
     hrefs = _band_hrefs(assets, place)
     stated, grids = grids_of(item, assets, hrefs, read_grid)
-    return Draft(item, place, archive, identity, assets, hrefs, stated, grids, ring, shape)
+    return Draft(item, place, archive, identity, assets, hrefs, stated, grids, ring, shape, granule)
 
 
 def place_rings(drafts: Iterable[Draft]) -> dict[int, Ring]:
@@ -134,7 +142,7 @@ def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
             **({"neocube:note": note} if note else {}),
         },
         "measurements": {band: _measurement(href, names[band]) for band, href in hrefs.items()},
-        "accessories": {},
+        "accessories": {GRANULE: {"path": one.granule}} if one.granule else {},
         "lineage": {},
         "grid_spatial": {"projection": _projection(crs, default, geometry)},
         "extent": _extent(bounds),
@@ -198,6 +206,17 @@ def _band_hrefs(assets: dict[str, dict[str, Any]], place: ItemPlace) -> dict[str
         if not exists(hrefs[band], place):
             raise ItemRefused(f"missing asset {band}: {hrefs[band]} does not exist")
     return hrefs
+
+
+def _granule_href(asset: dict[str, Any] | None, place: ItemPlace) -> str | None:
+    """Where the metadata of a granule can be read; None where an archive may not name the place, or has no such file: an item does without."""
+    if asset is None or str(asset["href"]).rpartition("/")[2].lower() not in GRANULE_FILES:
+        return None
+    try:
+        href = resolve_href(asset["href"], place)
+    except ItemRefused:
+        return None
+    return href if exists(href, place) else None
 
 
 def _grid_names(grids: dict[str, PixelGrid]) -> tuple[dict[str, str], dict[str, PixelGrid]]:
