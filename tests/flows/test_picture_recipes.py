@@ -1,4 +1,4 @@
-"""A recipe of lines in pictures, trained whole and then looking at other pictures: no figure falls below its floor."""
+"""The recipes of lines in pictures, each trained whole and then looking at other pictures: no figure falls below its floor."""
 
 import json
 from pathlib import Path
@@ -47,6 +47,18 @@ def track_points(label: Path) -> NDArray[Any]:
     with rasterio.open(label) as raster:
         row, column = np.nonzero(raster.read(1))
         return shapely.points(*raster.xy(row, column))
+
+
+def test_fronts_are_found_nearer_on_glaciers_never_seen_than_the_front_of_another(shared_data: Path) -> None:
+    pictures = shared_data / "labels" / "glacier_fronts" / "train"
+    metrics = trained("glacier_fronts", pictures)
+    scores, baseline = metrics["all"], metrics["baseline"]
+    assert scores["pictures"] == 29 and metrics["groups"] == metrics["folds"] == 3
+    assert scores["mean_px"] < 0.8 * baseline["mean_px"] and scores["median_px"] < 0.4 * baseline["median_px"]
+    assert scores["failure_rate"] < 0.5 and scores["completeness"] > 0.3 and scores["correctness"] > 0.4
+    lines = found("glacier_fronts", pictures)
+    assert len(lines) == 29 and lines.geometry.notna().sum() >= 25
+    assert lines["date"].dt.year.min() == 1994 and lines["date"].dt.year.max() == 2015
 
 
 def test_tracks_of_ships_are_found_in_simulated_pictures_never_seen(tmp_path: Path) -> None:
