@@ -58,7 +58,7 @@ def test_fronts_are_found_nearer_on_glaciers_never_seen_than_the_front_of_anothe
     assert scores["failure_rate"] < 0.5 and scores["completeness"] > 0.3 and scores["correctness"] > 0.4
     lines = found("glacier_fronts", pictures)
     assert len(lines) == 29 and lines.geometry.notna().sum() >= 25
-    assert lines["date"].dt.year.min() == 1994 and lines["date"].dt.year.max() == 2015
+    assert lines["date"].dt.year.min() == 1994 and lines["date"].dt.year.max() == 2016
 
 
 def test_tracks_of_ships_are_found_in_simulated_pictures_never_seen(tmp_path: Path) -> None:
