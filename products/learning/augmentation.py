@@ -17,6 +17,8 @@ def augmented(features: Floats, codes: Codes, spec: AugmentedSpec, draw: np.rand
     if "rotate" in spec.augment:
         turns = int(draw.integers(4))
         features, codes = np.rot90(features, turns, (-2, -1)), np.rot90(codes, turns, (-2, -1))
+    if "mirror" in spec.augment and draw.random() < 0.5:
+        features, codes = features[..., ::-1], codes[..., ::-1]
     if "brightness" in spec.augment:
         shift = draw.uniform(-spec.brightness_shift, spec.brightness_shift, (features.shape[0], 1, 1))
         features = features + shift.astype(np.float32)

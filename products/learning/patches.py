@@ -32,6 +32,12 @@ class PatchLattice:
         begin = -(-(first - self.margin_px) // self.stride_px) * self.stride_px
         return range(begin, first + size, self.stride_px)
 
+    def starts_inside(self, size: int) -> list[int]:
+        """The first pixels of as few patches as overlap enough, spread evenly over `size` pixels from 0; 0 alone where a patch is longer than that."""
+        free = max(0, size - self.patch_px)
+        n = -(-free // self.stride_px)
+        return [round(free * number / max(n, 1)) for number in range(n + 1)]
+
     def taper(self) -> Floats:
         """(patch, patch) weights: 1 inside, falling to the edge over the overlap as a Hann window (squared sine) does, above 0 everywhere.
 

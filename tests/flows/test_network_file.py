@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flows.steps.networks.blending import blended
+from flows.steps.networks.blending import blended, blended_picture
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.networks.network import Network, bands_of, network_from_bytes
 from flows.steps.networks.weights_file import FORMAT, KEY
@@ -51,6 +51,28 @@ def plane(side_px: int = 56) -> NDArray[np.float32]:
 def window(features: NDArray[np.float32], row: int, column: int, side_px: int, margin_px: int) -> NDArray[np.float32]:
     padded = np.pad(features, ((0, 0), (margin_px,) * 2, (margin_px,) * 2), constant_values=np.nan)
     return padded[:, row : row + side_px + 2 * margin_px, column : column + side_px + 2 * margin_px]
+
+
+@pytest.mark.parametrize("is_of_chips", [False, True])
+def test_the_statistics_that_a_network_is_used_with_are_those_of_its_batches_after_some_dozen_steps(
+    is_of_chips: bool,
+) -> None:
+    from flows.steps.networks.architecture import Architecture, untrained
+    from flows.steps.networks.chip_architecture import ChipArchitecture, untrained_chips
+
+    torch.manual_seed(1)
+    encoder = "efficientnet-b0"  # its own momentum, 0.01, would leave half of the first values, 1, after 60 steps
+    chips, patches = ChipArchitecture(encoder, 3, 2, 2), Architecture("unet", encoder, 3, 2, 2)
+    network: Any = untrained_chips(chips) if is_of_chips else untrained(patches)
+    seen: dict[Any, Any] = {}
+    for part in (part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)):
+        part.register_forward_pre_hook(lambda part, given: seen.update({part: given[0].std((0, 2, 3)) ** 2}))
+    bands = 3 * torch.randn(4, 2, 32, 32)
+    with torch.no_grad():
+        for _ in range(60):
+            network(bands)
+    off = [float((part.running_var / variance - 1).abs().median()) for part, variance in seen.items()]
+    assert len(off) > 20 and max(off) < 1
 
 
 def test_a_network_comes_back_from_its_file_byte_for_byte(network: Network) -> None:
@@ -141,6 +163,31 @@ def test_probabilities_add_up_to_one_and_are_missing_only_where_all_features_are
     np.testing.assert_allclose(np.nansum(found, axis=0)[np.isfinite(found[0])], 1, rtol=1e-5)
     with pytest.raises(RequestError, match="the network needs 4 features, got 3"):
         network.probabilities_of_window(features[:3])
+
+
+def test_a_picture_is_asked_in_patches_that_lie_inside_it() -> None:
+    """As in training: with patches that reach beyond a picture, most of what a small one is told comes from nothing."""
+    lattice, bands = PatchLattice(16, 8), np.ones((2, 25, 19), np.float32)
+    given: list[NDArray[np.float32]] = []
+
+    def forward(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        given.extend(patches)
+        return np.asarray(patches[:, :1])
+
+    bands[0] = np.arange(25 * 19).reshape(25, 19)
+    found = blended_picture(bands, lattice, forward, 1, 3)
+    assert found.shape == (1, 25, 19) and len(given) == 6 and all((patch[1] == 1).all() for patch in given)
+    np.testing.assert_allclose(found[0], bands[0], rtol=1e-5)
+    given.clear()
+    small = blended_picture(bands[:, :9, :12], lattice, forward, 1, 1)
+    assert len(given) == 1 and given[0].shape == (2, 16, 16)
+    np.testing.assert_allclose(small[0], bands[0, :9, :12], rtol=1e-5)
+
+
+def test_a_picture_of_the_size_of_a_patch_is_told_what_the_patch_is(network: Network) -> None:
+    features = plane(PATCH_PX)
+    expected = network.probabilities_of_patches(features[None])[0]
+    np.testing.assert_allclose(network.probabilities_of_picture(features), expected, rtol=1e-4)
 
 
 def test_no_edge_shows_where_patches_that_disagree_overlap() -> None:

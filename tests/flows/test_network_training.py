@@ -1,5 +1,6 @@
 """A small network learned from arrays: it learns, ends the same after a kill, refuses what does not fit, and says what went wrong."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -168,6 +169,28 @@ def test_a_loss_that_is_no_number_is_told_with_step_and_likely_cause(precision: 
     )
     with pytest.raises(RequestError, match=message):
         fit(learning, TrainingPlace(tmp_path))
+
+
+def test_the_learning_rate_of_one_cycle_goes_up_and_down_to_nearly_nothing_broken_off_or_not(tmp_path: Path) -> None:
+    from flows.steps.networks.training_loop import TrainingPlace, fit
+
+    def rates(folder: Path, ends: int | None = None) -> list[float]:
+        found: list[float] = []
+
+        def tell(_: str) -> None:
+            saved = torch.load(folder / "last.ckpt", weights_only=True)
+            found.append(saved["optimizer_states"][0]["param_groups"][0]["lr"])
+            if len(found) == ends:
+                raise Broken
+
+        learning = classifier(torch.nn.Conv2d(2, 3, 1), learning_rate=0.5, schedule="one_cycle", epochs=20, patience=20)
+        with contextlib.suppress(Broken):
+            fit(learning, TrainingPlace(folder), tell)
+        return found
+
+    whole = rates(tmp_path / "whole")
+    assert len(whole) == 20 and max(whole) == whole[3] > 0.4 and whole[0] < 0.2 and 0 <= whole[-1] < 0.01
+    assert rates(tmp_path / "parts", ends=7) + rates(tmp_path / "parts") == whole
 
 
 def test_a_full_gpu_is_told_with_what_to_lower(tmp_path: Path) -> None:

@@ -58,6 +58,15 @@ def test_a_patch_lies_at_the_same_place_whichever_window_asks() -> None:
         assert min(starts) >= first - lattice.margin_px and max(starts) < first + 50
 
 
+@pytest.mark.parametrize(("size", "expected"), [(16, [0]), (9, [0]), (17, [0, 1]), (24, [0, 8]), (25, [0, 4, 9])])
+def test_patches_inside_a_picture_cover_it_and_overlap_enough(size: int, expected: list[int]) -> None:
+    lattice = PatchLattice(16, 8)
+    assert lattice.starts_inside(size) == expected
+    for longer in range(17, 200):
+        starts = lattice.starts_inside(longer)
+        assert starts[0] == 0 and starts[-1] == longer - 16 and max(np.diff(starts)) <= lattice.stride_px
+
+
 def test_positions_are_those_of_patches_that_are_free_and_have_a_label() -> None:
     random = np.random.default_rng(1)
     free, labelled = random.random((20, 24)) > 0.04, random.random((20, 24)) > 0.97
@@ -160,6 +169,17 @@ def test_mirrors_and_turns_move_pixels_with_their_labels_and_change_no_value() -
         assert (moved == features.reshape(3, 16)[:, with_them]).all()
         seen.add(with_them.tobytes())
     assert len(seen) == 8  # the symmetries of a square
+
+
+def test_a_mirror_swaps_left_and_right_and_leaves_up_where_it_is() -> None:
+    features = np.arange(2 * 16, dtype=np.float32).reshape(2, 4, 4)
+    codes = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    seen = set()
+    for seed in range(20):
+        moved, with_them = augmented(features, codes, UnetSpec(augment=("mirror",)), np.random.default_rng(seed))
+        assert (moved == features.reshape(2, 16)[:, with_them]).all()
+        seen.add(with_them.tobytes())
+    assert seen == {codes.tobytes(), codes[:, ::-1].tobytes()}
 
 
 def test_noise_and_brightness_come_when_asked_in_units_of_the_features() -> None:

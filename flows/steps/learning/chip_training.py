@@ -23,7 +23,7 @@ from products.learning.samples import Samples
 from products.learning.splits import BlockSplit
 from products.learning.training_ground import VALIDATION_FOLD, network_rows
 
-CHIPS_VERSION = "chips-1"
+CHIPS_VERSION = "chips-2"
 
 
 def chips_id(model: UUID, spec: ChipSpec) -> UUID:

@@ -29,7 +29,7 @@ from products.learning.masked_recipe import MaskedRecipe
 from products.learning.masking import CellPixels, patch_places
 from products.scene_recipe import canonical_digest
 
-MASKED_VERSION = "masked-1"
+MASKED_VERSION = "masked-2"
 SOFTWARE = ("neocube", "numpy", *NETWORK_SOFTWARE)
 
 

@@ -30,7 +30,7 @@ from products.learning.patches import free_positions
 from products.learning.training_ground import CellGround, PartOfCell
 from products.scene_recipe import canonical_digest
 
-LINES_VERSION = "lines-1"
+LINES_VERSION = "lines-2"
 LAYER = "lines"
 VALIDATION_EVERY = 5
 Tell = Callable[[str], None]
@@ -67,7 +67,7 @@ def learn_lines(
 
 def found_lines(network: Network, picture: Picture, spec: LinesSpec) -> list[NDArray[np.float64]]:
     """The lines (n, 2: x, y) in pixels that a network finds in a picture, the longest first."""
-    found = lines_of(network.probabilities_of_window(picture.bands)[1] > spec.threshold, spec.min_length_px)
+    found = lines_of(network.probabilities_of_picture(picture.bands)[1] > spec.threshold, spec.min_length_px)
     return found[:1] if spec.only_longest else found
 
 

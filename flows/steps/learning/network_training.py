@@ -31,7 +31,7 @@ from products.learning.training_ground import VALIDATION_FOLD, CellGround, cell_
 if TYPE_CHECKING:
     from flows.steps.learning.training import FeatureCells
 
-NETWORKS_VERSION = "networks-1"
+NETWORKS_VERSION = "networks-2"
 TRAINING = "training"  # in the home: what a killed training of a network goes on from
 NETWORK_SOFTWARE = ("torch", "lightning", "segmentation-models-pytorch")
 

@@ -7,7 +7,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch.nn import AdaptiveAvgPool2d, Dropout, Flatten, Linear, Sequential
 
-from flows.steps.networks.architecture import check_encoder
+from flows.steps.networks.architecture import check_encoder, hasten_statistics
 from products.errors import RequestError
 
 PROBE_PX = 64
@@ -32,6 +32,7 @@ class ChipNet(torch.nn.Module):
         self.encoder: Any = smp.encoders.get_encoder(
             architecture.encoder, in_channels=architecture.n_bands, depth=architecture.depth, weights=hub_weights
         )
+        hasten_statistics(self.encoder)
         width = self.encoder.out_channels[-1]
         self.head = Sequential(AdaptiveAvgPool2d(1), Flatten(), Dropout(dropout), Linear(width, architecture.n_classes))
         self.n_bands = architecture.n_bands

@@ -13,6 +13,7 @@ from products.learning.loop_spec import LoopSpec
 
 KEY = "neocube"  # of a checkpoint
 NO_CLASS = -1
+RISING = 0.2  # of the steps of one cycle, in which the learning rate goes up
 
 
 class Reader(Protocol):
@@ -62,11 +63,15 @@ class PixelClassifier(lightning.LightningModule):
         """The batches of validation, always the same."""
         return self.reader(None, self.global_rank, self.trainer.world_size)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW."""
-        return torch.optim.AdamW(
-            self.network.parameters(), self.spec.learning_rate, weight_decay=self.spec.weight_decay
-        )
+    def configure_optimizers(self) -> Any:  # noqa: ANN401
+        """AdamW, and what moves its learning rate after each step, if anything: one cycle (Smith and Topin 2019, SPIE 11006) over all epochs."""
+        spec, rank, world = self.spec, self.global_rank, self.trainer.world_size
+        optimiser = torch.optim.AdamW(self.network.parameters(), spec.learning_rate, weight_decay=spec.weight_decay)
+        if spec.schedule == "constant":
+            return optimiser
+        n_steps = spec.epochs * len(self.reader(0, rank, world))
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, spec.learning_rate, n_steps + 1, pct_start=RISING)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
         """Dropout begins each epoch alike, whether or not the process is the same."""

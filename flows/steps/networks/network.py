@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.steps.networks.blending import blended
+from flows.steps.networks.blending import blended, blended_picture
 from flows.steps.networks.weights_file import (
     MEAN,
     STD,
@@ -84,6 +84,11 @@ class Network(SavedNetwork):
         whole = with_margin(features, margin_px, self.margin_px)
         lattice, bands = PatchLattice(self.patch_px, self.overlap_px), bands_of(whole, self.mean, self.std)
         return blended(bands, (row, column), lattice, self.shares, len(self.class_names), BATCH[self.device])
+
+    def probabilities_of_picture(self, features: Floats) -> Floats:
+        """(class, y, x) probabilities of a picture (feature, y, x) that is whole in itself, by patches inside it; NaN where a pixel lacks all features."""
+        bands, lattice = bands_of(features, self.mean, self.std), PatchLattice(self.patch_px, self.overlap_px)
+        return blended_picture(bands, lattice, self.shares, len(self.class_names), BATCH[self.device])
 
     def probabilities_of_patches(self, features: Floats) -> Floats:
         """(n, class, y, x) probabilities of patches (n, feature, y, x), each by itself."""
