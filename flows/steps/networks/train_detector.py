@@ -17,19 +17,29 @@ from products.learning.boxes import BoxedPicture, crop, turned
 Floats = NDArray[np.float32]
 Target = dict[str, torch.Tensor]
 BoxBatch = tuple[torch.Tensor, list[Target]]
+BOX_WEIGHT = 2.0
+RISING = 0.2  # of all steps
 
 
 def detection_loss(network: Any, bands: torch.Tensor, targets: list[Target]) -> torch.Tensor:  # noqa: ANN401
-    """The focal loss of the classes and the distance of the boxes, whether or not the network is in training."""
+    """The focal loss of the classes, and that of the boxes BOX_WEIGHT times, whether or not the network is in training."""
     images, moved = network.transform(list(bands), targets)
     features = list(network.backbone(images.tensors).values())
     said = network.head(features)
     losses = network.compute_loss(moved, said, network.anchor_generator(images, features))
-    return torch.stack(list(losses.values())).sum()
+    both: torch.Tensor = losses["classification"] + BOX_WEIGHT * losses["bbox_regression"]
+    return both
 
 
 class BoxFinder(PixelClassifier):
-    """The loop of the networks with the loss of a detector."""
+    """The loop of the networks with the loss of a detector, and a rate that rises to that of the recipe and falls to nothing (Smith and Topin 2019)."""
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401
+        """AdamW, its rate set at each step."""
+        rate, of_epoch = self.spec.learning_rate, len(self.reader(0, self.global_rank, self.trainer.world_size))
+        optimizer = super().configure_optimizers()
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, self.spec.epochs * of_epoch, pct_start=RISING)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
     def _loss(self, batch: Any, part: str) -> torch.Tensor:  # noqa: ANN401
         bands, targets = batch
