@@ -19,12 +19,14 @@ LabelValue = str | int
 class RetinanetSpec(NetworkSpec):
     """RetinaNet (Lin et al. 2017, ICCV, 2980-2988) on a ResNet with random first weights; `anchor_px` is the side of the smallest boxes that it looks for.
 
-    A picture is enlarged `zoom` times before it is looked at: objects of few pixels need it.
+    Each of `levels` looks for boxes twice as large as the one before. A picture is enlarged `zoom` times before it is looked at: objects of few pixels need it.
     """
 
     encoder: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
     augment: tuple[Literal["flip", "rotate"], ...] = ("flip", "rotate")
+    schedule: Literal["constant", "one_cycle"] = "one_cycle"
     anchor_px: float = Field(ge=4, le=256, default=16)
+    levels: int = Field(ge=1, le=5, default=5)
     zoom: int = Field(ge=1, le=8, default=1)
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ from flows.steps.simulation.vehicle_pictures import write_vehicle_pictures
 from products.errors import RequestError
 from products.learning.box_recipe import BoxesSpec, BoxRecipe, RetinanetSpec
 from products.learning.boxes import BoxedPicture
-from products.learning.detection_scores import Detections
+from products.learning.detection_scores import Detections, overlap
 from products.registry import picture_recipe
 
 GROUND = Affine(0.3, 0, 500_000, 0, -0.3, 5_000_000)
@@ -251,6 +251,50 @@ def test_a_detector_looks_at_pictures_at_the_scale_that_it_learned_from() -> Non
         assert torch.equal(targets[0]["boxes"], target["boxes"])
 
 
+@pytest.mark.parametrize("levels", [1, 3, 4, 5])
+def test_a_detector_has_anchors_for_squares_and_long_boxes_of_all_its_sizes(levels: int) -> None:
+    torch = pytest.importorskip("torch", reason=REASON)
+    from torchvision.models.detection.image_list import ImageList
+
+    from flows.steps.networks.detector import untrained_detector
+
+    network = untrained_detector(RetinanetSpec(anchor_px=8, levels=levels), n_bands=3, n_classes=1)
+    assert any("layer4" in name for name in network.state_dict()) == (levels >= 4)
+    picture, largest = torch.rand(1, 3, 256, 256), 8 * 2**levels
+    features = list(network.backbone(picture).values())
+    assert [each.shape[-1] for each in features] == [64, 32, 16, 8, 4][:levels]
+    (anchors,) = network.anchor_generator(ImageList(picture, [(256, 256)]), features)
+    for side in np.geomspace(8, largest, 12):
+        for ratio in (0.25, 0.5, 1.0, 2.0, 4.0):
+            half = np.array([side / ratio**0.5, side * ratio**0.5]) / 2
+            box = np.array([[*(131.5 - half), *(131.5 + half)]])
+            assert overlap(box, anchors.numpy().astype(np.float64)).max() > 0.4  # below, it would be background
+
+
+@pytest.mark.full
+def test_a_detector_killed_in_training_goes_on_at_the_rate_where_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision", reason=REASON)
+    from flows.steps.networks.train_detector import train_detector
+    from flows.steps.networks.training_loop import TrainingPlace
+
+    box = np.array([[8.0, 8.0, 20.0, 20.0]])
+    bands = np.random.default_rng(1).normal(size=(1, 48, 48)).astype(np.float32)
+    pictures = [BoxedPicture("p", bands, box, np.array([1]))]
+    small = RetinanetSpec(anchor_px=8, levels=1, patch_px=32, batch=2, patches=4, epochs=3, learning_rate=0.001)
+
+    def train(folder: str, stop: bool = False) -> str:
+        def tell(said: str) -> None:
+            if stop and said.startswith("epoch 2"):
+                raise RuntimeError("killed")
+
+        place = TrainingPlace(tmp_path / folder)
+        return train_detector(pictures, small, ("it",), 1, place, "t", tell)[0].digest()
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train("killed", stop=True)
+    assert train("killed") == train("undisturbed")
+
+
 def a_damaged_detector_is_refused(path: Path) -> None:
     from flows.steps.networks.detector import detector_from_bytes
 
@@ -259,8 +303,8 @@ def a_damaged_detector_is_refused(path: Path) -> None:
     assert detector.to_bytes() == content and detector.class_names == ("square",)
     with pytest.raises(RequestError, match="it is not a readable detector"):
         detector_from_bytes(content[:500], "it")
-    with pytest.raises(RequestError, match="expected it to be a neocube-detector-1, it is a neocube-detector-9"):
-        detector_from_bytes(content.replace(b"neocube-detector-1", b"neocube-detector-9"), "it")
+    with pytest.raises(RequestError, match="expected it to be a neocube-detector-2, it is a neocube-detector-9"):
+        detector_from_bytes(content.replace(b"neocube-detector-2", b"neocube-detector-9"), "it")
     lacking = {name: array for name, array in detector.weights.items() if "conv1" not in name}
     with pytest.raises(RequestError, match="it holds the weights of another detector than the resnet18 that it names"):
         detector_from_bytes(replace(detector, weights=lacking).to_bytes(), "it")

@@ -1,4 +1,4 @@
-"""The recipes of lines in pictures, each trained whole and then looking at other pictures: no figure falls below its floor."""
+"""Recipes of lines and boxes in pictures, each trained whole and then looking at pictures: no figure falls below its floor."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,10 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from flows.cli import main
+from flows.steps.learning.box_files import read_boxes
 from flows.steps.simulation.track_pictures import write_track_pictures
+from flows.steps.simulation.vehicle_pictures import write_vehicle_pictures
+from products.learning.boxes import on_ground
 
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("neocube_home")]
 pytest.importorskip("torchvision", reason="the packages of the extra deep are not installed")
@@ -61,6 +64,15 @@ def test_fronts_are_found_nearer_on_glaciers_never_seen_than_the_front_of_anothe
     assert lines["date"].dt.year.min() == 1994 and lines["date"].dt.year.max() == 2016
 
 
+def boxes_met(folder: Path, name: str, shapes: geopandas.GeoSeries) -> tuple[int, int]:
+    """How many true vehicles of a picture a shape on the map overlaps by half of their union, and how many there are."""
+    with rasterio.open(folder / "images" / f"{name}.tif") as raster:
+        true = np.array(on_ground(read_boxes(folder / "labels" / f"{name}.csv")[0], raster.transform))[:, None]
+    made = shapes.to_numpy()[None]
+    shared = shapely.area(shapely.intersection(true, made)) / shapely.area(shapely.union(true, made))
+    return int((shared >= 0.5).any(axis=1).sum()), len(true)
+
+
 def test_tracks_of_ships_are_found_in_simulated_pictures_never_seen(tmp_path: Path) -> None:
     write_track_pictures(tmp_path / "tracks", count=24, side_px=128, seed=1)
     metrics = trained("ship_tracks", tmp_path / "tracks")
@@ -75,3 +87,16 @@ def test_tracks_of_ships_are_found_in_simulated_pictures_never_seen(tmp_path: Pa
         for name, line in zip(names, lines.geometry, strict=True)
     ]
     assert np.concatenate(near).mean() > 0.45
+
+
+def test_vehicles_are_found_in_simulated_pictures_never_seen(tmp_path: Path) -> None:
+    write_vehicle_pictures(tmp_path / "roads", count=24, side_px=192, seed=1)
+    metrics = trained("vehicles", tmp_path / "roads")
+    assert metrics["pictures"] == 24 and metrics["folds"] == 2
+    assert metrics["all"]["ap50"] > 0.6
+    names = write_vehicle_pictures(tmp_path / "new", count=4, side_px=192, seed=2)
+    boxes = found("vehicles", tmp_path / "new")
+    assert set(boxes["picture"]) == set(names) and set(boxes["class"]) == {"car", "truck"}
+    met = [boxes_met(tmp_path / "new", name, boxes[boxes["picture"] == name].geometry) for name in names]
+    n_met, n_true = np.sum(met, axis=0)
+    assert n_met > 0.4 * n_true and n_met > 0.4 * len(boxes)

@@ -25,7 +25,7 @@ from products.scene_recipe import canonical_digest
 if TYPE_CHECKING:
     from flows.steps.networks.detector import Detector
 
-BOXES_VERSION = "boxes-2"
+BOXES_VERSION = "boxes-3"
 LAYER, DETECTOR = "boxes", "detector.safetensors"
 Tell = Callable[[str], None]
 

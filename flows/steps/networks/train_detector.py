@@ -17,15 +17,17 @@ from products.learning.boxes import BoxedPicture, crop, turned
 Floats = NDArray[np.float32]
 Target = dict[str, torch.Tensor]
 BoxBatch = tuple[torch.Tensor, list[Target]]
+BOX_WEIGHT = 2.0
 
 
 def detection_loss(network: Any, bands: torch.Tensor, targets: list[Target]) -> torch.Tensor:  # noqa: ANN401
-    """The focal loss of the classes and the distance of the boxes, whether or not the network is in training."""
+    """The focal loss of the classes, and that of the boxes BOX_WEIGHT times, whether or not the network is in training."""
     images, moved = network.transform(list(bands), targets)
     features = list(network.backbone(images.tensors).values())
     said = network.head(features)
     losses = network.compute_loss(moved, said, network.anchor_generator(images, features))
-    return torch.stack(list(losses.values())).sum()
+    both: torch.Tensor = losses["classification"] + BOX_WEIGHT * losses["bbox_regression"]
+    return both
 
 
 class BoxFinder(PixelClassifier):
