@@ -307,7 +307,7 @@ def test_a_trial_on_tables_leaves_its_card_and_picture(served: Served, tmp_path:
         "table: {target: kind, features: [x], classes: {left: [a], right: [b]}}\n"
     )
     document = train_on_tables(str(recipe), [str(tmp_path / "north.csv"), str(tmp_path / "south.csv")])
-    left = {each["key"]: each for each in served.asked("artifacts") if each["key"].startswith("table-")}
+    left = {each["key"]: each for each in served.asked("artifacts") if (each["key"] or "").startswith("table-")}
     assert {key: each["type"] for key, each in left.items()} == {"table-card": "markdown", "table-trial": "image"}
     assert left["table-card"]["data"].startswith("# sides, version 1") and document["trained"]
     assert left["table-trial"]["description"] == f"Model sides {document['model']}"

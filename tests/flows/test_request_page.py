@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 from zipfile import ZipFile
 
+import psutil
 import pytest
 from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
@@ -435,7 +436,12 @@ def test_the_page_says_that_its_index_gave_out_and_answers_when_that_is_back(emb
     settings = embedded_settings.model_copy(update={"accounts": ACCOUNTS})
     with TestClient(create_app(settings), follow_redirects=False) as page:
         assert page.get("/api/requests", headers=token("ops")).json() == []
-        Watched(settings.home).postmaster().kill()
+        postmaster = Watched(settings.home).postmaster()
+        servers = (
+            postmaster.children()
+        )  # they see that it is gone when they next wait, and may have answered once more until then
+        postmaster.kill()
+        assert not psutil.wait_procs(servers, timeout=60)[1]
         answers = [page.get("/api/requests", headers=token("ops")) for _ in range(3)]
         assert {answer.status_code for answer in answers} == {503}
         assert answers[0].json() == {"detail": "the index does not answer now: try again in a minute"}

@@ -54,7 +54,7 @@ def test_a_training_is_a_run_with_settings_numbers_and_card_and_only_one(
     balanced = answers[0]["metrics"]["all"]["balanced_accuracy"]["value"]
     assert run.data.metrics["all.balanced_accuracy.value"] == balanced
     artifacts = place / "artifacts" / "crops" / run.info.run_id / "artifacts"
-    assert {each.name for each in artifacts.iterdir()} == {"card.json", "card.md"}
+    assert {each.name for each in artifacts.iterdir()} == {"card.json", "card.md", "trial.png"}
     assert (artifacts / "card.md").read_bytes() == Path(answers[0]["card"]).read_bytes()
 
 
