@@ -95,8 +95,14 @@ def to_nadir(
                 factor = (flat + geometric * at_nadir + volumetric * volume_at_nadir) / (
                     flat + geometric * seen + volumetric * volume_seen
                 )
-                value = (dn * scale[b] + offset[b]) * factor
-                numbers[b, y, x] = np.uint16(min(max(round((value - offset[b]) / scale[b]), 1), 65534))
+                numbers[b, y, x] = _multiplied(dn, factor, scale[b], offset[b])
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _multiplied(dn: int, factor: float, scale: float, offset: float) -> np.uint16:
+    """The number of a reflectance dn * scale + offset times a factor, rounded, but for 0 and 65535."""
+    value = (dn * scale + offset) * factor
+    return np.uint16(min(max(round((value - offset) / scale), 1), 65534))
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -141,8 +147,7 @@ def multiply_between(
                 dn = numbers[b, y, x]
                 if dn == 0 or dn == 65535:
                     continue
-                value = (dn * scale[b] + offset[b]) * factor
-                numbers[b, y, x] = np.uint16(min(max(round((value - offset[b]) / scale[b]), 1), 65534))
+                numbers[b, y, x] = _multiplied(dn, factor, scale[b], offset[b])
 
 
 @numba.njit(nogil=True, cache=True)

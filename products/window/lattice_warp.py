@@ -6,11 +6,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from products.window.resample import EDGE, Integers, sum_in_box
+
 NODE_PX: Final = 16  # target pixels between nodes
-EDGE: Final = 1e-6  # source pixels: a place this close to the next pixel lies in it, as grids that share lines leave it to rounding
 HALF_UP: Final = 0.5
 
-Integers = NDArray[np.uint16] | NDArray[np.uint8]
 Doubles = NDArray[np.float64]
 
 
@@ -94,25 +94,8 @@ def warp_average(source: Integers, nodata: int, lattice: Lattice, largest: int, 
         for j in range(out.shape[1]):
             left, right = min(above[0, j], below[0, j + 1]), max(above[0, j], below[0, j + 1])
             top, bottom = min(above[1, j], below[1, j + 1]), max(above[1, j], below[1, j + 1])
-            total, weight = _sum_of(source, nodata, top, bottom, left, right)
+            total, weight = sum_in_box(source, nodata, top, bottom, left, right)
             out[i, j] = _stored(total / weight, nodata, largest) if weight > 0.0 else nodata
-
-
-@numba.njit(nogil=True, cache=True)
-def _sum_of(source: Integers, nodata: int, top: float, bottom: float, left: float, right: float) -> tuple[float, float]:
-    """The sum of the valid source pixels in a box, each times its share in it, and of these shares."""
-    row0, row1 = max(int(np.floor(top + EDGE)), 0), min(int(np.ceil(bottom - EDGE)), source.shape[0])
-    column0, column1 = max(int(np.floor(left + EDGE)), 0), min(int(np.ceil(right - EDGE)), source.shape[1])
-    total, weight = 0.0, 0.0
-    for row in range(row0, row1):
-        tall = min(bottom, row + 1.0) - max(top, float(row))
-        for column in range(column0, column1):
-            value = source[row, column]
-            if value != nodata:
-                share = tall * (min(right, column + 1.0) - max(left, float(column)))
-                total += share * value
-                weight += share
-    return total, weight
 
 
 @numba.njit(nogil=True, cache=True)

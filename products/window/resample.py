@@ -8,6 +8,8 @@ HALF_UP = (
     0.5 + 1e-4
 )  # shares carry rounding errors of the coordinates: without it they would decide ties, each crop in its way
 
+EDGE = 1e-6  # source pixels: a place this close to the next pixel lies in it, as grids that share lines leave it to rounding
+
 Integers = NDArray[np.uint16] | NDArray[np.uint8]
 
 
@@ -17,23 +19,31 @@ def average(source: Integers, nodata: int, first_row: float, first_column: float
 
     The target pixel (i, j) covers source rows first_row + i * step to first_row + (i + 1) * step, and columns likewise, in source pixels.
     """
-    height, width = source.shape
     for i in range(out.shape[0]):
         top, bottom = first_row + i * step, first_row + (i + 1) * step
-        row0, row1 = max(int(np.floor(top + 1e-6)), 0), min(int(np.ceil(bottom - 1e-6)), height)
         for j in range(out.shape[1]):
             left, right = first_column + j * step, first_column + (j + 1) * step
-            column0, column1 = max(int(np.floor(left + 1e-6)), 0), min(int(np.ceil(right - 1e-6)), width)
-            total, weight = 0.0, 0.0
-            for row in range(row0, row1):
-                tall = min(bottom, row + 1.0) - max(top, float(row))
-                for column in range(column0, column1):
-                    value = source[row, column]
-                    if value != nodata:
-                        share = tall * (min(right, column + 1.0) - max(left, float(column)))
-                        total += share * value
-                        weight += share
+            total, weight = sum_in_box(source, nodata, top, bottom, left, right)
             out[i, j] = int(total / weight + HALF_UP) if weight > 0.0 else nodata
+
+
+@numba.njit(nogil=True, cache=True)
+def sum_in_box(
+    source: Integers, nodata: int, top: float, bottom: float, left: float, right: float
+) -> tuple[float, float]:
+    """The sum of the valid source pixels in a box of rows and columns, each times its share in it, and of these shares."""
+    row0, row1 = max(int(np.floor(top + EDGE)), 0), min(int(np.ceil(bottom - EDGE)), source.shape[0])
+    column0, column1 = max(int(np.floor(left + EDGE)), 0), min(int(np.ceil(right - EDGE)), source.shape[1])
+    total, weight = 0.0, 0.0
+    for row in range(row0, row1):
+        tall = min(bottom, row + 1.0) - max(top, float(row))
+        for column in range(column0, column1):
+            value = source[row, column]
+            if value != nodata:
+                share = tall * (min(right, column + 1.0) - max(left, float(column)))
+                total += share * value
+                weight += share
+    return total, weight
 
 
 @numba.njit(nogil=True, cache=True)
@@ -41,9 +51,9 @@ def nearest(source: Integers, nodata: int, first_row: float, first_column: float
     """The source pixel under the centre of each target pixel into out (y, x); `nodata` outside the source."""
     height, width = source.shape
     for i in range(out.shape[0]):
-        row = int(np.floor(first_row + (i + 0.5) * step + 1e-6))
+        row = int(np.floor(first_row + (i + 0.5) * step + EDGE))
         for j in range(out.shape[1]):
-            column = int(np.floor(first_column + (j + 0.5) * step + 1e-6))
+            column = int(np.floor(first_column + (j + 0.5) * step + EDGE))
             inside = 0 <= row < height and 0 <= column < width
             out[i, j] = source[row, column] if inside else nodata
 
