@@ -111,7 +111,7 @@ class PixelModel(ABC):
     def _votes_of_complete(self, features: Float32) -> tuple[Float64, float, npt.NDArray[np.bool_]]:
         if features.shape[0] != len(self.feature_names):
             raise RequestError(f"the model needs {len(self.feature_names)} features, got {features.shape[0]}")
-        values = np.ascontiguousarray(features, dtype=np.float32)
+        values = np.asarray(features, dtype=np.float32)
         is_missing: npt.NDArray[np.bool_] = np.asarray(~np.isfinite(values).all(axis=0))
         if is_missing.any():
             values = np.where(is_missing, np.float32(0), values)

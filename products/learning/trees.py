@@ -10,11 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from products.errors import RequestError
+from products.lane_code import LANES
 from products.learning.learned import ArrayModel, Float32, Float64
+from products.learning.tree_lanes import (
+    CHILD_BITS,
+    FEATURE_BITS,
+    THRESHOLD_SHIFT,
+    add_leaf_lanes,
+    begin_lanes,
+    descend_lanes,
+)
 
-_BLOCK_PX = 2048  # so many pixels share the loading of a tree, and stay in the cache
-_CHILD_BITS, _FEATURE_BITS = 22, 10
-_FEATURE_MASK, _CHILD_SHIFT, _THRESHOLD_SHIFT = np.uint32(2**_FEATURE_BITS - 1), np.uint32(_FEATURE_BITS), np.uint64(32)
+_BLOCK_PX = 64 * LANES  # so many pixels share the loading of a tree, and stay in the cache
 TREE_DTYPES = {"roots": "<i8", "feature": "<i4", "left": "<i4", "right": "<i4", "threshold": "<f8"}
 
 
@@ -23,7 +30,7 @@ class Walk:
     """Trees laid out to be walked: each level by level, siblings side by side, the lower value's child first.
 
     `node` (node,) uint64: the threshold as a sortable integer in the upper 32 bits, then 22 bits for the first child,
-    counted in its tree, and 10 for the feature; a leaf is its own child. `order` (node,): its number in the model.
+    counted in its tree, and 10 for the feature; a leaf is its own child. Two zeros follow the last. `order` (node,): its number in the model.
     """
 
     first: npt.NDArray[np.int64]
@@ -59,8 +66,8 @@ class TreeModel(ArrayModel):
     def leaf_sums(self, features: Float32) -> Float64:
         """(n, class) sums of the leaves that finite features (feature, n) end in, in tree order, float64."""
         walk, values = self._walk, self._leaves_in_order
-        total = np.zeros((features.shape[1], values.shape[1]))
-        _add_leaves(sortable(features), walk.first, walk.depth, walk.node, values, total)
+        total = np.empty((features.shape[1], len(values)))
+        _add_leaves(features, walk.first, walk.depth, walk.node, values, total)
         return total
 
     def is_sound(self) -> bool:
@@ -85,7 +92,7 @@ class TreeModel(ArrayModel):
 
     @cached_property
     def _leaves_in_order(self) -> npt.NDArray[Any]:
-        return np.ascontiguousarray(self.leaf_values[self._walk.order])
+        return np.ascontiguousarray(self.leaf_values[self._walk.order].T)
 
 
 def laid_out(trees: TreeModel) -> Walk:
@@ -106,19 +113,24 @@ def laid_out(trees: TreeModel) -> Walk:
     first = place[trees.roots[:-1]].astype(np.int64)
     threshold = np.where(is_leaf, np.iinfo(np.int32).max, sortable(rounded_down(trees.threshold[order])))
     child = np.where(is_leaf, np.arange(order.size), place[trees.left[order]]) - first[tree[order]]
-    return Walk(first, depth, packed_nodes(threshold, child, np.where(is_leaf, 0, trees.feature[order])), order)
+    node = packed_nodes(threshold, child, np.where(is_leaf, 0, trees.feature[order]))
+    return Walk(first, depth, np.concatenate([node, np.zeros(2, np.uint64)]), order)
 
 
 def packed_nodes(
     threshold: npt.NDArray[Any], child: npt.NDArray[Any], feature: npt.NDArray[Any]
 ) -> npt.NDArray[np.uint64]:
     """Threshold, child and feature of each node in one integer: one load where three would miss the cache alike. RequestError beyond its bits."""
-    if child.max() >= 2**_CHILD_BITS or feature.max() >= 2**_FEATURE_BITS:
+    if child.max() >= 2**CHILD_BITS or feature.max() >= 2**FEATURE_BITS:
         raise RequestError(
-            f"a tree has {child.max() + 1} nodes and asks for feature {feature.max() + 1}: expected at most {2**_CHILD_BITS} nodes and "
-            f"{2**_FEATURE_BITS} features; raise min_leaf, or keep fewer features by `selection`"
+            f"a tree has {child.max() + 1} nodes and asks for feature {feature.max() + 1}: expected at most {2**CHILD_BITS} nodes and "
+            f"{2**FEATURE_BITS} features; raise min_leaf, or keep fewer features by `selection`"
         )
-    packed = (threshold.astype(np.int64) << 32) | (child.astype(np.int64) << _FEATURE_BITS) | feature.astype(np.int64)
+    packed = (
+        (threshold.astype(np.int64) << THRESHOLD_SHIFT)
+        | (child.astype(np.int64) << FEATURE_BITS)
+        | feature.astype(np.int64)
+    )
     return packed.view(np.uint64)
 
 
@@ -138,22 +150,28 @@ def sortable(values: Float32) -> npt.NDArray[np.int32]:
 @numba.njit(nogil=True, cache=True)
 def _add_leaves(values, first, depth, node, leaf, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     n_features, n = values.shape
+    n_classes = len(leaf)
     at = np.empty(_BLOCK_PX, np.uint32)
-    pixel = np.empty(_BLOCK_PX * n_features, np.int32)
+    pixel = np.zeros(n_features * _BLOCK_PX, np.float32)
+    bits = pixel.view(np.int32)
+    sums = np.empty(n_classes * _BLOCK_PX)
     for start in range(0, n, _BLOCK_PX):
         size = min(_BLOCK_PX, n - start)
         for f in range(n_features):
             for i in range(size):
-                pixel[i * n_features + f] = values[f, start + i]
+                pixel[f * _BLOCK_PX + i] = values[f, start + i] + np.float32(0)
+        for i in range(bits.size):  # as `sortable`
+            bits[i] ^= (bits[i] >> 31) & np.int32(0x7FFFFFFF)
+        sums[:] = 0.0
         for number in range(first.size):
-            tree = node[first[number] :]
-            at[:size] = 0
-            for _ in range(depth[number]):
-                for i in range(size):
-                    here = tree[at[i]]
-                    low = np.uint32(here)
-                    value = pixel[np.uint32(i * n_features) + (low & _FEATURE_MASK)]
-                    at[i] = (low >> _CHILD_SHIFT) + np.uint32(value > np.int32(here >> _THRESHOLD_SHIFT))
-            for i in range(size):
-                for c in range(leaf.shape[1]):
-                    total[start + i, c] += leaf[first[number] + at[i], c]
+            for i in range(0, size, LANES):
+                begin_lanes(node, first[number], bits, i, at, i, _BLOCK_PX)
+            for _ in range(3, depth[number]):
+                for i in range(0, size, LANES):
+                    descend_lanes(node, first[number], bits, i, at, i, _BLOCK_PX)
+            for c in range(n_classes):
+                for i in range(0, size, LANES):
+                    add_leaf_lanes(leaf[c], first[number], at, i, sums, c * _BLOCK_PX + i)
+        for i in range(size):
+            for c in range(n_classes):
+                total[start + i, c] = sums[c * _BLOCK_PX + i]

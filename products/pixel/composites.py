@@ -4,7 +4,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from products.pixel.lane_vectors import LANES
+from products.lane_code import LANES
 from products.pixel.lanes import Floats
 
 

@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from products.pixel.lane_vectors import LANES
+from products.lane_code import LANES
 from products.pixel.lanes import Bands, Floats
 
 GEOMEDIAN_TOLERANCE = (

@@ -10,8 +10,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from products.lane_code import LANES
 from products.pixel.lane_vectors import (
-    LANES,
     add_lanes,
     copy_lanes,
     divide_lanes,

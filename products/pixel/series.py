@@ -6,8 +6,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from products.lane_code import LANES
 from products.pixel.harmonic import solve
-from products.pixel.lane_vectors import LANES
 from products.pixel.lanes import MAX_STACK, Floats, run_program
 from products.pixel.rows import in_row_tasks
 from products.pixel.season import smooth

@@ -5,8 +5,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.kept_memory import kept_empty
+from products.lane_code import LANES
 from products.pixel.geomedian import geomedian, state_rows
-from products.pixel.lane_vectors import LANES, fetch_ahead, scale_lanes
+from products.pixel.lane_vectors import fetch_ahead, scale_lanes
 from products.pixel.lanes import (
     MAX_STACK,
     Bands,

@@ -6,9 +6,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from products.lane_code import LANES
 from products.pixel.composites import best_by_index, medoid
 from products.pixel.harmonic import fit_harmonics
-from products.pixel.lane_vectors import LANES
 from products.pixel.lanes import Floats
 from products.pixel.season import SEASON_METRICS, season_metrics
 

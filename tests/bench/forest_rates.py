@@ -23,7 +23,7 @@ from products.learning.onnx_model import onnx_graph
 ROUNDS = 5
 TREES, DEPTH, MIN_LEAF = 100, 16, 2  # as products/definitions/mangrove_extent.recipe.yaml has them
 FEATURES, CLASSES, SAMPLES = 20, 3, 12_000
-ROWS, COLUMNS, STRIP_PX = 256, 512, 128
+ROWS, COLUMNS, STRIP_PX = 512, 1024, 128  # strips as those of maps
 EQUAL = 1e-6
 OURS = "ours"
 Floats = NDArray[np.float32]

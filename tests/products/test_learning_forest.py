@@ -138,6 +138,31 @@ def test_another_number_of_features_is_refused(forest: Forest) -> None:
         forest.classify(np.zeros((3, 5), np.float32))
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 20])
+@pytest.mark.parametrize("n", [1, 31, 32, 2047, 2049])
+def test_trees_of_any_depth_give_any_number_of_pixels_what_scikit_learn_does(depth: int, n: int) -> None:
+    values, codes = data(900)
+    codes[values[:, 1] > 1.5] = 1  # some branches end early
+    fitted = RandomForestClassifier(7, max_depth=depth, random_state=1).fit(values, codes)
+    asked = np.random.default_rng(n).normal(size=(n, 4)).astype(np.float32)
+    found = forest_from_sklearn(fitted, FEATURES, NAMES).probabilities(asked.T)
+    np.testing.assert_allclose(found.T, fitted.predict_proba(asked), atol=1e-6)
+
+
+def test_a_tree_that_is_one_leaf_says_the_same_everywhere() -> None:
+    values, _ = data(40)
+    fitted = RandomForestClassifier(3, random_state=1).fit(values, np.full(40, 2))
+    found = forest_from_sklearn(fitted, FEATURES, NAMES).probabilities(values.T)
+    np.testing.assert_array_equal(found, np.tile(np.float32([[0], [1], [0]]), 40))
+
+
+def test_features_in_any_layout_give_the_same(forest: Forest) -> None:
+    values = data(600)[0].T
+    cube = np.ascontiguousarray(values).reshape(4, 20, 30)
+    part = np.ascontiguousarray(cube[:, 5:11]).reshape(4, -1)
+    np.testing.assert_array_equal(forest.probabilities(cube[:, 5:11].reshape(4, -1)), forest.probabilities(part))
+
+
 def test_more_features_than_a_node_can_name_are_refused() -> None:
     zero = np.zeros(1, np.int64)
     with pytest.raises(RequestError, match="asks for feature 1025: expected at most 4194304 nodes and 1024 features"):

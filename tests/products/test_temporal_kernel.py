@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from products.feature_program import programs, reducers
 from products.feature_step import KNOWN_BANDS
 from products.formula import parse_formula
+from products.lane_code import LANES
 from products.pixel import reference
-from products.pixel.lane_vectors import LANES
 from products.pixel.temporal import temporal_features
 
 BANDS = ("blue", "green", "red", "nir")
