@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from products.devices import Backend, Table
 from products.errors import RequestError
+from products.learning.place_kernels import hash_places
 
 OWN_COLUMNS = ("x", "y", "period", "code", "priority")
-AT_ONCE = 32_768  # pixels hashed at once: what is in between stays in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +92,9 @@ def pixel_priority(
     x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], period: int, seed: int
 ) -> npt.NDArray[np.uint64]:
     """A uint64 for each pixel centre that depends on place, period and seed only (SplitMix64, Steele et al. 2014)."""
-    found = np.empty(x.shape, np.uint64)
-    for first in range(0, x.size, AT_ONCE):
-        part = slice(first, first + AT_ONCE)
-        found[part] = _place_hash(x[part], y[part], period, seed)
-    return found
-
-
-def _place_hash(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], period: int, seed: int
-) -> npt.NDArray[np.uint64]:
-    state = np.full(x.shape, seed, np.uint64)
-    with np.errstate(over="ignore"):
-        for part in (np.rint(x * 100), np.rint(y * 100), np.full(x.shape, float(period))):
-            state = _mixed(state ^ _mixed(part.astype(np.int64).view(np.uint64)))
-    return state
-
-
-def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    state = state + np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+    found = np.empty(x.size, np.uint64)
+    hash_places(x.ravel(), y.ravel(), period, np.uint64(seed), found)
+    return found.reshape(x.shape)
 
 
 def check_classes(samples: Samples, class_names: Sequence[str]) -> None:

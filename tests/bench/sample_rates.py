@@ -64,12 +64,12 @@ def rows() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="neocube-samples-") as folder:
         storage = Storage(folder)
         cells = written_cells(storage)
-        x, y, code = labelled(cells)
-        ways = _ways(storage, cells, x, y, code, threads)
+        places, code = labelled(cells)
+        ways = _ways(storage, cells, places, code, threads)
         names = list(cells.column_names)
         ours = ways[OURS]()
         peer, limit = (next(name for name in ways if name.startswith(word)) for word in ("xarray", "decoding"))
-        order = np.lexsort((x, y))
+        order = np.lexsort(places.T)
         mine = ours.sort_values(["y", "x"])[names].to_numpy()
         assert np.array_equal(mine, ways[peer]()[order])
         seconds = take_turns(ways, ROUNDS)
@@ -99,26 +99,25 @@ def written_cells(storage: Storage) -> SampledCells:
     return SampledCells(RECIPE, area, asked, grid, (SampledCell(tile, asked.label, asked, published),))
 
 
-def labelled(cells: SampledCells) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]:
-    """Easting, northing and class code of a million different pixels in no order, anywhere in the tile."""
+def labelled(cells: SampledCells) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Easting and northing (n, 2), as shapely gives points, and class code of a million different pixels in no order, anywhere in the tile."""
     random = np.random.default_rng(2)
     place = random.permutation(TILE_PX**2)[:N_PIXELS]
     affine = cells.grid.geobox(cells.tiles[0]).affine
-    x, y = affine * (place % TILE_PX + 0.5, place // TILE_PX + 0.5)
-    return x, y, random.integers(1, 4, N_PIXELS).astype(np.uint8)
+    places = np.stack(affine * (place % TILE_PX + 0.5, place // TILE_PX + 0.5), axis=1)
+    return places, random.integers(1, 4, N_PIXELS).astype(np.uint8)
 
 
 def _ways(
     storage: Storage,
     cells: SampledCells,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
+    places: NDArray[np.float64],
     code: NDArray[np.uint8],
     threads: int,
 ) -> dict[str, Callable[[], Any]]:
     return {
-        OURS: partial(ours, storage, cells, x, y, code, threads),
-        "xarray's pointwise .sel, lazy by dask": partial(pointwise, storage, cells, x, y),
+        OURS: partial(ours, storage, cells, places, code, threads),
+        "xarray's pointwise .sel, lazy by dask": partial(pointwise, storage, cells, *places.T),
         f"decoding the touched chunks once, {threads} threads": partial(decode_touched, storage, cells, threads),
     }
 
@@ -126,15 +125,14 @@ def _ways(
 def ours(
     storage: Storage,
     cells: SampledCells,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
+    places: NDArray[np.float64],
     code: NDArray[np.uint8],
     threads: int,
 ) -> pd.DataFrame:
     """From places to the table: pixels, features, which rows are complete, priorities."""
-    row, column = pixels_of(np.stack([x, y], axis=1), cells.grid.geobox(cells.tiles[0]))
-    places = Places(row, column, code, np.ones(row.size, np.float32), np.zeros(row.size, np.uint8))
-    return cell_rows(storage, cells, 0, places, 0, threads)
+    row, column = pixels_of(places, cells.grid.geobox(cells.tiles[0]))
+    labels = Places(row, column, code, np.ones(row.size, np.float32), np.zeros(row.size, np.uint8))
+    return cell_rows(storage, cells, 0, labels, 0, threads)
 
 
 def pointwise(

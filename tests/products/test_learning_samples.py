@@ -79,6 +79,22 @@ def test_priorities_are_spread_evenly() -> None:
     assert np.histogram(priority, bins=10, range=(0, 2.0**64))[0] == pytest.approx(1000, rel=0.12)
 
 
+def mixed(state: int) -> int:
+    """SplitMix64 in the integers of Python, as in Steele et al. 2014."""
+    state = (state + 0x9E3779B97F4A7C15) % 2**64
+    state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
+    return state ^ state >> 31
+
+
+@pytest.mark.parametrize(("x", "y", "period", "seed"), [(600_015.0, -30.0, 737_425, 7), (-0.004, 1e7, -3, 2**64 - 1)])
+def test_priorities_are_hashes_of_place_period_and_seed(x: float, y: float, period: int, seed: int) -> None:
+    expected = seed
+    for part in (round(x * 100), round(y * 100), period):
+        expected = mixed(expected ^ mixed(part % 2**64))
+    assert pixel_priority(np.array([x]), np.array([y]), period, seed).tolist() == [expected]
+
+
 def test_a_feature_may_not_be_called_like_a_column() -> None:
     features, codes, x, y = scene()
     with pytest.raises(RequestError, match="a feature is called 'x'"):

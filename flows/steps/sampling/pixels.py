@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from flows.steps.sampling.chunk_reading import block_order
 from flows.steps.sampling.label_sources import OpenLabels
 from flows.steps.sampling.sampled_cells import SampledCells
 from flows.steps.storage import Storage
@@ -19,6 +19,7 @@ from products.grid import PixelGrid, Tile
 from products.learning.designs import draw, on_lattice, shortlist
 from products.learning.label_places import Places, each_once, joined
 from products.learning.outliers import outliers
+from products.learning.place_kernels import centres_in_order
 from products.learning.samples import pixel_priority
 from products.learning.samples_recipe import SamplesRecipe
 
@@ -103,27 +104,35 @@ def cell_rows(
     storage: Storage, cells: SampledCells, number: int, places: Places, seed: int, threads: int
 ) -> pd.DataFrame:
     """The rows of the places of one cell, known by its number, that have all features."""
-    cell, side = cells.cells[number], cells.grid.tile_px
-    places = places.where(block_order(places.row, places.column, cells.stack.chunks(side)[-1], side)[1])
-    values = cells.values(storage, cell, places.row, places.column, threads)
-    complete = np.asarray(np.isfinite(values).all(axis=0))
+    cell = cells.cells[number]
+    pixels = cells.in_order(places.row, places.column, threads)
+    with ThreadPoolExecutor(1) as beside:
+        about = beside.submit(_about, cells, number, places, pixels.order, seed)
+        values, complete = cells.values_in_order(storage, cell, pixels, threads)
+    columns = about.result()
     if not complete.all():
-        places, values = places.where(complete), values[:, complete]
-    x, y = centres(cells.grid.geobox(cell.tile), places.row, places.column)
+        columns, values = {name: column[complete] for name, column in columns.items()}, values[:, complete]
     table = pd.DataFrame(values.T, columns=list(cells.column_names), copy=False)
-    about = pd.DataFrame(
-        {
-            "x": x,
-            "y": y,
-            "cell": np.full(len(places), number, np.int32),
-            "start": np.full(len(places), np.datetime64(cell.time.start.replace(tzinfo=None), "us")),
-            "code": places.code,
-            "label_fraction": places.fraction,
-            "labels": places.source,
-            "priority": pixel_priority(x, y, cell.time.start.toordinal(), seed),
-        }
-    )
-    return pd.concat([about, table], axis=1)
+    return pd.concat([pd.DataFrame(columns, copy=False), table], axis=1)
+
+
+def _about(
+    cells: SampledCells, number: int, places: Places, order: NDArray[np.int64], seed: int
+) -> dict[str, NDArray[Any]]:
+    """What is known of places, in an order, without their features."""
+    cell, n = cells.cells[number], order.size
+    x, y = np.empty((2, n), np.float64)
+    centres_in_order(order, places.row, places.column, tuple(cells.grid.geobox(cell.tile).affine)[:6], x, y)
+    return {
+        "x": x,
+        "y": y,
+        "cell": np.full(n, number, np.int32),
+        "start": np.full(n, np.datetime64(cell.time.start.replace(tzinfo=None), "us")),
+        "code": places.code.take(order),
+        "label_fraction": places.fraction.take(order),
+        "labels": places.source.take(order),
+        "priority": pixel_priority(x, y, cell.time.start.toordinal(), seed),
+    }
 
 
 def named_table(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import cell_path
 from flows.steps.index.catalogue import PublishedCell, as_utc, published_cells, published_passes
-from flows.steps.sampling.chunk_reading import values_at
+from flows.steps.sampling.chunk_reading import ChunkedPixels, chunked_pixels, values_in_order
 from flows.steps.storage import Storage
 from products.area import Area
 from products.cell_content import cell_template
@@ -94,13 +94,28 @@ class SampledCells:
         self, storage: Storage, cell: SampledCell, row: NDArray[np.int64], column: NDArray[np.int64], threads: int
     ) -> NDArray[np.float32]:
         """(layer, n) float32 at pixels of a cell, NaN where missing or, in a pass, not clear; only their chunks are read."""
+        pixels = self.in_order(row, column, threads)
+        back = np.empty(row.size, np.int64)
+        back[pixels.order] = np.arange(row.size)
+        return self.values_in_order(storage, cell, pixels, threads)[0][:, back]
+
+    def in_order(self, row: NDArray[np.int64], column: NDArray[np.int64], threads: int) -> ChunkedPixels:
+        """Pixels of a cell in the order in which they are read fastest."""
+        side = self.grid.tile_px
+        return chunked_pixels(row, column, self.stack.chunks(side)[-1], side, threads)
+
+    def values_in_order(
+        self, storage: Storage, cell: SampledCell, pixels: ChunkedPixels, threads: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """As `values`, in that order, and (n,) where none is missing."""
         path, side = cell_path(storage, cell.cell.product, cell.cell.id), self.grid.tile_px
-        found: NDArray[np.float32] = values_at(storage, path, self.stack, side, row, column, threads)
+        found, complete = values_in_order(storage, path, self.stack, side, pixels, threads)
         causes = [array for array in self.template.arrays if array.name == "cause"]
         for array in causes:
-            is_clear = values_at(storage, path, array, side, row, column, threads)[0] == Cause.USED
+            is_clear = values_in_order(storage, path, array, side, pixels, threads)[0][0] == Cause.USED
             found[:, ~is_clear] = np.nan
-        return found
+            complete &= is_clear
+        return found, complete
 
 
 def sampled_cells(index: Index, recipe: SceneRecipe, area: Area, asked: Period) -> SampledCells:

@@ -16,6 +16,7 @@ from flows.steps.learning.labels import LabelSource
 from flows.steps.sampling.label_grid import frame, least_px, margin_px
 from products.learning.label_places import CONTRADICTING, Codes, Places, inner_places, joined
 from products.learning.label_spec import LabelsSpec
+from products.learning.place_kernels import pixels_at
 
 FINE = 5  # sub-pixels along each side of a pixel: shares of polygons in steps of 0.04
 
@@ -98,5 +99,6 @@ def _points_in(points: geopandas.GeoDataFrame, geobox: GeoBox) -> tuple[NDArray[
 
 def pixels_of(places: NDArray[np.float64], geobox: GeoBox) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Row and column of the pixels that places (n, 2) in the CRS of a grid lie in, also beyond it."""
-    columns, rows = ~geobox.affine * places.T
-    return np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
+    row, column = np.empty((2, len(places)), np.int64)
+    pixels_at(places, tuple(~geobox.affine)[:6], row, column)
+    return row, column
