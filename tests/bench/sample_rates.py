@@ -38,7 +38,7 @@ from products.pixel.causes import ACCOUNT_NAMES
 from products.spec import FeaturesRecipe
 from products.template import StoredArray, features_template
 
-ROUNDS = 3
+ROUNDS = 5
 N_PIXELS, TILE_PX = 1_000_000, 2048
 OURS = "ours"
 RECIPE = FeaturesRecipe.model_validate(
