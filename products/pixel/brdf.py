@@ -59,14 +59,10 @@ def check_angles(scenes: Sequence[Scene]) -> None:
 
 def c_factor(band: str, angles: Angles) -> float:
     """What reflectance is multiplied with: the model seen from the zenith, with the sun where it was, over the model as it was seen."""
-    isotropic, geometric, volumetric = GLOBAL_PARAMETERS[band]
     sun, view = math.radians(90.0 - angles.sun_elevation_deg), math.radians(angles.view_zenith_deg)
     relative = math.radians(angles.view_azimuth_deg - angles.sun_azimuth_deg)
-    nadir, seen = (
-        isotropic + geometric * li_sparse(sun, zenith, relative) + volumetric * ross_thick(sun, zenith, relative)
-        for zenith in (0.0, view)
-    )
-    return nadir / seen
+    factor: float = _factor(GLOBAL_PARAMETERS[band], _kernels(sun, 0.0, relative), _kernels(sun, view, relative))
+    return factor
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -82,19 +78,15 @@ def to_nadir(
         for x in range(numbers.shape[2]):
             sun, view = math.radians(angles[0, y, x]), math.radians(angles[2, y, x])
             relative = math.radians(angles[3, y, x] - angles[1, y, x])
-            if not (0.0 <= sun < LOWEST and 0.0 <= view < LOWEST and abs(relative) <= 4 * math.pi):
+            if not _can_be(sun, view, relative):
                 is_lost[y, x] = True
                 continue
-            at_nadir, volume_at_nadir = li_sparse(sun, 0.0, relative), ross_thick(sun, 0.0, relative)
-            seen, volume_seen = li_sparse(sun, view, relative), ross_thick(sun, view, relative)
+            at_nadir, seen = _kernels(sun, 0.0, relative), _kernels(sun, view, relative)
             for b in range(numbers.shape[0]):
                 dn = numbers[b, y, x]
                 if dn == 0 or dn == 65535:
                     continue
-                flat, geometric, volumetric = parameters[b, 0], parameters[b, 1], parameters[b, 2]
-                factor = (flat + geometric * at_nadir + volumetric * volume_at_nadir) / (
-                    flat + geometric * seen + volumetric * volume_seen
-                )
+                factor = _factor((parameters[b, 0], parameters[b, 1], parameters[b, 2]), at_nadir, seen)
                 numbers[b, y, x] = _multiplied(dn, factor, scale[b], offset[b])
 
 
@@ -108,17 +100,15 @@ def _multiplied(dn: int, factor: float, scale: float, offset: float) -> np.uint1
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def c_factors(angles: NDArray[np.float64], parameters: NDArray[np.float64], factors: NDArray[np.float64]) -> None:
     """The c-factor of one band of parameters (3,) into factors (y, x), of angles (4, y, x) of ANGLE_BANDS in degrees; NaN where one cannot be."""
+    of_band = parameters[0], parameters[1], parameters[2]
     for y in range(factors.shape[0]):
         for x in range(factors.shape[1]):
             sun, view = math.radians(angles[0, y, x]), math.radians(angles[2, y, x])
             relative = math.radians(angles[3, y, x] - angles[1, y, x])
-            if not (0.0 <= sun < LOWEST and 0.0 <= view < LOWEST and abs(relative) <= 4 * math.pi):
+            if _can_be(sun, view, relative):
+                factors[y, x] = _factor(of_band, _kernels(sun, 0.0, relative), _kernels(sun, view, relative))
+            else:
                 factors[y, x] = np.nan
-                continue
-            flat, geometric, volumetric = parameters[0], parameters[1], parameters[2]
-            nadir = flat + geometric * li_sparse(sun, 0.0, relative) + volumetric * ross_thick(sun, 0.0, relative)
-            seen = flat + geometric * li_sparse(sun, view, relative) + volumetric * ross_thick(sun, view, relative)
-            factors[y, x] = nadir / seen
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -148,6 +138,26 @@ def multiply_between(
                 if dn == 0 or dn == 65535:
                     continue
                 numbers[b, y, x] = _multiplied(dn, factor, scale[b], offset[b])
+
+
+@numba.njit(nogil=True, cache=True)
+def _can_be(sun: float, view: float, relative: float) -> bool:
+    """Whether sun and view stand above the horizon and the angles, radians, are numbers."""
+    return 0.0 <= sun < LOWEST and 0.0 <= view < LOWEST and abs(relative) <= 4 * math.pi
+
+
+@numba.njit(nogil=True, cache=True)
+def _kernels(sun: float, view: float, relative: float) -> tuple[float, float]:
+    """The geometric and the volumetric kernel."""
+    return li_sparse(sun, view, relative), ross_thick(sun, view, relative)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _factor(parameters: Parameters, at_nadir: tuple[float, float], seen: tuple[float, float]) -> float:
+    """The model at the kernels of the zenith over that at those of the view."""
+    isotropic, geometric, volumetric = parameters
+    nadir = isotropic + geometric * at_nadir[0] + volumetric * at_nadir[1]
+    return nadir / (isotropic + geometric * seen[0] + volumetric * seen[1])
 
 
 @numba.njit(nogil=True, cache=True)
