@@ -14,12 +14,14 @@ from products.source_spec import Closed
 NOT_LEARNED = {"name", "version", "title"}
 NOT_OF_BOXES = {"weights", "depth", "overlap_px", "noise_std", "brightness_shift"}
 LabelValue = str | int
+MOST_ZOOM, SHRUNK = 8, (0.5, 0.25)
 
 
 class RetinanetSpec(NetworkSpec):
     """RetinaNet (Lin et al. 2017, ICCV, 2980-2988) on a ResNet with random first weights; `anchor_px` is the side of the smallest boxes that it looks for.
 
     Each of `levels` looks for boxes twice as large as the one before. A picture is enlarged `zoom` times before it is looked at: objects of few pixels need it.
+    Those of many are the sooner learned from a shrunk one, `zoom` 0.5 or 0.25.
     """
 
     encoder: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
@@ -27,7 +29,16 @@ class RetinanetSpec(NetworkSpec):
     schedule: Literal["constant", "one_cycle"] = "one_cycle"
     anchor_px: float = Field(ge=4, le=256, default=16)
     levels: int = Field(ge=1, le=5, default=5)
-    zoom: int = Field(ge=1, le=8, default=1)
+    zoom: int | float = 1
+
+    @field_validator("zoom")
+    @classmethod
+    def _whole(cls, zoom: float) -> float:
+        if zoom in SHRUNK:
+            return zoom
+        if zoom not in range(1, MOST_ZOOM + 1):
+            raise RequestError(f"expected zoom as a whole number from 1 to {MOST_ZOOM}, or 0.5 or 0.25, got {zoom:g}")
+        return int(zoom)
 
     @model_validator(mode="after")
     def _nothing_idle(self) -> "RetinanetSpec":

@@ -132,6 +132,9 @@ def test_a_wrong_recipe_of_boxes_is_refused() -> None:
             spec(**changed)
     with pytest.raises(ValidationError, match="a retinanet has no depth, overlap_px: leave out"):
         RetinanetSpec.model_validate({"depth": 3, "overlap_px": 8})
+    for zoom in (0, 0.3, 1.5, 9):
+        with pytest.raises(ValidationError, match=rf"expected zoom as a whole number from 1 to 8, .* got {zoom}"):
+            RetinanetSpec.model_validate({"zoom": zoom})
 
 
 def test_found_boxes_lie_on_the_map_with_their_class_where_they_are_sure() -> None:
@@ -249,6 +252,40 @@ def test_a_detector_looks_at_pictures_at_the_scale_that_it_learned_from() -> Non
         images, targets = network.train(is_training).transform([picture], [target])
         assert torch.equal(images.tensors[0], picture) and images.image_sizes == [(96, 64)]
         assert torch.equal(targets[0]["boxes"], target["boxes"])
+
+
+def test_a_detector_sees_a_shrunk_picture_by_the_mean_of_its_known_pixels() -> None:
+    pytest.importorskip("torchvision", reason=REASON)
+    from flows.steps.networks.detector import rescaled
+
+    bands = np.arange(15, dtype=np.float32).reshape(1, 3, 5)
+    bands[0, 0, 0] = bands[0, 2, 4] = np.nan
+    seen = rescaled(bands, 0.5)
+    np.testing.assert_allclose(seen[0], [[(1 + 5 + 6) / 3, 5, 6.5], [10.5, 12.5, np.nan]])
+    assert seen.dtype == np.float32
+    assert rescaled(bands[:, :2, 1:3], 2)[0].tolist() == [[1, 1, 2, 2]] * 2 + [[6, 6, 7, 7]] * 2
+
+
+@pytest.mark.full
+def test_boxes_found_in_a_shrunk_picture_are_in_the_pixels_of_the_picture(neocube_home: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torchvision", reason=REASON)
+    from flows.steps.networks.train_detector import train_detector
+    from flows.steps.networks.training_loop import TrainingPlace
+
+    draw = np.random.default_rng(1)
+    bands, boxes = draw.normal(60, 8, (1, 160, 160)).astype(np.float32), list[list[float]]()
+    for x, y in ((10, 14), (90, 20), (30, 100), (110, 90)):
+        bands[0, y : y + 32, x : x + 32] += 120
+        boxes.append([x, y, x + 32, y + 32])
+    picture = BoxedPicture("p", bands, np.array(boxes, np.float64), np.ones(4, np.int64))
+    shrunk = RetinanetSpec(
+        zoom=0.5, anchor_px=24, levels=2, patch_px=96, batch=4, patches=64, epochs=4, learning_rate=0.001
+    )
+    detector, _ = train_detector([picture], shrunk, ("square",), 1, TrainingPlace(tmp_path / "work"), "t")
+    assert detector.describe().endswith("pictures shrunk 2 times")
+    found, _ = detector.found(picture)
+    sure = found.found_boxes[np.argsort(-found.confidence)[:4]]
+    assert (overlap(picture.boxes, sure).max(axis=1) > 0.5).all()
 
 
 @pytest.mark.parametrize("levels", [1, 3, 4, 5])

@@ -101,11 +101,13 @@ class Detector:
     def describe(self) -> str:
         """What it is, in words."""
         n = sum(array.size for array in self.weights.values())
-        return f"a RetinaNet with {self.spec.encoder} ({n:,} weights), pictures enlarged {self.spec.zoom} times"
+        zoom = self.spec.zoom
+        scale = f"enlarged {zoom} times" if zoom >= 1 else f"shrunk {round(1 / zoom)} times"
+        return f"a RetinaNet with {self.spec.encoder} ({n:,} weights), pictures {scale}"
 
     def found(self, picture: BoxedPicture) -> tuple[Detections, NDArray[np.int64]]:
         """The boxes of a picture, true and found ones with their confidence, and the class codes of the found, (n,)."""
-        bands = enlarged(normalised(picture.bands, self.mean, self.std), self.spec.zoom)
+        bands = normalised(rescaled(picture.bands, self.spec.zoom), self.mean, self.std)
         with torch.inference_mode():
             (said,) = self._network([torch.from_numpy(bands)])
         boxes = said["boxes"].numpy().astype(np.float64) / self.spec.zoom
@@ -167,6 +169,17 @@ def normalised(bands: Floats, mean: Floats, std: Floats) -> Floats:
     return np.nan_to_num((bands - mean[:, None, None]) / std[:, None, None], nan=0.0).astype(np.float32)
 
 
-def enlarged(bands: Floats, zoom: int) -> Floats:
-    """Bands (band, y, x) with every pixel repeated `zoom` times in each direction."""
-    return bands.repeat(zoom, axis=1).repeat(zoom, axis=2)
+def rescaled(bands: Floats, zoom: float) -> Floats:
+    """Bands (band, y, x) with every pixel repeated `zoom` times in each direction; below 1, the mean of what is known of each square of 1 / `zoom` pixels.
+
+    NaN where nothing is known. Squares at the right and lower edge may reach beyond the picture.
+    """
+    if zoom >= 1:
+        return bands.repeat(int(zoom), axis=1).repeat(int(zoom), axis=2)
+    side = round(1 / zoom)
+    n, rows, columns = bands.shape
+    padded = np.pad(bands, ((0, 0), (0, -rows % side), (0, -columns % side)), constant_values=np.nan)
+    squares = padded.reshape(n, padded.shape[1] // side, side, padded.shape[2] // side, side)
+    count = np.isfinite(squares).sum(axis=(2, 4))
+    total = np.nansum(squares, axis=(2, 4), dtype=np.float64)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0).astype(np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flows.steps.networks.detector import Detector, enlarged, normalised, untrained_detector
+from flows.steps.networks.detector import Detector, normalised, rescaled, untrained_detector
 from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
 from products.learning.box_recipe import RetinanetSpec
@@ -43,7 +43,7 @@ class BoxFinder(PixelClassifier):
 
 @dataclass(frozen=True)
 class CropReader:
-    """An epoch of crops of pictures, normalised and enlarged; `epoch` and `seed` decide where they lie, None those that say when to stop."""
+    """An epoch of crops of pictures, enlarged or shrunk, and normalised; `epoch` and `seed` decide where they lie, None those that say when to stop."""
 
     pictures: Sequence[BoxedPicture]
     spec: RetinanetSpec
@@ -63,7 +63,7 @@ class CropReader:
         for number in range(len(self)):
             first = (number * self.world + self.rank) * size
             crops = [self._crop(first + place) for place in range(size)]
-            bands = np.stack([enlarged(normalised(each.bands, self.mean, self.std), self.spec.zoom) for each in crops])
+            bands = np.stack([normalised(rescaled(each.bands, self.spec.zoom), self.mean, self.std) for each in crops])
             yield torch.from_numpy(bands), [_target(each, self.spec.zoom) for each in crops]
 
     def _crop(self, number: int) -> BoxedPicture:
@@ -101,6 +101,6 @@ def train_detector(
     return Detector(spec, class_names, mean, std, weights), {"epochs": len(finder.history), "losses": finder.history}
 
 
-def _target(picture: BoxedPicture, zoom: int) -> Target:
+def _target(picture: BoxedPicture, zoom: float) -> Target:
     boxes = torch.from_numpy((picture.boxes * zoom).astype(np.float32)).reshape(-1, 4)
     return {"boxes": boxes, "labels": torch.from_numpy(picture.codes)}
