@@ -67,7 +67,9 @@ def chips(as_json: bool, files: tuple[str, ...], model: str, resolution_m: float
 @as_json_option
 @click.argument("archive")
 @click.option("--out", required=True, help="The folder for the weights.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same weights.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed gives the same weights."
+)
 def learn(as_json: bool, archive: str, out: str, seed: int) -> None:
     """Train networks of the shape of OmniCloudMask's on ARCHIVE, which `neocube simulate` wrote, and write their weights under the names that its package
     expects.

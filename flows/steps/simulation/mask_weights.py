@@ -22,16 +22,12 @@ from products.source_spec import SourceSpec
 
 Picture = tuple[NDArray[np.uint16], NDArray[np.uint8]]
 Tell = Callable[[str], None]
-ASSETS = {
-    "red": "red",
-    "green": "green",
-    "nir": "nir08",
-}  # of both collections; in that of Sentinel-2 it is the narrow one
+# of both collections; `nir08` of Sentinel-2 is the narrow one
+ASSETS = {"red": "red", "green": "green", "nir": "nir08"}
 CODES = np.array([0, 1, 2, 4, 3], np.uint8)  # by TrueSky: the class of the model + 1, 0 where nothing is known
 SAID = "learned from scenes made by neocube simulate; not the weights that the package publishes"
-LOOP = AugmentedSpec(
-    batch=4, epochs=8, learning_rate=2e-3, schedule="one_cycle", patience=8, augment=()
-)  # a shadow lies where the sun is not
+# scenes are not turned: the side on which a shadow lies is part of what there is to learn
+LOOP = AugmentedSpec(batch=4, epochs=8, learning_rate=2e-3, schedule="one_cycle", patience=8, augment=())
 PATCHES = 100  # of an epoch
 
 
@@ -40,9 +36,13 @@ def write_mask_weights(
 ) -> dict[str, Any]:
     """Train both networks of OmniCloudMask's shape on a simulated archive, and write them into a folder that NEOCUBE_MASK_WEIGHTS takes.
 
-    The last fifth of its dates validates. Returns the losses by file; RequestError where the packages, the truth or the room for the files are lacking.
+    The last fifth of its dates validates. Returns the losses by file; RequestError where the packages, the truth or the room for the files are lacking, or
+    where a file of that name is there already.
     """
     require_deep(PACKAGE)
+    encoders = network_files(VERSION)
+    if held := [name for name in encoders if (folder / name).exists()]:
+        raise RequestError(f"{folder} holds {held[0]} already, which may be published weights: choose another folder")
     from flows.steps.networks.mask_network import MaskLesson, train_mask_network
     from flows.steps.networks.training_loop import TrainingPlace
 
@@ -50,7 +50,7 @@ def write_mask_weights(
     n_train = len(pictures) * 4 // 5
     lesson = MaskLesson(loop, patches, pictures[:n_train], pictures[n_train:], seed)
     told: dict[str, Any] = {}
-    for name, encoder in network_files(VERSION).items():
+    for name, encoder in encoders.items():
         with TemporaryDirectory() as place:
             content, told[name] = train_mask_network(encoder, lesson, TrainingPlace(Path(place)), SAID, tell)
         try:
