@@ -63,6 +63,31 @@ def chips(as_json: bool, files: tuple[str, ...], model: str, resolution_m: float
     emit({"model": f"{model} {VERSION}", "scores": scores}, as_json, _of_chips)
 
 
+@masks.command()
+@as_json_option
+@click.argument("archive")
+@click.option("--out", required=True, help="The folder for the weights.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed gives the same weights."
+)
+def learn(as_json: bool, archive: str, out: str, seed: int) -> None:
+    """Train networks of the shape of OmniCloudMask's on ARCHIVE, which `neocube simulate` wrote, and write their weights under the names that its package
+    expects.
+
+    They let masks by a model run where the published weights cannot be had. They know made-up skies only: for simulated archives alone, and with a home of
+    their own, as cells do not tell them from the published ones. Judge them on an archive of another seed.
+
+    Example: neocube masks learn var/sky --out var/sky-weights
+    """
+    from pathlib import Path
+
+    from flows.steps.simulation.mask_weights import write_mask_weights
+
+    with progress_on_stderr("learning") as tell:
+        document = write_mask_weights(Path(out), Path(archive), seed, tell=tell)
+    emit({"weights": out, "networks": document}, as_json, lambda told: f"{len(told['networks'])} networks in {out}")
+
+
 def _scored(document: dict[str, Any]) -> str:
     return f"{document['scenes']} scenes, {len(document['without_truth'])} without truth\n{_table(document['scores'])}"
 

@@ -35,14 +35,20 @@ def require_model(version: int, weights: Path | str | None) -> None:
     if weights is None:
         _download(downloads, version)
         return
-    with downloads.model_index_path.open() as index:
-        names = [row["file_name"] for row in csv.DictReader(index) if float(row["version"]) == version]
-    files = [Path(weights) / name for name in names]
+    files = [Path(weights) / name for name in network_files(version)]
     if lacking := [path.name for path in files if not path.is_file() or path.stat().st_size <= LEAST_WEIGHT_BYTES]:
         raise RequestError(
             f"NEOCUBE_MASK_WEIGHTS: expected the weights of {PACKAGE} {version} in {weights}, {lacking[0]} is not there; "
             "copy them from a machine where the package has downloaded them"
         )
+
+
+def network_files(version: int) -> dict[str, str]:
+    """The names of the files of a version of the weights, and of each its encoder, as the package says."""
+    index = import_module(f"{PACKAGE}.download_models").model_index_path
+    with index.open() as file:
+        rows = [row for row in csv.DictReader(file) if float(row["version"]) == version]
+    return {row["file_name"]: row["timm_model_name"] for row in rows}
 
 
 def classes_of(picture: NDArray[Any], nodata: int, version: int, weights: str | None) -> NDArray[np.uint8]:
