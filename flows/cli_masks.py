@@ -74,8 +74,8 @@ def learn(as_json: bool, archive: str, out: str, seed: int) -> None:
     """Train networks of the shape of OmniCloudMask's on ARCHIVE, which `neocube simulate` wrote, and write their weights under the names that its package
     expects.
 
-    They let masks by a model run where the published weights cannot be had. They know made-up skies only: for simulated archives alone, and with a home of
-    their own, as cells do not tell them from the published ones. Judge them on an archive of another seed.
+    They let masks by a model run where the published weights cannot be had. They know made-up skies only; cells that they mask are
+    others than those of the published weights. Judge them on an archive of another seed.
 
     Example: neocube masks learn var/sky --out var/sky-weights
     """

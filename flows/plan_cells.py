@@ -9,7 +9,7 @@ from flows.planning import Plan, cut_cells, make_plan
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes, published_cells, published_passes
 from flows.steps.index.product_binding import check_binding
-from flows.steps.loading.cloud_model import require_models
+from flows.steps.loading.cloud_model import require_models, weight_keys
 from flows.steps.loading.rasters import find_rasters
 from flows.steps.loading.tides import configured_tides, tide_model_for
 from products.area import Area
@@ -48,12 +48,12 @@ def plan_with(
     budget = settings.memory_budget_bytes // workers
     threads = settings.decode_thread_count
     remote_threads = settings.remote_thread_count
-    key = tides.key if tides else None
+    models = (*([tides.key] if tides else []), *weight_keys(recipe, settings.mask_weights))
 
     def on(backend: Backend) -> Plan:
         free = None if elsewhere else backend.free_bytes()
         usable = None if free is None else int(free * SHARE_OF_FREE) // workers
-        made = make_plan(cut, scenes, active, backend.device, threads, rasters, budget, usable, remote_threads, key)
+        made = make_plan(cut, scenes, active, backend.device, threads, rasters, budget, usable, remote_threads, models)
         price, currency = settings.price_per_core_hour, settings.price_currency
         return replace(made, device_reason=backend.reason, price_per_core_hour=price, currency=currency)
 

@@ -184,7 +184,7 @@ def cut_cells(
 def make_plan(
     cut: Cut, scenes: Sequence[Scene], active: Mapping[tuple[str, str], UUID], device: Device, threads: int,
     rasters: Sequence[RasterFile] = (), budget_bytes: int | None = None, device_free_bytes: int | None = None,
-    remote_threads: int = 1, tides: SourceKey | None = None,
+    remote_threads: int = 1, models: tuple[SourceKey, ...] = (),
 ) -> Plan:  # fmt: skip
     """The plan of a request: every cell with the scenes that touch it, in strips where it is beyond the budget; RequestError if no cell has any.
 
@@ -203,7 +203,7 @@ def make_plan(
             if inside:
                 key = CellKey(cut.recipe.name, cut.recipe.version, tile, period)
                 around = tuple(beneath[tile])
-                cells.append(_planned(cut, key, recipe_digest, inside, was, around, memory, tides))
+                cells.append(_planned(cut, key, recipe_digest, inside, was, around, memory, models))
             else:
                 empty.append(f"{period.label} {tile.label}")
     lost = active.keys() - {(cell.key.tile.label, cell.key.period.label) for cell in cells}
@@ -217,10 +217,10 @@ def make_plan(
 
 def _planned(
     cut: Cut, key: CellKey, recipe_digest: str, scenes: tuple[Scene, ...], was: UUID | None,
-    rasters: tuple[RasterFile, ...], memory: CellMemory, tides: SourceKey | None,
+    rasters: tuple[RasterFile, ...], memory: CellMemory, models: tuple[SourceKey, ...],
 ) -> PlannedCell:  # fmt: skip
     recipe, n_scenes = cut.recipe, len(scenes)
-    others = [*(raster.key for raster in rasters), *([tides] if tides else [])]
+    others = [*(raster.key for raster in rasters), *models]
     expected = scenes_cell_id(recipe, recipe_digest, key, scenes, others)
     state = "missing" if was is None else "fresh" if was == expected else "stale"
     read = n_scenes * 2 * (len(recipe.used_bands) + 1) * recipe.grid.tile_px**2

@@ -10,11 +10,14 @@ from click.testing import CliRunner
 from flows.cli import main
 from flows.score_masks import score_masks
 from flows.steps.areas import find_area
-from flows.steps.loading.cloud_model import network_files
+from flows.steps.loading.cloud_model import network_files, weight_keys
 from flows.steps.simulation.archive import Simulation, write_archive
 from flows.steps.simulation.mask_weights import LOOP, write_mask_weights
 from products.errors import RequestError
+from products.identity import SourceKey
 from products.period import parse_period
+from products.registry import features_recipe
+from products.source_spec import SourceSpec
 
 pytestmark = pytest.mark.skipif(find_spec("omnicloudmask") is None, reason="omnicloudmask is not installed")
 FEATURES = Path(__file__).parents[2] / "docs/features.md"
@@ -69,6 +72,27 @@ def test_weights_that_are_there_are_never_written_over(small_archive: Path, tmp_
     assert result.exit_code == 2
     assert f"{tmp_path} holds {name} already, which may be published weights: choose another folder" in result.stderr
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"published"]
+
+
+def test_weights_that_are_not_the_published_ones_are_part_of_what_makes_a_cell(
+    shown_recipe: Path, tmp_path: Path
+) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    recipe, names = features_recipe(str(shown_recipe)), list(network_files(4))
+
+    def keys(value: float, metadata: dict[str, str] | None) -> tuple[SourceKey, ...]:
+        for name in names:
+            save_file({"a": np.full(3, value)}, tmp_path / name, metadata)
+        return weight_keys(recipe, tmp_path)
+
+    assert keys(1, None) == keys(2, {"format": "pt"}) == weight_keys(recipe, None) == ()
+    one, other = keys(1, {"neocube": "simulated"}), keys(2, {"neocube": "simulated"})
+    assert [key.acquisition for key in one] == [key.acquisition for key in other] == names
+    assert not set(one) & set(other) and keys(1, {"neocube": "simulated"}) == one
+    without = recipe.model_copy(update={"sources": [SourceSpec(collection="landsat-c2-l2")]})
+    assert weight_keys(without, tmp_path) == ()
 
 
 @pytest.mark.full

@@ -193,6 +193,20 @@ def test_the_learning_rate_of_one_cycle_goes_up_and_down_to_nearly_nothing_broke
     assert rates(tmp_path / "parts", ends=7) + rates(tmp_path / "parts") == whole
 
 
+@pytest.mark.parametrize("n_steps", range(1, 8))
+def test_a_cycle_of_few_steps_reaches_the_highest_rate_at_the_second(n_steps: int) -> None:
+    from flows.steps.networks.lightning_module import one_cycle
+
+    optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], 0.5)
+    cycle, rates = one_cycle(optimiser, 0.5, n_steps), []
+    for _ in range(n_steps):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        cycle.step()
+    assert rates[0] == pytest.approx(0.02) and all(0 < rate <= 0.5 for rate in rates)
+    assert n_steps == 1 or (rates[1] == pytest.approx(0.5) and rates[1:] == sorted(rates[1:], reverse=True))
+
+
 def test_a_full_gpu_is_told_with_what_to_lower(tmp_path: Path) -> None:
     from flows.steps.networks.training_loop import TrainingPlace, fit
 

@@ -249,11 +249,11 @@ def test_another_recipe_makes_every_cell_stale() -> None:
 
 def test_another_tide_model_makes_every_cell_stale() -> None:
     models = (SourceKey("tide", "EOT20"), SourceKey("tide", "FES2022"), None)
-    one, other, none = (make_plan(cut(), ALL, {}, "cpu", 1, tides=model) for model in models)
+    one, other, none = (make_plan(cut(), ALL, {}, "cpu", 1, models=(model,) if model else ()) for model in models)
 
     assert {cell.id for cell in one.cells}.isdisjoint(cell.id for cell in (*other.cells, *none.cells))
     assert published(none) == published(plan())
-    again = make_plan(cut(), ALL, published(one), "cpu", 1, tides=models[1])
+    again = make_plan(cut(), ALL, published(one), "cpu", 1, models=(models[1],))
     assert [cell.state for cell in again.cells] == ["stale"] * 4
 
 

@@ -13,10 +13,12 @@ from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from datacube_config.sources import SourceTable, source_table
 from flows.build_here import build
+from flows.learning_cells import cells_with_state
 from flows.plan_cells import plan
 from flows.steps.areas import find_area
 from flows.steps.ingesting.ingest_rasters import ingest_rasters
 from products.errors import RequestError
+from products.period import parse_period
 from products.registry import features_recipe
 from products.window.terrain import terrain
 
@@ -138,7 +140,9 @@ def test_a_raster_is_part_of_what_makes_a_cell(ingested_settings: Settings, tmp_
     assert first["failed"] == [] and first["built"] >= 1
     again = build(recipe, AREA, YEAR)
     assert (again["built"], again["fresh"]) == (0, first["built"])
+    asked = features_recipe(recipe), find_area(AREA), parse_period(YEAR)
     with open_index(ingested_settings) as index:
+        assert cells_with_state(index, ingested_settings, *asked).n_stale == 0
         rows = list(index.dc.index.datasets.search(product="hill"))
         cells = list(index.dc.index.datasets.search(product="shaped_64"))
         sources = index.dc.index.datasets.get(cells[0].id, include_sources=True)
@@ -148,6 +152,8 @@ def test_a_raster_is_part_of_what_makes_a_cell(ingested_settings: Settings, tmp_
         index.dc.index.datasets.archive([rows[0].id])
     stale = plan(recipe, AREA, YEAR)
     assert {cell.state for cell in stale.cells} == {"stale"}
+    with open_index(ingested_settings) as index:
+        assert cells_with_state(index, ingested_settings, *asked).n_stale == first["built"]
 
 
 def test_a_raster_that_cannot_be_read_fails_its_cells_and_names_the_file(

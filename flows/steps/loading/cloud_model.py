@@ -1,7 +1,10 @@
 """OmniCloudMask through its package, which the extra `deep` brings: whether it can run, and the classes it gives a picture."""
 
 import csv
+import json
 import warnings
+from functools import cache
+from hashlib import file_digest
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.errors import RequestError
+from products.identity import SourceKey
 from products.pixel.model_mask import CONTEXT_PX
 from products.scene_recipe import SceneRecipe
 
 PACKAGE = "omnicloudmask"
+OWN = "neocube"  # in the metadata of weights that are not the published ones: what they are
 VERSION = 4
 LEAST_WEIGHT_BYTES = 2**20  # the package takes a smaller file for a download that broke off
 _PREDICTING = Lock()  # a picture has all cores and the memory of one
@@ -41,6 +46,29 @@ def require_model(version: int, weights: Path | str | None) -> None:
             f"NEOCUBE_MASK_WEIGHTS: expected the weights of {PACKAGE} {version} in {weights}, {lacking[0]} is not there; "
             "copy them from a machine where the package has downloaded them"
         )
+
+
+def weight_keys(recipe: SceneRecipe, weights: Path | str | None) -> tuple[SourceKey, ...]:
+    """What the masks of a cell are made of beside the version that its recipe names: weights in a folder which say that they are not the published ones."""
+    if weights is None or find_spec(PACKAGE) is None:
+        return ()
+    versions = sorted({source.clear.model_version for source in recipe.sources if source.clear.model_version})
+    files = [Path(weights) / name for version in versions for name in network_files(version)]
+    found = [(path.name, _own_digest(path, path.stat().st_mtime_ns)) for path in files if path.is_file()]
+    return tuple(SourceKey(name, digest) for name, digest in found if digest)
+
+
+@cache
+def _own_digest(path: Path, _: int) -> str:
+    """SHA-256 of a file of weights that is not a published one, else nothing; a changed file is read anew."""
+    with path.open("rb") as file:
+        if path.suffix != ".safetensors":
+            return ""
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        if OWN not in header.get("__metadata__", {}):
+            return ""
+        file.seek(0)
+        return file_digest(file, "sha256").hexdigest()
 
 
 def network_files(version: int) -> dict[str, str]:

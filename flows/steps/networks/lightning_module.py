@@ -64,13 +64,12 @@ class PixelClassifier(lightning.LightningModule):
         return self.reader(None, self.global_rank, self.trainer.world_size)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401
-        """AdamW, and what moves its learning rate after each step, if anything: one cycle (Smith and Topin 2019, SPIE 11006) over all epochs."""
+        """AdamW, and what moves its learning rate after each step, if anything: one cycle over all epochs."""
         spec, rank, world = self.spec, self.global_rank, self.trainer.world_size
         optimiser = torch.optim.AdamW(self.network.parameters(), spec.learning_rate, weight_decay=spec.weight_decay)
         if spec.schedule == "constant":
             return optimiser
-        n_steps = spec.epochs * len(self.reader(0, rank, world))
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, spec.learning_rate, n_steps + 1, pct_start=RISING)
+        cycle = one_cycle(optimiser, spec.learning_rate, spec.epochs * len(self.reader(0, rank, world)))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
@@ -135,3 +134,10 @@ class PixelClassifier(lightning.LightningModule):
 def _advice(spec: LoopSpec) -> str:
     mixed = f", or precision {spec.precision} holds too small a range: take 32" if spec.precision != "32" else ""
     return f"the learning rate of {spec.learning_rate:g} is likely too high: lower it{mixed}"
+
+
+def one_cycle(optimiser: torch.optim.Optimizer, highest: float, n_steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
+    """One cycle of learning rates (Smith and Topin 2019, SPIE 11006): up over a fifth of the steps, at least one, and down to nothing."""
+    n_rates = n_steps + 1
+    rising = max(RISING, 2 / n_rates)  # PyTorch divides by the steps that go up, which are one less than it is told
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, highest, n_rates, pct_start=rising)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from omnicloudmask.model_utils import channel_norm
 from safetensors.torch import save
 
+from flows.steps.loading.cloud_model import OWN
 from flows.steps.networks.architecture import hasten_statistics
 from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.patch_reader import Batch
@@ -99,4 +100,4 @@ def train_mask_network(
     )
     fit(classifier, place, tell)
     state = {name: value.contiguous() for name, value in classifier.best.items()}
-    return save(state, {"neocube": said}), classifier.told()
+    return save(state, {OWN: said}), classifier.told()
