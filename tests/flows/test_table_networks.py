@@ -188,3 +188,20 @@ def test_land_cover_is_told_from_the_course_of_a_year(each_row: bool, shared_dat
     metrics = metrics_of(recipe, frame, tmp_path)
     assert (metrics["rows"], metrics["rows_dropped"]) == (24, 3)
     assert metrics["all"]["overall"] >= 0.75
+
+
+@pytest.mark.full
+def test_clouds_of_squares_are_told_on_a_sensor_never_seen_without_weights_of_elsewhere(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    """`cloud_chips` on the real chips but for the weights of ImageNet, which are not at hand: better than chance, and worse than single pixels."""
+    pytest.importorskip("lightning", reason=REASON)
+    shipped = table_recipe("cloud_chips")
+    assert shipped.estimator.chips is not None
+    alone = shipped.estimator.chips.model_copy(update={"weights": None, "freeze": 0, "thaw": None})
+    recipe = shipped.model_copy(update={"estimator": shipped.estimator.model_copy(update={"chips": alone})})
+    files = [str(shared_data / "labels" / "clouds" / f"{name}.npz") for name in ("sentinel2", "landsat5")]
+    metrics = metrics_of(recipe, read_tables(files), tmp_path)
+    kappa = {name: scores["kappa"]["value"] for name, scores in metrics["by_group"].items()}
+    assert metrics["all"]["pixels"] == 512 and kappa.keys() == {"landsat5", "sentinel2"}
+    assert kappa["landsat5"] > 0.3 and kappa["sentinel2"] > 0.15
