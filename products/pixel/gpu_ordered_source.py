@@ -20,7 +20,7 @@ from products.pixel.series import HARMONIC, WHITTAKER, Filling
 from products.pixel.time_ordered import TimeOrdered
 
 Programs = NDArray[np.float64]
-PIXEL = "const Pixel<1> pixel(block, causes, terms, n_scenes, n_pixels);"
+PIXEL = "const Pixel<1> pixel(block, causes, terms, n_bands, n_scenes, n_pixels);"
 INSIDE = "if (!pixel.is_inside) return;"  # no thread waits for another in these kernels
 SCRATCH = 6  # numbers for each step of a smooth series
 

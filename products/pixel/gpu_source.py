@@ -18,17 +18,24 @@ from products.pixel.geomedian import (
 from products.pixel.harmonic import SINGULAR
 from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD
 
+OPTIONS = (
+    "--std=c++17",
+    "--prec-div=false",  # quotients and roots to two units in the last place, a fifth of the instructions
+    "--prec-sqrt=false",
+)
 THREADS = 128  # in a block
 WARP = 32
 SERIES_NUMBERS = 64  # of one lane, in registers
 HELD_NUMBERS = 80
+FOUR = 4  # observations in shared memory that are visited together
 SHARED_NUMBERS = 384  # float32 of a thread: 48 KB a warp, what a block may have everywhere
+COUNTING = "most_used"  # the kernel before those of the geomedian
 LARGEST_STACK = WARP * SERIES_NUMBERS
 BUCKETS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32)  # stacks of near sizes share a kernel
 TEMPLATES = ("temporal", "temporal_mads", "temporal_series")
 ARGUMENTS = (
     "const unsigned short* block, const unsigned char* causes, const float2* terms, float* out, const double* table, double* room, "
-    "int n_scenes, long long n_pixels, int min_observations"
+    "int n_bands, int n_scenes, long long n_pixels, int min_observations"
 )
 _STATISTICS = {
     MEAN: "mean()", STD: "deviation()", MIN: "minimum()", MAX: "maximum()", COUNT: "count()",
@@ -36,7 +43,7 @@ _STATISTICS = {
     SKEWNESS: "skewness()", KURTOSIS: "kurtosis()",
 }  # fmt: skip
 SHAPE = (SKEWNESS, KURTOSIS)
-_OF_PIXEL = "block, causes, terms, n_scenes, n_pixels"
+_OF_PIXEL = "block, causes, terms, n_bands, n_scenes, n_pixels"
 _INFIX = {2: "+", 3: "-", 4: "*", 5: "/"}
 
 
@@ -86,6 +93,7 @@ def temporal_source(
         if not wanted:
             continue  # an index of a feature that needs the order of time
         placed = list(enumerate(wanted, feature))
+        texts.append(index_type(f"Formula{i}", program, lanes))
         for name, some in (
             (f"index_{i}", [pair for pair in placed if pair[1] not in SHAPE]),
             (
@@ -94,15 +102,16 @@ def temporal_source(
             ),  # apart: together they are more than the registers hold
         ):
             if some:
-                texts.append(entry(name, _series_body(program, some, lanes, numbers)))
+                texts.append(entry(name, _series_body(f"Formula{i}", some, lanes, numbers)))
                 kernels.append(Kernel(name, lanes))
         feature += len(wanted)
     return TemporalSource("\n".join(texts), tuple(kernels))
 
 
 def _geomedians(n_bands: int, with_mads: bool, n_scenes: int) -> Iterator[tuple[Kernel, str]]:
-    """The kernels that share the pixels among themselves by how many observations they have, few first."""
+    """One that counts, then those that share the pixels among themselves by how many observations they have, few first."""
     mads = str(with_mads).lower()
+    yield Kernel(COUNTING, 1), f"  write_most_used(Pixel<1>({_OF_PIXEL}), out);\n"
     limits = shared_limits(n_scenes, n_bands, with_mads)
     for less, most in zip((-1, *limits), limits, strict=False):
         call = f"geomedian_of_threads<{n_bands}, {mads}, {less}, {most}>(Pixel<1>({_OF_PIXEL}), out, min_observations)"
@@ -110,7 +119,7 @@ def _geomedians(n_bands: int, with_mads: bool, n_scenes: int) -> Iterator[tuple[
     if limits and n_scenes <= limits[-1]:
         return
     tile, held = held_shape(n_scenes, n_bands)
-    shape = f"{tile}, {held}, {n_bands}, {mads}, {limits[-1] if limits else 0}"
+    shape = f"{tile}, {held}, {n_bands}, {mads}, {limits[-1] if limits else -1}"
     yield (
         Kernel("geomedian_of_more", tile),
         f"  geomedian_of_tiles<{shape}>(Pixel<{tile}>({_OF_PIXEL}), out, min_observations);\n",
@@ -120,8 +129,8 @@ def _geomedians(n_bands: int, with_mads: bool, n_scenes: int) -> Iterator[tuple[
 def shared_limits(n_scenes: int, n_bands: int, with_mads: bool) -> tuple[int, ...]:
     """The most observations of a pixel for each kernel that holds those of a warp in shared memory: the fewer, the more warps at a time."""
     width = max(n_bands, 3) if with_mads else n_bands
-    largest = min(-(-n_scenes // 8) * 8, SHARED_NUMBERS // width)  # stacks of near sizes share a kernel
-    return tuple(sorted({-(-largest * quarter // 4) for quarter in (1, 2, 3, 4)} - {0}))
+    fours = min(-(-n_scenes // 8) * 2, SHARED_NUMBERS // width // FOUR)  # stacks of near sizes share a kernel
+    return tuple(sorted({-(-fours * eighths // 8) * FOUR for eighths in (2, 4, 6, 7, 8)} - {0}))
 
 
 def series_shape(n_scenes: int) -> tuple[int, int]:
@@ -176,10 +185,24 @@ def index_expression(program: NDArray[np.float64], band_name: Callable[[int], st
 
 def index_function(program: NDArray[np.float64], lanes: int) -> str:
     """The program as a function of CUDA C++ of a pixel and an observation."""
-    used = sorted({int(operand) for operation, operand in program if operation == 0})
-    bands = "".join(f"const float band_{band} = pixel.at({band}, t); " for band in used)
-    value = index_expression(program, lambda band: f"band_{band}")
-    return f"[](const Pixel<{lanes}>& pixel, int t) {{ {bands}return {value}; }}"
+    bands = "".join(f"const float band_{band} = pixel.at({band}, t); " for band in _bands_of(program))
+    return f"[](const Pixel<{lanes}>& pixel, int t) {{ {bands}return {_value_of(program)}; }}"
+
+
+def index_type(name: str, program: NDArray[np.float64], lanes: int) -> str:
+    """The program as a class of CUDA C++ that reads the integers of an observation, and computes from them later."""
+    bands, of_pixel = _bands_of(program), f"const Pixel<{lanes}>& pixel, int t"
+    size = max(1, len(bands))  # a formula may have no band
+    reads = "".join(f"numbers[{i}] = pixel.number({band}, t); " for i, band in enumerate(bands))
+    values = "".join(
+        f"const float band_{band} = pixel.reflectance(numbers[{i}], {band}, t); " for i, band in enumerate(bands)
+    )
+    return (
+        f"struct {name} {{\n  static constexpr int N_BANDS = {size};\n"
+        f"  __device__ __forceinline__ void read({of_pixel}, unsigned (&numbers)[{size}]) const {{ {reads}}}\n"
+        f"  __device__ __forceinline__ float of({of_pixel}, const unsigned (&numbers)[{size}]) const {{ {values}return {_value_of(program)}; }}\n"
+        "};\n"
+    )
 
 
 def literal(number: float) -> str:
@@ -197,6 +220,14 @@ def template(name: str) -> str:
     return (Path(__file__).parent / f"{name}.cu").read_text(encoding="utf-8")
 
 
+def _bands_of(program: NDArray[np.float64]) -> list[int]:
+    return sorted({int(operand) for operation, operand in program if operation == 0})
+
+
+def _value_of(program: NDArray[np.float64]) -> str:
+    return index_expression(program, lambda band: f"band_{band}")
+
+
 def _combined(operation: int, left: str, right: str) -> str:
     if operation in _INFIX:
         return f"({left} {_INFIX[operation]} {right})"
@@ -206,9 +237,9 @@ def _combined(operation: int, left: str, right: str) -> str:
     return short.get(right, f"powf({left}, {right})")
 
 
-def _series_body(program: NDArray[np.float64], placed: list[tuple[int, float]], lanes: int, numbers: int) -> str:
-    lines = [f"const Pixel<{lanes}> pixel(block, causes, terms, n_scenes, n_pixels);"]
-    lines.append(f"Series<{lanes}, {numbers}> series(pixel, min_observations, {index_function(program, lanes)});")
+def _series_body(index: str, placed: list[tuple[int, float]], lanes: int, numbers: int) -> str:
+    lines = [f"const Pixel<{lanes}> pixel({_OF_PIXEL});"]
+    lines.append(f"Series<{lanes}, {numbers}> series(pixel, min_observations, {index}());")
     if any(reducer >= 0 or reducer == IQR for _, reducer in placed):
         lines.append("series.sort();")
     for place, reducer in placed:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.errors import DeviceFull
-from products.pixel.gpu_source import Kernel, TemporalSource
+from products.pixel.gpu_source import OPTIONS, Kernel, TemporalSource
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.uint16]
@@ -22,6 +22,7 @@ Say = Callable[[str], None]
 _log = logging.getLogger(__name__)
 SLOTS = 2
 STRIP_BYTES = 128 * 2**20  # of a slot: enough threads for the largest device, and little pinned memory
+MOST_INTEGERS = 2**32 - 1  # of a strip: their places are numbers of 32 bits
 SCENES_AT_ONCE = 8  # that a thread of the host copies
 LARGEST_CARVEOUT = 100  # percent of what a multiprocessor has for shared memory and cache
 SHARE_OF_FREE = 0.8  # the rest is left to the compiler's modules and the other libraries of the process
@@ -63,6 +64,12 @@ def strip_rows(shape: StripShape, memory_bytes: int) -> int:
             f"one row of {shape.width} pixels, {shape.n_scenes} observations and {shape.n_bands} bands needs {SLOTS * row + shared:,} "
             f"bytes of device memory, {memory_bytes:,} are free; use a smaller tile, or free the device"
         )
+    integers = shape.width * shape.n_scenes * shape.n_bands
+    if integers > MOST_INTEGERS:
+        raise DeviceFull(
+            f"one row of {shape.width} pixels, {shape.n_scenes} observations and {shape.n_bands} bands has {integers:,} integers, the kernels "
+            f"count to {MOST_INTEGERS:,}; use a smaller tile"
+        )
     return min(shape.rows, fitting, max(1, STRIP_BYTES // row))
 
 
@@ -98,7 +105,7 @@ def run_strips(
     free = memory_bytes if memory_bytes is not None else usable_bytes(cupy)
     whole = StripShape(len(given.sent), n_scenes, n_features, width, height, source.room_numbers, 0, given.table.size)
     shared = (
-        cupy.asarray(np.stack([given.gain.T, given.bias.T], axis=-1).astype(np.float32)),
+        cupy.asarray(np.stack([given.gain, given.bias], axis=-1).astype(np.float32)),
         cupy.asarray(given.table.astype(np.float64)),
     )
     cupy.cuda.get_current_stream().synchronize()
@@ -142,7 +149,7 @@ def _shared_bytes(shape: StripShape) -> int:
 
 @lru_cache(maxsize=16)
 def _module(cupy: Any, text: str) -> Any:  # noqa: ANN401
-    return cupy.RawModule(code=text, options=("--std=c++17",))
+    return cupy.RawModule(code=text, options=OPTIONS)
 
 
 def _slots(cupy: Any, source: TemporalSource, whole: StripShape, rows: int, say: Say) -> list["_Slot"]:  # noqa: ANN401
@@ -209,7 +216,12 @@ class _Slot:
             for name, size in (("block", numbers.size), ("causes", scenes * pixels)):
                 self.device[name][:size].set(self.host[name][:size], stream=self.stream)
             arguments = (self.device["block"], self.device["causes"], terms, self.device["out"], table, self.room)
-            counts = (np.int32(scenes), np.int64(pixels), np.int32(given.min_observations))
+            counts = (
+                np.int32(len(given.sent)),
+                np.int32(scenes),
+                np.int64(pixels),
+                np.int32(given.min_observations),
+            )
             for kernel, function in zip(self.kernels, self.functions, strict=True):
                 function((blocks(kernel, pixels),), (kernel.threads,), (*arguments, *counts))
             size = self.whole.n_features * pixels

@@ -5,7 +5,10 @@
 // Warps stay whole: every thread runs to the end, so that each shuffle has all 32 lanes.
 
 #define UNROLL _Pragma("unroll")
-#define UNROLL_BY_4 _Pragma("unroll 4")
+#define UNROLL_BY_16 _Pragma("unroll 16")
+#define FOUR 4  // observations in shared memory that are visited together
+#define MOST_USED 0xffffu
+#define MOST_IS_LEFT 0xffe50000u
 #define EVERYONE 0xffffffffu
 #define LARGEST 3.402823466e38f
 #define MISSING __int_as_float(0x7fffffff)
@@ -37,48 +40,61 @@ template <int L> __device__ __forceinline__ float tile_max(float x) {
   return x;
 }
 
-// The observations of the pixel of this thread: block (band, scene, pixel), causes (scene, pixel), terms (band, scene) = gain, bias.
+// The observations of the pixel of this thread: block (band, scene, pixel), causes (scene, pixel), terms (scene, band) = gain, bias.
+// No strip has 2^32 integers (products/pixel/gpu_strips.py), so that their places are products of 32 bits.
 template <int L> struct Pixel {
   const unsigned short* __restrict__ block;
   const unsigned char* __restrict__ causes;
   const float2* __restrict__ terms;
   long long n_pixels, place;
-  int n_scenes, lane;
+  int n_bands, n_scenes, lane;
   bool is_inside;
 
-  __device__ __forceinline__ Pixel(const unsigned short* block, const unsigned char* causes, const float2* terms, int n_scenes, long long n_pixels)
-      : block(block), causes(causes), terms(terms), n_pixels(n_pixels), n_scenes(n_scenes) {
+  __device__ __forceinline__
+  Pixel(const unsigned short* block, const unsigned char* causes, const float2* terms, int n_bands, int n_scenes, long long n_pixels)
+      : block(block), causes(causes), terms(terms), n_pixels(n_pixels), n_bands(n_bands), n_scenes(n_scenes) {
     place = ((long long)blockIdx.x * blockDim.x + threadIdx.x) / L;
     lane = (int)(threadIdx.x % L);
     is_inside = place < n_pixels;
     if (!is_inside) place = n_pixels - 1;
   }
 
-  __device__ __forceinline__ bool is_used(int t) const { return t < n_scenes && causes[t * n_pixels + place] == 0; }
+  __device__ __forceinline__ int last_at(int t) const { return t < n_scenes ? t : n_scenes - 1; }
 
-  __device__ __forceinline__ int count_used(long long place) const {
-    int n_used = 0;
-    for (int t = 0; t < n_scenes; ++t) n_used += causes[t * n_pixels + place] == 0;
-    return n_used;
+  __device__ __forceinline__ unsigned place_of(int row) const { return (unsigned)row * (unsigned)n_pixels + (unsigned)place; }
+
+  // Beyond the last scene what follows is of the last: always readable.
+  __device__ __forceinline__ unsigned cause(int t) const { return causes[place_of(last_at(t))]; }
+  __device__ __forceinline__ unsigned number(int band, int t) const { return block[place_of(band * n_scenes + last_at(t))]; }
+
+  // Without a branch, so that the numbers of many scenes are on their way at the same time.
+  __device__ __forceinline__ bool is_used(int t) const { return (t < n_scenes) & (cause(t) == 0); }
+
+  __device__ __forceinline__ float reflectance(unsigned number, int band, int t) const {
+    const float2 term = terms[last_at(t) * n_bands + band];
+    return fmaf((float)number, term.x, term.y);
   }
 
-  // The most used observations of a pixel among the 32 neighbours that this one is of. All tiles of such a group find the same.
-  __device__ __forceinline__ int most_of_group() const {
-    const long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) / L & ~31LL, mine = first + threadIdx.x % 32;
-    return -tile_least<32>(-count_used(mine < n_pixels ? mine : n_pixels - 1));
+  // The most used observations of a pixel in the group of 32 neighbours that this one is of, which `write_most_used` left; -1 where the geomedian is written.
+  // Every thread of a warp finds the same, because all that the warp computes is in one group.
+  __device__ __forceinline__ int most_of_group(const float* out) const {
+    const unsigned left = __float_as_uint(out[place]);
+    return (left & ~MOST_USED) == MOST_IS_LEFT ? (int)(left & MOST_USED) : -1;
   }
 
-  // Reflectance; beyond the last scene, of the last: never used, always readable.
-  __device__ __forceinline__ float at(int band, int t) const {
-    const long long row = (long long)band * n_scenes + (t < n_scenes ? t : n_scenes - 1);
-    const float2 term = terms[row];
-    return fmaf((float)block[row * n_pixels + place], term.x, term.y);
-  }
+  __device__ __forceinline__ float at(int band, int t) const { return reflectance(number(band, t), band, t); }
 
   __device__ __forceinline__ void put(float* out, int feature, float x) const {
     if (is_inside && feature % L == lane) out[feature * n_pixels + place] = x;
   }
 };
+
+// Leaves the most used observations of a group in the place of the first feature of its pixels, as a number that is none and that no computation gives.
+__device__ __forceinline__ void write_most_used(const Pixel<1>& pixel, float* out) {
+  int n_used = 0;
+  UNROLL_BY_16 for (int t = 0; t < pixel.n_scenes; ++t) n_used += pixel.is_used(t);
+  pixel.put(out, 0, __uint_as_float(MOST_IS_LEFT | (unsigned)-tile_least<32>(-n_used)));
+}
 
 // The observations in registers, K a lane.
 template <int L, int K, int B> struct Held {
@@ -107,7 +123,7 @@ template <int L, int K, int B> struct Held {
 // The used observations of a pixel that a thread computes alone, in shared memory: number (observation, W, thread of the warp).
 template <int B, int W> struct Shared {
   float* numbers;
-  int n_used, most;  // of this pixel, and of any of the warp
+  int n_used, most;  // of this pixel, and of any of the warp, up to whole FOURs
 
   static constexpr int TOGETHER = 64 / B < 1 ? 1 : 64 / B > 8 ? 8 : 64 / B;  // scenes on their way at the same time
 
@@ -130,11 +146,12 @@ template <int B, int W> struct Shared {
   }
 
   template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
-    UNROLL_BY_4 for (int k = 0; k < most; ++k) {
-      float value[B];
-      UNROLL for (int b = 0; b < B; ++b) value[b] = numbers[(k * W + b) * 32];
-      visit(value, k < n_used, k);
-    }
+    for (int first = 0; first < most; first += FOUR)
+      UNROLL for (int k = first; k < first + FOUR; ++k) {
+        float value[B];
+        UNROLL for (int b = 0; b < B; ++b) value[b] = numbers[(k * W + b) * 32];
+        visit(value, k < n_used, k);
+      }
   }
 };
 

@@ -51,11 +51,12 @@ template <int B, int W> struct SharedKeys {
   }
 
   template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
-    UNROLL_BY_4 for (int k = 0; k < most; ++k) {
-      unsigned mine[3];
-      UNROLL for (int m = 0; m < 3; ++m) mine[m] = __float_as_uint(key[(k * W + m) * 32]);
-      visit(mine);
-    }
+    for (int first = 0; first < most; first += FOUR)
+      UNROLL for (int k = first; k < first + FOUR; ++k) {
+        unsigned mine[3];
+        UNROLL for (int m = 0; m < 3; ++m) mine[m] = __float_as_uint(key[(k * W + m) * 32]);
+        visit(mine);
+      }
   }
 };
 
@@ -145,10 +146,10 @@ __device__ __forceinline__ void write_geomedian(const Pixel<L>& pixel, const See
   }
 }
 
-// By tiles, where a pixel of the group has more than LESS used observations.
+// By tiles, where a pixel of the group has more than LESS used observations; LESS is -1 where no other kernel computes any.
 template <int L, int K, int B, bool WITH_MADS, int LESS>
 __device__ __forceinline__ void geomedian_of_tiles(const Pixel<L>& pixel, float* out, int min_observations) {
-  if (LESS > 0 && pixel.most_of_group() <= LESS) return;
+  if (pixel.most_of_group(out) <= LESS) return;
   int n_used = 0;
   for (int t = pixel.lane; t < pixel.n_scenes; t += L) n_used += pixel.is_used(t);
   n_used = tile_sum<L>(n_used);
@@ -163,8 +164,8 @@ template <int B, bool WITH_MADS, int LESS, int MOST>
 __device__ __forceinline__ void geomedian_of_threads(const Pixel<1>& pixel, float* out, int min_observations) {
   constexpr int W = WITH_MADS && B < 3 ? 3 : B;
   __shared__ float numbers[MOST * W * 32];
-  const int most = pixel.most_of_group();
+  const int most = pixel.most_of_group(out);
   if (most > MOST || most <= LESS) return;
-  const Shared<B, W> seen(numbers, pixel, most);
+  const Shared<B, W> seen(numbers, pixel, (most + FOUR - 1) / FOUR * FOUR);
   write_geomedian<SharedKeys<B, W>, WITH_MADS, 1, B>(pixel, seen, seen.n_used, out, min_observations);
 }

@@ -1,6 +1,8 @@
 // One index of a pixel over time, in the registers of a tile of L lanes, K numbers a lane; after products/pixel/temporal.cu.
 
 template <int L, int K> struct Series {
+  static constexpr int TOGETHER = 4;  // more would take registers, and so warps
+  static_assert(K % TOGETHER == 0, "whole batches are read");
   static_assert(L == 1 || (K & (K - 1)) == 0, "bitonic merging wants a power of two");
   float value[K];  // infinite where it is missing
   int found, lane;
@@ -8,14 +10,23 @@ template <int L, int K> struct Series {
 
   template <class Index> __device__ __forceinline__ Series(const Pixel<L>& pixel, int min_observations, Index index) : found(0), lane(pixel.lane) {
     int n_used = 0;
-    UNROLL for (int k = 0; k < K; ++k) {
-      const int t = k * L + lane;
-      const bool used = pixel.is_used(t);
-      const float x = index(pixel, t);
-      const bool is_good = used && is_finite(x);
-      value[k] = is_good ? x : INFINITE;
-      n_used += used;
-      found += is_good;
+    UNROLL for (int first = 0; first < K; first += TOGETHER) {
+      unsigned numbers[TOGETHER][Index::N_BANDS], cause[TOGETHER];
+      UNROLL for (int i = 0; i < TOGETHER; ++i) {
+        const int t = (first + i) * L + lane;
+        cause[i] = pixel.cause(t);
+        index.read(pixel, t, numbers[i]);
+      }
+      __syncwarp();  // or the compiler would wait for each scene before it reads the next
+      UNROLL for (int i = 0; i < TOGETHER; ++i) {
+        const int t = (first + i) * L + lane;
+        const bool used = (t < pixel.n_scenes) & (cause[i] == 0);
+        const float x = index.of(pixel, t, numbers[i]);
+        const bool is_good = used & is_finite(x);
+        value[first + i] = is_good ? x : INFINITE;
+        n_used += used;
+        found += is_good;
+      }
     }
     found = tile_sum<L>(found);
     is_enough = tile_sum<L>(n_used) >= min_observations;
@@ -38,12 +49,24 @@ template <int L, int K> struct Series {
     }
   }
 
+  // The number of a rank among N from FIRST on, by its bits: registers cannot be indexed.
+  template <int FIRST, int N> __device__ __forceinline__ float chosen(int rank) const {
+    if constexpr (N == 1) {
+      return value[FIRST];
+    } else {
+      constexpr int HALF = half_of(N);
+      const float low = chosen<FIRST, HALF>(rank), high = chosen<FIRST + HALF, N - HALF>(rank);
+      return rank & HALF ? high : low;
+    }
+  }
+
+  // The largest power of two below N.
+  static constexpr int half_of(int n) { return n > 2 ? 2 * half_of((n + 1) / 2) : 1; }
+
   __device__ __forceinline__ float of_pair(float mine, float other, int o) const { return lane & o ? fmaxf(mine, other) : fminf(mine, other); }
 
   __device__ __forceinline__ float of_rank(int rank) const {
-    const int own = L == 1 ? rank : rank % K;
-    float x = value[0];
-    UNROLL for (int k = 1; k < K; ++k) x = k == own ? value[k] : x;
+    const float x = chosen<0, K>(L == 1 ? rank : rank % K);
     return L == 1 ? x : __shfl_sync(EVERYONE, x, rank / K, L);
   }
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from products.feature_spec import KNOWN_BANDS
 from products.formula import parse_formula
-from products.pixel.gpu_source import temporal_source
+from products.pixel.gpu_source import OPTIONS, temporal_source
 from products.pixel.gpu_strips import LARGEST_CARVEOUT, blocks
 from products.pixel.gpu_temporal import temporal_features_gpu
 from products.pixel.temporal import temporal_features
@@ -118,21 +118,23 @@ def _kernels(given: tuple[Any, ...]) -> dict[str, Any]:
     block, causes, gain, bias, bands, with_mads, programs, reducers, least = given
     n_pixels, n_scenes = block.shape[2] * block.shape[3], block.shape[1]
     source = temporal_source(len(bands), with_mads, programs, reducers, n_scenes)
-    module = cupy.RawModule(code=source.text, options=("--std=c++17",))
-    terms = cupy.asarray(np.stack([gain.T, bias.T], axis=-1))
+    module = cupy.RawModule(code=source.text, options=OPTIONS)
+    terms = cupy.asarray(np.stack([gain, bias], axis=-1))
     numbers, fates, out = cupy.asarray(block), cupy.asarray(causes), cupy.empty(N_FEATURES * n_pixels, np.float32)
     nothing = cupy.empty(0, np.float64)
-    arguments = (numbers, fates, terms, out, nothing, nothing, np.int32(n_scenes), np.int64(n_pixels), np.int32(least))
-    took = {}
+    counts = (np.int32(block.shape[0]), np.int32(n_scenes), np.int64(n_pixels), np.int32(least))
+    arguments = (numbers, fates, terms, out, nothing, nothing, *counts)
+    launches = {}
     for kernel in source.kernels:
         function = module.get_function(kernel.name)
         if kernel.is_shared:
             function.preferred_shared_memory_carveout = LARGEST_CARVEOUT
         shape = ((blocks(kernel, n_pixels),), (kernel.threads,), arguments)
-        took[kernel.name] = _device_ms(lambda function=function, shape=shape: function(*shape))
+        launches[kernel.name] = lambda function=function, shape=shape: function(*shape)
+    took = _device_ms(launches)
     del out
     copy = cupy.empty_like(numbers)
-    bandwidth = 2 * numbers.nbytes / _device_ms(lambda: cupy.copyto(copy, numbers)) / 1e6
+    bandwidth = 2 * numbers.nbytes / _device_ms({"copy": lambda: cupy.copyto(copy, numbers)})["copy"] / 1e6
     floor_ms = (numbers.nbytes + fates.nbytes + 4 * N_FEATURES * n_pixels) / bandwidth / 1e6
     return {
         "kernels_ms": took,
@@ -154,18 +156,19 @@ def _seconds(run: Callable[[], object], rounds: int = ROUNDS) -> float:
     return statistics.median(took)
 
 
-def _device_ms(run: Callable[[], object]) -> float:
-    """The median of some rounds in the device's own clock."""
-    run()
-    took = []
-    for _ in range(ROUNDS):
-        first, last = cupy.cuda.Event(), cupy.cuda.Event()
-        first.record()
-        run()
-        last.record()
-        last.synchronize()
-        took.append(cupy.cuda.get_elapsed_time(first, last))
-    return statistics.median(took)
+def _device_ms(launches: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """The median of some rounds in the device's own clock; each round runs all, in their order, because some leave work to others."""
+    took: dict[str, list[float]] = {name: [] for name in launches}
+    for _ in range(1 + ROUNDS):
+        marks = [cupy.cuda.Event() for _ in range(len(launches) + 1)]
+        marks[0].record()
+        for run, mark in zip(launches.values(), marks[1:], strict=True):
+            run()
+            mark.record()
+        marks[-1].synchronize()
+        for name, first, last in zip(launches, marks[:-1], marks[1:], strict=True):
+            took[name].append(cupy.cuda.get_elapsed_time(first, last))
+    return {name: statistics.median(each[1:]) for name, each in took.items()}
 
 
 if __name__ == "__main__":

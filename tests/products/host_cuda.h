@@ -107,6 +107,8 @@ template <class Number> static Number __shfl_sync(unsigned mask, Number x, int l
   return host::unpacked<Number>((host::current & 31u & ~(unsigned)(width - 1)) + ((unsigned)lane & (unsigned)(width - 1)));
 }
 
+static void __syncwarp() { host::exchange(-1, 0xffffffffu, 0); }
+
 static bool __any_sync(unsigned mask, bool x) {
   host::exchange(0, mask, x);
   bool any = false;

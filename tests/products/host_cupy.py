@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from products.pixel import gpu_source
 from products.pixel.gpu_source import ARGUMENTS
 
 HEADER = Path(__file__).with_name("host_cuda.h")
@@ -81,7 +82,7 @@ class RawModule:
     folder: Path
 
     def __init__(self, code: str, options: tuple[str, ...]) -> None:
-        assert options == ("--std=c++17",)
+        assert options == gpu_source.OPTIONS
         place = self.folder / hashlib.sha256(code.encode()).hexdigest()[:16]
         library = place.with_suffix(".so")
         if not library.exists():
@@ -96,9 +97,10 @@ class RawModule:
 
         def call(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
             pointers = [ctypes.c_void_p(array.numbers.ctypes.data) for array in arguments[:6]]
-            n_scenes, n_pixels, least = arguments[6:]
-            assert (n_scenes.dtype, n_pixels.dtype, least.dtype) == (np.int32, np.int64, np.int32)
-            numbers = (ctypes.c_int(n_scenes), ctypes.c_longlong(n_pixels), ctypes.c_int(least))
+            n_bands, n_scenes, n_pixels, least = arguments[6:]
+            types = (n_bands.dtype, n_scenes.dtype, n_pixels.dtype, least.dtype)
+            assert types == (np.int32, np.int32, np.int64, np.int32)
+            numbers = (ctypes.c_int(n_bands), ctypes.c_int(n_scenes), ctypes.c_longlong(n_pixels), ctypes.c_int(least))
             launch(ctypes.c_uint(*grid), ctypes.c_uint(*block), *pointers, *numbers)
 
         return call

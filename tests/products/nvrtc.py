@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from products.pixel.gpu_source import OPTIONS
+
 REGISTER_COUNT, FRAME_SIZE = 0x2F, 0x11  # attributes of the section .nv.info
 
 
@@ -23,7 +25,11 @@ def compile_cuda(text: str, architecture: str) -> bytes:
     library = ctypes.CDLL(str(_library()))
     program = ctypes.c_void_p()
     _check(library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"temporal.cu", 0, None, None))
-    options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17", b"--device-as-default-execution-space"]
+    options = [
+        f"--gpu-architecture={architecture}".encode(),
+        *(option.encode() for option in OPTIONS),
+        b"--device-as-default-execution-space",
+    ]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     if status:
         raise ValueError(_text_of(library.nvrtcGetProgramLogSize, library.nvrtcGetProgramLog, program).decode())

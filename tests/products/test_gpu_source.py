@@ -118,7 +118,11 @@ def test_each_number_of_observations_is_the_work_of_one_kernel(n: int, n_bands: 
     assert sorted(set(limits)) == list(limits) and limits[0] > 0
     assert limits[-1] * max(n_bands, 3 if with_mads else 1) * 4 * 32 <= 48 * 1024
     names = [kernel.name for kernel in temporal_source(n_bands, with_mads, NO_PROGRAMS, NO_REDUCERS, n).kernels]
-    assert names == [f"geomedian_of_{limit}" for limit in limits] + ["geomedian_of_more"] * (limits[-1] < n)
+    assert names == [
+        "most_used",
+        *(f"geomedian_of_{limit}" for limit in limits),
+        *["geomedian_of_more"] * (limits[-1] < n),
+    ]
 
 
 def test_stacks_of_near_sizes_have_one_text() -> None:
@@ -136,8 +140,8 @@ def test_each_index_has_a_kernel_and_its_features_follow_the_geomedian() -> None
     programs = table(parse_formula("nir - red", KNOWN_BANDS), parse_formula("red", KNOWN_BANDS))
     source = temporal_source(4, True, programs, np.float32([[0.1, MAX], [MEAN, np.nan]]), 100)
 
-    by_threads = tuple(Kernel(f"geomedian_of_{most}", 1, 32, is_shared=True) for most in (24, 48, 72, 96))
-    assert source.kernels == (*by_threads, Kernel("geomedian_of_more", 8), *indices(2))
+    by_threads = tuple(Kernel(f"geomedian_of_{most}", 1, 32, is_shared=True) for most in (24, 48, 72, 84, 96))
+    assert source.kernels == (Kernel("most_used", 1), *by_threads, Kernel("geomedian_of_more", 8), *indices(2))
     assert "put(pixel, out, 7, series.quantile((0.10000000149011612f)))" in source.text
     assert "put(pixel, out, 8, series.maximum())" in source.text
     assert "put(pixel, out, 9, series.mean())" in source.text

@@ -51,6 +51,15 @@ def test_a_device_that_cannot_hold_a_row_is_refused() -> None:
         strip_rows(StripShape(6, 20, 18, 2048, 2048), 1_000_000)
 
 
+def test_a_row_of_more_integers_than_the_kernels_count_is_refused() -> None:
+    with pytest.raises(
+        DeviceFull,
+        match=r"one row of 2097152 pixels, 256 observations and 8 bands has 4,294,967,296 integers, the kernels",
+    ):
+        strip_rows(StripShape(8, 256, 1, 2**21, 1), 2**50)
+    assert strip_rows(StripShape(8, 256, 1, 2**21 - 1, 1), 2**50) == 1
+
+
 def test_blocks_cover_the_pixels() -> None:
     assert [blocks(Kernel("k", 8), n) for n in (1, 16, 17)] == [1, 1, 2]
     assert blocks(Kernel("k", 1), 2**22) == 2**15

@@ -11,12 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from flows.steps.networks.architecture import Architecture, hub_sets, untrained
+from flows.steps.networks.weights_file import PREFIX
 from products.errors import RequestError
 from products.learning.chip_spec import ChipSpec
 from products.learning.network_spec import NetworkSpec
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
-PREFIXES = ("module.", "encoder.", "backbone.")
+PREFIXES = ("module.", PREFIX, "encoder.", "backbone.")  # a network of neocube is a file of weights too
 State = dict[str, torch.Tensor]
 
 
