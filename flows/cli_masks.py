@@ -88,6 +88,27 @@ def learn(as_json: bool, archive: str, out: str, seed: int) -> None:
     emit({"weights": out, "networks": document}, as_json, lambda told: f"{len(told['networks'])} networks in {out}")
 
 
+@masks.command()
+@as_json_option
+@click.argument("archive")
+@click.option("--out", required=True, help="The folder for the pictures.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the haze of each scene.")
+def pictures(as_json: bool, archive: str, out: str, seed: int) -> None:
+    """Write the scenes of ARCHIVE, which `neocube simulate` wrote, as labelled pictures at the top of the atmosphere: COLLECTION.npz, in the form of the
+    test files of ukis-csmask.
+
+    `neocube train` takes them as tables: a network that has learned the made-up skies is the `weights` of one that learns from a few real pictures.
+
+    Example: neocube masks pictures var/sky --out var/sky-pictures
+    """
+    from pathlib import Path
+
+    from flows.steps.simulation.sky_pictures import write_labelled_pictures
+
+    document = {"folder": out, "shares": write_labelled_pictures(Path(out), Path(archive), seed)}
+    emit(document, as_json, lambda told: "\n".join(f"{name}: {shares}" for name, shares in told["shares"].items()))
+
+
 def _scored(document: dict[str, Any]) -> str:
     return f"{document['scenes']} scenes, {len(document['without_truth'])} without truth\n{_table(document['scores'])}"
 

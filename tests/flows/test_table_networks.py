@@ -109,6 +109,23 @@ def test_the_chips_of_a_picture_never_seen_are_told(tmp_path: Path) -> None:
     assert metrics["rows"] == 128 and metrics["all"]["balanced_accuracy"]["value"] > 0.9
 
 
+def test_a_network_is_a_file_of_weights_that_another_begins_with(tmp_path: Path) -> None:
+    pytest.importorskip("segmentation_models_pytorch", reason=REASON)
+    recipe = recipe_of(CHIPS.replace("epochs: 4", "epochs: 1"))
+    table = sample_table(read_tables(pictures(tmp_path)), recipe)
+    networks = TableNetworks(TrainingRoom(tmp_path / "room"), "trial", choose_backend("cpu"))
+    first = networks(recipe, 1).fit(table.values, table.target.astype(np.int64)).learned
+    assert first is not None
+    path = tmp_path / "network.safetensors"
+    path.write_bytes(first.to_bytes())
+    held = CHIPS.replace("epochs: 4", f"epochs: 1, weights: {path}, freeze: 2")
+    second = networks(recipe_of(held), 1).fit(table.values, table.target.astype(np.int64)).learned
+    assert second is not None
+    for name in ("encoder.conv1.weight", "encoder.layer1.0.conv1.weight"):
+        np.testing.assert_array_equal(second.weights[name], first.weights[name])
+    assert (second.weights["encoder.layer2.0.conv1.weight"] != first.weights["encoder.layer2.0.conv1.weight"]).any()
+
+
 def test_chips_are_squares_of_their_picture_and_have_its_most_frequent_class(tmp_path: Path) -> None:
     frame = read_tables(pictures(tmp_path))
     frame.loc[(frame.row < 3) & (frame.column < 4), "label"] = 4

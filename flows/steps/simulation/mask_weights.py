@@ -1,29 +1,22 @@
 """Weights for a mask by a model that learned from simulated scenes only: they try the masks out where the published weights cannot be had."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from flows.steps.loading.cloud_model import PACKAGE, VERSION, network_files
-from flows.steps.loading.reading import UnreadBand, read_band
 from flows.steps.networks.deep_packages import require_deep
-from flows.steps.simulation.mask_truth import MaskTruth, read_truth
+from flows.steps.simulation.sky_pictures import SkyPicture, sky_pictures
 from products.errors import RequestError
 from products.learning.loop_spec import AugmentedSpec
-from products.scene import BandFile
-from products.source_spec import SourceSpec
 
 Picture = tuple[NDArray[np.uint16], NDArray[np.uint8]]
 Tell = Callable[[str], None]
-# of both collections; `nir08` of Sentinel-2 is the narrow one
-ASSETS = {"red": "red", "green": "green", "nir": "nir08"}
+BANDS = ("red", "green", "nir")
 CODES = np.array([0, 1, 2, 4, 3], np.uint8)  # by TrueSky: the class of the model + 1, 0 where nothing is known
 SAID = "learned from scenes made by neocube simulate; not the weights that the package publishes"
 # scenes are not turned: the side on which a shadow lies is part of what there is to learn
@@ -46,7 +39,7 @@ def write_mask_weights(
     from flows.steps.networks.mask_network import MaskLesson, train_mask_network
     from flows.steps.networks.training_loop import TrainingPlace
 
-    pictures = _pictures(archive)
+    pictures = [_picture(seen) for seen in sky_pictures(archive, BANDS)]
     n_train = len(pictures) * 4 // 5
     lesson = MaskLesson(loop, patches, pictures[:n_train], pictures[n_train:], seed)
     told: dict[str, Any] = {}
@@ -61,28 +54,8 @@ def write_mask_weights(
     return told
 
 
-def _pictures(archive: Path) -> list[Picture]:
-    """Red, green, near infrared and codes of the sky of each scene on the 30 m pixels of the landscape, by date."""
-    truth = read_truth(str(archive / "truth"))
-    try:
-        items = json.loads((archive / "items.json").read_text(encoding="utf-8"))["features"]
-        with rasterio.open(truth.folder / "classes.tif") as file:
-            grid = GeoBox.from_rio(file)
-        by_date = sorted(items, key=lambda item: item["properties"]["datetime"])
-        return [_picture(archive, item, truth, grid) for item in by_date]
-    except (OSError, KeyError, UnreadBand, rasterio.errors.RasterioError) as error:
-        raise RequestError(
-            f"{archive} cannot be learned from ({error}): expected an archive that `neocube simulate` wrote, with --faults none"
-        ) from error
-
-
-def _picture(archive: Path, item: dict[str, Any], truth: MaskTruth, grid: GeoBox) -> Picture:
-    bands, sky = np.empty((len(ASSETS), *grid.shape), np.uint16), np.empty(grid.shape, np.uint16)
-    for (name, asset), band in zip(ASSETS.items(), bands, strict=True):
-        method = SourceSpec(collection=item["collection"]).resampling_of(name)
-        read_band(BandFile(str(archive / item["assets"][asset]["href"]), 1.0, 0.0, 0), grid, method, band)
-    raster = truth.acquisitions[item["id"]]["sky_raster"]
-    read_band(BandFile(str(truth.folder / raster), 1.0, 0.0, 0), grid, "nearest", sky)
-    rows, columns = (np.flatnonzero((bands != 0).all(axis=0).any(axis=axis)) for axis in (1, 0))
+def _picture(seen: SkyPicture) -> Picture:
+    """Integers and codes of the sky, cut to where the scene saw something."""
+    rows, columns = (np.flatnonzero((seen.bands != 0).all(axis=0).any(axis=axis)) for axis in (1, 0))
     inner = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return bands[:, *inner], CODES[sky[inner]]
+    return seen.bands[:, *inner], CODES[seen.sky[inner]]
