@@ -9,13 +9,22 @@ import rasterio
 from click.testing import CliRunner
 
 from flows.cli import main
+from flows.steps.areas import find_area
+from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.table_files import read_tables
+from flows.steps.learning.table_networks import TableNetworks
+from flows.steps.simulation.archive import Simulation, write_archive
 from flows.steps.simulation.sky_pictures import ASSETS, HAZE, LABEL_OF_SKY, sky_pictures, write_labelled_pictures
+from products.devices import choose_backend
 from products.errors import RequestError
+from products.learning.accuracy import confusion, scores
+from products.learning.sample_table import drawn, sample_table
+from products.period import parse_period
 from products.pixel.mask_scores import TrueSky
 from products.registry import table_recipe
 from products.simulation.haze import air_reflectance
 
+REAL = ("landsat5", "sentinel2")
 COLLECTIONS = {"landsat-c2-l2", "sentinel-2-l2a"}
 
 
@@ -89,3 +98,27 @@ def test_a_folder_that_is_no_archive_is_named(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=f"no truth in {tmp_path / 'truth'}"):
         write_labelled_pictures(tmp_path / "made", tmp_path, 0)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.full
+def test_what_made_up_skies_teach_is_worth_something_on_real_squares(shared_data: Path, tmp_path: Path) -> None:
+    """`sky_chips` on fewer squares and epochs than it asks for, then asked of real squares that it never learned from."""
+    pytest.importorskip("lightning", reason="the packages of the extra deep are not installed")
+    write_archive(tmp_path / "sky", Simulation(find_area("demo"), parse_period("2019"), 7, 320, "none", 10))
+    write_labelled_pictures(tmp_path / "pictures", tmp_path / "sky", 0)
+    shipped = table_recipe("sky_chips")
+    assert shipped.estimator.chips is not None
+    fewer = shipped.estimator.chips.model_copy(update={"epochs": 6})
+    recipe = shipped.model_copy(update={"estimator": shipped.estimator.model_copy(update={"chips": fewer})})
+    skies = sample_table(
+        read_tables([str(tmp_path / "pictures" / f"{name}.npz") for name in sorted(COLLECTIONS)]), recipe
+    )
+    rows = drawn(skies, np.ones(skies.n_rows, np.bool_), 500, recipe.seed)
+    networks = TableNetworks(TrainingRoom(tmp_path / "room"), "skies", choose_backend("cpu"))
+    network = networks(recipe, 1).fit(skies.values[rows], skies.target[rows].astype(np.int64))
+    real = sample_table(read_tables([str(shared_data / "labels/clouds" / f"{name}.npz") for name in REAL]), recipe)
+    told = network.predict(real.values)
+    for number, name in enumerate(real.group_names):
+        here = real.group == number
+        found = scores(confusion(real.target[here].astype(np.int64), told[here], 3), recipe.class_names)
+        assert found["kappa"] > 0.3, name
