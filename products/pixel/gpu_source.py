@@ -27,10 +27,11 @@ THREADS = 128  # in a block
 WARP = 32
 SERIES_NUMBERS = 64  # of one lane, in registers
 HELD_NUMBERS = 80
-FOUR = 4  # observations in shared memory that are visited together
+STEP = 4  # observations in shared memory that are visited together
 SHARED_NUMBERS = 384  # float32 of a thread: 48 KB a warp, what a block may have everywhere
 COUNTING = "most_used"  # the kernel before those of the geomedian
 LARGEST_STACK = WARP * SERIES_NUMBERS
+LARGEST_GEOMEDIAN = 0xFFFF  # observations that a group's count, in the last 16 bits of a float32, can say
 BUCKETS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32)  # stacks of near sizes share a kernel
 TEMPLATES = ("temporal", "temporal_mads", "temporal_series")
 ARGUMENTS = (
@@ -76,9 +77,10 @@ def temporal_source(
 
     `programs` and `reducers` as `products.features` writes them. RequestError where the stack is too large.
     """
-    if n_scenes > LARGEST_STACK and len(programs):
+    most = LARGEST_STACK if len(programs) else LARGEST_GEOMEDIAN
+    if n_scenes > most:
         raise RequestError(
-            f"a stack of {n_scenes} observations: the GPU sorts at most {LARGEST_STACK}; shorten the period or use --device cpu"
+            f"a stack of {n_scenes} observations: the GPU takes at most {most}; shorten the period or use --device cpu"
         )
     lanes, numbers = series_shape(n_scenes)
     texts = [_constants(), "".join(_network(numbers))]
@@ -129,8 +131,8 @@ def _geomedians(n_bands: int, with_mads: bool, n_scenes: int) -> Iterator[tuple[
 def shared_limits(n_scenes: int, n_bands: int, with_mads: bool) -> tuple[int, ...]:
     """The most observations of a pixel for each kernel that holds those of a warp in shared memory: the fewer, the more warps at a time."""
     width = max(n_bands, 3) if with_mads else n_bands
-    fours = min(-(-n_scenes // 8) * 2, SHARED_NUMBERS // width // FOUR)  # stacks of near sizes share a kernel
-    return tuple(sorted({-(-fours * eighths // 8) * FOUR for eighths in (2, 4, 6, 7, 8)} - {0}))
+    steps = min(-(-n_scenes // 8) * 2, SHARED_NUMBERS // width // STEP)  # stacks of near sizes share a kernel
+    return tuple(sorted({-(-steps * eighths // 8) * STEP for eighths in (2, 4, 6, 7, 8)} - {0}))
 
 
 def series_shape(n_scenes: int) -> tuple[int, int]:
@@ -267,8 +269,10 @@ def _constants() -> str:
         "SMALLEST_STEP": SMALLEST_STEP,
         "ON_OBSERVATION": ON_OBSERVATION,
     }
+    integers = {"GEOMEDIAN_STEPS": GEOMEDIAN_STEPS, "STEP": STEP, "MOST_USED": LARGEST_GEOMEDIAN}
     lines = [f"#define {name} {literal(number)}\n" for name, number in numbers.items()]
-    return "".join(lines) + f"#define GEOMEDIAN_STEPS {GEOMEDIAN_STEPS}\n#define SINGULAR {number_text(SINGULAR)}\n"
+    lines += [f"#define {name} {number}\n" for name, number in integers.items()]
+    return "".join(lines) + f"#define SINGULAR {number_text(SINGULAR)}\n"
 
 
 def _network(n: int) -> Iterator[str]:

@@ -6,8 +6,6 @@
 
 #define UNROLL _Pragma("unroll")
 #define UNROLL_BY_16 _Pragma("unroll 16")
-#define FOUR 4  // observations in shared memory that are visited together
-#define MOST_USED 0xffffu
 #define MOST_IS_LEFT 0xffe50000u
 #define EVERYONE 0xffffffffu
 #define LARGEST 3.402823466e38f
@@ -79,7 +77,7 @@ template <int L> struct Pixel {
   // Every thread of a warp finds the same, because all that the warp computes is in one group.
   __device__ __forceinline__ int most_of_group(const float* out) const {
     const unsigned left = __float_as_uint(out[place]);
-    return (left & ~MOST_USED) == MOST_IS_LEFT ? (int)(left & MOST_USED) : -1;
+    return (left & ~(unsigned)MOST_USED) == MOST_IS_LEFT ? (int)(left & MOST_USED) : -1;
   }
 
   __device__ __forceinline__ float at(int band, int t) const { return reflectance(number(band, t), band, t); }
@@ -123,7 +121,7 @@ template <int L, int K, int B> struct Held {
 // The used observations of a pixel that a thread computes alone, in shared memory: number (observation, W, thread of the warp).
 template <int B, int W> struct Shared {
   float* numbers;
-  int n_used, most;  // of this pixel, and of any of the warp, up to whole FOURs
+  int n_used, most;  // of this pixel, and of any of the warp, up to whole steps
 
   static constexpr int TOGETHER = 64 / B < 1 ? 1 : 64 / B > 8 ? 8 : 64 / B;  // scenes on their way at the same time
 
@@ -146,8 +144,8 @@ template <int B, int W> struct Shared {
   }
 
   template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
-    for (int first = 0; first < most; first += FOUR)
-      UNROLL for (int k = first; k < first + FOUR; ++k) {
+    for (int first = 0; first < most; first += STEP)
+      UNROLL for (int k = first; k < first + STEP; ++k) {
         float value[B];
         UNROLL for (int b = 0; b < B; ++b) value[b] = numbers[(k * W + b) * 32];
         visit(value, k < n_used, k);

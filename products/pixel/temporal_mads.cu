@@ -51,8 +51,8 @@ template <int B, int W> struct SharedKeys {
   }
 
   template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
-    for (int first = 0; first < most; first += FOUR)
-      UNROLL for (int k = first; k < first + FOUR; ++k) {
+    for (int first = 0; first < most; first += STEP)
+      UNROLL for (int k = first; k < first + STEP; ++k) {
         unsigned mine[3];
         UNROLL for (int m = 0; m < 3; ++m) mine[m] = __float_as_uint(key[(k * W + m) * 32]);
         visit(mine);
@@ -166,6 +166,6 @@ __device__ __forceinline__ void geomedian_of_threads(const Pixel<1>& pixel, floa
   __shared__ float numbers[MOST * W * 32];
   const int most = pixel.most_of_group(out);
   if (most > MOST || most <= LESS) return;
-  const Shared<B, W> seen(numbers, pixel, (most + FOUR - 1) / FOUR * FOUR);
+  const Shared<B, W> seen(numbers, pixel, (most + STEP - 1) / STEP * STEP);
   write_geomedian<SharedKeys<B, W>, WITH_MADS, 1, B>(pixel, seen, seen.n_used, out, min_observations);
 }

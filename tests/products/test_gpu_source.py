@@ -13,6 +13,7 @@ from products.feature_spec import KNOWN_BANDS
 from products.formula import Formula, parse_formula
 from products.pixel.gpu_source import (
     HELD_NUMBERS,
+    LARGEST_GEOMEDIAN,
     LARGEST_STACK,
     SERIES_NUMBERS,
     Kernel,
@@ -130,9 +131,11 @@ def test_stacks_of_near_sizes_have_one_text() -> None:
     assert len(texts) == 1
 
 
-def test_a_stack_beyond_the_warp_is_refused_for_order_statistics_only() -> None:
-    with pytest.raises(RequestError, match="a stack of 2049 observations: the GPU sorts at most 2048; shorten the"):
+def test_a_stack_is_refused_beyond_a_warp_of_sorted_numbers_or_beyond_what_a_group_counts() -> None:
+    with pytest.raises(RequestError, match="a stack of 2049 observations: the GPU takes at most 2048; shorten the"):
         temporal_source(6, False, *ndvi(0.5), LARGEST_STACK + 1)
+    with pytest.raises(RequestError, match="a stack of 65536 observations: the GPU takes at most 65535; shorten the"):
+        temporal_source(6, True, NO_PROGRAMS, NO_REDUCERS, LARGEST_GEOMEDIAN + 1)
     assert temporal_source(6, True, NO_PROGRAMS, NO_REDUCERS, LARGEST_STACK + 1).kernels[-1].lanes == 32
 
 

@@ -56,9 +56,11 @@ def write_labelled_pictures(folder: Path, archive: Path, seed: int) -> dict[str,
     """Write the pictures of each collection, one below the other, as `COLLECTION.npz`, which `neocube train --table` takes; returns the shares of its labels.
 
     `img` (y, x, band) is float32 reflectance at the top of the atmosphere: the ground's, and that of air with as much haze as the seed draws for each scene.
-    `msk` (y, x, 1) is 0 for shadow, 3 for clear and 4 for cloud. Thin cirrus and what no scene saw are NaN. RequestError where a file is there already or
-    cannot be written.
+    `msk` (y, x, 1) is 0 for shadow, 3 for clear and 4 for cloud. Thin cirrus and what no scene saw are NaN. RequestError where the folder holds such a
+    file already, before the archive is read, or where one cannot be written.
     """
+    if held := sorted(folder.glob("*.npz")):
+        raise RequestError(f"{held[0]} is there already: choose another folder")
     random, parts = np.random.default_rng(seed), dict[str, list[tuple[Reflectance, Codes]]]()
     for picture in sky_pictures(archive, tuple(ASSETS)):
         haze = np.float32(random.uniform(*HAZE))
@@ -67,8 +69,6 @@ def write_labelled_pictures(folder: Path, archive: Path, seed: int) -> dict[str,
     for collection, pictures in parts.items():
         path, (images, labelled) = folder / f"{collection}.npz", zip(*pictures, strict=True)
         image, labels = np.concatenate(images), np.concatenate(labelled)
-        if path.exists():
-            raise RequestError(f"{path} is there already: choose another folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, img=image, msk=labels[..., None])
