@@ -9,9 +9,8 @@ from datacube_config.settings import Settings
 from flows.planning import cut_cells, make_plan
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.learning.training import FeatureCells, feature_cells
-from flows.steps.loading.cloud_model import weight_keys
+from flows.steps.loading.model_keys import model_keys
 from flows.steps.loading.rasters import find_rasters
-from flows.steps.loading.tides import needs_tides, tide_key
 from flows.steps.sampling.sampled_cells import SampledCells, sampled_cells
 from products.area import Area
 from products.period import Period
@@ -40,7 +39,6 @@ def _n_stale(
     cut = cut_cells(recipe, area, period, datetime.now(UTC), timedelta(), provisional=True)
     scenes = find_scenes(index, recipe.sources, cut.searched, cut.ground)
     rasters = find_rasters(index, recipe.rasters, cut.span, cut.ground)
-    tides = [tide_key(settings.tide_model)] if settings.tide_model and needs_tides(recipe) else []
-    models = (*tides, *weight_keys(recipe, settings.mask_weights))
+    models = model_keys(recipe, settings.tide_model, settings.mask_weights)
     made = make_plan(cut, scenes, active, "cpu", settings.decode_thread_count, rasters, models=models)
     return sum(cell.state == "stale" for cell in made.cells) + len(made.orphans)

@@ -9,7 +9,8 @@ from flows.planning import Plan, cut_cells, make_plan
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes, published_cells, published_passes
 from flows.steps.index.product_binding import check_binding
-from flows.steps.loading.cloud_model import require_models, weight_keys
+from flows.steps.loading.cloud_model import require_models
+from flows.steps.loading.model_keys import model_keys
 from flows.steps.loading.rasters import find_rasters
 from flows.steps.loading.tides import configured_tides, tide_model_for
 from products.area import Area
@@ -35,7 +36,7 @@ def plan_with(
 ) -> Plan:  # fmt: skip
     """The same on an open index, for workers that share the memory of this machine, or on workers elsewhere."""
     configured_tides(settings.tide_models, settings.tide_model)
-    tides = tide_model_for(recipe, settings.tide_models, settings.tide_model)
+    tide_model_for(recipe, settings.tide_models, settings.tide_model)
     settle = timedelta(days=settings.settle_days)
     ground = area if isinstance(area, Area) else find_area(area)
     cut = cut_cells(recipe, ground, parse_period(period), datetime.now(UTC), settle, provisional)
@@ -48,7 +49,7 @@ def plan_with(
     budget = settings.memory_budget_bytes // workers
     threads = settings.decode_thread_count
     remote_threads = settings.remote_thread_count
-    models = (*([tides.key] if tides else []), *weight_keys(recipe, settings.mask_weights))
+    models = model_keys(recipe, settings.tide_model, settings.mask_weights)
 
     def on(backend: Backend) -> Plan:
         free = None if elsewhere else backend.free_bytes()

@@ -14,9 +14,9 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cell_quality import quality_of
 from flows.steps.cubes.cells import QUALITY, TIDES, CellDraft, Spent, publish_cell
 from flows.steps.cubes.strips import CellWork, make_content
-from flows.steps.loading.cloud_model import weight_keys
 from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import ReadManifest
+from flows.steps.loading.model_keys import model_keys
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tides import TideModel, with_tides
 from flows.steps.storage import Storage
@@ -82,7 +82,7 @@ def build_cell(
     begun, tides, told = time.monotonic(), workshop.tides, None
     if tides:
         scenes, told = with_tides(tides, scenes, grid.geobox(key.tile), key.period)
-    models = (*([tides.key] if tides else []), *weight_keys(recipe, workshop.access.mask_weights))
+    models = model_keys(recipe, tides.name if tides else None, workshop.access.mask_weights)
     others = [*(raster.key for raster in rasters), *models]
     recipe_digest = recipe.digest()
 

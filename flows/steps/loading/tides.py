@@ -18,7 +18,6 @@ from odc.geo.geobox import GeoBox
 
 from products.errors import RequestError
 from products.formula import near
-from products.identity import SourceKey
 from products.passes import Pass
 from products.period import Period
 from products.scene import Scene
@@ -37,11 +36,6 @@ class TideModel:
     folder: Path
     name: str
 
-    @property
-    def key(self) -> SourceKey:
-        """What a cell with tides is made of, beside its scenes."""
-        return tide_key(self.name)
-
     def heights_m(self, geobox: GeoBox, times: pd.DatetimeIndex) -> NDArray[np.float64]:
         """Metres above mean sea level at the centre of a tile, at some times (UTC); NaN where no water of the model is near."""
         longitude, latitude = geobox.geographic_extent.centroid.coords[0]
@@ -53,11 +47,6 @@ class TideModel:
                 extrapolate=True, cutoff=reach_km, parallel=False,
             )  # fmt: skip
         return table["tide_height"].to_numpy(np.float64, na_value=np.nan)
-
-
-def tide_key(name: str) -> SourceKey:
-    """A tide model as a source of cells."""
-    return SourceKey("tide", name)
 
 
 def needs_tides(recipe: SceneRecipe) -> bool:

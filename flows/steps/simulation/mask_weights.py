@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flows.steps.loading.cloud_model import PACKAGE, VERSION, network_files
 from flows.steps.networks.deep_packages import require_deep
@@ -14,7 +13,9 @@ from flows.steps.simulation.sky_pictures import SkyPicture, sky_pictures
 from products.errors import RequestError
 from products.learning.loop_spec import AugmentedSpec
 
-Picture = tuple[NDArray[np.uint16], NDArray[np.uint8]]
+if TYPE_CHECKING:
+    from flows.steps.networks.mask_network import Picture
+
 Tell = Callable[[str], None]
 BANDS = ("red", "green", "nir")
 CODES = np.array([0, 1, 2, 4, 3], np.uint8)  # by TrueSky: the class of the model + 1, 0 where nothing is known
@@ -54,7 +55,7 @@ def write_mask_weights(
     return told
 
 
-def _picture(seen: SkyPicture) -> Picture:
+def _picture(seen: SkyPicture) -> "Picture":
     """Integers and codes of the sky, cut to where the scene saw something."""
     rows, columns = (np.flatnonzero((seen.bands != 0).all(axis=0).any(axis=axis)) for axis in (1, 0))
     inner = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
