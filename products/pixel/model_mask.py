@@ -13,6 +13,7 @@ Decide = Literal["model", "either", "both"]
 MODEL_BANDS = ("red", "green", "nir")
 RESOLUTION_RANGE_M = (10.0, 50.0)
 WINDOW_PX, CONTEXT_PX = 512, 128
+FIRST_PX = -128  # where a window starts: off the edges of tiles, or the few pixels around one that growth needs would lie in windows of their own
 # the classes of OmniCloudMask (Wright et al. 2025, Remote Sens. Environ. 322, 114694): clear, thick cloud, thin cloud, cloud shadow
 MODEL_CAUSES = np.array([Cause.USED, Cause.CLOUD, Cause.CIRRUS, Cause.SHADOW], np.uint8)
 SKY = (Cause.CLOUD, Cause.SHADOW, Cause.CIRRUS)
@@ -58,6 +59,7 @@ def agreeing_share(agreements: Bytes) -> NDArray[np.float32]:
     return np.divide(agreed, judged, out=np.full(agreed.shape, np.nan, np.float32), where=judged > 0)
 
 
-def lattice_spans(first: int, length: int, window: int = WINDOW_PX) -> list[tuple[int, int]]:
-    """The [start, stop) of the windows at multiples of `window` pixels that hold pixels `first` to `first + length`."""
-    return [(start, start + window) for start in range(first // window * window, first + length, window)]
+def window_spans(first: int, length: int) -> list[tuple[int, int]]:
+    """The [start, stop) of the windows, at FIRST_PX and multiples of WINDOW_PX from it, that hold pixels `first` to `first + length`."""
+    start = (first - FIRST_PX) // WINDOW_PX * WINDOW_PX + FIRST_PX
+    return [(each, each + WINDOW_PX) for each in range(start, first + length, WINDOW_PX)]

@@ -13,8 +13,8 @@ from products.pixel.model_mask import (
     agreeing_share,
     agreement,
     decided,
-    lattice_spans,
     model_causes,
+    window_spans,
 )
 from products.registry import DEFINITIONS, parse_recipe
 from products.spec import FeaturesRecipe
@@ -74,10 +74,10 @@ def test_the_agreeing_share_is_of_judged_scenes_and_unknown_without_any() -> Non
     np.testing.assert_array_equal(agreeing_share(scenes), np.array([[0.5, 1.0, np.nan]], np.float32))
 
 
-def test_windows_lie_at_multiples_wherever_one_looks() -> None:
-    assert lattice_spans(0, 512) == [(0, 512)]
-    assert lattice_spans(-3, 518) == [(-512, 0), (0, 512), (512, 1024)]
-    assert lattice_spans(-513, 1) == [(-1024, -512)]
+def test_windows_lie_at_fixed_places_wherever_one_looks() -> None:
+    assert window_spans(-128, 512) == window_spans(0, 384) == window_spans(383, 1) == [(-128, 384)]
+    assert window_spans(-129, 514) == [(-640, -128), (-128, 384), (384, 896)]
+    assert window_spans(-641, 1) == [(-1152, -640)]
 
 
 def test_model_and_version_are_part_of_what_makes_a_cell() -> None:

@@ -19,8 +19,8 @@ from products.pixel.model_mask import (
     UNJUDGED,
     WINDOW_PX,
     agreeing_share,
-    lattice_spans,
     model_causes,
+    window_spans,
 )
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe
@@ -69,13 +69,13 @@ def agreement_of(agreements: Causes, causes: Causes) -> NDArray[np.float32] | No
 def windows(geobox: GeoBox) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], GeoBox]]:
     """The windows over a geobox: which of its rows and columns each gives, from which of its own, and the window with its context.
 
-    They lie at multiples of WINDOW_PX pixels of the lattice of all geoboxes with the same resolution and anchor.
+    They lie at fixed places of the lattice of all geoboxes with the same resolution and anchor, whose pixels are counted as its tiles are.
     """
-    first_row = math.floor(round(-geobox.affine.f / geobox.resolution.x, 6))
+    first_row = -math.floor(round(geobox.affine.f / geobox.resolution.x, 6))
     first_column = math.floor(round(geobox.affine.c / geobox.resolution.x, 6))
     side = WINDOW_PX + 2 * CONTEXT_PX
-    for rows in lattice_spans(first_row, geobox.shape[0]):
-        for columns in lattice_spans(first_column, geobox.shape[1]):
+    for rows in window_spans(first_row, geobox.shape[0]):
+        for columns in window_spans(first_column, geobox.shape[1]):
             down, right = rows[0] - first_row, columns[0] - first_column
             corner = Affine.translation(right - CONTEXT_PX, down - CONTEXT_PX)
             window = GeoBox((side, side), geobox.affine * corner, geobox.crs)
