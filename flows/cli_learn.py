@@ -1,12 +1,13 @@
 """The commands `train` and `map`."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flows.console import as_json_option, device_option, emit, progress_on_stderr
 
-Device = Literal["auto", "cpu", "gpu"]
+if TYPE_CHECKING:
+    from products.devices import DeviceChoice  # imports pandas, for which --help would wait
 
 
 @click.command()
@@ -26,7 +27,7 @@ def train(
     area: str | None,
     period: str | None,
     labels: str | None,
-    device: Device,
+    device: "DeviceChoice",
     tables: tuple[str, ...],
     pictures: str | None,
 ) -> None:
@@ -73,7 +74,7 @@ def train(
     help="In their place: a folder of pictures, for a model that was learned from some.",
 )
 def map_command(
-    as_json: bool, model: str, area: str | None, period: str | None, device: Device, pictures: str | None
+    as_json: bool, model: str, area: str | None, period: str | None, device: "DeviceChoice", pictures: str | None
 ) -> None:
     """Map an area with MODEL, the name or the id of a trained model: a cube, COGs and STAC. A transform gives a cube of components.
 
@@ -101,7 +102,7 @@ def map_command(
 
 
 def _trained_on_tables(
-    recipe: str, tables: tuple[str, ...], device: Device, others: dict[str, str | None]
+    recipe: str, tables: tuple[str, ...], device: "DeviceChoice", others: dict[str, str | None]
 ) -> dict[str, Any]:
     from flows.prefect_api import has_prefect_api
     from flows.train_table import train_table
@@ -118,7 +119,9 @@ def _trained_on_tables(
         return train_table(recipe, tables, device, tell)
 
 
-def _trained_on_pictures(recipe: str, folder: str, device: str, others: dict[str, str | None]) -> dict[str, Any]:
+def _trained_on_pictures(
+    recipe: str, folder: str, device: "DeviceChoice", others: dict[str, str | None]
+) -> dict[str, Any]:
     from flows.train_pictures import train_pictures
     from products.errors import RequestError
 
