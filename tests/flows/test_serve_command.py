@@ -1,5 +1,6 @@
 """`neocube serve` for real: a request through the API, events that wake what follows, and a clean end."""
 
+import os
 import re
 import signal
 import subprocess
@@ -90,6 +91,26 @@ def test_a_process_that_will_not_end_is_ended_with_all_it_started_when_its_paren
         parent.kill()
         _, alive = psutil.wait_procs([child, grandchild], timeout=30)
     assert alive == []
+
+
+LEAVING = """
+import subprocess, sys, time
+print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_process_started_that_ends_at_once_is_ended_when_its_parent_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "leaving.py").write_text(LEAVING)
+    child = "[sys.executable, '-m', 'flows.steps.service.prefect_child', str(os.getpid()), 'leaving']"
+    starter = f"import os, subprocess, sys; subprocess.run({child})"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-c", starter]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        grandchild = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        grandchild.wait(30)
 
 
 @pytest.mark.full

@@ -30,11 +30,22 @@ def _end_after_grace(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_EVERY_S)
     time.sleep(GRACE_S)
-    for child in psutil.Process().children(recursive=True):
-        child.kill()
+    end_children()
     os._exit(128 + signal.SIGTERM)
 
 
+def end_children() -> None:
+    """Kill what this process started, and what that started."""
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+
+
 if __name__ == "__main__":
-    end_with_parent(int(sys.argv.pop(1)))
-    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+    parent = int(sys.argv.pop(1))
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    end_with_parent(parent)
+    try:
+        runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+    finally:
+        if os.getppid() != parent:  # a worker that ends at once leaves the flow runs that it started
+            end_children()
