@@ -8,6 +8,7 @@ from typing import Any
 
 import geopandas
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 import datacube_config
 from products.area import Area, area_from_bounds, area_from_shape
@@ -18,15 +19,19 @@ MOST_GEOJSON_BYTES, MOST_CORNERS = 200_000, 2000
 
 
 def find_area(text: str) -> Area:
-    """The area of a name in datacube_config/areas, a GeoJSON or GeoPackage path, or `west,south,east,north`."""
+    """The area of a name in datacube_config/areas, a GeoJSON or GeoPackage path, or `west,south,east,north`.
+
+    That of a file is called after it and after its polygons: files of one name, or a file that was changed, are other areas.
+    """
     named = {name: NAMED_AREAS / f"{name}.geojson" for name in named_areas()}
     if text in named:
-        return _from_file(text, named[text])
+        return area_from_shape(text, _shape_of_file(named[text]))
     path = Path(text)
     if path.suffix.lower() in (".geojson", ".json", ".gpkg"):
         if not path.is_file():
             raise RequestError(f"no area file {text}: expected a GeoJSON or GeoPackage file")
-        return _from_file(path.stem, path)
+        shape = _shape_of_file(path)
+        return area_from_shape(_called(path.stem, shape), shape)
     if text.count(",") == 3:
         return area_from_bounds(text)
     near = difflib.get_close_matches(text, named) or list(named)
@@ -63,7 +68,13 @@ def area_from_geojson(text: str) -> Area:
         if not part.is_valid:
             raise RequestError(f"the outline crosses or touches itself: {shapely.is_valid_reason(part)}: draw it anew")
     shape = shapely.union_all(parts)
-    return area_from_shape(f"drawn_{hashlib.sha256(shapely.to_wkb(shape.normalize())).hexdigest()[:12]}", shape)
+    return area_from_shape(_called("drawn", shape), shape)
+
+
+def _called(what: str, shape: BaseGeometry) -> str:
+    """With a digest of the polygons, once."""
+    digest = hashlib.sha256(shapely.to_wkb(shape.normalize())).hexdigest()[:12]
+    return what if what.endswith(f"_{digest}") else f"{what}_{digest}"
 
 
 def _polygons(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401, JSON
@@ -79,7 +90,7 @@ def _polygons(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401, JSON
     return [{"type": kind, "coordinates": document.get("coordinates")}]
 
 
-def _from_file(name: str, path: Path) -> Area:
+def _shape_of_file(path: Path) -> BaseGeometry:
     try:
         table = geopandas.read_file(path)
     except (OSError, ValueError, RuntimeError) as error:
@@ -88,4 +99,4 @@ def _from_file(name: str, path: Path) -> Area:
         raise RequestError(f"the area file {path} is empty: expected at least one polygon")
     if table.crs is None:
         raise RequestError(f"the area file {path} has no coordinate system: expected one, such as EPSG:4326")
-    return area_from_shape(name, shapely.union_all(table.to_crs("EPSG:4326").geometry.values))
+    return shapely.union_all(table.to_crs("EPSG:4326").geometry.values)

@@ -30,6 +30,7 @@ HELD_NUMBERS = 80
 STEP = 4  # observations in shared memory that are visited together
 SHARED_NUMBERS = 384  # float32 of a thread: 48 KB a warp, what a block may have everywhere
 COUNTING = "most_used"  # the kernel before those of the geomedian
+HELD = "geomedian_of_more"  # that with the observations in registers
 LARGEST_STACK = WARP * SERIES_NUMBERS
 LARGEST_GEOMEDIAN = 0xFFFF  # observations that a group's count, in the last 16 bits of a float32, can say
 BUCKETS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32)  # stacks of near sizes share a kernel
@@ -87,7 +88,8 @@ def temporal_source(
     texts += [template(name) for name in TEMPLATES]
     kernels = []
     for kernel, body in _geomedians(n_bands, with_mads, n_scenes) if n_bands else ():
-        texts.append(entry(kernel.name, body, kernel.threads))
+        # told that two blocks at a time will do, the compiler does not spill a few numbers of the held observations to make room for a third or fourth
+        texts.append(entry(kernel.name, body, f"{kernel.threads}, 2" if (kernel.name, n_bands) == (HELD, 1) else str(kernel.threads)))
         kernels.append(kernel)
     feature = n_bands + 3 * with_mads
     for i, (program, row) in enumerate(zip(programs, reducers, strict=True)):
@@ -123,7 +125,7 @@ def _geomedians(n_bands: int, with_mads: bool, n_scenes: int) -> Iterator[tuple[
     tile, held = held_shape(n_scenes, n_bands)
     shape = f"{tile}, {held}, {n_bands}, {mads}, {limits[-1] if limits else -1}"
     yield (
-        Kernel("geomedian_of_more", tile),
+        Kernel(HELD, tile),
         f"  geomedian_of_tiles<{shape}>(Pixel<{tile}>({_OF_PIXEL}), out, min_observations);\n",
     )
 
@@ -257,9 +259,9 @@ def _statistic(reducer: float) -> str:
     return f"quantile({literal(reducer)})" if reducer >= 0 else _STATISTICS[reducer]
 
 
-def entry(name: str, body: str, threads: int = THREADS) -> str:
-    """The text of a kernel."""
-    return f'extern "C" __global__ void __launch_bounds__({threads}) {name}({ARGUMENTS}) {{\n{body}}}\n'
+def entry(name: str, body: str, bounds: str = str(THREADS)) -> str:
+    """The text of a kernel, with the bounds of its launch."""
+    return f'extern "C" __global__ void __launch_bounds__({bounds}) {name}({ARGUMENTS}) {{\n{body}}}\n'
 
 
 def _constants() -> str:

@@ -12,12 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
-from odc.geo.geom import box
+from odc.geo.geom import Geometry, box
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.assess_map import assess_map, table_rows
 from flows.cli import main
+from flows.steps.areas import find_area
 from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.index.catalogue import published_cells
@@ -92,15 +93,19 @@ def mapped(tmp_path_factory: pytest.TempPathFactory) -> Mapped:
                 draft = CellDraft(identity, key, template, GRID, RECIPE.digest(), {}, {"neocube:simulated": True})
                 publish_cell(index, storage, draft, arrays)
         cells = published_cells(index, template.product, template.version, YEARS)
-        cube = publish_cube(index, storage, CubePlan(template, "coast", GRID, TILES, YEARS, cells))
-    area = folder / "coast.geojson"
-    shape = MOSAIC.pad(-2).extent.to_crs(CRS("EPSG:4326"))
-    area.write_text(
-        json.dumps(
-            {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": shape.json}]}
+        area = written(folder / "coast.geojson", MOSAIC.pad(-2).extent.to_crs(CRS("EPSG:4326")))
+        far = written(folder / "far.geojson", box(101.5, 4.9, 101.6, 5.0, CRS("EPSG:4326")))
+        cube, _ = (
+            publish_cube(index, storage, CubePlan(template, find_area(str(file)).name, GRID, TILES, YEARS, cells))
+            for file in (area, far)
         )
-    )
     return Mapped(settings.home, cube, area, codes, known)
+
+
+def written(path: Path, shape: Geometry) -> Path:
+    feature = {"type": "Feature", "properties": {}, "geometry": shape.json}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    return path
 
 
 @pytest.fixture
@@ -294,14 +299,8 @@ def test_wrong_requests_for_a_design_say_what_is_expected(run: Any, mapped: Mapp
     refused(run(*asked, "--period", "2020", "--points", "20"), "expected between 150 points, 50 (or all pixels)")
     refused(run(*asked, "--period", "2020", "--out", tmp_path / "a.csv"), "expected --out as a file .gpkg or .geojson")
     refused(run("design", "coast_map", "--period", "2020"), "expected an area with a product's name")
-    far = box(101.5, 4.9, 101.6, 5.0, CRS("EPSG:4326"))
-    elsewhere = tmp_path / "coast.geojson"
-    elsewhere.write_text(
-        json.dumps(
-            {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": far.json}]}
-        )
-    )
+    far = mapped.area.with_name("far.geojson")
     refused(
-        run("design", "coast_map", "--area", elsewhere, "--period", "2020"),
+        run("design", "coast_map", "--area", far, "--period", "2020"),
         "no pixel of coast_map has a class inside the area",
     )

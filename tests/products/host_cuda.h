@@ -11,7 +11,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __shared__ static
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 struct float2 { float x, y; };
 struct Index3 { unsigned x = 0, y = 0, z = 0; };
 static Index3 threadIdx, blockIdx, blockDim, gridDim;

@@ -172,7 +172,7 @@ def use_host_cupy(monkeypatch: pytest.MonkeyPatch, folder: Path, **limits: int) 
 
 def _as_host_program(code: str) -> str:
     """The text with an entry `launch_NAME(blocks, threads, arguments)` for each kernel."""
-    names = re.findall(r"__launch_bounds__\(\d+\) (\w+)\(", code)
+    names = re.findall(r"__launch_bounds__\([\d, ]+\) (\w+)\(", code)
     given = ", ".join(argument.split()[-1].lstrip("*") for argument in ARGUMENTS.split(", "))
     entries = [
         f'extern "C" void launch_{name}(unsigned n_blocks, unsigned n_threads, {ARGUMENTS}) '

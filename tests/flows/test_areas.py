@@ -1,0 +1,48 @@
+"""Areas by name, file or bounds: files of one name are other areas where their ground is another."""
+
+import json
+from pathlib import Path
+
+import pytest
+import shapely
+
+import flows
+from datacube_config.settings import Settings
+from flows.steps.areas import area_from_geojson, find_area
+from products.errors import RequestError
+
+WEST, EAST = (100.838, 4.94, 100.842, 4.944), (100.846, 4.952, 100.85, 4.956)
+
+
+def written(path: Path, *boxes: tuple[float, ...]) -> str:
+    path.parent.mkdir(exist_ok=True)
+    shapes = [shapely.box(*bounds) for bounds in boxes]
+    features = [{"type": "Feature", "properties": {}, "geometry": json.loads(shapely.to_geojson(s))} for s in shapes]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return str(path)
+
+
+def test_a_file_is_called_after_its_name_and_its_polygons(tmp_path: Path) -> None:
+    first = find_area(written(tmp_path / "area.geojson", WEST, EAST)).name
+    assert first.startswith("area_")
+    assert find_area(written(tmp_path / "other/area.geojson", EAST, WEST)).name == first
+    assert find_area(written(tmp_path / "area.geojson", WEST)).name != first
+    assert find_area(written(tmp_path / "demo.geojson", WEST)).name != "demo" == find_area("demo").name
+
+
+def test_a_drawn_area_that_was_kept_as_a_file_keeps_its_name(tmp_path: Path) -> None:
+    drawn = area_from_geojson(shapely.to_geojson(shapely.box(*WEST)))
+    assert find_area(written(tmp_path / f"{drawn.name}.geojson", WEST)).name == drawn.name
+
+
+def test_cubes_of_two_files_of_one_name_are_two(
+    ingested_settings: Settings, small_recipe: Path, tmp_path: Path
+) -> None:
+    assert ingested_settings.home.is_dir()
+    west, east = (written(tmp_path / name / "area.geojson", box) for name, box in (("w", WEST), ("e", EAST)))
+    for area in (west, east):
+        assert flows.build(str(small_recipe), area, "2020")["failed"] == []
+    found = [flows.open_cube("mangrove_features", area=area) for area in (west, east)]
+    assert found[0].odc.geobox != found[1].odc.geobox
+    with pytest.raises(RequestError, match="no cube of 'mangrove_features' over 'area_"):
+        flows.open_cube("mangrove_features", area=written(tmp_path / "w/area.geojson", WEST, EAST))
