@@ -21,7 +21,7 @@ from flows.steps.cubes.cells import retire_cell
 from flows.steps.cubes.dask_cluster import dask_client
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.index.catalogue import published_cells
-from flows.steps.index.index_setup import add_product
+from flows.steps.index.cell_product import declare_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.loading.raster_access import raster_access
 from flows.steps.loading.reading import UnreadBand
@@ -34,7 +34,6 @@ from products.grid import PixelGrid
 from products.kept_memory import give_back
 from products.registry import scene_recipe
 from products.scene_recipe import SceneRecipe
-from products.template import odc_product_definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +85,8 @@ def build(
     with open_index(settings) as index:
         made = plan_with(index, settings, wanted, area, period, device, provisional, workers, bool(dask))
         _refuse_stale(made, max_stale)
+        declare_cells(index, cell_template(wanted))
         bind_product(index, wanted.name, wanted.version, wanted.digest())
-        add_product(index.dc, odc_product_definition(cell_template(wanted)))
         for orphan in made.orphans:
             retire_cell(index, orphan, "all its scenes are gone")
         runner = run_batches or side_by_side(workers, dask) or run_here

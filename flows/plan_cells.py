@@ -8,12 +8,14 @@ from datacube_config.settings import Settings, get_settings
 from flows.planning import Plan, cut_cells, make_plan
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes, published_cells, published_passes
+from flows.steps.index.cell_product import check_cells
 from flows.steps.index.product_binding import check_binding
 from flows.steps.loading.cloud_model import require_models
 from flows.steps.loading.model_keys import model_keys
 from flows.steps.loading.rasters import find_rasters
 from flows.steps.loading.tides import configured_tides, tide_model_for
 from products.area import Area
+from products.cell_content import cell_template
 from products.devices import FEATURES, Backend, DeviceChoice, choose_backend
 from products.errors import DeviceFull, RequestError
 from products.period import parse_period
@@ -42,6 +44,7 @@ def plan_with(
     cut = cut_cells(recipe, ground, parse_period(period), datetime.now(UTC), settle, provisional)
     require_models(recipe, settings.mask_weights)
     check_binding(index, recipe.name, recipe.version, recipe.digest())
+    check_cells(index, cell_template(recipe))
     scenes = find_scenes(index, recipe.sources, cut.searched, cut.ground, settings.mirrors)
     published = published_passes if recipe.is_by_pass else published_cells
     active = {place: cell.id for place, cell in published(index, recipe.name, recipe.version, cut.periods).items()}

@@ -18,7 +18,8 @@ from flows.steps.cubes.cells import CellDraft, Spent, cell_path, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.index.catalogue import PublishedCell, published_cells
-from flows.steps.index.index_setup import add_product
+from flows.steps.index.cell_product import declare_cells
+from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.applicability_file import trust_layers
 from flows.steps.learning.cell_windows import Cells, neighbour_ids
 from flows.steps.learning.map_files import NO_FILES, MapFiles, write_map_files
@@ -33,7 +34,7 @@ from products.identity import CellKey, SourceKey, cell_id
 from products.learning.learned import PixelModel
 from products.learning.maps import MAP_CLASS, PROBABILITY, components_template, map_template
 from products.scene_recipe import canonical_digest
-from products.template import CellTemplate, odc_product_definition
+from products.template import CellTemplate
 
 STRIP_PX = 128
 _log = logging.getLogger(__name__)
@@ -95,7 +96,8 @@ def map_cells(
     Components have no files beside their cube.
     """
     template = _template(model)
-    add_product(index.dc, odc_product_definition(template))
+    declare_cells(index, template)
+    bind_product(index, template.product, template.version, model.recipe.digest())
     around = cells_to_read(index, inputs) if _network_of(model) else {}
     mapped: list[UUID] = []
     fresh: list[UUID] = []
