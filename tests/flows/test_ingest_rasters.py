@@ -14,9 +14,11 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from datacube_config.sources import SourceTable, source_table
 from flows.cli import main
+from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.areas import find_area
 from flows.steps.ingesting.ingest_rasters import ingest_rasters
 from flows.steps.ingesting.quarantine import listed
+from flows.steps.ingesting.raster_files import raster_facts
 from flows.steps.ingesting.raster_products import raster_id
 from products.errors import RequestError
 from products.period import parse_period
@@ -119,6 +121,51 @@ def test_force_tiles_group_reflectance_and_quality_of_a_date(tmp_path: Path, ind
     assert dataset.measurements["swir2"]["band"] == 6
     assert dataset.measurements["qai"]["path"].endswith("LND08_QAI.tif")
     assert dataset.metadata.platform == "LND08"
+
+
+def dated(group: str) -> SourceTable:
+    """A source of one band whose names end in a date."""
+    described = {"title": "NDVI", "kind": "index", "license": "PDDL-1.0", "credit": "us", "files": ["*.tif"]}
+    bands = {"ndvi": {"dtype": "uint8", "nodata": 0}}
+    entry = {**described, "name": rf"ndvi_(?P<date>{group})\.tif", "time": "date", "bands": bands}
+    return SourceTable.model_validate({"rasters": {"ndvi": entry}})
+
+
+def test_days_of_the_year_stay_the_days_that_the_names_say(tmp_path: Path, index: Index) -> None:
+    said = {"2020031": "2020-01-31", "2020035": "2020-02-04", "2020131": "2020-05-10", "2020305": "2020-10-31"}
+    for date in said:
+        write_tif(tmp_path / f"ndvi_{date}.tif")
+    report = ingest_rasters(index, "ndvi", str(tmp_path), dated(r"\d{7}"))
+    assert (report.added, report.quarantined) == (4, [])
+    taken = {
+        Path(each.measurements["ndvi"]["path"]).stem.removeprefix("ndvi_"): each.time.begin.date().isoformat()
+        for each in index.dc.index.datasets.search(product="ndvi")
+    }
+    assert taken == said
+
+
+@pytest.mark.parametrize(
+    ("date", "moment"),
+    [
+        ("20200131", "2020-01-31"),
+        ("2020-01-31", "2020-01-31"),
+        ("2020-1-31", "2020-01-31"),
+        ("2020_01_31", "2020-01-31"),
+        ("2020366", "2020-12-31"),
+        ("20200131T101500", "2020-01-31T10:15:00"),
+        ("2020-01-31T101500", "2020-01-31T10:15:00"),
+    ],
+)
+def test_a_date_is_read_by_its_shape(date: str, moment: str) -> None:
+    assert raster_facts(dated(".+").rasters["ndvi"], f"ndvi_{date}.tif")[0].moment == moment
+
+
+@pytest.mark.parametrize(
+    "date", ["202011", "2020400", "2019366", "20201332", "2020131T101500", "20200131T1015", "2020-01-31T1015"]
+)
+def test_a_date_that_may_be_several_or_none_is_refused(date: str) -> None:
+    with pytest.raises(ItemRefused, match=f"no date in the name: expected one such as .* got '{date}'"):
+        raster_facts(dated(".+").rasters["ndvi"], f"ndvi_{date}.tif")
 
 
 def test_elevation_matches_every_time(tmp_path: Path, index: Index) -> None:
