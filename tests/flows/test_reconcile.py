@@ -160,6 +160,26 @@ def test_an_item_is_not_in_quarantine_because_another_collection_has_one_of_its_
     assert kept == [(items[0]["id"], "sentinel-2-c1-l2a", sensed)]
 
 
+def test_what_was_purged_is_taken_again_by_a_plain_ingest(embedded_settings: Settings, tiny_archive: Path) -> None:
+    active = ingested(embedded_settings, tiny_archive)
+    item, number = min(active.items())
+    with open_index(embedded_settings) as index:
+        index.dc.index.datasets.purge([UUID(number)], allow_delete_active=True)
+    assert compare_archive(str(tiny_archive), storage="off")["forgotten"] == 1
+    taken = CliRunner().invoke(main, ["ingest", str(tiny_archive), "--json"])
+    assert (taken.exit_code, json.loads(taken.stdout)["added"]) == (0, 1)
+    assert ingested(embedded_settings, tiny_archive)[item] == number
+
+
+def test_what_was_purged_is_asked_of_an_api_again(embedded_settings: Settings, items: list[dict[str, Any]]) -> None:
+    with hostile_stac(items[:3]) as stac, open_index(embedded_settings) as index:
+        assert ingest_archive(index, stac.url, radiometric_check="off").added == 3
+        first = min(list_scenes(index), key=lambda row: str(row["datetime"]))
+        index.dc.index.datasets.purge([UUID(first["id"])], allow_delete_active=True)
+        compare_archive(stac.url, storage="off")
+        assert ingest_archive(index, stac.url, radiometric_check="off").added == 1
+
+
 def test_two_archives_are_compared_by_acquisition(embedded_settings: Settings, archive: Path, tmp_path: Path) -> None:
     shutil.copytree(archive, tmp_path / "other")
     first, second = sorted(items_of(archive))[:2]

@@ -104,8 +104,12 @@ order by l.acquired, l.item_id
 # Rows of scenes that somebody purged: ingest would take its digest for the scene.
 FORGET = """
 delete from neocube.known_item k where k.archive = any(:archives) and k.dataset_id is not null
-and not exists (select from {rows} r where r.id = k.dataset_id)
+and not exists (select from {rows} r where r.id = k.dataset_id) returning k.archive
 """
+# What an ingest is to list whole, from the beginning, when it comes next.
+LIST_AGAIN = (
+    "update neocube.harvest set signature = null, listed_at = null, next_page = null where archive = any(:archives)"
+)
 
 
 @dataclass(slots=True)
@@ -147,7 +151,9 @@ def forget_purged(index: Index, archives: Sequence[str]) -> int:
     """Let ingest take the items again whose scenes have left the index altogether; how many they are."""
     statement = text(FORGET.format(rows=dataset_rows(index)))
     with index.engine.begin() as connection:
-        return connection.execute(statement, {"archives": list(archives)}).rowcount
+        forgotten = connection.scalars(statement, {"archives": list(archives)}).all()
+        connection.execute(text(LIST_AGAIN), {"archives": list(set(forgotten))})
+    return len(forgotten)
 
 
 def freshness(connection: Connection) -> list[dict[str, Any]]:
