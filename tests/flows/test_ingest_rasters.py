@@ -23,6 +23,7 @@ from flows.steps.ingesting.raster_products import raster_id
 from products.errors import RequestError
 from products.period import parse_period
 
+ORIGIN = from_origin(300000, 500000, 30, 30)
 TABLE = source_table()
 LOCAL = SourceTable.model_validate(
     {
@@ -38,11 +39,15 @@ LOCAL = SourceTable.model_validate(
 
 
 def write_tif(
-    path: Path, dtype: str = "uint8", layers: int = 1, nodata: float | None = 0, crs: str = "EPSG:32647"
+    path: Path,
+    dtype: str = "uint8",
+    layers: int = 1,
+    nodata: float | None = 0,
+    crs: str = "EPSG:32647",
+    transform: rasterio.Affine = ORIGIN,
 ) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.arange(layers * 64).reshape(layers, 8, 8).astype(dtype)
-    transform = from_origin(300000, 500000, 30, 30)
     with rasterio.open(
         path,
         "w",
@@ -226,6 +231,27 @@ def test_area_and_period_choose(shared_data: Path, index: Index) -> None:
     assert (elsewhere.found, elsewhere.added) == (0, 0)
     early = ingest_rasters(index, "global_mangrove_watch", folder, TABLE, period=parse_period("1990-01-01/1999-12-31"))
     assert (early.found, early.added) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "n_taken"),
+    [
+        ("EPSG:32601", from_origin(150_000, 500_000, 5000, 5000), {"-180,4.2,-179.9,4.4": 1, "179.9,4.2,180,4.4": 1, "-10,4.2,10,4.4": 0}),
+        ("EPSG:4326", from_origin(-180, 90, 45, 22.5), {"-180,4.2,-179.9,4.4": 1, "-10,4.2,10,4.4": 1}),
+        ("EPSG:3857", from_origin(-20_037_508, 20_037_508, 5_009_377, 5_009_377), {"179.9,4.2,180,4.4": 1, "-10,4.2,10,4.4": 1}),
+    ],
+    ids=["across 180 degrees", "world", "world in metres"],
+)  # fmt: skip
+def test_an_area_chooses_also_across_180_degrees_and_of_the_whole_world(
+    tmp_path: Path, index: Index, crs: str, transform: rasterio.Affine, n_taken: dict[str, int]
+) -> None:
+    write_tif(tmp_path / "GMW_N04W180_2010_v3.tif", crs=crs, transform=transform)
+    taken = {
+        area: ingest_rasters(index, "global_mangrove_watch", str(tmp_path), TABLE, area=find_area(area), dry_run=True)
+        for area in n_taken
+    }
+    assert {area: report.added for area, report in taken.items()} == n_taken
+    assert not any(report.quarantined for report in taken.values())
 
 
 def test_a_trial_run_writes_nothing(shared_data: Path, index: Index) -> None:
