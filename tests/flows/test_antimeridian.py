@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from odc.geo.geom import box
+from odc.geo.geom import Geometry, box
+from sqlalchemy import text
 
 from datacube_config.connection import Index, open_index
 from flows.steps.archives.asset_hrefs import ItemPlace
@@ -15,6 +16,7 @@ from flows.steps.mirroring.mirroring import scenes_to_mirror
 from flows.steps.scenes.antimeridian import in_one_piece, meet, turns
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import normalise
+from flows.steps.upkeep.retire_selection import Selection, select_datasets
 from products.area import Area
 from products.period import parse_period
 from products.source_spec import SourceSpec
@@ -47,6 +49,47 @@ def test_a_scene_across_the_antimeridian_is_found_from_both_sides(each_index: In
         area = Area(name, areas[name])
         assert len(list_scenes(each_index, area=area)) == found[name]
         assert len(list(scenes_to_mirror(each_index, "test", (), area, parse_period("2023")))) == found[name]
+
+
+@pytest.mark.parametrize(
+    ("area", "n_selected"),
+    [
+        ("179.5,-17.2,179.9,-16.5", 1),
+        ("-179.95,-16.8,-179.8,-16.5", 1),
+        ("-179.5,-17.2,-179.0,-16.5", 0),
+        ("-0.5,-17.2,0.5,-16.5", 0),
+    ],
+)
+def test_a_scene_across_the_antimeridian_is_retired_from_both_sides(
+    each_index: Index, area: str, n_selected: int
+) -> None:
+    with each_index.engine.begin() as connection:
+        select_datasets(connection, each_index, Selection(area=area))
+        assert connection.scalar(text("select count(*) from selected")) == n_selected
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        box(-180, -90, 180, 90, "EPSG:4326"),
+        box(-180, -60, 175, 80, "EPSG:4326"),
+        box(-20_037_508, -8_000_000, 20_037_508, 8_000_000, "EPSG:3857"),
+    ],
+)
+def test_what_spans_the_world_is_not_torn(world: Geometry) -> None:
+    assert in_one_piece(world).boundingbox.span_x > 350
+
+
+@pytest.mark.parametrize(("crs", "reach"), [("EPSG:3031", (-90, -62)), ("EPSG:3413", (62, 90))])
+def test_what_lies_round_a_pole_is_all_of_the_cap(crs: str, reach: tuple[int, int]) -> None:
+    cap = in_one_piece(box(-2_000_000, -2_000_000, 2_000_000, 2_000_000, crs)).boundingbox
+    assert (cap.left, cap.right) == (-180, 180)
+    assert (cap.bottom, cap.top) == pytest.approx(reach, abs=3)
+
+
+def test_what_spans_the_pacific_goes_on_beyond_180() -> None:
+    pacific = in_one_piece(box(-6_000_000, -2_000_000, 6_000_000, 2_000_000, "EPSG:3832"))
+    assert 96 < pacific.boundingbox.left < 97 and 203 < pacific.boundingbox.right < 204
 
 
 def test_shapes_meet_whichever_longitudes_they_write() -> None:

@@ -22,6 +22,7 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 SECTION = re.search(r"^## Backup$(.*?)^## ", OPERATIONS.read_text(encoding="utf-8"), re.M | re.S)
 assert SECTION
 PACK_INDEX, UNPACK_INDEX = (f'tar -C "${{NEOCUBE_HOME:-var}}" {how}' for how in ("-czf", "-xzf"))
+MAKE_WAY = '[ ! -e "${NEOCUBE_HOME:-var}/postgres" ] ||'
 PACK_STORE, UNPACK_STORE = (
     f'tar -C "${{NEOCUBE_STORE_URL:-${{NEOCUBE_HOME:-var}}/store}}" {how}' for how in ("-cf", "-xf")
 )
@@ -63,10 +64,23 @@ def test_an_embedded_index_and_its_store_come_back(
     run_documented(PACK_INDEX, PACK_STORE, folder=tmp_path, settings=embedded_settings)
     shutil.rmtree(embedded_settings.home)
     embedded_settings.home.mkdir()
-    run_documented("mkdir", UNPACK_STORE, UNPACK_INDEX, *checks, folder=tmp_path, settings=embedded_settings)
+    run_documented("mkdir", UNPACK_STORE, MAKE_WAY, UNPACK_INDEX, *checks, folder=tmp_path, settings=embedded_settings)
     check_restored(embedded_settings)
     shards = [path for path in embedded_settings.home.glob("store/cells/*/*/features/c/**/*") if path.is_file()]
     assert {path.stat().st_nlink for path in shards} == {2}, "cells and cubes share their shards"
+
+
+def test_a_database_that_is_still_there_makes_way_for_the_copy(embedded_settings: Settings, tmp_path: Path) -> None:
+    with open_index(embedded_settings) as index:
+        publish(embedded_settings, index)
+    run_documented(PACK_INDEX, folder=tmp_path, settings=embedded_settings)
+    with open_index(embedded_settings) as index:
+        index.dc.index.datasets.purge([cell.id for cell in cells(index).values()], allow_delete_active=True)
+    (embedded_settings.home / "postgres" / "of_the_other").touch()
+    run_documented(MAKE_WAY, UNPACK_INDEX, folder=tmp_path, settings=embedded_settings)
+    check_restored(embedded_settings)
+    assert not (embedded_settings.home / "postgres" / "of_the_other").exists()
+    assert (embedded_settings.home / "postgres.before" / "of_the_other").is_file()
 
 
 def test_a_cell_that_is_younger_than_the_copy_of_the_index_is_made_again(

@@ -16,6 +16,7 @@ from rasterio.transform import from_origin
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.steps.index.catalogue import find_scenes
+from flows.steps.index.external_products import external_scene
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
@@ -93,6 +94,25 @@ def test_a_published_dataset_is_a_scene_by_our_names(index: Index, shared_data: 
     )
     assert set(scene.bands) == {"blue", "green", "red", "nir", "swir1", "swir2", "qa_pixel"}
     assert not find_scenes(index, recipe().sources, parse_period("2019"), box(153, -29, 154, -28, "EPSG:4326"))
+
+
+def test_rows_of_a_path_across_the_antimeridian_are_one_pass_where_they_lie(index: Index, shared_data: Path) -> None:
+    metadata = document(shared_data)
+    metadata["properties"] |= {"datetime": "2020-01-18T22:30:00Z", "odc:region_code": "073080"}
+    product = recipe().sources[0].product
+    assert product is not None
+    scenes = []
+    for west in (50_000, 110_000, 230_000):
+        ring = [[west, -3_100_000], [west + 230_000, -3_100_000], [west + 230_000, -2_900_000], [west, -2_900_000]]
+        moved = {"crs": "epsg:32601", "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}}
+        dataset, error = Doc2Dataset(index.dc.index, skip_lineage=True)(metadata | moved, "s3://bucket/a.yaml")
+        assert error is None and dataset is not None
+        scenes.append(external_scene(dataset, product))
+    boxes = [scene.footprint.boundingbox for scene in scenes]
+    assert all(0 < box.span_x < 3 for box in boxes)
+    assert [round(box.left) for box in boxes] == [178, 179, -180]
+    assert len({scene.pass_id for scene in scenes}) == 1
+    assert scenes[0].pass_id == "landsat-8/073/2020-01-18"
 
 
 def test_its_signed_pixels_and_its_mask_are_read_and_accounted(index: Index, shared_data: Path, tmp_path: Path) -> None:

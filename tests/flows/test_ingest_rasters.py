@@ -14,13 +14,16 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from datacube_config.sources import SourceTable, source_table
 from flows.cli import main
+from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.areas import find_area
 from flows.steps.ingesting.ingest_rasters import ingest_rasters
 from flows.steps.ingesting.quarantine import listed
+from flows.steps.ingesting.raster_files import raster_facts
 from flows.steps.ingesting.raster_products import raster_id
 from products.errors import RequestError
 from products.period import parse_period
 
+ORIGIN = from_origin(300000, 500000, 30, 30)
 TABLE = source_table()
 LOCAL = SourceTable.model_validate(
     {
@@ -36,11 +39,15 @@ LOCAL = SourceTable.model_validate(
 
 
 def write_tif(
-    path: Path, dtype: str = "uint8", layers: int = 1, nodata: float | None = 0, crs: str = "EPSG:32647"
+    path: Path,
+    dtype: str = "uint8",
+    layers: int = 1,
+    nodata: float | None = 0,
+    crs: str = "EPSG:32647",
+    transform: rasterio.Affine = ORIGIN,
 ) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.arange(layers * 64).reshape(layers, 8, 8).astype(dtype)
-    transform = from_origin(300000, 500000, 30, 30)
     with rasterio.open(
         path,
         "w",
@@ -121,6 +128,51 @@ def test_force_tiles_group_reflectance_and_quality_of_a_date(tmp_path: Path, ind
     assert dataset.metadata.platform == "LND08"
 
 
+def dated(group: str) -> SourceTable:
+    """A source of one band whose names end in a date."""
+    described = {"title": "NDVI", "kind": "index", "license": "PDDL-1.0", "credit": "us", "files": ["*.tif"]}
+    bands = {"ndvi": {"dtype": "uint8", "nodata": 0}}
+    entry = {**described, "name": rf"ndvi_(?P<date>{group})\.tif", "time": "date", "bands": bands}
+    return SourceTable.model_validate({"rasters": {"ndvi": entry}})
+
+
+def test_days_of_the_year_stay_the_days_that_the_names_say(tmp_path: Path, index: Index) -> None:
+    said = {"2020031": "2020-01-31", "2020035": "2020-02-04", "2020131": "2020-05-10", "2020305": "2020-10-31"}
+    for date in said:
+        write_tif(tmp_path / f"ndvi_{date}.tif")
+    report = ingest_rasters(index, "ndvi", str(tmp_path), dated(r"\d{7}"))
+    assert (report.added, report.quarantined) == (4, [])
+    taken = {
+        Path(each.measurements["ndvi"]["path"]).stem.removeprefix("ndvi_"): each.time.begin.date().isoformat()
+        for each in index.dc.index.datasets.search(product="ndvi")
+    }
+    assert taken == said
+
+
+@pytest.mark.parametrize(
+    ("date", "moment"),
+    [
+        ("20200131", "2020-01-31"),
+        ("2020-01-31", "2020-01-31"),
+        ("2020-1-31", "2020-01-31"),
+        ("2020_01_31", "2020-01-31"),
+        ("2020366", "2020-12-31"),
+        ("20200131T101500", "2020-01-31T10:15:00"),
+        ("2020-01-31T101500", "2020-01-31T10:15:00"),
+    ],
+)
+def test_a_date_is_read_by_its_shape(date: str, moment: str) -> None:
+    assert raster_facts(dated(".+").rasters["ndvi"], f"ndvi_{date}.tif")[0].moment == moment
+
+
+@pytest.mark.parametrize(
+    "date", ["202011", "2020400", "2019366", "20201332", "2020131T101500", "20200131T1015", "2020-01-31T1015"]
+)
+def test_a_date_that_may_be_several_or_none_is_refused(date: str) -> None:
+    with pytest.raises(ItemRefused, match=f"no date in the name: expected one such as .* got '{date}'"):
+        raster_facts(dated(".+").rasters["ndvi"], f"ndvi_{date}.tif")
+
+
 def test_elevation_matches_every_time(tmp_path: Path, index: Index) -> None:
     write_tif(tmp_path / "Copernicus_DSM_COG_10_N04_00_E100_00_DEM.tif", "float32", nodata=None)
     ingest_rasters(index, "copernicus_dem_glo30", str(tmp_path), TABLE)
@@ -179,6 +231,27 @@ def test_area_and_period_choose(shared_data: Path, index: Index) -> None:
     assert (elsewhere.found, elsewhere.added) == (0, 0)
     early = ingest_rasters(index, "global_mangrove_watch", folder, TABLE, period=parse_period("1990-01-01/1999-12-31"))
     assert (early.found, early.added) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "n_taken"),
+    [
+        ("EPSG:32601", from_origin(150_000, 500_000, 5000, 5000), {"-180,4.2,-179.9,4.4": 1, "179.9,4.2,180,4.4": 1, "-10,4.2,10,4.4": 0}),
+        ("EPSG:4326", from_origin(-180, 90, 45, 22.5), {"-180,4.2,-179.9,4.4": 1, "-10,4.2,10,4.4": 1}),
+        ("EPSG:3857", from_origin(-20_037_508, 20_037_508, 5_009_377, 5_009_377), {"179.9,4.2,180,4.4": 1, "-10,4.2,10,4.4": 1}),
+    ],
+    ids=["across 180 degrees", "world", "world in metres"],
+)  # fmt: skip
+def test_an_area_chooses_also_across_180_degrees_and_of_the_whole_world(
+    tmp_path: Path, index: Index, crs: str, transform: rasterio.Affine, n_taken: dict[str, int]
+) -> None:
+    write_tif(tmp_path / "GMW_N04W180_2010_v3.tif", crs=crs, transform=transform)
+    taken = {
+        area: ingest_rasters(index, "global_mangrove_watch", str(tmp_path), TABLE, area=find_area(area), dry_run=True)
+        for area in n_taken
+    }
+    assert {area: report.added for area, report in taken.items()} == n_taken
+    assert not any(report.quarantined for report in taken.values())
 
 
 def test_a_trial_run_writes_nothing(shared_data: Path, index: Index) -> None:

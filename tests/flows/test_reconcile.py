@@ -23,6 +23,7 @@ from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.pictures.reconcile import months_between, reconcile_picture, shares
+from flows.steps.service.index_figures import index_readings
 from flows.steps.simulation.archive import Simulation, write_archive
 from flows.steps.storage import open_storage
 from flows.steps.upkeep.reconcile_report import Limits, alarms_of
@@ -132,6 +133,51 @@ def test_every_acquisition_is_in_one_state_and_each_difference_is_named(each_hom
         ingest_archive(index, str(archive), full=True)
     again = compare_archive(str(archive))
     assert (again["counts"]["missing"], again["forgotten"]) == (0, 0)
+
+
+def test_an_item_is_not_in_quarantine_because_another_collection_has_one_of_its_id_there(
+    embedded_settings: Settings, items: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    good = items[0] | {"collection": "sentinel-2-l2a"}
+    refused = items[1] | {"collection": "sentinel-2-c1-l2a", "id": items[0]["id"], "geometry": None}
+    archive = tmp_path / "items.json"
+    archive.write_text(json.dumps({"type": "FeatureCollection", "features": [good, refused]}))
+    with open_index(embedded_settings) as index:
+        taken = ingest_archive(index, str(archive), radiometric_check="off")
+        assert (taken.added, len(taken.quarantined)) == (1, 1)
+        states = {
+            (each.labels["collection"], each.labels["state"])
+            for each in index_readings(index)
+            if each.metric == "neocube_archive_items" and each.value
+        }
+        assert ("sentinel-2-l2a", "indexed") in states and ("sentinel-2-l2a", "quarantined") not in states
+        (row,) = list_scenes(index)
+        index.dc.index.datasets.purge([UUID(row["id"])], allow_delete_active=True)
+    report = compare_archive(str(archive), storage="off")
+    assert [found["acquisition"] for found in report["missing"]] == [row["acquisition"]]
+    kept = [(found["item_id"], found["collection"], found["datetime"]) for found in report["quarantined"]]
+    sensed = datetime.fromisoformat(items[1]["properties"]["datetime"])
+    assert kept == [(items[0]["id"], "sentinel-2-c1-l2a", sensed)]
+
+
+def test_what_was_purged_is_taken_again_by_a_plain_ingest(embedded_settings: Settings, tiny_archive: Path) -> None:
+    active = ingested(embedded_settings, tiny_archive)
+    item, number = min(active.items())
+    with open_index(embedded_settings) as index:
+        index.dc.index.datasets.purge([UUID(number)], allow_delete_active=True)
+    assert compare_archive(str(tiny_archive), storage="off")["forgotten"] == 1
+    taken = CliRunner().invoke(main, ["ingest", str(tiny_archive), "--json"])
+    assert (taken.exit_code, json.loads(taken.stdout)["added"]) == (0, 1)
+    assert ingested(embedded_settings, tiny_archive)[item] == number
+
+
+def test_what_was_purged_is_asked_of_an_api_again(embedded_settings: Settings, items: list[dict[str, Any]]) -> None:
+    with hostile_stac(items[:3]) as stac, open_index(embedded_settings) as index:
+        assert ingest_archive(index, stac.url, radiometric_check="off").added == 3
+        first = min(list_scenes(index), key=lambda row: str(row["datetime"]))
+        index.dc.index.datasets.purge([UUID(first["id"])], allow_delete_active=True)
+        compare_archive(stac.url, storage="off")
+        assert ingest_archive(index, stac.url, radiometric_check="off").added == 1
 
 
 def test_two_archives_are_compared_by_acquisition(embedded_settings: Settings, archive: Path, tmp_path: Path) -> None:

@@ -5,17 +5,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from datacube.model import Dataset
-from odc.geo.crs import CRS
 
 from datacube_config.connection import Index
 from flows.steps.loading.dataset_location import dataset_location
+from flows.steps.scenes.antimeridian import in_one_piece
+from flows.steps.scenes.pass_day import wrs_day
 from flows.steps.scenes.view_angles import angles_of
 from products.errors import RequestError
 from products.external import ExternalProduct
 from products.scene import BandFile, Scene
 from products.sensors import SENSORS
-
-LONLAT = CRS("EPSG:4326")
 
 
 def require_external(index: Index, product: str, reading: ExternalProduct) -> None:
@@ -41,7 +40,7 @@ def external_scene(dataset: Dataset, reading: ExternalProduct) -> Scene:
         for band, name in reading.bands.items()
     }
     mask = _band_file(dataset, reading.mask.band, 1.0, 0.0, reading.mask.nodata)
-    extent = dataset.extent.to_crs(LONLAT)
+    extent = in_one_piece(dataset.extent)
     return Scene(
         id=dataset.id,
         item_id=str(dataset.metadata_doc.get("label") or dataset.id),
@@ -79,9 +78,10 @@ def _href(location: str, path: str) -> str:
 
 
 def _pass(platform: str, region: str, acquired: datetime, longitude: float) -> str:
-    """Platform, WRS-2 path where the region code has one, and solar day."""
-    track = region[:3] if platform.startswith("landsat") and len(region) == 6 and region.isdigit() else ""
-    return f"{platform}/{track}/{acquired + timedelta(hours=longitude / 15):%Y-%m-%d}"
+    """Platform, WRS-2 path where the region code has one, and solar day: of the path, or else of the longitude."""
+    if platform.startswith("landsat") and len(region) == 6 and region.isdigit():
+        return f"{platform}/{region[:3]}/{wrs_day(int(region[:3]), acquired, acquired)}"
+    return f"{platform}//{acquired + timedelta(hours=longitude / 15):%Y-%m-%d}"
 
 
 def _utc(text: str | datetime) -> datetime:

@@ -118,11 +118,15 @@ def _moment(source: RasterSource, said: dict[str, str]) -> tuple[str, Period]:
 
 
 def _instant(text: str) -> datetime:
+    """The date that is written so: strptime alone also takes months of one digit (2020131) and the 366th day of any year."""
+    padded = re.sub(r"(?<=[-_])(\d)(?!\d)", r"0\1", text)
     for pattern in DATE_FORMATS:
         try:
-            return datetime.strptime(text, pattern).replace(tzinfo=UTC)
+            found = datetime.strptime(padded, pattern)
         except ValueError:
             continue
+        if found.strftime(pattern) == padded:
+            return found.replace(tzinfo=UTC)
     raise ItemRefused(f"no date in the name: expected one such as 2020-01-31, 20200131 or 2020031, got {text!r}")
 
 

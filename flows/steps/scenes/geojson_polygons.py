@@ -13,8 +13,8 @@ from flows.steps.archives.item_refused import ItemRefused, brief
 MAX_VERTICES, MAX_VERTICES_TO_REPAIR, MAX_WIDTH_DEG = 20_000, 400, 90.0
 
 
-def lonlat_polygon(geometry: object) -> BaseGeometry:
-    """The surface of a GeoJSON geometry, in one piece: beyond 180 across the antimeridian. ItemRefused if none."""
+def lonlat_polygon(geometry: object, most_deg: float = MAX_WIDTH_DEG) -> BaseGeometry:
+    """The surface of a GeoJSON geometry, in one piece: beyond 180 across the antimeridian. ItemRefused if none, or if it is wider than `most_deg`."""
     if not isinstance(geometry, dict):
         raise ItemRefused("no geometry: expected a GeoJSON polygon")
     try:
@@ -25,7 +25,7 @@ def lonlat_polygon(geometry: object) -> BaseGeometry:
     if not whole.area > 0:
         raise ItemRefused(f"the geometry has no surface: expected a polygon, got {brief(geometry.get('type'))}")
     west, _, east, _ = whole.bounds
-    if east - west > MAX_WIDTH_DEG:
+    if east - west > most_deg:
         raise ItemRefused(f"the geometry wraps the world: it is {east - west:.0f} degrees wide")
     return whole
 

@@ -110,10 +110,11 @@ ITEMS = Question(
     select archive, collection, state, count(*) as items, extract(epoch from max(acquired) filter (where state = 'indexed')) as newest
     from (
         select k.archive, k.collection, k.acquired, case
-                when k.gone_at is not null then 'gone' when q.id is not null then 'quarantined'
+                when k.gone_at is not null then 'gone' when q.collections && array[k.collection, ''] then 'quarantined'
                 when k.dataset_id is null and k.note is not null then 'part' when r.id is null then 'missing'
                 when r.archived is null then 'indexed' else 'archived' end as state
-        from neocube.known_item k left join neocube.quarantine q on q.archive = k.archive and q.item_id = k.item_id
+        from neocube.known_item k
+            left join (select archive, item_id, array_agg(collection) as collections from neocube.quarantine group by 1, 2) q using (archive, item_id)
             left join {rows} r on r.id = k.dataset_id
     ) known group by 1, 2, 3
     """,

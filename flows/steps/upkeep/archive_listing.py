@@ -32,12 +32,12 @@ from products.sensors import SENSORS
 ROWS_PER_COPY = 2000
 EDGE = timedelta(days=1)  # catalogues differ in the sensing time of one acquisition by up to a pass
 
-# An item without identity is a case of its own: its acquisition is its name.
+# An item without identity is a case of its own: its acquisition is its name. `stated`: the collection that the item names, empty where it names none.
 LISTING = """
 create temporary table listing (
     archive text not null, item_id text not null, collection text not null, product text not null,
     acquisition text not null, rendition text not null, slice text not null, scene uuid, acquired timestamptz, cause text,
-    part smallint not null default 0)
+    stated text not null, part smallint not null default 0)
 """
 INDEXED = """
 create temporary table indexed as
@@ -60,7 +60,7 @@ select product, acquisition, array_agg(distinct slice order by slice) as slices 
 group by product, acquisition having count(*) > 1
 """
 KEY = "product, acquisition, part"
-COPIED = "archive, item_id, collection, product, acquisition, rendition, slice, scene, acquired, cause"
+COPIED = "archive, item_id, collection, product, acquisition, rendition, slice, scene, acquired, cause, stated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,39 +161,54 @@ def _row(found: FoundItem, location: str, scope: Scope) -> tuple[object, ...] | 
     """A row of `listing`; empty for what is no scene, None for what is out of scope."""
     item = found.document
     name = _clean(found.id)
+    stated = _clean(found.collection) if isinstance(found.collection, str) else ""
     if item is None:
-        return location, name, "", "", f"item {name}", "", "", None, None, _clean(found.cause or "unreadable item")
+        return (
+            location,
+            name,
+            "",
+            "",
+            f"item {name}",
+            "",
+            "",
+            None,
+            None,
+            _clean(found.cause or "unreadable item"),
+            stated,
+        )
     try:
         refuse_temperature(item)
         identity = identify(item)
     except NotAScene:
         return ()
     except ItemRefused as refusal:
-        return _unidentified(item, location, name, str(refusal), scope)
+        return _unidentified(item, location, name, stated, str(refusal), scope)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return _unidentified(item, location, name, f"unexpected content: {type(error).__name__}: {error}", scope)
+        return _unidentified(
+            item, location, name, stated, f"unexpected content: {type(error).__name__}: {error}", scope
+        )
     if not _is_in_scope(item, identity.acquired, identity.sensor.collection, scope):
         return None
     product = identity.sensor.product
     number: UUID = scene_id(product, identity.acquisition, identity.rendition)
     return (
         location, name, identity.sensor.collection, product, identity.acquisition, identity.rendition,
-        identity.slice, number, identity.acquired, None,
+        identity.slice, number, identity.acquired, None, stated,
     )  # fmt: skip
 
 
 def _unidentified(
-    item: dict[str, Any], location: str, name: str, cause: str, scope: Scope
+    item: dict[str, Any], location: str, name: str, stated: str, cause: str, scope: Scope
 ) -> tuple[object, ...] | None:
     properties = item.get("properties")
     try:
         acquired = sensing_time(properties) if isinstance(properties, dict) else None
     except (ItemRefused, TypeError, ValueError):
         acquired = None
-    collection = collection_aliases().get(str(item.get("collection")), _clean(str(item.get("collection") or "")))
+    collection = collection_aliases().get(stated, stated)
     if acquired is not None and not _is_in_scope(item, acquired, collection, scope):
         return None
-    return location, name, collection, "", f"item {name}", "", "", None, acquired, _clean(cause)
+    return location, name, collection, "", f"item {name}", "", "", None, acquired, _clean(cause), stated
 
 
 def _is_in_scope(item: dict[str, Any], acquired: datetime, collection: str, scope: Scope) -> bool:

@@ -15,9 +15,11 @@ from flows.steps.upkeep.contradicted_scenes import contradicted_scenes
 MOST_ROWS = 10_000
 FETCHED_ROWS = 1000
 FINDINGS = ("missing", "quarantined", "orphans", "duplicates", "stale", "contradicted", "gone")
+# An item of `listing` is in quarantine under its collection, or under none if it could not be read then.
+KEPT = "q.archive = l.archive and q.item_id = l.item_id and q.collection in (l.stated, '')"
 
 # Each acquisition that an archive has is in exactly one state.
-EXPECTED = """
+EXPECTED = f"""
 create temporary table expected as
 select distinct on (product, acquisition, part) listed.*, case
     when is_active then 'indexed' when is_known then 'retired' when cause is not null then 'quarantined' else 'missing'
@@ -29,7 +31,7 @@ from (
     from listing l
     left join (select product, acquisition, part, bool_or(active) as is_active from indexed group by 1, 2, 3) i
         using (product, acquisition, part)
-    left join neocube.quarantine q on q.archive = l.archive and q.item_id = l.item_id
+    left join neocube.quarantine q on {KEPT}
     window same as (partition by l.product, l.acquisition, l.part)
 ) listed
 order by product, acquisition, part, rendition desc
@@ -46,10 +48,10 @@ select item_id, collection, product, acquisition, rendition, acquired as datetim
     (select array_agg(distinct a) from unnest(archives) a) as archives
 from expected where state = 'missing' order by collection, acquired, item_id
 """
-QUARANTINED = """
-select q.item_id, q.archive, q.cause, min(l.acquired) as datetime
-from listing l join neocube.quarantine q on q.archive = l.archive and q.item_id = l.item_id
-group by 1, 2, 3 order by 4, 1
+QUARANTINED = f"""
+select q.item_id, q.archive, q.collection, q.cause, min(l.acquired) as datetime
+from listing l join neocube.quarantine q on {KEPT}
+group by 1, 2, 3, 4 order by 5, 1
 """
 # Active scenes of these archives of which no archive has the rendition; `others`: the renditions that it has instead.
 UNLISTED = """
@@ -62,12 +64,12 @@ where i.active and i.archive = any(:archives) and not exists (select from listin
 order by i.acquired, i.id
 """
 # Renditions that the index does not know, of acquisitions that it has active.
-OTHER_RENDITIONS = """
+OTHER_RENDITIONS = f"""
 select i.id, i.item_id, i.product, i.acquisition, i.rendition, i.archive, i.acquired,
     array_agg(l.rendition) as others, array_agg(l.item_id) as other_items, array_agg(l.archive) as other_archives
 from indexed i join listing l using (product, acquisition, part)
 where i.active and l.scene is not null and not exists (select from indexed k where k.id = l.scene)
-    and not exists (select from neocube.quarantine q where q.archive = l.archive and q.item_id = l.item_id)
+    and not exists (select from neocube.quarantine q where {KEPT})
 group by 1, 2, 3, 4, 5, 6, 7 order by i.acquired, i.id
 """
 DUPLICATES = """
@@ -102,8 +104,12 @@ order by l.acquired, l.item_id
 # Rows of scenes that somebody purged: ingest would take its digest for the scene.
 FORGET = """
 delete from neocube.known_item k where k.archive = any(:archives) and k.dataset_id is not null
-and not exists (select from {rows} r where r.id = k.dataset_id)
+and not exists (select from {rows} r where r.id = k.dataset_id) returning k.archive
 """
+# What an ingest is to list whole, from the beginning, when it comes next.
+LIST_AGAIN = (
+    "update neocube.harvest set signature = null, listed_at = null, next_page = null where archive = any(:archives)"
+)
 
 
 @dataclass(slots=True)
@@ -145,7 +151,9 @@ def forget_purged(index: Index, archives: Sequence[str]) -> int:
     """Let ingest take the items again whose scenes have left the index altogether; how many they are."""
     statement = text(FORGET.format(rows=dataset_rows(index)))
     with index.engine.begin() as connection:
-        return connection.execute(statement, {"archives": list(archives)}).rowcount
+        forgotten = connection.scalars(statement, {"archives": list(archives)}).all()
+        connection.execute(text(LIST_AGAIN), {"archives": list(set(forgotten))})
+    return len(forgotten)
 
 
 def freshness(connection: Connection) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from datacube_config.connection import Index
 from flows.steps.areas import find_area
 from flows.steps.index.index_rows import CELL_KIND, SCENE_KIND, dataset_rows, lineage_rows
-from flows.steps.upkeep.archive_listing import meets
+from flows.steps.scenes.antimeridian import in_one_piece, meet
 from products.area import Area
 from products.errors import RequestError
 from products.formula import near
@@ -167,7 +167,7 @@ def _drop_outside(connection: Connection, index: Index, area: Area) -> None:
 def _outside(index: Index, ids: list[UUID], area: Area) -> Iterator[UUID]:
     for dataset in index.dc.index.datasets.bulk_get(ids):
         extent = dataset.extent
-        if extent is not None and not meets(extent.to_crs("EPSG:4326").geom, area):
+        if extent is not None and not meet(in_one_piece(extent), area.geometry):
             yield dataset.id
 
 
