@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import fsspec
 import zarr
+from botocore.exceptions import BotoCoreError
 from zarr.abc.buffer import Buffer
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
@@ -201,7 +202,7 @@ class Storage:
                     return
             bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
             self.filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
-        except OSError as error:
+        except (OSError, BotoCoreError) as error:
             raise StorageUnavailable(
                 f"cannot read the store {self.root}: {error}; check NEOCUBE_STORE_URL and its permissions"
             ) from error
@@ -212,7 +213,7 @@ class Storage:
         try:
             self.write_bytes(probe, b"neocube")
             self.remove(probe)
-        except OSError as error:
+        except (OSError, BotoCoreError) as error:
             raise StorageUnavailable(
                 f"cannot write to the store {self.root}: {error}; check NEOCUBE_STORE_URL and its permissions"
             ) from error
