@@ -33,6 +33,10 @@ AHEAD = timedelta(days=1)  # clocks differ
 Tell = Callable[[str, list[str]], None]
 
 
+class ScenesGone(RequestError):
+    """The scenes that an answer is about are not in the index any more; should they come back, they are news again."""
+
+
 def checked(index: Index, settings: Settings, wanted: Subscription) -> Subscription:
     """The subscription, if new scenes could answer it; RequestError."""
     plain_name(wanted.name)
@@ -83,7 +87,7 @@ def answer(index: Index, settings: Settings, work: FollowUp, tell: Tell) -> dict
     span = Period(sensed - WITHIN_A_PASS, sensed + WITHIN_A_PASS)
     members = [s for s in _scenes(index, settings, subscription, ground, span) if s.pass_id == asked["pass"]]
     if not members:
-        raise RequestError(f"the scenes of {asked['pass']} are gone from the index")
+        raise ScenesGone(f"the scenes of {asked['pass']} are gone from the index: its answer is given up")
     made = _mapped(settings, storage, subscription, ground, members, folder)
     document = {"id": str(work.id), **asked, "when": subscription.when, **made.document()}
     document["alert"] = _is_news(subscription, made)

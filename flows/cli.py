@@ -14,6 +14,7 @@ from flows.cli_build import build, gallery, plan, preview
 from flows.cli_cubes import export, passport, pin, report
 from flows.cli_learn import map_command, train
 from flows.cli_masks import masks
+from flows.cli_orders import orders
 from flows.cli_prefect import account, demo, serve, tend
 from flows.cli_samples import sample
 from flows.cli_scenes import ingest, quarantine, scenes, simulate
@@ -102,7 +103,7 @@ def status(as_json: bool) -> None:
 for command in (
     simulate, ingest, scenes, quarantine, reconcile, retire,
     plan, preview, build, gallery, pin, export, report, passport, sample, train, map_command, assess, masks,
-    subscribe, subscriptions, unsubscribe, demo, serve, account, tend, tend_runs, metrics,
+    subscribe, subscriptions, unsubscribe, orders, demo, serve, account, tend, tend_runs, metrics,
 ):  # fmt: skip
     main.add_command(command)
 

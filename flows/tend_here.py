@@ -6,17 +6,19 @@ from typing import Any, Literal
 from datacube_config.connection import Index, open_index
 from datacube_config.errors import IndexLost
 from datacube_config.settings import get_settings
-from flows.answer_here import Tell, answer, notice_new
+from flows.answer_here import ScenesGone, Tell, answer, notice_new
 from flows.failed_work import cell_causes, end_failed
 from flows.map_here import make_map
 from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.index.follow_ups import (
+    TRAIN,
     FollowUp,
     Order,
     claimed,
     due,
     finish,
+    forget,
     is_done,
     note,
     outstanding,
@@ -47,10 +49,8 @@ def tend_orders(
 
         if ANSWER in kinds:
             failed += notice_new(index, settings)
-        for order in standing_orders(index):
-            training = due(index, order, find_area(order.area).name)
-            if training:
-                note(index, training)
+        if TRAIN in kinds:
+            failed += [each for order in standing_orders(index) for each in _note_due(index, order)]
         for kind in kinds:
             for work in outstanding(index, kind):
                 with claimed(index, work, wait=False) as is_ours:
@@ -86,6 +86,20 @@ def _map_here(**asked: Any) -> dict[str, Any]:  # noqa: ANN401, the parameters o
     return document
 
 
+def _note_due(index: Index, order: Order) -> list[dict[str, str]]:
+    """Note the training that an order lacks; why nobody can say what it lacks."""
+    try:
+        training = due(index, order, find_area(order.area).name)
+    except IndexLost:
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary between orders: one that fails stands and stops no other
+        cause = str(error) or type(error).__name__
+        return [{"what": order.label, "cause": f"{cause}; `neocube orders --end {order.row.id}` ends the order"}]
+    if training:
+        note(index, training)
+    return []
+
+
 def _attempt(
     index: Index, work: FollowUp, run: tuple[Run, Run, Run], done: list[dict[str, str]], failed: list[dict[str, str]]
 ) -> None:
@@ -98,6 +112,9 @@ def _attempt(
             document = follow(index, work, run_training, run_mapping)
     except IndexLost:
         raise
+    except ScenesGone as error:
+        forget(index, work)
+        failed.append({"what": work.subject, "cause": str(error)})
     except Exception as error:  # noqa: BLE001 - the boundary between follow-ups: one that fails stays due and stops no other
         failed.append({"what": work.subject, "cause": str(error) or type(error).__name__})
     else:

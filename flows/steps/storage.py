@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import fsspec
 import zarr
+from botocore.exceptions import BotoCoreError
 from zarr.abc.buffer import Buffer
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
@@ -193,13 +194,26 @@ class Storage:
                 f"cannot write {what} to {path}: {reason}: make room there, or set NEOCUBE_STORE_URL to another place"
             ) from error
 
+    def check_readable(self) -> None:
+        """StorageUnavailable, naming the place, if the root is not there or cannot be listed; nothing is written."""
+        try:
+            if self.is_local:
+                with os.scandir(self.root):
+                    return
+            bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
+            self.filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        except (OSError, BotoCoreError) as error:
+            raise StorageUnavailable(
+                f"cannot read the store {self.root}: {error}; check NEOCUBE_STORE_URL and its permissions"
+            ) from error
+
     def check_writable(self) -> None:
         """StorageUnavailable, naming the place, if nothing can be written below the root."""
         probe = self.path(".writable")
         try:
             self.write_bytes(probe, b"neocube")
             self.remove(probe)
-        except OSError as error:
+        except (OSError, BotoCoreError) as error:
             raise StorageUnavailable(
                 f"cannot write to the store {self.root}: {error}; check NEOCUBE_STORE_URL and its permissions"
             ) from error

@@ -25,6 +25,11 @@ def snapshots(storage: Storage, products: Iterable[str] | None = None) -> Iterat
                         yield storage.path("cubes", product, area, crs, name)
 
 
+def is_whole_snapshot(storage: Storage, path: str) -> bool:
+    """Whether a cube snapshot is there, and the file beside it that is written last and swept first."""
+    return storage.exists(path) and storage.exists(path.removesuffix(".zarr") + ".complete")
+
+
 def numbered(storage: Storage, kind: str) -> Iterator[tuple[str, UUID]]:
     """Product and id of what lies under <root>/<kind>/<product>/<uuid>."""
     for product in children(storage, kind):

@@ -18,6 +18,7 @@ from sqlalchemy import select, text
 
 import flows.steps.upkeep.sweeping
 from datacube_config.connection import Index, open_index
+from datacube_config.errors import StorageUnavailable
 from datacube_config.schema import archive_reason
 from datacube_config.settings import Settings
 from flows.cli import main
@@ -33,7 +34,7 @@ from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.simulation.archive import Simulation, write_archive
 from flows.steps.storage import Storage, open_storage
 from flows.steps.upkeep.retire_selection import Selection
-from flows.steps.upkeep.sweeping import to_sweep
+from flows.steps.upkeep.sweeping import _sweep_row, to_sweep
 from products.errors import RequestError
 from products.grid import PixelGrid
 from products.identity import NAMESPACE, CellKey
@@ -295,24 +296,81 @@ def test_sweeping_deletes_what_was_retired_and_nothing_else(each_home: Settings,
     assert {path: path.stat().st_mtime_ns for path in tiny_archive.rglob("*") if path.is_file()} == sources
 
 
+def dies_in_the_middle_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted when the first cell lost some of its pixels."""
+    remove = LocalFileSystem.rm
+
+    def rm(self: LocalFileSystem, path: str, recursive: bool = False, **options: Any) -> None:
+        part = Path(path, "features")
+        is_cell = "/cells/" in path and part.exists()
+        remove(self, str(part) if is_cell else path, recursive=recursive, **options)
+        if is_cell:
+            raise KeyboardInterrupt("by the operator")
+
+    monkeypatch.setattr(LocalFileSystem, "rm", rm)
+
+
+def dies_before_a_row_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted when the first cell lost all of its files."""
+    monkeypatch.setattr(flows.steps.upkeep.sweeping, "_sweep_row", dying_purge(_sweep_row, 1, interrupted))
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt("by the operator")
+
+
+@pytest.mark.parametrize("interrupt", [dies_in_the_middle_of_a_folder, dies_before_a_row_goes])
+def test_undoing_a_half_done_sweep_restores_what_still_has_its_files(
+    interrupt: Patch, home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with chain(home) as made:
+        done = retire_selected(Selection(product="known"), yes=True)
+        with monkeypatch.context() as inside:
+            interrupt(inside)
+            with pytest.raises(KeyboardInterrupt, match="by the operator"):
+                sweep_retired([done["id"]], yes=True)
+        undone = undo(done["id"])
+        restored = {UUID(each["id"]) for each in undone["restored"]}
+        ((lost, why),) = {UUID(each["id"]): each["why"] for each in undone["kept"]}.items()
+        assert lost in made.maps and why == "its files were swept: build it again"
+        assert restored == {*made.cells, *made.maps} - {lost}
+        assert restored <= made.active() and lost not in made.active()
+        assert [each["opened"] for each in undone["cubes"]] == [False, False]
+        assert current_cube(made.index, "known", 1, "demo", GRID.crs) is None
+        tile = (made.tile, made.far)[made.maps.index(lost)]
+        lineage = {"features": [made.cells[made.maps.index(lost)]], "model": [made.model]}
+        assert made.publish("known_map", tile, lineage, "map") == lost and lost in made.active()
+        again = made.storage.open_group(cell_path(made.storage, "known_map", lost))["features"]
+        np.testing.assert_array_equal(np.asarray(again), 1)
+
+
+def test_undoing_asks_the_store_that_keeps_the_cells(home: Settings) -> None:
+    with chain(home) as made:
+        done = retire_selected(Selection(product="known"), yes=True)
+        root = Path(made.storage.root)
+        root.rename(root.with_name("elsewhere"))
+        with pytest.raises(StorageUnavailable, match=f"cannot read the store {root}: .*check NEOCUBE_STORE_URL"):
+            undo(done["id"])
+        root.with_name("elsewhere").rename(root)
+        assert undo(done["id"])["kept"] == []
+
+
 def purging(call: int) -> Patch:
     """Die when the `call`-th row is to be purged."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            "flows.steps.upkeep.sweeping._sweep_row", dying_purge(flows.steps.upkeep.sweeping._sweep_row, call)
-        )
+        monkeypatch.setattr("flows.steps.upkeep.sweeping._sweep_row", dying_purge(_sweep_row, call))
 
     return patch
 
 
-def dying_purge(original: Any, call: int) -> Any:
+def dying_purge(original: Any, call: int, end: Any = die) -> Any:
     calls = iter(range(1, 1000))
 
     def sweep_row(index: Index, storage: Storage, each: Any) -> str:
         if next(calls) == call:
             with pytest.MonkeyPatch.context() as inside:
-                inside.setattr(type(index.dc.index.datasets), "purge", die)
+                inside.setattr(type(index.dc.index.datasets), "purge", end)
                 return str(original(index, storage, each))
         return str(original(index, storage, each))
 

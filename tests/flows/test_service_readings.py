@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -9,6 +10,7 @@ from uuid import UUID, uuid5
 import pytest
 
 from datacube_config.connection import Index, open_index
+from datacube_config.errors import StorageUnavailable
 from datacube_config.settings import Settings
 from flows.steps.cubes.cells import CellDraft, Spent, cell_path, publish_cell
 from flows.steps.index.catalogue import scene_of
@@ -132,6 +134,36 @@ def test_the_store_on_s3_says_what_its_newest_cell_takes_and_no_room(published_o
     found = by_labels(storage_readings(storage, newest_cells(published_on_s3.index)))
     assert list(found) == [("neocube_cell_stored_bytes", "known_features")]
     assert found["neocube_cell_stored_bytes", "known_features"] > 0
+
+
+def test_reading_the_figures_writes_nothing_into_the_store(published: PublishedProduct, tmp_path: Path) -> None:
+    root = Path(open_storage(published.settings).root)
+    before = root.stat().st_mtime_ns
+    (storage,) = (part for part in read_service(published.settings, None) if part.part == "storage")
+    assert (storage.silence, root.stat().st_mtime_ns) == ("", before)
+    new = Settings(home=tmp_path)
+    assert by_labels(storage_readings(open_storage(new), {}))["neocube_storage_free_bytes",] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_gone_with_its_cells_is_down(tmp_path: Path) -> None:
+    cell = {"known_features": "00000000-0000-0000-0000-000000000000"}
+    with pytest.raises(StorageUnavailable, match=f"cannot read the store {tmp_path}/store: .*check NEOCUBE_STORE_URL"):
+        storage_readings(open_storage(Settings(home=tmp_path)), cell)
+
+
+def test_a_bucket_that_is_not_there_is_down(published_on_s3: PublishedProduct) -> None:
+    storage = replace(open_storage(published_on_s3.settings), root="s3://no-such-bucket/store")
+    with pytest.raises(StorageUnavailable, match="cannot read the store s3://no-such-bucket/store: .*bucket"):
+        storage_readings(storage, {})
+
+
+def test_an_object_store_that_does_not_answer_is_down_and_the_others_are_read(published: PublishedProduct) -> None:
+    nowhere = {"store_url": "s3://none/store", "s3_endpoint_url": f"http://127.0.0.1:{free_port()}"}
+    keys = {"s3_access_key_id": "key", "s3_secret_access_key": "secret"}
+    settings = Settings.model_validate({"home": published.settings.home, **nowhere, **keys})
+    silent = {part.part: part.silence for part in read_service(settings, None) if part.part != "gpu"}
+    assert silent["index"] == "" and "cannot read the store s3://none/store: Could not connect" in silent["storage"]
 
 
 def test_a_part_that_does_not_answer_is_down_and_the_others_are_read(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from flows.cli import main
 from flows.steps.areas import find_area
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import find_scenes
-from flows.steps.index.follow_ups import FollowUp, finish, outstanding
+from flows.steps.index.follow_ups import MAP, FollowUp, Order, finish, is_done, keep_standing, note, outstanding
 from flows.steps.index.subscriptions import ANSWER, Subscription, end, keep, kept, latencies, notice
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.service.index_figures import index_readings
@@ -99,9 +100,10 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def command(*arguments: str, exit_code: int = 0) -> Any:
+    """What a command tells in JSON, or on stderr where it is refused (2)."""
     done = CliRunner().invoke(main, [*arguments, "--json"])
     assert done.exit_code == exit_code, done.output
-    return json.loads(done.stdout) if exit_code == 0 else done.stderr
+    return json.loads(done.stdout) if exit_code < 2 else done.stderr
 
 
 def subscribed(recipe: str, name: str = "green", **more: str) -> Any:
@@ -301,6 +303,68 @@ def test_a_subscription_whose_recipe_is_gone_fails_by_name_and_stops_no_other(in
     report = tend_here(["answer"])
     assert [each["what"] for each in report["failed"]] == ["broken"]
     assert "no_recipe" in report["failed"][0]["cause"] and report["done"] == []
+
+
+def test_an_order_whose_area_or_recipe_is_gone_fails_by_name_stops_no_other_and_can_be_ended(
+    index: Index, tmp_path: Path
+) -> None:
+    area, recipe = str(tmp_path / "drawn.geojson"), str(tmp_path / "own.recipe.yaml")
+    keep_standing(index, Order("mangrove_extent", area, "2020", "labels.geojson"))
+    keep_standing(index, Order(recipe, "demo", "2020", "labels.geojson"))
+    mapping = FollowUp(MAP, "a model over a cube", {"model": "no_model", "area": area, "period": "2020"})
+    note(index, mapping)
+    report = command("tend", exit_code=1)
+    first, second, third = report["failed"]
+    assert (first["what"], second["what"]) == (f"mangrove_extent over {area}, 2020", f"{recipe} over demo, 2020")
+    assert f"no area file {area}" in first["cause"] and f"no recipe file at {recipe}" in second["cause"]
+    assert third["what"] == "a model over a cube"
+    assert tend_here(["answer"]) == {"done": [], "failed": [], "elsewhere": []}
+
+    rows = command("orders")
+    assert [(row["kind"], row["what"]) for row in rows] == [
+        ("standing", first["what"]), ("standing", second["what"]), ("map", "a model over a cube"),
+    ]  # fmt: skip
+    assert f"neocube orders --end {rows[0]['id']}" in first["cause"]
+    due = Order("mangrove_extent", area, "2020", "labels.geojson").training("a cube")
+    note(index, due)
+    assert command("orders", "--end", rows[0]["id"]) == {"ended": first["what"], "dropped": 1}
+    for row in rows[1:]:
+        assert command("orders", "--end", row["id"]) == {"ended": row["what"], "dropped": 0}
+    assert command("orders") == [] and is_done(index, mapping)
+    assert tend_here() == {"done": [], "failed": [], "elsewhere": []}
+    keep_standing(index, Order("mangrove_extent", "demo", "2020"))
+    assert [row["what"] for row in command("orders")] == ["mangrove_extent over demo, 2020"]
+    for wrong in ("x", rows[0]["id"]):
+        said = command("orders", "--end", wrong, exit_code=2)
+        assert f"no order {wrong!r}: expected an id that `neocube orders` shows" in said
+
+
+@pytest.mark.usefixtures("index")
+def test_an_order_of_a_recipe_ends_with_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (DEFINITIONS / "mangrove_extent.recipe.yaml").read_text()
+    ordered = text.replace("samples:\n", 'area: demo\nperiod: "2020"\nsamples:\n  labels: labels.geojson\n')
+    (tmp_path / "mangrove_extent.recipe.yaml").write_text(ordered)
+    shutil.copy(DEFINITIONS / "mangrove_features.recipe.yaml", tmp_path)
+    monkeypatch.setattr("products.registry.DEFINITIONS", tmp_path)
+    (row,) = command("orders")
+    assert row["what"] == "mangrove_extent over demo, 2020"
+    said = command("orders", "--end", row["id"], exit_code=2)
+    assert "is that of the recipe mangrove_extent itself: take area, period or labels out of it" in said
+    assert command("orders") == [row]
+
+
+def test_an_answer_whose_scenes_are_gone_is_told_once(index: Index) -> None:
+    keep(index, replace(PLAIN, area=AREA))
+    asked = {
+        "subscription": PLAIN.name, "pass": "landsat-8 2020-01-16", "acquisitions": ["a"], "items": ["i"],
+        "sensed_at": "2020-01-16T03:30:00+00:00", "arrived_at": "2020-01-17T03:30:00+00:00",
+    }  # fmt: skip
+    note(index, FollowUp(ANSWER, "watch: landsat-8 2020-01-16 (a)", asked))
+    (failed,) = tend_here(["answer"])["failed"]
+    assert tend_here(["answer"]) == {"done": [], "failed": [], "elsewhere": []}
+    assert failed["what"] == "watch: landsat-8 2020-01-16 (a)"
+    assert failed["cause"] == "the scenes of landsat-8 2020-01-16 are gone from the index: its answer is given up"
+    assert [(row["done"], row["due"]) for row in latencies(index)] == [(0, 0)]
 
 
 def test_latencies_are_percentiles_of_what_was_answered(index: Index) -> None:

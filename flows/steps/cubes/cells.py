@@ -88,7 +88,7 @@ def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Array
         if row is not None and not row.is_archived:
             return False
         path = cell_path(storage, draft.key.product, draft.id)
-        if row is not None and storage.exists(path):
+        if row is not None and storage.exists(f"{path}/zarr.json"):
             digest = stored_digest(storage, path)
             verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
         else:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from datacube_config.connection import Index
@@ -42,6 +42,17 @@ class Order:
     labels: str | None = None
     then_map: bool = True
 
+    @property
+    def label(self) -> str:
+        """What it is about, in a few words."""
+        return f"{self.model} over {self.area}, {self.period}"
+
+    @property
+    def row(self) -> FollowUp:
+        """The row that it stands by."""
+        fields = asdict(self)
+        return FollowUp(STANDING, ", ".join(str(value) for value in fields.values()), fields)
+
     def training(self, cube: str) -> FollowUp:
         """The training that this order asks for on a cube snapshot."""
         recipe = model_recipe(self.model)
@@ -54,11 +65,16 @@ class Order:
         return FollowUp(MAP, f"{model} over {cube}", {"model": model, "area": self.area, "period": self.period})
 
 
-def standing_orders(index: Index) -> list[Order]:
-    """The orders that requests left, and those of model recipes that name area, period and labels."""
+def kept_orders(index: Index) -> list[Order]:
+    """The orders that requests left."""
     with index.engine.connect() as connection:
         rows = connection.execute(select(follow_up.c.parameters).where(follow_up.c.kind == STANDING)).scalars().all()
-    kept = [Order(**row) for row in rows]
+    return [Order(**row) for row in rows]
+
+
+def standing_orders(index: Index) -> list[Order]:
+    """The orders that requests left, and those of model recipes that name area, period and labels."""
+    kept = kept_orders(index)
     for name in recipe_names():
         recipe = read_recipe(name)
         if isinstance(recipe, ModelRecipe) and recipe.area and recipe.period and recipe.samples.labels:
@@ -68,15 +84,7 @@ def standing_orders(index: Index) -> list[Order]:
 
 def keep_standing(index: Index, order: Order) -> None:
     """Repeat an order whenever its cube changes."""
-    fields = {
-        "model": order.model,
-        "area": order.area,
-        "period": order.period,
-        "labels": order.labels,
-        "then_map": order.then_map,
-    }
-    subject = ", ".join(str(value) for value in fields.values())
-    note(index, FollowUp(STANDING, subject, fields))
+    note(index, order.row)
 
 
 def due(index: Index, order: Order, area_name: str) -> FollowUp | None:
@@ -116,6 +124,21 @@ def is_done(index: Index, work: FollowUp) -> bool:
     """Whether somebody has finished it."""
     with index.engine.connect() as connection:
         return connection.scalar(select(follow_up.c.done_at).where(follow_up.c.id == work.id)) is not None
+
+
+def forget(index: Index, work: FollowUp) -> None:
+    """Drop work, as if nobody had asked for it."""
+    with index.engine.begin() as connection:
+        connection.execute(delete(follow_up).where(follow_up.c.id == work.id))
+
+
+def end_order(index: Index, order: Order) -> int:
+    """End an order and drop its trainings that are due, whose number it returns."""
+    training = {name: value for name, value in asdict(order).items() if name != "model"} | {"recipe": order.model}
+    is_due = (follow_up.c.kind == TRAIN) & follow_up.c.done_at.is_(None) & follow_up.c.parameters.contains(training)
+    with index.engine.begin() as connection:
+        connection.execute(delete(follow_up).where(follow_up.c.id == order.row.id))
+        return connection.execute(delete(follow_up).where(is_due)).rowcount
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def check_health(settings: Settings, prefect: PrefectAccess | None = None) -> di
     """`ok`; `checks`: a list of `name`, `ok`, `found` for index, store, Prefect and GPU, and of counts; `figures`: what `neocube metrics` tells;
     `failures`: the flow runs that failed last.
     """
-    parts = read_service(settings, prefect)
+    parts = read_service(settings, prefect, writes=True)
     readings = [reading for part in parts for reading in part.readings]
     checks = [check for part in parts for check in _checks(settings, prefect, part)]
     if not prefect:

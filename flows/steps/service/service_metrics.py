@@ -13,7 +13,7 @@ class Meaning:
 
 # names and units: https://prometheus.io/docs/practices/naming
 METRICS = {
-    "neocube_up": Meaning("Whether a part answered now: index, storage, prefect (where an API is set), gpu (where nvidia-smi is).", "part"),
+    "neocube_up": Meaning("Whether a part answered now: index, storage (it can be read), prefect (where an API is set), gpu (where nvidia-smi is).", "part"),
     "neocube_read_seconds": Meaning("How long the figures of a part took to read now.", "part"),
     "neocube_scenes": Meaning("Scenes in the index; state: active, archived.", "collection", "state"),
     "neocube_scenes_last_day": Meaning("Scenes added to the index in the last 24 hours.", "collection"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -31,8 +32,11 @@ class PartRead:
     silence: str = ""
 
 
-def read_service(settings: Settings, prefect: PrefectAccess | None) -> list[PartRead]:
-    """Index, storage, Prefect where an API is configured and GPUs where there are, each with whether it answered and how long that took."""
+def read_service(settings: Settings, prefect: PrefectAccess | None, *, writes: bool = False) -> list[PartRead]:
+    """Index, storage, Prefect where an API is configured and GPUs where there are, each with whether it answered and how long that took.
+
+    With `writes` the store answers only if it can be written to.
+    """
     cells: dict[str, str] = {}
 
     def index_part() -> list[Reading]:
@@ -41,10 +45,13 @@ def read_service(settings: Settings, prefect: PrefectAccess | None) -> list[Part
             readings = index_readings(index)
         return [*readings, *cost_readings(readings, settings.price_per_core_hour, settings.price_currency)]
 
-    parts: dict[str, Callable[[], list[Reading]]] = {
-        "index": index_part,
-        "storage": lambda: storage_readings(open_storage(settings), cells),
-    }
+    def storage_part() -> list[Reading]:
+        storage = open_storage(settings)
+        if writes:
+            storage.check_writable()
+        return storage_readings(storage, cells)
+
+    parts: dict[str, Callable[[], list[Reading]]] = {"index": index_part, "storage": storage_part}
     if prefect:
         parts["prefect"] = lambda: prefect_readings(prefect, datetime.now(UTC))
     if program := shutil.which("nvidia-smi"):
@@ -61,11 +68,16 @@ def cost_readings(readings: Iterable[Reading], price_per_core_hour: float, curre
 
 
 def storage_readings(storage: Storage, cells: dict[str, str]) -> list[Reading]:
-    """Room where the store is a folder, and the bytes of some cells by product; StorageUnavailable if nothing can be written."""
-    storage.check_writable()
+    """Room where the store is a folder, and the bytes of some cells by product; StorageUnavailable if it cannot be read. Nothing is written.
+
+    Without a cell the folder may not be made yet: the room is that of the folder above.
+    """
+    is_new = storage.is_local and not cells and not Path(storage.root).exists()
+    if not is_new:
+        storage.check_readable()
     readings = []
     if storage.is_local:
-        disk = shutil.disk_usage(storage.root)
+        disk = shutil.disk_usage(Path(storage.root).parent if is_new else storage.root)
         readings = [Reading("neocube_storage_free_bytes", disk.free), Reading("neocube_storage_size_bytes", disk.total)]
     if cells:
         from flows.steps.cubes.cells import cell_path  # brings numba and zarr, which take seconds to load

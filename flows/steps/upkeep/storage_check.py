@@ -13,7 +13,7 @@ from flows.steps.archives.asset_sizes import MISSING, Size, asked_sizes, listed_
 from flows.steps.index.catalogue import scene_of
 from flows.steps.index.index_rows import CELL_KIND, dataset_rows
 from flows.steps.storage import Storage, path_of
-from flows.steps.storage_listing import numbered, snapshots
+from flows.steps.storage_listing import is_whole_snapshot, numbered, snapshots
 from flows.steps.upkeep.archive_listing import copy_rows
 from flows.steps.upkeep.unindexed import unfinished_models
 
@@ -97,13 +97,9 @@ def _cubes(connection: Connection, storage: Storage) -> Iterator[dict[str, Any]]
         if path not in pointed:
             why = "no product, area and CRS points to this snapshot"
             yield {"kind": "cube without pointer", "path": path, "why": why}
-    whole = {path for path in pointed if _is_whole(storage, path)}
+    whole = {path for path in pointed if is_whole_snapshot(storage, path)}
     for path, row in pointers:
         if path not in whole:
             what = {name: row[name] for name in ("product", "version", "area", "crs")}
             why = "the snapshot is not whole in the store"
             yield {"kind": "pointer without cube", **what, "path": path, "why": why}
-
-
-def _is_whole(storage: Storage, path: str) -> bool:
-    return storage.exists(path) and storage.exists(path.removesuffix(".zarr") + ".complete")

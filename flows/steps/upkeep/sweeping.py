@@ -9,24 +9,24 @@ from uuid import UUID, uuid5
 from sqlalchemy import text
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import cell_path, writer_of
+from flows.steps.cubes.cells import writer_of
 from flows.steps.index.index_rows import CELL_KIND, dataset_rows, lineage_rows
 from flows.steps.storage import Storage
 from flows.steps.storage_listing import children, snapshots
 from flows.steps.upkeep.unindexed import models_of
+from flows.steps.upkeep.whole_files import FAMILY, OF_NO_CELL, remove_files
 from products.errors import RequestError
 from products.identity import NAMESPACE
 
 COLLECTION = "collection.json"
 # Maps before the models that made them, models before what they learned from: a row goes once nothing is derived from it.
 ORDER = "case family when 'map' then 0 when 'model' then 1 when 'samples' then 2 else 3 end"
-FOLDERS = {"model": "models", "samples": "samples"}  # of what is no cell
-CANDIDATES = """
+CANDIDATES = f"""
 select * from (
-    select r.id, r.product, coalesce(r.facts ->> 'odc:product_family', 'cell') as family,
+    select r.id, r.product, {FAMILY} as family,
         r.facts ->> 'neocube:product_version' as version
-    from unnest(cast(:ids as uuid[])) as w (id) join {rows} r on r.id = w.id where r.archived is not null and r.kind = :kind
-) found order by {order}, product, id
+    from unnest(cast(:ids as uuid[])) as w (id) join {{rows}} r on r.id = w.id where r.archived is not null and r.kind = :kind
+) found order by {ORDER}, product, id
 """
 IS_SOURCE = "select 1 from {lineage} e join {rows} r on r.id = e.derived where e.source = :id limit 1"
 
@@ -66,6 +66,11 @@ def preview_sweep(index: Index, storage: Storage, retirement: Mapping[str, Any])
 
 def sweep(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict[str, Any]:
     """Delete the files and purge the rows; safe to repeat and to kill. What became active again since is left; scenes keep their rows."""
+    with writer_of(index, retirement["id"]):  # an undoing asks which files are there
+        return _swept(index, storage, retirement)
+
+
+def _swept(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict[str, Any]:
     found = _candidates(index, retirement)
     ids = {each["id"] for each in found}
     maps, cubes = list(_maps(storage, found, ids)), list(_cubes(index, storage, found, ids))
@@ -102,7 +107,7 @@ def _noted(index: Index, retirement: Mapping[str, Any]) -> None:
 
 def _candidates(index: Index, retirement: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The cells, maps and models of a retirement that are archived now."""
-    query = CANDIDATES.format(rows=dataset_rows(index), order=ORDER)
+    query = CANDIDATES.format(rows=dataset_rows(index))
     with index.engine.connect() as connection:
         rows = connection.execute(text(query), {"ids": retirement["dataset_ids"], "kind": CELL_KIND}).mappings()
         return [dict(row) for row in rows]
@@ -115,12 +120,7 @@ def _sweep_row(index: Index, storage: Storage, each: Mapping[str, Any]) -> str:
         row = index.dc.index.datasets.get(number)
         if row is None or not row.is_archived:
             return "purged" if row is None else "active"
-        folder = FOLDERS.get(each["family"])
-        storage.remove(
-            storage.path(folder, each["product"], str(number))
-            if folder
-            else cell_path(storage, each["product"], number)
-        )
+        remove_files(storage, each["family"], each["product"], number)
         query = IS_SOURCE.format(lineage=lineage_rows(index), rows=dataset_rows(index))
         with index.engine.connect() as connection:
             is_source = connection.scalar(text(query), {"id": number}) is not None
@@ -135,7 +135,7 @@ def _cubes(index: Index, storage: Storage, found: Sequence[Mapping[str, Any]], i
     with index.engine.connect() as connection:
         urls = connection.execute(text("select snapshot_url from neocube.cube_pointer")).scalars().all()
     current = {storage.from_url(url) for url in urls}
-    folders = sorted({f"{each['product']}-v{each['version']}" for each in found if each["family"] not in FOLDERS})
+    folders = sorted({f"{each['product']}-v{each['version']}" for each in found if each["family"] not in OF_NO_CELL})
     for path in snapshots(storage, folders):
         if path not in current and _snapshot_cells(storage, path) & ids:
             yield path

@@ -1,17 +1,21 @@
 """Undoing a retirement: what nothing replaced since becomes active again, the rest is told with the cause."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
+from flows.steps.cubes.cells import writer_of
 from flows.steps.index.index_rows import archive_selected, dataset_rows, restore_selected
 from flows.steps.index.scene_index import POLICY
 from flows.steps.scenes.datastrip import same_slice
 from flows.steps.storage import Storage
+from flows.steps.storage_listing import is_whole_snapshot
 from flows.steps.upkeep.retiring import find_retirement, retiring
 from flows.steps.upkeep.unindexed import restore_models
+from flows.steps.upkeep.whole_files import without_files
 from products.errors import RequestError
 
 TABLES = """
@@ -23,7 +27,7 @@ VERDICTS = """
 insert into wanted select w.id, case
     when r.id is null then 'its row was purged by the sweep: build it again'
     when r.archived is null then 'it is active already'
-    when :swept and r.kind = 'neocube_cell' then 'its files were swept: build it again'
+    when w.id = any(cast(:lost as uuid[])) then 'its files were swept: build it again'
     when last.reason is not null then 'archived again since: ' || last.reason
     end
 from unnest(cast(:ids as uuid[])) as w (id) left join {rows} r on r.id = w.id
@@ -63,13 +67,21 @@ on conflict do nothing returning 1
 
 
 def undo_retirement(index: Index, storage: Storage, number: str) -> dict[str, Any]:
-    """Restore what a retirement archived: `restored`, `kept` with the cause, `cubes` opened again or left closed."""
+    """Restore what a retirement archived: `restored`, `kept` with the cause, `cubes` opened again or left closed. It waits for a sweep that runs."""
+    with index.engine.connect() as connection:
+        asked = find_retirement(connection, number)
+        connection.rollback()
+    with writer_of(index, asked["id"]):
+        return _undone(index, storage, number, without_files(index, storage, asked["dataset_ids"]))
+
+
+def _undone(index: Index, storage: Storage, number: str, lost: Sequence[UUID]) -> dict[str, Any]:
     rows = dataset_rows(index)
     with retiring(index) as connection:
         found = find_retirement(connection, number)
         if found["restored_at"] is not None:
             raise RequestError(f"the retirement {number} was undone at {found['restored_at'].isoformat()} already")
-        _judge(connection, rows, found)
+        _judge(connection, rows, found, lost)
         restored, kept = restore_models(connection, storage, found)
         restored += _named(connection, rows, restored=True)
         kept += _named(connection, rows, restored=False)
@@ -81,22 +93,22 @@ def undo_retirement(index: Index, storage: Storage, number: str) -> dict[str, An
             {"reason": reason, "by": POLICY},
         )
         restore_selected(connection, index, "wanted")
-        cubes = [_reopened(connection, rows, pointer) for pointer in found["pointers"]]
+        cubes = [_reopened(connection, storage, rows, pointer) for pointer in found["pointers"]]
         connection.execute(
             text("update neocube.retirement set restored_at = now() where id = :id"), {"id": found["id"]}
         )
     return {"id": str(found["id"]), "restored": restored, "kept": kept, "cubes": cubes}
 
 
-def _judge(connection: Connection, rows: str, found: Mapping[str, Any]) -> None:
-    """Fill `wanted` with verdicts and `promoted` with the stand-ins that step down."""
+def _judge(connection: Connection, rows: str, found: Mapping[str, Any], lost: Sequence[UUID]) -> None:
+    """Fill `wanted` with verdicts, those of `lost` files among them, and `promoted` with the stand-ins that step down."""
     connection.execute(text(TABLES))
     stand_ins = {"ids": found["promoted_ids"]}
     connection.execute(text("insert into promoted select unnest(cast(:ids as uuid[]))"), stand_ins)
     values = {
         "ids": found["dataset_ids"],
         "applied_at": found["applied_at"],
-        "swept": found["swept_at"] is not None,
+        "lost": list(lost),
     }
     connection.execute(text(VERDICTS.format(rows=rows)), values)
     replaced = [
@@ -114,8 +126,9 @@ def _named(connection: Connection, rows: str, *, restored: bool) -> list[dict[st
     return [{name: value for name, value in row.items() if name != "why" or value} for row in found]
 
 
-def _reopened(connection: Connection, rows: str, pointer: Mapping[str, Any]) -> dict[str, Any]:
-    """Point to a snapshot again, unless another cube took its place or some of its cells are not active."""
-    done = connection.scalar(text(REOPEN.format(rows=rows)), dict(pointer))
+def _reopened(connection: Connection, storage: Storage, rows: str, pointer: Mapping[str, Any]) -> dict[str, Any]:
+    """Point to a snapshot again, unless it was swept, another cube took its place or some of its cells are not active."""
+    is_there = is_whole_snapshot(storage, storage.from_url(pointer["snapshot_url"]))
+    done = connection.scalar(text(REOPEN.format(rows=rows)), dict(pointer)) if is_there else None
     told = {name: pointer[name] for name in ("product", "version", "area", "crs", "snapshot_url")}
     return told | {"opened": done is not None}

@@ -1,0 +1,50 @@
+"""Which rows of the index still have their files: of a cell, map, model or training set one file is written last and swept first."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+from sqlalchemy import text
+
+from datacube_config.connection import Index
+from flows.steps.cubes.cells import cell_path
+from flows.steps.index.index_rows import CELL_KIND, dataset_rows
+from flows.steps.storage import Storage
+
+ASKED_AT_ONCE = 16
+OF_NO_CELL = {"model": ("models", "card.json"), "samples": ("samples", "samples.json")}
+FAMILY = "coalesce(r.facts ->> 'odc:product_family', 'cell')"
+ARCHIVED = f"""
+select r.id, r.product, {FAMILY} as family from unnest(cast(:ids as uuid[])) as w (id)
+join {{rows}} r on r.id = w.id where r.archived is not null and r.kind = :kind
+"""
+
+
+def whole_file(storage: Storage, family: str, product: str, number: UUID) -> str:
+    """The file of a row's folder that says that the folder is whole."""
+    if family in OF_NO_CELL:
+        kind, name = OF_NO_CELL[family]
+        return storage.path(kind, product, str(number), name)
+    return f"{cell_path(storage, product, number)}/zarr.json"
+
+
+def remove_files(storage: Storage, family: str, product: str, number: UUID) -> None:
+    """Delete the folder of a row: first what says that it is whole."""
+    whole = whole_file(storage, family, product, number)
+    storage.remove(whole)
+    storage.remove(whole.rpartition("/")[0])
+
+
+def without_files(index: Index, storage: Storage, ids: Sequence[UUID]) -> list[UUID]:
+    """Those archived ones whose files are not whole in the store; StorageUnavailable if that is not there."""
+    with index.engine.connect() as connection:
+        query = text(ARCHIVED.format(rows=dataset_rows(index)))
+        rows = connection.execute(query, {"ids": list(ids), "kind": CELL_KIND}).all()
+    if not rows:
+        return []
+    storage.check_readable()
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        has_files = list(
+            pool.map(lambda row: storage.exists(whole_file(storage, row.family, row.product, row.id)), rows)
+        )
+    return [row.id for row, is_whole in zip(rows, has_files, strict=True) if not is_whole]
