@@ -101,6 +101,20 @@ def test_an_unknown_recipe_lists_the_near_ones(ingested_settings: Settings) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("product", "words"),
+    [
+        ("sentinel2_msi_l2", ("'sentinel2_msi_l2'", "near ones: sentinel2_msi_l2a")),
+        ("mangrove_features", ("'mangrove_features'", "landsat_oli_c2_l2")),
+    ],
+)
+def test_scenes_of_what_is_no_product_of_scenes_are_refused(
+    product: str, words: tuple[str, ...], ingested_settings: Settings
+) -> None:
+    assert ingested_settings.index_url is None
+    refused(neocube("scenes", "--product", product), "no source product of scenes", *words)
+
+
 def test_a_cell_beyond_the_memory_limit_is_refused_before_it_starts(
     ingested_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
