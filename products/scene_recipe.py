@@ -251,6 +251,6 @@ def plain_name(name: str) -> str:
     """The name, if it may be a product, a folder and a measurement; RequestError otherwise."""
     if not NAME.match(name):
         raise RequestError(
-            f"expected a name of lower-case letters, digits and underscores, starting with a letter, got {name!r}"
+            f"expected a name of lower-case letters, digits and underscores, 2 to 63 of them, starting with a letter, got {name!r}"
         )
     return name

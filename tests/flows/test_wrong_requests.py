@@ -147,6 +147,28 @@ def test_a_disk_that_takes_no_more_ends_a_picture_with_one_line() -> None:
         written(Path("/dev/full"), b"picture")
 
 
+def test_a_retry_that_leaves_items_in_quarantine_is_work_that_failed(
+    embedded_settings: Settings, small_archive: Path, tmp_path: Path
+) -> None:
+    assert embedded_settings.index_url is None
+    scene = next(small_archive.rglob("LC08*_B4.TIF")).parent
+    shutil.copytree(scene, tmp_path / "archive" / scene.name)
+    band = next((tmp_path / "archive").rglob("*_B4.TIF"))
+    band.rename(tmp_path / band.name)
+    assert neocube("ingest", str(tmp_path / "archive")).exit_code == 1
+    tried = neocube("quarantine", "--retry")
+    assert tried.exit_code == 1 and "1 tried, 0 passed" in tried.stderr
+    assert neocube("quarantine").exit_code == 0
+    (tmp_path / band.name).rename(band)
+    tried = neocube("quarantine", "--retry")
+    assert tried.exit_code == 0 and "1 tried, 1 passed" in tried.stderr
+
+
+def test_shell_lines_are_no_json(neocube_home: Path) -> None:
+    refused(neocube("settings", "--shell", "--json"), "expected --shell or --json")
+    assert not neocube_home.exists()
+
+
 def test_a_cell_beyond_the_memory_limit_is_refused_before_it_starts(
     ingested_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,7 @@ MISTAKES = [
     ("version: 1\n", "", 1, "version: Field required"),
     ("version: 1", "version: 0", 2, "greater than or equal to 1, got 0"),
     ("version: 1", "version: 99999999999999", 2, "less than or equal to 2147483647, got 99999999999999"),
+    ("name: mangrove_features", "name: a", 1, "2 to 63 of them"),
     ("crs: utm", 'crs: "EPSG:2264"', 5, "'EPSG:2264' counts in US survey foot"),
     ("title:", "title: &a x\nfoo: *a\nx:", 5, "YAML aliases (*a) are not allowed in recipes"),
 ]  # fmt: skip
