@@ -7,6 +7,7 @@ from uuid import UUID
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import get_settings
+from flows.console import output_path, writing
 from flows.steps.areas import find_area
 from flows.steps.cubes.open_cube import find_cube, open_snapshot, snapshot_asked_for
 from flows.steps.learning.assessment import SampleOrder, draw_sample, estimate
@@ -32,6 +33,9 @@ def design_sample(
     """Draw a sample of a map, by its product and area or its snapshot's path, and write it; returns `sample` and the strata."""
     settings = get_settings()
     labels = [parse_period(text).label for text in periods]
+    if out:
+        check_sample_path(Path(out))
+        output_path(out)
     with open_index(settings) as index:
         url = snapshot_asked_for(index, name, area, crs)
         cube = open_snapshot(url, s3_options(settings))
@@ -40,7 +44,8 @@ def design_sample(
         path = Path(out or f"{population.product}_{'_'.join(t.label for t in population.times)}_sample.gpkg")
         check_sample_path(path)
         design = draw_sample(population, order, is_simulated(index, population.cells))
-    write_sample(path, design)
+    with writing(path):
+        write_sample(path, design)
     said = {key: design[key] for key in SHOWN} | {"cells": len(design["cells"]), "points": len(design["points"])}
     return {"sample": str(path), "design": str(design_path(path)), **said}
 

@@ -73,6 +73,8 @@ def settings(as_json: bool, shell: bool) -> None:
     from datacube_config.settings import explain_settings, get_settings
     from datacube_config.shell import shell_lines
 
+    if shell and as_json:
+        raise RequestError("expected --shell or --json, and not both: a shell reads no JSON")
     in_force = get_settings()
     if shell:
         click.echo(shell_lines(in_force))

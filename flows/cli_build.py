@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from flows.console import as_json_option, device_option, emit, place_at, progress_on_stderr
+from flows.console import as_json_option, device_option, emit, output_path, place_at, progress_on_stderr, written
 
 area_option = click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
 period_option = click.option("--period", required=True, help="Such as 2020, 2020-03 or 2019-01-01/2020-12-31.")
@@ -110,7 +110,6 @@ def preview(as_json: bool, recipe: str, area: str | None, at: str | None, period
     Example: neocube preview mangrove_features --area demo --period 2020 --out var/preview.png
     """
     from datetime import UTC, datetime, timedelta
-    from pathlib import Path
 
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
@@ -126,11 +125,10 @@ def preview(as_json: bool, recipe: str, area: str | None, at: str | None, period
     wanted, settings, now = scene_recipe(recipe), get_settings(), datetime.now(UTC)
     ground = find_area(area) if area else area_around(wanted, *place_at(str(at)))
     asked = parse_period(period) if period else Period(now - timedelta(days=365), now)
+    path = output_path(out)
     with open_index(settings) as index, progress_on_stderr(f"looking at {ground.name}"):
         found = preview_with(index, settings, wanted, ground, asked)
-    path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(found.png)
+    written(path, found.png)
     emit({"png": str(path.absolute()), **found.document}, as_json, _looked)
 
 
@@ -168,26 +166,19 @@ def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str,
     from products.period import parse_period
     from products.registry import scene_recipe
 
-    settings = get_settings()
+    settings, wanted, ground = get_settings(), scene_recipe(recipe), find_area(area)
+    path, tides_path = output_path(out), output_path(tides) if tides else None
     with open_index(settings) as index:
-        pointer = find_cube(index, scene_recipe(recipe).name, find_area(area).name)
+        pointer = find_cube(index, wanted.name, ground.name)
         cube = cube_for_picture(pointer.snapshot_url, s3_options(settings), TILE_PX)
         cube = within(cube, parse_period(period)) if period else cube
         told = told_tides(index, cube) if tides else []
     picture, held = picture_of_kind(cube)
-    _written(out, picture)
-    if tides:
-        _written(tides, tides_picture(told))
+    written(path, picture)
+    if tides_path:
+        written(tides_path, tides_picture(told))
         held["tides of cells"] = len(told)
     emit({"png": out, **held}, as_json, _drawn)
-
-
-def _written(place: str, content: bytes) -> None:
-    from pathlib import Path
-
-    path = Path(place)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 def _drawn(document: dict[str, Any]) -> str:

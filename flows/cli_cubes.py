@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import click
 
-from flows.console import as_json_option, emit, place_at, progress_on_stderr
+from flows.console import as_json_option, emit, output_path, place_at, progress_on_stderr, written
 from products.errors import RequestError
 
 cube_area_option = click.option("--area", help="With a product's name: a name, a path, or west,south,east,north.")
@@ -124,20 +124,17 @@ def report(as_json: bool, cube: str, page: str, area: str | None, crs: str | Non
 
     Example: neocube report mangrove_features var/report.html --area demo
     """
-    from pathlib import Path
-
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
     from flows.steps.cubes.open_cube import snapshot_asked_for
     from flows.steps.pictures.cube_report import Rates, cube_report
     from flows.steps.storage import s3_options
 
-    settings, path = get_settings(), Path(page)
+    settings, path = get_settings(), output_path(page)
     with open_index(settings) as index:
         rates = Rates(settings.price_per_core_hour, settings.price_currency, settings.core_power_w)
         text = cube_report(index, snapshot_asked_for(index, cube, area, crs), s3_options(settings), rates)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    written(path, text.encode())
     emit({"report": str(path.absolute())}, as_json, lambda it: f"report {it['report']}")
 
 

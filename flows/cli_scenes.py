@@ -130,7 +130,7 @@ def scenes(as_json: bool, product: str | None, area: str | None, period: str | N
 @as_json_option
 @click.option("--retry", is_flag=True, help="Try every item again first.")
 def quarantine(as_json: bool, retry: bool) -> None:
-    """List the items that could not be taken, and why.
+    """List the items that could not be taken, and why. With --retry, exit code 1 if some still cannot.
 
     Example: neocube quarantine --retry
     """
@@ -146,6 +146,7 @@ def quarantine(as_json: bool, retry: bool) -> None:
     settings = get_settings()
     sources = source_table(settings.home)
     with open_index(settings) as index:
+        refused = 0
         if retry:
             report = retry_quarantine(
                 index,
@@ -161,7 +162,8 @@ def quarantine(as_json: bool, retry: bool) -> None:
             tried, refused = sum(each.found for each in again), sum(each.quarantined.total for each in again)
             click.echo(f"{tried} tried, {tried - refused} passed", err=True)
         rows = listed(index)
-    emit(rows, as_json, lambda _: "\n".join(f"{each['since']}  {each['id']}  {each['cause']}" for each in rows))
+    words = (f"{each['since']}  {each['id']}  {each['cause']}" for each in rows)
+    emit(rows, as_json, lambda _: "\n".join(words), failed=refused > 0)
 
 
 def _ingested(report: dict[str, Any]) -> str:

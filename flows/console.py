@@ -4,6 +4,8 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import ENOTDIR
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,6 +33,31 @@ def place_at(at: str) -> tuple[float, float]:
     if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
         raise RequestError(f"expected --at as LON,LAT in degrees, such as 100.845,4.95, got {at!r}")
     return longitude, latitude
+
+
+def output_path(place: str) -> Path:
+    """Where a file is to be written, in a folder that is there or is made; RequestError, before the work, if it cannot be."""
+    path = Path(place)
+    with writing(place):
+        if path.parent.is_file():
+            raise NotADirectoryError(ENOTDIR, f"{path.parent} is no folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def written(path: Path, content: bytes) -> None:
+    """Write a file whole; RequestError if the place does not take it."""
+    with writing(path):
+        path.write_bytes(content)
+
+
+@contextmanager
+def writing(place: str | Path) -> Iterator[None]:
+    """What the disk says against a file that is asked for, as a RequestError."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(f"cannot write {place}: {error.strerror or error}: choose another place") from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Mirror the scenes that were taken from an archive: files to a folder or bucket nearer to who reads them."""
+"""Mirror the scenes of an archive: files to a folder or bucket nearer to who reads them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -17,6 +17,8 @@ from flows.steps.upkeep.sweeping import preview_sweep, sweep, to_sweep
 from flows.steps.upkeep.unretiring import undo_retirement
 from products.errors import RequestError
 
+MOST_DAYS = 36_500
+
 
 @logged_run("retire")
 def retire_selected(selection: Selection, yes: bool = False) -> dict[str, Any]:
@@ -46,8 +48,8 @@ def retirements() -> list[dict[str, Any]]:
 @logged_run("sweep")
 def sweep_retired(ids: Sequence[str] = (), older_than_days: float | None = None, yes: bool = False) -> dict[str, Any]:
     """Delete what retirements left in the store, by id or by age; without `yes` only say what that is."""
-    if older_than_days is not None and older_than_days < 0:
-        raise RequestError(f"--older-than: expected days, 0 or more, got {older_than_days:g}")
+    if older_than_days is not None and not 0 <= older_than_days <= MOST_DAYS:
+        raise RequestError(f"--older-than: expected days, 0 to {MOST_DAYS}, got {older_than_days:g}")
     settings = get_settings()
     storage = open_storage(settings)
     with open_index(settings) as index:

@@ -1,6 +1,7 @@
 """The pixel grid of a product: one immutable lattice per CRS, cut into square tiles."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from affine import Affine
@@ -16,6 +17,7 @@ LANDSAT_ANCHOR_M = (
 )
 
 MAX_TILES = 1_000_000
+CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,11 +87,19 @@ def utm_crs(longitude: float, latitude: float) -> str:
 
 
 def checked_crs(text: str) -> CRS:
-    """The projected CRS named by an authority code, or RequestError."""
+    """The CRS in metres named by an authority code, or RequestError."""
+    unknown = f"unknown CRS {text!r}: expected an authority code such as EPSG:32647, or utm"
+    if not CODE.fullmatch(text):
+        raise RequestError(unknown)
     try:
         crs = CRS(text)
     except Exception as error:  # pyproj and odc-geo raise several unrelated types for an unknown code
-        raise RequestError(f"unknown CRS {text!r}: expected an authority code such as EPSG:32647, or utm") from error
+        raise RequestError(unknown) from error
     if not crs.projected:
         raise RequestError(f"CRS {text!r} is not projected: features need metres; use utm or an equal-area CRS")
+    for axis in crs.proj.axis_info:
+        if axis.unit_conversion_factor != 1:
+            raise RequestError(
+                f"CRS {text!r} counts in {axis.unit_name}: expected one in metres, as utm or an equal-area CRS"
+            )
     return crs

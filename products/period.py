@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from products.errors import RequestError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DURATION = re.compile(r"^P(\d+)([DWMY])$")
+_DURATION = re.compile(r"^P(\d{1,9})([DWMY])$")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -97,7 +97,7 @@ class Calendar:
     def _floor(self, instant: datetime) -> datetime:
         if self.step.unit in "DW":
             days = self.step.count * (7 if self.step.unit == "W" else 1)
-            return _EPOCH + timedelta(days=(instant - _EPOCH).days // days * days)
+            return add_duration(_EPOCH, (instant - _EPOCH).days // days * days, "D")
         anchor = datetime(1970, self.start_month, self.start_day, tzinfo=UTC)
         months = self.step.count * (12 if self.step.unit == "Y" else 1)
         passed = (instant.year - anchor.year) * 12 + instant.month - anchor.month
@@ -113,11 +113,16 @@ class Calendar:
 
 
 def add_duration(instant: datetime, count: int, unit: str) -> datetime:
-    """The instant `count` units (D, W, M, Y) later, by the calendar."""
-    if unit in "DW":
-        return instant + timedelta(days=count * (7 if unit == "W" else 1))
-    months = instant.year * 12 + instant.month - 1 + count * (12 if unit == "Y" else 1)
-    return instant.replace(year=months // 12, month=months % 12 + 1)
+    """The instant `count` units (D, W, M, Y) later, by the calendar; RequestError beyond the years 1 to 9999."""
+    try:
+        if unit in "DW":
+            return instant + timedelta(days=count * (7 if unit == "W" else 1))
+        months = instant.year * 12 + instant.month - 1 + count * (12 if unit == "Y" else 1)
+        return instant.replace(year=months // 12, month=months % 12 + 1)
+    except (ValueError, OverflowError) as error:
+        raise RequestError(
+            f"expected a duration from {instant.date()} that stays within the years 1 to 9999, got P{count}{unit}"
+        ) from error
 
 
 def parse_period(text: str) -> Period:
@@ -137,7 +142,7 @@ def _unit(text: str) -> Period:
         try:
             start = datetime.strptime(text.strip(), form).replace(tzinfo=UTC)
             end = add_duration(start, 1, unit)
-        except (ValueError, OverflowError):
+        except (ValueError, RequestError):
             continue
         return Period(start, end)
     raise RequestError(_expected(text))

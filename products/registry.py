@@ -67,7 +67,18 @@ def read_recipe(name_or_path: str) -> Recipe:
             )
     if path.stat().st_size > MAX_RECIPE_BYTES:
         raise RequestError(f"the recipe {path} has {path.stat().st_size} bytes: expected at most {MAX_RECIPE_BYTES}")
-    return parse_recipe(path.read_text(encoding="utf-8"), path.name)
+    return parse_recipe(_text(path), path.name)
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise RequestError(
+            f"{path.name}, line {line}: expected text in UTF-8, got the byte {content[error.start]:#04x}: save it as UTF-8"
+        ) from error
 
 
 def scene_recipe(name_or_path: str) -> SceneRecipe:

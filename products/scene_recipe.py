@@ -22,6 +22,7 @@ from products.sensors import COLLECTIONS, SENSORS
 from products.source_spec import Closed, HarmoniseSpec, SourceSpec
 from products.window_spec import RasterInput
 
+MOST_VERSION = 2**31 - 1  # what an integer of the database holds
 NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
 
 
@@ -76,7 +77,7 @@ class SceneRecipe(Closed):
     """A product made of scenes: its cells are a tile and a time, a period or a pass."""
 
     name: str
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=MOST_VERSION)
     kind: str
     title: str = ""
     grid: GridSpec
@@ -250,6 +251,6 @@ def plain_name(name: str) -> str:
     """The name, if it may be a product, a folder and a measurement; RequestError otherwise."""
     if not NAME.match(name):
         raise RequestError(
-            f"expected a name of lower-case letters, digits and underscores, starting with a letter, got {name!r}"
+            f"expected a name of lower-case letters, digits and underscores, 2 to 63 of them, starting with a letter, got {name!r}"
         )
     return name

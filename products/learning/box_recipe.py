@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from products.errors import RequestError
 from products.learning.line_recipe import NAME
 from products.learning.network_spec import NetworkSpec
-from products.scene_recipe import canonical_digest, plain_name
+from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
 from products.source_spec import Closed
 
 NOT_LEARNED = {"name", "version", "title"}
@@ -95,7 +95,7 @@ class BoxRecipe(Closed):
     """A detector learned from pictures with boxes, and tested on pictures, or strips of them, that it never saw: one at a time, or dealt into `folds`."""
 
     name: str
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=MOST_VERSION)
     kind: Literal["model"]
     title: str = ""
     boxes: BoxesSpec

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
 from products.learning.network_spec import Kind, NetworkSpec
-from products.scene_recipe import canonical_digest, plain_name
+from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
 from products.source_spec import Closed
 
 NOT_LEARNED = {"name", "version", "title"}
@@ -72,7 +72,7 @@ class LineRecipe(Closed):
     """A network learned from pictures with lines, and tested on groups of pictures that it never saw: one at a time, or dealt into `folds`."""
 
     name: str
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=MOST_VERSION)
     kind: Literal["model"]
     title: str = ""
     lines: LinesSpec

@@ -10,7 +10,7 @@ from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.split_spec import SplitSpec
 from products.learning.temporal_spec import TemporalKind, TemporalSpec
 from products.learning.tune_spec import TuneSpec
-from products.scene_recipe import canonical_digest, plain_name
+from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
 from products.source_spec import Closed
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map"}
@@ -117,7 +117,7 @@ class LearnedRecipe(Closed):
     """What every recipe of `kind: model` has that is learned from cells: the features to learn from, where and when."""
 
     name: str
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=MOST_VERSION)
     kind: Literal["model"]
     title: str = ""
     features: str

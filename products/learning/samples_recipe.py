@@ -8,7 +8,7 @@ from products.errors import RequestError
 from products.learning.designs import DesignSpec
 from products.learning.label_spec import LabelsSpec, MatchSpec
 from products.learning.recipe import named_once
-from products.scene_recipe import canonical_digest, plain_name
+from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
 from products.source_spec import Closed
 
 NOT_SAMPLES = {"name", "version", "title", "area", "period"}
@@ -62,7 +62,7 @@ class SamplesRecipe(Closed):
     """`kind: samples`: an immutable training set from published cells, of pixels or of chips."""
 
     name: str
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=MOST_VERSION)
     kind: Literal["samples"]
     title: str = ""
     features: str

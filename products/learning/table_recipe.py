@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from products.errors import RequestError
 from products.learning.table_estimator import TableEstimator
-from products.scene_recipe import canonical_digest, plain_name
+from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
 from products.source_spec import Closed
 
 NOT_LEARNED = {"name", "version", "title"}
@@ -82,7 +82,7 @@ class TableRecipe(Closed):
     """An estimator learned from a table, and tested on what it never saw: one group or one row at a time."""
 
     name: str
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=MOST_VERSION)
     kind: Literal["model"]
     title: str = ""
     table: TableSpec

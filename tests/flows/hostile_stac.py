@@ -146,6 +146,11 @@ class _Handler(Silent, BaseHTTPRequestHandler):
         if self.path == "/collections":
             names = sorted({item["collection"] for item in self.stac.items})
             self._send(200, json.dumps({"collections": [{"id": name} for name in names]}))
+        elif self.path.startswith("/collections/"):
+            name = self.path.rpartition("/")[2]
+            self._send(
+                200 if name in {item["collection"] for item in self.stac.items} else 404, json.dumps({"id": name})
+            )
         elif urlsplit(self.path).path == "/search":
             self._search({name: read(name, value) for name, value in parse_qsl(urlsplit(self.path).query)})
         else:

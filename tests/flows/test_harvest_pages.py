@@ -18,6 +18,7 @@ from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
 from flows.steps.ingesting.gone_items import gone_items
 from flows.steps.ingesting.ingest_archive import IngestReport, ingest_archive
+from products.errors import RequestError
 from products.period import parse_period
 from tests.flows.hostile_stac import Fault, HostileStac, hostile_stac
 
@@ -55,6 +56,17 @@ def test_a_harvest_of_pages_is_complete(index: Index, items: list[Item]) -> None
         row = thread(index)
         assert (row.mark, row.next_page) == ("updated", None)
         assert row.high_water == datetime(2024, 4, 23, 3, 23, 58, 819000, UTC)
+
+
+def test_an_api_is_asked_whether_it_has_a_collection_that_nobody_knows(index: Index, items: list[Item]) -> None:
+    with hostile_stac([item | {"collection": "own-scenes"} for item in items[:3]]) as stac:
+        for asked in (["own-scenez"], ["sentinel-2-l2a", "own-scenez"]):
+            with pytest.raises(
+                RequestError, match=rf"no collection 'own-scenez' in {stac.url}; known: landsat-c2-l2, "
+            ):
+                harvested(index, stac, collections=asked)
+        assert stac.searches == []
+        assert harvested(index, stac, collections=["own-scenes"], dry_run=True).found == 3
 
 
 FAULTS = {

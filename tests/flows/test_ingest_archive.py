@@ -297,6 +297,29 @@ def test_area_period_and_collection_choose_items(index: Index, shared_data: Path
     assert ingest_archive(index, archive, collections=["landsat-8-c2-l2"], dry_run=True).found == 60
 
 
+def test_a_collection_that_nothing_has_is_refused_each_time(index: Index, template: Item, tmp_path: Path) -> None:
+    write_item(tmp_path / "scenes" / "own", template | {"collection": "own-scenes"})
+    archive = str(tmp_path / "scenes")
+    known = "known: landsat-c2-l2, own-scenes, sentinel-2-l2a"
+    for asked, words in (("nope", known), ("sentinel-2-l2", "near ones: sentinel-2-l2a"), ("nope", known)):
+        for dry_run in (True, False):
+            with pytest.raises(RequestError, match=rf"no collection '{asked}' in .*scenes; {words}"):
+                ingest_archive(index, archive, collections=["landsat-c2-l2", asked], dry_run=dry_run)
+    assert ingest_archive(index, archive, collections=["own-scenes"]).added == 1
+    assert ingest_archive(index, archive, collections=["landsat-c2-l2"]).found == 0
+    assert ingest_archive(index, archive, collections=["own-scenes"], period=parse_period("1999")).found == 0
+
+
+def test_the_url_of_a_folder_is_the_folder(index: Index, template: Item, tmp_path: Path) -> None:
+    write_item(tmp_path / "my scenes" / "own", template)
+    url = (tmp_path / "my scenes").as_uri()
+    assert "%20" in url
+    assert ingest_archive(index, url, dry_run=True).found == 1
+    assert ingest_archive(index, url).archive == str(tmp_path / "my scenes")
+    with pytest.raises(RequestError, match=r"no archive 'file://elsewhere/scenes': expected a path"):
+        ingest_archive(index, "file://elsewhere/scenes")
+
+
 def test_two_ingests_at_once_index_each_scene_once(embedded_settings: Settings, shared_data: Path) -> None:
     archive = str(shared_data / "stac/earth_search/v0/S2_36MYB_2020_16_items.json")
     reports: list[IngestReport] = []

@@ -1,6 +1,7 @@
 """The files of an archive at a mirror: copied once, checked, resumed, and read in place of the source with the same result."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -110,6 +111,21 @@ def test_only_scenes_of_the_archive_collection_area_and_period_are_mirrored(
     assert found(str(tmp_path), (), None, None) == set()
     assert found(str(small_archive), (), None, parse_period("2019")) == set()
     assert found(str(small_archive), (), find_area("10,10,11,11"), None) == set()
+
+
+def test_what_an_archive_has_is_mirrored_also_where_it_was_taken_from_another(
+    index: Index, small_archive: Path, tmp_path: Path
+) -> None:
+    first = {scene.item_id for scene in scenes_to_mirror(index, str(small_archive), (), None, None)}
+    again = ["ingest", str(small_archive / "catalog.json"), "--mirror", str(tmp_path / "mirror"), "--bands", "red"]
+    report = json.loads(neocube(*again, "--json").stdout)
+    assert report["unchanged"] == report["found"] >= len(first) > 0
+    assert report["mirror"]["copied"] == report["mirror"]["files"] > 0
+    other = str(small_archive / "catalog.json")
+    assert {scene.item_id for scene in scenes_to_mirror(index, other, (), None, None)} == first
+    assert {scene.collection for scene in scenes_to_mirror(index, other, ("sentinel-2-l2a",), None, YEAR)} == {
+        "sentinel-2-l2a"
+    }
 
 
 def test_what_is_damaged_or_gone_is_copied_anew(index: Index, small_archive: Path, tmp_path: Path) -> None:

@@ -342,6 +342,22 @@ def test_a_passed_threshold_fails_the_command_and_the_flow_with_the_words(
     assert "missing: 0" in shown.stdout
 
 
+def test_a_collection_that_nothing_has_is_refused(embedded_settings: Settings, tiny_archive: Path) -> None:
+    asked = [
+        "reconcile",
+        str(tiny_archive),
+        "--collection",
+        "sentinel-2-l2",
+        "--max-missing",
+        "0.02",
+        "--storage",
+        "off",
+    ]
+    refused = CliRunner().invoke(main, asked)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"no collection 'sentinel-2-l2' in {tiny_archive}; near ones: sentinel-2-l2a" in refused.stderr
+
+
 NOW = datetime(2021, 1, 11, tzinfo=UTC)
 
 
@@ -371,7 +387,25 @@ def test_alarms_say_what_was_found_and_what_is_allowed(
 
 
 @pytest.mark.parametrize(
-    ("limits", "words"), [((1.5, None), "a share between 0 and 1"), ((None, -1), "days, 0 or more")]
+    ("limits", "words"),
+    [
+        (Limits(0.02), ["the archive lists nothing, at most 2.0% of its acquisitions may be missing"]),
+        (Limits(None, 3), ["the archive lists nothing, a scene of the last 3 days is expected"]),
+        (Limits(0.02, 3), ["the archive lists nothing, a scene of the last 3 days is expected"]),
+        (Limits(), []),
+    ],
+)
+def test_where_nothing_is_listed_each_threshold_is_passed(limits: Limits, words: list[str]) -> None:
+    assert alarms_of([], limits, NOW) == words
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ((1.5, None), "a share between 0 and 1"),
+        ((None, -1), "days, 0 or more"),
+        ((None, float("nan")), "days, 0 or more, got nan"),
+    ],
 )
 def test_a_senseless_threshold_is_refused(limits: tuple[float | None, float | None], words: str) -> None:
     with pytest.raises(RequestError, match=words):

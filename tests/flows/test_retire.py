@@ -482,7 +482,7 @@ def test_only_old_enough_retirements_are_swept(home: Settings) -> None:
     undo(done["id"])
     with pytest.raises(RequestError, match="was undone: there is nothing to sweep"):
         sweep_retired([done["id"]])
-    with pytest.raises(RequestError, match="--older-than: expected days, 0 or more, got -1"):
+    with pytest.raises(RequestError, match="--older-than: expected days, 0 to 36500, got -1"):
         sweep_retired(older_than_days=-1)
     with pytest.raises(RequestError, match="no retirement 'x': expected an id that `neocube retire --list` shows"):
         undo("x")

@@ -255,6 +255,7 @@ def test_what_cannot_be_answered_is_refused(index: Index, embedded_settings: Set
         (["watch", recipe, *area], "expected --when with a recipe, such as --when 'red < 0.1'"),
         (["watch", recipe, *area, "--when", "MNDWI > 0"], "swir1"),
         (["watch", "no_model", *area], "unknown model 'no_model'"),
+        (["a", recipe, *area, "--when", WHEN], "2 to 63 of them"),
         (["Watch it", recipe, *area, "--when", WHEN], "expected a name of lower-case letters"),
         (["watch", recipe, "--area", "nowhere", "--when", WHEN], "unknown area 'nowhere'"),
     ):

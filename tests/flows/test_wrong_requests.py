@@ -17,7 +17,9 @@ from click.testing import CliRunner, Result
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.cli import main
+from flows.console import written
 from flows.steps.index.catalogue import published_cells
+from products.errors import RequestError
 from products.period import parse_period
 from products.registry import DEFINITIONS
 
@@ -99,6 +101,72 @@ def test_an_unknown_recipe_lists_the_near_ones(ingested_settings: Settings) -> N
     refused(
         neocube("build", "mangrove_feature", "--area", AREA, "--period", YEAR), "unknown recipe", "mangrove_features"
     )
+
+
+@pytest.mark.parametrize(
+    ("product", "words"),
+    [
+        ("sentinel2_msi_l2", ("'sentinel2_msi_l2'", "near ones: sentinel2_msi_l2a")),
+        ("mangrove_features", ("'mangrove_features'", "landsat_oli_c2_l2")),
+    ],
+)
+def test_scenes_of_what_is_no_product_of_scenes_are_refused(
+    product: str, words: tuple[str, ...], ingested_settings: Settings
+) -> None:
+    assert ingested_settings.index_url is None
+    refused(neocube("scenes", "--product", product), "no source product of scenes", *words)
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "1e+300", "-1"])
+def test_an_age_that_is_no_number_of_days_is_refused(days: str, embedded_settings: Settings) -> None:
+    assert embedded_settings.index_url is None
+    refused(neocube("retire", "--older-than", days), "--older-than", "expected days, 0 to 36500", days)
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    ingested_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ingested_settings.index_url is None
+    monkeypatch.chdir(tmp_path)
+    Path("file.png").touch()
+    look = ["mangrove_features", "--area", AREA]
+    for command in (
+        ["preview", *look, "--period", YEAR, "--out"],
+        ["gallery", *look, "--out"],
+        ["gallery", *look, "--tides"],
+        ["report", *look],
+        ["assess", "design", "mangrove_map", "--area", AREA, "--out"],
+    ):
+        for folder in ("file.png", "file.png/below", "/proc/below"):
+            place = f"{folder}/y.{'gpkg' if 'design' in command else 'png'}"
+            refused(neocube(*command, place), f"cannot write {place}: ", ": choose another place")
+
+
+def test_a_disk_that_takes_no_more_ends_a_picture_with_one_line() -> None:
+    with pytest.raises(RequestError, match="cannot write /dev/full: No space left on device: choose another place"):
+        written(Path("/dev/full"), b"picture")
+
+
+def test_a_retry_that_leaves_items_in_quarantine_is_work_that_failed(
+    embedded_settings: Settings, small_archive: Path, tmp_path: Path
+) -> None:
+    assert embedded_settings.index_url is None
+    scene = next(small_archive.rglob("LC08*_B4.TIF")).parent
+    shutil.copytree(scene, tmp_path / "archive" / scene.name)
+    band = next((tmp_path / "archive").rglob("*_B4.TIF"))
+    band.rename(tmp_path / band.name)
+    assert neocube("ingest", str(tmp_path / "archive")).exit_code == 1
+    tried = neocube("quarantine", "--retry")
+    assert tried.exit_code == 1 and "1 tried, 0 passed" in tried.stderr
+    assert neocube("quarantine").exit_code == 0
+    (tmp_path / band.name).rename(band)
+    tried = neocube("quarantine", "--retry")
+    assert tried.exit_code == 0 and "1 tried, 1 passed" in tried.stderr
+
+
+def test_shell_lines_are_no_json(neocube_home: Path) -> None:
+    refused(neocube("settings", "--shell", "--json"), "expected --shell or --json")
+    assert not neocube_home.exists()
 
 
 def test_a_cell_beyond_the_memory_limit_is_refused_before_it_starts(

@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from odc.geo.crs import CRS
 from odc.geo.geom import Geometry, box
 
 from products.errors import RequestError
@@ -91,6 +92,25 @@ def test_an_unknown_crs_is_named(text: str) -> None:
 def test_a_crs_in_degrees_is_refused() -> None:
     with pytest.raises(RequestError, match=r"'EPSG:4326' is not projected: features need metres"):
         checked_crs("EPSG:4326")
+
+
+@pytest.mark.parametrize("code", ["EPSG:2264", "EPSG:2277", "ESRI:102719"])
+def test_a_crs_in_feet_is_refused(code: str) -> None:
+    with pytest.raises(RequestError, match=rf"'{code}' counts in US survey foot: expected one in metres"):
+        checked_crs(code)
+
+
+@pytest.mark.parametrize(
+    "text", ["+proj=laea +lat_0=5 +lon_0=100 +units=m", CRS("EPSG:32647").to_wkt(), "EPSG:32647+5773"]
+)
+def test_a_crs_that_is_no_authority_code_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match=r"unknown CRS .*expected an authority code such as EPSG:32647"):
+        checked_crs(text)
+
+
+@pytest.mark.parametrize("code", ["EPSG:32647", "EPSG:3035", "EPSG:6933", "EPSG:3031", "ESRI:102022"])
+def test_zones_and_equal_area_grids_are_taken(code: str) -> None:
+    assert checked_crs(code) == CRS(code)
 
 
 def test_the_lattice_does_not_depend_on_the_area() -> None:

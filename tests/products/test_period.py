@@ -106,6 +106,12 @@ def test_a_period_that_cuts_a_cell_is_an_error_that_shows_a_whole_one(asked: str
         calendar("P1Y").cells(parse_period(asked))
 
 
+@pytest.mark.parametrize("length", ["P99999Y", "P9999999D", "P200000M", "P999999999W"])
+def test_a_cell_that_ends_beyond_the_calendar_is_refused(length: str) -> None:
+    with pytest.raises(RequestError, match=rf"expected a duration .* within the years 1 to 9999, got {length}"):
+        calendar(length).cells(parse_period("2020"))
+
+
 @given(
     st.sampled_from(["P1D", "P10D", "P1W", "P3W", "P1M", "P3M", "P1Y", "P5Y"]),
     st.datetimes(datetime(1972, 1, 1), datetime(2060, 1, 1)),

@@ -2,6 +2,7 @@
 
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import spyndex
@@ -195,6 +196,9 @@ MISTAKES = [
     ("name: mangrove_features", "name: ../etc", 1, "expected a name of lower-case letters, digits and underscores"),
     ("version: 1\n", "", 1, "version: Field required"),
     ("version: 1", "version: 0", 2, "greater than or equal to 1, got 0"),
+    ("version: 1", "version: 99999999999999", 2, "less than or equal to 2147483647, got 99999999999999"),
+    ("name: mangrove_features", "name: a", 1, "2 to 63 of them"),
+    ("crs: utm", 'crs: "EPSG:2264"', 5, "'EPSG:2264' counts in US survey foot"),
     ("title:", "title: &a x\nfoo: *a\nx:", 5, "YAML aliases (*a) are not allowed in recipes"),
 ]  # fmt: skip
 
@@ -205,6 +209,15 @@ MISTAKES = [
 def test_a_mistake_is_answered_with_its_line(old: str, new: str, line: int, message: str) -> None:
     with pytest.raises(RequestError, match=rf"(?s)mine\.yaml, line {line}\b.*{re.escape(message)}"):
         parsed(changed(old, new))
+
+
+def test_a_recipe_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(TEXT.replace("title: ", "title: Mangroves de Cura\xe7ao, ").encode("latin-1"))
+    with pytest.raises(
+        RequestError, match=r"latin\.yaml, line 4: expected text in UTF-8, got the byte 0xe7: save it as UTF-8"
+    ):
+        read_recipe(str(path))
 
 
 def test_several_mistakes_are_answered_at_once() -> None:

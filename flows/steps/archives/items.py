@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from datacube_config.archives import KnownArchive, archive_table
 from flows.steps.archives.archive_files import SITES, ArchiveFiles
+from flows.steps.archives.asked_collections import with_asked
 from flows.steps.archives.delivered_scenes import delivered_in_file
 from flows.steps.archives.found_items import FoundItem, Source, Wanted, acknowledge
 from flows.steps.archives.href_secrets import without_secrets
@@ -35,11 +36,12 @@ __all__ = [
 ]
 
 PAGE_ITEMS = 500
+FILE_URL = "file:///"
 EXPECTED = "expected a path, an s3://, sqs:// or http(s):// URL, or one of"
 
 
 def archive_location(archive: str) -> str:
-    """What identifies an archive: its name in archives.yaml, a URL without a closing slash, or an absolute path.
+    """What identifies an archive: its name in archives.yaml, a URL without a closing slash, or an absolute path, also of a file:/// URL.
 
     RequestError for a URL with a user, password, signature or token: it would be stored with every scene.
     """
@@ -47,6 +49,8 @@ def archive_location(archive: str) -> str:
         return archive
     if "://" not in archive:
         return str(Path(archive).resolve())
+    if archive.startswith(FILE_URL):
+        return str(Path(_path_of(archive)).resolve())
     if (plain := without_secrets(archive)) != archive:
         raise RequestError(
             f"expected the address of an archive without user, password, signature or token, as it is stored with every scene, "
@@ -61,7 +65,7 @@ def read_items(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[Fo
 
 
 def read_pages(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[list[FoundItem]]:
-    """Every item of an archive, a few hundred at a time; RequestError if there is no such archive."""
+    """Every item of an archive, a few hundred at a time; RequestError if there is no such archive, or no such collection in it."""
     location = archive_location(archive)
     known = archive_table().archives.get(location)
     if known is not None and known.kind == "queue":
@@ -70,7 +74,8 @@ def read_pages(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[li
         return queue_pages(location, Source(location, files))
     with _in_its_words():
         items = _known_items(known, wanted, files) if known else _items(location, wanted, files)
-    return _pages(items)
+    is_whole = _tells_all(known.url if known else location, known, wanted)
+    return with_asked(_pages(items), wanted.collections, location) if is_whole else _pages(items)
 
 
 def stac_api(archive: str, wanted: Wanted, files: ArchiveFiles) -> StacApi | None:
@@ -120,11 +125,23 @@ def _reread_file(found: FoundItem, location: str, source: Source) -> list[FoundI
     return list(items_at([location], source, quiet=True))
 
 
+def _path_of(location: str) -> str:
+    """The path of a file:/// URL; anything else as it is."""
+    return unquote(urlsplit(location).path) if location.startswith(FILE_URL) else location
+
+
+def _tells_all(location: str, known: KnownArchive | None, wanted: Wanted) -> bool:
+    """Whether items of other times and places are listed too; an API leaves them out, and so does a parquet file."""
+    is_asked = location.lower().endswith(PARQUET) or (known is not None and known.kind in ("api", "parquet"))
+    return not is_asked or (wanted.bounds is None and wanted.interval is None)
+
+
 def _known_items(known: KnownArchive, wanted: Wanted, files: ArchiveFiles) -> Iterator[FoundItem]:
     """The items of an archive that archives.yaml describes, queues apart."""
     if known.kind == "api":
         return api_items(api_of(known.url, known, wanted, files), wanted, files)
-    url = known.url.rstrip("/") if "://" in known.url else str(Path(known.url).expanduser().resolve())
+    url = _path_of(known.url)
+    url = url.rstrip("/") if "://" in url else str(Path(url).expanduser().resolve())
     if known.kind == "inventory":
         return inventory_items(url, _source(url, files, known), known.items)
     if known.kind == "prefix":

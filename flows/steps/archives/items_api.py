@@ -6,10 +6,11 @@ from typing import Any
 
 from datacube_config.archives import KnownArchive, Mark, Paging, collection_aliases
 from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.asked_collections import own_names, refuse_collection
 from flows.steps.archives.found_items import FoundItem, Source, Wanted, links_of
 from flows.steps.archives.host_buckets import REQUESTS_PER_SECOND
 from flows.steps.archives.rate_limit import TokenBucket
-from flows.steps.archives.stac_api import collection_ids, search_items
+from flows.steps.archives.stac_api import collection_ids, has_collection, search_items
 from products.sensors import COLLECTIONS
 
 
@@ -58,7 +59,10 @@ def offers_search(landing: Any) -> bool:  # noqa: ANN401
 
 
 def _collections(url: str, known: KnownArchive | None, wanted: Wanted, bucket: TokenBucket) -> list[str]:
-    """The API's own names of the wanted collections; of all that we know when none is asked for."""
+    """The API's own names of the wanted collections, of all that we know when none is asked for; RequestError for one that it does not have."""
+    for name in own_names(wanted.collections):
+        if not has_collection(url, name, bucket):
+            raise refuse_collection(name, url)
     if known is None:
         ours = [name for name in wanted.collections if name in COLLECTIONS]
         if not ours:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
 import httpx
 
@@ -13,6 +13,7 @@ from flows.steps.archives.polite_requests import ApiUnavailable, Patience, Reque
 from flows.steps.archives.rate_limit import TokenBucket, bucket_of
 
 PAGE_ITEMS = 200
+NOT_FOUND = 404
 SAME_REQUESTS, SAME_PAGES = 2, 4
 EMPTY_PAGES = 2
 POSITIONS = ("page", "offset", "skip", "startIndex", "_o")
@@ -147,6 +148,14 @@ def collection_ids(url: str, bucket: TokenBucket) -> list[str]:
         answer = _json(provider, PageRequest("GET", url.rstrip("/") + "/collections"))
     listed = answer.get("collections", []) if isinstance(answer, dict) else []
     return [str(entry["id"]) for entry in listed if isinstance(entry, dict) and "id" in entry]
+
+
+def has_collection(url: str, name: str, bucket: TokenBucket) -> bool:
+    """Whether a STAC API knows a collection, whose listing may have pages: it is asked for the one."""
+    patience = Patience()
+    with open_client(patience) as client:
+        asked = client.build_request("GET", f"{url.rstrip('/')}/collections/{quote(name, safe='')}")
+        return ask(client, asked, bucket, patience).status != NOT_FOUND
 
 
 def compares_by(provider: Provider, url: str) -> str | None:

@@ -24,6 +24,8 @@ from flows.steps.scenes.antimeridian import meet
 from flows.steps.scenes.normalise import SceneDocument
 from flows.steps.scenes.rendition_policy import Candidate, rendition_difference, superseded
 from products.area import Area
+from products.errors import RequestError
+from products.formula import near
 from products.period import Period
 from products.sensors import SENSORS
 
@@ -117,9 +119,13 @@ def record_reasons(index: Index, reasons: dict[UUID, str], by: str) -> None:
 def list_scenes(
     index: Index, product: str | None = None, area: Area | None = None, period: Period | None = None
 ) -> list[dict[str, Any]]:
-    """The indexed scenes, archived ones with their reason, in order of time."""
-    names = [product] if product else sorted({sensor.product for sensor in SENSORS.values()})
-    found = find_datasets(index, names, period, area.geometry if area else None, archived=None)
+    """The indexed scenes, archived ones with their reason, in order of time; RequestError for a product that holds none."""
+    known = sorted({sensor.product for sensor in SENSORS.values()})
+    if product is not None and product not in known:
+        raise RequestError(f"no source product of scenes {product!r}{near(product, known)}")
+    found = find_datasets(
+        index, [product] if product else known, period, area.geometry if area else None, archived=None
+    )
     reasons = _reasons(index)
     inside = [each for each in found if (period is None or period.contains(acquired_at(each))) and _meets(each, area)]
     ordered = sorted(inside, key=lambda each: (acquired_at(each), each.metadata_doc["id"]))

@@ -9,11 +9,12 @@ from itertools import islice
 from typing import Any
 
 from datacube.model import Dataset, Range
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from datacube_config.archives import collection_aliases
 from datacube_config.connection import Index
-from datacube_config.schema import mirror_file
+from datacube_config.schema import known_item, mirror_file
 from flows.steps.archives.source_bytes import CopyFailed, FileAccess
 from flows.steps.index.catalogue import scene_of
 from flows.steps.index.scene_lookup import find_datasets
@@ -27,6 +28,7 @@ from products.scene import Scene
 from products.sensors import SENSORS
 
 SCENES_AT_ONCE = 100
+LOOKED_UP_AT_ONCE = 1000
 COPIES_AT_ONCE = 8
 
 
@@ -80,17 +82,28 @@ def mirror_scenes(
 def scenes_to_mirror(
     index: Index, archive: str, collections: Sequence[str], area: Area | None, period: Period | None
 ) -> Iterator[Scene]:
-    """The active scenes that were taken from an archive, of some collections (by its names or ours), ground and time."""
+    """The active scenes of an archive, of some collections (by its names or ours), ground and time; also those that were taken from another before."""
     wanted = {collection_aliases().get(name, name) for name in collections}
     for sensor in SENSORS.values():
         if wanted and sensor.collection not in wanted:
             continue
-        for dataset in _datasets(index, sensor.product, area, period):
+        for dataset in _held(index, archive, _datasets(index, sensor.product, area, period)):
             scene = scene_of(dataset)
-            is_from_there = dataset.metadata_doc["properties"]["neocube:archive"] == archive
             is_inside = area is None or meet(scene.footprint, area.geometry)
-            if is_from_there and is_inside and (period is None or period.contains(scene.acquired)):
+            if is_inside and (period is None or period.contains(scene.acquired)):
                 yield scene
+
+
+def _held(index: Index, archive: str, datasets: Iterable[Dataset]) -> Iterator[Dataset]:
+    """Those of some datasets that were taken from an archive, or that an item of it was found to be."""
+    stream = iter(datasets)
+    while some := list(islice(stream, LOOKED_UP_AT_ONCE)):
+        others = [each.id for each in some if each.metadata_doc["properties"]["neocube:archive"] != archive]
+        is_there = (known_item.c.archive == archive) & known_item.c.gone_at.is_(None)
+        asked = select(known_item.c.dataset_id).where(is_there, known_item.c.dataset_id.in_(others))
+        with index.engine.connect() as connection:
+            elsewhere = set(others) - set(connection.scalars(asked) if others else ())
+        yield from (each for each in some if each.id not in elsewhere)
 
 
 def _datasets(index: Index, product: str, area: Area | None, period: Period | None) -> Iterable[Dataset]:

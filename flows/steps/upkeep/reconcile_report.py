@@ -22,7 +22,7 @@ class Limits:
     def __post_init__(self) -> None:
         if self.max_missing is not None and not 0 <= self.max_missing <= 1:
             raise RequestError(f"--max-missing: expected a share between 0 and 1, got {self.max_missing:g}")
-        if self.max_age_days is not None and self.max_age_days < 0:
+        if self.max_age_days is not None and not self.max_age_days >= 0:
             raise RequestError(f"--max-age-days: expected days, 0 or more, got {self.max_age_days:g}")
 
 
@@ -59,6 +59,8 @@ def alarms_of(totals: Sequence[Mapping[str, Any]], limits: Limits, now: datetime
             )
     if limits.max_age_days is not None and not totals:
         alarms.append(f"the archive lists nothing, a scene of the last {limits.max_age_days:g} days is expected")
+    elif limits.max_missing is not None and not totals:
+        alarms.append(f"the archive lists nothing, at most {limits.max_missing:.1%} of its acquisitions may be missing")
     return alarms
 
 
