@@ -149,6 +149,29 @@ def test_nodata_and_zero_of_a_raster_are_unlabelled(tmp_path: Path) -> None:
     assert np.bincount(found.ravel()).tolist() == [2000, 500]
 
 
+@pytest.mark.parametrize("zoom", [1, 1 / 3])
+def test_beyond_a_raster_nothing_is_labelled_where_zero_is_a_class(tmp_path: Path, zoom: float) -> None:
+    part = GRID[:20, :30].zoom_out(zoom)
+    values = np.zeros(part.shape, np.uint8)
+    values[: part.shape[0] // 2] = 1
+    path = raster(tmp_path / "l.tif", values, part)
+    found = codes(path, values={"mangrove": [1], "water": [2], "other": [0]})
+    assert (found[:10, :30] == 1).all() and (found[10:20, :30] == 3).all()
+    assert np.bincount(found.ravel()).tolist() == [2500 - 600, 300, 0, 300]
+
+
+def test_what_the_mask_or_the_alpha_band_of_a_raster_hides_is_unlabelled(tmp_path: Path) -> None:
+    values, is_shown = np.ones((50, 50), np.uint8), np.arange(50) < 20
+    path = raster(tmp_path / "mask.tif", values, GRID)
+    with rasterio.open(path, "r+") as file:
+        file.write_mask(np.broadcast_to(is_shown, (50, 50)))
+    assert (codes(path) == is_shown).all()
+    profile = {"driver": "GTiff", "count": 2, "dtype": "uint8", "transform": GRID.affine, "crs": str(GRID.crs)}
+    with rasterio.open(tmp_path / "alpha.tif", "w", width=50, height=50, ALPHA="YES", **profile) as file:
+        file.write(np.stack([values, np.where(is_shown, values * 255, 0)]))
+    assert (codes(tmp_path / "alpha.tif") == is_shown).all()
+
+
 def test_overlap_is_told(tmp_path: Path) -> None:
     labels = open_labels(geojson(tmp_path / "l.geojson", [("mangrove", square(5, 5, 3))]), spec())
     assert labels.overlaps(GRID)

@@ -7,19 +7,15 @@ from typing import Any
 
 import geopandas
 import numpy as np
-import rasterio
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyogrio.errors import DataSourceError
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioIOError
 from rasterio.features import rasterize
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import calculate_default_transform
 from shapely.geometry.base import BaseGeometry
 
 from flows.steps.learning.label_files import LabelFile
+from flows.steps.learning.label_rasters import class_codes, label_pixel_size, label_values, opened_raster
 from products.errors import RequestError
 from products.learning.recipe import LabelValue, SamplesSpec
 from products.learning.samples import inner_labels
@@ -76,14 +72,13 @@ class RasterLabels:
 
     source: LabelSource
     meaning: dict[LabelValue, int]
-    nodata: int | None
 
     def codes(self, geobox: GeoBox, spec: SamplesSpec) -> Codes:
         """Class codes (y, x): nearest, or where the raster is finer the class that fills `min_label_fraction`."""
         wide = geobox.pad(spec.edge_px)
         with opened_raster(self.source.file) as file:
             if label_pixel_size(file, wide) >= FINER * abs(wide.resolution.x):
-                whole = self._translated(warped(file, wide))
+                whole = self._codes_on(file, wide)
             else:
                 whole = self._dominant(file, wide, spec)
         return _cropped(inner_labels(whole, spec.edge_px), spec.edge_px)
@@ -95,23 +90,14 @@ class RasterLabels:
         here = _projected(bounds, self.source.crs, str(geobox.crs))
         return bool(here.intersects(shapely.box(*geobox.extent.boundingbox.bbox)))
 
-    def _translated(self, values: NDArray[Any]) -> Codes:
-        codes = np.zeros(values.shape, np.uint8)
-        for value in np.unique(values).tolist():
-            if value != self.nodata and value != 0 and value not in self.meaning:
-                known = ", ".join(str(known) for known in sorted(self.meaning, key=str))
-                raise RequestError(
-                    f"{self.source.file} has the label value {value}: expected {known}; "
-                    "say in samples.values what it means, or list it in samples.ignore"
-                )
-            codes[values == value] = 0 if value == self.nodata else self.meaning.get(value, 0)
-        return codes
+    def _codes_on(self, file: Any, geobox: GeoBox) -> Codes:  # noqa: ANN401
+        return class_codes(self.source.file, label_values(file, geobox), self.meaning, keys="samples.")
 
     def _dominant(self, file: Any, geobox: GeoBox, spec: SamplesSpec) -> Codes:  # noqa: ANN401
         """The class whose share of a grid pixel reaches `min_label_fraction`."""
         factor = max(2, round(abs(geobox.resolution.x) / label_pixel_size(file, geobox)))
         fine = geobox.zoom_out(1 / factor)
-        codes = self._translated(warped(file, fine))
+        codes = self._codes_on(file, fine)
         rows, columns = geobox.shape
         parts = codes.reshape(rows, factor, columns, factor)
         found = np.zeros(geobox.shape, np.uint8)
@@ -193,15 +179,7 @@ def _raster(file: LabelFile, spec: SamplesSpec) -> RasterLabels:
                 f"the label raster {file} holds {raster.dtypes[0]}: expected integers, one for each class"
             )
         simulated = raster.tags().get("simulated", "").lower() in ("yes", "true", "1")
-        nodata = None if raster.nodata is None else int(raster.nodata)
-        return RasterLabels(label_source(file, raster.crs.to_string(), simulated), spec.codes_by_number, nodata)
-
-
-def opened_raster(file: LabelFile) -> Any:  # noqa: ANN401
-    try:
-        return rasterio.open(file.path)
-    except RasterioIOError as error:
-        raise RequestError(f"{file} is not a readable label raster: {error}") from error
+        return RasterLabels(label_source(file, raster.crs.to_string(), simulated), spec.codes_by_number)
 
 
 def label_source(file: LabelFile, crs: str, simulated: bool) -> LabelSource:
@@ -224,19 +202,6 @@ def _burn(shape: BaseGeometry, geobox: GeoBox, all_touched: bool) -> NDArray[np.
         return np.zeros(geobox.shape, dtype=bool)
     burnt = rasterize([shape], geobox.shape, transform=geobox.affine, all_touched=all_touched, dtype="uint8")
     return np.asarray(burnt, dtype=bool)
-
-
-def label_pixel_size(file: Any, geobox: GeoBox) -> float:  # noqa: ANN401
-    """The side of a label pixel in units of the grid's CRS."""
-    affine, _, _ = calculate_default_transform(file.crs, str(geobox.crs), file.width, file.height, *file.bounds)
-    return float(abs(affine.a))
-
-
-def warped(file: Any, geobox: GeoBox) -> NDArray[Any]:  # noqa: ANN401
-    fill = 0 if file.nodata is None else file.nodata
-    options = {"crs": str(geobox.crs), "transform": geobox.affine, "width": geobox.width, "height": geobox.height}
-    with WarpedVRT(file, resampling=Resampling.nearest, nodata=fill, **options) as view:
-        return np.asarray(view.read(1))
 
 
 def _cropped(codes: Codes, margin_px: int) -> Codes:

@@ -8,7 +8,8 @@ import geopandas
 import numpy as np
 
 from flows.steps.learning.label_files import LabelFile
-from flows.steps.learning.labels import LabelSource, label_source, opened_raster
+from flows.steps.learning.label_rasters import opened_raster
+from flows.steps.learning.labels import LabelSource, label_source
 from flows.steps.sampling.label_tables import SHAPES, column_of, read_shapes, says_simulated
 from flows.steps.sampling.raster_labels import RasterLabels
 from flows.steps.sampling.shape_labels import ShapeLabels
