@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, box
+from shapely import Point
 
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels
@@ -179,6 +180,54 @@ def test_overlap_is_told(tmp_path: Path) -> None:
     values = open_labels(raster(tmp_path / "l.tif", np.ones((50, 50), np.uint8), GRID), spec())
     assert values.overlaps(GRID)
     assert not values.overlaps(GRID.translate_pix(500, 0))
+
+
+BESIDE_THE_POLE_OF_THE_ZONE = box(9.2, 0.2, 9.4, 0.4, LONLAT)  # 90 degrees of longitude from its meridian
+BEHIND_THE_ZONE = box(-95, -20, -50, 15, LONLAT)
+
+
+def test_labels_anywhere_on_earth_leave_those_of_the_grid_as_they_are(tmp_path: Path) -> None:
+    here = [("mangrove", square(5, 5, 9))]
+    far = [
+        ("mangrove", BESIDE_THE_POLE_OF_THE_ZONE),
+        ("water", BESIDE_THE_POLE_OF_THE_ZONE),
+        ("other", BEHIND_THE_ZONE),
+    ]
+    alone, among = geojson(tmp_path / "here.geojson", here), geojson(tmp_path / "world.geojson", here + far)
+    assert (codes(among, edge_px=1) == codes(alone, edge_px=1)).all()
+    labels = open_labels(among, spec())
+    assert labels.overlaps(GRID) and not labels.overlaps(GRID.translate_pix(500, 0))
+
+
+def test_a_polygon_round_the_earth_labels_what_it_holds_up_to_its_edge(tmp_path: Path) -> None:
+    edge = float(GRID.extent.centroid.to_crs(LONLAT).coords[0][1])
+    world = geojson(tmp_path / "l.geojson", [("water", box(-179, -60, 179, edge, LONLAT))])
+    local = geojson(tmp_path / "part.geojson", [("water", box(98.085, 8, 98.11, edge, LONLAT))])
+    found = codes(world)
+    assert (found[:20] == 0).all() and (found[30:] == 2).all()
+    assert (found == codes(local)).all()
+    labels = open_labels(world, spec())
+    assert (labels.codes(GRID[10:40, 20:], spec()) == found[10:40, 20:]).all()
+
+
+@pytest.mark.parametrize("zone", [1, 60])
+def test_labels_on_both_sides_of_the_antimeridian_are_found(tmp_path: Path, zone: int) -> None:
+    middle = Geometry(Point(180, 9), LONLAT).to_crs(CRS(f"EPSG:326{zone:02}")).coords[0]
+    grid = GeoBox((40, 40), Affine(30, 0, middle[0] - 600, 0, -30, middle[1] + 600), f"EPSG:326{zone:02}")
+    sides = [("water", box(-180, 8, -170, 10, LONLAT)), ("mangrove", box(179.99, 8.9, 180, 9.1, LONLAT))]
+    labels = open_labels(geojson(tmp_path / "l.geojson", sides), spec())
+    found = labels.codes(grid, spec())
+    assert (found[:, :18] == 1).all() and (found[:, 22:] == 2).all()
+
+
+@pytest.mark.parametrize(("west", "east"), [(-180, 180), (0, 360), (0, 180), (97.9, 98.1)])
+def test_a_raster_round_the_earth_shares_its_ground(tmp_path: Path, west: float, east: float) -> None:
+    world = GeoBox((60, 60), Affine((east - west) / 60, 0, west, 0, -3, 90), LONLAT)
+    labels = open_labels(raster(tmp_path / "l.tif", np.ones((60, 60), np.uint8), world), spec())
+    for crs, is_shared in (("EPSG:32647", True), ("EPSG:32617", west < -80)):
+        grid = GeoBox((50, 50), Affine(30, 0, 400005, 0, -30, 1000005), crs)
+        assert (labels.codes(grid, spec()) > 0).any() == is_shared
+        assert labels.overlaps(grid) == is_shared
 
 
 def test_real_mangrove_tiles_are_read_as_a_finer_raster(shared_data: Path) -> None:

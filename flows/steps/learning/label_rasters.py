@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyproj
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -13,6 +14,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import calculate_default_transform
 
 from flows.steps.learning.label_files import LabelFile
+from flows.steps.learning.label_ground import ground_in, meets
 from products.errors import RequestError
 from products.learning.recipe import LabelValue
 
@@ -23,6 +25,13 @@ def opened_raster(file: LabelFile) -> Any:  # noqa: ANN401
         return rasterio.open(file.path)
     except RasterioIOError as error:
         raise RequestError(f"{file} is not a readable label raster: {error}") from error
+
+
+def shares_ground(file: Any, geobox: GeoBox) -> bool:  # noqa: ANN401
+    """Whether a raster reaches the ground of a grid, or nearly."""
+    west, bottom, east, top = file.bounds
+    bounds = np.array([[west, min(bottom, top), east, max(bottom, top)]])
+    return bool(meets(bounds, ground_in(geobox, pyproj.CRS(file.crs.to_wkt())))[0])
 
 
 def label_pixel_size(file: Any, geobox: GeoBox) -> float:  # noqa: ANN401

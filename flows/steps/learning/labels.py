@@ -15,7 +15,14 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from flows.steps.learning.label_files import LabelFile
-from flows.steps.learning.label_rasters import class_codes, label_pixel_size, label_values, opened_raster
+from flows.steps.learning.label_ground import on_grid
+from flows.steps.learning.label_rasters import (
+    class_codes,
+    label_pixel_size,
+    label_values,
+    opened_raster,
+    shares_ground,
+)
 from products.errors import RequestError
 from products.learning.recipe import LabelValue, SamplesSpec
 from products.learning.samples import inner_labels
@@ -40,10 +47,10 @@ class LabelSource:
 
 @dataclass(frozen=True, slots=True)
 class VectorLabels:
-    """The union of the polygons of each class code, in the CRS of the file; code 0 holds the ignored ones."""
+    """The polygons of the union of each class code, in the CRS of the file; code 0 holds the ignored ones."""
 
     source: LabelSource
-    shapes: dict[int, BaseGeometry]
+    shapes: dict[int, geopandas.GeoSeries]
 
     def codes(self, geobox: GeoBox, spec: SamplesSpec) -> Codes:
         """Class codes (y, x), 0 where a pixel is not wholly inside one class and `edge_px` from its edge."""
@@ -51,8 +58,8 @@ class VectorLabels:
         frame = shapely.box(*wide.extent.boundingbox.bbox)
         hair = HAIR * abs(wide.resolution.x)
         inside, n_touching = np.zeros(wide.shape, np.uint8), np.zeros(wide.shape, np.int16)
-        for code, shape in self.shapes.items():
-            here = _projected(shape, self.source.crs, str(wide.crs))
+        for code, shapes in self.shapes.items():
+            here = _surface(on_grid(shapes, wide).to_numpy())
             if here.intersects(frame):
                 n_touching += _burn(here.buffer(-hair, join_style="mitre"), wide, all_touched=True)
                 edge = _burn(here.buffer(hair, join_style="mitre").boundary, wide, all_touched=True)
@@ -63,7 +70,7 @@ class VectorLabels:
     def overlaps(self, geobox: GeoBox) -> bool:
         """Whether any label shares ground with the grid."""
         frame = shapely.box(*geobox.extent.boundingbox.bbox)
-        return any(_projected(s, self.source.crs, str(geobox.crs)).intersects(frame) for s in self.shapes.values())
+        return any(_surface(on_grid(shapes, geobox).to_numpy()).intersects(frame) for shapes in self.shapes.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +93,7 @@ class RasterLabels:
     def overlaps(self, geobox: GeoBox) -> bool:
         """Whether the raster shares ground with the grid."""
         with opened_raster(self.source.file) as file:
-            bounds = shapely.box(*file.bounds)
-        here = _projected(bounds, self.source.crs, str(geobox.crs))
-        return bool(here.intersects(shapely.box(*geobox.extent.boundingbox.bbox)))
+            return shares_ground(file, geobox)
 
     def _codes_on(self, file: Any, geobox: GeoBox) -> Codes:  # noqa: ANN401
         return class_codes(self.source.file, label_values(file, geobox), self.meaning, keys="samples.")
@@ -137,7 +142,10 @@ def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
     for value, shape in zip(table[spec.class_field], table.geometry, strict=True):
         if shape is not None and not shape.is_empty:
             groups.setdefault(_code(file, value, spec), []).append(_polygon(file, shape))
-    shapes = {code: shapely.union_all(members) for code, members in groups.items()}
+    shapes = {
+        code: geopandas.GeoSeries(shapely.get_parts(_surface(np.array([shapely.union_all(members)]))), crs=table.crs)
+        for code, members in groups.items()
+    }
     return VectorLabels(label_source(file, str(table.crs), _says_simulated(file)), shapes)
 
 
@@ -193,8 +201,10 @@ def _says_simulated(file: LabelFile) -> bool:
     return bool(document.get("simulated", False))
 
 
-def _projected(shape: BaseGeometry, crs: str, target: str) -> BaseGeometry:
-    return geopandas.GeoSeries([shape], crs=crs).to_crs(target).iloc[0]
+def _surface(shapes: NDArray[np.object_]) -> BaseGeometry:
+    """The polygons of some shapes as one, without any lines and points that mending or cutting left."""
+    parts = shapely.get_parts(shapely.get_parts(shapes))
+    return shapely.multipolygons(parts[shapely.get_dimensions(parts) == 2])
 
 
 def _burn(shape: BaseGeometry, geobox: GeoBox, all_touched: bool) -> NDArray[np.bool_]:

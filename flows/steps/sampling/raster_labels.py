@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.warp import transform_bounds
 
 from flows.steps.learning.label_files import LabelFile
-from flows.steps.learning.label_rasters import class_codes, label_pixel_size, label_values, opened_raster
+from flows.steps.learning.label_rasters import (
+    class_codes,
+    label_pixel_size,
+    label_values,
+    opened_raster,
+    shares_ground,
+)
 from flows.steps.learning.labels import LabelSource
-from flows.steps.sampling.label_grid import frame, least_px, margin_px
+from flows.steps.sampling.label_grid import least_px, margin_px
 from products.learning.label_places import Codes, Places, inner_places
 from products.learning.label_spec import LabelsSpec
 from products.learning.recipe import LabelValue
@@ -41,8 +45,7 @@ class RasterLabels:
     def overlaps(self, geobox: GeoBox) -> bool:
         """Whether the raster shares ground with the grid."""
         with opened_raster(self.source.file) as file:
-            here = transform_bounds(file.crs, str(geobox.crs), *file.bounds)
-        return bool(shapely.box(*here).intersects(frame(geobox)))
+            return shares_ground(file, geobox)
 
     def n_outside(self, tiles: Sequence[GeoBox]) -> int:
         """None: a raster is no list of shapes."""
