@@ -118,6 +118,13 @@ def test_a_file_that_says_simulated_is_known_as_such(tmp_path: Path) -> None:
     assert not open_labels(geojson(tmp_path / "r.geojson", labels), spec()).source.simulated
 
 
+def test_a_geojson_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = geojson(tmp_path / "l.geojson", [("mangrove", square(5, 5, 3))], simulated=True)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    labels = open_labels(path, spec())
+    assert labels.source.simulated and (labels.codes(GRID, spec())[5:8, 5:8] == 1).all()
+
+
 def test_a_raster_of_the_grid_gives_its_codes(tmp_path: Path) -> None:
     values = np.zeros((50, 50), np.uint8)
     values[:, 10:20], values[:, 30:40] = 1, 3

@@ -96,6 +96,18 @@ def test_polygons_points_and_lines_of_any_file_label_the_same_pixels(name: str, 
     assert source.source.crs == ("EPSG:4326" if name.endswith("geojson") else CRS)
 
 
+def test_json_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    WRITERS["labels.geojson"](table(SHAPES), tmp_path / "l.geojson")
+    document = json.loads((tmp_path / "l.geojson").read_text()) | {"simulated": True}
+    (tmp_path / "l.geojson").write_text(json.dumps(document), encoding="utf-8-sig")
+    source = opened(tmp_path / "l.geojson")
+    assert said_by(codes(source)) == EXPECTED and source.source.simulated
+    annotations = coco(tmp_path / "l.json")
+    annotations.write_text(annotations.read_text(), encoding="utf-8-sig")
+    image = raster(tmp_path / "scene.tif", np.zeros((40, 30), np.uint8), IMAGE)
+    assert len(said_by(codes(opened(annotations, image=image)))) == 6
+
+
 def test_shares_of_polygons_are_known_and_those_of_points_are_not(tmp_path: Path) -> None:
     table([("water", square(5, 5, 2.8)), ("water", point(20.5, 20.5))]).to_file(tmp_path / "l.gpkg")
     places, dropped = opened(tmp_path / "l.gpkg").places(TILE, 4)

@@ -146,7 +146,7 @@ def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
         code: geopandas.GeoSeries(shapely.get_parts(_surface(np.array([shapely.union_all(members)]))), crs=table.crs)
         for code, members in groups.items()
     }
-    return VectorLabels(label_source(file, str(table.crs), _says_simulated(file)), shapes)
+    return VectorLabels(label_source(file, str(table.crs), says_simulated(file)), shapes)
 
 
 def check_degrees(file: LabelFile, table: geopandas.GeoDataFrame) -> None:
@@ -194,11 +194,12 @@ def label_source(file: LabelFile, crs: str, simulated: bool) -> LabelSource:
     return LabelSource(file, hashlib.sha256(file.path.read_bytes()).hexdigest(), crs, simulated)
 
 
-def _says_simulated(file: LabelFile) -> bool:
-    if file.suffix == ".gpkg":
+def says_simulated(file: LabelFile) -> bool:
+    """Whether a GeoJSON file says that its labels come from a known, made-up landscape."""
+    if file.suffix not in (".geojson", ".json"):
         return False
-    document = json.loads(file.path.read_text(encoding="utf-8"))
-    return bool(document.get("simulated", False))
+    document = json.loads(file.path.read_bytes())
+    return isinstance(document, dict) and bool(document.get("simulated", False))
 
 
 def _surface(shapes: NDArray[np.object_]) -> BaseGeometry:

@@ -11,9 +11,9 @@ from odc.geo.geobox import GeoBox
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.label_ground import on_grid
 from flows.steps.learning.label_rasters import opened_raster
-from flows.steps.learning.labels import LabelSource, label_source
+from flows.steps.learning.labels import LabelSource, label_source, says_simulated
 from flows.steps.sampling.label_grid import margin_px
-from flows.steps.sampling.label_tables import SHAPES, column_of, read_shapes, says_simulated
+from flows.steps.sampling.label_tables import SHAPES, column_of, read_shapes
 from flows.steps.sampling.raster_labels import RasterLabels
 from flows.steps.sampling.shape_labels import ShapeLabels
 from products.errors import RequestError
