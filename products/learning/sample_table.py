@@ -22,7 +22,7 @@ PLACE = ("file", "row", "column")  # of pixels that are cut into chips
 
 @dataclass(frozen=True, slots=True)
 class SampleTable:
-    """`values` (n, feature), `target` (n,): class codes 1, 2, … or a quantity, and `group` (n,): numbers in `group_names`.
+    """`values` (n, feature), `target` (n,): class codes 1, 2, … or a quantity, and `group` (n,): numbers in `group_names`, each with a row.
 
     Of chips `values` are those of all pixels, feature after feature, row after row. `baseline` (n,) is what the recipe compares with; (0,) where it does not.
     `kept` (m,) are the numbers of the table's rows that have a value in every column, which are the samples unless chips are cut.
@@ -70,7 +70,9 @@ def sample_table(frame: pd.DataFrame, recipe: TableRecipe) -> SampleTable:
         _, picture = np.unique(frame.loc[whole, PLACE[0]].astype(str).to_numpy(dtype=np.str_), return_inverse=True)
         chips, target, of_picture = chips_of(Pixels(values, target, picture, *place), spec.chip_px)
         values = chips.reshape(len(chips), -1)
-        group = np.array([group[picture == number][0] for number in range(int(picture.max()) + 1)])[of_picture]
+        of_group = np.array([group[picture == number][0] for number in range(int(picture.max()) + 1)])[of_picture]
+        there, group = np.unique(of_group, return_inverse=True)
+        names = names[there]
     return SampleTable(values, target, group.astype(np.int64), tuple(map(str, names)), compared, n_dropped, kept)
 
 

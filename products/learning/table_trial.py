@@ -14,7 +14,7 @@ from products.learning.sample_table import Float64, Int64, SampleTable, drawn, h
 from products.learning.table_recipe import TableRecipe
 from products.learning.table_scores import quantity_scores, share_better, with_interval
 
-TABLE_VERSION = "table-2"
+TABLE_VERSION = "table-3"
 PENALTIES = np.logspace(-3, 3, 13)
 RANDOM_FOLDS = 5
 Unfitted = Callable[[TableRecipe, int], Any]  # an estimator with `fit` and `predict`, as scikit-learn has them

@@ -10,13 +10,13 @@ NOT_MAPPED = 255
 
 
 def trust_arrays() -> tuple[ArrayTemplate, ...]:
-    """`dissimilarity` float32, NaN where nothing is mapped; `applicable` 0 or 1 and `uncertainty` in percent, uint8, 255 where nothing is mapped."""
+    """`dissimilarity` float32, NaN where a feature is missing; uint8, 255 where nothing is mapped, `applicable`, 0 or 1, and `uncertainty` in percent."""
     index: dict[str, str | float | list[int]] = {
         "units": "1",
         "long_name": "dissimilarity to the training samples (Meyer and Pebesma 2021)",
     }
     flags: dict[str, str | float | list[int]] = {
-        "long_name": "whether the pixel lies in the model's area of applicability",
+        "long_name": "whether the pixel has all features and lies in the model's area of applicability",
         "flag_values": [0, 1],
         "flag_meanings": "outside inside",
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, box
+from shapely import Point
 
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels
@@ -117,6 +118,13 @@ def test_a_file_that_says_simulated_is_known_as_such(tmp_path: Path) -> None:
     assert not open_labels(geojson(tmp_path / "r.geojson", labels), spec()).source.simulated
 
 
+def test_a_geojson_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = geojson(tmp_path / "l.geojson", [("mangrove", square(5, 5, 3))], simulated=True)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    labels = open_labels(path, spec())
+    assert labels.source.simulated and (labels.codes(GRID, spec())[5:8, 5:8] == 1).all()
+
+
 def test_a_raster_of_the_grid_gives_its_codes(tmp_path: Path) -> None:
     values = np.zeros((50, 50), np.uint8)
     values[:, 10:20], values[:, 30:40] = 1, 3
@@ -149,6 +157,29 @@ def test_nodata_and_zero_of_a_raster_are_unlabelled(tmp_path: Path) -> None:
     assert np.bincount(found.ravel()).tolist() == [2000, 500]
 
 
+@pytest.mark.parametrize("zoom", [1, 1 / 3])
+def test_beyond_a_raster_nothing_is_labelled_where_zero_is_a_class(tmp_path: Path, zoom: float) -> None:
+    part = GRID[:20, :30].zoom_out(zoom)
+    values = np.zeros(part.shape, np.uint8)
+    values[: part.shape[0] // 2] = 1
+    path = raster(tmp_path / "l.tif", values, part)
+    found = codes(path, values={"mangrove": [1], "water": [2], "other": [0]})
+    assert (found[:10, :30] == 1).all() and (found[10:20, :30] == 3).all()
+    assert np.bincount(found.ravel()).tolist() == [2500 - 600, 300, 0, 300]
+
+
+def test_what_the_mask_or_the_alpha_band_of_a_raster_hides_is_unlabelled(tmp_path: Path) -> None:
+    values, is_shown = np.ones((50, 50), np.uint8), np.arange(50) < 20
+    path = raster(tmp_path / "mask.tif", values, GRID)
+    with rasterio.open(path, "r+") as file:
+        file.write_mask(np.broadcast_to(is_shown, (50, 50)))
+    assert (codes(path) == is_shown).all()
+    profile = {"driver": "GTiff", "count": 2, "dtype": "uint8", "transform": GRID.affine, "crs": str(GRID.crs)}
+    with rasterio.open(tmp_path / "alpha.tif", "w", width=50, height=50, ALPHA="YES", **profile) as file:
+        file.write(np.stack([values, np.where(is_shown, values * 255, 0)]))
+    assert (codes(tmp_path / "alpha.tif") == is_shown).all()
+
+
 def test_overlap_is_told(tmp_path: Path) -> None:
     labels = open_labels(geojson(tmp_path / "l.geojson", [("mangrove", square(5, 5, 3))]), spec())
     assert labels.overlaps(GRID)
@@ -156,6 +187,54 @@ def test_overlap_is_told(tmp_path: Path) -> None:
     values = open_labels(raster(tmp_path / "l.tif", np.ones((50, 50), np.uint8), GRID), spec())
     assert values.overlaps(GRID)
     assert not values.overlaps(GRID.translate_pix(500, 0))
+
+
+BESIDE_THE_POLE_OF_THE_ZONE = box(9.2, 0.2, 9.4, 0.4, LONLAT)  # 90 degrees of longitude from its meridian
+BEHIND_THE_ZONE = box(-95, -20, -50, 15, LONLAT)
+
+
+def test_labels_anywhere_on_earth_leave_those_of_the_grid_as_they_are(tmp_path: Path) -> None:
+    here = [("mangrove", square(5, 5, 9))]
+    far = [
+        ("mangrove", BESIDE_THE_POLE_OF_THE_ZONE),
+        ("water", BESIDE_THE_POLE_OF_THE_ZONE),
+        ("other", BEHIND_THE_ZONE),
+    ]
+    alone, among = geojson(tmp_path / "here.geojson", here), geojson(tmp_path / "world.geojson", here + far)
+    assert (codes(among, edge_px=1) == codes(alone, edge_px=1)).all()
+    labels = open_labels(among, spec())
+    assert labels.overlaps(GRID) and not labels.overlaps(GRID.translate_pix(500, 0))
+
+
+def test_a_polygon_round_the_earth_labels_what_it_holds_up_to_its_edge(tmp_path: Path) -> None:
+    edge = float(GRID.extent.centroid.to_crs(LONLAT).coords[0][1])
+    world = geojson(tmp_path / "l.geojson", [("water", box(-179, -60, 179, edge, LONLAT))])
+    local = geojson(tmp_path / "part.geojson", [("water", box(98.085, 8, 98.11, edge, LONLAT))])
+    found = codes(world)
+    assert (found[:20] == 0).all() and (found[30:] == 2).all()
+    assert (found == codes(local)).all()
+    labels = open_labels(world, spec())
+    assert (labels.codes(GRID[10:40, 20:], spec()) == found[10:40, 20:]).all()
+
+
+@pytest.mark.parametrize("zone", [1, 60])
+def test_labels_on_both_sides_of_the_antimeridian_are_found(tmp_path: Path, zone: int) -> None:
+    middle = Geometry(Point(180, 9), LONLAT).to_crs(CRS(f"EPSG:326{zone:02}")).coords[0]
+    grid = GeoBox((40, 40), Affine(30, 0, middle[0] - 600, 0, -30, middle[1] + 600), f"EPSG:326{zone:02}")
+    sides = [("water", box(-180, 8, -170, 10, LONLAT)), ("mangrove", box(179.99, 8.9, 180, 9.1, LONLAT))]
+    labels = open_labels(geojson(tmp_path / "l.geojson", sides), spec())
+    found = labels.codes(grid, spec())
+    assert (found[:, :18] == 1).all() and (found[:, 22:] == 2).all()
+
+
+@pytest.mark.parametrize(("west", "east"), [(-180, 180), (0, 360), (0, 180), (97.9, 98.1)])
+def test_a_raster_round_the_earth_shares_its_ground(tmp_path: Path, west: float, east: float) -> None:
+    world = GeoBox((60, 60), Affine((east - west) / 60, 0, west, 0, -3, 90), LONLAT)
+    labels = open_labels(raster(tmp_path / "l.tif", np.ones((60, 60), np.uint8), world), spec())
+    for crs, is_shared in (("EPSG:32647", True), ("EPSG:32617", west < -80)):
+        grid = GeoBox((50, 50), Affine(30, 0, 400005, 0, -30, 1000005), crs)
+        assert (labels.codes(grid, spec()) > 0).any() == is_shared
+        assert labels.overlaps(grid) == is_shared
 
 
 def test_real_mangrove_tiles_are_read_as_a_finer_raster(shared_data: Path) -> None:

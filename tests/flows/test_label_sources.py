@@ -36,13 +36,13 @@ def opened(
     *,
     image: Path | None = None,
     stable: tuple[Path, ...] = (),
-    crs: str = CRS,
+    ground: GeoBox = TILE,
     classes: tuple[str, ...] = CLASSES,
     **said: Any,
 ) -> OpenLabels:
     spec = LabelsSpec.model_validate({"edge_px": 0} | said)
     files = LabelFiles(spec, file(path), tuple(map(file, stable)), file(image) if image else None)
-    return open_source(files, classes, crs)
+    return open_source(files, classes, ground)
 
 
 def codes(source: OpenLabels, tile: GeoBox = TILE) -> NDArray[np.uint8]:
@@ -96,6 +96,18 @@ def test_polygons_points_and_lines_of_any_file_label_the_same_pixels(name: str, 
     assert source.source.crs == ("EPSG:4326" if name.endswith("geojson") else CRS)
 
 
+def test_json_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    WRITERS["labels.geojson"](table(SHAPES), tmp_path / "l.geojson")
+    document = json.loads((tmp_path / "l.geojson").read_text()) | {"simulated": True}
+    (tmp_path / "l.geojson").write_text(json.dumps(document), encoding="utf-8-sig")
+    source = opened(tmp_path / "l.geojson")
+    assert said_by(codes(source)) == EXPECTED and source.source.simulated
+    annotations = coco(tmp_path / "l.json")
+    annotations.write_text(annotations.read_text(), encoding="utf-8-sig")
+    image = raster(tmp_path / "scene.tif", np.zeros((40, 30), np.uint8), IMAGE)
+    assert len(said_by(codes(opened(annotations, image=image)))) == 6
+
+
 def test_shares_of_polygons_are_known_and_those_of_points_are_not(tmp_path: Path) -> None:
     table([("water", square(5, 5, 2.8)), ("water", point(20.5, 20.5))]).to_file(tmp_path / "l.gpkg")
     places, dropped = opened(tmp_path / "l.gpkg").places(TILE, 4)
@@ -119,7 +131,7 @@ def test_a_table_of_coordinates_needs_its_crs(tmp_path: Path) -> None:
 
 
 def opened_table(path: Path, **said: Any) -> OpenLabels:
-    return open_source(LabelFiles(LabelsSpec.model_validate(said), file(path)), CLASSES, CRS)
+    return open_source(LabelFiles(LabelsSpec.model_validate(said), file(path)), CLASSES, TILE)
 
 
 def written(path: Path, text: str) -> Path:
@@ -157,6 +169,31 @@ def test_crossing_edges_are_repaired_and_counted(tmp_path: Path) -> None:
 def test_shapes_beyond_all_tiles_are_counted(tmp_path: Path) -> None:
     table([("water", square(5, 5, 2)), ("water", square(90, 90, 2))]).to_file(tmp_path / "l.gpkg")
     assert opened(tmp_path / "l.gpkg").n_outside([TILE]) == 1
+
+
+def test_shapes_anywhere_on_earth_are_counted_and_leave_those_of_the_tile_as_they_are(tmp_path: Path) -> None:
+    far = [shapely.box(9.2, 0.2, 9.4, 0.4), shapely.box(-95, -20, -50, 15), shapely.Point(9.3, 0.3)]
+    here = table([("water", square(5, 5, 3))]).to_crs("EPSG:4326").geometry
+    among = table([("water", shape) for shape in (*here, *far)], "EPSG:4326")
+    among.to_file(tmp_path / "l.gpkg")
+    source = opened(tmp_path / "l.gpkg")
+    assert said_by(codes(source)) == {(row, column): 2 for row in (5, 6, 7) for column in (5, 6, 7)}
+    assert (source.n_repaired, source.n_outside([TILE])) == (0, 3)
+
+
+def test_shapes_round_the_earth_label_what_they_hold_up_to_their_edge(tmp_path: Path) -> None:
+    latitude = float(table([("other", point(25, 25))]).to_crs("EPSG:4326").geometry.iloc[0].y)
+    shapes = [
+        ("water", shapely.box(-179, -60, 179, latitude)),
+        ("other", shapely.LineString([(-179, 9.04), (179, 9.04)])),
+    ]
+    local = shapely.box(98, 8, 98.2, 10)
+    table(shapes, "EPSG:4326").to_file(tmp_path / "l.gpkg")
+    table([(name, shape.intersection(local)) for name, shape in shapes], "EPSG:4326").to_file(tmp_path / "part.gpkg")
+    source = opened(tmp_path / "l.gpkg")
+    found = codes(source)
+    assert (found == codes(opened(tmp_path / "part.gpkg"))).all()
+    assert (found[:20] == 0).all() and (found[26:] == 2).all() and source.n_repaired == 0
 
 
 def test_overlapping_classes_contradict_each_other(tmp_path: Path) -> None:
@@ -216,6 +253,12 @@ def test_beyond_a_raster_nothing_is_labelled(tmp_path: Path) -> None:
     assert said_by(codes(opened(path, **{"class": "other", "min_value": 0}))) == {
         (row, column): 3 for row in range(10) for column in range(10)
     }
+
+
+def test_a_raster_round_the_earth_shares_the_ground_of_every_tile(tmp_path: Path) -> None:
+    world = GeoBox((60, 60), Affine(6, 0, -180, 0, -3, 90), "EPSG:4326")
+    source = opened(raster(tmp_path / "l.tif", np.ones((60, 60), np.uint8), world))
+    assert all(source.overlaps(TILE.translate_pix(columns, 0)) for columns in (-5000, 0, 8000))
 
 
 def test_water_by_a_threshold_of_a_percentage(tmp_path: Path) -> None:
@@ -303,7 +346,7 @@ def test_real_vessels_lie_where_their_annotations_say(shared_data: Path) -> None
     image = folder / "casablanca_2023-04-26_B08.tif"
     with rasterio.open(image) as scene:
         grid = GeoBox((scene.height, scene.width), scene.transform, str(scene.crs))
-    source = opened(folder / "casablanca_coco.json", image=image, crs=str(grid.crs), classes=("vessel", "sea"))
+    source = opened(folder / "casablanca_coco.json", image=image, ground=grid, classes=("vessel", "sea"))
     places, _ = source.places(grid, 0)
     document = json.loads((folder / "casablanca_coco.json").read_text())
     assert len(document["annotations"]) == 15
@@ -318,7 +361,7 @@ def test_real_mangroves_are_those_of_both_epochs(shared_data: Path) -> None:
         row, column = (int(each) for each in np.argwhere(values == 1)[values.sum() // 2])
         x, y = geopandas.GeoSeries([shapely.Point(scene.xy(row, column))], crs=scene.crs).to_crs("EPSG:32617").iloc[0].coords[0]  # fmt: skip
     grid = GeoBox((128, 128), Affine(30, 0, round(x - 1920), 0, -30, round(y + 1920)), "EPSG:32617")
-    said = {"values": {"mangrove": [1]}, "crs": "EPSG:32617", "edge_px": 1}
+    said: dict[str, Any] = {"values": {"mangrove": [1]}, "ground": grid, "edge_px": 1}
     alone, _ = opened(now, **said).places(grid, 0)
     both, dropped = opened(now, stable=(then,), **said).places(grid, 0)
     assert 0 < len(both) < len(alone)
@@ -329,12 +372,12 @@ def test_real_mangroves_are_those_of_both_epochs(shared_data: Path) -> None:
 def test_real_points_and_polygons_label_the_pixels_below_them(shared_data: Path) -> None:
     points = shared_data / "timeseries/L8NY18/ny_samples_open.geojson"
     grid = GeoBox((80, 80), Affine(3000, 0, 540000, 0, -3000, 4660000), "EPSG:32618")
-    source = opened(points, crs="EPSG:32618", classes=("water", "urban", "vegetation"))
+    source = opened(points, ground=grid, classes=("water", "urban", "vegetation"))
     places, _ = source.places(grid, 0)
     assert len(places) + source.n_outside([grid]) == 27
     polygons = shared_data / "labels/landcover_lt5_amazon/training_polygons.geojson"
     with rasterio.open(shared_data / "labels/landcover_lt5_amazon/LT52240631988227CUB02_B4.TIF") as scene:
         grid = GeoBox((scene.height, scene.width), scene.transform, "EPSG:32622")
     names = ("cleared", "forest", "water", "fallen_dry")
-    found, _ = opened(polygons, crs="EPSG:32622", classes=names).places(grid, 0)
+    found, _ = opened(polygons, ground=grid, classes=names).places(grid, 0)
     assert all(count > 50 for count in total(found)[1:])

@@ -220,6 +220,15 @@ def test_the_map_is_that_of_the_whole_area_at_once(coast: Coast, mapped: MapResu
     assert (cube["map_class"].values == truth())[is_there].mean() > 0.6
 
 
+def test_where_the_model_has_business_is_told_of_every_pixel_that_is_mapped(mapped: MapResult) -> None:
+    cube = open_snapshot(mapped.cube).isel(period=0)
+    codes, applicable, index = (cube[name].values for name in ("map_class", "applicable", "dissimilarity"))
+    assert codes[10, 10] > 0 and np.isnan(index[10, 10]) and applicable[10, 10] == 0
+    assert ((applicable == 255) == (codes == 0)).all()
+    (said,) = mapped.files.applicability
+    assert said["inside_share"] == pytest.approx((applicable[codes > 0] == 1).mean(), abs=0.02)
+
+
 def test_a_map_cell_knows_the_neighbours_that_it_looked_at_and_is_the_same_over_a_smaller_area(
     coast: Coast, mapped: MapResult
 ) -> None:

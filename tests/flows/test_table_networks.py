@@ -20,9 +20,9 @@ from flows.steps.learning.table_files import read_tables
 from flows.steps.learning.table_networks import TableNetworks, validation_rows
 from products.devices import choose_backend
 from products.errors import RequestError
-from products.learning.sample_table import sample_table
+from products.learning.sample_table import held_out, sample_table
 from products.learning.table_recipe import TableRecipe
-from products.learning.table_trial import tried
+from products.learning.table_trial import Answers, scored, tried
 from products.registry import parse_recipe, table_recipe
 
 REASON = "the packages of the extra deep are not installed"
@@ -140,6 +140,21 @@ def test_chips_are_squares_of_their_picture_and_have_its_most_frequent_class(tmp
     assert (table.group == np.repeat([0, 1], 64)).all() and table.group_names == ("one", "two") and table.n_dropped == 1
     with pytest.raises(RequestError, match="no square of 128 px fits into the pictures: lower chip_px"):
         sample_table(frame, recipe_of(CHIPS.replace("chip_px: 8", "chip_px: 128")))
+
+
+def test_a_picture_smaller_than_a_chip_leaves_the_scores_of_others_under_their_names() -> None:
+    parts = []
+    for name, side_px in (("a", 16), ("b", 6), ("c", 24)):
+        row, column = (axis.ravel() for axis in np.mgrid[:side_px, :side_px])
+        pixels = {"file": name, "row": row, "column": column, "blue": 0.1, "nir": 0.2}
+        parts.append(pd.DataFrame(pixels | {"label": np.where(column < 8, 1, 4)}))
+    recipe = recipe_of(CHIPS)
+    table = sample_table(pd.concat(parts, ignore_index=True), recipe)
+    assert [int(test.sum()) for test in held_out(table, recipe)] == [4, 9]
+    told = np.where(table.group == 0, 3 - table.target, table.target)
+    by_group = scored(table, recipe, Answers(told, *np.empty((3, 0))))["by_group"]
+    assert {name: each["balanced_accuracy"]["value"] for name, each in by_group.items()} == {"a": 0.0, "c": 1.0}
+    assert table.group_names == ("a", "c")
 
 
 @pytest.mark.parametrize(

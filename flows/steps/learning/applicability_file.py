@@ -30,7 +30,10 @@ def read_applicability(files: ModelFiles, said_digest: str) -> Applicability:
 def trust_layers(
     area: Applicability, features: NDArray[np.float32], percent: NDArray[np.uint8], threads: int
 ) -> dict[str, NDArray[np.uint8] | NDArray[np.float32]]:
-    """Of (feature, y, x) and percentages (1, class, y, x): dissimilarity float32, applicable 0 or 1 and uncertainty in percent, uint8; (1, y, x) each."""
+    """Of (feature, y, x) and percentages (1, class, y, x): dissimilarity float32, applicable 0 or 1 and uncertainty in percent, uint8; (1, y, x) each.
+
+    Of a pixel with probabilities that lacks a feature the dissimilarity is NaN, and `applicable` is 0.
+    """
     n_features, rows, columns = features.shape
     dissimilarity = np.empty((1, rows, columns), np.float32)
 
@@ -39,7 +42,7 @@ def trust_layers(
         dissimilarity[0, strip] = area.dissimilarity(features[:, strip].reshape(n_features, -1)).reshape(-1, columns)
 
     _in_strips(measure, rows, threads)
-    is_mapped = np.isfinite(dissimilarity)
+    is_mapped = percent[:, 0] != NO_PROBABILITY
     applicable = np.where(is_mapped, area.is_inside(dissimilarity), NO_PROBABILITY).astype(np.uint8)
     return {
         DISSIMILARITY: dissimilarity,

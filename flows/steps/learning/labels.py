@@ -7,19 +7,22 @@ from typing import Any
 
 import geopandas
 import numpy as np
-import rasterio
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyogrio.errors import DataSourceError
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioIOError
 from rasterio.features import rasterize
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import calculate_default_transform
 from shapely.geometry.base import BaseGeometry
 
 from flows.steps.learning.label_files import LabelFile
+from flows.steps.learning.label_ground import on_grid
+from flows.steps.learning.label_rasters import (
+    class_codes,
+    label_pixel_size,
+    label_values,
+    opened_raster,
+    shares_ground,
+)
 from products.errors import RequestError
 from products.learning.recipe import LabelValue, SamplesSpec
 from products.learning.samples import inner_labels
@@ -44,10 +47,10 @@ class LabelSource:
 
 @dataclass(frozen=True, slots=True)
 class VectorLabels:
-    """The union of the polygons of each class code, in the CRS of the file; code 0 holds the ignored ones."""
+    """The polygons of the union of each class code, in the CRS of the file; code 0 holds the ignored ones."""
 
     source: LabelSource
-    shapes: dict[int, BaseGeometry]
+    shapes: dict[int, geopandas.GeoSeries]
 
     def codes(self, geobox: GeoBox, spec: SamplesSpec) -> Codes:
         """Class codes (y, x), 0 where a pixel is not wholly inside one class and `edge_px` from its edge."""
@@ -55,8 +58,8 @@ class VectorLabels:
         frame = shapely.box(*wide.extent.boundingbox.bbox)
         hair = HAIR * abs(wide.resolution.x)
         inside, n_touching = np.zeros(wide.shape, np.uint8), np.zeros(wide.shape, np.int16)
-        for code, shape in self.shapes.items():
-            here = _projected(shape, self.source.crs, str(wide.crs))
+        for code, shapes in self.shapes.items():
+            here = _surface(on_grid(shapes, wide).to_numpy())
             if here.intersects(frame):
                 n_touching += _burn(here.buffer(-hair, join_style="mitre"), wide, all_touched=True)
                 edge = _burn(here.buffer(hair, join_style="mitre").boundary, wide, all_touched=True)
@@ -67,7 +70,7 @@ class VectorLabels:
     def overlaps(self, geobox: GeoBox) -> bool:
         """Whether any label shares ground with the grid."""
         frame = shapely.box(*geobox.extent.boundingbox.bbox)
-        return any(_projected(s, self.source.crs, str(geobox.crs)).intersects(frame) for s in self.shapes.values())
+        return any(_surface(on_grid(shapes, geobox).to_numpy()).intersects(frame) for shapes in self.shapes.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +79,13 @@ class RasterLabels:
 
     source: LabelSource
     meaning: dict[LabelValue, int]
-    nodata: int | None
 
     def codes(self, geobox: GeoBox, spec: SamplesSpec) -> Codes:
         """Class codes (y, x): nearest, or where the raster is finer the class that fills `min_label_fraction`."""
         wide = geobox.pad(spec.edge_px)
         with opened_raster(self.source.file) as file:
             if label_pixel_size(file, wide) >= FINER * abs(wide.resolution.x):
-                whole = self._translated(warped(file, wide))
+                whole = self._codes_on(file, wide)
             else:
                 whole = self._dominant(file, wide, spec)
         return _cropped(inner_labels(whole, spec.edge_px), spec.edge_px)
@@ -91,27 +93,16 @@ class RasterLabels:
     def overlaps(self, geobox: GeoBox) -> bool:
         """Whether the raster shares ground with the grid."""
         with opened_raster(self.source.file) as file:
-            bounds = shapely.box(*file.bounds)
-        here = _projected(bounds, self.source.crs, str(geobox.crs))
-        return bool(here.intersects(shapely.box(*geobox.extent.boundingbox.bbox)))
+            return shares_ground(file, geobox)
 
-    def _translated(self, values: NDArray[Any]) -> Codes:
-        codes = np.zeros(values.shape, np.uint8)
-        for value in np.unique(values).tolist():
-            if value != self.nodata and value != 0 and value not in self.meaning:
-                known = ", ".join(str(known) for known in sorted(self.meaning, key=str))
-                raise RequestError(
-                    f"{self.source.file} has the label value {value}: expected {known}; "
-                    "say in samples.values what it means, or list it in samples.ignore"
-                )
-            codes[values == value] = 0 if value == self.nodata else self.meaning.get(value, 0)
-        return codes
+    def _codes_on(self, file: Any, geobox: GeoBox) -> Codes:  # noqa: ANN401
+        return class_codes(self.source.file, label_values(file, geobox), self.meaning, keys="samples.")
 
     def _dominant(self, file: Any, geobox: GeoBox, spec: SamplesSpec) -> Codes:  # noqa: ANN401
         """The class whose share of a grid pixel reaches `min_label_fraction`."""
         factor = max(2, round(abs(geobox.resolution.x) / label_pixel_size(file, geobox)))
         fine = geobox.zoom_out(1 / factor)
-        codes = self._translated(warped(file, fine))
+        codes = self._codes_on(file, fine)
         rows, columns = geobox.shape
         parts = codes.reshape(rows, factor, columns, factor)
         found = np.zeros(geobox.shape, np.uint8)
@@ -151,8 +142,11 @@ def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
     for value, shape in zip(table[spec.class_field], table.geometry, strict=True):
         if shape is not None and not shape.is_empty:
             groups.setdefault(_code(file, value, spec), []).append(_polygon(file, shape))
-    shapes = {code: shapely.union_all(members) for code, members in groups.items()}
-    return VectorLabels(label_source(file, str(table.crs), _says_simulated(file)), shapes)
+    shapes = {
+        code: geopandas.GeoSeries(shapely.get_parts(_surface(np.array([shapely.union_all(members)]))), crs=table.crs)
+        for code, members in groups.items()
+    }
+    return VectorLabels(label_source(file, str(table.crs), says_simulated(file)), shapes)
 
 
 def check_degrees(file: LabelFile, table: geopandas.GeoDataFrame) -> None:
@@ -193,30 +187,25 @@ def _raster(file: LabelFile, spec: SamplesSpec) -> RasterLabels:
                 f"the label raster {file} holds {raster.dtypes[0]}: expected integers, one for each class"
             )
         simulated = raster.tags().get("simulated", "").lower() in ("yes", "true", "1")
-        nodata = None if raster.nodata is None else int(raster.nodata)
-        return RasterLabels(label_source(file, raster.crs.to_string(), simulated), spec.codes_by_number, nodata)
-
-
-def opened_raster(file: LabelFile) -> Any:  # noqa: ANN401
-    try:
-        return rasterio.open(file.path)
-    except RasterioIOError as error:
-        raise RequestError(f"{file} is not a readable label raster: {error}") from error
+        return RasterLabels(label_source(file, raster.crs.to_string(), simulated), spec.codes_by_number)
 
 
 def label_source(file: LabelFile, crs: str, simulated: bool) -> LabelSource:
     return LabelSource(file, hashlib.sha256(file.path.read_bytes()).hexdigest(), crs, simulated)
 
 
-def _says_simulated(file: LabelFile) -> bool:
-    if file.suffix == ".gpkg":
+def says_simulated(file: LabelFile) -> bool:
+    """Whether a GeoJSON file says that its labels come from a known, made-up landscape."""
+    if file.suffix not in (".geojson", ".json"):
         return False
-    document = json.loads(file.path.read_text(encoding="utf-8"))
-    return bool(document.get("simulated", False))
+    document = json.loads(file.path.read_bytes())
+    return isinstance(document, dict) and bool(document.get("simulated", False))
 
 
-def _projected(shape: BaseGeometry, crs: str, target: str) -> BaseGeometry:
-    return geopandas.GeoSeries([shape], crs=crs).to_crs(target).iloc[0]
+def _surface(shapes: NDArray[np.object_]) -> BaseGeometry:
+    """The polygons of some shapes as one, without any lines and points that mending or cutting left."""
+    parts = shapely.get_parts(shapely.get_parts(shapes))
+    return shapely.multipolygons(parts[shapely.get_dimensions(parts) == 2])
 
 
 def _burn(shape: BaseGeometry, geobox: GeoBox, all_touched: bool) -> NDArray[np.bool_]:
@@ -224,19 +213,6 @@ def _burn(shape: BaseGeometry, geobox: GeoBox, all_touched: bool) -> NDArray[np.
         return np.zeros(geobox.shape, dtype=bool)
     burnt = rasterize([shape], geobox.shape, transform=geobox.affine, all_touched=all_touched, dtype="uint8")
     return np.asarray(burnt, dtype=bool)
-
-
-def label_pixel_size(file: Any, geobox: GeoBox) -> float:  # noqa: ANN401
-    """The side of a label pixel in units of the grid's CRS."""
-    affine, _, _ = calculate_default_transform(file.crs, str(geobox.crs), file.width, file.height, *file.bounds)
-    return float(abs(affine.a))
-
-
-def warped(file: Any, geobox: GeoBox) -> NDArray[Any]:  # noqa: ANN401
-    fill = 0 if file.nodata is None else file.nodata
-    options = {"crs": str(geobox.crs), "transform": geobox.affine, "width": geobox.width, "height": geobox.height}
-    with WarpedVRT(file, resampling=Resampling.nearest, nodata=fill, **options) as view:
-        return np.asarray(view.read(1))
 
 
 def _cropped(codes: Codes, margin_px: int) -> Codes:

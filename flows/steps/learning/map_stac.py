@@ -107,7 +107,7 @@ def _assets(model: Model) -> dict[str, Any]:
             **cog,
             "nodata": NOT_MAPPED,
             "classification:classes": [
-                {"value": 0, "name": "outside", "description": "unlike the training samples"},
+                {"value": 0, "name": "outside", "description": "unlike the training samples, or a feature is missing"},
                 {"value": 1, "name": "inside", "description": "in the area of applicability"},
             ],
         },

@@ -37,6 +37,7 @@ from products.scene_recipe import canonical_digest
 from products.template import CellTemplate
 
 STRIP_PX = 128
+NETWORK_LAYERS_VERSION = 2  # raised whenever networks give other layers from the same features
 _log = logging.getLogger(__name__)
 
 
@@ -164,7 +165,10 @@ def map_cell(
 
 def mapping_digest(model: Model | Transform) -> str:
     """What of a model decides the pixels of its maps: what it learned, and where it is applicable."""
-    return canonical_digest([model.digest, model.applicability.digest()]) if isinstance(model, Model) else model.digest
+    if not isinstance(model, Model):
+        return model.digest
+    layers = [NETWORK_LAYERS_VERSION] if _network_of(model) else []
+    return canonical_digest([model.digest, model.applicability.digest(), *layers])
 
 
 def _network_of(model: Model | Transform) -> Network | ChipNetwork | None:

@@ -27,7 +27,7 @@ def is_coco(path: Path) -> bool:
     if path.suffix.lower() != ".json":
         return False
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_bytes())
     except (ValueError, UnicodeDecodeError):
         return False
     return isinstance(document, dict) and all(key in document for key in KEYS)
@@ -39,7 +39,7 @@ def coco_shapes(file: LabelFile, image: LabelFile | None) -> geopandas.GeoDataFr
         raise RequestError(
             f"the COCO annotations {file} are in pixels: say with `image:` which georeferenced image they lie on"
         )
-    document = json.loads(file.path.read_text(encoding="utf-8"))
+    document = json.loads(file.path.read_bytes())
     try:
         with rasterio.open(image.path) as raster:
             crs, affine, size = raster.crs, raster.transform, (raster.height, raster.width)

@@ -23,7 +23,7 @@ from products.learning.samples_recipe import SamplesRecipe
 from products.period import Period
 from products.scene_recipe import canonical_digest
 
-SAMPLING_VERSION = 1  # raised whenever other samples are drawn from the same cells and labels
+SAMPLING_VERSION = 2  # raised whenever other samples are drawn from the same cells and labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ def draw_samples(
     threads: int,
 ) -> DrawnSet:
     """The training set of this recipe, these cells and labels: drawn and published, or found."""
-    sources = [open_source(each, recipe.classes, cells.grid.crs) for each in labels]
+    ground = cells.grid.mosaic(cells.tiles).pad(recipe.chips.size_px if recipe.chips else 0)
+    sources = [open_source(each, recipe.classes, ground) for each in labels]
 
     def write(files: SampleFiles) -> dict[str, Any]:
         return (

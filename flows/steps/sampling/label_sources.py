@@ -6,10 +6,14 @@ from typing import Any
 
 import geopandas
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from flows.steps.learning.label_files import LabelFile
-from flows.steps.learning.labels import LabelSource, label_source, opened_raster
-from flows.steps.sampling.label_tables import SHAPES, column_of, read_shapes, says_simulated
+from flows.steps.learning.label_ground import on_grid
+from flows.steps.learning.label_rasters import opened_raster
+from flows.steps.learning.labels import LabelSource, label_source, says_simulated
+from flows.steps.sampling.label_grid import margin_px
+from flows.steps.sampling.label_tables import SHAPES, column_of, read_shapes
 from flows.steps.sampling.raster_labels import RasterLabels
 from flows.steps.sampling.shape_labels import ShapeLabels
 from products.errors import RequestError
@@ -32,8 +36,8 @@ class LabelFiles:
 OpenLabels = ShapeLabels | RasterLabels
 
 
-def open_source(files: LabelFiles, classes: Sequence[str], crs: str) -> OpenLabels:
-    """A label source, its shapes on the grid's CRS; RequestError if it cannot be meant."""
+def open_source(files: LabelFiles, classes: Sequence[str], ground: GeoBox) -> OpenLabels:
+    """A label source, its shapes near the ground of all tiles on its CRS; RequestError if it cannot be meant."""
     file = files.file
     if not file.path.is_file():
         raise RequestError(f"no label file at {file}: expected one of {', '.join((*SHAPES, *RASTERS))}")
@@ -43,10 +47,10 @@ def open_source(files: LabelFiles, classes: Sequence[str], crs: str) -> OpenLabe
         raise RequestError(f"cannot read labels from {file}: expected one of {', '.join((*SHAPES, *RASTERS))}")
     if files.stable_across:
         raise RequestError(f"stable_across compares rasters: {file} is none")
-    return _open_shapes(files, classes, crs)
+    return _open_shapes(files, classes, ground)
 
 
-def _open_shapes(files: LabelFiles, classes: Sequence[str], crs: str) -> ShapeLabels:
+def _open_shapes(files: LabelFiles, classes: Sequence[str], ground: GeoBox) -> ShapeLabels:
     file, spec = files.file, files.spec
     table = read_shapes(file, spec, files.image)
     said = table.crs.to_string()
@@ -55,12 +59,17 @@ def _open_shapes(files: LabelFiles, classes: Sequence[str], crs: str) -> ShapeLa
         codes = [_code(file, value, spec, classes) for value in column_of(file, table, spec.class_field)]
     else:
         codes = [one] * len(table)
-    here = table.geometry.to_crs(crs)
-    broken = ~here.is_valid
-    mended = here.where(~broken, here.make_valid())
-    shapes = geopandas.GeoDataFrame({"code": np.array(codes, np.uint8)}, geometry=mended.values, crs=crs)
+    broken = ~table.geometry.is_valid
+    here = on_grid(_mended(table.geometry), ground.pad(margin_px(spec, ground)))
+    shapes = geopandas.GeoDataFrame({"code": np.array(codes, np.uint8)}, geometry=_mended(here).values, crs=here.crs)
     source = _with_more(label_source(file, said, says_simulated(file)), [files.image] if files.image else [])
     return ShapeLabels(spec, source, shapes.reset_index(drop=True), len(classes), int(broken.sum()))
+
+
+def _mended(shapes: geopandas.GeoSeries) -> geopandas.GeoSeries:
+    """The shapes without crossing edges."""
+    is_sound = shapes.is_valid | shapes.isna()
+    return shapes if is_sound.all() else shapes.where(is_sound, shapes.make_valid())
 
 
 def _open_raster(files: LabelFiles, classes: Sequence[str]) -> RasterLabels:

@@ -1,6 +1,5 @@
 """Shapes with attributes from any file that holds them: GeoJSON, GeoPackage, GeoParquet, COCO annotations, and tables with coordinates."""
 
-import json
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -129,11 +128,3 @@ def _coordinate_columns(file: LabelFile, said: Coordinates, columns: Sequence[st
     raise RequestError(
         f"the table {file} has no columns of coordinates that are known by name: say `x:` and `y:`, of {', '.join(columns)}"
     )
-
-
-def says_simulated(file: LabelFile) -> bool:
-    """Whether a GeoJSON file says that its labels come from a known, made-up landscape."""
-    if file.suffix not in (".geojson", ".json"):
-        return False
-    document = json.loads(file.path.read_text(encoding="utf-8"))
-    return isinstance(document, dict) and bool(document.get("simulated", False))

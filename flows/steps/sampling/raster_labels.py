@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
 
 from flows.steps.learning.label_files import LabelFile
-from flows.steps.learning.labels import LabelSource, label_pixel_size, opened_raster
-from flows.steps.sampling.label_grid import frame, least_px, margin_px
-from products.errors import RequestError
+from flows.steps.learning.label_rasters import (
+    class_codes,
+    label_pixel_size,
+    label_values,
+    opened_raster,
+    shares_ground,
+)
+from flows.steps.learning.labels import LabelSource
+from flows.steps.sampling.label_grid import least_px, margin_px
 from products.learning.label_places import Codes, Places, inner_places
 from products.learning.label_spec import LabelsSpec
 from products.learning.recipe import LabelValue
@@ -43,8 +45,7 @@ class RasterLabels:
     def overlaps(self, geobox: GeoBox) -> bool:
         """Whether the raster shares ground with the grid."""
         with opened_raster(self.source.file) as file:
-            here = transform_bounds(file.crs, str(geobox.crs), *file.bounds)
-        return bool(shapely.box(*here).intersects(frame(geobox)))
+            return shares_ground(file, geobox)
 
     def n_outside(self, tiles: Sequence[GeoBox]) -> int:
         """None: a raster is no list of shapes."""
@@ -70,30 +71,14 @@ class RasterLabels:
 
     def _classes_on(self, file: LabelFile, geobox: GeoBox) -> Codes:
         with opened_raster(file) as opened:
-            return self._classes(file, _values(opened, geobox))
+            return self._classes(file, label_values(opened, geobox))
 
     def _classes(self, file: LabelFile, values: np.ma.MaskedArray[Any, Any]) -> Codes:
         if self.reaches is not None:
             least = 1.0 if self.spec.min_value is None else self.spec.min_value
             reaches = (np.ma.getdata(values) >= least) & ~np.ma.getmaskarray(values)
             return np.where(reaches, self.reaches, 0).astype(np.uint8)
-        codes = np.zeros(values.shape, np.uint8)
-        for value in np.unique(values.compressed()).tolist():
-            if value != 0 and value not in self.meaning:
-                known = ", ".join(str(each) for each in sorted(self.meaning, key=str))
-                raise RequestError(
-                    f"{file} has the label value {value}: expected {known}; say in values what it means, or list it in ignore"
-                )
-            codes[values.filled(0) == value] = self.meaning.get(value, 0)
-        codes[np.ma.getmaskarray(values)] = 0
-        return codes
-
-
-def _values(file: Any, geobox: GeoBox) -> np.ma.MaskedArray[Any, Any]:  # noqa: ANN401
-    """Label values on a grid, the nearest; masked outside the raster and where it has none."""
-    options = {"crs": str(geobox.crs), "transform": geobox.affine, "width": geobox.width, "height": geobox.height}
-    with WarpedVRT(file, resampling=Resampling.nearest, add_alpha=file.nodata is None, **options) as view:
-        return view.read(1, masked=True)
+        return class_codes(file, values, self.meaning)
 
 
 def _any_of(fine: Codes, factor: int) -> NDArray[np.bool_]:

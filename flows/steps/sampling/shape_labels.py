@@ -23,7 +23,7 @@ FINE = 5  # sub-pixels along each side of a pixel: shares of polygons in steps o
 
 @dataclass(frozen=True, slots=True)
 class ShapeLabels:
-    """Shapes with class codes (0: ignored) in the CRS of the grid; `n_repaired` had crossing edges."""
+    """Shapes with class codes (0: ignored) in the CRS of the grid, None far from it; `n_repaired` had crossing edges."""
 
     spec: LabelsSpec
     source: LabelSource
