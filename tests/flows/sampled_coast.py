@@ -24,7 +24,7 @@ from flows.steps.sampling.label_sources import LabelFiles
 from flows.steps.sampling.sampled_cells import SampledCells, sampled_cells
 from flows.steps.storage import Storage, open_storage
 from products.area import Area
-from products.grid import Tile
+from products.grid import PixelGrid, Tile
 from products.identity import CellKey, SourceKey, cell_id
 from products.learning.samples_recipe import SamplesRecipe
 from products.observations_spec import ObservationsRecipe
@@ -154,17 +154,18 @@ def known_coast(settings: Settings, folder: Path) -> Iterator[Coast]:
 
 
 def publish_features(
-    index: Index, storage: Storage, values: NDArray[np.float32], tiles: Sequence[Tile] = TILES
-) -> None:
+    index: Index, storage: Storage, values: NDArray[np.float32], tiles: Sequence[Tile] = TILES,
+    recipe: FeaturesRecipe = FEATURES, grid: PixelGrid = GRID,
+) -> None:  # fmt: skip
     """The cells of the features."""
-    template = features_template(FEATURES)
+    template = features_template(recipe)
     add_product(index.dc, odc_product_definition(template))
     for number, tile in enumerate(tiles):
-        key = CellKey(FEATURES.name, FEATURES.version, tile, YEAR)
+        key = CellKey(recipe.name, recipe.version, tile, YEAR)
         window = values[None, :, :, number * TILE_PX : (number + 1) * TILE_PX]
         accounts = np.zeros((1, len(ACCOUNT_NAMES), TILE_PX, TILE_PX), np.uint16)
-        number_of = cell_id(key, [SourceKey("scene", "1")], FEATURES.digest())
-        draft = CellDraft(number_of, key, template, GRID, FEATURES.digest(), {})
+        number_of = cell_id(key, [SourceKey("scene", "1")], recipe.digest())
+        draft = CellDraft(number_of, key, template, grid, recipe.digest(), {})
         publish_cell(index, storage, draft, {"features": window, "accounts": accounts})
 
 

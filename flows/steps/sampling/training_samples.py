@@ -65,7 +65,7 @@ def set_cells(index: Index, found: SampleSet, recipe: SceneRecipe) -> FeatureCel
     cells = {(cell.tile, cell.period): cell for cell in map(published_cell, rows)}
     own = index.dc.index.datasets.get(found.files.id)
     area = Area(found.about["area"], own.extent.to_crs(CRS("EPSG:4326")))
-    grid = recipe.grid.pixel_grid(area.geometry)
+    grid = recipe.grid.model_copy(update={"crs": found.about["crs"]}).pixel_grid(area.geometry)
     tiles = tuple(sorted(tile_of(label, grid.crs) for label in {tile for tile, _ in cells}))
     periods = tuple(sorted({time_of(cell) for cell in cells.values()}))
     return FeatureCells(recipe, area, grid, tiles, periods, cells, sum(row.is_archived for row in rows))
