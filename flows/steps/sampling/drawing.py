@@ -24,6 +24,7 @@ from products.period import Period
 from products.scene_recipe import canonical_digest
 
 SAMPLING_VERSION = 1  # raised whenever other samples are drawn from the same cells and labels
+MATCHING_VERSION = 2  # the same of measurements
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,13 @@ def samples_id(recipe: SamplesRecipe, cells: Iterable[UUID], labels: Sequence[st
         "recipe": recipe.digest(),
         "cells": sorted(map(str, cells)),
         "labels": list(labels),
-        "sampling": SAMPLING_VERSION,
+        "sampling": _version(recipe),
     }
     return uuid5(NAMESPACE, canonical_digest(document))
+
+
+def _version(recipe: SamplesRecipe) -> int:
+    return MATCHING_VERSION if recipe.matches else SAMPLING_VERSION
 
 
 def set_document(
@@ -136,7 +141,7 @@ def set_document(
         "cells": sorted(map(str, cells.ids)),
         "simulated": simulated,
         "software": software_versions(),
-        "sampling_version": SAMPLING_VERSION,
+        "sampling_version": _version(recipe),
     }
 
 
