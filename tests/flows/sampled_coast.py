@@ -37,15 +37,14 @@ from products.template import features_template, observations_template, odc_prod
 TILE_PX = 64
 GRID_SAID = {"crs": "EPSG:32647", "resolution_m": 30, "tile_px": TILE_PX, "anchor": "landsat"}
 SHARED = {"version": 1, "grid": GRID_SAID, "sources": [{"collection": "landsat-c2-l2"}]}
-FEATURES = FeaturesRecipe.model_validate(
-    {
-        **SHARED,
-        "name": "coast_features",
-        "kind": "features",
-        "period": "P1Y",
-        "features": [{"geomedian": {"bands": ["red", "nir"]}}, {"index": {"names": ["NDVI"], "reduce": ["p50"]}}],
-    }
-)
+FEATURES_SAID: dict[str, Any] = {
+    **SHARED,
+    "name": "coast_features",
+    "kind": "features",
+    "period": "P1Y",
+    "features": [{"geomedian": {"bands": ["red", "nir"]}}, {"index": {"names": ["NDVI"], "reduce": ["p50"]}}],
+}
+FEATURES = FeaturesRecipe.model_validate(FEATURES_SAID)
 OBSERVATIONS = ObservationsRecipe.model_validate(
     {**SHARED, "name": "coast_passes", "kind": "observations", "bands": ["red", "nir"]}
 )

@@ -152,7 +152,7 @@ def learn_model(
     check_input(recipe, labels_file)
     labels = labels_file if isinstance(labels_file, Drawn) else open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
-    with first_weights(index, storage, recipe) as begun:
+    with first_weights(index, storage, recipe, inputs.recipe) as begun:
         own = model_id(recipe, cells, labels.source.digest)
         number, learned_as = identified(own, begun.recipe, inputs.recipe)
         files = ModelFiles(storage, recipe.name, number, learned_as)
@@ -199,15 +199,9 @@ def _learned(
 
 
 def training_facts(
-    number: UUID,
-    model: Learned,
-    inputs: FeatureCells,
-    labels: Labels | Drawn,
-    samples: Samples,
-    backend: Backend,
-    simulated: bool,
-    credit: Sequence[str],
-) -> TrainingFacts:
+    number: UUID, model: Learned, inputs: FeatureCells, labels: Labels | Drawn, samples: Samples, backend: Backend,
+    simulated: bool, credit: Sequence[str],
+) -> TrainingFacts:  # fmt: skip
     """What the card says the model came from."""
     return TrainingFacts(
         model_id=str(number),
@@ -218,6 +212,7 @@ def training_facts(
         period=inputs.period_label,
         crs=inputs.grid.crs,
         n_stale_cells=inputs.n_stale,
+        features_version=inputs.recipe.version,
         cells=tuple(sorted(str(cell.id) for cell in inputs.cells.values())),
         labels=labels.source.file.name,
         labels_digest=labels.source.digest,
