@@ -5,6 +5,7 @@ from datacube_config.settings import get_settings
 from flows.learning_cells import cells_with_state
 from flows.run_logs import logged_run
 from flows.steps.areas import find_area
+from flows.steps.learning.learned_version import require_version
 from flows.steps.learning.mapping import MapResult, Progress, map_cells
 from flows.steps.learning.models import find_model
 from flows.steps.storage import open_storage
@@ -27,5 +28,8 @@ def make_map(
     storage.check_writable()
     with open_index(settings) as index:
         found = find_model(index, storage, model).on(device)
-        cells = cells_with_state(index, settings, input_recipe(found.recipe.features), ground, span)
+        features = input_recipe(found.recipe.features)
+        learned = f"the model {found.recipe.name} has learned"
+        require_version(learned, found.features_version, features, f"train it again on version {features.version}")
+        cells = cells_with_state(index, settings, features, ground, span)
         return map_cells(index, storage, found, cells, settings.decode_thread_count, progress)

@@ -18,8 +18,10 @@ from products.scene_recipe import SceneRecipe
 from products.series import compute_series, series_arrays
 from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
-from products.template import CellTemplate, features_template, observations_template, series_template
+from products.template import ArrayTemplate, CellTemplate, features_template, observations_template, series_template
 from products.window_features import Rasters
+
+STACKS = ("features", "series", "reflectance")
 
 
 def compute_layers(
@@ -49,6 +51,17 @@ def cell_template(recipe: SceneRecipe) -> CellTemplate:
     if isinstance(recipe, SeriesRecipe):
         return series_template(recipe)
     raise _unknown(recipe)
+
+
+def stack_of(template: CellTemplate) -> ArrayTemplate:
+    """The array of a cell that is learned from and sampled: `features`, `series` or `reflectance`."""
+    return next(array for array in template.arrays if array.name in STACKS)
+
+
+def stack_names(template: CellTemplate) -> tuple[str, ...]:
+    """What its layers are called, in their order, as ODC names measurements: `ndvi_p50`, `ndvi_1`, `red`."""
+    stack = stack_of(template)
+    return tuple(name for name, (array, _) in template.measurements.items() if array == stack.name)
 
 
 def cell_arrays(

@@ -38,6 +38,10 @@ class Period:
         """Whether an instant with a time zone falls inside."""
         return self.start <= instant < self.end
 
+    def overlaps(self, other: "Period") -> bool:
+        """Whether an instant falls inside both."""
+        return self.start < other.end and other.start < self.end
+
 
 @dataclass(frozen=True, slots=True)
 class Duration:
@@ -74,8 +78,7 @@ class Calendar:
             following = add_duration(start, self.step.count, self.step.unit)
             if following > asked.end:
                 raise RequestError(self._cut(asked, start))
-            margin = self._margin(start, following)
-            found.append(margin)
+            found.append(self._cell_of(start))
             start = following
         return tuple(found)
 
@@ -84,15 +87,19 @@ class Calendar:
         start = self._floor(instant)
         return Period(start, add_duration(start, self.step.count, self.step.unit))
 
-    def _margin(self, start: datetime, following: datetime) -> Period:
-        """A cell longer than its step is centred on it when both count the same unit and the rest is even."""
-        if self.length == self.step:
-            return Period(start, following)
+    def step_of(self, cell: Period) -> Period:
+        """The step that a cell was made for."""
+        return self.step_at(add_duration(cell.start, self._lead, self.step.unit))
+
+    @property
+    def _lead(self) -> int:
+        """How many units before its step a cell starts: one that is longer is centred on it when both count the same unit and the rest is even."""
         extra = self.length.count - self.step.count
-        if self.length.unit == self.step.unit and extra > 0 and extra % 2 == 0:
-            begin = add_duration(start, -(extra // 2), self.step.unit)
-            return Period(begin, add_duration(begin, self.length.count, self.length.unit))
-        return Period(start, add_duration(start, self.length.count, self.length.unit))
+        return extra // 2 if self.length.unit == self.step.unit and extra > 0 and extra % 2 == 0 else 0
+
+    def _cell_of(self, start: datetime) -> Period:
+        begin = add_duration(start, -self._lead, self.step.unit)
+        return Period(begin, add_duration(begin, self.length.count, self.length.unit))
 
     def _floor(self, instant: datetime) -> datetime:
         if self.step.unit in "DW":

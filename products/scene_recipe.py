@@ -124,6 +124,10 @@ class SceneRecipe(Closed):
     def periods_in(self, asked: Period) -> tuple[Period, ...]:
         """The periods that are built in the time asked for; RequestError if it cuts one."""
 
+    def step_of(self, period: Period) -> Period:
+        """The step that the cell of a period was made for: shorter than the cell where cells overlap."""
+        return period
+
     def seen_in(self, period: Period) -> Period:
         """The time of the observations that a cell of a period is made of."""
         return period

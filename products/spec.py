@@ -139,6 +139,10 @@ class FeaturesRecipe(SceneRecipe):
         """The cells whose step lies in the time asked for; RequestError if it cuts one."""
         return self.period.calendar.cells(asked)
 
+    def step_of(self, period: Period) -> Period:
+        """The step in the middle of a cell that is longer, else the step it starts."""
+        return self.period.calendar.step_of(period)
+
     def implied(self) -> dict[str, Any]:
         """The kinds of its features and their layers, in order, and the formulas behind index names."""
         formulas = {name: formula.text for step in self.steps for name, formula in step.formulas()}

@@ -34,6 +34,7 @@ class TrainingFacts:
     device: str
     software: Mapping[str, str]
     n_stale_cells: int = 0
+    features_version: int | None = None
     described: str = "a model"
     credits: tuple[str, ...] = ()
 

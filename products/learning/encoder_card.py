@@ -25,6 +25,7 @@ class EncoderFacts:
     device: str
     software: Mapping[str, str]
     n_stale_cells: int = 0
+    features_version: int | None = None
 
 
 def encoder_notes(recipe: MaskedRecipe, facts: EncoderFacts) -> list[str]:

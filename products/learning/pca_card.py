@@ -26,6 +26,7 @@ class TransformFacts:
     device: str
     software: Mapping[str, str]
     n_stale_cells: int = 0
+    features_version: int | None = None
 
 
 def transform_notes(recipe: PcaRecipe, facts: TransformFacts) -> list[str]:

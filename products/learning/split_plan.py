@@ -16,6 +16,15 @@ from products.learning.variogram import Variogram, about_class_means, estimate_v
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 NOT_USED = -1
+HELD_OUT_VERSION = "held-out-2"  # raised whenever the same held-out periods hold out other rows
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRows:
+    """Of each row (n,): whether it is of a held-out period, and whether what it shows was seen in one, in whole or in part."""
+
+    is_late: npt.NDArray[np.bool_]
+    is_shown: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +51,19 @@ class SplitPlan:
 
 
 def plan_split(
-    x: Float64, y: Float64, code: Int64, features: npt.NDArray[np.float32], is_late: npt.NDArray[np.bool_],
+    x: Float64, y: Float64, code: Int64, features: npt.NDArray[np.float32], held: HeldRows | None,
     spec: SplitSpec, receptive_m: float, seed: int, sites: tuple[Int64, tuple[str, ...]] | None = None,
 ) -> SplitPlan:  # fmt: skip
     """Blocks with a buffer of at least the receptive field, and where the recipe says `auto` of at least the range of the variogram.
 
-    `is_late` marks rows of held-out periods: the hold-out is then these rows in the held-out blocks, and no other row of these blocks or periods is
+    With `held` the hold-out is its late rows in the held-out blocks, and neither another row of these blocks nor one that shows a held-out period is
     used (leave location and time out, Meyer et al. 2018, Environmental Modelling & Software 101, 1-9).
     """
     found = estimate_variogram(x, y, about_class_means(features, code), seed)
     buffer_m, decision = decide_buffer(spec, receptive_m, found)
     split = split_blocks(x, y, code, spec.block_m, spec.folds, buffer_m, seed)
-    if is_late.any():
-        split = _late_holdout(split, is_late, code)
+    if held:
+        split = _late_holdout(split, held, code)
     site, names = sites or connected_sites(x, y, spec.block_m)
     return SplitPlan(split, site, names, found, receptive_m, decision)
 
@@ -94,9 +103,9 @@ def connected_sites(x: Float64, y: Float64, block_m: float) -> tuple[Int64, tupl
     return site[position.ravel()].astype(np.int64), tuple(f"site {n + 1}" for n in range(n_sites))
 
 
-def _late_holdout(split: BlockSplit, is_late: npt.NDArray[np.bool_], code: Int64) -> BlockSplit:
-    is_tested = split.fold == split.holdout
-    fold = np.where(is_late == is_tested, split.fold, NOT_USED)
+def _late_holdout(split: BlockSplit, held: HeldRows, code: Int64) -> BlockSplit:
+    is_used = np.where(split.fold == split.holdout, held.is_late, ~held.is_shown)
+    fold = np.where(is_used, split.fold, NOT_USED)
     if not (fold == split.holdout).any():
         raise RequestError(
             "no sample of the held-out periods lies in the held-out blocks: expected labels there; name other holdout_periods"
@@ -105,6 +114,6 @@ def _late_holdout(split: BlockSplit, is_late: npt.NDArray[np.bool_], code: Int64
     lost = sorted(set(np.unique(code).tolist()) - set(np.unique(code[late.train_rows(late.holdout)]).tolist()))
     if lost:
         raise RequestError(
-            f"the class of code {lost[0]} has samples in held-out periods only: expected some of each class before"
+            f"the class of code {lost[0]} has samples only in cells that show held-out periods: expected some of each class in other cells"
         )
     return late

@@ -11,9 +11,9 @@ from products.source_spec import Closed
 class SplitSpec(Closed):
     """Spatial blocks of `block_m` metres, dealt into `folds`; the last fold is held out of all training.
 
-    Training pixels within `buffer_m` metres of a test block are left out too; `auto` measures how far the features are alike. In `holdout_periods` no
-    sample is trained on, and the hold-out is tested there only. `sites`, a file of named areas, are left out one by one. `accept` names features, or
-    `duplicate_spectra`, that the audit of leaks shall let pass.
+    Training pixels within `buffer_m` metres of a test block are left out too; `auto` measures how far the features are alike. No sample of a cell that
+    shows any of the `holdout_periods` is trained on, and the hold-out is tested in those whose step begins there only. `sites`, a file of named areas,
+    are left out one by one. `accept` names features, or `duplicate_spectra`, that the audit of leaks shall let pass.
     """
 
     block_m: float = Field(gt=0, default=960.0)

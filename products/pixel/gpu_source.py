@@ -88,8 +88,10 @@ def temporal_source(
     texts += [template(name) for name in TEMPLATES]
     kernels = []
     for kernel, body in _geomedians(n_bands, with_mads, n_scenes) if n_bands else ():
-        # told that two blocks at a time will do, the compiler does not spill a few numbers of the held observations to make room for a third or fourth
-        texts.append(entry(kernel.name, body, f"{kernel.threads}, 2" if (kernel.name, n_bands) == (HELD, 1) else str(kernel.threads)))
+        blocks = (
+            ", 2" if (kernel.name, n_bands) == (HELD, 1) else ""
+        )  # or the compiler spills some numbers to have room for more blocks
+        texts.append(entry(kernel.name, body, f"{kernel.threads}{blocks}"))
         kernels.append(kernel)
     feature = n_bands + 3 * with_mads
     for i, (program, row) in enumerate(zip(programs, reducers, strict=True)):

@@ -24,7 +24,7 @@ from flows.steps.sampling.label_sources import LabelFiles
 from flows.steps.sampling.sampled_cells import SampledCells, sampled_cells
 from flows.steps.storage import Storage, open_storage
 from products.area import Area
-from products.grid import Tile
+from products.grid import PixelGrid, Tile
 from products.identity import CellKey, SourceKey, cell_id
 from products.learning.samples_recipe import SamplesRecipe
 from products.observations_spec import ObservationsRecipe
@@ -37,15 +37,14 @@ from products.template import features_template, observations_template, odc_prod
 TILE_PX = 64
 GRID_SAID = {"crs": "EPSG:32647", "resolution_m": 30, "tile_px": TILE_PX, "anchor": "landsat"}
 SHARED = {"version": 1, "grid": GRID_SAID, "sources": [{"collection": "landsat-c2-l2"}]}
-FEATURES = FeaturesRecipe.model_validate(
-    {
-        **SHARED,
-        "name": "coast_features",
-        "kind": "features",
-        "period": "P1Y",
-        "features": [{"geomedian": {"bands": ["red", "nir"]}}, {"index": {"names": ["NDVI"], "reduce": ["p50"]}}],
-    }
-)
+FEATURES_SAID: dict[str, Any] = {
+    **SHARED,
+    "name": "coast_features",
+    "kind": "features",
+    "period": "P1Y",
+    "features": [{"geomedian": {"bands": ["red", "nir"]}}, {"index": {"names": ["NDVI"], "reduce": ["p50"]}}],
+}
+FEATURES = FeaturesRecipe.model_validate(FEATURES_SAID)
 OBSERVATIONS = ObservationsRecipe.model_validate(
     {**SHARED, "name": "coast_passes", "kind": "observations", "bands": ["red", "nir"]}
 )
@@ -154,17 +153,18 @@ def known_coast(settings: Settings, folder: Path) -> Iterator[Coast]:
 
 
 def publish_features(
-    index: Index, storage: Storage, values: NDArray[np.float32], tiles: Sequence[Tile] = TILES
-) -> None:
+    index: Index, storage: Storage, values: NDArray[np.float32], tiles: Sequence[Tile] = TILES,
+    recipe: FeaturesRecipe = FEATURES, grid: PixelGrid = GRID,
+) -> None:  # fmt: skip
     """The cells of the features."""
-    template = features_template(FEATURES)
+    template = features_template(recipe)
     add_product(index.dc, odc_product_definition(template))
     for number, tile in enumerate(tiles):
-        key = CellKey(FEATURES.name, FEATURES.version, tile, YEAR)
+        key = CellKey(recipe.name, recipe.version, tile, YEAR)
         window = values[None, :, :, number * TILE_PX : (number + 1) * TILE_PX]
         accounts = np.zeros((1, len(ACCOUNT_NAMES), TILE_PX, TILE_PX), np.uint16)
-        number_of = cell_id(key, [SourceKey("scene", "1")], FEATURES.digest())
-        draft = CellDraft(number_of, key, template, GRID, FEATURES.digest(), {})
+        number_of = cell_id(key, [SourceKey("scene", "1")], recipe.digest())
+        draft = CellDraft(number_of, key, template, grid, recipe.digest(), {})
         publish_cell(index, storage, draft, {"features": window, "accounts": accounts})
 
 

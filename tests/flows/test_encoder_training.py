@@ -110,8 +110,21 @@ def test_an_encoder_maps_nothing_and_no_other_model_is_one(coast: Coast, encoder
     other = ModelRecipe.model_validate(MODEL | {"features": "other_features"})
     with (
         pytest.raises(RequestError, match="has learned from coast_features, the recipe 'coast_network' from other_f"),
-        first_weights(coast.index, coast.storage, other),
+        first_weights(coast.index, coast.storage, other, FEATURES),
     ):
+        pass
+
+
+def test_an_encoder_of_another_version_or_of_other_features_is_refused(coast: Coast, encoder: TrainedModel) -> None:
+    recipe = ModelRecipe.model_validate(MODEL)
+    assert encoder.card["trained_from"]["features_version"] == 1
+    later = FEATURES.model_copy(update={"version": 2})
+    words = "the encoder coast_encoder has learned from coast_features version 1, the recipe of coast_features has version 2 now: train it again"
+    with pytest.raises(RequestError, match=words), first_weights(coast.index, coast.storage, recipe, later):
+        pass
+    fewer = FEATURES.model_copy(update={"features": FEATURES.features[:1]})
+    words = "the encoder coast_encoder has learned from the features red, nir, ndvi_p50, the cells of coast_features have red, nir"
+    with pytest.raises(RequestError, match=words), first_weights(coast.index, coast.storage, recipe, fewer):
         pass
 
 

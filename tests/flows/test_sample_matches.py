@@ -1,5 +1,6 @@
 """Measurements matched to what cells show there near that time: windows, clouds, the nearest in time, and honest refusals."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from flows.steps.sampling.drawing import DrawnSet, match_samples
-from flows.steps.sampling.matches import match_pixels, read_measurements
+from flows.steps.sampling.matches import _nearest, match_pixels, read_measurements
 from flows.steps.sampling.sampled_cells import SampledCells
 from products.errors import RequestError
 from products.learning.label_spec import MatchSpec
@@ -88,6 +89,22 @@ def test_a_period_holds_the_time_of_a_measurement(coast: Coast, tmp_path: Path) 
     found = match_pixels(coast.storage, MatchSpec.model_validate(SPEC), coast.cells, measured, 1)
     assert found.table["hours_apart"].tolist() == [0, 24]
     assert found.dropped == {"nothing_in_time": 1}
+
+
+def test_a_measurement_at_the_very_start_of_a_cell_belongs_to_it_and_not_to_the_cell_before() -> None:
+    starts, ends = (
+        np.array(days, "datetime64[us]") for days in (["2020-05-01", "2020-06-01"], ["2020-06-01", "2020-07-01"])
+    )
+    times = np.array(["2020-05-31T23:59", "2020-06-01", "2020-06-30T12:00", "2020-07-01"], "datetime64[us]")
+    step, gap = _nearest(times, starts, ends)
+    assert step.tolist() == [0, 1, 1, 1]
+    assert gap.tolist() == [timedelta(0), timedelta(0), timedelta(0), timedelta(microseconds=1)]
+
+
+def test_a_measurement_at_the_instant_of_a_pass_is_no_time_apart() -> None:
+    instants = np.array(["2020-05-01", "2020-06-01"], "datetime64[us]")
+    step, gap = _nearest(instants, instants, instants)
+    assert (step.tolist(), gap.tolist()) == ([0, 1], [timedelta(0), timedelta(0)])
 
 
 @pytest.mark.parametrize(

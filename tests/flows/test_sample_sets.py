@@ -10,12 +10,14 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
+from odc.geo.geom import box
 
 from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.training import learn_model
 from flows.steps.sampling.drawing import DrawnSet
 from flows.steps.sampling.sample_files import DOCUMENT, TABLE, read_table
 from flows.steps.sampling.sample_sets import find_samples
+from flows.steps.sampling.sampled_cells import sampled_cells
 from flows.steps.sampling.training_samples import samples_to_train_on
 from products.area import Area
 from products.devices import choose_backend
@@ -28,8 +30,10 @@ from tests.flows.sampled_coast import (
     GRID,
     MOSAIC,
     TILES,
+    YEAR,
     Coast,
     label_squares,
+    publish_features,
     square,
 )
 
@@ -278,3 +282,24 @@ def test_outliers_are_dropped_and_counted(coast: Coast, labels: Path) -> None:
     found = coast.draw(labels, name="clean_samples", clean=clean).document()
     assert sum(found["rows"].values()) + found["dropped"]["outlier"] == 300
     assert 20 <= found["dropped"]["outlier"] <= 35
+
+
+def test_a_set_near_the_edge_of_a_zone_keeps_the_zone_it_was_drawn_in(coast: Coast, tmp_path: Path) -> None:
+    recipe = FEATURES.model_copy(
+        update={"name": "edge_features", "grid": FEATURES.grid.model_copy(update={"crs": "utm"})}
+    )
+    area = Area("edge", box(101.9945, 6.0, 101.9965, 6.002, "EPSG:4326"))
+    grid = recipe.grid.pixel_grid(area.geometry)
+    tiles = grid.tiles(area.geometry)
+    geobox = grid.mosaic(tiles)
+    assert (grid.crs, recipe.grid.pixel_grid(geobox.extent.to_crs("EPSG:4326")).crs) == ("EPSG:32647", "EPSG:32648")
+    publish_features(coast.index, coast.storage, coast.values, tiles, recipe, grid)
+    cells = sampled_cells(coast.index, recipe, area, YEAR)
+    left, top = geobox.affine * (0, 0)
+    squares = [shapely.box(left + 300 * n, top - 300, left + 300 * n + 240, top - 60) for n in (1, 2, 3)]
+    table = geopandas.GeoDataFrame({"class": CLASSES}, geometry=squares, crs=grid.crs)
+    table.to_file(tmp_path / "labels.gpkg")
+    drawn = coast.draw(tmp_path / "labels.gpkg", cells=cells, name="edge_samples", features=recipe.name)
+    inputs, _ = samples_to_train_on(coast.index, drawn.set, recipe)
+    assert inputs.grid == grid
+    assert inputs.tiles == tiles

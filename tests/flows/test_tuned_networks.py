@@ -62,7 +62,7 @@ def training() -> HonestTraining:
     names = tuple(f"{layer}_{step}" for step in range(1, N_STEPS + 1) for layer in ("red", "ndvi"))
     axis = 500_000 + 15 + 30.0 * np.arange(SIDE)
     samples = labelled_pixels(CPU, features, codes, axis, axis, 737_425, names, 0)
-    return planned_and_audited(samples, MODEL, SERIES, "EPSG:32647", simulated=True)
+    return planned_and_audited(samples, MODEL, SERIES, (), "EPSG:32647", simulated=True)
 
 
 def study(made: HonestTraining, folder: Path, tell: Any = None) -> tuple[ModelRecipe, dict[str, Any]]:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from products.errors import RequestError
-from products.learning.split_plan import SplitPlan, connected_sites, plan_split
+from products.learning.split_plan import HeldRows, SplitPlan, connected_sites, plan_split
 from products.learning.split_spec import SplitSpec
 
 SIDE = 80
@@ -25,10 +25,10 @@ def features(width_px: int) -> NDArray[np.float32]:
 
 
 def planned(
-    spec: SplitSpec, width_px: int = 0, receptive_m: float = 0.0, late: NDArray[np.bool_] | None = None
-) -> SplitPlan:
-    is_late = np.zeros(SIDE * SIDE, np.bool_) if late is None else late
-    return plan_split(*places(), CODE, features(width_px), is_late, spec, receptive_m, 3)
+    spec: SplitSpec, width_px: int = 0, receptive_m: float = 0.0, late: NDArray[np.bool_] | None = None, shown: NDArray[np.bool_] | None = None,
+) -> SplitPlan:  # fmt: skip
+    held = None if late is None else HeldRows(late, late if shown is None else shown)
+    return plan_split(*places(), CODE, features(width_px), held, spec, receptive_m, 3)
 
 
 def test_a_buffer_that_is_given_stays_and_is_told_to_suffice() -> None:
@@ -75,8 +75,17 @@ def test_the_holdout_of_held_out_periods_is_elsewhere_and_later() -> None:
     assert not late[split.test_rows(0)].any()
 
 
+def test_rows_that_show_a_held_out_period_without_being_of_it_are_neither_trained_on_nor_tested() -> None:
+    row = places()[1] // 30
+    late, shown = row % 3 == 0, row % 3 <= 1
+    split = planned(SplitSpec(block_m=480, holdout_periods=("2020",)), late=late, shown=shown).split
+    test, train = split.test_rows(split.holdout), split.train_rows(split.holdout)
+    assert late[test].all() and not shown[train].any()
+    assert not shown[split.test_rows(0)].any()
+
+
 def test_periods_that_leave_nothing_to_test_or_to_learn_are_refused() -> None:
-    with pytest.raises(RequestError, match="the class of code 1 has samples in held-out periods only"):
+    with pytest.raises(RequestError, match="the class of code 1 has samples only in cells that show held-out periods"):
         planned(SplitSpec(block_m=480, holdout_periods=("2020",)), late=CODE == 1)
     holdout = planned(SplitSpec(block_m=480)).split
     nowhere = (holdout.fold != holdout.holdout) & (np.arange(CODE.size) == np.flatnonzero(holdout.fold == 0)[0])

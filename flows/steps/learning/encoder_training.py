@@ -105,4 +105,5 @@ def _facts(number: UUID, encoder: Encoder, inputs: FeatureCells, n_patches: int,
         device=backend.device,
         software=software_versions(SOFTWARE),
         n_stale_cells=inputs.n_stale,
+        features_version=inputs.recipe.version,
     )

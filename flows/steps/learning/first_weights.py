@@ -8,10 +8,13 @@ from pathlib import Path
 from uuid import UUID
 
 from datacube_config.connection import Index
+from flows.steps.learning.learned_version import require_version
 from flows.steps.learning.models import find_encoder
 from flows.steps.storage import Storage
+from products.cell_content import cell_template, stack_names
 from products.errors import RequestError
 from products.learning.recipe import ModelRecipe
+from products.scene_recipe import SceneRecipe
 
 PUBLISHED = "model:"
 
@@ -25,8 +28,11 @@ class Begun:
 
 
 @contextmanager
-def first_weights(index: Index, storage: Storage, recipe: ModelRecipe) -> Iterator[Begun]:
-    """The recipe with `weights: model:NAME` as a file, for as long as it is needed; RequestError for an encoder of other features, or none."""
+def first_weights(index: Index, storage: Storage, recipe: ModelRecipe, features: SceneRecipe) -> Iterator[Begun]:
+    """The recipe with `weights: model:NAME` as a file, for as long as it is needed; RequestError for an encoder of other features, or none.
+
+    `features` is the recipe of the cells that are learned from.
+    """
     kind, spec = recipe.estimator.kind, recipe.estimator.spec
     named = getattr(spec, "weights", None)
     if named is None or not named.startswith(PUBLISHED):
@@ -37,6 +43,13 @@ def first_weights(index: Index, storage: Storage, recipe: ModelRecipe) -> Iterat
         raise RequestError(
             f"the encoder {found.recipe.name} has learned from {found.recipe.features}, the recipe {recipe.name!r} from {recipe.features}: "
             "expected the same features"
+        )
+    learned = f"the encoder {found.recipe.name} has learned"
+    require_version(learned, found.features_version, features, f"train it again on version {features.version}")
+    theirs, ours = found.encoder.feature_names, stack_names(cell_template(features))
+    if theirs != ours:
+        raise RequestError(
+            f"{learned} from the features {', '.join(theirs)}, the cells of {features.name} have {', '.join(ours)}: train it again on these"
         )
     with tempfile.TemporaryDirectory(prefix="neocube-encoder-") as folder:
         path = Path(folder) / "encoder.safetensors"

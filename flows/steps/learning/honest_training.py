@@ -1,7 +1,7 @@
 """What training adds to keep its numbers honest: the planned split, the audit, the scores beside the scores, and the area of applicability."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +18,10 @@ from products.learning.honest import Labelled, audit_leaks, honest_numbers, mode
 from products.learning.learned import PixelModel
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
-from products.learning.split_plan import SplitPlan, plan_split
+from products.learning.split_plan import HeldRows, SplitPlan, plan_split
+from products.learning.split_spec import SplitSpec
 from products.learning.spread import FitPredict
-from products.period import parse_period
+from products.period import Period, parse_period
 from products.scene_recipe import SceneRecipe
 
 
@@ -36,27 +37,35 @@ class HonestTraining:
 
 
 def planned_and_audited(
-    samples: Samples, recipe: ModelRecipe, features: SceneRecipe, crs: str, simulated: bool, chip_side_m: float = 0.0
-) -> HonestTraining:
+    samples: Samples, recipe: ModelRecipe, features: SceneRecipe, cells: Sequence[Period], crs: str, simulated: bool,
+    chip_side_m: float = 0.0,
+) -> HonestTraining:  # fmt: skip
     """The split that recipe, receptive field and autocorrelation ask for; RequestError if the test would know its answers.
 
-    A row may stand for a chip of `chip_side_m`: two of them share no ground where their centres are a diagonal apart.
+    `cells` are the times of the cells that the samples are of. A row may stand for a chip of `chip_side_m`: two of them share no ground where their
+    centres are a diagonal apart.
     """
     spec, known = recipe.split, labelled(samples, recipe)
     x, y = samples.column("x").astype(np.float64), samples.column("y").astype(np.float64)
-    is_late = np.zeros(x.shape, np.bool_)
-    for text in spec.holdout_periods:
-        span = parse_period(text)
-        is_late |= (known.period >= span.start.toordinal()) & (known.period < span.end.toordinal())
-    if spec.holdout_periods and not is_late.any():
-        raise RequestError(
-            f"no sample lies in the holdout_periods {', '.join(spec.holdout_periods)}: train on a period that holds them"
-        )
+    held = _held_rows(known.period, cells, features, spec) if spec.holdout_periods else None
     sites = named_sites(spec.sites, x, y, crs) if spec.sites else None
     resolution_m = features.grid.resolution_m
     receptive_m = features.margin_px * resolution_m + chip_side_m * math.sqrt(2)
-    plan = plan_split(x, y, known.code, known.features, is_late, spec, receptive_m, recipe.seed, sites)
+    plan = plan_split(x, y, known.code, known.features, held, spec, receptive_m, recipe.seed, sites)
     return HonestTraining(samples, plan, audit_leaks(known, plan, spec, simulated), crs, resolution_m)
+
+
+def _held_rows(started: NDArray[np.int64], cells: Sequence[Period], features: SceneRecipe, spec: SplitSpec) -> HeldRows:
+    """Which rows, known by the day on which their cell starts, are of held-out periods, or show them; RequestError if none is of one."""
+    held = [parse_period(text) for text in spec.holdout_periods]
+    late = [cell for cell in cells if any(span.contains(features.step_of(cell).start) for span in held)]
+    shown = [cell for cell in cells if any(span.overlaps(features.seen_in(cell)) for span in held)]
+    is_late, is_shown = (np.isin(started, [cell.start.toordinal() for cell in of]) for of in (late, shown))
+    if not is_late.any():
+        raise RequestError(
+            f"no sample lies in the holdout_periods {', '.join(spec.holdout_periods)}: train on a period that holds them"
+        )
+    return HeldRows(is_late, is_shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from flows.steps.index.derived_rows import add_derived
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.learning.applicability_file import read_applicability
+from flows.steps.learning.learned_version import learned_version
 from flows.steps.learning.model_documents import ModelDraft, model_document, product_definition
 from flows.steps.learning.model_files import CARD, STAC_ITEM, ModelFiles, learned_file, read_card, read_learned
 from flows.steps.learning.model_stac import model_item
@@ -33,7 +34,7 @@ from products.learning.recipe import LearnedRecipe, ModelRecipe
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A published model, ready to use."""
+    """A published model, ready to use; `features_version` is that of the cells it has learned from, None where nothing tells it."""
 
     id: UUID
     recipe: ModelRecipe
@@ -42,6 +43,7 @@ class Model:
     simulated: bool
     files: ModelFiles
     applicability: Applicability
+    features_version: int | None
 
     def on(self, device: str) -> "Model":
         """The same model, asked on `auto`, `cpu` or `gpu`; RequestError for a GPU that is not there, or a model that none can ask."""
@@ -63,6 +65,7 @@ class Transform:
     recipe: PcaRecipe
     components: Components
     digest: str
+    features_version: int | None
     device: ClassVar[Device] = "cpu"
 
     def on(self, device: str) -> "Transform":
@@ -79,6 +82,7 @@ class PublishedEncoder:
     recipe: MaskedRecipe
     encoder: Encoder
     files: ModelFiles
+    features_version: int | None
 
 
 def publish_model(
@@ -151,13 +155,14 @@ def find_learned(index: Index, storage: Storage, name_or_id: str) -> Model | Tra
     """The same of whatever was learned."""
     files, learned, said = _found(index, storage, name_or_id)
     card = read_card(files)
+    version = learned_version(index, card["trained_from"])
     if isinstance(learned, Encoder):
-        return PublishedEncoder(files.id, MaskedRecipe.model_validate(card["recipe"]), learned, files)
+        return PublishedEncoder(files.id, MaskedRecipe.model_validate(card["recipe"]), learned, files, version)
     if isinstance(learned, Components):
-        return Transform(files.id, PcaRecipe.model_validate(card["recipe"]), learned, said)
+        return Transform(files.id, PcaRecipe.model_validate(card["recipe"]), learned, said, version)
     area = read_applicability(files, card["metrics"]["applicability"]["digest"])
     recipe = ModelRecipe.model_validate(card["recipe"])
-    return Model(files.id, recipe, learned, said, bool(card["simulated"]), files, area)
+    return Model(files.id, recipe, learned, said, bool(card["simulated"]), files, area, version)
 
 
 def _found(index: Index, storage: Storage, name_or_id: str) -> tuple[ModelFiles, Learned | Components | Encoder, str]:

@@ -49,6 +49,7 @@ from products.learning.estimators import LEARNING_VERSION, learn
 from products.learning.learned import ArrayModel, Learned
 from products.learning.recipe import LearnedRecipe, ModelRecipe
 from products.learning.samples import Samples, check_classes
+from products.learning.split_plan import HELD_OUT_VERSION
 from products.learning.tuning import require_optuna
 from products.period import Period
 from products.scene_recipe import SceneRecipe, canonical_digest
@@ -151,7 +152,7 @@ def learn_model(
     check_input(recipe, labels_file)
     labels = labels_file if isinstance(labels_file, Drawn) else open_labels(labels_file, recipe.samples)
     cells = [cell.id for cell in inputs.cells.values()]
-    with first_weights(index, storage, recipe) as begun:
+    with first_weights(index, storage, recipe, inputs.recipe) as begun:
         own = model_id(recipe, cells, labels.source.digest)
         number, learned_as = identified(own, begun.recipe, inputs.recipe)
         files = ModelFiles(storage, recipe.name, number, learned_as)
@@ -162,7 +163,9 @@ def learn_model(
         sources = sources_of(index, cells)
         simulated = labels.source.simulated or any(source.is_simulated for source in sources)
         chip_side_m = labels.side_m if isinstance(labels, DrawnChips) else 0.0
-        made = planned_and_audited(samples, recipe, inputs.recipe, inputs.grid.crs, simulated, chip_side_m)
+        made = planned_and_audited(
+            samples, recipe, inputs.recipe, inputs.periods, inputs.grid.crs, simulated, chip_side_m
+        )
         better, study = tuned_recipe(made, begun.recipe, inputs.recipe, labels, backend, n_jobs, room, number, tell)
         model, metrics, answers, pictures = _learned(
             storage, better, inputs, labels, made, backend, n_jobs, room, number, tell
@@ -196,15 +199,9 @@ def _learned(
 
 
 def training_facts(
-    number: UUID,
-    model: Learned,
-    inputs: FeatureCells,
-    labels: Labels | Drawn,
-    samples: Samples,
-    backend: Backend,
-    simulated: bool,
-    credit: Sequence[str],
-) -> TrainingFacts:
+    number: UUID, model: Learned, inputs: FeatureCells, labels: Labels | Drawn, samples: Samples, backend: Backend,
+    simulated: bool, credit: Sequence[str],
+) -> TrainingFacts:  # fmt: skip
     """What the card says the model came from."""
     return TrainingFacts(
         model_id=str(number),
@@ -215,6 +212,7 @@ def training_facts(
         period=inputs.period_label,
         crs=inputs.grid.crs,
         n_stale_cells=inputs.n_stale,
+        features_version=inputs.recipe.version,
         cells=tuple(sorted(str(cell.id) for cell in inputs.cells.values())),
         labels=labels.source.file.name,
         labels_digest=labels.source.digest,
@@ -236,6 +234,7 @@ def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> 
         "cells": sorted(map(str, cells)),
         "labels": labels_digest,
         "learning": LEARNING_VERSION,
+        **({"held_out": HELD_OUT_VERSION} if recipe.split.holdout_periods else {}),
     }
     return uuid5(NAMESPACE, canonical_digest(document))
 

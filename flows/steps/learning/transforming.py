@@ -122,4 +122,5 @@ def _facts(
         device=backend.device,
         software=software_versions(),
         n_stale_cells=inputs.n_stale,
+        features_version=inputs.recipe.version,
     )

@@ -129,6 +129,7 @@ def set_document(
         "title": recipe.title,
         "recipe": recipe.model_dump(mode="json", exclude_defaults=True, by_alias=True),
         "features": cells.recipe.name,
+        "features_version": cells.recipe.version,
         "classes": list(recipe.classes),
         "area": cells.area.name,
         "period": cells.asked.label,

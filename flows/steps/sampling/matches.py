@@ -111,9 +111,11 @@ def match_pixels(storage: Storage, spec: MatchSpec, cells: SampledCells, measure
 
 
 def _nearest(times: Instants, starts: Instants, ends: Instants) -> tuple[NDArray[np.int64], NDArray[np.timedelta64]]:
-    """For each time the number of the interval [start, end) nearest to it, the earlier of two, and how far it is."""
-    none = np.timedelta64(0, "us")
-    gaps = np.maximum(np.maximum(starts[:, None] - times, times - ends[:, None]), none)
+    """For each time the number of the interval [start, end), or instant, nearest to it, the earlier of two, and how far it is, in microseconds."""
+    none, least = np.timedelta64(0, "us"), np.timedelta64(1, "us")
+    after = times - ends[:, None]
+    is_end = (after == none) & (starts < ends)[:, None]
+    gaps = np.maximum(np.maximum(starts[:, None] - times, np.where(is_end, least, after)), none)
     step = np.argmin(gaps, axis=0)
     return step, gaps[step, np.arange(times.size)]
 

@@ -14,15 +14,13 @@ from flows.steps.index.catalogue import PublishedCell, as_utc, published_cells, 
 from flows.steps.sampling.chunk_reading import ChunkedPixels, chunked_pixels, values_in_order
 from flows.steps.storage import Storage
 from products.area import Area
-from products.cell_content import cell_template
+from products.cell_content import cell_template, stack_names, stack_of
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.period import Period
 from products.pixel.causes import Cause
 from products.scene_recipe import SceneRecipe
 from products.template import ArrayTemplate, CellTemplate
-
-STACKS = ("features", "series", "reflectance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +68,12 @@ class SampledCells:
     @property
     def stack(self) -> ArrayTemplate:
         """The array that is sampled: `features`, `series` or `reflectance`."""
-        return next(array for array in self.template.arrays if array.name in STACKS)
+        return stack_of(self.template)
 
     @property
     def column_names(self) -> tuple[str, ...]:
         """A column for each layer of the stack, as ODC names its measurements: `ndvi_p50`, `ndvi_1`, `red`."""
-        return tuple(name for name, (array, _) in self.template.measurements.items() if array == self.stack.name)
+        return stack_names(self.template)
 
     @property
     def layer_names(self) -> tuple[str, ...]:

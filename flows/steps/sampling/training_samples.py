@@ -11,25 +11,28 @@ from flows.steps.learning.drawn_chips import DrawnChips
 from flows.steps.learning.drawn_samples import DrawnSamples
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import LabelSource
+from flows.steps.learning.learned_version import learned_version, require_version
 from flows.steps.learning.training import FeatureCells
 from flows.steps.learning.training_input import Drawn
 from flows.steps.sampling.sample_files import CHIPS, TABLE, read_table
 from flows.steps.sampling.sample_sets import SampleSet
-from flows.steps.sampling.sampled_cells import STACKS, time_of
+from flows.steps.sampling.sampled_cells import time_of
 from products.area import Area
-from products.cell_content import cell_template
+from products.cell_content import cell_template, stack_names
 from products.errors import RequestError
 from products.grid import Tile
 from products.scene_recipe import SceneRecipe
 
 
 def samples_to_train_on(index: Index, found: SampleSet, recipe: SceneRecipe) -> tuple[FeatureCells, Drawn]:
-    """The cells of a set, archived ones too, and its table or chips; RequestError unless it holds pixels or chips of the features that a model asks for."""
+    """The cells of a set, archived ones too, and its table or chips; RequestError unless it holds pixels or chips of a version of the features."""
     about, files = found.about, found.files
     if about["kind"] not in ("pixels", "chips") or about["features"] != recipe.name:
         raise RequestError(
             f"{files.name} holds {about['kind']} of {about['features']}: expected a training set of pixels or chips of {recipe.name}"
         )
+    version = learned_version(index, about)
+    require_version(f"the training set {files.name} was drawn", version, recipe, "draw it again")
     if about["kind"] == "chips":
         return set_cells(index, found, recipe), drawn_chips(found, recipe)
     file = LabelFile(files.url(TABLE), Path(files.path(TABLE)))
@@ -48,9 +51,7 @@ def drawn_chips(found: SampleSet, recipe: SceneRecipe) -> DrawnChips:
     )
     group = files.storage.open_group(files.path(CHIPS))
     classes = tuple(str(group.attrs["flag_meanings"]).split())
-    template = cell_template(recipe)
-    stack = next(array for array in template.arrays if array.name in STACKS)
-    names = tuple(name for name, (array, _) in template.measurements.items() if array == stack.name)
+    names = stack_names(cell_template(recipe))
     return DrawnChips(source, group, names, classes, recipe.grid.resolution_m)
 
 
@@ -65,7 +66,7 @@ def set_cells(index: Index, found: SampleSet, recipe: SceneRecipe) -> FeatureCel
     cells = {(cell.tile, cell.period): cell for cell in map(published_cell, rows)}
     own = index.dc.index.datasets.get(found.files.id)
     area = Area(found.about["area"], own.extent.to_crs(CRS("EPSG:4326")))
-    grid = recipe.grid.pixel_grid(area.geometry)
+    grid = recipe.grid.model_copy(update={"crs": found.about["crs"]}).pixel_grid(area.geometry)
     tiles = tuple(sorted(tile_of(label, grid.crs) for label in {tile for tile, _ in cells}))
     periods = tuple(sorted({time_of(cell) for cell in cells.values()}))
     return FeatureCells(recipe, area, grid, tiles, periods, cells, sum(row.is_archived for row in rows))
