@@ -163,19 +163,8 @@ def _row(found: FoundItem, location: str, scope: Scope) -> tuple[object, ...] | 
     name = _clean(found.id)
     stated = _clean(found.collection) if isinstance(found.collection, str) else ""
     if item is None:
-        return (
-            location,
-            name,
-            "",
-            "",
-            f"item {name}",
-            "",
-            "",
-            None,
-            None,
-            _clean(found.cause or "unreadable item"),
-            stated,
-        )
+        cause = _clean(found.cause or "unreadable item")
+        return location, name, "", "", f"item {name}", "", "", None, None, cause, stated
     try:
         refuse_temperature(item)
         identity = identify(item)
