@@ -46,7 +46,7 @@ def days(recipe: SceneRecipe, asked: str, held: str) -> tuple[set[str], set[str]
             "map": {"name": "coast_map"},
         }
     )
-    random, axis = np.random.default_rng(4), 500_000 + 15 + 30.0 * np.arange(SIDE)
+    random, axis = np.random.default_rng(4), 500_000 + 15 + 30 * np.arange(SIDE, dtype=np.float64)
     codes = (np.arange(SIDE) // 4 % 2 + 1).astype(np.uint8)[:, None] * np.ones((1, SIDE), np.uint8)
     waves = 0.5 * codes + 0.5 * np.sin(np.arange(SIDE) / 4)
     parts = [
