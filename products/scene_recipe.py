@@ -16,7 +16,7 @@ from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration, Period
 from products.pixel.brdf import check_angles, check_parameters
-from products.pixel.model_mask import MODEL_BANDS, RESOLUTION_RANGE_M
+from products.pixel.model_mask import RESOLUTION_RANGE_M
 from products.scene import Scene
 from products.sensors import COLLECTIONS, SENSORS
 from products.source_spec import Closed, HarmoniseSpec, SourceSpec
@@ -221,7 +221,7 @@ class SceneRecipe(Closed):
         """SHA-256 of the pixel-affecting fields in canonical JSON; titles, comments and spelled-out defaults change nothing."""
         fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "version", "title"})
         for source, written in zip(fields["sources"], self.sources, strict=True):
-            methods = {band: written.resampling_of(band) for band in (*self.used_bands, *MODEL_BANDS)}
+            methods = written.resampling_by_band(self.used_bands, self.harmonise)
             source["resampling"] = methods if len(set(methods.values())) > 1 else methods.popitem()[1]
         return canonical_digest(fields | self.implied())
 
