@@ -208,7 +208,6 @@ def _nadir_factor(scene: Scene, band: str, brdf: str) -> float:
 
 
 def _adjustment(scene: Scene, band: str, harmonise: HarmoniseSpec | None) -> tuple[float, float]:
-    if harmonise is None:
+    if harmonise is None or not harmonise.is_adjusted(scene.sensor):
         return 1.0, 0.0
-    method = {"tm": harmonise.tm_etm, "etm": harmonise.tm_etm, "msi": harmonise.msi, "oli": "none"}[scene.sensor]
-    return (1.0, 0.0) if method == "none" else oli_adjustment(scene.platform, band)
+    return oli_adjustment(scene.platform, band)

@@ -16,6 +16,7 @@ from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration, Period
 from products.pixel.brdf import check_angles, check_parameters
+from products.pixel.harmonise import check_platforms
 from products.pixel.model_mask import RESOLUTION_RANGE_M
 from products.scene import Scene
 from products.sensors import COLLECTIONS, SENSORS
@@ -175,9 +176,11 @@ class SceneRecipe(Closed):
         return self
 
     def check_scenes(self, scenes: Sequence[Scene]) -> None:
-        """RequestError for scenes that lack what the recipe needs beside their bands: angles, or the probability of clouds."""
+        """RequestError for scenes that lack what the recipe needs beside their bands: angles, a platform that is harmonised, or the probability of clouds."""
         if self.brdf != "none":
             check_angles(scenes)
+        if self.harmonise is not None:
+            check_platforms([scene for scene in scenes if self.harmonise.is_adjusted(scene.sensor)])
         for source in self.sources:
             of = [scene for scene in scenes if scene.collection == source.collection]
             lacking = [scene.item_id for scene in of if SENSORS[scene.sensor].cloud_probability not in scene.bands]

@@ -201,6 +201,10 @@ class HarmoniseSpec(Closed):
     tm_etm: Literal["roy2016", "none"] = "roy2016"
     msi: Literal["hls", "none"] = "hls"
 
+    def is_adjusted(self, sensor: str) -> bool:
+        """Whether a sensor is adjusted by the published lines of its platforms."""
+        return {"tm": self.tm_etm, "etm": self.tm_etm, "msi": self.msi, "oli": "none"}[sensor] != "none"
+
 
 def file_band(band: str, sensor: str, harmonise: HarmoniseSpec | None) -> str:
     """The band of a sensor that stands for `band`: where the HLS coefficients apply, the near infrared of MSI is B8A."""

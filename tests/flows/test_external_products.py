@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from click.testing import CliRunner
 from datacube.index.hl import Doc2Dataset
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import box
@@ -15,6 +16,7 @@ from rasterio.transform import from_origin
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
+from flows.cli import main
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
@@ -176,6 +178,43 @@ def test_a_product_or_measurement_that_the_index_lacks_is_named(index: Index) ->
 def test_a_wrong_source_is_answered_in_words(old: str, new: str, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         recipe(RECIPE.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("platform", "harmonise", "is_refused"),
+    [
+        (None, "{tm_etm: roy2016}", True),
+        ("Landsat 7 ETM+", "{tm_etm: roy2016}", True),
+        ("LANDSAT_7", "{tm_etm: roy2016}", False),
+        (None, "{tm_etm: none}", False),
+        (None, "none", False),
+    ],
+)  # fmt: skip
+def test_the_plan_refuses_scenes_that_no_table_harmonises(
+    index: Index, shared_data: Path, tmp_path: Path, platform: str | None, harmonise: str, is_refused: bool
+) -> None:
+    definition = yaml.safe_load((shared_data / "odc/ga_ls8c_ard_3.odc-product.yaml").read_text())
+    of_any_platform = {**definition, "name": "my_ard", "metadata": {"product": {"name": "my_ard"}}}
+    index.dc.index.products.add(index.dc.index.products.from_doc(of_any_platform))
+    metadata = {**document(shared_data), "product": {"name": "my_ard"}}
+    del metadata["properties"]["eo:platform"]
+    metadata["properties"] |= {"eo:platform": platform} if platform else {}
+    add(index, metadata, (tmp_path / "a.odc-metadata.yaml").as_uri())
+    path = tmp_path / "ard.recipe.yaml"
+    path.write_text(
+        RECIPE.replace("ga_ls8c_ard_3", "my_ard")
+        .replace("sensor: oli", "sensor: etm")
+        .replace("period:", f"harmonise: {harmonise}\nperiod:")
+    )
+    arguments = ["plan", str(path), "--area=154.017,-28.026,154.018,-28.025", "--period", "2020"]
+    result = CliRunner().invoke(main, arguments)
+    if is_refused:
+        assert result.exit_code == 2
+        name = (platform or "").lower()
+        assert f"ga_ls8c_ard_3-1-0_088080_2020-05-25_final of platform {name!r}" in result.stderr
+        assert "expected one of landsat-4, landsat-5, " in result.stderr
+    else:
+        assert result.exit_code == 0, result.output
 
 
 def test_how_a_product_is_read_is_part_of_the_recipe() -> None:
