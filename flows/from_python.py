@@ -27,8 +27,8 @@ from flows.steps.storage import open_storage, s3_options
 from products.devices import DeviceChoice
 from products.errors import RequestError
 from products.period import parse_period
-from products.registry import features_recipe, recipe_names, scene_recipe
-from products.spec import FeaturesRecipe
+from products.registry import recipe_names, scene_recipe
+from products.scene_recipe import SceneRecipe
 
 Move = Callable[[float | None, str], None]  # a share of the work or None, and words
 EVERY_S = 2.0
@@ -118,11 +118,11 @@ def passport(product: str, at: tuple[float, float], period: str) -> Passport:
     """The passport of the pixel at a longitude and latitude of a recipe's product, by its name or path, or of a map."""
     is_path = product.endswith((".yaml", ".yml"))
 
-    def find_recipe(name: str) -> FeaturesRecipe | None:
-        return features_recipe(product if is_path else name) if is_path or name in recipe_names() else None
+    def find_recipe(name: str) -> SceneRecipe | None:
+        return scene_recipe(product if is_path else name) if is_path or name in recipe_names() else None
 
     settings, asked = get_settings(), parse_period(period)
-    name = features_recipe(product).name if is_path else product
+    name = scene_recipe(product).name if is_path else product
     threads, access = settings.decode_thread_count, raster_access(settings)
     with open_index(settings) as index:
         return Passport(passport_of(index, open_storage(settings), name, find_recipe, at, asked, threads, access))

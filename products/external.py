@@ -59,7 +59,7 @@ class ExternalProduct(BaseModel):
     bands: dict[str, str] = Field(min_length=1)
     scale: float = Field(gt=0)
     offset: float = 0.0
-    nodata: int
+    nodata: int = Field(ge=-32768, le=65535)
     mask: MaskRule
 
     @model_validator(mode="after")

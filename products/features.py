@@ -21,7 +21,7 @@ from products.pixel.precision import round_mantissa
 from products.pixel.rows import in_row_tasks
 from products.pixel.temporal import temporal_features
 from products.scene import Scene
-from products.source_spec import HarmoniseSpec
+from products.source_spec import HarmoniseSpec, file_band
 from products.spec import FeaturesRecipe
 from products.tide import TideSpec, at_tide
 from products.window_features import Place, Rasters, window_features, without_margin
@@ -46,13 +46,6 @@ class Observations:
     bias: NDArray[np.float32]
     accounts: NDArray[np.uint16]
     agreement: NDArray[np.float32] | None = None
-
-
-def file_band(band: str, sensor: str, harmonise: HarmoniseSpec | None) -> str:
-    """The band of a sensor that stands for `band`: where the HLS coefficients apply, the near infrared of MSI is B8A."""
-    if sensor == "msi" and band == "nir" and harmonise is not None and harmonise.msi == "hls":
-        return "nir_narrow"
-    return band
 
 
 def reflectance_terms(
@@ -215,7 +208,6 @@ def _nadir_factor(scene: Scene, band: str, brdf: str) -> float:
 
 
 def _adjustment(scene: Scene, band: str, harmonise: HarmoniseSpec | None) -> tuple[float, float]:
-    if harmonise is None:
+    if harmonise is None or not harmonise.is_adjusted(scene.sensor):
         return 1.0, 0.0
-    method = {"tm": harmonise.tm_etm, "etm": harmonise.tm_etm, "msi": harmonise.msi, "oli": "none"}[scene.sensor]
-    return (1.0, 0.0) if method == "none" else oli_adjustment(scene.platform, band)
+    return oli_adjustment(scene.platform, band)

@@ -8,6 +8,7 @@ from products.grid import Tile
 from products.period import Period
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe, canonical_digest
+from products.sensors import SENSORS
 
 NAMESPACE = UUID("6f0c2c0e-5b1d-5e2b-9a39-0f6b6a1f7a52")
 
@@ -56,7 +57,14 @@ def source_keys(
 
 def _rendition(scene: Scene, with_angles: bool) -> str:
     revision = f" revision {scene.revision}" if scene.revision else ""
-    return f"{scene.rendition}{revision}{_angles_of(scene) if with_angles else ''}"
+    return f"{scene.rendition}{revision}{_nodata_of(scene)}{_angles_of(scene) if with_angles else ''}"
+
+
+def _nodata_of(scene: Scene) -> str:
+    """The positive nodata of its reflectance, that once were taken for reflectance; nothing where there is none."""
+    bands = SENSORS[scene.sensor].reflectance
+    found = sorted({file.nodata for band, file in scene.bands.items() if band in bands and file.nodata > 0})
+    return f" nodata {','.join(map(str, found))}" if found else ""
 
 
 def _angles_of(scene: Scene) -> str:

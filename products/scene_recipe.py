@@ -16,7 +16,8 @@ from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration, Period
 from products.pixel.brdf import check_angles, check_parameters
-from products.pixel.model_mask import MODEL_BANDS, RESOLUTION_RANGE_M
+from products.pixel.harmonise import check_platforms
+from products.pixel.model_mask import RESOLUTION_RANGE_M
 from products.scene import Scene
 from products.sensors import COLLECTIONS, SENSORS
 from products.source_spec import Closed, HarmoniseSpec, SourceSpec
@@ -180,9 +181,11 @@ class SceneRecipe(Closed):
         return self
 
     def check_scenes(self, scenes: Sequence[Scene]) -> None:
-        """RequestError for scenes that lack what the recipe needs beside their bands: angles, or the probability of clouds."""
+        """RequestError for scenes that lack what the recipe needs beside their bands: angles, a platform that is harmonised, or the probability of clouds."""
         if self.brdf != "none":
             check_angles(scenes)
+        if self.harmonise is not None:
+            check_platforms([scene for scene in scenes if self.harmonise.is_adjusted(scene.sensor)])
         for source in self.sources:
             of = [scene for scene in scenes if scene.collection == source.collection]
             lacking = [scene.item_id for scene in of if SENSORS[scene.sensor].cloud_probability not in scene.bands]
@@ -226,7 +229,7 @@ class SceneRecipe(Closed):
         """SHA-256 of the pixel-affecting fields in canonical JSON; titles, comments and spelled-out defaults change nothing."""
         fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "version", "title"})
         for source, written in zip(fields["sources"], self.sources, strict=True):
-            methods = {band: written.resampling_of(band) for band in (*self.used_bands, *MODEL_BANDS)}
+            methods = written.resampling_by_band(self.used_bands, self.harmonise)
             source["resampling"] = methods if len(set(methods.values())) > 1 else methods.popitem()[1]
         return canonical_digest(fields | self.implied())
 

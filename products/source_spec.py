@@ -150,6 +150,14 @@ class SourceSpec(Closed):
         stated = self.resampling.get("nir") if band == "nir_narrow" else None
         return self.resampling.get(band) or stated or self.DEFAULT_RESAMPLING[self.family]
 
+    def resampling_by_band(self, bands: Sequence[str], harmonise: "HarmoniseSpec | None") -> dict[str, str]:
+        """The resampling of some bands and those of models, and of the narrow near infrared where it is read for `nir` and resampled in another way."""
+        methods = {band: self.resampling_of(band) for band in (*bands, *MODEL_BANDS)}
+        narrow = self.resampling_of("nir_narrow")
+        read = {file_band(band, sensor.name, harmonise) for band in bands for sensor in self.sensors}
+        is_read = "nir_narrow" in read or self.clear.model is not None
+        return methods | {"nir_narrow": narrow} if is_read and narrow != self.resampling_of("nir") else methods
+
     @property
     def family(self) -> str:
         """The collection, or for an external product the one whose sensor it is of."""
@@ -192,3 +200,14 @@ class HarmoniseSpec(Closed):
     target: Literal["oli"] = "oli"
     tm_etm: Literal["roy2016", "none"] = "roy2016"
     msi: Literal["hls", "none"] = "hls"
+
+    def is_adjusted(self, sensor: str) -> bool:
+        """Whether a sensor is adjusted by the published lines of its platforms."""
+        return {"tm": self.tm_etm, "etm": self.tm_etm, "msi": self.msi, "oli": "none"}[sensor] != "none"
+
+
+def file_band(band: str, sensor: str, harmonise: HarmoniseSpec | None) -> str:
+    """The band of a sensor that stands for `band`: where the HLS coefficients apply, the near infrared of MSI is B8A."""
+    if sensor == "msi" and band == "nir" and harmonise is not None and harmonise.msi == "hls":
+        return "nir_narrow"
+    return band

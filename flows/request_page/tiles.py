@@ -13,7 +13,7 @@ from flows.steps.cubes.passport import passport_of
 from flows.steps.loading.raster_access import raster_access
 from flows.steps.pictures.tiles import Layers, layers_of, tile_picture
 from flows.steps.storage import open_storage, s3_options
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe
 
 router = APIRouter(prefix="/api/requests/{number}")
 
@@ -43,7 +43,7 @@ def passport(
     index, settings = index_of(request), settings_of(request)
     row, period = visible(index, account, number), _layers(request, account, number).last_period
     recipe = recipe_in(row.recipe)
-    known = recipe if isinstance(recipe, FeaturesRecipe) else None
+    known = recipe if isinstance(recipe, SceneRecipe) else None
     return passport_of(
         index, open_storage(settings), row.product, lambda name: known if name == row.product else None,
         (longitude, latitude), period, settings.decode_thread_count, raster_access(settings),

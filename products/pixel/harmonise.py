@@ -1,8 +1,11 @@
 """Band-pass adjustment of surface reflectance (0 to 1) to Landsat 8 OLI: OLI = slope * sensor + intercept."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+
+from products.errors import RequestError
+from products.scene import Scene
 
 Line = tuple[float, float]
 
@@ -69,6 +72,18 @@ def oli_adjustment(platform: str, band: str) -> Line:
     table = TO_OLI[STANDS_IN.get(platform, platform)]
     name = "nir_narrow" if band == "nir" and platform.startswith("sentinel-2") else band
     return table.get(name, (1.0, 0.0))
+
+
+def check_platforms(scenes: Sequence[Scene]) -> None:
+    """RequestError for scenes of platforms that no line is known for."""
+    known = (*TO_OLI, *STANDS_IN)
+    lacking = [scene for scene in scenes if scene.platform not in known]
+    if lacking:
+        raise RequestError(
+            f"harmonise: no published line is of the platform of {len(lacking)} of {len(scenes)} scenes, the first {lacking[0].item_id} of platform "
+            f"{lacking[0].platform!r}: expected one of {', '.join(known)}, as the eo:platform of its dataset; correct it there, keep them out by "
+            "`platforms`, or say none for their sensor (tm_etm: none, msi: none)"
+        )
 
 
 def stand_in_notes(platforms: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ Integers = NDArray[np.uint16] | NDArray[np.uint8]
 
 @numba.njit(nogil=True, cache=True)
 def average(source: Integers, nodata: int, first_row: float, first_column: float, step: float, out: Integers) -> None:
-    """Area-weighted mean of the valid source pixels under each target pixel, rounded half up, into out (y, x); `nodata` where none is valid.
+    """Area-weighted mean of the valid source pixels under each target pixel, rounded half up, into out (y, x); `nodata` where none is valid, and only there.
 
     The target pixel (i, j) covers source rows first_row + i * step to first_row + (i + 1) * step, and columns likewise, in source pixels.
     """
@@ -24,7 +24,8 @@ def average(source: Integers, nodata: int, first_row: float, first_column: float
         for j in range(out.shape[1]):
             left, right = first_column + j * step, first_column + (j + 1) * step
             total, weight = sum_in_box(source, nodata, top, bottom, left, right)
-            out[i, j] = int(total / weight + HALF_UP) if weight > 0.0 else nodata
+            mean = int(total / weight + HALF_UP) if weight > 0.0 else nodata
+            out[i, j] = mean + 1 if weight > 0.0 and mean == nodata else mean
 
 
 @numba.njit(nogil=True, cache=True)

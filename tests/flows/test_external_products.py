@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from click.testing import CliRunner
 from datacube.index.hl import Doc2Dataset
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import box
@@ -15,6 +16,7 @@ from rasterio.transform import from_origin
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
+from flows.cli import main
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.index.external_products import external_scene
 from flows.steps.loading.raster_access import RasterAccess
@@ -137,6 +139,32 @@ def test_its_signed_pixels_and_its_mask_are_read_and_accounted(index: Index, sha
     assert seen.gain[0, 0] == pytest.approx(0.0001) and seen.bias[0, 0] == 0
 
 
+@pytest.mark.parametrize(("kind", "nodata"), [("int16", 32767), ("int16", 0), ("uint16", 10001), ("uint16", 65535)])
+@pytest.mark.parametrize("method", ["nearest", "average", "cubic"])
+@pytest.mark.parametrize("resolution_m", [30, 60])
+def test_no_number_that_says_no_data_is_a_reflectance(
+    index: Index, shared_data: Path, tmp_path: Path, kind: str, nodata: int, method: str, resolution_m: int
+) -> None:
+    metadata, side = document(shared_data), resolution_m // 30
+    fmask, pixels = np.ones((8, 8), np.uint8), np.full((8, 8), 3000, kind)
+    pixels[:4, :4], pixels[4:, 4:] = nodata, -20 if kind == "int16" and method != "cubic" else nodata
+    asked = recipe(RECIPE.replace("nodata: -999", f"nodata: {nodata}\n    resampling: {method}"))
+    for name in asked.sources[0].product.bands.values():  # type: ignore[union-attr]
+        write(tmp_path / metadata["measurements"][name]["path"], pixels, nodata)
+    write(tmp_path / metadata["measurements"]["oa_fmask"]["path"], fmask, 0)
+    add(index, metadata, (tmp_path / "a.odc-metadata.yaml").as_uri())
+    grid = rasterio.Affine(resolution_m, 0, WEST, 0, -resolution_m, NORTH)
+    geobox = GeoBox((8 // side, 8 // side), grid, "EPSG:32656")
+    seen = load_observations(
+        asked, find_scenes(index, asked.sources, YEAR, geobox.extent), geobox, 1, RasterAccess()
+    ).seen
+    is_missing = pixels[::side, ::side] != 3000
+    np.testing.assert_array_equal(seen.causes[0], np.where(is_missing, Cause.NODATA, Cause.USED))
+    np.testing.assert_array_equal(
+        seen.block[:, 0], np.broadcast_to(np.where(is_missing, 0, 3000), seen.block[:, 0].shape)
+    )
+
+
 def write(path: Path, pixels: np.ndarray[Any, Any], nodata: int) -> None:
     height, width = pixels.shape
     profile = {"driver": "GTiff", "count": 1, "dtype": pixels.dtype, "nodata": nodata, "crs": "EPSG:32656"}
@@ -162,12 +190,51 @@ def test_a_product_or_measurement_that_the_index_lacks_is_named(index: Index) ->
         ("product: ga", "collection: landsat-c2-l2\n    product: ga", "a source is a collection or a product"),
         ("values: {0: nodata,", "bits: {1: cloud}, values: {0: nodata,", "expected `values` or `bits`, one of them"),
         ("2: cloud", "2: fog", "cloud"),
+        ("nodata: -999", "nodata: -99999", "nodata"),
+        ("nodata: -999", "nodata: 70000", "nodata"),
         ("bands: [red, nir]", "bands: [red, coastal]", "needs the band 'coastal', which not every source has"),
     ],
 )  # fmt: skip
 def test_a_wrong_source_is_answered_in_words(old: str, new: str, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         recipe(RECIPE.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("platform", "harmonise", "is_refused"),
+    [
+        (None, "{tm_etm: roy2016}", True),
+        ("Landsat 7 ETM+", "{tm_etm: roy2016}", True),
+        ("LANDSAT_7", "{tm_etm: roy2016}", False),
+        (None, "{tm_etm: none}", False),
+        (None, "none", False),
+    ],
+)  # fmt: skip
+def test_the_plan_refuses_scenes_that_no_table_harmonises(
+    index: Index, shared_data: Path, tmp_path: Path, platform: str | None, harmonise: str, is_refused: bool
+) -> None:
+    definition = yaml.safe_load((shared_data / "odc/ga_ls8c_ard_3.odc-product.yaml").read_text())
+    of_any_platform = {**definition, "name": "my_ard", "metadata": {"product": {"name": "my_ard"}}}
+    index.dc.index.products.add(index.dc.index.products.from_doc(of_any_platform))
+    metadata = {**document(shared_data), "product": {"name": "my_ard"}}
+    del metadata["properties"]["eo:platform"]
+    metadata["properties"] |= {"eo:platform": platform} if platform else {}
+    add(index, metadata, (tmp_path / "a.odc-metadata.yaml").as_uri())
+    path = tmp_path / "ard.recipe.yaml"
+    path.write_text(
+        RECIPE.replace("ga_ls8c_ard_3", "my_ard")
+        .replace("sensor: oli", "sensor: etm")
+        .replace("period:", f"harmonise: {harmonise}\nperiod:")
+    )
+    arguments = ["plan", str(path), "--area=154.017,-28.026,154.018,-28.025", "--period", "2020"]
+    result = CliRunner().invoke(main, arguments)
+    if is_refused:
+        assert result.exit_code == 2
+        name = (platform or "").lower()
+        assert f"ga_ls8c_ard_3-1-0_088080_2020-05-25_final of platform {name!r}" in result.stderr
+        assert "expected one of landsat-4, landsat-5, " in result.stderr
+    else:
+        assert result.exit_code == 0, result.output
 
 
 def test_how_a_product_is_read_is_part_of_the_recipe() -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import pytest
 import rasterio
 import xarray
 from click.testing import CliRunner
+from odc.geo.geom import point
 
 import flows
 from datacube_config.connection import open_index
@@ -36,7 +38,7 @@ from flows.steps.pictures.cube import as_periods, coverage_picture, quicklook_pi
 from flows.steps.storage import open_storage
 from products.errors import RequestError
 from products.period import Period, parse_period
-from products.pixel.causes import NOT_EXPECTED, Cause
+from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.registry import DEFINITIONS, scene_recipe
 from tests.flows.test_kill_and_resume import STAGES, digests, run_in_child
 
@@ -132,6 +134,27 @@ def test_a_cube_keeps_what_was_sensed_beneath_clouds_and_says_why_it_is_masked(
         given = np.where((seen.causes != NOT_EXPECTED) & (seen.block > 0), seen.block * gain + bias, -9)
         known = np.isfinite(here.reflectance.values)
         np.testing.assert_allclose(here.reflectance.values[known], given.max(axis=1)[known], rtol=1e-6)
+
+
+def test_the_passport_of_a_pass_says_its_one_observation(built: Built, passes_recipe: str) -> None:
+    place = (100.845, 4.95)
+    cube = xarray.open_zarr(built.cube)
+    x, y = point(*place, "EPSG:4326").to_crs(cube.odc.crs).coords[0]
+    causes = cube.cause.sel(x=x, y=y, method="nearest").load()
+    days = Counter(str(time)[:10] for time in cube.time.values)
+    alone = {str(each.time.values)[:10]: int(each) for each in causes if days[str(each.time.values)[:10]] == 1}
+    clear = next(day for day, cause in alone.items() if cause == Cause.USED)
+    masked = next(day for day, cause in alone.items() if cause not in (Cause.USED, NOT_EXPECTED))
+    for day in (clear, masked):
+        said = CliRunner().invoke(main, ["passport", passes_recipe, "--at", "100.845,4.95", "--period", day, "--json"])
+        assert said.exit_code == 0, said.output
+        document, fate = json.loads(said.stdout), Cause(alone[day]).name.lower()
+        assert {name: n for name, n in document["counts"].items() if n} == {"expected": 1, fate: 1}
+        assert tuple(document["counts"]) == ACCOUNT_NAMES
+        assert {scene["fate"] for scene in document["scenes"]} - {"not_expected"} == {fate}
+    words = CliRunner().invoke(main, ["passport", NAME, "--at", "100.845,4.95", "--period", clear])
+    assert words.exit_code == 0, words.output
+    assert "here: 1 expected, 1 used" in words.stdout.splitlines()
 
 
 @contextmanager

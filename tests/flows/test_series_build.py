@@ -1,6 +1,8 @@
 """Series built: cells of a period with several times, a cube with a regular axis, read three ways."""
 
+import json
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +121,13 @@ def test_the_gallery_of_a_series_shows_its_features_and_steps(
     cube = open_snapshot(cube_url)
     assert answer.stdout == f"{cube.sizes['feature']} features, {cube.sizes['time']} steps in {picture}\n"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_passport_of_a_series_says_what_each_scene_gave(cube_url: str, series_recipe: str) -> None:
+    arguments = ["passport", series_recipe, "--at", "100.845,4.95", "--period", YEAR, "--json"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    fates = Counter(scene["fate"] for scene in said["scenes"])
+    assert fates.pop("not_expected", 0) + said["counts"]["expected"] == len(said["scenes"]) > 0
+    assert dict(fates) == {name: n for name, n in said["counts"].items() if n and name != "expected"}

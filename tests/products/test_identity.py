@@ -13,7 +13,7 @@ from products import identity
 from products.grid import Tile
 from products.identity import CellKey, SourceKey, cell_id, source_keys
 from products.period import Period, parse_period
-from products.scene import Angles, Scene
+from products.scene import Angles, BandFile, Scene
 
 KEY = CellKey("mangrove_features", 1, Tile("EPSG:32647", -12, 3), parse_period("2020"))
 SOURCES = (SourceKey("LC08_127057_20200110", "02_T1_20200824"), SourceKey("S2A_47NPD_20200112", "0214"))
@@ -80,6 +80,17 @@ def test_angles_and_revisions_are_part_of_a_source_where_pixels_depend_on_them()
     (twice,) = source_keys([replace(known, revision=2)])
     assert plain == SourceKey("a", "r")
     assert len({plain, angled, other, unread, revised, twice}) == 6
+
+
+def test_a_positive_nodata_of_reflectance_is_part_of_what_a_cell_read() -> None:
+    acquired = datetime(2020, 5, 1, tzinfo=UTC)
+    known = Scene(
+        UUID(int=1), "item", "product", "collection", "oli", "landsat-8", acquired, "a", "r", "p", box(0, 0, 1, 1, "EPSG:4326"),
+        {"red": BandFile("red.tif", 1e-4, 0.0, 0), "nir": BandFile("nir.tif", 1e-4, 0.0, -999), "qa_pixel": BandFile("qa.tif", 1.0, 0.0, 1)},
+    )  # fmt: skip
+    assert source_keys([known]) == [SourceKey("a", "r")]
+    bright = replace(known, bands={**known.bands, "red": BandFile("red.tif", 1e-4, 0.0, 65535)})
+    assert source_keys([bright]) == [SourceKey("a", "r nodata 65535")]
 
 
 def test_another_recipe_or_model_gives_another_id() -> None:

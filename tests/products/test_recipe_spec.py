@@ -8,8 +8,8 @@ import pytest
 import spyndex
 
 from products.errors import RequestError
-from products.features import file_band
 from products.registry import DEFINITIONS, features_recipe, model_recipe, parse_recipe, read_recipe, recipe_names
+from products.source_spec import file_band
 from products.spec import FeaturesRecipe
 
 TEXT = (DEFINITIONS / "mangrove_features.recipe.yaml").read_text()
@@ -294,6 +294,24 @@ def test_the_formula_behind_an_index_is_part_of_the_digest(monkeypatch: pytest.M
 def test_spelling_a_default_out_does_not_change_the_digest() -> None:
     assert parsed(changed("dilate_px: 2}}", "dilate_px: 2}, resampling: cubic}")).digest() == parsed(TEXT).digest()
     assert parsed(changed("dilate_px: 2}}", "dilate_px: 2}, resampling: bilinear}")).digest() != parsed(TEXT).digest()
+
+
+@pytest.mark.parametrize(
+    ("msi", "clear", "is_read"), [("hls", "{}", True), ("none", "{}", False), ("none", "{model: omnicloudmask}", True)]
+)
+def test_how_the_narrow_near_infrared_is_resampled_is_part_of_the_digest_where_it_is_read(
+    msi: str, clear: str, is_read: bool
+) -> None:
+    def digest(resampling: str) -> str:
+        source = f"{{collection: sentinel-2-l2a, clear: {clear}, resampling: {resampling}}}"
+        text = re.sub(r"\{collection: sentinel-2-l2a.*\}", source, changed("msi: hls", f"msi: {msi}"))
+        assert source in text
+        return parsed(text).digest()
+
+    assert (digest("{nir_narrow: cubic}") != digest("{red: average}")) == is_read
+    assert (digest("{red: cubic, nir_narrow: bilinear}") != digest("{red: cubic}")) == is_read
+    assert digest("{red: cubic, nir_narrow: average}") == digest("{red: cubic}")
+    assert digest("{nir: cubic, nir_narrow: cubic}") == digest("{nir: cubic}")
 
 
 @pytest.mark.parametrize(

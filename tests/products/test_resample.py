@@ -96,3 +96,9 @@ def test_pixels_nested_in_source_pixels_are_what_average_and_nearest_give(factor
     nearest(source, 0, row / factor, column / factor, 1 / factor, near)
     np.testing.assert_array_equal(found, mean)
     np.testing.assert_array_equal(found, near)
+
+
+def test_a_mean_of_valid_pixels_is_never_nodata() -> None:
+    source, out = np.array([[10000, 10002, 10001, 10001]], np.uint16), np.empty((1, 2), np.uint16)
+    average(source, 10001, 0.0, 0.0, 2.0, out)
+    np.testing.assert_array_equal(out, [[10002, 10001]])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from odc.geo.geobox import GeoBox
 from sqlalchemy import text
@@ -25,12 +25,12 @@ from flows.steps.cubes.cell_store import (
     write_metadata,
     write_shards,
 )
-from flows.steps.index.catalogue import published_cells
+from flows.steps.index.catalogue import cells_at
 from flows.steps.index.derived_rows import add_derived
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
 from products.grid import PixelGrid
-from products.identity import KERNEL_VERSIONS, CellKey
+from products.identity import KERNEL_VERSIONS, NAMESPACE, CellKey
 from products.template import CellTemplate
 from products.window.overviews import level_sides
 
@@ -135,19 +135,19 @@ def _write(storage: Storage, path: str, draft: CellDraft, stored: Arrays, thread
 
 
 def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, restore: bool) -> None:
-    """In one transaction archive what the cell replaces and add it, or restore the same id."""
+    """In one transaction archive what the cell replaces and add it, or restore the same id; of several builds at once, one after the other."""
     key = draft.key
-    place = key.tile.label, key.period.label
-    active = published_cells(index, key.product, key.version, [key.period], key.tile.label).get(place)
-    with index.dc.index.transaction():
-        if active is not None and active.id != draft.id:
-            index.dc.index.datasets.archive([active.id])
-        if restore:
-            index.dc.index.datasets.restore([draft.id])
-        else:
-            _add(index, storage, draft, digest)
-    if active is not None and active.id != draft.id:
-        record_reasons(index, {active.id: f"replaced by {draft.id}"}, "build")
+    with writer_of(index, uuid5(NAMESPACE, f"{key.product}/{key.version}/{key.label}")):
+        active = cells_at(index, key.product, key.version, key.tile.label, key.period)
+        replaced = [cell.id for cell in active if cell.id != draft.id]
+        with index.dc.index.transaction():
+            if replaced:
+                index.dc.index.datasets.archive(replaced)
+            if restore:
+                index.dc.index.datasets.restore([draft.id])
+            else:
+                _add(index, storage, draft, digest)
+        record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "build")
 
 
 def _add(index: Index, storage: Storage, draft: CellDraft, digest: str) -> None:

@@ -25,11 +25,11 @@ from flows.steps.loading.tile_block import load_observations
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.period import Period
-from products.pixel.causes import NOT_EXPECTED, Cause
+from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.scene import Scene
-from products.spec import FeaturesRecipe
+from products.scene_recipe import SceneRecipe
 
-FindRecipe = Callable[[str], FeaturesRecipe | None]
+FindRecipe = Callable[[str], SceneRecipe | None]
 NOT_GIVEN = "not_expected"  # no ground of the scene, or another scene of its pass gives the pixel
 
 
@@ -114,15 +114,20 @@ def _is_features(row: Dataset) -> bool:
 
 
 def _counts(storage: Storage, place: Place) -> dict[str, int]:
-    """Observations of the pixel by fate, as the cell stores them."""
+    """Observations of the pixel by fate, as the cell stores them: a pass has one, or none."""
     cell = open_snapshot(place.cell.location.removesuffix("/zarr.json"), storage.options)
     x, y = (float(place.pixel.coordinates[axis].values[0]) for axis in ("x", "y"))
-    counts = cell["accounts"].isel(period=0).sel(x=x, y=y, method="nearest").values
+    pixel = cell.sel(x=x, y=y, method="nearest")
+    if "accounts" not in cell:
+        cause = int(pixel["cause"].values.item())
+        given = () if cause == NOT_EXPECTED else ("expected", _fate(cause))
+        return {name: int(name in given) for name in ACCOUNT_NAMES}
+    counts = pixel["accounts"].isel(period=0).values
     return dict(zip(map(str, cell["cause"].values), map(int, counts), strict=True))
 
 
 def _scenes(
-    index: Index, sources: Sequence[Dataset], place: Place, recipe: FeaturesRecipe | None, threads: int, access: RasterAccess
+    index: Index, sources: Sequence[Dataset], place: Place, recipe: SceneRecipe | None, threads: int, access: RasterAccess
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The scenes of a cell of features in written order, with what became of each at the pixel: read again, by the recipe."""
     failed = {

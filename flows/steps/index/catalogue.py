@@ -132,6 +132,12 @@ def published_cells(
     return {(cell.tile, cell.period): cell for cell in cells if cell.period in labels}
 
 
+def cells_at(index: Index, product: str, version: int, tile: str, period: Period) -> list[PublishedCell]:
+    """Every active cell of a version of a known product at one tile and period."""
+    cells = _published(index, product, version, search_span((period,)), tile)
+    return [cell for cell in cells if cell.period == period.label]
+
+
 def published_passes(
     index: Index, product: str, version: int, asked: Sequence[Period]
 ) -> dict[tuple[str, str], PublishedCell]:

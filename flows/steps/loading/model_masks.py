@@ -41,7 +41,6 @@ def causes_by_model(
     """Causes (y, x) by a model and the bytes that were decoded for it; or the asset that could not be read."""
     causes, decoded = np.zeros(geobox.shape, np.uint8), 0
     bands = [_band_of(scene, band) for band in MODEL_BANDS]
-    nodata = max(scene.bands[bands[0]].nodata, 0) if bands[0] in scene.bands else 0
     for (rows, columns), (inner_rows, inner_columns), window in windows(geobox):
         picture = np.empty((len(bands), *window.shape), np.uint16)
         for band, layer in zip(bands, picture, strict=True):
@@ -49,8 +48,8 @@ def causes_by_model(
             if read is None:
                 return asset
             decoded += read.decoded_bytes
-        if (picture != nodata).any():
-            causes[rows, columns] = model_causes(classify(picture, nodata))[inner_rows, inner_columns]
+        if picture.any():
+            causes[rows, columns] = model_causes(classify(picture, 0))[inner_rows, inner_columns]
     return causes, decoded
 
 

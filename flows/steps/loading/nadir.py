@@ -16,12 +16,12 @@ from flows.steps.loading.read_attempts import attempt_read
 from flows.steps.loading.read_job import ReadJob
 from flows.steps.loading.reading import BandRead, warp_band
 from flows.steps.scenes.normalise import GRANULE
-from products.features import file_band
 from products.pixel.angle_grids import AngleGrids, factors_at
 from products.pixel.brdf import GLOBAL_PARAMETERS, multiply_between, to_nadir
 from products.pixel.causes import Cause
 from products.scene import Scene
 from products.sensors import ANGLE_BANDS
+from products.source_spec import file_band
 
 NODE_PX = 8  # between the nodes at which the c-factor of a granule is worked out
 

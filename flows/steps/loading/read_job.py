@@ -15,6 +15,7 @@ from flows.steps.loading.reading import BandRead, UnreadBand
 from flows.steps.loading.wanted_pixels import WantedPixels
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe
+from products.sensors import SENSORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,15 @@ class ReadJob:
         self, scene: Scene, band: str, geobox: GeoBox, method: str, out: NDArray[np.uint16],
         wanted: WantedPixels | None = None,
     ) -> BandRead:  # fmt: skip
-        """Read a band of a scene onto the pixels of a geobox into out (y, x), at least where they are wanted; UnreadBand if none of its places can be read."""
+        """Read a band of a scene onto the pixels of a geobox into out (y, x), at least where they are wanted; UnreadBand if none of its places can be read.
+
+        Reflectance has 0 in the place of its nodata.
+        """
         if band not in scene.bands:
             raise UnreadBand(f"the indexed scene {scene.item_id} has no band {band}")
+        file = scene.bands[band]
         with self.access.env():
-            return read_nearest(scene.bands[band], self.place(scene, geobox), method, out, wanted)
+            read = read_nearest(file, self.place(scene, geobox), method, out, wanted)
+        if file.nodata > 0 and band in SENSORS[scene.sensor].reflectance:
+            out[out == file.nodata] = 0
+        return read

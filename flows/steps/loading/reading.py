@@ -58,7 +58,7 @@ def read_opened(
     wanted: WantedPixels | None = None,
 ) -> BandRead:  # fmt: skip
     """The same from an open file; UnreadBand if it fails."""
-    read = _read_signed if file.nodata < 0 else _read
+    read = _read_signed if _is_signed(source, file) else _read
     level = _overview(source, file, geobox)
     try:
         if level is None:
@@ -92,10 +92,16 @@ def gdal_path(href: str) -> str:
     return href.removeprefix("file://")
 
 
+def _is_signed(source: Any, file: BandFile) -> bool:  # noqa: ANN401
+    """Whether DN may be negative: by the nodata, or by the data type of the layer where that holds the nodata."""
+    kind = source.dtypes[file.layer - 1] if file.layer in source.indexes else ""
+    return file.nodata < 0 or (kind in ("int8", "int16") and file.nodata <= np.iinfo(np.int16).max)
+
+
 def _read_signed(
     source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any], wanted: WantedPixels | None,  # noqa: ANN401
 ) -> BandRead:  # fmt: skip
-    """A band of signed integers whose nodata is negative: nodata and negative DN become 0, our nodata."""
+    """A band of signed integers: negative DN, and with them a negative nodata, become 0."""
     values = np.empty(out.shape, np.int16)
     read = _read(source, file, geobox, resampling, values, wanted)
     np.maximum(values, 0, out=out, casting="unsafe")

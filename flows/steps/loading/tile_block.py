@@ -24,7 +24,7 @@ from flows.steps.loading.read_attempts import Failures, attempt_read
 from flows.steps.loading.read_job import ReadJob
 from flows.steps.loading.tile_masks import load_mask
 from flows.steps.loading.wanted_pixels import WantedPixels
-from products.features import Observations, file_band, reflectance_terms
+from products.features import Observations, reflectance_terms
 from products.kept_memory import kept_empty
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.pixel.clear import (
@@ -39,6 +39,7 @@ from products.pixel.rows import in_row_tasks
 from products.scene import BandFile, Scene, reading_threads
 from products.scene_recipe import SceneRecipe
 from products.sensors import SENSORS
+from products.source_spec import file_band
 
 
 class UnbalancedAccounts(RuntimeError):
