@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import curve_fit
+from scipy.optimize import least_squares
 from scipy.spatial.distance import pdist
 
 MOST_POINTS = 1500
@@ -91,15 +91,16 @@ def spherical(lag_m: Float64, nugget: float, partial: float, range_m: float) -> 
 
 
 def _fitted(lag: Float64, gamma: Float64, count: npt.NDArray[np.int64], largest: float) -> tuple[float, float, float]:
-    """Nugget, partial sill and range, the best of fits that begin at several ranges."""
+    """Nugget, partial sill and range, the best of fits that begin at several ranges, as far as each came in 2000 evaluations."""
     top = float(gamma.max())
     best, least = (0.0, top, largest), np.inf
     spread = np.maximum(gamma, 1e-9) / np.sqrt(count)
+    least_m = lag[0] / 2
     for begin in (0.05, 0.2, 0.5):
-        found, _ = curve_fit(
-            spherical, lag, gamma, p0=(0.3 * top, 0.7 * top, begin * largest), sigma=spread,
-            bounds=([0, 0, lag[0] / 2], [2 * top, 2 * top, largest]), max_nfev=2000,
-        )  # fmt: skip
+        found = least_squares(
+            lambda model: (spherical(lag, *model) - gamma) / spread, (0.3 * top, 0.7 * top, max(begin * largest, least_m)),
+            bounds=([0, 0, least_m], [2 * top, 2 * top, largest]), max_nfev=2000,
+        ).x  # fmt: skip
         error = float((((spherical(lag, *found) - gamma) / spread) ** 2).sum())
         if error < least:
             best, least = (float(found[0]), float(found[1]), float(found[2])), error

@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from pycocotools import mask as run_lengths
 
 from flows.steps.learning.label_files import LabelFile
+from flows.steps.learning.label_rasters import label_pixel_size
 from flows.steps.sampling.label_sources import LabelFiles, OpenLabels, open_source
 from products.errors import RequestError
 from products.learning.label_places import Places, each_once
@@ -259,6 +260,21 @@ def test_a_raster_round_the_earth_shares_the_ground_of_every_tile(tmp_path: Path
     world = GeoBox((60, 60), Affine(6, 0, -180, 0, -3, 90), "EPSG:4326")
     source = opened(raster(tmp_path / "l.tif", np.ones((60, 60), np.uint8), world))
     assert all(source.overlaps(TILE.translate_pix(columns, 0)) for columns in (-5000, 0, 8000))
+
+
+def test_a_pixel_of_a_raster_is_as_large_as_it_is_here_however_far_the_raster_reaches(tmp_path: Path) -> None:
+    there = {
+        "crs": "EPSG:4326",
+        "transform": Affine(0.0025, 0, -180, 0, -0.0025, 90),
+        "width": 144_000,
+        "height": 72_000,
+    }
+    stored = {"driver": "GTiff", "count": 1, "dtype": "uint8", "tiled": True, "blockxsize": 4096, "blockysize": 4096}
+    with rasterio.open(tmp_path / "l.tif", "w", sparse_ok=True, **there, **stored):
+        pass
+    with rasterio.open(tmp_path / "l.tif") as world:
+        degree_m = 110_600, 111_320 * np.cos(np.radians(9.03))
+        assert label_pixel_size(world, TILE) == pytest.approx(0.0025 * np.sqrt(np.prod(degree_m)), rel=2e-3)
 
 
 def test_water_by_a_threshold_of_a_percentage(tmp_path: Path) -> None:

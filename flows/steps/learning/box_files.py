@@ -113,7 +113,7 @@ def _voc(path: Path) -> tuple[Boxes, list[str]]:
 
 def _coco(path: Path) -> tuple[Boxes, list[str]]:
     """Of a file that annotates one image."""
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = json.loads(path.read_bytes())
     if len(document["images"]) != 1:
         raise ValueError(f"it annotates {len(document['images'])} images, not one")
     names = {each["id"]: str(each["name"]) for each in document["categories"]}

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioIOError
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import calculate_default_transform
+from rasterio.warp import transform
 
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.label_ground import ground_in, meets
@@ -35,9 +35,13 @@ def shares_ground(file: Any, geobox: GeoBox) -> bool:  # noqa: ANN401
 
 
 def label_pixel_size(file: Any, geobox: GeoBox) -> float:  # noqa: ANN401
-    """The side of a label pixel in units of the grid's CRS."""
-    affine, _, _ = calculate_default_transform(file.crs, str(geobox.crs), file.width, file.height, *file.bounds)
-    return float(abs(affine.a))
+    """The side of a square as large as a label pixel at the centre of a grid, in units of the grid's CRS."""
+    centre = geobox.extent.centroid.coords[0]
+    (x,), (y,) = transform(str(geobox.crs), file.crs, [centre[0]], [centre[1]])
+    right, down = file.res
+    corners = np.array(transform(file.crs, str(geobox.crs), [x, x + right, x], [y, y, y - down]))
+    sides = np.hypot(*(corners[:, 1:] - corners[:, :1]))
+    return float(np.sqrt(sides.prod()))
 
 
 def label_values(file: Any, geobox: GeoBox) -> np.ma.MaskedArray[Any, Any]:  # noqa: ANN401
