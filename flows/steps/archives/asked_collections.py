@@ -16,7 +16,7 @@ def own_names(collections: Sequence[str]) -> tuple[str, ...]:
 
 def refuse_collection(name: str, archive: str, listed: Iterable[str] = ()) -> RequestError:
     """The error for a name that an archive does not have."""
-    known = [*COLLECTIONS, *listed]
+    known = [*COLLECTIONS, *(each for each in listed if each.isprintable())]
     return RequestError(f"no collection {name!r} in {archive}{near(name, known)}")
 
 
