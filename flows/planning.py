@@ -202,7 +202,7 @@ def make_plan(
             was = active.get((tile.label, period.label))
             if inside:
                 key = CellKey(cut.recipe.name, cut.recipe.version, tile, period)
-                around = tuple(beneath[tile])
+                around = tuple(raster for raster in beneath[tile] if raster.holds_in(period))
                 cells.append(_planned(cut, key, recipe_digest, inside, was, around, memory, models))
             else:
                 empty.append(f"{period.label} {tile.label}")
