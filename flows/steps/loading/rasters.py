@@ -15,7 +15,7 @@ from datacube_config.connection import Index
 from flows.steps.loading.dataset_location import band_href, dataset_location
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.reading import warp_band
-from flows.steps.scenes.antimeridian import in_one_piece, meet, turns
+from products.antimeridian import in_one_piece, meet, turns
 from products.errors import RequestError
 from products.period import Period
 from products.raster import RasterFile
