@@ -11,6 +11,7 @@ from shapely import STRtree
 
 from flows.cell_memory import CellMemory
 from flows.html_display import plan_html
+from products.antimeridian import in_one_piece, turned_shapes
 from products.area import Area
 from products.device_memory import tile_shape
 from products.devices import Device
@@ -202,7 +203,7 @@ def make_plan(
             was = active.get((tile.label, period.label))
             if inside:
                 key = CellKey(cut.recipe.name, cut.recipe.version, tile, period)
-                around = tuple(beneath[tile])
+                around = tuple(raster for raster in beneath[tile] if raster.holds_in(period))
                 cells.append(_planned(cut, key, recipe_digest, inside, was, around, memory, models))
             else:
                 empty.append(f"{period.label} {tile.label}")
@@ -237,8 +238,9 @@ def _by_tile(cut: Cut, placed: Sequence[Placed]) -> list[list[Placed]]:
     tree = STRtree([each.footprint.geom for each in placed])
     found = []
     for tile in cut.tiles:
-        ground = cut.grid.geobox(tile, cut.recipe.reach_px).extent.to_crs("EPSG:4326").geom
-        found.append([placed[number] for number in sorted(tree.query(ground, predicate="intersects"))])
+        ground = in_one_piece(cut.grid.geobox(tile, cut.recipe.reach_px).extent)
+        _, touching = tree.query([each.geom for each in turned_shapes(ground)], predicate="intersects")
+        found.append([placed[number] for number in sorted(set(touching.tolist()))])
     return found
 
 

@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
+import shapely
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
@@ -18,6 +19,7 @@ LANDSAT_ANCHOR_M = (
 
 MAX_TILES = 1_000_000
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9]+")
+REACH_M = 40_000_000.0  # once round the earth: coordinates of ground that a CRS cannot show are larger, or infinite
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -53,11 +55,14 @@ class PixelGrid:
         return GeoBox((size, size), affine, CRS(self.crs))
 
     def tiles(self, area: Geometry) -> tuple[Tile, ...]:
-        """The tiles that share ground with an area given in any CRS, ordered by row and column."""
+        """The tiles that share ground with an area given in any CRS, ordered by row and column; none beyond the reach of the CRS."""
         step = _edge_step(area.crs, self.resolution_m * self.tile_px)
         here = area.to_crs(CRS(self.crs), resolution=step, wrapdateline=False)
         side = self.tile_px * self.resolution_m
         box = here.boundingbox
+        if not max(map(abs, box.bbox)) <= REACH_M:
+            return ()
+        ground = here if here.is_valid else Geometry(shapely.make_valid(here.geom), here.crs)
         rows = range(math.floor((self.anchor_m - box.top) / side), math.ceil((self.anchor_m - box.bottom) / side))
         columns = range(math.floor((box.left - self.anchor_m) / side), math.ceil((box.right - self.anchor_m) / side))
         if len(rows) * len(columns) > MAX_TILES:
@@ -65,7 +70,7 @@ class PixelGrid:
                 f"the area spans {len(rows)} x {len(columns)} tiles, at most {MAX_TILES} are allowed: ask for less ground"
             )
         found = [Tile(self.crs, row, column) for row in rows for column in columns]
-        return tuple(tile for tile in found if self.geobox(tile).extent.intersection(here).area > 0)
+        return tuple(tile for tile in found if self.geobox(tile).extent.intersection(ground).area > 0)
 
     def mosaic(self, tiles: "tuple[Tile, ...]") -> GeoBox:
         """The smallest GeoBox of whole tiles that holds them all."""

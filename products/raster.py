@@ -1,17 +1,22 @@
 """A raster that is not a scene as the pipeline sees it: an elevation model, a mask, labels."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from odc.geo.geom import Geometry
 
 from products.identity import SourceKey
+from products.period import Period
 from products.window_spec import RasterInput
 
 
 @dataclass(frozen=True, slots=True)
 class RasterFile:
-    """One dataset behind an input: value = DN * scale + offset, `nodata` marks missing DN; `footprint` is EPSG:4326."""
+    """One dataset behind an input: value = DN * scale + offset, `nodata` marks missing DN; `footprint` is EPSG:4326.
+
+    It holds from `begin` to `end`, both included (UTC); what does not change holds for a century or more.
+    """
 
     input: RasterInput
     id: UUID
@@ -21,8 +26,14 @@ class RasterFile:
     scale: float
     offset: float
     nodata: float
+    begin: datetime
+    end: datetime
 
     @property
     def key(self) -> SourceKey:
         """What a cell that reads it is made of: the dataset's id stands for its product, tile, time and version."""
         return SourceKey(f"{self.input.product}/{self.input.band}", str(self.id))
+
+    def holds_in(self, period: Period) -> bool:
+        """Whether its time shares more with a period than the instant in which the one ends and the other begins."""
+        return self.begin < period.end and (self.end > period.start or self.begin == period.start)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from odc.geo.geom import Geometry
 from pydantic import Field, field_validator, model_validator
 
+from products.antimeridian import centre
 from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
 from products.period import Calendar, Duration, Period
@@ -42,8 +43,7 @@ class GridSpec(Closed):
 
     def pixel_grid(self, area: Geometry) -> PixelGrid:
         """The lattice for an area: its own CRS, or the UTM zone of the area's centre."""
-        centre = area.centroid.coords[0]
-        crs = utm_crs(*centre) if self.crs == "utm" else self.crs
+        crs = utm_crs(*centre(area)) if self.crs == "utm" else self.crs
         return PixelGrid(crs, self.resolution_m, self.tile_px, LANDSAT_ANCHOR_M if self.anchor == "landsat" else 0.0)
 
 

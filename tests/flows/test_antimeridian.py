@@ -13,10 +13,10 @@ from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.index.scene_index import list_scenes, take_scenes
 from flows.steps.mirroring.mirroring import scenes_to_mirror
-from flows.steps.scenes.antimeridian import in_one_piece, meet, turns
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import normalise
 from flows.steps.upkeep.retire_selection import Selection, select_datasets
+from products.antimeridian import in_one_piece, meet, turns
 from products.area import Area
 from products.period import parse_period
 from products.source_spec import SourceSpec
@@ -41,10 +41,13 @@ def test_a_scene_across_the_antimeridian_is_found_from_both_sides(each_index: In
         "west": box(-179.95, -16.8, -179.8, -16.5, "EPSG:4326"),
         "across": box(160_000, 8_150_000, 200_000, 8_190_000, "EPSG:32701"),
         "farther west": box(-179.5, -17.2, -179.0, -16.5, "EPSG:4326"),
+        "round the pole": box(-9.5e6, -9.5e6, 9.5e6, 9.5e6, "EPSG:3031"),
+        "round the pole, to 80 degrees south": box(-1e6, -1e6, 1e6, 1e6, "EPSG:3031"),
         "greenwich": box(-0.5, -17.2, 0.5, -16.5, "EPSG:4326"),
     }
     found = {name: len(find_scenes(each_index, [source], parse_period("2023"), area)) for name, area in areas.items()}
-    assert found == {"east": 1, "west": 1, "across": 1, "farther west": 0, "greenwich": 0}
+    meeting = {name for name, n_scenes in found.items() if n_scenes == 1}
+    assert meeting == {"east", "west", "across", "round the pole"} and sum(found.values()) == len(meeting)
     for name in ("east", "west", "farther west", "greenwich"):
         area = Area(name, areas[name])
         assert len(list_scenes(each_index, area=area)) == found[name]

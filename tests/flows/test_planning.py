@@ -6,13 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
+import numpy as np
 import pytest
+import shapely
 from odc.geo.geom import Geometry, box
 
 from flows import planning
 from flows.cell_memory import cell_bytes, fitting_strip_px
 from flows.planning import Cut, Plan, batches, cut_cells, make_plan
-from products.area import Area
+from products.area import Area, area_from_bounds
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE, SourceKey
@@ -355,3 +357,48 @@ def test_cells_are_worked_in_batches() -> None:
 
     assert [len(batch) for batch in batches(cells, most=3)] == [3, 3, 2]
     assert tuple(cell for batch in batches(cells, most=3) for cell in batch) == cells
+
+
+def cut_of(text: str, area: Area) -> Cut:
+    recipe = parse_recipe(text, "mine.yaml")
+    assert isinstance(recipe, FeaturesRecipe)
+    return cut(area=area, recipe=recipe)
+
+
+def plan_of(text: str, area: Area, footprint: Geometry) -> Plan:
+    return make_plan(cut_of(text, area), [replace(ALL[0], footprint=footprint)], {}, "cpu", 2)
+
+
+POLAR_TEXT = RECIPE_TEXT.replace("crs: utm", "crs: EPSG:3031")
+ACROSS = shapely.box(179.24, -17.2, 180.28, -16.2)
+
+
+@pytest.mark.parametrize("west", [-180.0, 180.0])
+def test_a_scene_across_the_antimeridian_touches_the_tiles_on_both_sides_of_it(west: float) -> None:
+    footprint = Geometry(shapely.transform(ACROSS, lambda at: at + np.array([west - 180, 0])), "EPSG:4326")
+    east, beyond = box(179.9, -16.6, 179.99, -16.5, "EPSG:4326"), box(-179.95, -16.6, -179.8, -16.5, "EPSG:4326")
+    for area in (east, beyond, box(-179.99, -16.6, -179.9, -16.5, "EPSG:4326")):
+        made = cut_of(RECIPE_TEXT, Area("taveuni", area))
+        planned = plan_of(RECIPE_TEXT, Area("taveuni", area), footprint)
+        assert {cell.key.tile for cell in planned.cells} == set(made.tiles)
+
+
+def test_tiles_that_cross_the_antimeridian_do_not_reach_round_the_world() -> None:
+    area = Area("taveuni", box(-179.99, -16.6, -179.9, -16.5, "EPSG:4326"))
+    with pytest.raises(RequestError, match="touches its tiles"):
+        plan_of(RECIPE_TEXT, area, box(-1.0, -17.0, 1.0, -16.0, "EPSG:4326"))
+
+
+@pytest.mark.parametrize("bounds", ["-180,-78.2,-178,-78", "178,-78.2,180,-78"])
+def test_tiles_of_a_polar_grid_have_the_scenes_of_the_ross_sea(bounds: str) -> None:
+    footprint = box(170.0, -80.0, 190.0, -76.0, "EPSG:4326")
+    area = area_from_bounds(bounds)
+    made = plan_of(POLAR_TEXT, area, footprint)
+    assert {cell.key.tile for cell in made.cells} == set(cut_of(POLAR_TEXT, area).tiles)
+
+
+def test_ground_round_a_pole_has_every_longitude() -> None:
+    area = area_from_bounds("-180,-89.9,180,-89.5")
+    for west in (-180, -100, 0, 100, 170):
+        made = plan_of(POLAR_TEXT, area, box(west, -90.0, west + 20, -89.0, "EPSG:4326"))
+        assert 1 <= len(made.cells) < len(cut_of(POLAR_TEXT, area).tiles)

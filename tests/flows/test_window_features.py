@@ -31,6 +31,11 @@ TABLE = SourceTable.model_validate(
                 "name": r"hill_(?P<tile>[a-z]+)\.tif", "time": "static",
                 "bands": {"elevation": {"dtype": "float32", "nodata": -9999, "units": "metre"}, "land": {"dtype": "float32", "nodata": -9999, "layer": 2}},
             },
+            "shore": {
+                "title": "Land of some days", "kind": "label", "license": "CC0-1.0", "credit": "made up", "files": ["shore_*.tif"],
+                "name": r"shore_(?P<date>\d{8})\.tif", "time": "date",
+                "bands": {"land": {"dtype": "float32", "nodata": -9999, "layer": 2}},
+            },
         }
     }
 )  # fmt: skip
@@ -84,10 +89,10 @@ features:
     return str(path)
 
 
-def take_in(settings: Settings, folder: Path) -> None:
+def take_in(settings: Settings, folder: Path, name: str = "hill", n_rasters: int = 1) -> None:
     with open_index(settings) as index:
-        report = ingest_rasters(index, "hill", str(folder), TABLE)
-    assert (report.added + report.unchanged, report.quarantined) == (1, [])
+        report = ingest_rasters(index, name, str(folder), TABLE)
+    assert (report.added + report.unchanged, report.quarantined) == (n_rasters, [])
 
 
 def features_of(report: dict[str, object]) -> xr.DataArray:
@@ -154,6 +159,40 @@ def test_a_raster_is_part_of_what_makes_a_cell(ingested_settings: Settings, tmp_
     assert {cell.state for cell in stale.cells} == {"stale"}
     with open_index(ingested_settings) as index:
         assert cells_with_state(index, ingested_settings, *asked).n_stale == first["built"]
+
+
+def test_a_cell_reads_the_rasters_of_its_own_time_whatever_else_is_asked_for(
+    ingested_settings: Settings, tmp_path: Path
+) -> None:
+    coast = """  - index: {names: [NDVI], reduce: [p50]}
+  - distance: {source: shore, band: land, at_least: 1, max_distance_m: 300, name: coast}
+  - terrain: {source: hill, measures: [elevation], window_px: 3}
+"""
+    recipe = recipe_file(tmp_path, 64, coast)
+    Path(recipe).write_text(Path(recipe).read_text().replace("period: P1Y", "period: P6M"))
+    ground, days = ground_of(recipe), ("20191231", "20200101", "20200630", "20200701", "20201231", "20210101")
+    take_in(ingested_settings, write_hill(tmp_path / "hills", ground))
+    for day in days:
+        written = next(write_hill(tmp_path / day, ground, day).glob("*.tif"))
+        written.rename(tmp_path / f"shore_{day}.tif")
+    take_in(ingested_settings, tmp_path, "shore", len(days))
+    with open_index(ingested_settings) as index:
+        day_of = {
+            row.id: str(row.metadata_doc["properties"]["neocube:moment"])
+            for name in ("shore", "hill")
+            for row in index.dc.index.datasets.search(product=name)
+        }
+
+    halves = {"2020-01-01--2020-07-01": "2020-01-01/2020-06-30", "2020-07-01--2021-01-01": "2020-07-01/2020-12-31"}
+    whole = plan(recipe, AREA, YEAR)
+    read = {cell.key.period.label: {day_of[raster.id] for raster in cell.rasters} for cell in whole.cells}
+    assert read == {
+        "2020-01-01--2020-07-01": {"static", "2020-01-01", "2020-06-30"},
+        "2020-07-01--2021-01-01": {"static", "2020-07-01", "2020-12-31"},
+    }
+    for label, half in halves.items():
+        alone = {cell.key: cell.id for cell in plan(recipe, AREA, half).cells}
+        assert alone == {cell.key: cell.id for cell in whole.cells if cell.key.period.label == label}
 
 
 def test_a_raster_that_cannot_be_read_fails_its_cells_and_names_the_file(

@@ -96,6 +96,22 @@ def test_a_wrong_recipe_is_answered_with_its_line(
     refused(neocube("plan", str(wrong), "--area", AREA, "--period", YEAR), "wrong.recipe.yaml", *words)
 
 
+@pytest.mark.parametrize(
+    ("crs", "area", "words"),
+    [
+        ("EPSG:3031", "-180,-80,180,-79", ("no scene of landsat-c2-l2", "ingest some first")),
+        ("EPSG:32647", "9,0,9.5,0.5", ("holds no tile of EPSG:32647: expected an area within the reach of that CRS",)),
+    ],
+)
+def test_an_area_round_a_pole_or_far_from_the_crs_is_answered_in_one_line(
+    crs: str, area: str, words: tuple[str, ...], ingested_settings: Settings, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "far.recipe.yaml"
+    text = (DEFINITIONS / "mangrove_features.recipe.yaml").read_text()
+    recipe.write_text(text.replace("crs: utm, resolution_m: 30", f"crs: {crs}, resolution_m: 300"))
+    refused(neocube("plan", str(recipe), f"--area={area}", "--period", YEAR), *words)
+
+
 def test_an_unknown_recipe_lists_the_near_ones(ingested_settings: Settings) -> None:
     assert ingested_settings.index_url is None
     refused(

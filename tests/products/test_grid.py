@@ -118,3 +118,28 @@ def test_the_lattice_does_not_depend_on_the_area() -> None:
         area = box(easting, 500_000, easting + 10_000, 510_000, GRID.crs)
         for tile in GRID.tiles(area):
             assert math.remainder(GRID.geobox(tile).affine.c - 15.0, SIDE) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("crs", "bounds"),
+    [
+        ("EPSG:32647", (9.0, 0.0, 9.5, 0.5)),
+        ("EPSG:32647", (-180.0, -90.0, 180.0, 90.0)),
+        ("EPSG:3031", (0.0, 89.5, 1.0, 90.0)),
+        ("EPSG:3413", (0.0, -90.0, 1.0, -89.0)),
+    ],
+)
+def test_an_area_beyond_the_reach_of_the_crs_holds_no_tile(crs: str, bounds: tuple[float, ...]) -> None:
+    assert PixelGrid(crs, 30.0, 256, 0.0).tiles(box(*bounds, "EPSG:4326")) == ()
+
+
+def test_an_area_that_a_crs_tears_apart_is_cut_all_the_same() -> None:
+    torn = box(-48.5, 22.0, -47.0, 24.0, "EPSG:4326")
+    assert len(PixelGrid("EPSG:3577", 600.0, 256, 0.0).tiles(torn)) > 0
+
+
+def test_a_ring_round_a_pole_has_tiles_at_every_longitude() -> None:
+    grid = PixelGrid("EPSG:3031", 300.0, 256, 0.0)
+    tiles = grid.tiles(box(-180.0, -80.0, 180.0, -79.0, "EPSG:4326"))
+    assert {(tile.row < 0, tile.column < 0) for tile in tiles} == {(a, b) for a in (True, False) for b in (True, False)}
+    assert Tile(grid.crs, 0, 0) not in tiles

@@ -15,9 +15,9 @@ from flows.steps.index.revised_scenes import REVISION
 from flows.steps.index.scene_lookup import count_datasets, find_datasets
 from flows.steps.loading.dataset_location import band_href, dataset_location
 from flows.steps.loading.mirror_locations import with_mirrors
-from flows.steps.scenes.antimeridian import in_one_piece, meet
 from flows.steps.scenes.normalise import GRANULE
 from flows.steps.scenes.view_angles import angles_of
+from products.antimeridian import in_one_piece, meet
 from products.passes import search_span
 from products.period import Period
 from products.scene import BandFile, Scene

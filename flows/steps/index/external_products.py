@@ -8,9 +8,9 @@ from datacube.model import Dataset
 
 from datacube_config.connection import Index
 from flows.steps.loading.dataset_location import dataset_location
-from flows.steps.scenes.antimeridian import in_one_piece
 from flows.steps.scenes.pass_day import wrs_day
 from flows.steps.scenes.view_angles import angles_of
+from products.antimeridian import in_one_piece
 from products.errors import RequestError
 from products.external import ExternalProduct
 from products.scene import BandFile, Scene

@@ -20,9 +20,9 @@ from flows.steps.index.index_statistics import refresh_statistics
 from flows.steps.index.known_scenes import known_ids, known_renditions
 from flows.steps.index.revised_scenes import REVISION, remembered_scenes, revised_scenes, rewrite
 from flows.steps.index.scene_lookup import find_datasets
-from flows.steps.scenes.antimeridian import meet
 from flows.steps.scenes.normalise import SceneDocument
 from flows.steps.scenes.rendition_policy import Candidate, rendition_difference, superseded
+from products.antimeridian import meet
 from products.area import Area
 from products.errors import RequestError
 from products.formula import near

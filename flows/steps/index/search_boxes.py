@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 from odc.geo.geom import Geometry
 
-from flows.steps.scenes.antimeridian import in_one_piece, turns
+from products.antimeridian import in_one_piece, turns
 
 # (west, south, east, north), degrees; east beyond 180 across the antimeridian
 Box = tuple[float, float, float, float]

@@ -34,7 +34,7 @@ from flows.steps.ingesting.raster_products import (
 )
 from flows.steps.loading.dataset_location import dataset_location
 from flows.steps.loading.raster_access import RasterAccess
-from flows.steps.scenes.antimeridian import in_one_piece, meet
+from products.antimeridian import in_one_piece, meet
 from products.area import Area
 from products.errors import RequestError
 from products.formula import near

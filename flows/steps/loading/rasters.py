@@ -1,10 +1,12 @@
 """Source products that are not scenes, on the pixels of a tile: elevation, masks, labels."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import numpy as np
-from datacube.model import Range
+from datacube.model import Dataset, Range
+from datacube.utils.dates import tz_as_utc
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
@@ -13,7 +15,7 @@ from datacube_config.connection import Index
 from flows.steps.loading.dataset_location import band_href, dataset_location
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.reading import warp_band
-from flows.steps.scenes.antimeridian import in_one_piece, meet, turns
+from products.antimeridian import in_one_piece, meet, turns
 from products.errors import RequestError
 from products.period import Period
 from products.raster import RasterFile
@@ -21,7 +23,10 @@ from products.window_spec import RasterInput
 
 
 def find_rasters(index: Index, inputs: Iterable[RasterInput], period: Period, area: Geometry) -> list[RasterFile]:
-    """The active datasets behind some inputs that share time with `period` and ground with `area`; RequestError for a product or band that is not indexed."""
+    """The active datasets behind some inputs that may share time with `period` and ground with `area`.
+
+    RequestError for a product or band that is not indexed.
+    """
     lonlat = in_one_piece(area)
     box = lonlat.boundingbox
     found: dict[tuple[RasterInput, UUID], RasterFile] = {}
@@ -39,7 +44,7 @@ def find_rasters(index: Index, inputs: Iterable[RasterInput], period: Period, ar
                     nodata = float(says.get("nodata", dataset.product.measurements[wanted.band].nodata))
                     scale, offset = float(says.get("scale", 1)), float(says.get("offset", 0))
                     found[wanted, dataset.id] = RasterFile(
-                        wanted, dataset.id, ground, href, layer, scale, offset, nodata
+                        wanted, dataset.id, ground, href, layer, scale, offset, nodata, *_time_of(dataset)
                     )
     return sorted(found.values(), key=lambda raster: (raster.input.product, raster.input.band, str(raster.id)))
 
@@ -62,6 +67,10 @@ def load_rasters(
         take = np.isnan(out) & ~np.isnan(values)
         out[take] = values[take] * np.float32(raster.scale) + np.float32(raster.offset)
     return dict(made)
+
+
+def _time_of(dataset: Dataset) -> tuple[datetime, datetime]:
+    return tz_as_utc(dataset.time.begin), tz_as_utc(dataset.time.end)
 
 
 def _require(index: Index, wanted: RasterInput) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from products.antimeridian import centre
 from products.errors import RequestError
 from products.formula import near
 from products.passes import Pass
@@ -38,7 +39,7 @@ class TideModel:
 
     def heights_m(self, geobox: GeoBox, times: pd.DatetimeIndex) -> NDArray[np.float64]:
         """Metres above mean sea level at the centre of a tile, at some times (UTC); NaN where no water of the model is near."""
-        longitude, latitude = geobox.geographic_extent.centroid.coords[0]
+        longitude, latitude = centre(geobox.extent)
         box = geobox.extent.boundingbox
         reach_km = COAST_KM + np.hypot(box.span_x, box.span_y) / 2000
         with _quietly():

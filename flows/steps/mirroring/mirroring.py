@@ -21,7 +21,7 @@ from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.loading.mirror_locations import recorded_copies
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.mirroring.mirror_jobs import MirrorJob, MirrorOrder, Outcome, Workplace, have_file, jobs_of
-from flows.steps.scenes.antimeridian import meet
+from products.antimeridian import meet
 from products.area import Area
 from products.period import Period
 from products.scene import Scene

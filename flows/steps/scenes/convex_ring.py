@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from flows.steps.scenes.geojson_polygons import MAX_WIDTH_DEG
+from products.antimeridian import MAX_WIDTH_DEG
 
 MAX_VERTICES = 32
 # A turn whose sine is smaller counts as none, and the ring as not convex: rounding then decides nothing.

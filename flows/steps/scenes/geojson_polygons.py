@@ -1,6 +1,6 @@
 """GeoJSON geometries of a catalogue as polygons in degrees, whole across the antimeridian."""
 
-from math import floor, isfinite
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -9,23 +9,24 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from flows.steps.archives.item_refused import ItemRefused, brief
+from products.antimeridian import MAX_WIDTH_DEG, side_by_side, unrolled
 
-MAX_VERTICES, MAX_VERTICES_TO_REPAIR, MAX_WIDTH_DEG = 20_000, 400, 90.0
+MAX_VERTICES, MAX_VERTICES_TO_REPAIR = 20_000, 400
 
 
-def lonlat_polygon(geometry: object, most_deg: float = MAX_WIDTH_DEG) -> BaseGeometry:
-    """The surface of a GeoJSON geometry, in one piece: beyond 180 across the antimeridian. ItemRefused if none, or if it is wider than `most_deg`."""
+def lonlat_polygon(geometry: object) -> BaseGeometry:
+    """The surface of a GeoJSON geometry, in one piece: beyond 180 across the antimeridian. ItemRefused if none."""
     if not isinstance(geometry, dict):
         raise ItemRefused("no geometry: expected a GeoJSON polygon")
     try:
         parts = [part for rings in _polygons(geometry) if not (part := _polygon(rings)).is_empty]
-        whole = parts[0] if len(parts) == 1 else shapely.union_all(_side_by_side(parts) if parts else [])
+        whole = parts[0] if len(parts) == 1 else shapely.union_all(side_by_side(parts))
     except shapely.errors.ShapelyError as error:
         raise ItemRefused(f"unreadable geometry: {brief(str(error))}") from error
     if not whole.area > 0:
         raise ItemRefused(f"the geometry has no surface: expected a polygon, got {brief(geometry.get('type'))}")
     west, _, east, _ = whole.bounds
-    if east - west > most_deg:
+    if east - west > MAX_WIDTH_DEG:
         raise ItemRefused(f"the geometry wraps the world: it is {east - west:.0f} degrees wide")
     return whole
 
@@ -64,17 +65,12 @@ def _ring(vertices: Any) -> NDArray[np.float64]:  # noqa: ANN401, whatever the i
     if not all(map(isfinite, (*longitudes, *latitudes))) or max(-west, east) > 540 or max(-south, north) > 90:
         raise ItemRefused(f"the geometry is not in degrees: it spans {west:g} to {east:g}, {south:g} to {north:g}")
     ring = np.array((longitudes, latitudes)).T
-    if east - west > 180:
-        steps = np.diff(ring[:, 0], append=ring[0, 0])
-        turns = np.rint(steps / 360)
-        if (abs(steps) >= 360).any():
-            raise ItemRefused("the geometry wraps the world: an edge is 360 degrees long")
-        if turns.sum():
-            raise ItemRefused("the geometry runs round a pole")
-        ring[1:, 0] -= 360 * np.cumsum(turns)[:-1]
-        west = float(ring[:, 0].min())
-    ring[:, 0] -= 360 * floor((west + 180) / 360)
-    return ring
+    if east - west > 180 and (abs(np.diff(ring[:, 0], append=ring[0, 0])) >= 360).any():
+        raise ItemRefused("the geometry wraps the world: an edge is 360 degrees long")
+    whole, rounds = unrolled(ring)
+    if rounds:
+        raise ItemRefused("the geometry runs round a pole")
+    return whole
 
 
 def _polygon(rings: list[NDArray[np.float64]]) -> BaseGeometry:
@@ -92,15 +88,3 @@ def _surface(shape: BaseGeometry) -> BaseGeometry:
     """The polygons of a shape, without the lines that making it valid may leave."""
     parts = [part for part in shapely.get_parts(shape) if part.geom_type in ("Polygon", "MultiPolygon")]
     return shapely.union_all(parts)
-
-
-def _side_by_side(parts: list[BaseGeometry]) -> list[BaseGeometry]:
-    """Parts on both sides of the antimeridian, the western ones beyond 180."""
-    west, east = min(part.bounds[0] for part in parts), max(part.bounds[2] for part in parts)
-    if east - west <= 180:
-        return parts
-    return [shapely.transform(part, _beyond_180) if part.bounds[2] <= 0 else part for part in parts]
-
-
-def _beyond_180(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-    return lonlat + np.array([360.0, 0.0])

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from datacube_config.connection import Index
 from flows.steps.areas import find_area
 from flows.steps.index.index_rows import CELL_KIND, SCENE_KIND, dataset_rows, lineage_rows
-from flows.steps.scenes.antimeridian import in_one_piece, meet
+from products.antimeridian import in_one_piece, meet
 from products.area import Area
 from products.errors import RequestError
 from products.formula import near
