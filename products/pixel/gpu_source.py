@@ -88,9 +88,8 @@ def temporal_source(
     texts += [template(name) for name in TEMPLATES]
     kernels = []
     for kernel, body in _geomedians(n_bands, with_mads, n_scenes) if n_bands else ():
-        blocks = (
-            ", 2" if (kernel.name, n_bands) == (HELD, 1) else ""
-        )  # or the compiler spills some numbers to have room for more blocks
+        # told that two blocks at a time will do, the compiler does not spill numbers of one band to have room for more
+        blocks = ", 2" if (kernel.name, n_bands) == (HELD, 1) else ""
         texts.append(entry(kernel.name, body, f"{kernel.threads}{blocks}"))
         kernels.append(kernel)
     feature = n_bands + 3 * with_mads

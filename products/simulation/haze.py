@@ -25,7 +25,6 @@ def air_reflectance(bands: Sequence[str], sun_elevation_deg: float) -> Float:
     """
     wavelength = np.array([WAVELENGTHS_UM[band] for band in bands])
     depth = 0.008569 * wavelength**-4 * (1 + 0.0113 * wavelength**-2 + 0.00013 * wavelength**-4)
-    cosine = np.sin(
-        np.radians(max(sun_elevation_deg, 15.0))
-    )  # of the sun's zenith angle and, but for its sign, of scattering
+    # of the sun's zenith angle and, but for its sign, of scattering
+    cosine = np.sin(np.radians(max(sun_elevation_deg, 15.0)))
     return (depth * 0.75 * (1 + cosine**2) / (4 * cosine)).astype(np.float32)

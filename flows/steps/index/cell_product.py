@@ -5,11 +5,10 @@ from typing import Any
 from datacube.utils import jsonify_document
 
 from datacube_config.connection import Index
+from flows.steps.index.index_rows import CELL_KIND
 from flows.steps.index.index_setup import add_product
 from products.errors import RequestError
 from products.template import CellTemplate, odc_product_definition
-
-METADATA_TYPE = "neocube_cell"
 
 
 def declare_cells(index: Index, template: CellTemplate) -> None:
@@ -23,7 +22,7 @@ def check_cells(index: Index, template: CellTemplate) -> None:
     known = index.dc.index.products.get_by_name(template.product)
     if known is None:
         return
-    if known.metadata_type.name != METADATA_TYPE:
+    if known.metadata_type.name != CELL_KIND:
         raise RequestError(
             f"the index has {template.product} as a product of {known.metadata_type.name}: take another `name:`"
         )
