@@ -1,5 +1,6 @@
 """Weights for masks by a model from simulated scenes: what they learn is held on scenes of another seed and year. Regression figures, never accuracy."""
 
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_weights_that_are_not_the_published_ones_are_part_of_what_makes_a_cell(
     def keys(value: float, metadata: dict[str, str] | None) -> tuple[SourceKey, ...]:
         for name in names:
             save_file({"a": np.full(3, value)}, tmp_path / name, metadata)
+            os.utime(tmp_path / name, (0, 0))  # as of files written within one tick of the clock
         return weight_keys(recipe, tmp_path)
 
     assert keys(1, None) == keys(2, {"format": "pt"}) == weight_keys(recipe, None) == ()

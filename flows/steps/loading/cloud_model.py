@@ -3,7 +3,6 @@
 import csv
 import json
 import warnings
-from functools import cache
 from hashlib import file_digest
 from importlib import import_module
 from importlib.util import find_spec
@@ -54,13 +53,15 @@ def weight_keys(recipe: SceneRecipe, weights: Path | str | None) -> tuple[Source
         return ()
     versions = sorted({source.clear.model_version for source in recipe.sources if source.clear.model_version})
     files = [Path(weights) / name for version in versions for name in network_files(version)]
-    found = [(path.name, _own_digest(path, path.stat().st_mtime_ns)) for path in files if path.is_file()]
+    found = [(path.name, _own_digest(path)) for path in files if path.is_file()]
     return tuple(SourceKey(name, digest) for name, digest in found if digest)
 
 
-@cache
-def _own_digest(path: Path, _: int) -> str:
-    """SHA-256 of a file of weights that is not a published one, else nothing; a changed file is read anew."""
+def _own_digest(path: Path) -> str:
+    """SHA-256 of a file of weights that is not a published one, else nothing.
+
+    Read anew each time: a file that is written twice within a tick of the file system's clock keeps its time and its size.
+    """
     with path.open("rb") as file:
         if path.suffix != ".safetensors":
             return ""
