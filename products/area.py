@@ -1,21 +1,31 @@
 """Areas of interest: a name and a polygon in longitude and latitude."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import shapely
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry, box
 from shapely.geometry.base import BaseGeometry
 
+from products.antimeridian import turned_shapes
 from products.errors import RequestError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Area:
     """A named polygon, EPSG:4326, degrees."""
 
     name: str
     geometry: Geometry
+
+    def meets(self, shape: BaseGeometry) -> bool:
+        """Whether a shape in degrees shares ground with the area, whichever longitudes it writes for it."""
+        return any(shape.intersects(turned) for turned in self._turned)
+
+    @cached_property
+    def _turned(self) -> tuple[BaseGeometry, ...]:
+        return tuple(turned.geom for turned in turned_shapes(self.geometry))
 
 
 def area_from_bounds(text: str) -> Area:

@@ -10,6 +10,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, box, point
 
+from products.antimeridian import in_one_piece
 from products.area import Area
 from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M
@@ -49,7 +50,7 @@ def area_around(recipe: SceneRecipe, longitude: float, latitude: float) -> Area:
     grid = recipe.grid.pixel_grid(place)
     x, y = place.to_crs(CRS(grid.crs)).coords[0]
     reach = (SIDE_PX - 2) * grid.resolution_m / 2
-    return Area(name, box(x - reach, y - reach, x + reach, y + reach, CRS(grid.crs)).to_crs("EPSG:4326"))
+    return Area(name, in_one_piece(box(x - reach, y - reach, x + reach, y + reach, CRS(grid.crs))))
 
 
 def preview_recipe(recipe: SceneRecipe, resolution_m: float) -> FeaturesRecipe:

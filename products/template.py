@@ -12,6 +12,7 @@ from products.spec import FeaturesRecipe
 from products.time_steps import Steps
 from products.window.overviews import Method, level_sides
 
+CELL_KIND = "neocube_cell"  # the ODC metadata type of what is derived
 CHUNK_PX = 512
 
 
@@ -159,7 +160,7 @@ def odc_product_definition(template: CellTemplate) -> dict[str, object]:
     return {
         "name": template.product,
         "description": template.title or template.product,
-        "metadata_type": "neocube_cell",
+        "metadata_type": CELL_KIND,
         "metadata": {"product": {"name": template.product}},
         "measurements": measurements,
     }

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -121,6 +121,11 @@ def writer_of(index: Index, cell: UUID) -> Iterator[None]:
             connection.execute(text("select pg_advisory_unlock(:number)"), {"number": number})
 
 
+def chooser_of(index: Index, place: str) -> AbstractContextManager[None]:
+    """Be the one who says which row is the active one at a place, of several that are published there at once."""
+    return writer_of(index, uuid5(NAMESPACE, place))
+
+
 def _write(storage: Storage, path: str, draft: CellDraft, stored: Arrays, threads: int) -> str:
     """Write a cell, read it back and have it on the disk; returns the digest of its arrays, which is made meanwhile."""
     with ThreadPoolExecutor(2) as beside, storage.writing(path, f"the cell {draft.key.label}"):
@@ -137,7 +142,7 @@ def _write(storage: Storage, path: str, draft: CellDraft, stored: Arrays, thread
 def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, restore: bool) -> None:
     """In one transaction archive what the cell replaces and add it, or restore the same id; of several builds at once, one after the other."""
     key = draft.key
-    with writer_of(index, uuid5(NAMESPACE, f"{key.product}/{key.version}/{key.label}")):
+    with chooser_of(index, f"{key.product}/{key.version}/{key.label}"):
         active = cells_at(index, key.product, key.version, key.tile.label, key.period)
         replaced = [cell.id for cell in active if cell.id != draft.id]
         with index.dc.index.transaction():

@@ -8,9 +8,10 @@ from uuid import UUID
 from sqlalchemy import text
 
 from datacube_config.connection import Index
-from flows.steps.index.index_rows import CELL_KIND, dataset_rows, lineage_rows
+from flows.steps.index.index_rows import dataset_rows, lineage_rows
 from products.errors import RequestError
 from products.sensors import SENSORS
+from products.template import CELL_KIND
 
 # https://www.usgs.gov/centers/eros/data-citation and the Copernicus Sentinel data legal notice, which wants the years.
 CREDIT_LINES: Final = {

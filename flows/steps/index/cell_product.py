@@ -5,10 +5,9 @@ from typing import Any
 from datacube.utils import jsonify_document
 
 from datacube_config.connection import Index
-from flows.steps.index.index_rows import CELL_KIND
 from flows.steps.index.index_setup import add_product
 from products.errors import RequestError
-from products.template import CellTemplate, odc_product_definition
+from products.template import CELL_KIND, CellTemplate, odc_product_definition
 
 
 def declare_cells(index: Index, template: CellTemplate) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
 
-SCENE_KIND, CELL_KIND = "neocube_scene", "neocube_cell"
+SCENE_KIND = "neocube_scene"
 
 # schema, column of the product, lineage as (derived, source)
 _SHAPES = {

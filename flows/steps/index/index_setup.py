@@ -13,6 +13,7 @@ from datacube.index.exceptions import IndexSetupError
 from datacube.utils import jsonify_document
 from datacube.utils.changes import get_doc_changes
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError
 
 import datacube_config
 import products
@@ -64,8 +65,12 @@ def _add_metadata_type(dc: Datacube, document: dict[str, Any]) -> None:
 def _define(held: Any, document: dict[str, Any], kind: str, way_out: str, may_grow: bool = False) -> None:  # noqa: ANN401, of ODC
     known, wanted = held.get_by_name(document["name"]), held.from_doc(document)
     if known is None:
-        held.add(wanted)
-    elif get_doc_changes(known.definition, definition := jsonify_document(wanted.definition)):
+        try:
+            held.add(wanted)
+        except IntegrityError:  # somebody else defined it meanwhile, perhaps otherwise
+            if (known := held.get_by_name(document["name"])) is None:
+                raise
+    if known and get_doc_changes(known.definition, definition := jsonify_document(wanted.definition)):
         try:
             held.update(wanted, may_grow and only_gains_measurements(known.definition, definition))
         except ValueError as error:

@@ -22,7 +22,6 @@ from flows.steps.index.revised_scenes import REVISION, remembered_scenes, revise
 from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.scenes.normalise import SceneDocument
 from flows.steps.scenes.rendition_policy import Candidate, rendition_difference, superseded
-from products.antimeridian import meet
 from products.area import Area
 from products.errors import RequestError
 from products.formula import near
@@ -187,7 +186,7 @@ def _reasons(index: Index) -> dict[UUID, str]:
 
 
 def _meets(dataset: Dataset, area: Area | None) -> bool:
-    return area is None or meet(footprint_of(dataset), area.geometry)
+    return area is None or area.meets(footprint_of(dataset).geom)
 
 
 def _scene_row(dataset: Dataset, reasons: dict[UUID, str]) -> dict[str, Any]:

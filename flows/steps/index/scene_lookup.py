@@ -9,12 +9,12 @@ from odc.geo.geom import Geometry
 from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
+from flows.steps.index.index_rows import SCENE_KIND
 from flows.steps.index.search_boxes import Box, search_boxes
 from products.period import Period
 
 _log = logging.getLogger(__name__)
 
-SCENE_TYPE = "neocube_scene"
 PLACE_INDEX = "neocube_scene_place"
 AT_ONCE = 1000
 # PostgreSQL takes the time zone of a session for text without one, so its own cast may not stand in an index.
@@ -40,7 +40,7 @@ PRODUCT = "int4range(product_ref, product_ref, '[]')"
 
 def add_place_index(connection: Connection) -> None:
     """The index of odc.dataset that finds scenes by place, time and product at once."""
-    kind = connection.scalar(text("select id from odc.metadata_type where name = :name"), {"name": SCENE_TYPE})
+    kind = connection.scalar(text("select id from odc.metadata_type where name = :name"), {"name": SCENE_KIND})
     connection.execute(text(_MOMENT))
     connection.exec_driver_sql(
         f"create index if not exists {PLACE_INDEX} on odc.dataset using gist ({PLACE}, {TIME}, {PRODUCT}) "
@@ -65,7 +65,7 @@ def find_datasets(
     found: dict[str, Dataset] = {}
     for name in names:
         product = index.dc.index.products.get_by_name(name)
-        if boxes is not None and by_place and product is not None and product.metadata_type.name == SCENE_TYPE:
+        if boxes is not None and by_place and product is not None and product.metadata_type.name == SCENE_KIND:
             datasets = _by_place(index, product, period, boxes, archived)
         else:
             datasets = _by_search(index, name, period, boxes, archived)

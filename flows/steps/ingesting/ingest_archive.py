@@ -7,8 +7,6 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
-import shapely
-
 from datacube_config.archives import collection_aliases
 from datacube_config.connection import Index
 from flows.steps.archives.archive_files import ArchiveFiles
@@ -201,7 +199,7 @@ def _in_scope(found: FoundItem, collections: Sequence[str], area: Area | None, p
     try:
         if period and not period.contains(sensing_time(item["properties"])):
             return False
-        return area is None or bool(_meets(lonlat_footprint(item), area))
+        return area is None or area.meets(lonlat_footprint(item))
     except (ItemRefused, KeyError, TypeError, AttributeError):
         return True
 
@@ -211,12 +209,6 @@ def _collection_matches(named: str, collections: Sequence[str]) -> bool:
     if named in collections:
         return True
     return collection_aliases().get(named) in collections
-
-
-def _meets(footprint: shapely.geometry.base.BaseGeometry, area: Area) -> bool:
-    """Whether a footprint meets an area, also one that reaches beyond 180 degrees."""
-    western = shapely.transform(footprint, lambda xy: xy - [360, 0])
-    return bool(footprint.intersects(area.geometry.geom) or western.intersects(area.geometry.geom))
 
 
 def _interval(period: Period | None) -> str | None:

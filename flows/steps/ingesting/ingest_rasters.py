@@ -34,7 +34,7 @@ from flows.steps.ingesting.raster_products import (
 )
 from flows.steps.loading.dataset_location import dataset_location
 from flows.steps.loading.raster_access import RasterAccess
-from products.antimeridian import in_one_piece, meet
+from products.antimeridian import in_one_piece
 from products.area import Area
 from products.errors import RequestError
 from products.formula import near
@@ -217,7 +217,7 @@ def _same_grid(here: Dataset, document: RasterDocument) -> bool:
 
 def _meets(document: RasterDocument, area: Area) -> bool:
     shape = Geometry(document.document["geometry"], CRS(document.document["crs"]))
-    return meet(in_one_piece(shape), area.geometry)
+    return area.meets(in_one_piece(shape).geom)
 
 
 def _in_period(each: Found, period: Period | None) -> bool:

@@ -14,6 +14,7 @@ from products.learning.components import Components
 from products.learning.learned import Learned
 from products.learning.recipe import LearnedRecipe
 from products.period import Period
+from products.template import CELL_KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def product_definition(recipe: LearnedRecipe) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "description": recipe.title or recipe.name,
-        "metadata_type": "neocube_cell",
+        "metadata_type": CELL_KIND,
         "metadata": {"product": {"name": recipe.name}},
         "measurements": [],
     }

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import ClassVar
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 from datacube.model import Dataset
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import writer_of
+from flows.steps.cubes.cells import chooser_of, writer_of
 from flows.steps.index.derived_rows import add_derived
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
@@ -30,6 +31,7 @@ from products.learning.learned import Learned
 from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import LearnedRecipe, ModelRecipe
+from products.template import CELL_KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def publish_model(
     with writer_of(index, draft.id):
         with files.storage.writing(files.folder, f"the model {draft.recipe.name}"):
             _write_files(files, draft, extra)
-        with index.dc.index.transaction():
+        with _chooser(index, draft.recipe), index.dc.index.transaction():
             replaced = _archive_others(index, draft.id, draft.recipe)
             row = find_model_row(index, draft.id)
             if row is None:
@@ -121,10 +123,14 @@ def _write_files(files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes
 def promote_model(index: Index, number: UUID, recipe: LearnedRecipe) -> None:
     """Make a model that is in the index the active one of its name and version."""
     with writer_of(index, number):
-        with index.dc.index.transaction():
+        with _chooser(index, recipe), index.dc.index.transaction():
             replaced = _archive_others(index, number, recipe)
             index.dc.index.datasets.restore([number])
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {number}"), "train")
+
+
+def _chooser(index: Index, recipe: LearnedRecipe) -> AbstractContextManager[None]:
+    return chooser_of(index, f"{recipe.name}/{recipe.version}")
 
 
 def _archive_others(index: Index, number: UUID, recipe: LearnedRecipe) -> list[UUID]:
@@ -210,7 +216,7 @@ def _newest(index: Index, name: str) -> Dataset | None:
 
 def _model_names(index: Index) -> list[str]:
     """Products whose active rows are models."""
-    names = (each.name for each in index.dc.index.products.get_all() if each.metadata_type.name == "neocube_cell")
+    names = (each.name for each in index.dc.index.products.get_all() if each.metadata_type.name == CELL_KIND)
     found = []
     for name in names:
         first = next(iter(index.dc.index.datasets.search(product=name, limit=1)), None)

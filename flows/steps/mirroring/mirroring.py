@@ -21,7 +21,6 @@ from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.loading.mirror_locations import recorded_copies
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.mirroring.mirror_jobs import MirrorJob, MirrorOrder, Outcome, Workplace, have_file, jobs_of
-from products.antimeridian import meet
 from products.area import Area
 from products.period import Period
 from products.scene import Scene
@@ -89,7 +88,7 @@ def scenes_to_mirror(
             continue
         for dataset in _held(index, archive, _datasets(index, sensor.product, area, period)):
             scene = scene_of(dataset)
-            is_inside = area is None or meet(scene.footprint, area.geometry)
+            is_inside = area is None or area.meets(scene.footprint.geom)
             if is_inside and (period is None or period.contains(scene.acquired)):
                 yield scene
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from datacube.model import Dataset
 from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import EO3, writer_of
+from flows.steps.cubes.cells import EO3, chooser_of, writer_of
 from flows.steps.index.derived_rows import add_derived
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
@@ -21,6 +22,7 @@ from products.errors import RequestError
 from products.formula import near
 from products.learning.samples_recipe import SamplesRecipe
 from products.period import Period
+from products.template import CELL_KIND
 
 FAMILY = "samples"
 WriteFiles = Callable[[SampleFiles], dict[str, Any]]
@@ -77,7 +79,7 @@ def found_samples(index: Index, storage: Storage, recipe: SamplesRecipe, number:
     if row is None or not files.are_whole():
         return None
     if row.is_archived:
-        with writer_of(index, number), index.dc.index.transaction():
+        with writer_of(index, number), _chooser(index, recipe), index.dc.index.transaction():
             _archive_others(index, row)
             index.dc.index.datasets.restore([number])
     return SampleSet(files, files.document())
@@ -110,14 +112,14 @@ def product_definition(recipe: SamplesRecipe) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "description": recipe.title or recipe.name,
-        "metadata_type": "neocube_cell",
+        "metadata_type": CELL_KIND,
         "metadata": {"product": {"name": recipe.name}},
         "measurements": [],
     }
 
 
 def _make_active(index: Index, published: SampleSet, draft: SamplesDraft) -> None:
-    with index.dc.index.transaction():
+    with _chooser(index, draft.recipe), index.dc.index.transaction():
         row = index.dc.index.datasets.get(draft.id)
         if row is None:
             add_derived(index, samples_row(draft, published.about), published.files.url(DOCUMENT))
@@ -125,6 +127,10 @@ def _make_active(index: Index, published: SampleSet, draft: SamplesDraft) -> Non
             index.dc.index.datasets.restore([draft.id])
         replaced = _archive_others(index, index.dc.index.datasets.get(draft.id))
     record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "sample")
+
+
+def _chooser(index: Index, recipe: SamplesRecipe) -> AbstractContextManager[None]:
+    return chooser_of(index, f"{recipe.name}/{recipe.version}")
 
 
 def _archive_others(index: Index, row: Dataset) -> list[UUID]:
@@ -156,7 +162,7 @@ def _only(index: Index, name: str) -> Dataset | None:
 
 def _names(index: Index) -> list[str]:
     """Products whose active rows are training sets."""
-    names = (each.name for each in index.dc.index.products.get_all() if each.metadata_type.name == "neocube_cell")
+    names = (each.name for each in index.dc.index.products.get_all() if each.metadata_type.name == CELL_KIND)
     found = []
     for name in names:
         first = next(iter(index.dc.index.datasets.search(product=name, limit=1)), None)

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import text
 
 from datacube_config.connection import Index
-from flows.steps.index.index_rows import CELL_KIND, SCENE_KIND, dataset_rows, lineage_rows
+from flows.steps.index.index_rows import SCENE_KIND, dataset_rows, lineage_rows
 from flows.steps.service.service_metrics import METRICS, Reading
+from products.template import CELL_KIND
 
 Column = tuple[str, Mapping[str, str]]  # a metric, and labels beside those of the row
 ACTIVE, ARCHIVED = {"state": "active"}, {"state": "archived"}

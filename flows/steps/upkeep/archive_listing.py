@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-import shapely
 from shapely.geometry import box
 from sqlalchemy import Connection, text
 
@@ -209,22 +208,16 @@ def _is_in_scope(item: dict[str, Any], acquired: datetime, collection: str, scop
     if scope.area is None:
         return True
     try:
-        return meets(lonlat_footprint(item), scope.area)
+        return scope.area.meets(lonlat_footprint(item))
     except (ItemRefused, KeyError, TypeError, ValueError):
         return True
-
-
-def meets(footprint: shapely.geometry.base.BaseGeometry, area: Area) -> bool:
-    """Whether a footprint in degrees meets an area, also one that reaches beyond 180 degrees."""
-    western = shapely.transform(footprint, lambda xy: xy - [360, 0])
-    return bool(footprint.intersects(area.geometry.geom) or western.intersects(area.geometry.geom))
 
 
 def is_inside(row: Mapping[str, Any], scope: Scope) -> bool:
     """Whether a row of `indexed` lies in the period and, by its box, in the area."""
     if scope.period and not scope.period.contains(row["acquired"]):
         return False
-    return scope.area is None or meets(box(row["west"], row["south"], row["east"], row["north"]), scope.area)
+    return scope.area is None or scope.area.meets(box(row["west"], row["south"], row["east"], row["north"]))
 
 
 def _interval(period: Period | None) -> str | None:

@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
-from flows.steps.index.index_rows import CELL_KIND, dataset_rows, lineage_rows
+from flows.steps.index.index_rows import dataset_rows, lineage_rows
 from flows.steps.scenes.rendition_policy import Rank, rendition_difference, rendition_rank
 from flows.steps.upkeep.archive_listing import Scope, is_inside
 from flows.steps.upkeep.contradicted_scenes import contradicted_scenes
+from products.template import CELL_KIND
 
 MOST_ROWS = 10_000
 FETCHED_ROWS = 1000

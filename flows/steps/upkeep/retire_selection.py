@@ -9,12 +9,13 @@ from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
 from flows.steps.areas import find_area
-from flows.steps.index.index_rows import CELL_KIND, SCENE_KIND, dataset_rows, lineage_rows
-from products.antimeridian import in_one_piece, meet
+from flows.steps.index.index_rows import SCENE_KIND, dataset_rows, lineage_rows
+from products.antimeridian import in_one_piece
 from products.area import Area
 from products.errors import RequestError
 from products.formula import near
 from products.period import Period, parse_period
+from products.template import CELL_KIND
 
 CHECKED_AT_ONCE = 500
 TABLES = """
@@ -167,7 +168,7 @@ def _drop_outside(connection: Connection, index: Index, area: Area) -> None:
 def _outside(index: Index, ids: list[UUID], area: Area) -> Iterator[UUID]:
     for dataset in index.dc.index.datasets.bulk_get(ids):
         extent = dataset.extent
-        if extent is not None and not meet(in_one_piece(extent), area.geometry):
+        if extent is not None and not area.meets(in_one_piece(extent).geom):
             yield dataset.id
 
 

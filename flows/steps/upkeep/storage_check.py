@@ -11,11 +11,12 @@ from datacube_config.connection import Index
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.asset_sizes import MISSING, Size, asked_sizes, listed_sizes, local_sizes
 from flows.steps.index.catalogue import scene_of
-from flows.steps.index.index_rows import CELL_KIND, dataset_rows
+from flows.steps.index.index_rows import dataset_rows
 from flows.steps.storage import Storage, path_of
 from flows.steps.storage_listing import is_whole_snapshot, numbered, snapshots
 from flows.steps.upkeep.archive_listing import copy_rows
 from flows.steps.upkeep.unindexed import unfinished_models
+from products.template import CELL_KIND
 
 StorageMode = Literal["all", "sample", "off"]
 SAMPLE_SCENES = 50

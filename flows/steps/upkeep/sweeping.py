@@ -10,13 +10,14 @@ from sqlalchemy import text
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import writer_of
-from flows.steps.index.index_rows import CELL_KIND, dataset_rows, lineage_rows
+from flows.steps.index.index_rows import dataset_rows, lineage_rows
 from flows.steps.storage import Storage
 from flows.steps.storage_listing import children, snapshots
 from flows.steps.upkeep.unindexed import models_of
 from flows.steps.upkeep.whole_files import FAMILY, OF_NO_CELL, remove_files
 from products.errors import RequestError
 from products.identity import NAMESPACE
+from products.template import CELL_KIND
 
 COLLECTION = "collection.json"
 # Maps before the models that made them, models before what they learned from: a row goes once nothing is derived from it.

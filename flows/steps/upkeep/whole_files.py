@@ -8,8 +8,9 @@ from sqlalchemy import text
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import cell_path
-from flows.steps.index.index_rows import CELL_KIND, dataset_rows
+from flows.steps.index.index_rows import dataset_rows
 from flows.steps.storage import Storage
+from products.template import CELL_KIND
 
 ASKED_AT_ONCE = 16
 OF_NO_CELL = {"model": ("models", "card.json"), "samples": ("samples", "samples.json")}
