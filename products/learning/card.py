@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from products.learning.card_cells import of_features, stale_note
 from products.learning.honest_card import honest_lines
 from products.learning.recipe import ModelRecipe
-from products.learning.stale_cells import stale_note
 from products.learning.tune_card import tune_lines
 
 SIMULATED = (
@@ -94,7 +94,7 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         *[f"- {note}" for note in card_notes(recipe, facts)],
         "",
         f"Model `{facts.model_id}`, {facts.described}, from "
-        f"`{recipe.features}` over {facts.area}, {facts.period} ({facts.crs}), {len(facts.cells)} cells, "
+        f"{of_features(recipe.features, facts.features_version)} over {facts.area}, {facts.period} ({facts.crs}), {len(facts.cells)} cells, "
         f"on {facts.device}.",
         f"Labels `{facts.labels}` (SHA-256 {facts.labels_digest[:12]}).",
         *([f"Credit: {'; '.join(facts.credits)}."] if facts.credits else []),

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from products.learning.card_cells import of_features, stale_note
 from products.learning.masked_recipe import MaskedRecipe
-from products.learning.stale_cells import stale_note
 
 SCORE = "error of masked pixels"
 
@@ -68,8 +68,8 @@ def encoder_markdown(recipe: MaskedRecipe, facts: EncoderFacts, told: Mapping[st
         "",
         *[f"- {note}" for note in encoder_notes(recipe, facts)],
         "",
-        f"Model `{facts.model_id}`, {facts.described}, of `{recipe.features}` over {facts.area}, {facts.period} ({facts.crs}), "
-        f"{len(facts.cells)} cells, on {facts.device}.",
+        f"Model `{facts.model_id}`, {facts.described}, of {of_features(recipe.features, facts.features_version)} over "
+        f"{facts.area}, {facts.period} ({facts.crs}), {len(facts.cells)} cells, on {facts.device}.",
         "",
         "## How well it fills in",
         "",

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from products.learning.card_cells import of_features, stale_note
 from products.learning.pca_recipe import PcaRecipe
-from products.learning.stale_cells import stale_note
 
 SCORE = "explained variance"
 MOST_WEIGHTS = 5
@@ -65,7 +65,7 @@ def transform_markdown(recipe: PcaRecipe, facts: TransformFacts, metrics: Mappin
         "",
         *[f"- {note}" for note in transform_notes(recipe, facts)],
         "",
-        f"Model `{facts.model_id}`, {recipe.pca.components} principal components of `{recipe.features}` over {facts.area}, "
+        f"Model `{facts.model_id}`, {recipe.pca.components} principal components of {of_features(recipe.features, facts.features_version)} over {facts.area}, "
         f"{facts.period} ({facts.crs}), {len(facts.cells)} cells, on {facts.device}.",
         "",
         "## Explained variance",

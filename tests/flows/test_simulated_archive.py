@@ -307,7 +307,7 @@ def test_an_interrupted_run_is_swept_by_the_next(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RequestError, match=r"cannot write to .*file: File exists; choose another directory"):
+    with pytest.raises(RequestError, match=r"cannot write to .*file: File exists; choose another folder"):
         _simulate(tmp_path / "file")
 
 

@@ -622,7 +622,7 @@ def test_one_class_only_is_refused(coast: Coast, tmp_path: Path) -> None:
 def test_an_unbuilt_period_says_what_to_build(coast: Coast) -> None:
     year = Period(datetime(2011, 1, 1, tzinfo=UTC), datetime(2012, 1, 1, tzinfo=UTC))
     with pytest.raises(
-        RequestError, match=r"build it first \(neocube build coast_features --area coast --period 2011\)"
+        RequestError, match=r"build it first \(neocube build coast_features --period 2011, with the same --area\)"
     ):
         feature_cells(coast.index, FEATURES, AREA, year)
 

@@ -117,7 +117,7 @@ def feature_cells(index: Index, recipe: SceneRecipe, area: Area, period: Period)
     if not cells:
         raise RequestError(
             f"no cell of {recipe.name} is published over the area {area.name!r} in {period.label}: "
-            f"build it first (neocube build {recipe.name} --area {area.name} --period {period.label})"
+            f"build it first (neocube build {recipe.name} --period {period.label}, with the same --area)"
         )
     return FeatureCells(recipe, area, grid, tiles, periods, cells)
 

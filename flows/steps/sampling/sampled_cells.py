@@ -128,7 +128,7 @@ def sampled_cells(index: Index, recipe: SceneRecipe, area: Area, asked: Period) 
     if not cells:
         raise RequestError(
             f"no cell of {recipe.name} is published over the area {area.name!r} in {asked.label}: "
-            f"build it first (neocube build {recipe.name} --area {area.name} --period {asked.label})"
+            f"build it first (neocube build {recipe.name} --period {asked.label}, with the same --area)"
         )
     ordered = sorted(cells, key=lambda each: (each.tile, each.time, each.label))
     return SampledCells(recipe, area, asked, grid, tuple(ordered))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from flows.steps.simulation.asked_folder import writing_into
 from flows.steps.simulation.faults import Fault, make_faults
 from flows.steps.simulation.items import Item
 from flows.steps.simulation.scenes import Stage, write_pass
@@ -56,7 +57,7 @@ def write_archive(directory: Path, simulation: Simulation, workers: int = 2) -> 
     """The archive in an empty directory; returns `items`, `truth` and `faults`. RequestError if it cannot be."""
     longitude, latitude = simulation.area.geometry.centroid.coords[0]
     passes = _checked_passes(simulation, longitude, latitude)
-    try:
+    with writing_into(directory):
         partial = _claim(directory)
         try:
             items, faults = _write_all(partial, simulation, passes, workers)
@@ -64,10 +65,6 @@ def write_archive(directory: Path, simulation: Simulation, workers: int = 2) -> 
                 path.rename(directory / path.name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise RequestError(
-            f"cannot write to {directory}: {error.strerror or error}; choose another directory"
-        ) from error
     return {
         "items": len(items),
         "truth": str(directory / "truth"),

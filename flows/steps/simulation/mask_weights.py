@@ -9,6 +9,7 @@ import numpy as np
 
 from flows.steps.loading.cloud_model import PACKAGE, VERSION, network_files
 from flows.steps.networks.deep_packages import require_deep
+from flows.steps.simulation.asked_folder import writing_into
 from flows.steps.simulation.sky_pictures import SkyPicture, sky_pictures
 from products.errors import RequestError
 from products.learning.loop_spec import AugmentedSpec
@@ -47,11 +48,9 @@ def write_mask_weights(
     for name, encoder in encoders.items():
         with TemporaryDirectory() as place:
             content, told[name] = train_mask_network(encoder, lesson, TrainingPlace(Path(place)), SAID, tell)
-        try:
+        with writing_into(folder):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
-        except OSError as error:
-            raise RequestError(f"cannot write to {folder}: {error.strerror or error}; choose another folder") from error
     return told
 
 

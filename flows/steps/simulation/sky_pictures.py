@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from flows.steps.loading.reading import UnreadBand, read_band
+from flows.steps.simulation.asked_folder import writing_into
 from flows.steps.simulation.mask_truth import MaskTruth, read_truth
 from products.errors import RequestError
 from products.pixel.mask_scores import TrueSky
@@ -69,11 +70,9 @@ def write_labelled_pictures(folder: Path, archive: Path, seed: int) -> dict[str,
     for collection, pictures in parts.items():
         path, (images, labelled) = folder / f"{collection}.npz", zip(*pictures, strict=True)
         image, labels = np.concatenate(images), np.concatenate(labelled)
-        try:
+        with writing_into(folder):
             folder.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, img=image, msk=labels[..., None])
-        except OSError as error:
-            raise RequestError(f"cannot write to {folder}: {error.strerror or error}; choose another folder") from error
         seen = np.isfinite(image[..., 0])
         shares[collection] = {
             sky.name.lower(): round(float((labels[seen] == label).mean()), 3) for sky, label in LABEL_OF_SKY.items()

@@ -14,21 +14,11 @@ from flows.steps.index.index_rows import dataset_rows, lineage_rows
 from flows.steps.storage import Storage
 from flows.steps.storage_listing import children, snapshots
 from flows.steps.upkeep.unindexed import models_of
-from flows.steps.upkeep.whole_files import FAMILY, OF_NO_CELL, remove_files
+from flows.steps.upkeep.whole_files import OF_NO_CELL, archived_rows, remove_files
 from products.errors import RequestError
 from products.identity import NAMESPACE
-from products.template import CELL_KIND
 
 COLLECTION = "collection.json"
-# Maps before the models that made them, models before what they learned from: a row goes once nothing is derived from it.
-ORDER = "case family when 'map' then 0 when 'model' then 1 when 'samples' then 2 else 3 end"
-CANDIDATES = f"""
-select * from (
-    select r.id, r.product, {FAMILY} as family,
-        r.facts ->> 'neocube:product_version' as version
-    from unnest(cast(:ids as uuid[])) as w (id) join {{rows}} r on r.id = w.id where r.archived is not null and r.kind = :kind
-) found order by {ORDER}, product, id
-"""
 IS_SOURCE = "select 1 from {lineage} e join {rows} r on r.id = e.derived where e.source = :id limit 1"
 
 
@@ -54,7 +44,7 @@ def to_sweep(index: Index, ids: Sequence[str], older_than_days: float | None, no
 
 def preview_sweep(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict[str, Any]:
     """What sweeping a retirement would delete."""
-    found = _candidates(index, retirement)
+    found = archived_rows(index, retirement["dataset_ids"])
     ids = {each["id"] for each in found}
     return {
         "id": str(retirement["id"]),
@@ -72,7 +62,7 @@ def sweep(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict
 
 
 def _swept(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict[str, Any]:
-    found = _candidates(index, retirement)
+    found = archived_rows(index, retirement["dataset_ids"])
     ids = {each["id"] for each in found}
     maps, cubes = list(_maps(storage, found, ids)), list(_cubes(index, storage, found, ids))
     for folder, item in maps:
@@ -104,14 +94,6 @@ def _noted(index: Index, retirement: Mapping[str, Any]) -> None:
     done = "update neocube.retirement set swept_at = now(), pointers = '[]' where id = :id"
     with index.engine.begin() as connection:
         connection.execute(text(done), {"id": retirement["id"]})
-
-
-def _candidates(index: Index, retirement: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The cells, maps and models of a retirement that are archived now."""
-    query = CANDIDATES.format(rows=dataset_rows(index))
-    with index.engine.connect() as connection:
-        rows = connection.execute(text(query), {"ids": retirement["dataset_ids"], "kind": CELL_KIND}).mappings()
-        return [dict(row) for row in rows]
 
 
 def _sweep_row(index: Index, storage: Storage, each: Mapping[str, Any]) -> str:
