@@ -116,4 +116,10 @@ def _late_holdout(split: BlockSplit, held: HeldRows, code: Int64) -> BlockSplit:
         raise RequestError(
             f"the class of code {lost[0]} has samples only in cells that show held-out periods: expected some of each class in other cells"
         )
+    for each in range(late.holdout):
+        if not late.test_rows(each).any():
+            raise RequestError(
+                f"fold {each + 1} of {late.folds} has samples only in cells that show held-out periods: expected some in other cells; "
+                "lower folds or block_m, hold out fewer periods, or train on a longer one"
+            )
     return late

@@ -93,6 +93,16 @@ def test_periods_that_leave_nothing_to_test_or_to_learn_are_refused() -> None:
         planned(SplitSpec(block_m=480, holdout_periods=("2020",)), late=nowhere)
 
 
+def test_held_out_periods_that_empty_a_fold_are_refused_with_its_number() -> None:
+    split = planned(SplitSpec(block_m=480)).split
+    late = (split.fold == 1) | (places()[1] % 60 < 30)
+    with pytest.raises(
+        RequestError,
+        match=r"fold 2 of 5 has samples only in cells that show held-out periods: .* lower folds or block_m",
+    ):
+        planned(SplitSpec(block_m=480, holdout_periods=("2020",)), late=late)
+
+
 def test_blocks_that_touch_are_one_site() -> None:
     x = np.array([50.0, 150.0, 250.0, 950.0, 1050.0, 2050.0])
     y = np.array([50.0, 150.0, 150.0, 50.0, 50.0, 50.0])
