@@ -1,5 +1,6 @@
 """The split as a layer: its blocks as polygons, for any GIS; and sites from a file of named areas."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -34,10 +35,15 @@ def split_layer(split: BlockSplit, crs: str) -> bytes:
     return buffer.getvalue()
 
 
-def named_sites(path: str, x: NDArray[np.float64], y: NDArray[np.float64], crs: str) -> tuple[Int64, tuple[str, ...]]:
-    """The site of each place by a file of polygons with a column `name`; RequestError if it has none, or a sample lies in no site."""
+def sites_digest(path: str) -> str:
+    """SHA-256 of a file of sites; RequestError if there is none."""
     if not Path(path).is_file():
         raise RequestError(f"no file of sites at {path}: expected polygons with a column `name`")
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def named_sites(path: str, x: NDArray[np.float64], y: NDArray[np.float64], crs: str) -> tuple[Int64, tuple[str, ...]]:
+    """The site of each place by a file of polygons with a column `name`; RequestError if it has none, or a sample lies in no site."""
     try:
         table = geopandas.read_file(path)
     except (OSError, ValueError, RuntimeError) as error:

@@ -35,6 +35,7 @@ from flows.steps.learning.network_training import (
     TrainingRoom,
     learn_network,
 )
+from flows.steps.learning.split_layer import sites_digest
 from flows.steps.learning.temporal_training import learn_temporal
 from flows.steps.learning.training_input import Drawn, check_input, identified
 from flows.steps.learning.tuning import tuned_recipe
@@ -226,7 +227,7 @@ def training_facts(
 
 
 def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> UUID:
-    """uuid5 of the recipe's name, version and digest, the cells in any order, the labels and the learning code."""
+    """uuid5 of the recipe's name, version and digest, the cells in any order, the labels, the sites and the learning code."""
     document = {
         "model": recipe.name,
         "version": recipe.version,
@@ -234,6 +235,7 @@ def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> 
         "cells": sorted(map(str, cells)),
         "labels": labels_digest,
         "learning": LEARNING_VERSION,
+        **({"sites": sites_digest(recipe.split.sites)} if recipe.split.sites else {}),
         **({"held_out": HELD_OUT_VERSION} if recipe.split.holdout_periods else {}),
     }
     return uuid5(NAMESPACE, canonical_digest(document))
