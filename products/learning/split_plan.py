@@ -78,9 +78,10 @@ def decide_buffer(spec: SplitSpec, receptive_m: float, found: Variogram) -> tupl
     else:
         buffer_m, words = _measured_buffer(spec, receptive_m, found.range_m, found.is_bounded)
     if 2 * buffer_m >= spec.block_m:
+        alike = "not known" if found.range_m is None else f"{found.range_m:.0f} m"
         raise RequestError(
             f"expected blocks wider than twice the buffer of {buffer_m:.0f} m (receptive field {receptive_m:.0f} m, autocorrelation "
-            f"{'not known' if found.range_m is None else format(found.range_m, '.0f') + ' m'}), got block_m {spec.block_m:g}: set block_m to {np.ceil(2.5 * buffer_m / 10) * 10:.0f} or more"
+            f"{alike}), got block_m {spec.block_m:g}: set block_m to {np.ceil(2.5 * buffer_m / 10) * 10:.0f} or more"
         )
     return buffer_m, words
 

@@ -15,9 +15,8 @@ from products.learning.splits import BlockSplit
 Int64 = NDArray[np.int64]
 
 
-def split_layer(split: BlockSplit, crs: str) -> bytes:
-    """GeoParquet: each block with its fold (the last is held out, -1 is not used), samples, and samples that the model was trained on."""
-    train = split.train_rows(split.holdout)
+def split_layer(split: BlockSplit, learned: NDArray[np.bool_], crs: str) -> bytes:
+    """GeoParquet: each block with its fold (the last is held out, -1 is not used), samples, and samples that the model has learned from, of rows (n,)."""
     blocks, first, position = np.unique(split.block, return_index=True, return_inverse=True)
     left = np.floor(split.x[first] / split.block_m) * split.block_m
     bottom = np.floor(split.y[first] / split.block_m) * split.block_m
@@ -27,7 +26,7 @@ def split_layer(split: BlockSplit, crs: str) -> bytes:
         "fold": fold,
         "is_holdout": fold == split.holdout,
         "samples": np.bincount(position),
-        "trained_on": np.bincount(position, weights=train).astype(np.int64),
+        "trained_on": np.bincount(position, weights=learned).astype(np.int64),
     }
     shapes = shapely.box(left, bottom, left + split.block_m, bottom + split.block_m)
     buffer = io.BytesIO()
