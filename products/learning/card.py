@@ -37,6 +37,7 @@ class TrainingFacts:
     features_version: int | None = None
     described: str = "a model"
     credits: tuple[str, ...] = ()
+    holdout_seen_by: str | None = None
 
 
 def score_name(simulated: bool) -> str:
@@ -57,6 +58,11 @@ def card_notes(recipe: ModelRecipe, facts: TrainingFacts) -> list[str]:
         notes.append(
             f"The features were chosen by {recipe.selection.method.replace('_', ' ')} on the folds, without the hold-out: "
             "scores by fold flatter, that of the hold-out does not."
+        )
+    if facts.holdout_seen_by:
+        notes.append(
+            f"It begins with the encoder {facts.holdout_seen_by}, which saw ground of the hold-out, without its labels: "
+            "on ground that no encoder has seen the scores may be lower."
         )
     if facts.labels_crs.upper() != facts.crs.upper():
         notes.append(f"The labels were reprojected from {facts.labels_crs} to {facts.crs}.")

@@ -15,7 +15,7 @@ from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
 from flows.steps.learning.chip_training import learn_chips
 from flows.steps.learning.drawn_chips import DrawnChips
-from flows.steps.learning.first_weights import first_weights
+from flows.steps.learning.first_weights import first_weights, holdout_seen_by
 from flows.steps.learning.gathered_samples import gather_samples
 from flows.steps.learning.honest_training import (
     Answers,
@@ -172,7 +172,8 @@ def learn_model(
             storage, better, inputs, labels, made, backend, n_jobs, room, number, tell
         )
     metrics, beside = with_honest_numbers(made, recipe, answers, metrics | study)
-    facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources))
+    seen_by = holdout_seen_by(index, begun, made.plan.split, made.crs)
+    facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources), seen_by)
     card = card_document(recipe, facts, metrics)
     mosaic = inputs.grid.mosaic(inputs.tiles)
     draft = ModelDraft(number, recipe, model, card, mosaic, inputs.periods, begun.encoder)
@@ -201,7 +202,7 @@ def _learned(
 
 def training_facts(
     number: UUID, model: Learned, inputs: FeatureCells, labels: Labels | Drawn, samples: Samples, backend: Backend,
-    simulated: bool, credit: Sequence[str],
+    simulated: bool, credit: Sequence[str], seen_by: str | None,
 ) -> TrainingFacts:  # fmt: skip
     """What the card says the model came from."""
     return TrainingFacts(
@@ -221,6 +222,7 @@ def training_facts(
         n_labelled=samples.n_labelled,
         n_without_features=samples.n_without_features,
         simulated=simulated,
+        holdout_seen_by=seen_by,
         device=backend.device,
         software=software_versions(SOFTWARE if isinstance(model, ArrayModel) else (*SOFTWARE, *NETWORK_SOFTWARE)),
     )
