@@ -16,7 +16,7 @@ from products.learning.samples import Samples
 from products.learning.selection import select_features
 from products.learning.splits import BlockSplit
 
-LEARNING_VERSION = "learning-3"
+LEARNING_VERSION = "learning-4"
 
 
 def fit_rows(

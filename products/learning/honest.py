@@ -20,6 +20,7 @@ from products.learning.leaks import (
 )
 from products.learning.split_plan import SplitPlan
 from products.learning.split_spec import SplitSpec
+from products.learning.splits import BlockSplit
 from products.learning.spread import (
     FitPredict,
     agreement_by_distance,
@@ -82,8 +83,8 @@ def honest_numbers(
 
 
 def model_applicability(
-    labelled: Labelled, plan: SplitPlan, importance: Mapping[str, float], seed: int
+    labelled: Labelled, split: BlockSplit, learned: npt.NDArray[np.bool_], importance: Mapping[str, float], seed: int
 ) -> Applicability:
-    """The area of applicability of the rows that the model was trained on, its threshold from the folds."""
-    train = plan.split.train_rows(plan.split.holdout)
-    return applicability(labelled.feature_names, labelled.features[train], plan.split.fold[train], importance, seed)
+    """The area of applicability of the rows (n,) that the model has learned from, its threshold from the folds; from the blocks where they are of one fold."""
+    fold = split.fold if np.unique(split.fold[learned]).size > 1 else split.block
+    return applicability(labelled.feature_names, labelled.features[learned], fold[learned], importance, seed)

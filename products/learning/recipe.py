@@ -237,8 +237,10 @@ class ModelRecipe(MappedRecipe):
         return self.samples.classes
 
     def digest(self) -> str:
-        """The same without the place of the labels, or the name of the training set."""
+        """The same without the place of the labels, the name of the training set, and the place of the sites."""
         document = self.model_dump(mode="json", exclude_defaults=True, exclude=NOT_PIXELS)
         for place in ("labels", "product"):
             document["samples"].pop(place, None)
+        if self.split.sites:
+            document["split"]["sites"] = True
         return canonical_digest(document)

@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from products.errors import RequestError
 from products.learning.accuracy import balanced_accuracy, confusion, scores
 from products.learning.forest import forest_from_sklearn
 from products.learning.learned import Learned
 from products.learning.linear import linear_from_sklearn
-from products.learning.sample_table import Float64, Int64, SampleTable, drawn, held_out
+from products.learning.sample_table import Float64, Int64, Rows, SampleTable, drawn, held_out
 from products.learning.table_recipe import TableRecipe
 from products.learning.table_scores import quantity_scores, share_better, with_interval
 
-TABLE_VERSION = "table-3"
+TABLE_VERSION = "table-4"
 PENALTIES = np.logspace(-3, 3, 13)
 RANDOM_FOLDS = 5
+LEAST_ROWS = 3  # of a quantity: each is left out in turn, and what is left still has a slope
 Unfitted = Callable[[TableRecipe, int], Any]  # an estimator with `fit` and `predict`, as scikit-learn has them
 
 
@@ -94,7 +96,7 @@ def fitted(table: SampleTable, recipe: TableRecipe, n_jobs: int = 1, network: Un
 def _classes_told(table: SampleTable, recipe: TableRecipe, n_jobs: int, make: Unfitted) -> Answers:
     told = np.zeros(table.n_rows)
     for test in held_out(table, recipe):
-        told[test] = _answers(table, recipe, ~test, test, n_jobs, make)
+        told[test] = _answers(table, recipe, test, _named(table, recipe, test), n_jobs, make)
     return Answers(told, np.empty(0), np.empty(0), np.empty(0))
 
 
@@ -120,8 +122,15 @@ def _scored_classes(table: SampleTable, recipe: TableRecipe, answers: Answers, n
     }
 
 
-def _answers(table: SampleTable, recipe: TableRecipe, train: Any, test: Any, n_jobs: int, make: Unfitted) -> Int64:  # noqa: ANN401, masks
-    rows = drawn(table, train, recipe.table.max_per_class, recipe.seed)
+def _answers(table: SampleTable, recipe: TableRecipe, test: Rows, named: str, n_jobs: int, make: Unfitted) -> Int64:
+    """Codes of the tested rows, learned from the others; RequestError where these are of one class and the estimator needs two."""
+    rows = drawn(table, ~test, recipe.table.max_per_class, recipe.seed)
+    there = np.unique(table.target[rows]).astype(np.int64)
+    if recipe.estimator.linear and there.size < 2:
+        raise RequestError(
+            f"without {named} all rows are of the class {recipe.class_names[there[0] - 1]}: linear learns from two or more; "
+            "add rows of other classes, in other groups, or take random_forest"
+        )
     estimator = make(recipe, n_jobs).fit(table.values[rows], table.target[rows].astype(np.int64))
     return np.asarray(estimator.predict(table.values[test]), dtype=np.int64)
 
@@ -133,7 +142,9 @@ def _flattered(
     fold = random.permutation(table.n_rows) % min(RANDOM_FOLDS, table.n_rows)
     guess = np.zeros(table.n_rows, np.int64)
     for number in range(int(fold.max()) + 1):
-        guess[fold == number] = _answers(table, recipe, fold != number, fold == number, n_jobs, unfitted)
+        guess[fold == number] = _answers(
+            table, recipe, fold == number, "a fold of rows dealt at random", n_jobs, unfitted
+        )
     score = balanced_accuracy(confusion(table.target.astype(np.int64), guess, len(recipe.class_names)))
     return {"random_folds": {"balanced_accuracy": round(float(score), 4)}}
 
@@ -144,6 +155,11 @@ def _quantities_told(table: SampleTable, recipe: TableRecipe, n_jobs: int) -> An
     by_baseline = np.zeros(table.n_rows if recipe.baseline else 0)
     for test in held_out(table, recipe):
         train = ~test
+        if (n_left := int(train.sum())) < LEAST_ROWS:
+            raise RequestError(
+                f"without {_named(table, recipe, test)} {n_left} row{'' if n_left == 1 else 's'} of a quantity can be learned from: "
+                "expected three or more; add rows, in other groups"
+            )
         told[test] = _quantity(table.values, logs, train, test, recipe, n_jobs)
         width = _residual_quantile(table.values[train], logs[train], recipe, n_jobs)
         low[test], high[test] = told[test] - width, told[test] + width
@@ -184,3 +200,9 @@ def _residual_quantile(values: Float64, logs: Float64, recipe: TableRecipe, n_jo
     folds = KFold(min(10, logs.size))
     lost = np.sort(np.abs(cross_val_predict(unfitted(recipe, n_jobs), values, logs, cv=folds) - logs))
     return float(lost[min(int(np.ceil(recipe.coverage * (logs.size + 1))), logs.size) - 1])
+
+
+def _named(table: SampleTable, recipe: TableRecipe, test: Rows) -> str:
+    """What is left out: a group by its name, a row by its number, from 1."""
+    first = int(np.flatnonzero(test)[0])
+    return f"the group {table.group_names[table.group[first]]!r}" if recipe.leave_out == "group" else f"row {first + 1}"

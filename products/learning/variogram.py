@@ -10,6 +10,8 @@ from scipy.spatial.distance import pdist
 
 MOST_POINTS = 1500
 N_LAGS = 20
+LEAST_PAIRS = 30  # of which the mean of a lag is taken
+LEAST_LAGS = 4  # to which a model is fitted
 LEAST_STRUCTURE = 0.05
 Floats = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
@@ -17,7 +19,8 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Variogram:
-    """Mean semivariance by lag, of standardised variables, and the fitted range in metres: 0 where nothing depends on distance.
+    """Mean semivariance by lag, of standardised variables, and the fitted range in metres: 0 where nothing depends on distance, None where fewer than
+    four lags have enough pairs to tell.
 
     `is_bounded` is False where semivariance still grows at the largest lag: then the range is at least that.
     """
@@ -25,7 +28,7 @@ class Variogram:
     lag_m: Float64
     semivariance: Float64
     pairs: npt.NDArray[np.int64]
-    range_m: float
+    range_m: float | None
     nugget: float
     sill: float
     is_bounded: bool
@@ -33,7 +36,7 @@ class Variogram:
     def document(self) -> dict[str, Any]:
         """As the card stores it."""
         return {
-            "range_m": round(self.range_m, 1),
+            "range_m": None if self.range_m is None else round(self.range_m, 1),
             "is_bounded": self.is_bounded,
             "nugget": round(self.nugget, 4),
             "sill": round(self.sill, 4),
@@ -54,29 +57,30 @@ def about_class_means(features: Floats, code: npt.NDArray[np.int64]) -> Float64:
     return values[:, varies] / spread[varies]
 
 
-def estimate_variogram(x: Float64, y: Float64, values: Float64, seed: int) -> Variogram:
-    """The variogram of standardised `values` (n, variable) at places in metres, of at most 1500 points drawn with `seed`.
+def estimate_variogram(x: Float64, y: Float64, values: Float64, seed: int, site: npt.NDArray[np.int64]) -> Variogram:
+    """The variogram of standardised `values` (n, variable) at places in metres, of at most 1500 points drawn with `seed`, in pairs of the same `site` (n,).
 
     Matheron's estimator (1963, Economic Geology 58, 1246-1266) of all variables together (Bourgault and Marcotte 1991, Mathematical Geology 23,
-    899-928), at lags up to a third of the extent; a spherical model with nugget, fitted with Cressie's weights (1985, Mathematical Geology 17, 563-586).
+    899-928), at lags up to a third of the widest site; a spherical model with nugget, fitted with Cressie's weights (1985, Mathematical Geology 17, 563-586).
     """
     rows = np.random.default_rng(seed).permutation(x.size)[:MOST_POINTS]
     empty = np.zeros(0)
     if rows.size < 3 or values.shape[1] == 0:
-        return Variogram(empty, empty, empty.astype(np.int64), 0.0, 0.0, 0.0, True)
+        nothing = 0.0 if values.shape[1] == 0 else None
+        return Variogram(empty, empty, empty.astype(np.int64), nothing, 0.0, 0.0, True)
     distance = pdist(np.column_stack([x[rows], y[rows]]))
     half_square = pdist(values[rows], "sqeuclidean") / (2 * values.shape[1])
-    largest = float(np.hypot(np.ptp(x), np.ptp(y))) / 3
+    largest = _widest(x, y, site) / 3
     number = np.floor(distance / max(largest, 1e-9) * N_LAGS).astype(np.int64)
-    near = number < N_LAGS
+    near = (number < N_LAGS) & (pdist(site[rows, None].astype(np.float64), "chebyshev") == 0)
     pairs = np.bincount(number[near], minlength=N_LAGS)
-    kept = pairs >= 30
+    kept = pairs >= LEAST_PAIRS
     total, apart = (
         np.bincount(number[near], weights=each[near], minlength=N_LAGS)[kept] for each in (half_square, distance)
     )
     lag, gamma, count = apart / pairs[kept], total / pairs[kept], pairs[kept]
-    if lag.size < 4:
-        return Variogram(lag, gamma, count, 0.0, 0.0, 0.0, True)
+    if lag.size < LEAST_LAGS:
+        return Variogram(lag, gamma, count, None, 0.0, 0.0, True)
     nugget, partial, range_m = _fitted(lag, gamma, count, largest)
     sill = nugget + partial
     if partial < LEAST_STRUCTURE * sill:
@@ -88,6 +92,16 @@ def spherical(lag_m: Float64, nugget: float, partial: float, range_m: float) -> 
     """The spherical model: grows until the range, then stays at nugget + partial sill."""
     near = np.minimum(lag_m / range_m, 1.0)
     return nugget + partial * (1.5 * near - 0.5 * near**3)
+
+
+def _widest(x: Float64, y: Float64, site: npt.NDArray[np.int64]) -> float:
+    """The diagonal of the widest site, metres."""
+    ends = np.full((4, int(site.max()) + 1), -np.inf)
+    for end, axis in zip(ends, (x, -x, y, -y), strict=True):
+        np.maximum.at(end, site, axis)
+    there = np.isfinite(ends[0])
+    right, left, top, bottom = ends[:, there]
+    return float(np.hypot(right + left, top + bottom).max())
 
 
 def _fitted(lag: Float64, gamma: Float64, count: npt.NDArray[np.int64], largest: float) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import rasterio
 
 from datacube_config.settings import Settings
 from flows.steps.learning.encoder_training import learn_encoder
-from flows.steps.learning.first_weights import first_weights
+from flows.steps.learning.first_weights import Begun, first_weights, holdout_seen_by
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.models import find_encoder, find_model
 from flows.steps.learning.network_training import TrainingRoom
@@ -20,6 +21,7 @@ from products.devices import choose_backend
 from products.errors import RequestError
 from products.learning.masked_recipe import MaskedRecipe
 from products.learning.recipe import ModelRecipe
+from products.learning.splits import BlockSplit
 from products.registry import parse_recipe
 from tests.flows.sampled_coast import AREA, CLASSES, FEATURES, MOSAIC, YEAR, Coast, known_coast
 
@@ -138,6 +140,8 @@ def test_a_network_begins_with_the_encoder_whose_name_its_recipe_has(
     recipe, file_of = ModelRecipe.model_validate(MODEL), LabelFile(str(labels), labels)
     cells, room = inputs_of(coast), TrainingRoom(tmp_path)
     made = learn_model(coast.index, coast.storage, recipe, cells, file_of, CPU, 1, room)
+    assert any(note.startswith("It begins with the encoder coast_encoder, which saw") for note in made.card["notes"])
+    assert made.card["trained_from"]["holdout_seen_by"] == "coast_encoder"
     model: Any = find_model(coast.index, coast.storage, "coast_network")
     assert model.recipe == recipe and model.id == made.id
     began = find_encoder(coast.index, coast.storage, "coast_encoder").encoder.weights
@@ -150,6 +154,17 @@ def test_a_network_begins_with_the_encoder_whose_name_its_recipe_has(
     assert encoder.id in {each.id for each in row.sources.values()}
     with pytest.raises(RequestError, match="the model coast_network is no encoder: expected one learned by a recipe"):
         find_encoder(coast.index, coast.storage, "coast_network")
+
+
+def test_an_encoder_of_other_ground_has_not_seen_the_hold_out(coast: Coast, encoder: TrainedModel) -> None:
+    left, top = MOSAIC.affine * (0, 0)
+    x, y = left + 15 + 30.0 * np.arange(4), np.full(4, top - 15.0)
+    split = BlockSplit(x, y, np.arange(4), np.arange(4), 4, 30.0, 0.0)
+    begun = Begun(ModelRecipe.model_validate(MODEL), encoder.id)
+    assert holdout_seen_by(coast.index, begun, split, "EPSG:32647") == "coast_encoder"
+    assert holdout_seen_by(coast.index, replace(begun, encoder=None), split, "EPSG:32647") is None
+    apart = replace(split, x=np.where(split.test_rows(3), x - 50_000, x))
+    assert holdout_seen_by(coast.index, begun, apart, "EPSG:32647") is None
 
 
 def test_a_recipe_with_masked_is_an_encoder_and_has_no_map() -> None:

@@ -105,6 +105,15 @@ def test_the_digest_of_tables_knows_contents_and_names_and_no_order(tmp_path: Pa
     assert tables_digest([one]) != before
 
 
+def test_tables_are_one_table_in_whatever_order_they_are_named(tmp_path: Path) -> None:
+    places = []
+    for name in ("west", "east", "middle"):
+        SEEN.assign(x=SEEN["x"] + len(name)).to_csv(tmp_path / f"{name}.csv", index=False)
+        places.append(str(tmp_path / f"{name}.csv"))
+    pd.testing.assert_frame_equal(read_tables(places), read_tables(places[::-1]))
+    assert read_tables(places)["file"].unique().tolist() == ["east", "middle", "west"]
+
+
 def test_points_in_another_crs_take_the_pixel_that_they_lie_in(tmp_path: Path) -> None:
     raster = write_raster(tmp_path / "r.tif", np.arange(20, dtype=np.int16).reshape(4, 5), nodata=7)
     inside, hole, outside = (shapely.Point(*(GROUND @ place)) for place in ((3.4, 2.6), (2.5, 1.5), (-0.5, 1.0)))

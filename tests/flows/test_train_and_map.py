@@ -262,9 +262,17 @@ def test_sites_are_left_out_by_name_and_must_hold_all_samples(coast: Coast, tmp_
     sites = geopandas.GeoDataFrame({"name": [name for *_, name in halves]}, geometry=shapes, crs=32647)
     sites.to_file(path)
     asked: dict[str, Any] = {"name": "sited_model", "map": MapSpec(name="sited_map")}
-    found = coast.train(**asked, split=MODEL.split.model_copy(update={"sites": str(path)})).card["metrics"]["by_site"]
+    first = coast.train(**asked, split=MODEL.split.model_copy(update={"sites": str(path)}))
+    found = first.card["metrics"]["by_site"]
     assert set(found["sites"]) == {"south", "north"}
     assert found["lowest"] > 0.9 and found["variance"] is not None
+    moved = tmp_path / "moved.geojson"
+    moved.write_bytes(path.read_bytes())
+    again = coast.train(**asked, split=MODEL.split.model_copy(update={"sites": str(moved)}))
+    assert (again.trained, again.id) == (False, first.id)
+    sites.assign(name=["below", "above"]).to_file(moved)
+    other = coast.train(**asked, split=MODEL.split.model_copy(update={"sites": str(moved)}))
+    assert other.trained and set(other.card["metrics"]["by_site"]["sites"]) == {"below", "above"}
     sites[:1].to_file(path)
     with pytest.raises(RequestError, match=r"samples lie in no site of .*sites.geojson"):
         coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"sites": str(path)}))

@@ -53,6 +53,54 @@ def test_auto_widens_the_buffer_to_the_range() -> None:
     assert gap >= plan.split.buffer_m
 
 
+@pytest.mark.parametrize("n_sites", [1, 2, 3, 10])
+@pytest.mark.parametrize("apart_m", [20_000, 300_000])
+def test_one_smooth_field_has_one_range_at_however_many_sites_it_is_seen(n_sites: int, apart_m: float) -> None:
+    side, random = 60, np.random.default_rng(n_sites)
+    x, y = np.meshgrid(15 + 30.0 * np.arange(side), 15 + 30.0 * np.arange(side))
+    rows, columns = np.mgrid[-10:11, -10:11]
+    disc = (np.hypot(rows, columns) <= 10).astype(float)
+    noise = random.normal(size=(n_sites, 3, side, side))
+    fields = np.stack([[ndimage.convolve(layer, disc, mode="wrap") for layer in site] for site in noise])
+    values = fields.transpose(0, 2, 3, 1).reshape(-1, 3).astype(np.float32)
+    places = [
+        np.concatenate([axis.ravel() + apart_m * n * step for n in range(n_sites)]) for axis, step in ((x, 1), (y, 0.5))
+    ]
+    code = np.tile([1, 2], values.shape[0] // 2).astype(np.int64)
+    plan = plan_split(*places, code, values, None, SplitSpec(block_m=480, folds=3, buffer_m=60), 0.0, 3)
+    assert plan.variogram.range_m == pytest.approx(600, rel=0.35)
+
+
+def scattered(step_m: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Four pixels in a square, on a lattice of 6 x 6 places."""
+    x, y = np.meshgrid(step_m * np.arange(6), step_m * np.arange(6))
+    pixel = np.array([[0, 0], [30, 0], [0, 30], [30, 30]])
+    return (15 + x.ravel()[:, None] + pixel[:, 0]).ravel(), (15 + y.ravel()[:, None] + pixel[:, 1]).ravel()
+
+
+def test_a_range_that_cannot_be_measured_is_told_and_not_taken_for_none() -> None:
+    x, y = scattered(5000)
+    code, values = np.tile([1, 2], x.size // 2).astype(np.int64), np.random.default_rng(1).normal(size=(x.size, 2))
+    plan = plan_split(x, y, code, values.astype(np.float32), None, SplitSpec(buffer_m=60), 0.0, 3)
+    assert plan.variogram.range_m is None and plan.document()["variogram"]["range_m"] is None
+    assert "How far the features are alike could not be measured" in plan.decision
+    assert plan.decision.endswith("The buffer is 60 m; whether that is enough is NOT KNOWN.")
+    with pytest.raises(
+        RequestError, match=r"buffer_m: auto .* could not be measured: .*: give buffer_m in metres, or label more"
+    ):
+        plan_split(x, y, code, values.astype(np.float32), None, SplitSpec(buffer_m="auto"), 0.0, 3)
+
+
+def test_single_pixels_far_from_each_other_have_a_variogram_of_the_ground_that_they_lie_on() -> None:
+    random = np.random.default_rng(3)
+    x, y = 15 + 30 * np.round(random.uniform(0, 1000, (2, 200)))
+    field = np.column_stack([np.sin(x / 3000) + np.cos(y / 3000), np.cos(x / 3000) - np.sin(y / 3000)])
+    code = np.tile([1, 2], 100).astype(np.int64)
+    plan = plan_split(x, y, code, field.astype(np.float32), None, SplitSpec(buffer_m=60), 0.0, 3)
+    assert plan.variogram.range_m is not None and plan.variogram.range_m > 2000
+    assert "MORE THAN THE BUFFER" in plan.decision
+
+
 def test_a_buffer_is_at_least_the_receptive_field() -> None:
     plan = planned(SplitSpec(block_m=480, buffer_m=60), receptive_m=150)
     assert plan.split.buffer_m == 150
@@ -91,6 +139,16 @@ def test_periods_that_leave_nothing_to_test_or_to_learn_are_refused() -> None:
     nowhere = (holdout.fold != holdout.holdout) & (np.arange(CODE.size) == np.flatnonzero(holdout.fold == 0)[0])
     with pytest.raises(RequestError, match="no sample of the held-out periods lies in the held-out blocks"):
         planned(SplitSpec(block_m=480, holdout_periods=("2020",)), late=nowhere)
+
+
+def test_held_out_periods_that_empty_a_fold_are_refused_with_its_number() -> None:
+    split = planned(SplitSpec(block_m=480)).split
+    late = (split.fold == 1) | (places()[1] % 60 < 30)
+    with pytest.raises(
+        RequestError,
+        match=r"fold 2 of 5 has samples only in cells that show held-out periods: .* lower folds or block_m",
+    ):
+        planned(SplitSpec(block_m=480, holdout_periods=("2020",)), late=late)
 
 
 def test_blocks_that_touch_are_one_site() -> None:

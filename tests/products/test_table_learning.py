@@ -237,6 +237,51 @@ def test_the_classifier_of_all_rows_is_kept_as_arrays_that_answer_as_scikit_lear
     np.testing.assert_allclose(model.probabilities(table.values.T.astype(np.float32)).T, known, atol=2e-4)
 
 
+def test_a_group_that_leaves_one_class_to_learn_from_is_named() -> None:
+    frame = rows_of_kinds()
+    frame["place"] = np.where(frame["kind"] == "a", "marsh", frame["place"])
+    recipe = recipe_of(CLASSES)
+    with pytest.raises(
+        RequestError, match=r"without the group 'marsh' all rows are of the class high: .* add rows of other classes"
+    ):
+        tried(sample_table(frame, recipe), recipe)
+    by_row = recipe.model_copy(update={"leave_out": "row"})
+    alone = pd.concat([frame[frame["kind"] == "a"], frame[frame["kind"] == "b"][:1]], ignore_index=True)
+    with pytest.raises(RequestError, match=f"without row {len(alone)} all rows are of the class low"):
+        tried(sample_table(alone, by_row), by_row)
+
+
+def test_a_class_with_all_its_rows_in_one_random_fold_is_named() -> None:
+    frame = rows_of_kinds()
+    frame["kind"] = np.where(frame.index < 2, "b", "a")
+    recipe = recipe_of(CLASSES)
+    said = set[str]()
+    for seed in range(12):
+        seeded = recipe.model_copy(update={"seed": seed})
+        try:
+            tried(sample_table(frame, seeded), seeded)
+        except RequestError as error:
+            said.add(str(error))
+    assert len(said) == 1 and "without a fold of rows dealt at random all rows are of the class low" in said.pop()
+
+
+@pytest.mark.parametrize(("leave_out", "named"), [("group", "the group 'big' 1 row"), ("row", "row 1 2 rows")])
+def test_what_leaves_a_quantity_too_few_rows_to_learn_from_is_named(leave_out: Any, named: str) -> None:
+    rows = rows_of_amounts(4 if leave_out == "group" else 3)
+    frame = rows.assign(place=np.where(rows.index < len(rows) - 1, "big", "small"))
+    recipe = recipe_of(QUANTITY).model_copy(update={"leave_out": leave_out})
+    with pytest.raises(
+        RequestError, match=f"without {named} of a quantity can be learned from: expected three or more"
+    ):
+        tried(sample_table(frame, recipe), recipe)
+
+
+@pytest.mark.parametrize("estimator", ["random_forest", "linear"])
+def test_a_quantity_is_learned_from_three_rows(estimator: str) -> None:
+    recipe = recipe_of(QUANTITY.replace("estimator: linear", f"estimator: {estimator}"))
+    assert tried(sample_table(rows_of_amounts(4), recipe), recipe)["rows"] == 4
+
+
 def test_random_folds_flatter_what_only_places_tell() -> None:
     """The class is the place's, x tells the place, and the next place is always of the other class."""
     number = np.repeat(np.arange(10), 12)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import shapely
+
 from datacube_config.connection import Index
 from flows.steps.learning.learned_version import require_version
 from flows.steps.learning.models import find_encoder
@@ -14,6 +16,7 @@ from flows.steps.storage import Storage
 from products.cell_content import cell_template, stack_names
 from products.errors import RequestError
 from products.learning.recipe import ModelRecipe
+from products.learning.splits import BlockSplit
 from products.scene_recipe import SceneRecipe
 
 PUBLISHED = "model:"
@@ -58,3 +61,12 @@ def first_weights(index: Index, storage: Storage, recipe: ModelRecipe, features:
         yield Begun(
             recipe.model_copy(update={"estimator": recipe.estimator.model_copy(update={kind: begun})}), found.id
         )
+
+
+def holdout_seen_by(index: Index, begun: Begun, split: BlockSplit, crs: str) -> str | None:
+    """The name of the published encoder that a model begins with, where a sample of the hold-out lies on the ground of the encoder's cells."""
+    if begun.encoder is None:
+        return None
+    row, held = index.dc.index.datasets.get(begun.encoder), split.test_rows(split.holdout)
+    ground = row.extent.to_crs(crs).geom
+    return str(row.product.name) if shapely.contains_xy(ground, split.x[held], split.y[held]).any() else None

@@ -21,6 +21,7 @@ from products.learning.samples import Samples
 from products.learning.split_plan import HeldRows, SplitPlan, plan_split
 from products.learning.split_spec import SplitSpec
 from products.learning.spread import FitPredict
+from products.learning.training_ground import network_rows
 from products.period import Period, parse_period
 from products.scene_recipe import SceneRecipe
 
@@ -51,7 +52,7 @@ def planned_and_audited(
     sites = named_sites(spec.sites, x, y, crs) if spec.sites else None
     resolution_m = features.grid.resolution_m
     receptive_m = features.margin_px * resolution_m + chip_side_m * math.sqrt(2)
-    plan = plan_split(x, y, known.code, known.features, held, spec, receptive_m, recipe.seed, sites)
+    plan = plan_split(x, y, known.code, known.features, held, spec, receptive_m, recipe.seed, sites, samples.is_outlier)
     return HonestTraining(samples, plan, audit_leaks(known, plan, spec, simulated), crs, resolution_m)
 
 
@@ -99,7 +100,8 @@ def with_honest_numbers(
     numbers = honest_numbers(
         known, made.plan, answers.codes, answers.probability, made.resolution_m, recipe.seed, answers.fit_predict
     )
-    area = model_applicability(known, made.plan, _importance(metrics, answers.feature_names), recipe.seed)
+    learned = network_rows(split) if recipe.is_network else split.train_rows(split.holdout)
+    area = model_applicability(known, split, learned, _importance(metrics, answers.feature_names), recipe.seed)
     inside = area.is_inside(area.dissimilarity(known.features[test].T))
     said = {
         "threshold": float(area.threshold[0]),
@@ -109,7 +111,7 @@ def with_honest_numbers(
     }
     files = {
         APPLICABILITY: area.to_bytes(),
-        "split.parquet": split_layer(split, made.crs),
+        "split.parquet": split_layer(split, learned, made.crs),
         "calibration.png": calibration_picture(numbers["calibration"]),
     }
     return {**metrics, **numbers, "leaks": made.leaks, "applicability": said}, files

@@ -26,7 +26,7 @@ from products.learning.network_spec import NetworkSpec
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
 from products.learning.splits import BlockSplit
-from products.learning.training_ground import VALIDATION_FOLD, CellGround, cell_ground, check_ground
+from products.learning.training_ground import VALIDATION_FOLD, CellGround, cell_ground, check_ground, network_rows
 
 if TYPE_CHECKING:
     from flows.steps.learning.training import FeatureCells
@@ -123,7 +123,7 @@ def _metrics(
         "folds": [validation],
         "folds_mean": validation["overall"],
         "folds_std": None,
-        "trained_on": samples_used(code, split.train_rows(split.holdout) & ~test[VALIDATION_FOLD], recipe.class_names),
+        "trained_on": samples_used(code, network_rows(split), recipe.class_names),
     }, answers
 
 

@@ -1,5 +1,6 @@
 """The split as a layer: its blocks as polygons, for any GIS; and sites from a file of named areas."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -14,9 +15,8 @@ from products.learning.splits import BlockSplit
 Int64 = NDArray[np.int64]
 
 
-def split_layer(split: BlockSplit, crs: str) -> bytes:
-    """GeoParquet: each block with its fold (the last is held out, -1 is not used), samples, and samples that the model was trained on."""
-    train = split.train_rows(split.holdout)
+def split_layer(split: BlockSplit, learned: NDArray[np.bool_], crs: str) -> bytes:
+    """GeoParquet: each block with its fold (the last is held out, -1 is not used), samples, and samples that the model has learned from, of rows (n,)."""
     blocks, first, position = np.unique(split.block, return_index=True, return_inverse=True)
     left = np.floor(split.x[first] / split.block_m) * split.block_m
     bottom = np.floor(split.y[first] / split.block_m) * split.block_m
@@ -26,7 +26,7 @@ def split_layer(split: BlockSplit, crs: str) -> bytes:
         "fold": fold,
         "is_holdout": fold == split.holdout,
         "samples": np.bincount(position),
-        "trained_on": np.bincount(position, weights=train).astype(np.int64),
+        "trained_on": np.bincount(position, weights=learned).astype(np.int64),
     }
     shapes = shapely.box(left, bottom, left + split.block_m, bottom + split.block_m)
     buffer = io.BytesIO()
@@ -34,10 +34,15 @@ def split_layer(split: BlockSplit, crs: str) -> bytes:
     return buffer.getvalue()
 
 
-def named_sites(path: str, x: NDArray[np.float64], y: NDArray[np.float64], crs: str) -> tuple[Int64, tuple[str, ...]]:
-    """The site of each place by a file of polygons with a column `name`; RequestError if it has none, or a sample lies in no site."""
+def sites_digest(path: str) -> str:
+    """SHA-256 of a file of sites; RequestError if there is none."""
     if not Path(path).is_file():
         raise RequestError(f"no file of sites at {path}: expected polygons with a column `name`")
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def named_sites(path: str, x: NDArray[np.float64], y: NDArray[np.float64], crs: str) -> tuple[Int64, tuple[str, ...]]:
+    """The site of each place by a file of polygons with a column `name`; RequestError if it has none, or a sample lies in no site."""
     try:
         table = geopandas.read_file(path)
     except (OSError, ValueError, RuntimeError) as error:

@@ -18,7 +18,9 @@ SUFFIXES = (".csv", ".txt", ".parquet", *VECTOR, ".npz")
 
 
 def read_tables(places: Sequence[str]) -> pd.DataFrame:
-    """The rows of all files, with the column `file` of their names without suffix; RequestError where one is no table, or two have other columns."""
+    """The rows of all files in the order of their names, with the column `file` of these without suffix; RequestError where one is no table, or two have
+    other columns."""
+    places = sorted(places, key=lambda place: Path(place).stem)
     names = [Path(place).stem for place in places]
     for name in names:
         if names.count(name) > 1:

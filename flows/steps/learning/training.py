@@ -15,7 +15,7 @@ from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
 from flows.steps.learning.chip_training import learn_chips
 from flows.steps.learning.drawn_chips import DrawnChips
-from flows.steps.learning.first_weights import first_weights
+from flows.steps.learning.first_weights import first_weights, holdout_seen_by
 from flows.steps.learning.gathered_samples import gather_samples
 from flows.steps.learning.honest_training import (
     Answers,
@@ -35,6 +35,7 @@ from flows.steps.learning.network_training import (
     TrainingRoom,
     learn_network,
 )
+from flows.steps.learning.split_layer import sites_digest
 from flows.steps.learning.temporal_training import learn_temporal
 from flows.steps.learning.training_input import Drawn, check_input, identified
 from flows.steps.learning.tuning import tuned_recipe
@@ -171,7 +172,8 @@ def learn_model(
             storage, better, inputs, labels, made, backend, n_jobs, room, number, tell
         )
     metrics, beside = with_honest_numbers(made, recipe, answers, metrics | study)
-    facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources))
+    seen_by = holdout_seen_by(index, begun, made.plan.split, made.crs)
+    facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources), seen_by)
     card = card_document(recipe, facts, metrics)
     mosaic = inputs.grid.mosaic(inputs.tiles)
     draft = ModelDraft(number, recipe, model, card, mosaic, inputs.periods, begun.encoder)
@@ -200,7 +202,7 @@ def _learned(
 
 def training_facts(
     number: UUID, model: Learned, inputs: FeatureCells, labels: Labels | Drawn, samples: Samples, backend: Backend,
-    simulated: bool, credit: Sequence[str],
+    simulated: bool, credit: Sequence[str], seen_by: str | None,
 ) -> TrainingFacts:  # fmt: skip
     """What the card says the model came from."""
     return TrainingFacts(
@@ -219,14 +221,16 @@ def training_facts(
         labels_crs=labels.source.crs,
         n_labelled=samples.n_labelled,
         n_without_features=samples.n_without_features,
+        n_outliers=0 if samples.is_outlier is None else int(samples.is_outlier.sum()),
         simulated=simulated,
+        holdout_seen_by=seen_by,
         device=backend.device,
         software=software_versions(SOFTWARE if isinstance(model, ArrayModel) else (*SOFTWARE, *NETWORK_SOFTWARE)),
     )
 
 
 def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> UUID:
-    """uuid5 of the recipe's name, version and digest, the cells in any order, the labels and the learning code."""
+    """uuid5 of the recipe's name, version and digest, the cells in any order, the labels, the sites and the learning code."""
     document = {
         "model": recipe.name,
         "version": recipe.version,
@@ -234,6 +238,7 @@ def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> 
         "cells": sorted(map(str, cells)),
         "labels": labels_digest,
         "learning": LEARNING_VERSION,
+        **({"sites": sites_digest(recipe.split.sites)} if recipe.split.sites else {}),
         **({"held_out": HELD_OUT_VERSION} if recipe.split.holdout_periods else {}),
     }
     return uuid5(NAMESPACE, canonical_digest(document))
