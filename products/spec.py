@@ -114,6 +114,12 @@ class FeaturesRecipe(SceneRecipe):
         return (*self.features, *added)
 
     @property
+    def kernels_used(self) -> tuple[str, ...]:
+        """Also the kernels that a few features alone use."""
+        own = dict.fromkeys(feature.kernel for feature in self.features if feature.kernel)
+        return (*super().kernels_used, *own)
+
+    @property
     def with_agreement(self) -> bool:
         """Whether a feature asks where the masks agree."""
         return any(isinstance(feature, MaskAgreementStep) for feature in self.features)

@@ -49,14 +49,12 @@ template <int N> struct Fit {
 
   // Whether there are more observations than terms, and the dates tell these apart.
   __device__ __forceinline__ bool solve() {
-    double largest = 0.;
-    UNROLL for (int i = 0; i < N; ++i) largest = fmax(largest, matrix[i * (i + 1) / 2 + i]);
     bool is_solved = seen > N;
     UNROLL for (int i = 0; i < N; ++i) {
       UNROLL for (int j = 0; j <= i; ++j) {
         double total = matrix[i * (i + 1) / 2 + j];
         UNROLL for (int k = 0; k < j; ++k) total -= matrix[i * (i + 1) / 2 + k] * matrix[j * (j + 1) / 2 + k];
-        if (i == j) is_solved = is_solved && total > SINGULAR * largest;
+        if (i == j) is_solved = is_solved && total > SINGULAR * matrix[i * (i + 1) / 2 + i];
         matrix[i * (i + 1) / 2 + j] = i == j ? sqrt(fmax(total, 0.)) : total / matrix[j * (j + 1) / 2 + j];
       }
     }
