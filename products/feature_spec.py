@@ -170,6 +170,7 @@ class HarmonicsStep(OneIndexStep):
 class SeasonStep(OneIndexStep):
     """Season metrics of an index from a smooth regular series (Whittaker; TIMESAT's relative amplitude)."""
 
+    kernel: ClassVar[str] = "season"
     step_days: int = Field(ge=1, le=60, default=10)
     smoothness: float = Field(ge=0.01, le=1e6, default=10.0)
     threshold: float = Field(gt=0, lt=1, default=0.5)

@@ -59,6 +59,5 @@ def season(series: Doubles, step_days: float, share: float, fine: int = 2000) ->
     base = min(left, right)
     inside = (at >= start) & (at <= end)
     area = np.trapezoid(dense[inside] - base, at[inside])
-    return np.array(
-        [start * step_days, top * step_days, end * step_days, (end - start) * step_days, area * step_days, peak, base]
-    )
+    days = [(place + 0.5) * step_days for place in (start, top, end)]
+    return np.array([*days, (end - start) * step_days, area * step_days, peak, base])

@@ -180,7 +180,7 @@ __device__ __forceinline__ double area(Room series, double until, int n, double 
   return total;
 }
 
-// Start, peak, end, length, integral, values of peak and base; room for 6 n numbers.
+// Start, peak and end from the middles of steps, length, integral, values of peak and base; room for 6 n numbers.
 template <class Index>
 __device__ __forceinline__ void season(const Pixel<1>& pixel, const double* step_of, int n, double step_days, double smoothness, double share, int least,
                                        double* room, float* out, int feature, int min_observations, Index index) {
@@ -200,9 +200,9 @@ __device__ __forceinline__ void season(const Pixel<1>& pixel, const double* step
   for (int i = top + 1; i < n; ++i) right = fmin(right, series[i]);
   const double start = crossing(series, top, -1, n, left + share * (peak - left)), end = crossing(series, top, 1, n, right + share * (peak - right));
   const double base = fmin(left, right);
-  pixel.put(out, feature, (float)(start * step_days));
-  pixel.put(out, feature + 1, (float)(top * step_days));
-  pixel.put(out, feature + 2, (float)(end * step_days));
+  pixel.put(out, feature, (float)((start + 0.5) * step_days));
+  pixel.put(out, feature + 1, (float)((top + 0.5) * step_days));
+  pixel.put(out, feature + 2, (float)((end + 0.5) * step_days));
   pixel.put(out, feature + 3, (float)((end - start) * step_days));
   pixel.put(out, feature + 4, (float)((area(series, end, n, base) - area(series, start, n, base)) * step_days));
   pixel.put(out, feature + 5, (float)peak);

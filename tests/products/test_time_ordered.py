@@ -325,7 +325,13 @@ def test_the_smoother_solves_its_system(n: int, smoothness: float, seed: int) ->
 
 @pytest.mark.parametrize(
     ("series", "start", "end"),
-    [([0, 1, 2, 1, 0], 1, 3), ([2, 1, 0], 0, 1), ([0, 1, 2], 1, 2), ([1, 1, 1], 0, 2), ([0, 0, 4, 2, 2, 0], 1.5, 3)],
+    [
+        ([0, 1, 2, 1, 0], 1.5, 3.5),
+        ([2, 1, 0], 0.5, 1.5),
+        ([0, 1, 2], 1.5, 2.5),
+        ([1, 1, 1], 0.5, 2.5),
+        ([0, 0, 4, 2, 2, 0], 2, 3.5),
+    ],
 )
 def test_start_and_end_lie_where_the_series_crosses_half_of_its_height(
     series: list[float], start: float, end: float
