@@ -217,6 +217,19 @@ def test_a_raster_that_cannot_be_read_fails_its_cells_and_names_the_file(
             "texture: {of: {feature: swir9}, measures: [contrast]}",
             "texture of 'swir9', which is not a feature of the recipe",
         ),
+        (
+            "texture: {of: {feature: count_used}, measures: [contrast]}\n  - count: {}",
+            "texture of 'count_used': expected a feature over time, as ndvi_p50, not",
+        ),
+        (
+            "texture: {of: {feature: slope}, measures: [contrast]}\n  - terrain: {measures: [slope]}",
+            "texture of 'slope': expected a feature over time",
+        ),
+        (
+            "texture: {of: {feature: coast_distance}, measures: [contrast]}\n"
+            "  - distance: {source: hill, band: land, max_distance_m: 90, name: coast}",
+            "texture of 'coast_distance': expected a feature over time",
+        ),
         ("terrain: {measures: [slope, slope]}", "the terrain measure 'slope' stands twice"),
         ("distance: {source: hill, band: land, max_distance_m: 0, name: coast}", "greater than 0"),
     ],
