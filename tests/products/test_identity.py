@@ -110,7 +110,12 @@ def test_a_kernel_that_gives_other_pixels_gives_another_id(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("feature", "own"),
-    [("count: {}", None), ("harmonics: {index: NDVI}", "harmonics"), ("season: {index: NDVI}", "season")],
+    [
+        ("count: {}", None),
+        ("harmonics: {index: NDVI}", "harmonics"),
+        ("season: {index: NDVI}", "season"),
+        ("distance: {source: a, band: b, max_distance_m: 90, name: c}", "distance"),
+    ],
 )
 def test_a_kernel_of_a_few_features_is_part_of_the_cells_that_have_these_alone(
     monkeypatch: pytest.MonkeyPatch, feature: str, own: str | None
@@ -133,7 +138,7 @@ features:
     before = scenes_cell_id(recipe, recipe.digest(), KEY, (), SOURCES)
     if own is None:
         assert before == cell_id(KEY, SOURCES, recipe.digest())
-    for kernel in ("harmonics", "season"):
+    for kernel in ("harmonics", "season", "distance"):
         monkeypatch.setattr(identity, "KERNEL_VERSIONS", {**identity.KERNEL_VERSIONS, kernel: 99})
         assert (scenes_cell_id(recipe, recipe.digest(), KEY, (), SOURCES) != before) == (kernel == own)
         monkeypatch.undo()
