@@ -1,6 +1,6 @@
 """The features a recipe may ask for: what they are called, which bands they need."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, Tag, field_validator, model_validator
 
@@ -157,6 +157,7 @@ class TasselledCapStep(LimitedStep):
 class HarmonicsStep(OneIndexStep):
     """Harmonic regression of an index over time: level, trend, amplitude and day of maximum of each harmonic, RMSE."""
 
+    kernel: ClassVar[str] = "harmonics"
     order: int = Field(ge=1, le=4, default=1)
     trend: bool = False
 
@@ -169,6 +170,7 @@ class HarmonicsStep(OneIndexStep):
 class SeasonStep(OneIndexStep):
     """Season metrics of an index from a smooth regular series (Whittaker; TIMESAT's relative amplitude)."""
 
+    kernel: ClassVar[str] = "season"
     step_days: int = Field(ge=1, le=60, default=10)
     smoothness: float = Field(ge=0.01, le=1e6, default=10.0)
     threshold: float = Field(gt=0, lt=1, default=0.5)

@@ -1,6 +1,6 @@
 """What every feature of a recipe has: names, bands, formulas and the sources it is limited to."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -16,9 +16,10 @@ Limit = tuple[str | TideSpec, ...]  # the collections, and the tide, of the scen
 
 
 class Step(BaseModel):
-    """A feature written as `- kind: {parameters}`."""
+    """A feature written as `- kind: {parameters}`; `kernel`: one that it alone uses and whose version is part of the id of a cell."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    kernel: ClassVar[str] = ""
 
     @model_validator(mode="before")
     @classmethod

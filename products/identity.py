@@ -15,6 +15,7 @@ NAMESPACE = UUID("6f0c2c0e-5b1d-5e2b-9a39-0f6b6a1f7a52")
 # raised by one whenever a kernel gives other pixels from the same input
 KERNEL_VERSIONS: Mapping[str, int] = {
     "clear": 3, "fuse": 1, "resample": 2, "harmonise": 1, "temporal": 2, "observe": 1, "series": 1, "overviews": 1, "model_mask": 1,
+    "harmonics": 1, "season": 1, "distance": 1,
 }  # fmt: skip
 LOADING_KERNELS = ("clear", "fuse", "resample", "harmonise")
 FEATURE_KERNELS = (*LOADING_KERNELS, "temporal", "overviews")
@@ -79,8 +80,7 @@ def scenes_cell_id(
 ) -> UUID:  # fmt: skip
     """The id of a cell that a recipe makes of scenes, some of them unread, and of `others`: rasters and a tide model."""
     sources = [*source_keys(scenes, unread, with_angles=recipe.brdf != "none"), *others]
-    kernels = (*recipe.kernels, "model_mask") if recipe.mask_models else recipe.kernels
-    return cell_id(key, sources, recipe_digest, kernels=kernels)
+    return cell_id(key, sources, recipe_digest, kernels=recipe.kernels_used)
 
 
 def cell_id(

@@ -4,11 +4,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
 from odc.geo.geom import Geometry
 
 from products.identity import SourceKey
 from products.period import Period
 from products.window_spec import RasterInput
+
+
+@dataclass(frozen=True, slots=True)
+class RasterLayer:
+    """An input on the pixels of a tile: float32 (y, x), NaN where there is no data; where (y, x) any file reaches, None for everywhere."""
+
+    values: NDArray[np.float32]
+    covered: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)

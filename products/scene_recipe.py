@@ -201,6 +201,11 @@ class SceneRecipe(Closed):
         return tuple(dict.fromkeys(source.clear.model for source in self.sources if source.clear.model))
 
     @property
+    def kernels_used(self) -> tuple[str, ...]:
+        """The kernels whose versions are part of the ids of its cells: those of its kind, and those of what it asks for."""
+        return (*self.kernels, "model_mask") if self.mask_models else self.kernels
+
+    @property
     def with_agreement(self) -> bool:
         """Whether it asks where the masks agree."""
         return False

@@ -87,6 +87,11 @@ class SeriesRecipe(SceneRecipe):
         return self
 
     @property
+    def kernels_used(self) -> tuple[str, ...]:
+        """Also that of a harmonic fill."""
+        return (*super().kernels_used, *(("harmonics",) if isinstance(self.fill, HarmonicFill) else ()))
+
+    @property
     def steps(self) -> Steps:
         """The steps of every period."""
         return steps_in(self.period.calendar, Duration.parse(self.step))

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Discriminator, Field, field_validator, mod
 
 from products.errors import RequestError
 from products.feature_spec import (
+    CountStep,
     Feature,
     FeatureName,
     GeomedianStep,
@@ -72,8 +73,8 @@ class FeaturesRecipe(SceneRecipe):
         if self.with_agreement and not self.mask_models:
             raise RequestError("mask_agreement needs a source with a model, as clear: {model: omnicloudmask}")
         for feature in self.features:
-            if isinstance(feature, TextureStep) and feature.of.feature and feature.of.feature not in self.feature_names:
-                raise RequestError(f"texture of {feature.of.feature!r}, which is not a feature of the recipe: add it")
+            if isinstance(feature, TextureStep) and feature.of.feature:
+                self._check_texture_of(feature.of.feature)
             for collection in feature.limited_to():
                 if collection not in read:
                     raise RequestError(
@@ -87,6 +88,18 @@ class FeaturesRecipe(SceneRecipe):
                     f"bands of all sources: {', '.join(sorted(self.bands()))}; limit the feature with `sources:` to use others"
                 )
         return self
+
+    def _check_texture_of(self, name: str) -> None:
+        """RequestError where texture is of no feature of the recipe, or of one that is not known beyond the tile."""
+        if name not in self.feature_names:
+            raise RequestError(f"texture of {name!r}, which is not a feature of the recipe: add it")
+        over_time = [
+            each for step in self.features if not isinstance(step, WindowStep | CountStep) for each in step.names()
+        ]
+        if name not in over_time:
+            raise RequestError(
+                f"texture of {name!r}: expected a feature over time, as {', '.join(over_time[:3])}, not a count or one of the surroundings"
+            )
 
     @model_validator(mode="after")
     def _registrable(self) -> "FeaturesRecipe":
@@ -112,6 +125,12 @@ class FeaturesRecipe(SceneRecipe):
         hidden = {of.layer: of for of in textures if of.layer not in made}
         added = [IndexStep.model_validate({"names": (of.index,), "reduce": (of.reduce,)}) for of in hidden.values()]
         return (*self.features, *added)
+
+    @property
+    def kernels_used(self) -> tuple[str, ...]:
+        """Also the kernels that a few features alone use."""
+        own = dict.fromkeys(feature.kernel for feature in self.features if feature.kernel)
+        return (*super().kernels_used, *own)
 
     @property
     def with_agreement(self) -> bool:

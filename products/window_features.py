@@ -7,19 +7,21 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_closing
 
 from products.devices import Device
+from products.raster import RasterLayer
 from products.spec import FeaturesRecipe
 from products.window.device_strips import device_strips, strip_bytes
-from products.window.distance import distance_m, signed_distance_m
+from products.window.distance import distance_m, known_distance_m, signed_distance_m
 from products.window.sliding import Array
 from products.window.terrain import terrain
 from products.window.texture import HISTOGRAM_MEASURES, texture
-from products.window_spec import DistanceStep, RasterInput, TerrainStep, TextureStep, WindowStep
+from products.window_spec import GAP_PX, DistanceStep, RasterInput, TerrainStep, TextureStep, WindowStep
 
 Number = TypeVar("Number", np.float32, np.uint16)
 Layers = Mapping[str, NDArray[np.float32]]
-Rasters = Mapping[RasterInput, NDArray[np.float32]]
+Rasters = Mapping[RasterInput, RasterLayer]
 Say = Callable[[str], None]
 
 
@@ -87,14 +89,12 @@ def _layers_of(
         return [found[measure] for measure in step.measures]
     raster = step.raster()
     if isinstance(step, TerrainStep) and raster:
-        elevation = without_margin(rasters[raster], spare_px)
+        elevation = without_margin(rasters[raster].values, spare_px)
         found = _computed(step, _shaped(step), elevation, halo_px, partial(_terrain, step, resolution_m), place)
         inner = without_margin(elevation, halo_px)
         return [inner if measure == "elevation" else found[measure] for measure in step.measures]
     if isinstance(step, DistanceStep) and raster:
-        with np.errstate(invalid="ignore"):
-            mask = without_margin(rasters[raster], spare_px) >= step.at_least
-        return [(signed_distance_m if step.signed else distance_m)(mask, resolution_m, step.max_distance_m)]
+        return [_distance(step, rasters[raster], spare_px, resolution_m)]
     raise TypeError(f"{type(step).__name__} has no computation")
 
 
@@ -107,6 +107,17 @@ def _computed(
     here = [measure for measure in measures if measure not in there]
     found = kernel(here, values) if here else {}
     return found | (device_strips(values, halo_px, partial(kernel, there), place.say) if there else {})
+
+
+def _distance(step: DistanceStep, raster: RasterLayer, spare_px: int, resolution_m: float) -> NDArray[np.float32]:
+    inner_px = spare_px + GAP_PX
+    with np.errstate(invalid="ignore"):
+        mask = without_margin(raster.values, inner_px) >= step.at_least
+    if raster.covered is None:
+        return (signed_distance_m if step.signed else distance_m)(mask, resolution_m, step.max_distance_m)
+    closed = binary_closing(without_margin(raster.covered, spare_px), np.ones((3, 3)))
+    covered = without_margin(closed, GAP_PX)
+    return known_distance_m(mask, covered, resolution_m, step.max_distance_m, step.signed)
 
 
 def _texture(step: TextureStep, measures: Sequence[str], values: Array) -> dict[str, Array]:

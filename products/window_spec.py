@@ -1,7 +1,7 @@
 """Features of a pixel's surroundings: texture of another feature, terrain from an elevation model, distance to a mask."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from products.window.terrain import halo_px as terrain_halo_px
 from products.window.texture import MAX_LEVELS, MAX_WINDOW_PX
 from products.window.texture import MEASURES as TEXTURE_MEASURES
 
+GAP_PX = 2  # pixels: so narrow a gap between files is taken for covered
 Resampling = Literal["nearest", "bilinear", "cubic", "average"]
 
 
@@ -119,6 +120,7 @@ class DistanceStep(WindowStep):
 
     source: str
     band: str
+    kernel: ClassVar[str] = "distance"
     at_least: float = 1.0
     max_distance_m: float = Field(gt=0)
     signed: bool = False
@@ -135,8 +137,8 @@ class DistanceStep(WindowStep):
         return (f"{self.name}_distance",)
 
     def margin_px(self, resolution_m: float) -> int:
-        """The largest distance; one pixel more where the inside counts too."""
-        return distance_halo_px(self.max_distance_m, resolution_m)
+        """The largest distance, and what tells a gap between files from the edge of all."""
+        return distance_halo_px(self.max_distance_m, resolution_m) + GAP_PX
 
     def raster(self) -> RasterInput:
         """The band, nearest."""

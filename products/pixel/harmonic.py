@@ -16,7 +16,9 @@ from products.lane_code import LANES
 from products.pixel.lanes import Floats
 
 DAYS_A_YEAR = 365.2425
-SINGULAR = 1e-10  # of the largest diagonal: a smaller pivot says that the dates cannot tell the terms apart
+SINGULAR = (
+    0.01  # of a term's sum of squares: dates that leave less of it beside the terms before cannot tell these apart
+)
 Doubles = NDArray[np.float64]
 
 
@@ -89,17 +91,14 @@ def _report(solution: Doubles, n: int, first: int) -> None:
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def solve(normal: Doubles, solution: Doubles, n: int) -> bool:
-    """Cholesky, in place: normal (lower triangle), solution from the right-hand side; False where it is singular."""
-    largest = 0.0
-    for i in range(n):
-        largest = max(largest, normal[i, i])
+    """Cholesky, in place: normal (lower triangle), solution from the right-hand side; False where the terms cannot be told apart."""
     for i in range(n):
         for j in range(i + 1):
             total = normal[i, j]
             for k in range(j):
                 total -= normal[i, k] * normal[j, k]
             if i == j:
-                if total <= SINGULAR * largest:
+                if total <= SINGULAR * normal[i, i]:
                     return False
                 normal[i, i] = np.sqrt(total)
             else:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from products.pixel.harmonic import DAYS_A_YEAR
+from products.pixel.harmonic import DAYS_A_YEAR, SINGULAR
 
 Doubles = NDArray[np.float64]
 
@@ -22,14 +22,22 @@ def harmonics(values: Doubles, years: Doubles, from_middle: Doubles, order: int,
     for k in range(1, order + 1):
         columns += [np.cos(2 * math.pi * k * years), np.sin(2 * math.pi * k * years)]
     design = np.stack(columns, axis=-1)
-    found, _, rank, _ = np.linalg.lstsq(design, values, rcond=1e-6)
-    if len(values) <= design.shape[1] or rank < design.shape[1]:
+    if not tells_apart(design):
         return np.full(design.shape[1] + 1, np.nan)
+    found = np.linalg.lstsq(design, values)[0]
     rmse = np.sqrt(np.mean((values - design @ found) ** 2))
     head, waves = list(found[: 1 + with_trend]), found[1 + with_trend :].reshape(-1, 2)
     for k, (a, b) in enumerate(waves, start=1):
         head += [np.hypot(a, b), np.mod(np.arctan2(b, a) / (2 * math.pi), 1.0) * DAYS_A_YEAR / k]
     return np.array([*head, rmse])
+
+
+def tells_apart(design: Doubles) -> bool:
+    """Whether (observation, term) has more observations than terms, and of each term's sum of squares more than SINGULAR beside the terms before it."""
+    if len(design) <= design.shape[1]:
+        return False
+    beside = np.diag(np.linalg.qr(design, mode="r")) ** 2
+    return bool((beside > SINGULAR * (design**2).sum(axis=0)).all())
 
 
 def whittaker(values: Doubles, weights: Doubles, smoothness: float) -> Doubles:
@@ -51,6 +59,5 @@ def season(series: Doubles, step_days: float, share: float, fine: int = 2000) ->
     base = min(left, right)
     inside = (at >= start) & (at <= end)
     area = np.trapezoid(dense[inside] - base, at[inside])
-    return np.array(
-        [start * step_days, top * step_days, end * step_days, (end - start) * step_days, area * step_days, peak, base]
-    )
+    days = [(place + 0.5) * step_days for place in (start, top, end)]
+    return np.array([*days, (end - start) * step_days, area * step_days, peak, base])

@@ -8,6 +8,7 @@ from products.lane_code import LANES
 from products.pixel.lanes import Floats
 
 Doubles = NDArray[np.float64]
+MIDDLE = 0.5  # of a step: where its mean stands
 SEASON_METRICS = ("start", "peak", "end", "length", "integral", "peak_value", "base_value")
 
 
@@ -46,11 +47,11 @@ def smooth(values: Doubles, weights: Doubles, smoothness: float, n: int, work: D
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def season_of(series: Doubles, n: int, step_days: float, share: float, out: Doubles) -> None:
-    """Into out (7): start, peak, end and length in days since the first step, the integral in index days, the values of peak and base.
+    """Into out (7): start, peak and end in days since the first step begins, the length in days, the integral in index days, the values of peak and base.
 
     The peak is the highest step. The season starts, and ends, where the series last lies at base + share (peak - base) before, and first after, the peak, with
-    the lowest value of that side as its base (TIMESAT's relative amplitude: Jönsson and Eklundh 2004, Comput. Geosci. 30, 833-845), linear between steps. The
-    integral is of the series above the lower of the two bases.
+    the lowest value of that side as its base (TIMESAT's relative amplitude: Jönsson and Eklundh 2004, Comput. Geosci. 30, 833-845), linear between
+    the middles of steps. The integral is of the series above the lower of the two bases.
     """
     top = 0
     for i in range(1, n):
@@ -64,7 +65,8 @@ def season_of(series: Doubles, n: int, step_days: float, share: float, out: Doub
     start = _crossing(series, top, -1, n, left + share * (series[top] - left))
     end = _crossing(series, top, 1, n, right + share * (series[top] - right))
     base = min(left, right)
-    out[0], out[1], out[2], out[3] = start * step_days, top * step_days, end * step_days, (end - start) * step_days
+    out[0], out[1], out[2] = (start + MIDDLE) * step_days, (top + MIDDLE) * step_days, (end + MIDDLE) * step_days
+    out[3] = (end - start) * step_days
     out[4] = (_area(series, end, n, base) - _area(series, start, n, base)) * step_days
     out[5], out[6] = series[top], base
 

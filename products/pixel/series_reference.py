@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from products.pixel.ordered_reference import whittaker
+from products.pixel.ordered_reference import tells_apart, whittaker
 from products.pixel.series import HARMONIC, WHITTAKER, Filling
 
 Doubles = NDArray[np.float64]
@@ -15,7 +15,7 @@ def filled(values: Doubles, scenes: NDArray[np.int64], filling: Filling) -> Doub
     n_steps = filling.middles.size
     if filling.method == HARMONIC:
         design = filling.at_scenes[scenes]
-        if len(values) <= design.shape[1] or np.linalg.matrix_rank(design, rtol=1e-5) < design.shape[1]:
+        if not tells_apart(design):
             return np.full(n_steps, np.nan)
         return np.asarray(filling.at_steps @ np.linalg.lstsq(design, values, rcond=None)[0], float)
     if len(values) == 0:

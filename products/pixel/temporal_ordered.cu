@@ -49,14 +49,12 @@ template <int N> struct Fit {
 
   // Whether there are more observations than terms, and the dates tell these apart.
   __device__ __forceinline__ bool solve() {
-    double largest = 0.;
-    UNROLL for (int i = 0; i < N; ++i) largest = fmax(largest, matrix[i * (i + 1) / 2 + i]);
     bool is_solved = seen > N;
     UNROLL for (int i = 0; i < N; ++i) {
       UNROLL for (int j = 0; j <= i; ++j) {
         double total = matrix[i * (i + 1) / 2 + j];
         UNROLL for (int k = 0; k < j; ++k) total -= matrix[i * (i + 1) / 2 + k] * matrix[j * (j + 1) / 2 + k];
-        if (i == j) is_solved = is_solved && total > SINGULAR * largest;
+        if (i == j) is_solved = is_solved && total > SINGULAR * matrix[i * (i + 1) / 2 + i];
         matrix[i * (i + 1) / 2 + j] = i == j ? sqrt(fmax(total, 0.)) : total / matrix[j * (j + 1) / 2 + j];
       }
     }
@@ -182,7 +180,7 @@ __device__ __forceinline__ double area(Room series, double until, int n, double 
   return total;
 }
 
-// Start, peak, end, length, integral, values of peak and base; room for 6 n numbers.
+// Start, peak and end from the middles of steps, length, integral, values of peak and base; room for 6 n numbers.
 template <class Index>
 __device__ __forceinline__ void season(const Pixel<1>& pixel, const double* step_of, int n, double step_days, double smoothness, double share, int least,
                                        double* room, float* out, int feature, int min_observations, Index index) {
@@ -202,9 +200,9 @@ __device__ __forceinline__ void season(const Pixel<1>& pixel, const double* step
   for (int i = top + 1; i < n; ++i) right = fmin(right, series[i]);
   const double start = crossing(series, top, -1, n, left + share * (peak - left)), end = crossing(series, top, 1, n, right + share * (peak - right));
   const double base = fmin(left, right);
-  pixel.put(out, feature, (float)(start * step_days));
-  pixel.put(out, feature + 1, (float)(top * step_days));
-  pixel.put(out, feature + 2, (float)(end * step_days));
+  pixel.put(out, feature, (float)((start + 0.5) * step_days));
+  pixel.put(out, feature + 1, (float)((top + 0.5) * step_days));
+  pixel.put(out, feature + 2, (float)((end + 0.5) * step_days));
   pixel.put(out, feature + 3, (float)((end - start) * step_days));
   pixel.put(out, feature + 4, (float)((area(series, end, n, base) - area(series, start, n, base)) * step_days));
   pixel.put(out, feature + 5, (float)peak);

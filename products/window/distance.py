@@ -37,6 +37,19 @@ def signed_distance_m(mask: Array, resolution_m: float, max_distance_m: float) -
     return distance_m(mask, resolution_m, max_distance_m) - distance_m(~mask, resolution_m, max_distance_m)
 
 
+def known_distance_m(mask: Array, covered: Array, resolution_m: float, max_distance_m: float, is_signed: bool) -> Array:
+    """float32 (y, x), metres: the distance, signed or not, to mask where its raster covers the ground, both (y + 2 halo, x + 2 halo).
+
+    NaN where ground that is not covered is nearer than what is found.
+    """
+    xp = array_namespace(mask)
+    to_mask = distance_m(mask & covered, resolution_m, max_distance_m)
+    to_other = distance_m(~mask & covered, resolution_m, max_distance_m) if is_signed else xp.zeros_like(to_mask)
+    to_edge = distance_m(~covered, resolution_m, max_distance_m)
+    is_known = to_edge >= xp.maximum(to_mask, to_other)
+    return xp.where(is_known, to_mask - to_other, xp.full_like(to_mask, xp.nan))
+
+
 def _squared_px(mask: Array, halo: int) -> Array:
     """int64 (y, x): the squared distance in pixels to the nearest True, wherever it is within the halo; else something larger."""
     if not isinstance(mask, np.ndarray):

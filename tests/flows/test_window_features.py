@@ -195,6 +195,38 @@ def test_a_cell_reads_the_rasters_of_its_own_time_whatever_else_is_asked_for(
         assert alone == {cell.key: cell.id for cell in whole.cells if cell.key.period.label == label}
 
 
+def test_the_edge_of_a_raster_is_no_coast_and_nodata_in_it_is_none_either(
+    ingested_settings: Settings, tmp_path: Path
+) -> None:
+    asked = """  - index: {names: [NDVI], reduce: [p50]}
+  - distance: {source: hill, band: land, at_least: 1, max_distance_m: 300, name: land}
+  - distance: {source: hill, band: land, at_least: 1, max_distance_m: 300, name: shore, signed: true}
+"""
+    recipe = recipe_file(tmp_path, 64, asked)
+    ground = ground_of(recipe)
+    box, step = ground.boundingbox, 30.0
+    width, height = ground.width // 2 + 40, ground.height + 40  # to 20 pixels east of the middle
+    land = np.full((height, width), -9999, "float32")  # nodata, where it is not land
+    land[:, 30:40] = 1  # columns 10 to 20 of the ground
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": 2, "dtype": "float32", "nodata": -9999}
+    transform = from_origin(box.left - 20 * step, box.top + 20 * step, step, step)
+    with rasterio.open(tmp_path / "hill_west.tif", "w", **profile, crs=str(ground.crs), transform=transform) as file:
+        file.write(land * 0, 1)
+        file.write(land, 2)
+    take_in(ingested_settings, tmp_path)
+    made = features_of(build(recipe, AREA, YEAR)).isel(period=0, y=5)
+
+    column = ((made.x.values - box.left) // step).astype(int)
+    first_beyond = ground.width // 2 + 20
+    away = np.clip(np.maximum(10 - column, column - 19) * step, 0, 300)
+    is_known = np.minimum(first_beyond - column, 10) * step >= away
+    assert 0 < is_known.sum() < (column < first_beyond).sum()
+    plain, signed = made.sel(feature="land_distance").values, made.sel(feature="shore_distance").values
+    np.testing.assert_array_equal(plain, np.where(is_known, away, np.nan).astype(np.float32))
+    np.testing.assert_array_equal(np.where(signed < 0, 0, signed), plain)
+    assert (signed[(column >= 10) & (column < 20)] < 0).all()
+
+
 def test_a_raster_that_cannot_be_read_fails_its_cells_and_names_the_file(
     ingested_settings: Settings, tmp_path: Path
 ) -> None:
@@ -216,6 +248,19 @@ def test_a_raster_that_cannot_be_read_fails_its_cells_and_names_the_file(
         (
             "texture: {of: {feature: swir9}, measures: [contrast]}",
             "texture of 'swir9', which is not a feature of the recipe",
+        ),
+        (
+            "texture: {of: {feature: count_used}, measures: [contrast]}\n  - count: {}",
+            "texture of 'count_used': expected a feature over time, as ndvi_p50, not",
+        ),
+        (
+            "texture: {of: {feature: slope}, measures: [contrast]}\n  - terrain: {measures: [slope]}",
+            "texture of 'slope': expected a feature over time",
+        ),
+        (
+            "texture: {of: {feature: coast_distance}, measures: [contrast]}\n"
+            "  - distance: {source: hill, band: land, max_distance_m: 90, name: coast}",
+            "texture of 'coast_distance': expected a feature over time",
         ),
         ("terrain: {measures: [slope, slope]}", "the terrain measure 'slope' stands twice"),
         ("distance: {source: hill, band: land, max_distance_m: 0, name: coast}", "greater than 0"),

@@ -9,6 +9,7 @@ import pytest
 
 from products.device_memory import window_bytes
 from products.errors import DeviceFull
+from products.raster import RasterLayer
 from products.registry import parse_recipe
 from products.spec import FeaturesRecipe
 from products.window import device_strips as strips
@@ -50,8 +51,8 @@ def given(asked: FeaturesRecipe) -> tuple[dict[str, Any], dict[RasterInput, Any]
     layer[random.random(layer.shape) < 0.05] = np.nan
     hill[random.random(layer.shape) < 0.02] = np.nan
     rasters = {
-        RasterInput("hill", "elevation", "bilinear"): 100 * hill,
-        RasterInput("hill", "land", "nearest"): 2 * land,
+        RasterInput("hill", "elevation", "bilinear"): RasterLayer(100 * hill),
+        RasterInput("hill", "land", "nearest"): RasterLayer(2 * land),
     }
     return {"ndvi_p50": layer}, rasters
 

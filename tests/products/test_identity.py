@@ -11,9 +11,11 @@ from odc.geo.geom import box
 
 from products import identity
 from products.grid import Tile
-from products.identity import CellKey, SourceKey, cell_id, source_keys
+from products.identity import CellKey, SourceKey, cell_id, scenes_cell_id, source_keys
 from products.period import Period, parse_period
+from products.registry import parse_recipe
 from products.scene import Angles, BandFile, Scene
+from products.spec import FeaturesRecipe
 
 KEY = CellKey("mangrove_features", 1, Tile("EPSG:32647", -12, 3), parse_period("2020"))
 SOURCES = (SourceKey("LC08_127057_20200110", "02_T1_20200824"), SourceKey("S2A_47NPD_20200112", "0214"))
@@ -104,3 +106,39 @@ def test_a_kernel_that_gives_other_pixels_gives_another_id(monkeypatch: pytest.M
     monkeypatch.setattr(identity, "KERNEL_VERSIONS", {**identity.KERNEL_VERSIONS, "temporal": 99})
 
     assert cell_id(KEY, SOURCES, "digest") != before
+
+
+@pytest.mark.parametrize(
+    ("feature", "own"),
+    [
+        ("count: {}", None),
+        ("harmonics: {index: NDVI}", "harmonics"),
+        ("season: {index: NDVI}", "season"),
+        ("distance: {source: a, band: b, max_distance_m: 90, name: c}", "distance"),
+    ],
+)
+def test_a_kernel_of_a_few_features_is_part_of_the_cells_that_have_these_alone(
+    monkeypatch: pytest.MonkeyPatch, feature: str, own: str | None
+) -> None:
+    recipe = parse_recipe(
+        f"""
+name: some
+version: 1
+kind: features
+grid: {{crs: "EPSG:32647", resolution_m: 30, tile_px: 64}}
+period: P1Y
+sources: [{{collection: sentinel-2-l2a}}]
+features:
+  - index: {{names: [NDVI], reduce: [p50]}}
+  - {feature}
+""",
+        "some.yaml",
+    )
+    assert isinstance(recipe, FeaturesRecipe)
+    before = scenes_cell_id(recipe, recipe.digest(), KEY, (), SOURCES)
+    if own is None:
+        assert before == cell_id(KEY, SOURCES, recipe.digest())
+    for kernel in ("harmonics", "season", "distance"):
+        monkeypatch.setattr(identity, "KERNEL_VERSIONS", {**identity.KERNEL_VERSIONS, kernel: 99})
+        assert (scenes_cell_id(recipe, recipe.digest(), KEY, (), SOURCES) != before) == (kernel == own)
+        monkeypatch.undo()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from products.window import reference
-from products.window.distance import distance_m, halo_px, signed_distance_m
+from products.window.distance import distance_m, halo_px, known_distance_m, signed_distance_m
 from products.window.morphology import dilate, erode, half_widths, opened, radius_px
 from products.window.sliding import interior
 
@@ -151,3 +151,22 @@ def test_what_cannot_be_is_refused() -> None:
         distance_m(mask(), 10, 0)
     with pytest.raises(ValueError, match="wider than two halos of 3 pixels"):
         distance_m(mask(0, (6, 9)), 10, 30)
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+@settings(deadline=None, max_examples=60)
+@given(masks, masks, st.sampled_from([10.0, 25.0, 39.0]))
+def test_a_distance_is_known_where_no_uncovered_pixel_may_be_nearer_to_what_is_found(
+    is_signed: bool, pixels: Mask, beyond: Mask, most_m: float
+) -> None:
+    covered = ~beyond
+    found = known_distance_m(pixels, covered, 10.0, most_m, is_signed)
+    measure = signed_distance_m if is_signed else distance_m
+    lowest, highest = measure(pixels & covered, 10.0, most_m), measure(pixels | ~covered, 10.0, most_m)
+    is_known = ~np.isnan(found)
+
+    np.testing.assert_array_equal(found[is_known], lowest[is_known], strict=True)
+    np.testing.assert_array_equal(found[is_known], highest[is_known], strict=True)
+    assert not is_known[~interior(covered, halo_px(most_m, 10.0))].any()
+    if not is_signed:
+        np.testing.assert_array_equal(is_known, (lowest == highest) & interior(covered, halo_px(most_m, 10.0)))

@@ -328,6 +328,12 @@ def test_what_changes_a_series_changes_its_digest() -> None:
     assert parsed(TEXT).kernels == ("clear", "fuse", "resample", "harmonise", "series", "overviews")
 
 
+@pytest.mark.parametrize(("fill", "own"), [("linear", ()), ("whittaker", ()), ("harmonic", ("harmonics",))])
+def test_a_harmonic_series_is_also_of_the_kernel_of_harmonics(fill: str, own: tuple[str, ...]) -> None:
+    asked = recipe(fill)
+    assert asked.kernels_used == (*asked.kernels, *own)
+
+
 def test_a_formula_is_a_layer_of_its_own_name() -> None:
     asked = recipe("linear", 'formulas: {gap: "nir - red"}')
     assert asked.layer_names == ("red", "nir", "ndvi", "gap")

@@ -1,13 +1,12 @@
 """Source products that are not scenes, on the pixels of a tile: elevation, masks, labels."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 import numpy as np
 from datacube.model import Dataset, Range
 from datacube.utils.dates import tz_as_utc
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
@@ -18,7 +17,7 @@ from flows.steps.loading.reading import warp_band
 from products.antimeridian import in_one_piece, meet, turns
 from products.errors import RequestError
 from products.period import Period
-from products.raster import RasterFile
+from products.raster import RasterFile, RasterLayer
 from products.window_spec import RasterInput
 
 
@@ -51,22 +50,22 @@ def find_rasters(index: Index, inputs: Iterable[RasterInput], period: Period, ar
 
 def load_rasters(
     rasters: Sequence[RasterFile], inputs: Iterable[RasterInput], geobox: GeoBox, access: RasterAccess
-) -> dict[RasterInput, NDArray[np.float32]]:
-    """float32 (y, x) by input on the pixels of `geobox`, in the units of the band; NaN where no dataset has data.
+) -> dict[RasterInput, RasterLayer]:
+    """By input on the pixels of `geobox`, in the units of the band; NaN where no dataset has data, and where any of them reaches.
 
     Of datasets that overlap the first by id gives the pixel. UnreadBand if a file fails.
     """
-    made: Mapping[RasterInput, NDArray[np.float32]] = {
-        wanted: np.full(geobox.shape, np.nan, np.float32) for wanted in inputs
-    }
+    made = {wanted: np.full(geobox.shape, np.nan, np.float32) for wanted in inputs}
+    covered = {wanted: np.zeros(geobox.shape, np.bool_) for wanted in made}
     for raster in rasters:
         values = np.empty(geobox.shape, np.float32)
         with access.env():
-            warp_band(raster.href, raster.layer, raster.nodata, geobox, raster.input.resampling, values)
+            read = warp_band(raster.href, raster.layer, raster.nodata, geobox, raster.input.resampling, values)
         out = made[raster.input]
         take = np.isnan(out) & ~np.isnan(values)
         out[take] = values[take] * np.float32(raster.scale) + np.float32(raster.offset)
-    return dict(made)
+        covered[raster.input] |= True if read.covered is None else read.covered
+    return {wanted: RasterLayer(made[wanted], None if on.all() else on) for wanted, on in covered.items()}
 
 
 def _time_of(dataset: Dataset) -> tuple[datetime, datetime]:
