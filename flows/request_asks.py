@@ -8,7 +8,7 @@ from uuid import UUID
 from datacube_config.accounts import RequestLimits
 from flows.request_rules import check_extent, request_key
 from flows.steps.areas import area_from_geojson, find_area, named_areas
-from products.area import Area
+from products.area import Area, area_from_bounds
 from products.errors import RequestError
 from products.period import Period, parse_period
 from products.registry import features_recipe, model_recipe, parse_recipe, read_recipe, recipe_names, scene_recipe
@@ -72,8 +72,10 @@ def area_in(text: str) -> Area:
     """The area of a known name, of west,south,east,north, or of a GeoJSON text."""
     if text.lstrip().startswith("{"):
         return area_from_geojson(text)
-    if text in named_areas() or text.count(",") == 3:
+    if text in named_areas():
         return find_area(text)
+    if text.count(",") == 3:
+        return area_from_bounds(text)
     raise RequestError(
         f"expected {', '.join(named_areas())}, west,south,east,north in degrees, or GeoJSON, got {text[:80]!r}"
     )

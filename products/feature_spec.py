@@ -2,17 +2,19 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, Tag, field_validator, model_validator
+from pydantic import Field, Tag, ValidationInfo, field_validator, model_validator
 
 from products.errors import RequestError
 from products.feature_step import (
     KNOWN_BANDS,
     BandsStep,
+    Constants,
     LimitedStep,
     OneIndexStep,
     Step,
     WholeStep,
     checked_bands,
+    checked_constants,
     checked_name,
     checked_reducers,
 )
@@ -80,7 +82,13 @@ class IndexStep(LimitedStep):
     names_asked: tuple[str, ...] = Field(alias="names", default=())
     formula: str | None = None
     name: str | None = None
+    constants: Constants = Field(default={})
     reduce: Reducers = Field(min_length=1)
+
+    @field_validator("constants")
+    @classmethod
+    def _of_the_indices(cls, constants: Constants, read: ValidationInfo) -> Constants:
+        return checked_constants(constants, read.data.get("names_asked", ()))
 
     @field_validator("reduce")
     @classmethod
@@ -92,14 +100,21 @@ class IndexStep(LimitedStep):
         if bool(self.names_asked) == bool(self.formula):
             raise RequestError("an index needs either names: [NDVI, …] or formula: and name:, and not both")
         checked_name(self.name, self.formula)
+        if self.name and len(self.names_asked) > 1:
+            raise RequestError(
+                f"name: {self.name} goes with one index, got {len(self.names_asked)} names: write an index feature for each"
+            )
         _ = self.formulas()
         return self
 
     def formulas(self) -> tuple[tuple[str, Formula], ...]:
-        """(lower-case name, program) for each index."""
+        """(`name:` or the index in lower case, program) for each index."""
         if self.formula and self.name:
             return ((self.named(self.name), parse_formula(self.formula, KNOWN_BANDS)),)
-        return tuple((self.named(name.lower()), index_formula(name, KNOWN_BANDS)) for name in self.names_asked)
+        return tuple(
+            (self.named(self.name or name.lower()), index_formula(name, KNOWN_BANDS, self.constants))
+            for name in self.names_asked
+        )
 
     def names(self) -> tuple[FeatureName, ...]:
         """`ndvi_p50`, … index by index."""

@@ -2,16 +2,17 @@
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator, model_validator
 
 from products.errors import RequestError
-from products.formula import Formula, index_formula, near, parse_formula
+from products.formula import Formula, index_constants, index_formula, near, parse_formula
 from products.sensors import SENSORS
 from products.tide import TideSpec
 
 KNOWN_BANDS = frozenset(band for sensor in SENSORS.values() for band in sensor.reflectance)
 PLAIN_REDUCERS = ("mean", "std", "min", "max", "median", "count", "range", "iqr", "skewness", "kurtosis")
 Bands = tuple[str, ...]
+Constants = dict[str, FiniteFloat]  # of an index of the catalogue, by its symbols
 Limit = tuple[str | TideSpec, ...]  # the collections, and the tide, of the scenes that are used; all if empty
 
 
@@ -84,6 +85,13 @@ class OneIndexStep(LimitedStep):
     index: str | None = None
     formula: str | None = None
     name: str | None = None
+    constants: Constants = Field(default={})
+
+    @field_validator("constants")
+    @classmethod
+    def _of_the_index(cls, constants: Constants, read: ValidationInfo) -> Constants:
+        index = read.data.get("index")
+        return checked_constants(constants, (index,) if index else ())
 
     @model_validator(mode="after")
     def _one_index(self) -> "OneIndexStep":
@@ -102,7 +110,7 @@ class OneIndexStep(LimitedStep):
         """The one program."""
         if self.formula:
             return ((self.prefix, parse_formula(self.formula, KNOWN_BANDS)),)
-        return ((self.prefix, index_formula(str(self.index), KNOWN_BANDS)),)
+        return ((self.prefix, index_formula(str(self.index), KNOWN_BANDS, self.constants)),)
 
 
 class WholeStep(LimitedStep):
@@ -142,6 +150,17 @@ def checked_name(name: str | None, formula: str | None) -> None:
         raise RequestError(f"the formula {formula!r} needs a name:")
     if name and not (name.isidentifier() and name == name.lower()):
         raise RequestError(f"expected a name of lower-case letters, digits and underscores, got {name!r}")
+
+
+def checked_constants(constants: Constants, indices: tuple[str, ...]) -> Constants:
+    """Those that are not the catalogue's anyway; RequestError for one that no index of the feature has."""
+    known = [index_constants(index) for index in indices] if constants else []
+    for name in constants:
+        if not any(name in each for each in known):
+            has = ", ".join(dict.fromkeys(symbol for each in known for symbol in each))
+            of = f"constants of {' and '.join(indices)}" if indices else "constants with an index of the catalogue only"
+            raise RequestError(f"unknown constant {name!r}: expected {of}{f': {has}' if has else ', which has none'}")
+    return {name: value for name, value in constants.items() if any(each.get(name, value) != value for each in known)}
 
 
 def checked_bands(bands: Bands) -> Bands:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from products.errors import RequestError
+from products.index_constants import constants_in, is_kernel, valued
 
+NO_CONSTANTS: Mapping[str, float] = MappingProxyType({})
 MAX_FORMULA_CHARACTERS = 500
 MAX_STACK = 8
 LARGEST_CONSTANT = 1e30  # well within float32
@@ -95,8 +98,32 @@ def parse_formula(text: str, known_bands: frozenset[str]) -> Formula:
     return Formula(text, tuple(writer.bands), tuple(writer.operations))
 
 
-def index_formula(name: str, known_bands: frozenset[str]) -> Formula:
-    """The formula of a catalogue index (Awesome Spectral Indices, Montero et al. 2023) or one of ours, by name in any case."""
+def index_formula(name: str, known_bands: frozenset[str], constants: Mapping[str, float] = NO_CONSTANTS) -> Formula:
+    """The formula of a catalogue index (Awesome Spectral Indices, Montero et al. 2023) or one of ours, by name in any case.
+
+    Of the constants, those that it has take the place of the catalogue's.
+    """
+    import spyndex
+
+    meant = _meant(name)
+    if meant in OWN_INDICES:
+        return parse_formula(OWN_INDICES[meant], known_bands)
+    index = spyndex.indices[meant]
+    values = valued(meant, constants_in(index.bands), constants)
+    words = _in_our_words(index.long_name, index.formula, tuple(index.bands), tuple(values.items()))
+    return parse_formula(words, known_bands)
+
+
+def index_constants(name: str) -> dict[str, float | None]:
+    """The constants that an index may be given, with the catalogue's values; None where every place has its own."""
+    import spyndex
+
+    meant = _meant(name)
+    return {} if meant in OWN_INDICES else constants_in(spyndex.indices[meant].bands)
+
+
+def _meant(name: str) -> str:
+    """The name as the catalogue, or we, write it."""
     import spyndex
 
     known = [*OWN_INDICES, *spyndex.indices]
@@ -107,10 +134,7 @@ def index_formula(name: str, known_bands: frozenset[str]) -> Formula:
         raise RequestError(
             f"the index {name!r} may be {' or '.join(meant)}, which differ in case only: write the one you mean"
         )
-    if meant[0] in OWN_INDICES:
-        return parse_formula(OWN_INDICES[meant[0]], known_bands)
-    index = spyndex.indices[meant[0]]
-    return parse_formula(_in_our_words(index.long_name, index.formula, tuple(index.bands)), known_bands)
+    return meant[0]
 
 
 def near(word: str, known: list[str] | tuple[str, ...]) -> str:
@@ -123,24 +147,22 @@ def near(word: str, known: list[str] | tuple[str, ...]) -> str:
 
 
 @lru_cache(4096)
-def _in_our_words(title: str, formula: str, symbols: tuple[str, ...]) -> str:
-    words = {symbol: _in_our_word(title, symbol, symbols) for symbol in symbols}
+def _in_our_words(title: str, formula: str, symbols: tuple[str, ...], constants: tuple[tuple[str, float], ...]) -> str:
+    words = {symbol: _in_our_word(title, symbol, symbols, dict(constants)) for symbol in symbols}
     tree = ast.parse(formula, mode="eval")
     return ast.unparse(_Rename(words).visit(tree))
 
 
-def _in_our_word(title: str, symbol: str, symbols: tuple[str, ...]) -> str:
+def _in_our_word(title: str, symbol: str, symbols: tuple[str, ...], constants: Mapping[str, float]) -> str:
     """A band, a constant, a wavelength (`lambdaN`) or a kernel (`kNR`) of the catalogue in our formulas."""
-    import spyndex
-
     if symbol in CATALOGUE_BANDS:
         return CATALOGUE_BANDS[symbol]
     if symbol.removeprefix("lambda") in CATALOGUE_BANDS:
         return repr(_wavelength_nm(symbol.removeprefix("lambda"), symbols))
-    if symbol.startswith("k") and len(symbol) == 3:
-        return _kernel(*(_in_our_word(title, part, symbols) for part in symbol[1:]))
-    if symbol in spyndex.constants and spyndex.constants[symbol].default is not None:
-        return repr(float(spyndex.constants[symbol].default))
+    if is_kernel(symbol):
+        return _kernel(*(_in_our_word(title, part, symbols, constants) for part in symbol[1:]))
+    if symbol in constants:
+        return repr(constants[symbol])
     raise RequestError(
         f"the index {title!r} needs {symbol!r}, which is neither a band nor a constant here; give its formula instead"
     )

@@ -1,5 +1,6 @@
 """Find, read and validate recipes. An unknown name lists the near ones; a wrong recipe is answered with its line."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from products.spec import FeaturesRecipe
 DEFINITIONS = Path(__file__).parent / "definitions"
 MAX_RECIPE_BYTES = 200_000
 MAX_DEPTH = 20
+# YAML has numbers to the base of 60, too; Python writes none of thousands of digits
+LONG_NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-Fx_:.]{100,}")
 _OPENING = (
     yaml.FlowSequenceStartToken,
     yaml.FlowMappingStartToken,
@@ -186,6 +189,10 @@ def _compose(text: str, origin: str) -> tuple[yaml.Node, Any]:
             depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
             if depth > MAX_DEPTH:
                 raise RequestError(f"{origin}, line {token.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
+            if isinstance(token, yaml.ScalarToken) and token.plain and LONG_NUMBER.fullmatch(token.value):
+                raise RequestError(
+                    f"{origin}, line {token.start_mark.line + 1}: expected numbers of at most 100 characters, got one of {len(token.value)}"
+                )
             if isinstance(token, yaml.AliasToken):
                 raise RequestError(
                     f"{origin}, line {token.start_mark.line + 1}: YAML aliases (*{token.value}) are not allowed in recipes"

@@ -1,5 +1,6 @@
 """Features recipes: frozen, closed models of how an analysis-ready stack is made."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
@@ -18,7 +19,7 @@ from products.feature_spec import (
     checked_kind,
     feature_kind,
 )
-from products.feature_step import Step
+from products.feature_step import OneIndexStep, Step
 from products.identity import FEATURE_KERNELS
 from products.period import Period
 from products.pixel.precision import MANTISSA_BITS
@@ -47,7 +48,10 @@ class FeaturesRecipe(SceneRecipe):
         names = [name for feature in features for name in feature.names()]
         for name in names:
             if names.count(name) > 1:
-                raise RequestError(f"two features are called {name!r}: give one of them another `name:`")
+                can_be_named = any("name" in type(step).model_fields for step in features if name in step.names())
+                remedy = "give one of them another `name:`" if can_be_named else "leave one of them out"
+                raise RequestError(f"two features are called {name!r}: {remedy}")
+        _refuse_two_meanings([step for step in features if isinstance(step, IndexStep | OneIndexStep)])
         limits = {
             kind: [feature.limit() for feature in features if isinstance(feature, kind)]
             for kind in (GeomedianStep, MedoidStep, MadsStep)
@@ -167,3 +171,15 @@ class FeaturesRecipe(SceneRecipe):
         formulas = {name: formula.text for step in self.steps for name, formula in step.formulas()}
         kinds = [feature_kind(feature) for feature in self.features]
         return {"feature_kinds": kinds, "layers": self.feature_names, "formulas": formulas}
+
+
+def _refuse_two_meanings(steps: Sequence[IndexStep | OneIndexStep]) -> None:
+    """RequestError for one name of an index with different constants."""
+    said: dict[str, tuple[str, bool]] = {}
+    for step in steps:
+        for name, formula in step.formulas():
+            text, has_constants = said.setdefault(name, (formula.text, bool(step.constants)))
+            if text != formula.text and (has_constants or step.constants):
+                raise RequestError(
+                    f"{name!r} is an index with other constants in each of two features: give one of them another `name:`"
+                )

@@ -272,6 +272,13 @@ def test_what_is_not_published_is_not_counted(index: Index) -> None:
         (OFFICIAL.replace("name: mangrove_features", "name: ../../evil"), "expected a name of lower-case letters"),
         ("!!python/object/apply:os.system [ls]\nkind: features\n", "not readable YAML"),
         ("mangrove_extent", "is of kind model"),
+        *(
+            (
+                OFFICIAL.replace("version: 1", f"version: {number}"),
+                "^the recipe, line 2: expected numbers of at most 100",
+            )
+            for number in ("1" + ":0" * 4000, "1" + ":0" * 4000 + ".5", "0x" + "f" * 5000)
+        ),
         (
             OFFICIAL + '  - index: {formula: "__import__(1)", name: evil, reduce: [p50]}\n',
             "the recipe, line 16",
@@ -288,6 +295,8 @@ def test_hostile_recipes_are_refused(text: str, said: str) -> None:
     [
         ("/etc/passwd", "or GeoJSON, got '/etc/passwd'"),
         ("../areas/demo.geojson", "or GeoJSON, got"),
+        ("/a,b,c,d.json", "expected west,south,east,north in degrees, got '/a,b,c,d.json'"),
+        ("1,2,3,4.gpkg", "expected west,south,east,north in degrees"),
         ("{", "expected GeoJSON with polygons in degrees"),
         ('{"type": "Point", "coordinates": [1, 1]}', "polygons in degrees, got 'Point'"),
         ('{"type": "FeatureCollection", "features": []}', "is empty"),
@@ -325,6 +334,16 @@ def test_a_drawn_area_becomes_a_file_called_after_its_content(tmp_path: Path) ->
         area_argument("/etc/area.geojson", tmp_path)
     collection = f'{{"type": "FeatureCollection", "features": [{{"type": "Feature", "properties": {{}}, "geometry": {SQUARE}}}]}}'
     assert area_in(collection).geometry == area_in(SQUARE).geometry
+
+
+def test_a_file_whose_path_has_three_commas_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a,b,c,d.json"
+    path.write_text(SQUARE)
+    assert str(path).count(",") == 3
+    for read in (area_in, lambda text: area_argument(text, tmp_path)):
+        with pytest.raises(RequestError, match="expected west,south,east,north in degrees"):
+            read(str(path))
+    assert area_in("1,1,2,2").name == "bbox_1_1_2_2"
 
 
 @pytest.mark.parametrize(

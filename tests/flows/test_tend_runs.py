@@ -1,11 +1,13 @@
 """Runs whose process is gone, lost slots and what else is wrong with a Prefect server: found, settled and told, on a real one."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,20 +17,25 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.types import SecretDict
+from pydantic import SecretStr
 
 from flows.cli import main
 from flows.run_alerts import alert
-from flows.steps.service.dead_runs import MOST_STARTS, SILENT, settle_dead_runs
+from flows.serve import prefect_file
+from flows.steps.service.dead_runs import LONGEST_WAIT, MOST_STARTS, SILENT, settle_dead_runs
 from flows.steps.service.prefect_audit import audit
-from flows.steps.service.prefect_figures import PrefectAccess
+from flows.steps.service.prefect_figures import PrefectAccess, last_table
 from flows.steps.service.prefect_processes import free_port, private_environment
+from flows.tend_runs import TABLE
 from products.errors import RequestError
 from tests.flows.loopback_server import Silent, answering
 from tests.flows.prefect_server import prefect_server
 
 LATER = SILENT + timedelta(seconds=1)
+TOKEN = "hush1234"
 BUSY_S = 30.0
 SLEEPING = """
 import time
@@ -118,6 +125,27 @@ def test_a_run_that_died_pending_is_due_again_and_its_slot_is_free(prefect: Pref
     prefect.client.delete(f"/flow_runs/{dead}").raise_for_status()
 
 
+@pytest.mark.parametrize(
+    ("kind", "template", "wait"),
+    [
+        ("kubernetes", "kubernetes/base-job-template.json", timedelta(hours=1)),
+        ("docker", "compose/docker-job-template.json", LONGEST_WAIT),
+    ],
+)
+def test_a_run_that_waits_for_its_container_is_left_as_long_as_its_worker_waits(
+    prefect: Prefect, kind: str, template: str, wait: timedelta
+) -> None:
+    said = json.loads((prefect_file().parent / template).read_text())
+    prefect.post("/work_pools/", {"name": kind, "type": kind, "base_job_template": said})
+    waiting, now = prefect.pending(prefect.deployment(f"in-{kind}", work_pool_name=kind)), datetime.now(UTC)
+    for n in range(1, 5):
+        assert settle_dead_runs(prefect.access, now + n * LATER) == []
+    assert settle_dead_runs(prefect.access, now + wait) == []
+    assert prefect.run(waiting)["labels"].get("neocube.silent_at") is None
+    assert look_twice(prefect, now + wait) == ["SCHEDULED"]
+    prefect.client.delete(f"/flow_runs/{waiting}").raise_for_status()
+
+
 def test_a_run_whose_process_was_killed_is_crashed_and_one_that_lives_is_left(prefect: Prefect) -> None:
     environment = {**os.environ, **prefect.environment, "PREFECT_API_URL": prefect.url}
     with subprocess.Popen(
@@ -159,12 +187,18 @@ def test_a_run_that_is_heard_of_between_two_looks_is_left(prefect: Prefect) -> N
     prefect.client.delete(f"/flow_runs/{run}").raise_for_status()
 
 
-def test_slots_that_no_run_holds_are_freed_and_held_ones_are_left(prefect: Prefect) -> None:
-    number = prefect.deployment("leaking", concurrency_limit=2)
+def leaking(prefect: Prefect, name: str) -> tuple[str, str]:
+    """A deployment that has two slots taken, and its one run that holds one."""
+    number = prefect.deployment(name, concurrency_limit=2)
     run = prefect.pending(number)
     limit = prefect.client.get(f"/deployments/{number}").json()["global_concurrency_limit"]
     assert limit["active_slots"] == 1
     prefect.client.patch(f"/v2/concurrency_limits/{limit['id']}", json={"active_slots": 2}).raise_for_status()
+    return number, run
+
+
+def test_slots_that_no_run_holds_are_freed_and_held_ones_are_left(prefect: Prefect) -> None:
+    number, run = leaking(prefect, "leaking")
     (found,) = [line for line in audit(prefect.access, datetime.now(UTC)) if "leaking" in line]
     assert found == "the deployment leaking had 2 slots taken and 1 runs to hold them: 1 freed"
     assert prefect.client.get(f"/deployments/{number}").json()["global_concurrency_limit"]["active_slots"] == 1
@@ -207,6 +241,67 @@ def hook() -> Iterator[Hook]:
         yield Hook(url, posted)
 
 
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[str]:
+    """The host and port of a webhook on loopback that answers 403."""
+
+    class Refusal(Silent, BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(403)
+            self.end_headers()
+
+    with answering(HTTPServer(("127.0.0.1", 0), Refusal)) as url:
+        yield url.removeprefix("http://")
+
+
+def webhook_block(place: str) -> str:
+    """A webhook of one's own at HOST:PORT, its token in its URL."""
+    url, secrets = f"http://{place}/{{{{token}}}}", SecretDict({"token": TOKEN})
+    CustomWebhookNotificationBlock(name="own", url=url, json_data={"text": "{{body}}"}, secrets=secrets).save(
+        "own", overwrite=True
+    )
+    return f"{CustomWebhookNotificationBlock.get_block_type_slug()}/own"
+
+
+def apprise_block(place: str) -> str:
+    """The same by Apprise, as Slack, Teams and e-mail are."""
+    SlackWebhook(url=SecretStr(f"json://{place}/{TOKEN}")).save("own", overwrite=True)
+    return f"{SlackWebhook.get_block_type_slug()}/own"
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # which Apprise imports
+@pytest.mark.parametrize(
+    ("made", "refused", "dead"),
+    [
+        (webhook_block, "HTTPStatusError", "ConnectError"),
+        (apprise_block, "NotificationError", "NotificationError"),
+    ],
+)
+def test_a_block_that_sends_nothing_is_an_error_that_tells_no_secret(
+    prefect: Prefect, refusing: str, made: Callable[[str], str], refused: str, dead: str
+) -> None:
+    assert prefect.url
+    for place, said in ((refusing, refused), (f"127.0.0.1:{free_port()}", dead)):
+        block = made(place)
+        with pytest.raises(RequestError) as raised:
+            alert(block, "subject", ["line"])
+        assert str(raised.value) == f"NEOCUBE_ALERT_BLOCK: the block {block} sent nothing: {said}"
+        assert TOKEN not in "".join(traceback.format_exception(raised.value))
+
+
+def test_a_block_whose_content_is_refused_tells_no_secret(prefect: Prefect) -> None:
+    block = webhook_block("127.0.0.1:1")
+    slug, name = block.split("/")
+    row = prefect.client.get(f"/block_types/slug/{slug}/block_documents/name/{name}").raise_for_status().json()
+    broken = {"data": {"url": f"http://127.0.0.1:1/{TOKEN}", "timeout": f"soon {TOKEN}"}, "merge_existing_data": True}
+    prefect.client.patch(f"/block_documents/{row['id']}", json=broken).raise_for_status()
+    with pytest.raises(RequestError) as raised:
+        alert(block, "subject", ["line"])
+    assert str(raised.value) == f"NEOCUBE_ALERT_BLOCK: the block {block} cannot be loaded: RuntimeError"
+    assert TOKEN not in "".join(traceback.format_exception(raised.value))
+
+
 def test_what_is_wrong_is_told_once_by_the_block_that_the_operator_chose(
     prefect: Prefect, hook: Hook, neocube_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +317,29 @@ def test_what_is_wrong_is_told_once_by_the_block_that_the_operator_chose(
     again = CliRunner().invoke(main, ["tend-runs"])
     assert "the work pool neocube has no worker" in again.stdout
     assert len(hook.posted) == 1
+    assert not neocube_home.exists()
+
+
+def test_what_a_block_could_not_send_is_told_by_the_next_run(
+    prefect: Prefect, hook: Hook, neocube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, run = leaking(prefect, "owing")
+    monkeypatch.setenv("PREFECT_API_URL", prefect.url)
+    monkeypatch.setenv("NEOCUBE_ALERT_BLOCK", webhook_block(f"127.0.0.1:{free_port()}"))
+    for _ in range(2):
+        failed = CliRunner().invoke(main, ["tend-runs"])
+        assert (failed.exit_code, failed.stderr.count("own sent nothing: ConnectError\n")) == (2, 1)
+    freed = "the deployment owing had 2 slots taken and 1 runs to hold them: 1 freed"
+    assert {"what": freed, "told": "no"} in last_table(prefect.access, TABLE)
+    webhook_block(hook.url.removeprefix("http://"))
+    for _ in range(2):
+        assert CliRunner().invoke(main, ["tend-runs"]).exit_code == 0
+    (posted,) = hook.posted
+    told = json.loads(posted)["text"].splitlines()
+    assert freed in told
+    assert [line for line in told if "sent nothing" in line] == []
+    assert [row for row in last_table(prefect.access, TABLE) if row["told"] == "no"] != []
+    prefect.client.delete(f"/flow_runs/{run}").raise_for_status()
     assert not neocube_home.exists()
 
 

@@ -1,6 +1,7 @@
 """Formulas are arithmetic and nothing else; catalogue indices mean what the catalogue says."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from products.errors import RequestError
 from products.feature_program import programs
-from products.formula import CATALOGUE_BANDS, index_formula, parse_formula
+from products.formula import CATALOGUE_BANDS, index_constants, index_formula, parse_formula
+from products.index_constants import OF_THE_PLACE
 from products.pixel.reference import index_values
 
 BANDS = frozenset(CATALOGUE_BANDS.values())
@@ -108,27 +110,77 @@ def test_indices_whose_names_differ_in_case_only_are_told_apart() -> None:
 
 
 def test_every_optical_index_of_the_catalogue_is_here_and_computes_what_the_catalogue_computes() -> None:
-    """Left out are those of thermal, radar, other sensors' bands, and photosynthetically active radiation."""
+    """Left out are those of thermal, radar and other sensors' bands."""
     random = np.random.default_rng(2)
     reflectance = {letter: random.uniform(0.02, 0.5, 50) for letter in CATALOGUE_BANDS}
-    elsewhere = {"T", "T1", "HH", "HV", "VV", "VH", "G1", "Y", "PAR"}
+    elsewhere = {"T", "T1", "HH", "HV", "VV", "VH", "G1", "Y"}
+    of_the_place = {"sla": 1.2, "slb": 0.04, "k": 1e-4, "n": 4.0, "PAR": 900.0}
     left_out = {name for name, index in spyndex.indices.items() if elsewhere & set(index.bands)}
     for name, index in spyndex.indices.items():
         if name in left_out:
             with pytest.raises(RequestError, match="neither a band nor a constant here"):
                 index_formula(name, frozenset(CATALOGUE_BANDS.values()))
             continue
-        found = index_formula(name, frozenset(CATALOGUE_BANDS.values()))
+        found = index_formula(name, frozenset(CATALOGUE_BANDS.values()), of_the_place)
+        known = reflectance | of_the_place
         values = {
-            symbol: reflectance.get(symbol, getattr(spyndex.constants.get(symbol), "default", None))
-            for symbol in index.bands
+            symbol: known.get(symbol, getattr(spyndex.constants.get(symbol), "default", None)) for symbol in index.bands
         }
         if None not in [value for value in values.values() if not isinstance(value, np.ndarray)]:
             with np.errstate(all="ignore"):
                 expected = spyndex.computeIndex(name, params=values)
                 computed = evaluated(found.text, **{CATALOGUE_BANDS[letter]: v for letter, v in reflectance.items()})
             np.testing.assert_allclose(computed, expected, rtol=1e-9, err_msg=name)
-    assert len(spyndex.indices) - len(left_out) >= 240
+    assert (len(spyndex.indices), len(spyndex.indices) - len(left_out)) == (280, 245)
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("TSAVI", r"sla \(Soil line slope\) and slb \(Soil line intercept\).*constants: {sla: …, slb: …}"),
+        ("ATSAVI", "sla"),
+        ("SAVI2", "sla"),
+        ("wdvi", r"^the index 'WDVI' needs sla \(Soil line slope\), which every place has its own of"),
+        ("NIRvH2", "k"),
+        ("RWI", "n"),
+        ("NIRvP", "PAR"),
+    ],
+)
+def test_an_index_with_constants_of_the_place_is_refused_without_them(name: str, lacks: str) -> None:
+    with pytest.raises(RequestError, match=lacks):
+        index_formula(name, frozenset(CATALOGUE_BANDS.values()))
+
+
+def test_given_constants_take_the_place_of_the_catalogues_in_kernels_too() -> None:
+    red, nir = np.random.default_rng(4).uniform(0.02, 0.5, (2, 20))
+    every = frozenset(CATALOGUE_BANDS.values())
+    savi = evaluated(index_formula("SAVI", every, {"L": 0.5}).text, red=red, nir=nir)
+    tsavi = evaluated(index_formula("TSAVI", every, {"sla": 1.2, "slb": -0.04}).text, red=red, nir=nir)
+
+    np.testing.assert_allclose(savi, 1.5 * (nir - red) / (nir + red + 0.5), rtol=1e-12)
+    np.testing.assert_allclose(tsavi, 1.2 * (nir - 1.2 * red + 0.04) / (1.2 * nir + red + 1.2 * 0.04), rtol=1e-12)
+    assert index_formula("SAVI", every).text == index_formula("SAVI", every, {"L": 1.0}).text
+    assert index_constants("kEVI") == {"C1": 6.0, "C2": 7.5, "L": 1.0, "g": 2.5}
+    assert index_formula("kEVI", every).text != index_formula("kEVI", every, {"L": 0.5}).text
+    assert (index_constants("CMRI"), index_constants("NDVI")) == ({}, {})
+
+
+def test_the_table_of_constants_in_the_document_has_each_with_its_value_and_its_indices() -> None:
+    every = frozenset(CATALOGUE_BANDS.values())
+    known: dict[str, tuple[float | None, set[str]]] = {}
+    for name in spyndex.indices:
+        with suppress(RequestError):
+            index_formula(name, every, dict.fromkeys(OF_THE_PLACE, 1.5))
+            for symbol, value in index_constants(name).items():
+                known.setdefault(symbol, (value, set()))[1].add(name)
+    document = (Path(__file__).parents[2] / "docs" / "features.md").read_text()
+    table = document.split("| constant | what it is |")[1].split("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    told = {
+        symbol.strip("`"): (None if value == "none" else float(value), set(indices.split(", ")))
+        for symbol, _, value, indices in rows
+    }
+    assert told == known
 
 
 def test_kernel_indices_and_wavelengths_follow_their_papers() -> None:

@@ -45,6 +45,35 @@ def test_only_bands_that_a_feature_needs_are_read() -> None:
     assert recipe.used_bands == ("nir", "red")
 
 
+def test_an_index_is_called_by_its_name_where_one_is_given() -> None:
+    entry = "index: {names: [NDVI], name: s2_ndvi, reduce: [p10, p50]}"
+    assert parsed(with_features(entry)).feature_names == ("s2_ndvi_p10", "s2_ndvi_p50")
+    low = "index: {names: [NDVI], name: s2_ndvi, reduce: [p50], tide: {lowest: 0.2}}"
+    assert parsed(with_features(low)).feature_names == ("low_tide_s2_ndvi_p50",)
+
+
+def test_constants_of_an_index_are_part_of_the_digest_only_where_they_are_other_than_the_catalogues() -> None:
+    plain, spelled, half = (
+        parsed(with_features(f"index: {{names: [SAVI, NDVI], reduce: [p50]{said}}}"))
+        for said in ("", ", constants: {L: 1}", ", constants: {L: 0.5}")
+    )
+    assert plain.digest() == spelled.digest() != half.digest()
+    formulas = [formula.text for _, formula in half.features[0].formulas()]
+    assert formulas == ["(1.0 + 0.5) * (nir - red) / (nir + red + 0.5)", "(nir - red) / (nir + red)"]
+    soil = parsed(with_features("harmonics: {index: WDVI, constants: {sla: 1.0}}"))
+    assert soil.features[0].formulas()[0][1].text == "nir - 1.0 * red"
+
+
+def test_one_index_with_two_values_of_a_constant_needs_two_names() -> None:
+    first = "index: {names: [SAVI], reduce: [p50]}"
+    with pytest.raises(RequestError, match="'savi' is an index with other constants in each of two features: give one"):
+        parsed(with_features(first, "index: {names: [SAVI], constants: {L: 0.5}, reduce: [p90]}"))
+    with pytest.raises(RequestError, match="'savi' is an index with other constants"):
+        parsed(with_features("harmonics: {index: SAVI, constants: {L: 0.5}}", first))
+    both = parsed(with_features(first, "index: {names: [SAVI], name: savi_half, constants: {L: 0.5}, reduce: [p50]}"))
+    assert both.feature_names == ("savi_p50", "savi_half_p50")
+
+
 @pytest.mark.parametrize(
     ("entry", "names"),
     [
@@ -184,7 +213,15 @@ MISTAKES = [
     ("p10,", "q10,", 14, "unknown reducer 'q10': expected p0 to p100, mean, std, min, max"),
     ("p10,", "p101,", 14, "unknown reducer 'p101'"),
     ("[p10, p50, p90]", "[]", 14, "at least 1 item"),
-    ("count: {}", "count: {}\n  - count: {}", 11, "two features are called 'count_used': give one of them another `name:`"),
+    ("count: {}", "count: {}\n  - count: {}", 11, "two features are called 'count_used': leave one of them out"),
+    ("count: {}", "index: {names: [NDVI], reduce: [p50]}", 11, "two features are called 'ndvi_p50': give one of them another `name:`"),
+    ("count: {}", "index: {names: [NDRE, NDWI], name: both, reduce: [p50]}", 15, "name: both goes with one index, got 2 names"),
+    ("count: {}", "index: {names: [TSAVI], reduce: [p50]}", 15, "the index 'TSAVI' needs sla"),
+    ("count: {}", "index: {names: [SAVI], constants: {M: 0.5}, reduce: [p50]}", 15, "unknown constant 'M': expected constants of SAVI: L"),
+    ("count: {}", "index: {names: [NDWI], constants: {L: 0.5}, reduce: [p50]}", 15, "unknown constant 'L': expected constants of NDWI, which has none"),
+    ("count: {}", "index: {formula: nir, name: my, constants: {L: 1}, reduce: [p50]}", 15, "expected constants with an index of the catalogue only"),
+    ("count: {}", "index: {names: [SAVI], constants: {L: .nan}, reduce: [p50]}", 15, "finite number"),
+    ("count: {}", "harmonics: {index: WDVI}", 15, "the index 'WDVI' needs sla"),
     ("count: {}", "index: {names: [ndvi], reduce: [p50]}", 11, "two features are called 'ndvi_p50'"),
     ("count: {}", "geomedian: {bands: [coastal, blue]}", 11, "two features are called 'blue'"),
     ("  - geomedian: {bands: [blue, green, red, nir, swir1, swir2]}\n", "", 11, "mads are distances to the geomedian"),

@@ -11,6 +11,8 @@ from flows.steps.service.prefect_figures import PrefectAccess, all_rows
 
 # a run tells of itself every 180 s (PREFECT_FLOWS_HEARTBEAT_FREQUENCY)
 SILENT = timedelta(minutes=10)
+# the variable of a Kubernetes pool; what a pool that does not state it waits at most
+POD_WAIT, LONGEST_WAIT = "pod_watch_timeout_seconds", timedelta(days=1)
 SUSPECTED, STARTED_AGAIN = "neocube.silent_at", "neocube.started_again"
 MOST_STARTS = 2
 HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -30,18 +32,32 @@ def settle_dead_runs(access: PrefectAccess, now: datetime) -> list[Settled]:
     """Settle runs that were silent for SILENT at a look before and are so at this one; others that are silent are noted for the next.
 
     A look alone would take a server that was down for dead runs. A run that died PENDING has done nothing and is due again, MOST_STARTS times; one that died
-    RUNNING is crashed, one that was to be CANCELLED is that.
+    RUNNING is crashed, one that was to be CANCELLED is that. One that is PENDING where its worker waits for a node or an image is silent all that time, and is
+    not looked at before.
     """
     with access.client() as client:
         open_states = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
         runs = list(all_rows(client, "/flow_runs/filter", open_states))
-        return list(_settled(client, runs, now))
+        waits = {pool["name"]: _longest_wait(pool) for pool in all_rows(client, "/work_pools/filter", {})}
+        return list(_settled(client, runs, waits, now))
 
 
-def _settled(client: httpx.Client, runs: list[dict[str, Any]], now: datetime) -> Iterator[Settled]:
+def _longest_wait(pool: Mapping[str, Any]) -> timedelta:
+    """How long the worker of a pool waits for what it started to begin."""
+    if pool["type"] == "process":
+        return timedelta()
+    variables = (pool["base_job_template"].get("variables") or {}).get("properties") or {}
+    stated = (variables.get(POD_WAIT) or {}).get("default")
+    return LONGEST_WAIT if stated is None else timedelta(seconds=float(stated))
+
+
+def _settled(
+    client: httpx.Client, runs: list[dict[str, Any]], waits: Mapping[str, timedelta], now: datetime
+) -> Iterator[Settled]:
     for run in runs:
         heard, labels = _last_heard(client, run, now), run.get("labels") or {}
-        if now - heard < SILENT:
+        wait = waits.get(run["work_pool_name"], timedelta()) if run["state_type"] == "PENDING" else timedelta()
+        if now - heard < SILENT + wait:
             continue
         suspected = labels.get(SUSPECTED)
         if not suspected or datetime.fromisoformat(suspected) < heard:
