@@ -188,30 +188,30 @@ def test_an_object_store_that_goes_away_while_a_cell_is_written_is_named_in_one_
     store = Storage("s3://goes/store", options | at_once)
     store.filesystem.retries = 1
     store.filesystem.mkdir("goes")
-    with (
-        pytest.raises(
-            StorageLost, match="cannot write the cell x to s3://goes/store/x: Could not connect.*see that it"
-        ),
-        store.writing(store.path("x"), "the cell x"),
-    ):
-        store.write_bytes(store.path("x", "a"), b"first")
-        server.stop()
-        store.write_bytes(store.path("x", "b"), b"second")
+
+    def write() -> None:
+        with store.writing(store.path("x"), "the cell x"):
+            store.write_bytes(store.path("x", "a"), b"first")
+            server.stop()
+            store.write_bytes(store.path("x", "b"), b"second")
+
+    with pytest.raises(StorageLost, match="the cell x to s3://goes/store/x: Could not connect.*see that it answers"):
+        write()
 
 
-def test_a_removal_that_fails_too_does_not_hide_why_a_store_gave_out(tmp_path: Path) -> None:
+def test_a_removal_that_fails_too_does_not_hide_why_a_store_gave_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Storage(str(tmp_path))
 
     def refusing(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    store.filesystem.rm, unhindered = refusing, store.filesystem.rm
-    try:
-        with (
-            pytest.raises(StorageLost, match="cannot write the cell x to .*: No space left on device: make room there"),
-            store.writing(store.path("x"), "the cell x"),
-        ):
+    def write() -> None:
+        with store.writing(store.path("x"), "the cell x"):
             store.write_bytes(store.path("x", "a"), b"first")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    finally:
-        store.filesystem.rm = unhindered
+
+    monkeypatch.setattr(store.filesystem, "rm", refusing)
+    with pytest.raises(StorageLost, match="cannot write the cell x to .*: No space left on device: make room there"):
+        write()
