@@ -17,6 +17,7 @@ from flows.plan_cells import plan_with
 from flows.planning import Plan, PlannedCell, batches
 from flows.run_logs import logged_run
 from flows.steps.cubes.building import BuiltCell, TooMuchUnread, Workshop, build_cell, found_cell
+from flows.steps.cubes.cell_store import DigestMismatch
 from flows.steps.cubes.cells import retire_cell
 from flows.steps.cubes.dask_cluster import dask_client
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
@@ -146,7 +147,7 @@ def _outcome(index: Index, storage: Storage, batch: Batch, cell: PlannedCell, wo
         return build_cell(
             index, storage, batch.recipe, batch.grid, cell.key, cell.scenes, cell.rasters, workshop, cell.strip_px
         )
-    except (TooMuchUnread, UnreadBand, StorageUnavailable, MemoryError) as error:
+    except (TooMuchUnread, UnreadBand, StorageUnavailable, DigestMismatch, MemoryError) as error:
         _log.error("cell failed", extra={"cause": str(error)})
         return FailedCell(cell.key.label, str(error))
 

@@ -1,6 +1,7 @@
 """Ground across the antimeridian, whose longitudes run on beyond 180, and ground that holds a pole, which has all of them."""
 
 from math import copysign, floor
+from typing import Any
 
 import numpy as np
 import shapely
@@ -14,6 +15,7 @@ MAX_WIDTH_DEG = 90.0  # of the footprint of a scene
 EDGE_PARTS = 100  # of the longest side of what may cross the antimeridian or hold a pole
 
 Ring = NDArray[np.float64]
+Box = tuple[float, float, float, float]
 
 
 def in_one_piece(shape: Geometry) -> Geometry:
@@ -28,6 +30,24 @@ def in_one_piece(shape: Geometry) -> Geometry:
     fine = shape.segmented(max(box.span_x, box.span_y) / EDGE_PARTS).to_crs(LONLAT)
     polygons = [part for part in shapely.get_parts(shapely.get_parts(fine.geom)) if part.geom_type == "Polygon"]
     return Geometry(shapely.union_all(side_by_side([_whole(polygon) for polygon in polygons])), LONLAT)
+
+
+def as_geojson(shape: Geometry) -> tuple[dict[str, Any], Box]:
+    """The geometry of a shape of any CRS, cut in two where it crosses the antimeridian, and its box: west, then south, east, north (RFC 7946, 3.1.9, 5.2).
+
+    The west of a box across the antimeridian is larger than its east.
+    """
+    whole = in_one_piece(shape)
+    west, south, east, north = whole.boundingbox.bbox
+    if east <= 180:
+        return whole.json, (west, south, east, north)
+    halves = [
+        shapely.clip_by_rect(turned, -180.0, -90.0, 180.0, 90.0)
+        for turned in (whole.geom, _shifted(whole.geom, -360.0))
+    ]
+    surfaces = [part for half in halves for part in shapely.get_parts(half) if part.geom_type == "Polygon"]
+    cut = shapely.orient_polygons(shapely.MultiPolygon(surfaces))
+    return Geometry(cut, LONLAT).json, (west - 360 if west >= 180 else west, south, east - 360, north)
 
 
 def centre(shape: Geometry) -> tuple[float, float]:

@@ -4,12 +4,13 @@ import mmap
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
+from uuid import uuid4
 
 import fsspec
 import zarr
@@ -23,6 +24,7 @@ from datacube_config.settings import Settings
 from flows.steps.disk_flush import begin_flush, flush_names, flush_tree
 from products.errors import RequestError
 
+GIVEN_OUT: Final = (OSError, BotoCoreError)  # how a store says that it cannot
 WRITE_BACK_BYTES = 16 * 2**20  # of an object of parts, before the disk is told to begin
 
 
@@ -184,14 +186,28 @@ class Storage:
 
     @contextmanager
     def writing(self, path: str, what: str) -> Iterator[None]:
-        """Write a folder whole: StorageLost, in one line, and nothing left of it, if the store gives out."""
+        """Write a folder whole: StorageLost, in one line, if the store gives out, and nothing left of it where it still can be removed."""
+        with self.reaching(path, what):
+            try:
+                yield
+            except GIVEN_OUT:
+                with suppress(*GIVEN_OUT):
+                    self.remove(path)
+                raise
+
+    @contextmanager
+    def reaching(self, path: str, what: str) -> Iterator[None]:
+        """StorageLost, in one line, if the store gives out while something is written; what is there stays."""
         try:
             yield
-        except OSError as error:
-            reason = error.strerror or str(error)
-            self.remove(path)
+        except GIVEN_OUT as error:
+            reason, remedy = (
+                (error.strerror or str(error), "make room there")
+                if isinstance(error, OSError)
+                else (error, "see that it answers")
+            )
             raise StorageLost(
-                f"cannot write {what} to {path}: {reason}: make room there, or set NEOCUBE_STORE_URL to another place"
+                f"cannot write {what} to {path}: {reason}: {remedy}, or set NEOCUBE_STORE_URL to another place"
             ) from error
 
     def check_readable(self) -> None:
@@ -202,18 +218,18 @@ class Storage:
                     return
             bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
             self.filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
-        except (OSError, BotoCoreError) as error:
+        except GIVEN_OUT as error:
             raise StorageUnavailable(
                 f"cannot read the store {self.root}: {error}; check NEOCUBE_STORE_URL and its permissions"
             ) from error
 
     def check_writable(self) -> None:
         """StorageUnavailable, naming the place, if nothing can be written below the root."""
-        probe = self.path(".writable")
+        probe = self.path(f".writable-{uuid4().hex}")  # another process may be asking too
         try:
             self.write_bytes(probe, b"neocube")
             self.remove(probe)
-        except (OSError, BotoCoreError) as error:
+        except GIVEN_OUT as error:
             raise StorageUnavailable(
                 f"cannot write to the store {self.root}: {error}; check NEOCUBE_STORE_URL and its permissions"
             ) from error

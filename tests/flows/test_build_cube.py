@@ -49,11 +49,7 @@ def a_scene_of_few_cells(settings: Settings, recipe: Path) -> Iterator[tuple[Ind
 
 
 def files(root: str) -> dict[str, float]:
-    return {
-        str(path): path.stat().st_mtime_ns
-        for path in sorted(Path(root).rglob("*"))
-        if path.is_file() and path.name != ".writable"
-    }
+    return {str(path): path.stat().st_mtime_ns for path in sorted(Path(root).rglob("*")) if path.is_file()}
 
 
 def test_a_second_build_does_nothing(ingested_settings: Settings, small_recipe: Path) -> None:

@@ -11,17 +11,20 @@ import pystac
 import pytest
 import xarray
 from click.testing import CliRunner
+from odc.geo.xr import xr_zeros
 from pystac.extensions.datacube import DatacubeExtension
 
 from datacube_config.settings import Settings
 from flows.cli import main
 from flows.retire import retire_selected, sweep_retired
 from flows.steps.cubes.credits import SIMULATED, Source, credit_lines, sources_of
+from flows.steps.cubes.cube_stac import snapshot_item
 from flows.steps.cubes.open_cube import open_snapshot, snapshot_asked_for
 from flows.steps.cubes.pinning import pin_snapshot
 from flows.steps.storage import open_storage, path_of, s3_options
 from flows.steps.upkeep.retire_selection import Selection
 from products.errors import RequestError
+from products.grid import PixelGrid, Tile
 from tests.flows.test_retire import Chain, chain
 
 NOW = datetime(2026, 1, 2, 3, tzinfo=UTC)
@@ -177,3 +180,15 @@ def test_a_snapshot_in_an_object_store_is_pinned_by_copies_there(published_on_s3
     cube = xarray.open_zarr(document["snapshot"], storage_options=s3_options(settings))
     np.testing.assert_array_equal(cube.features.values, published_on_s3.features)
     assert storage.exists(document["item"]) and storage.exists(document["credits_file"])
+
+
+def test_the_item_of_a_cube_across_the_antimeridian_does_not_go_round_the_world() -> None:
+    geobox = PixelGrid("EPSG:32701", 30.0, 256, 15.0).geobox(Tile("EPSG:32701", -1054, 23))
+    layer = xr_zeros(geobox, chunks=-1).expand_dims(period=np.array(["2020-01-01"], "datetime64[ns]"))
+    ends = {"period_end": ("period", np.array(["2021-01-01"], "datetime64[ns]"))}
+    cube = xarray.Dataset({"features": layer}).assign_coords(ends)
+    cube.attrs.update({"title": "Fiji", "proj:code": "EPSG:32701"})
+    item = snapshot_item(cube, "fiji", {}, [], NOW)
+    west, _, east, _ = item["bbox"]
+    assert west > 179.9 and east < -179.9
+    assert item["geometry"]["type"] == "MultiPolygon"

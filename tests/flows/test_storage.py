@@ -2,12 +2,14 @@
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid5
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 import flows.steps.cubes.cells
 import flows.steps.cubes.snapshot
@@ -168,3 +170,48 @@ def test_a_file_system_without_flushing_of_folders_is_good_enough(
 
     monkeypatch.setattr(os, "fsync", of_files_only)
     assert publish(index, stored)
+
+
+def test_processes_that_begin_together_do_not_refuse_each_others_store(tmp_path: Path) -> None:
+    store = Storage(str(tmp_path / "store"), flushes=False)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: store.check_writable(), range(200)))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "store"]
+
+
+def test_an_object_store_that_goes_away_while_a_cell_is_written_is_named_in_one_line() -> None:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"key": "who", "secret": "secret", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
+    at_once = {"skip_instance_cache": True, "config_kwargs": {"retries": {"max_attempts": 0}}}
+    store = Storage("s3://goes/store", options | at_once)
+    store.filesystem.retries = 1
+    store.filesystem.mkdir("goes")
+
+    def write() -> None:
+        with store.writing(store.path("x"), "the cell x"):
+            store.write_bytes(store.path("x", "a"), b"first")
+            server.stop()
+            store.write_bytes(store.path("x", "b"), b"second")
+
+    with pytest.raises(StorageLost, match="the cell x to s3://goes/store/x: Could not connect.*see that it answers"):
+        write()
+
+
+def test_a_removal_that_fails_too_does_not_hide_why_a_store_gave_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Storage(str(tmp_path))
+
+    def refusing(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def write() -> None:
+        with store.writing(store.path("x"), "the cell x"):
+            store.write_bytes(store.path("x", "a"), b"first")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store.filesystem, "rm", refusing)
+    with pytest.raises(StorageLost, match="cannot write the cell x to .*: No space left on device: make room there"):
+        write()

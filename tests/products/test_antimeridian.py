@@ -4,7 +4,7 @@ import pytest
 import shapely
 from odc.geo.geom import Geometry, box
 
-from products.antimeridian import centre, in_one_piece, meet
+from products.antimeridian import as_geojson, centre, in_one_piece, meet
 from products.grid import PixelGrid, Tile
 from products.registry import features_recipe
 from products.scene_recipe import GridSpec
@@ -53,3 +53,24 @@ def test_the_world_round_stays_as_it_is() -> None:
     world = box(-180, -80, 180, -79, "EPSG:4326")
     assert in_one_piece(world).boundingbox.bbox == (-180, -80, 180, -79)
     assert GridSpec(resolution_m=30.0).pixel_grid(world).crs == "EPSG:32731"
+
+
+def test_the_geometry_of_a_tile_across_the_antimeridian_is_cut_there_and_its_box_ends_east_of_it() -> None:
+    tile = PixelGrid("EPSG:32701", 30.0, 256, 15.0).geobox(Tile("EPSG:32701", -1054, 23)).extent
+    geometry, (west, south, east, north) = as_geojson(tile)
+    cut, whole = shapely.geometry.shape(geometry), in_one_piece(tile)
+    assert (geometry["type"], len(geometry["coordinates"])) == ("MultiPolygon", 2)
+    assert cut.is_valid and cut.bounds[0] == -180 and cut.bounds[2] == 180
+    assert cut.area == pytest.approx(whole.area) and shapely.intersection(cut, shapely.box(-179, -90, 179, 90)).is_empty
+    assert (west, south, east + 360, north) == whole.boundingbox.bbox and 179.9 < west < 180 and -180 < east < -179.9
+    (exteriors,) = zip(*geometry["coordinates"], strict=True)
+    assert all(shapely.LinearRing(ring).is_ccw for ring in exteriors)
+
+
+def test_the_geometry_of_other_ground_is_whole() -> None:
+    tile = PixelGrid("EPSG:32647", 30.0, 256, 15.0).geobox(Tile("EPSG:32647", -60, 80)).extent
+    plain = tile.to_crs("EPSG:4326")
+    assert as_geojson(tile) == (plain.json, plain.boundingbox.bbox)
+    geometry, box_round_pole = as_geojson(box(-1e6, -5e5, 5e5, 1e6, "EPSG:3031"))
+    assert (geometry["type"], box_round_pole[0], box_round_pole[2]) == ("Polygon", -180, 180)
+    assert as_geojson(box(181, -17, 182, -16, "EPSG:4326"))[1] == (-179, -17, -178, -16)

@@ -143,20 +143,20 @@ function startTiles(node, number) {
     const sine = Math.sin(latitude * Math.PI / 180);
     return { x: longitude / 360 + 0.5, y: 0.5 - Math.log((1 + sine) / (1 - sine)) / (4 * Math.PI) };
   };
-  const toDegrees = ({ x, y }) => [(x - 0.5) * 360, Math.atan(Math.sinh(Math.PI * (1 - 2 * y))) * 180 / Math.PI];
+  const toDegrees = ({ x, y }) => [(x - Math.floor(x) - 0.5) * 360, Math.atan(Math.sinh(Math.PI * (1 - 2 * y))) * 180 / Math.PI];
   let centre = { x: 0.5, y: 0.5 }, zoom = 1, held = null;
   const images = new Map();
 
   function draw() {
     const scale = SIDE * 2 ** zoom, width = node.clientWidth, height = node.clientHeight, shown = new Set();
-    const left = centre.x * scale - width / 2, top = centre.y * scale - height / 2;
+    const left = centre.x * scale - width / 2, top = centre.y * scale - height / 2, around = 2 ** zoom;
     for (let column = Math.floor(left / SIDE); column * SIDE < left + width; column++) {
       for (let row = Math.floor(top / SIDE); row * SIDE < top + height; row++) {
-        if (column < 0 || row < 0 || column >= 2 ** zoom || row >= 2 ** zoom) continue;
+        if (row < 0 || row >= around) continue;
         const name = `${zoom}/${column}/${row}`;
         shown.add(name);
         if (!images.has(name)) {
-          const made = Object.assign(new Image(), { alt: "", draggable: false, src: `/api/requests/${number}/tiles/${name}.png` });
+          const made = Object.assign(new Image(), { alt: "", draggable: false, src: `/api/requests/${number}/tiles/${zoom}/${((column % around) + around) % around}/${row}.png` });
           images.set(name, made);
           node.append(made);
         }
@@ -212,7 +212,7 @@ function startTiles(node, number) {
   });
   fetch(`/api/requests/${number}/tiles.json`).then((answer) => answer.json()).then((set) => {
     const [west, south, east, north] = set.bounds;
-    const first = toWorld([west, north]), last = toWorld([east, south]);
+    const first = toWorld([west, north]), last = toWorld([east < west ? east + 360 : east, south]);
     centre = { x: (first.x + last.x) / 2, y: (first.y + last.y) / 2 };
     zoomTo(Math.floor(Math.log2(Math.min(node.clientWidth / (last.x - first.x), node.clientHeight / (last.y - first.y)) / SIDE)));
   });

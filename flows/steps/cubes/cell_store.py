@@ -93,8 +93,11 @@ def write_metadata(
 
 
 def stored_digest(storage: Storage, path: str) -> str:
-    """The digest that the cell at `path` was written with."""
-    return str(zarr.open_group(storage.zarr_store(path), mode="r").attrs["neocube:content_digest"])
+    """The digest that the cell at `path` was written with; DigestMismatch if its metadata are damaged."""
+    try:
+        return str(zarr.open_group(storage.zarr_store(path), mode="r").attrs["neocube:content_digest"])
+    except (ValueError, KeyError) as error:
+        raise DigestMismatch(f"{path} does not read back: its metadata are damaged: {error}") from error
 
 
 def create_array(

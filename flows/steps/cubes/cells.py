@@ -11,12 +11,14 @@ from importlib.metadata import version
 from typing import Any
 from uuid import UUID, uuid5
 
+from datacube.model import Dataset
 from odc.geo.geobox import GeoBox
 from sqlalchemy import text
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cell_store import (
     Arrays,
+    DigestMismatch,
     arrays_digest,
     stored_digest,
     verify_cell,
@@ -26,7 +28,7 @@ from flows.steps.cubes.cell_store import (
     write_shards,
 )
 from flows.steps.index.catalogue import cells_at
-from flows.steps.index.derived_rows import add_derived
+from flows.steps.index.derived_rows import add_derived, rewrite_derived
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
 from products.grid import PixelGrid
@@ -35,7 +37,7 @@ from products.template import CellTemplate
 from products.window.overviews import level_sides
 
 QUALITY, CODE, TIDES = "neocube:quality", "neocube:code", "neocube:tides"
-SECONDS, THREADS = "neocube:seconds", "neocube:threads"
+SECONDS, THREADS, CONTENT_DIGEST = "neocube:seconds", "neocube:threads", "neocube:content_digest"
 EO3 = "https://schemas.opendatacube.org/dataset"
 _log = logging.getLogger(__name__)
 
@@ -81,20 +83,18 @@ def cell_path(storage: Storage, product: str, cell: UUID) -> str:
 def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Arrays, threads: int = 1) -> bool:
     """Write a cell of the arrays of its tile and make it the active one of its tile and period; False if it was that already.
 
-    One that was published before and still lies in the store is not written again: another device gives the same cell to its tolerance, not to the bit.
+    One that was published before and still lies whole in the store is not written again: another device gives the same cell to its tolerance, not to the bit.
     """
     with writer_of(index, draft.id):
         row = index.dc.index.datasets.get(draft.id)
         if row is not None and not row.is_archived:
             return False
         path = cell_path(storage, draft.key.product, draft.id)
-        if row is not None and storage.exists(f"{path}/zarr.json"):
-            digest = stored_digest(storage, path)
-            verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
-        else:
+        digest = _whole_digest(storage, path, draft, threads) if row is not None else None
+        if digest is None:
             stored = with_overviews(draft.template, arrays, threads)
             digest = _write(storage, path, draft, stored, threads)
-        _commit(index, storage, draft, digest, restore=row is not None)
+        _commit(index, storage, draft, digest, row)
     seconds = draft.spent.document() if draft.spent else {}
     _log.info(
         "cell published",
@@ -126,6 +126,20 @@ def chooser_of(index: Index, place: str) -> AbstractContextManager[None]:
     return writer_of(index, uuid5(NAMESPACE, place))
 
 
+def _whole_digest(storage: Storage, path: str, draft: CellDraft, threads: int) -> str | None:
+    """The digest of the cell that lies at a path; None where there is none, or files of it are lost or damaged."""
+    with storage.reaching(path, f"the cell {draft.key.label}"):
+        if not storage.exists(f"{path}/zarr.json"):
+            return None
+        try:
+            digest = stored_digest(storage, path)
+            verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
+        except (DigestMismatch, FileNotFoundError) as error:
+            _log.warning("cell damaged, written anew", extra={"cell": str(draft.id), "cause": str(error)})
+            return None
+    return digest
+
+
 def _write(storage: Storage, path: str, draft: CellDraft, stored: Arrays, threads: int) -> str:
     """Write a cell, read it back and have it on the disk; returns the digest of its arrays, which is made meanwhile."""
     with ThreadPoolExecutor(2) as beside, storage.writing(path, f"the cell {draft.key.label}"):
@@ -139,8 +153,8 @@ def _write(storage: Storage, path: str, draft: CellDraft, stored: Arrays, thread
     return digest.result()
 
 
-def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, restore: bool) -> None:
-    """In one transaction archive what the cell replaces and add it, or restore the same id; of several builds at once, one after the other."""
+def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, row: Dataset | None) -> None:
+    """In one transaction archive what the cell replaces and add it, or restore its row; of several builds at once, one after the other."""
     key = draft.key
     with chooser_of(index, f"{key.product}/{key.version}/{key.label}"):
         active = cells_at(index, key.product, key.version, key.tile.label, key.period)
@@ -148,16 +162,21 @@ def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, resto
         with index.dc.index.transaction():
             if replaced:
                 index.dc.index.datasets.archive(replaced)
-            if restore:
-                index.dc.index.datasets.restore([draft.id])
-            else:
+            if row is None:
                 _add(index, storage, draft, digest)
+            else:
+                if row.metadata_doc["properties"][CONTENT_DIGEST] != digest:
+                    rewrite_derived(index, cell_document(draft, digest), _location(storage, draft))
+                index.dc.index.datasets.restore([draft.id])
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "build")
 
 
 def _add(index: Index, storage: Storage, draft: CellDraft, digest: str) -> None:
-    location = storage.url(cell_path(storage, draft.key.product, draft.id)) + "/zarr.json"
-    add_derived(index, cell_document(draft, digest), location)
+    add_derived(index, cell_document(draft, digest), _location(storage, draft))
+
+
+def _location(storage: Storage, draft: CellDraft) -> str:
+    return storage.url(cell_path(storage, draft.key.product, draft.id)) + "/zarr.json"
 
 
 def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:
@@ -183,7 +202,7 @@ def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:
             "neocube:tile": key.tile.label,
             "neocube:period": key.period.label,
             "neocube:digest": draft.recipe_digest,
-            "neocube:content_digest": digest,
+            CONTENT_DIGEST: digest,
             "neocube:overviews": len(level_sides(draft.grid.tile_px)),
             CODE: {"version": version("neocube"), "kernels": dict(KERNEL_VERSIONS)},
             **({SECONDS: draft.spent.document(), THREADS: draft.spent.threads} if draft.spent else {}),
@@ -208,6 +227,6 @@ def _attributes(draft: CellDraft, digest: str) -> dict[str, Any]:
         "neocube:tile": draft.key.tile.label,
         "neocube:period": draft.key.period.label,
         "neocube:recipe_digest": draft.recipe_digest,
-        "neocube:content_digest": digest,
+        CONTENT_DIGEST: digest,
         **{name: draft.properties[name] for name in (QUALITY,) if name in draft.properties},
     }

@@ -10,6 +10,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from flows.steps.cubes.cube_times import LAYER_DIMS, TIME_DIMS, span_of
+from products.antimeridian import as_geojson
 
 STAC_VERSION = "1.1.0"
 EXTENSIONS = (
@@ -25,15 +26,15 @@ def snapshot_item(
 ) -> dict[str, Any]:
     """The item of a snapshot that lies beside it as `cube.zarr`; `properties` join those that follow from the cube as stored."""
     geobox = georeferenced(cube)
-    footprint = geobox.extent.to_crs("EPSG:4326")
+    geometry, box = as_geojson(geobox.extent)
     first, last = span_of(cube)
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
         "stac_extensions": list(EXTENSIONS),
         "id": identity,
-        "geometry": footprint.json,
-        "bbox": list(footprint.boundingbox.bbox),
+        "geometry": geometry,
+        "bbox": list(box),
         "properties": {
             "title": cube.attrs["title"],
             "datetime": None,

@@ -74,10 +74,11 @@ def publish_cube(index: Index, storage: Storage, plan: CubePlan) -> str:
     folder = f"{name.product}-v{name.version}"
     path = storage.path("cubes", folder, plan.area, plan.grid.crs.replace(":", "_").lower(), f"{plan.digest}.zarr")
     complete = path.removesuffix(".zarr") + ".complete"
-    with writer_of(index, uuid5(NAMESPACE, path)):
+    what = f"the cube of {name.product}"
+    with writer_of(index, uuid5(NAMESPACE, path)), storage.reaching(path, what):
         if not storage.exists(complete):
             storage.remove(path)
-            with storage.writing(path, f"the cube of {name.product}"):
+            with storage.writing(path, what):
                 assemble(storage, path, plan)
                 storage.flush(path)
             storage.write_bytes(complete, plan.digest.encode())

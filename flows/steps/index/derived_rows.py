@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from datacube.index.exceptions import MissingRecordError
-from datacube.model import LineageTree
+from datacube.model import Dataset, LineageTree
 
 from datacube_config.connection import Index
+from flows.steps.index.revised_scenes import ANY_CHANGE
 
 
 class LineageLost(RuntimeError):
@@ -22,15 +23,8 @@ def add_derived(index: Index, document: dict[str, Any], location: str) -> None:
 
     ODC's `Doc2Dataset` with lineage reads each source and what that is made of first, which takes seconds where a cell has a hundred scenes.
     """
-    from datacube.index.hl import Doc2Dataset  # brings a JSON schema grammar that takes seconds to load
-
     number, sources = UUID(document["id"]), document["lineage"]
-    resolve = Doc2Dataset(
-        index.dc.index, products=[document["product"]["name"]], skip_lineage=True, verify_lineage=False
-    )
-    dataset, error = resolve({**document, "lineage": {}}, location)
-    if dataset is None:
-        raise RuntimeError(f"the index refuses {document['label']}, {number}: {error}")
+    dataset = _without_lineage(index, document, location)
     if index.dc.index.supports_external_lineage:
         dataset.source_tree = LineageTree.from_data(number, sources=sources)
     else:
@@ -41,6 +35,23 @@ def add_derived(index: Index, document: dict[str, Any], location: str) -> None:
         raise LineageLost(
             f"a source of {document['label']}, {number}, is not in the index: it is not added"
         ) from missing
+
+
+def rewrite_derived(index: Index, document: dict[str, Any], location: str) -> None:
+    """Put another document into the row of a known dataset, whose lineage stays; RuntimeError if the index refuses it."""
+    index.dc.index.datasets.update(_without_lineage(index, document, location), ANY_CHANGE)
+
+
+def _without_lineage(index: Index, document: dict[str, Any], location: str) -> Dataset:
+    from datacube.index.hl import Doc2Dataset  # brings a JSON schema grammar that takes seconds to load
+
+    resolve = Doc2Dataset(
+        index.dc.index, products=[document["product"]["name"]], skip_lineage=True, verify_lineage=False
+    )
+    dataset, error = resolve({**document, "lineage": {}}, location)
+    if dataset is None:
+        raise RuntimeError(f"the index refuses {document['label']}, {document['id']}: {error}")
+    return dataset
 
 
 def _classified(sources: dict[str, list[str]]) -> dict[str, UUID]:

@@ -8,6 +8,7 @@ from odc.geo.geobox import GeoBox
 
 from flows.steps.cubes.snapshot import CubePlan
 from flows.steps.learning.models import Model
+from products.antimeridian import as_geojson
 from products.learning.learned import NO_PROBABILITY
 from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours
 from products.learning.trust_layers import APPLICABLE, NOT_MAPPED, UNCERTAINTY
@@ -23,7 +24,7 @@ COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 def item_document(model: Model, plan: CubePlan, geobox: GeoBox, period: Period) -> dict[str, Any]:
     """The item of one period of a map; its class values are told by the classification extension."""
-    footprint = geobox.extent.to_crs("EPSG:4326")
+    geometry, box = as_geojson(geobox.extent)
     end = period.end - timedelta(microseconds=1)
     return {
         "type": "Feature",
@@ -31,8 +32,8 @@ def item_document(model: Model, plan: CubePlan, geobox: GeoBox, period: Period) 
         "stac_extensions": list(EXTENSIONS),
         "id": f"{plan.template.product}_{plan.area}_{period.label}",
         "collection": plan.template.product,
-        "geometry": footprint.json,
-        "bbox": list(footprint.boundingbox.bbox),
+        "geometry": geometry,
+        "bbox": list(box),
         "properties": {
             "title": f"{plan.template.title}, {plan.area}, {period.label}",
             "datetime": None,
@@ -55,9 +56,7 @@ def item_document(model: Model, plan: CubePlan, geobox: GeoBox, period: Period) 
 
 
 def collection_document(model: Model, plan: CubePlan, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The collection of a map over one area and CRS."""
-    boxes = [item["bbox"] for item in items]
-    box = [min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)]
+    """The collection of a map over one area and CRS, whose items have the same pixels."""
     starts = [item["properties"]["start_datetime"] for item in items]
     ends = [item["properties"]["end_datetime"] for item in items]
     note = " Made from simulated data: it shows no real place." if model.simulated else ""
@@ -69,7 +68,7 @@ def collection_document(model: Model, plan: CubePlan, items: Sequence[dict[str, 
         "title": plan.template.title,
         "description": f"{plan.template.title} over {plan.area}, by model {model.id}.{note}",
         "license": "other",
-        "extent": {"spatial": {"bbox": [box]}, "temporal": {"interval": [[min(starts), max(ends)]]}},
+        "extent": {"spatial": {"bbox": [items[0]["bbox"]]}, "temporal": {"interval": [[min(starts), max(ends)]]}},
         "links": [
             {"rel": "root", "href": "./collection.json", "type": "application/json"},
             *({"rel": "item", "href": f"./{p.label}/item.json", "type": "application/geo+json"} for p in plan.periods),

@@ -13,7 +13,7 @@ import xarray
 
 from datacube_config.connection import Index
 from datacube_config.errors import StorageLost, StorageUnavailable
-from flows.steps.cubes.cell_store import Arrays
+from flows.steps.cubes.cell_store import Arrays, DigestMismatch
 from flows.steps.cubes.cells import CellDraft, Spent, cell_path, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
@@ -107,7 +107,7 @@ def map_cells(
         key = CellKey(template.product, template.version, tile, period)
         try:
             number, is_new = map_cell(index, storage, model, inputs, key, cell, threads, around)
-        except (OSError, StorageUnavailable) as error:
+        except (OSError, StorageUnavailable, DigestMismatch) as error:
             failed.append((key.label, str(error)))
             _log.error("cell failed", extra={"label": key.label, "product": key.product, "cause": str(error)})
             continue

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from flows.steps.learning.model_documents import ModelDraft
+from products.antimeridian import as_geojson
 from products.learning.learned import Learned
 from products.learning.recipe import ModelRecipe
 
@@ -26,15 +27,15 @@ TYPES: Final = {"md": "text/markdown", "json": "application/json", "png": "image
 def model_item(draft: ModelDraft, learned: Learned, weights: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     """The item of a model whose files, by name, lie beside it; `weights` is the one that holds what was learned."""
     told = learned.describe()
-    footprint = draft.geobox.extent.to_crs("EPSG:4326")
+    geometry, box = as_geojson(draft.geobox.extent)
     start, end = min(p.start for p in draft.periods), max(p.end for p in draft.periods) - timedelta(microseconds=1)
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
         "stac_extensions": list(EXTENSIONS),
         "id": str(draft.id),
-        "geometry": footprint.json,
-        "bbox": list(footprint.boundingbox.bbox),
+        "geometry": geometry,
+        "bbox": list(box),
         "properties": {
             "title": draft.recipe.title or draft.recipe.name,
             "description": " ".join([f"{told[:1].upper()}{told[1:]}.", *draft.card["notes"]]),

@@ -20,6 +20,7 @@ from rasterio.warp import reproject
 
 from flows.steps.cubes.open_cube import count_overviews, open_snapshot
 from flows.steps.pictures.cube import as_periods, thinned
+from products.antimeridian import as_geojson
 from products.errors import RequestError
 from products.period import Period
 
@@ -57,9 +58,9 @@ class Layers:
 
     @cached_property
     def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in degrees."""
-        box: BoundingBox = self.levels[0].odc.geobox.extent.to_crs("EPSG:4326").boundingbox
-        return (box.left, box.bottom, box.right, box.top)
+        """West, south, east, north in degrees; across the antimeridian west is larger than east."""
+        _, box = as_geojson(self.levels[0].odc.geobox.extent)
+        return box
 
     @cached_property
     def last_period(self) -> Period:
