@@ -328,3 +328,52 @@ def test_a_bad_item_in_a_page_is_quarantined_and_never_counted_as_unchanged(inde
         for _ in range(2):
             report = harvested(index, stac, full=True)
             assert (report.found, len(report.quarantined)) == (7, 2)
+
+
+class Endless(HostileStac):
+    """An API whose next link never ends; after the page of that number, `n_kept` items of its count stay away."""
+
+    n_kept = 0
+
+    def page(self, asked: dict[str, Any]) -> dict[str, Any]:
+        found = super().page(asked)
+        step = {"page": int(asked.get("page", 1)) + 1}
+        if self.paging == "token":
+            last = found["features"][-1:] or [{"id": asked.get("token", "") + "~"}]
+            step = {"token": last[0]["id"]}
+        matched = {"numberMatched": found["numberMatched"] + self.n_kept} if self.counts else {}
+        return found | {"links": [self._link({**asked, **step})]} | matched
+
+
+class Keeping(Endless):
+    """The same, 3 of whose items it counts and does not send."""
+
+    n_kept = 3
+
+
+@pytest.mark.parametrize("paging", ["token", "page"])
+def test_a_next_link_that_never_ends_is_the_end_where_all_that_it_counts_came(
+    paging: Literal["token", "page"], index: Index, items: list[Item]
+) -> None:
+    with hostile_stac(items, kind=Endless, counts=True, paging=paging) as stac:
+        report = harvested(index, stac)
+        assert (report.added, report.stopped) == (26, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts", "paging", "of"), [(Keeping, True, "page", " of 29"), (Endless, False, "token", "")]
+)
+def test_empty_pages_before_everything_came_stop_the_listing_and_nothing_is_gone(
+    kind: type[Endless], counts: bool, paging: Literal["token", "page"], of: str, index: Index, items: list[Item]
+) -> None:
+    with hostile_stac(items, kind=kind, counts=counts, paging=paging) as stac:
+        report = harvested(index, stac)
+        assert f"3 empty pages in a row after 26{of} items, and its next link goes on" in report.stopped[0]["cause"]
+        assert (report.added, report.gone, thread(index).next_page is None) == (26, [], False)
+        with pytest.raises(ApiUnavailable, match=f"after 26{of} items"):
+            harvested(index, stac)
+
+
+def test_empty_pages_by_number_are_the_end_where_nothing_is_counted(index: Index, items: list[Item]) -> None:
+    with hostile_stac(items, kind=Endless, paging="page") as stac:
+        assert (harvested(index, stac).stopped, len(indexed(index))) == ([], 26)

@@ -20,7 +20,8 @@ from click.testing import CliRunner, Result
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.cli import main
-from flows.steps.archives.stac_api import ApiUnavailable, search_items
+from flows.steps.archives.listed_pages import search_items
+from flows.steps.archives.polite_requests import ApiUnavailable
 from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
 from flows.steps.ingesting.ingest_archive import ingest_archive

@@ -176,7 +176,9 @@ def test_the_offset_follows_the_catalogue_then_the_baseline_and_never_the_date(s
              (None, "02.14", -0.1, 0.0), (None, "05.00", 0, 0.0)]  # fmt: skip
     for applied, baseline, stated, expected in cases:
         changed = copy.deepcopy(item)
+        named = changed["properties"]["s2:product_uri"].replace("_N0509_", f"_N{baseline.replace('.', '')}_")
         changed["properties"] |= {"earthsearch:boa_offset_applied": applied, "s2:processing_baseline": baseline}
+        changed["properties"]["s2:product_uri"] = named
         changed["assets"]["red"]["raster:bands"] = [
             {"nodata": 0, "scale": 0.0001} | ({} if stated is None else {"offset": stated})
         ]

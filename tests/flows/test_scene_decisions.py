@@ -299,7 +299,8 @@ def test_the_relative_orbit_follows_from_the_absolute_one_as_published(msi: Item
     product, strip = msi["properties"].pop("s2:product_uri"), msi["properties"].pop("s2:datastrip_id")
     assert product and strip
     for take, orbit in (("GS2C_20260430T083651_008614_N05.12", "R064"), ("GS2C_20250612T112131_004011_N05.11", "R037")):
-        msi["properties"] |= {"platform": "sentinel-2c", "s2:datatake_id": take}
+        day = f"{take[5:9]}-{take[9:11]}-{take[11:13]}"
+        msi["properties"] |= {"platform": "sentinel-2c", "s2:datatake_id": take, "datetime": day}
         assert f"/{orbit}/" in scene_of(msi).acquisition
 
 
@@ -356,6 +357,27 @@ def test_scale_offset_and_nodata_that_cannot_be_are_refused(msi: Item, stated: I
     assert cause in refusal(msi)
 
 
+DEFAULTS = [
+    {"scale": 1.0, "offset": 0.0},
+    {"scale": 1, "offset": 0, "data_type": "uint16", "nodata": 0},
+    {"scale": 1.0},
+]
+
+
+@pytest.mark.parametrize("stated", DEFAULTS)
+def test_the_scale_1_and_offset_0_that_gdal_says_of_any_file_state_nothing(
+    msi: Item, landsat: Item, stated: Item
+) -> None:
+    """rio-stac writes them into every item that it makes of files of integers."""
+    msi["properties"]["earthsearch:boa_offset_applied"] = False
+    for item, scale, offset in ((msi, 1e-4, -0.1), (landsat, 2.75e-5, -0.2)):
+        (item["assets"].get("red") or item["assets"]["SR_B4"])["raster:bands"] = [stated]
+        found = scene_of(item).document["properties"]["neocube:radiometry"]["red"]
+        assert found == {"scale": scale, "offset": offset, "nodata": 0}
+    msi["assets"]["red"]["raster:bands"] = [stated | {"data_type": "float32"}]
+    assert scene_of(msi).document["properties"]["neocube:radiometry"]["red"]["scale"] == 1.0
+
+
 def test_a_cause_is_short_and_printable_whatever_it_quotes(msi: Item) -> None:
     deep: Any = []
     for _ in range(50_000):
@@ -365,3 +387,42 @@ def test_a_cause_is_short_and_printable_whatever_it_quotes(msi: Item) -> None:
         cause = refusal(item)
         assert len(cause) < 1000
         assert cause.encode()
+
+
+def product(item: Item, uri: str, **properties: Any) -> Item:
+    """The Sentinel-2 item under another product id, saying other things."""
+    return item | {"properties": item["properties"] | {"s2:product_uri": uri} | properties}
+
+
+MSI_URI = "S2B_MSIL2A_20230609T104629_N0509_R051_T31UDQ_20230609T121643.SAFE"
+
+
+@pytest.mark.parametrize("sensed", ["2023-06-11T00:00:00Z", "2022-06-09T10:56:29Z", "2023-06-07T23:59:59Z"])
+def test_a_sensing_time_of_another_day_than_the_product_id_is_refused(msi: Item, landsat: Item, sensed: str) -> None:
+    assert msi["properties"]["s2:product_uri"] == MSI_URI
+    cause = refusal(product(msi, MSI_URI, datetime=sensed))
+    assert cause.startswith(f"sensing time {sensed} contradicts the id S2B_MSIL2A_20230609T104629_N0509")
+    landsat["properties"]["datetime"] = sensed
+    assert f"sensing time {sensed} contradicts the product id LC08_L2SP_197023_20220324" in refusal(landsat)
+
+
+@pytest.mark.parametrize("sensed", ["2023-06-10T00:03:00Z", "2023-06-09", "2023-06-08T23:59:00Z"])
+def test_a_sensing_time_on_the_other_side_of_midnight_is_believed(msi: Item, sensed: str) -> None:
+    assert scene_of(product(msi, MSI_URI, datetime=sensed)).acquisition == "sentinel-2b/31UDQ/R051/2023-06-09"
+
+
+def test_a_baseline_other_than_that_of_the_product_id_is_refused_but_for_the_toolbox_s(msi: Item) -> None:
+    cause = refusal(product(msi, MSI_URI, **{"s2:processing_baseline": "02.09"}))
+    assert cause.startswith("processing baseline 02.09 contradicts the product id S2B_MSIL2A_20230609T104629_N0509")
+    for number, stated in (("N9999", "02.09"), ("N0209", "99.33")):
+        own = product(msi, MSI_URI.replace("N0509", number), **{"s2:processing_baseline": stated})
+        assert scene_of(own).rendition == f"{stated}/20230609T121643"
+
+
+@pytest.mark.parametrize("day", ["2023-06-09", "2023-06-09T00:00:00Z", "2023-06-10T00:00:00Z"])
+def test_an_item_that_states_only_the_day_competes_with_the_same_acquisition(msi: Item, day: str) -> None:
+    msi["properties"].pop("s2:datastrip_id")
+    whole, day_only = scene_of(msi), scene_of(product(msi, MSI_URI, datetime=day))
+    assert (whole.slice[:1], day_only.slice) == ("T", "")
+    at_midnight = MSI_URI.replace("20230609T104629", "20230609T235029")
+    assert scene_of(product(msi, at_midnight, datetime="2023-06-10T00:00:00Z")).slice == "T20230610T000000"

@@ -9,8 +9,9 @@ from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.asked_collections import own_names, refuse_collection
 from flows.steps.archives.found_items import FoundItem, Source, Wanted, links_of
 from flows.steps.archives.host_buckets import REQUESTS_PER_SECOND
+from flows.steps.archives.listed_pages import search_items
 from flows.steps.archives.rate_limit import TokenBucket
-from flows.steps.archives.stac_api import collection_ids, has_collection, search_items
+from flows.steps.archives.stac_api import collection_ids, has_collection
 from products.sensors import COLLECTIONS
 
 

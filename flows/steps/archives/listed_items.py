@@ -8,9 +8,10 @@ from datacube_config.archives import archive_table
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.items import FoundItem, Wanted, archive_location, read_items, stac_api
 from flows.steps.archives.items_api import StacApi, api_item
+from flows.steps.archives.listed_pages import Pages
 from flows.steps.archives.polite_requests import Patience, open_client
 from flows.steps.archives.rate_limit import bucket_of
-from flows.steps.archives.stac_api import PageRequest, Pages, Provider, Search, first_request
+from flows.steps.archives.stac_api import PageRequest, Provider, Search, first_request
 from products.errors import RequestError
 
 

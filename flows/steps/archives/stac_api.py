@@ -1,7 +1,7 @@
 """Items of a STAC API, page by page."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
@@ -10,12 +10,10 @@ import httpx
 
 from flows.steps.archives.json_documents import TooLarge, parse_document
 from flows.steps.archives.polite_requests import ApiUnavailable, Patience, RequestRejected, ask, open_client
-from flows.steps.archives.rate_limit import TokenBucket, bucket_of
+from flows.steps.archives.rate_limit import TokenBucket
 
 PAGE_ITEMS = 200
 NOT_FOUND = 404
-SAME_REQUESTS, SAME_PAGES = 2, 4
-EMPTY_PAGES = 2
 POSITIONS = ("page", "offset", "skip", "startIndex", "_o")
 
 
@@ -99,47 +97,6 @@ def read_page(provider: Provider, request: PageRequest) -> Page:
     return Page(page["features"], _following(page, request), count)
 
 
-class Pages:
-    """The pages of one listing: some repeated or empty ones are borne, an endless number of them is an error or the end."""
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._requests, self._contents = LoopWatch(SAME_REQUESTS), LoopWatch(SAME_PAGES)
-        self._empty = 0
-
-    def read(self, request: PageRequest) -> Page:
-        """One page; ApiUnavailable if none comes, or if they lead in a circle."""
-        page = read_page(self._provider, request)
-        asked = json.dumps(request.document(), sort_keys=True)
-        ids = [item.get("id") if isinstance(item, dict) else None for item in page.features]
-        if page.following and self._requests.goes_round(asked):
-            raise ApiUnavailable(f"{request.url}: its next links lead in a circle, back to {asked[:300]}")
-        if page.following and ids and self._contents.goes_round(json.dumps(ids, default=str)):
-            raise ApiUnavailable(f"{request.url}: its pages repeat: {len(ids)} items from {ids[0]!r} on came before")
-        self._empty = 0 if ids else self._empty + 1
-        return Page(page.features, None, page.matched) if self._empty > EMPTY_PAGES else page
-
-
-def search_items(
-    url: str,
-    collections: Sequence[str],
-    bounds: tuple[float, float, float, float] | None = None,
-    interval: str | None = None,
-    *,
-    requests_per_second: float = 5.0,
-) -> Iterator[dict[str, Any]]:
-    """Every item of some collections of a STAC API, within degrees and an RFC 3339 interval, page by page."""
-    patience = Patience()
-    with open_client(patience) as client:
-        provider = Provider(client, bucket_of(url, requests_per_second), patience)
-        request: PageRequest | None = first_request(url, Search(collections, bounds, interval))
-        pages = Pages(provider)
-        while request is not None:
-            page = pages.read(request)
-            yield from page.features
-            request = page.following
-
-
 def collection_ids(url: str, bucket: TokenBucket) -> list[str]:
     """The ids of the collections of a STAC API."""
     patience = Patience()
@@ -166,23 +123,6 @@ def compares_by(provider: Provider, url: str) -> str | None:
     if any("item-search#filter" in name for name in names) and any("cql2-json" in name for name in names):
         return "cql2-json"
     return "query" if any("item-search#query" in name for name in names) else None
-
-
-class LoopWatch:
-    """Notices what comes round again, in constant memory (Brent's cycle detection)."""
-
-    def __init__(self, patience: int) -> None:
-        self._kept, self._steps, self._power, self._left = "", 0, 1, patience
-
-    def goes_round(self, this: str) -> bool:
-        """Whether what is noted now has come before, more often than there is patience for."""
-        if this == self._kept:
-            self._left -= 1
-            return self._left < 0
-        self._steps += 1
-        if self._steps == self._power:
-            self._kept, self._steps, self._power = this, 0, self._power * 2
-        return False
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401, of a request body

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.items import FoundItem, StacApi, Wanted, api_item
+from flows.steps.archives.listed_pages import Pages
 from flows.steps.archives.polite_requests import RequestRejected
 from flows.steps.archives.stac_api import (
     PageRequest,
-    Pages,
     Provider,
     Search,
     compares_by,
@@ -77,8 +77,10 @@ def _listed(
     harvest: ApiHarvest, thread: Thread, listing: Listing, marks: tuple[str, ...], *, resumed: bool = False
 ) -> Iterator[Batch]:
     """The pages of a listing; all of them again while items may have slipped past, because it moved under its page numbers."""
+    n_before = listing.n_items if resumed else 0
     while True:
-        pages, matched, n_pages, is_by_number, has_moved = Pages(harvest.provider), None, 0, False, listing.is_moving
+        pages = Pages(harvest.provider, n_before)
+        matched, n_pages, is_by_number, has_moved = None, 0, False, listing.is_moving
         while listing.request is not None:
             is_by_number |= is_by_position(listing.request)
             page = pages.read(listing.request)
@@ -93,7 +95,7 @@ def _listed(
         listing.is_moving = has_moved and is_by_number
         if not listing.is_moving or listing.n_passes == PASSES:
             return
-        listing.n_passes, listing.request, listing.is_moving = listing.n_passes + 1, listing.first, False
+        listing.n_passes, listing.request, listing.is_moving, n_before = listing.n_passes + 1, listing.first, False, 0
 
 
 def _missing(harvest: ApiHarvest, thread: Thread, listing: Listing) -> Iterator[Batch]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, time, timedelta
 
 from flows.steps.scenes.item_facts import compact
 
@@ -11,6 +11,7 @@ GRANULE_FOLDER = re.compile(r"/L2A_T\w{5}_A\d{6}_(\d{8}T\d{6})/", re.ASCII)
 LANDSAT_SCENE = re.compile(r"L[COTE][4-9]\d{13}(?!XXX)([A-Z]{3})\d{2}", re.ASCII)
 # Datastrips of one tile begin minutes apart (T16SGD of 2025-10-10: 16:27:37 and 16:34:03), processed anew within seconds.
 SAME_DATASTRIP_S, SAME_TILE_S = 10.0, 1.5
+LONGEST_DATATAKE = timedelta(hours=1)
 
 
 def msi_slice(texts: Iterable[str], sensed: datetime, datatake: datetime) -> str:
@@ -20,8 +21,9 @@ def msi_slice(texts: Iterable[str], sensed: datetime, datatake: datetime) -> str
         if found := DATASTRIP.search(text) or GRANULE_FOLDER.search(text):
             marks.append(f"S{found[1]}")
             break
-    # Some catalogues give the start of the datatake, which is the same for all tiles, as `datetime`.
-    if abs((sensed - datatake).total_seconds()) > SAME_TILE_S:
+    # Some catalogues give the start of the datatake, which is the same for all tiles, as `datetime`, some the day alone.
+    is_day = sensed.time() == time() and not timedelta() < sensed - datatake < LONGEST_DATATAKE
+    if abs((sensed - datatake).total_seconds()) > SAME_TILE_S and not is_day:
         marks.append(f"T{compact(sensed)}")
     return " ".join(marks)
 

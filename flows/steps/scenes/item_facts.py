@@ -58,6 +58,12 @@ def sensing_time(properties: Properties) -> datetime:
     return instant
 
 
+def require_day(sensed: datetime, day: datetime, named: str) -> None:
+    """ItemRefused for a sensing time more than a day from the UTC day of an id, `named` in the message."""
+    if abs((sensed.date() - day.date()).days) > 1:
+        raise ItemRefused(f"sensing time {sensed:%Y-%m-%dT%H:%M:%SZ} contradicts {named}, of {day:%Y-%m-%d}")
+
+
 def compact_instant(written: str | None) -> datetime | None:
     """The instant of `20200714T115552` or the day of `20200714`, UTC; None where the digits make none."""
     if not written:

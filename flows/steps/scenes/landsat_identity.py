@@ -5,7 +5,7 @@ import re
 from flows.steps.archives.item_refused import ItemRefused, NotAScene, brief
 from flows.steps.scenes.acquisition import Identity, another_product, fullest, sensor_on
 from flows.steps.scenes.datastrip import landsat_slice
-from flows.steps.scenes.item_facts import Item, compact_instant, sensing_time, text, texts_of
+from flows.steps.scenes.item_facts import Item, compact_instant, require_day, sensing_time, text, texts_of
 from flows.steps.scenes.pass_day import WRS2_PATHS, wrs_day
 
 LANDSAT_ID = re.compile(r"\bL[COTE]0([4-9])_(L2S[PR])_(\d{3})(\d{3})_(\d{8})_(?:(\d{8})_)?(\d{2})_(T1|T2|RT)", re.ASCII)
@@ -34,6 +34,7 @@ def landsat_scene(item: Item, platform: str) -> Identity:
     sensed, date, made = sensing_time(item["properties"]), compact_instant(day), compact_instant(processed)
     if date is None or made is None or not (1 <= int(path) <= WRS2_PATHS and 1 <= int(row) <= WRS2_ROWS):
         raise ItemRefused(f"no path, row and days in the product id {found[0]}")
+    require_day(sensed, date, f"the product id {found[0]}")
     exact = sensed if "T" in str(text(item["properties"], "datetime")) else None
     return Identity(
         sensor=sensor_on(platform),

@@ -12,6 +12,7 @@ from flows.steps.scenes.item_facts import (
     compact,
     compact_instant,
     iso_instant,
+    require_day,
     sensing_time,
     text,
     texts_of,
@@ -26,6 +27,8 @@ DATATAKE = re.compile(r"GS2[A-D]_(\d{8}T\d{6})_(\d{6})_N(\d{2}\.\d{2})", re.ASCI
 GRANULE = re.compile(r"S2[A-D]_OPER_MSI_L2A_TL_\w{4}_(\d{8}T\d{6})_A(\d{6})_T\w{5}_N(\d{2}\.\d{2})", re.ASCII)
 BASELINE = re.compile(r"\d{2}\.\d{2}", re.ASCII)
 TILE = re.compile(r"(?:0?[1-9]|[1-5]\d|60)[C-X][A-Z]{2}", re.ASCII)
+OF_TOOLBOX = "99."
+"""What Sen2Cor that anyone runs writes as baseline, 99.99 or 99.33, in the id or in the metadata: it contradicts no other."""
 
 # relative orbit = (absolute orbit - offset) modulo 143, counted 1 to 143 (ESA Sentinel-2 products, orbit cycle 143)
 ORBITS, ORBIT_OFFSET = 143, {"sentinel-2a": 140, "sentinel-2b": 26, "sentinel-2c": 113}
@@ -45,7 +48,9 @@ def msi_scene(item: Item, platform: str) -> Identity:
     tile = _tile(item, found)
     orbit = _relative_orbit(properties, platform, found, take, granule)
     sensed = sensing_time(properties)
-    start = compact_instant(found[2] if found else take[1] if take else None) or sensed
+    named = found or take
+    start = compact_instant((found[2] if found else take[1]) if named else None) or sensed
+    require_day(sensed, start, f"the id {named[0]}" if named else "")
     baseline = _baseline(properties, found, take, granule)
     generated = _generated(properties, found, granule)
     strip = text(properties, "s2:datastrip_id", "eopf:datastrip_id")
@@ -111,6 +116,8 @@ def _baseline(properties: Properties, found: Found, take: Found, granule: Found)
     )
     if not isinstance(baseline, str) or not BASELINE.fullmatch(baseline):
         raise ItemRefused(f"no processing baseline: expected one such as 05.00, got {brief(baseline)}")
+    if number and number != baseline and not (number.startswith(OF_TOOLBOX) or baseline.startswith(OF_TOOLBOX)):
+        raise ItemRefused(f"processing baseline {baseline} contradicts the product id {found[0] if found else number}")
     return baseline
 
 

@@ -27,6 +27,8 @@ def band_radiometry(
         fill = LANDSAT_QA_FILL if band == "qa_pixel" else 0
         return {"scale": 1.0, "offset": 0.0, "nodata": fill}
     scale, offset, nodata = _stated(asset)
+    if scale == 1 and not offset and not _is_float(asset):
+        scale = offset = None  # what GDAL says of every file, and what tools that make items of files copy
     nodata = int(nodata or 0)
     if sensor.name == "msi":
         scale, offset = scale or MSI_SCALE, _msi_offset(offset, properties, baseline)
@@ -46,6 +48,13 @@ def _msi_offset(stated: float | None, properties: dict[str, Any], baseline: str 
     if applied is True or (baseline or MSI_OFFSET_BASELINE) < MSI_OFFSET_BASELINE:
         return 0.0
     return MSI_OFFSET if stated is None else stated
+
+
+def _is_float(asset: dict[str, Any]) -> bool:
+    """Whether an asset says that its pixels are no integers, of which 1 would be the least reflectance above 0."""
+    bands = asset.get("raster:bands") or asset.get("bands")
+    first = bands[0] if isinstance(bands, list) and bands and isinstance(bands[0], dict) else {}
+    return str(first.get("data_type", asset.get("data_type"))).startswith("float")
 
 
 def _stated(asset: dict[str, Any]) -> tuple[float | None, float | None, float | None]:
