@@ -1,6 +1,8 @@
 """Draw a sample of a map for interpretation, and estimate accuracy and areas from it: without Prefect."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -9,7 +11,8 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import get_settings
 from flows.console import output_path, writing
 from flows.steps.areas import find_area
-from flows.steps.cubes.open_cube import find_cube, open_snapshot, snapshot_asked_for
+from flows.steps.cubes.open_cube import asked_snapshot, find_cube, snapshot_asked_for
+from flows.steps.index.catalogue import published_cell
 from flows.steps.learning.assessment import SampleOrder, draw_sample, estimate
 from flows.steps.learning.assessment_points import (
     check_sample_path,
@@ -38,9 +41,11 @@ def design_sample(
         output_path(out)
     with open_index(settings) as index:
         url = snapshot_asked_for(index, name, area, crs)
-        cube = open_snapshot(url, s3_options(settings))
+        cube = asked_snapshot(url, s3_options(settings))
         ground = find_area(area) if area else None
         population = map_population(url, cube, ground, labels)
+        times = [time.label for time in population.times]
+        population = replace(population, cells=tuple(_cells_of(index, population.cells, times)))
         path = Path(out or f"{population.product}_{'_'.join(t.label for t in population.times)}_sample.gpkg")
         check_sample_path(path)
         design = draw_sample(population, order, is_simulated(index, population.cells))
@@ -61,12 +66,10 @@ def estimate_map(name: str, sample: str) -> dict[str, Any]:
     if not is_snapshot and design["area"]:
         with open_index(settings) as index:
             url = find_cube(index, name, design["area"], design["crs"]).snapshot_url
-    held = [str(cell) for cell in open_snapshot(url, s3_options(settings)).attrs["neocube:cells"]]
-    if sorted(held) != sorted(design["cells"]):
-        raise RequestError(
-            f"{sample} was drawn from other cells than {url} has now: the map was made anew; assess the old one by its "
-            f"path ({design['snapshot']}) or draw a new sample"
-        )
+    held = [str(cell) for cell in asked_snapshot(url, s3_options(settings)).attrs["neocube:cells"]]
+    if set(held) != set(design["cells"]):
+        with open_index(settings) as index:
+            _check_unchanged(index, sample, design, url, held)
     document = estimate(design, read_references(path, design))
     written = {
         "json": path.with_name(f"{path.stem}.estimate.json"),
@@ -75,6 +78,27 @@ def estimate_map(name: str, sample: str) -> dict[str, Any]:
     written["json"].write_text(json.dumps(document, indent=2))
     written["picture"].write_bytes(assessment_picture(document))
     return document | {key: str(value) for key, value in written.items()}
+
+
+def _check_unchanged(index: Index, sample: str, design: Mapping[str, Any], url: str, held: Sequence[str]) -> None:
+    """RequestError unless a map has, in the periods of a design, the cells that it was drawn from; other periods may have joined it."""
+    periods = " and ".join(design["periods"])
+    drawn, now = (set(_cells_of(index, cells, design["periods"])) for cells in (design["cells"], held))
+    remedy = f"assess the old map by its path ({design['snapshot']}) or draw a new sample"
+    if not now:
+        raise RequestError(f"{sample} was drawn from cells of {periods}, of which {url} holds none: {remedy}")
+    if drawn != now:
+        raise RequestError(
+            f"{sample} was drawn from other cells of {periods} than {url} has now: {len(drawn - now)} of {len(drawn)} "
+            f"were replaced or retired since, {len(now - drawn)} are new; {remedy}"
+        )
+
+
+def _cells_of(index: Index, cells: Sequence[str], periods: Sequence[str]) -> list[str]:
+    """Those of some cells that are of these periods, or that the index does not know any more."""
+    rows = index.dc.index.datasets.bulk_get([UUID(cell) for cell in cells])
+    of = {str(cell.id): cell.period for cell in map(published_cell, rows)}
+    return [cell for cell in cells if of.get(cell, periods[0]) in periods]
 
 
 def is_simulated(index: Index, cells: tuple[str, ...]) -> bool:

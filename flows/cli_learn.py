@@ -233,7 +233,8 @@ def _mapped(document: dict[str, Any]) -> str:
         f"cube {document['cube']}",
         *document["cogs"],
     ]
-    return "\n".join([*head, *_stale(document), *areas, *failed])
+    notes = [f"note: {note}" for note in document["notes"]]
+    return "\n".join([*head, *_stale(document), *notes, *areas, *failed])
 
 
 def _stale(document: dict[str, Any]) -> list[str]:

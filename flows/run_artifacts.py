@@ -19,6 +19,7 @@ from prefect.runtime import flow_run
 
 from datacube_config.logs import logged
 from datacube_config.settings import Settings
+from flows.steps.cubes.open_cube import within
 from flows.steps.pictures.cube import (
     COVERAGE_PX,
     QUICKLOOK_PX,
@@ -28,6 +29,7 @@ from flows.steps.pictures.cube import (
 )
 from flows.steps.service.patient_asking import asked_again
 from flows.steps.storage import open_storage, s3_options
+from products.period import parse_period
 
 MOST_IMAGE_BYTES = 200_000
 P = ParamSpec("P")
@@ -100,8 +102,8 @@ def progress_bar(key: str, description: str) -> MoveBar:
     return move
 
 
-def leave_build(report: Mapping[str, Any], settings: Settings) -> None:
-    """The table of cells with their observations, the coverage and the quicklook of the cube."""
+def leave_build(report: Mapping[str, Any], settings: Settings, period: str) -> None:
+    """The table of cells with their observations, the coverage and the quicklook of the cube in the period that was built."""
     if not in_flow_run():
         return
     failed = [{"cell": each["cell"], "id": "", "published": f"failed: {each['cause']}"} for each in report["failed"]]
@@ -110,11 +112,11 @@ def leave_build(report: Mapping[str, Any], settings: Settings) -> None:
     if report["unread"]:
         leave_table("build-unread", report["unread"], "Assets that could not be read: their cells stay stale")
     if report["cube"]:
-        options = s3_options(settings)
-        coverage = coverage_picture(cube_for_picture(report["cube"], options, COVERAGE_PX))
+        options, asked = s3_options(settings), parse_period(period)
+        coverage = coverage_picture(within(cube_for_picture(report["cube"], options, COVERAGE_PX), asked))
         leave_picture("build-coverage", coverage, "Clear observations used, per pixel")
-        quicklook = quicklook_picture(cube_for_picture(report["cube"], options, QUICKLOOK_PX))
-        leave_picture("build-quicklook", quicklook, "The cube's last period, or its clearest pass or step")
+        quicklook = quicklook_picture(within(cube_for_picture(report["cube"], options, QUICKLOOK_PX), asked))
+        leave_picture("build-quicklook", quicklook, "The last period that was built, or its clearest pass or step")
 
 
 def leave_map(document: Mapping[str, Any], settings: Settings) -> None:

@@ -1,10 +1,12 @@
 """`neocube assess`: a sample of a published map, its files, what is refused, and estimates of a known map."""
 
 import json
+import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import geopandas
 import numpy as np
@@ -13,13 +15,14 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry, box
+from sqlalchemy import text
 
 from datacube_config.connection import open_index
-from datacube_config.settings import Settings
+from datacube_config.settings import Settings, get_settings
 from flows.assess_map import assess_map, table_rows
 from flows.cli import main
 from flows.steps.areas import find_area
-from flows.steps.cubes.cells import CellDraft, publish_cell
+from flows.steps.cubes.cells import CellDraft, publish_cell, retire_cell
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.index_setup import add_product, init_index
@@ -279,15 +282,67 @@ def test_a_sample_of_another_map_or_a_changed_design_is_refused(run: Any, mapped
     refused(run("estimate", "coast_map", sample), "no design at")
 
 
+def test_a_map_that_another_year_joined_is_still_the_map_of_its_sample(
+    mapped: Mapped, neocube_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    subprocess.run(["cp", "-a", str(mapped.home), str(neocube_home)], check=True)
+    template, area = map_template(RECIPE), find_area(str(mapped.area)).name
+    monkeypatch.setenv("NEOCUBE_STORE_URL", str(neocube_home / "store"))
+    settings, sample = get_settings(), tmp_path / "a.gpkg"
+
+    def run(*words: object) -> Result:
+        return CliRunner().invoke(main, ["assess", *map(str, words)])
+
+    def put(*periods: Period) -> None:
+        with open_index(settings) as index:
+            cells = published_cells(index, template.product, template.version, periods)
+            publish_cube(index, open_storage(settings), CubePlan(template, area, GRID, TILES, periods, cells))
+
+    def forget() -> None:
+        with open_index(settings) as index, index.engine.begin() as connection:
+            connection.execute(text("delete from neocube.cube_pointer"))
+
+    forget()
+    put(YEARS[1])
+    design = designed(run, mapped, sample, "--points", 160)
+    rewrite(interpret(mapped, sample), sample)
+    alone = json.loads(run("estimate", "coast_map", sample, "--json").stdout)
+    put(YEARS[0])
+    result = run("estimate", "coast_map", sample, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["areas"] == alone["areas"]
+    again = designed(run, mapped, tmp_path / "b.gpkg", "--period", "2020", "--points", 160)
+    assert (again["cells"], again["strata"]) == (2, design["strata"])
+    refused(run("design", "coast_map", "--area", mapped.area), "the map has the periods 2016, 2020: choose one")
+    with open_index(settings) as index:
+        retire_cell(index, published_cells(index, template.product, 1, YEARS[1:])[TILES[0].label, "2020"].id, "a test")
+    forget()
+    put(YEARS[1])
+    refused(
+        run("estimate", "coast_map", sample), "from other cells of 2020 than", "1 of 2 were replaced or retired since"
+    )
+    forget()
+    put(YEARS[0])
+    refused(run("estimate", "coast_map", sample), "was drawn from cells of 2020, of which", "holds none")
+
+
+def test_a_snapshot_that_is_not_there_is_said_in_one_line(run: Any, mapped: Mapped, tmp_path: Path) -> None:
+    gone, sample = tmp_path / "gone.zarr", tmp_path / "a.gpkg"
+    refused(run("design", gone, "--out", sample), f"no cube at {gone}: expected a snapshot")
+    designed(run, mapped, sample, "--period", "2020", "--points", 160)
+    rewrite(interpret(mapped, sample), sample)
+    refused(run("estimate", gone, sample), f"no cube at {gone}: expected a snapshot")
+
+
 def test_a_map_made_anew_needs_a_new_sample(run: Any, mapped: Mapped, tmp_path: Path) -> None:
     from products.scene_recipe import canonical_digest
 
     sample = tmp_path / "a.gpkg"
     path = Path(designed(run, mapped, sample, "--period", "2020", "--points", 160)["design"])
-    design = json.loads(path.read_text()) | {"cells": ["another"]}
+    design = json.loads(path.read_text()) | {"cells": [str(uuid4())]}
     design.pop("digest")
     path.write_text(json.dumps(design | {"digest": canonical_digest(design)}))
-    refused(run("estimate", "coast_map", sample), "was drawn from other cells than", "assess the old one by its path")
+    refused(run("estimate", "coast_map", sample), "from other cells of 2020 than", "assess the old map by its path")
 
 
 def test_wrong_requests_for_a_design_say_what_is_expected(run: Any, mapped: Mapped, tmp_path: Path) -> None:

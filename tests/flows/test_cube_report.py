@@ -176,3 +176,9 @@ def test_markup_in_a_title_stays_text(page: Page) -> None:
 def test_a_cube_that_was_not_built_from_scenes_is_refused(published: PublishedProduct) -> None:
     with pytest.raises(RequestError, match="expected a cube that was built from scenes"):
         cube_report(published.index, published.cube_url, {}, Rates())
+
+
+def test_a_snapshot_that_is_not_there_is_said_in_one_line(embedded_settings: Settings, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "gone.zarr"), str(tmp_path / "page.html")])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"neocube: no cube at {tmp_path}/gone.zarr: expected a snapshot" in done.stderr

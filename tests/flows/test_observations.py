@@ -116,6 +116,25 @@ def test_every_pass_over_a_tile_is_a_cell_and_the_cube_has_its_date(built: Built
         flows.open_cube(NAME, area=AREA, period="2015")
 
 
+def test_passes_that_are_built_later_or_earlier_join_the_cube(
+    built: Built, ingested_home: Path, passes_recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = plan(passes_recipe, AREA, YEAR).periods
+    early, late = days_of(passes[: len(passes) // 2]), f"{passes[len(passes) // 2].start.date()}/2020-12-31"
+    for number, parts in enumerate(((early, late), (late, early))):
+        home = tmp_path / str(number)
+        subprocess.run(["cp", "-a", str(ingested_home), str(home)], check=True)
+        monkeypatch.setenv("NEOCUBE_HOME", str(home))
+        cubes = [build(passes_recipe, AREA, part)["cube"] for part in parts]
+        assert Path(cubes[-1]).name == Path(built.cube).name
+        whole, grown = xarray.open_zarr(built.cube), xarray.open_zarr(cubes[-1])
+        assert list(grown.pass_id.values) == list(whole.pass_id.values)
+        assert list(grown.platform.values) == list(whole.platform.values)
+        np.testing.assert_array_equal(grown.time.values, whole.time.values)
+        np.testing.assert_array_equal(grown.cause.values, whole.cause.values)
+        assert grown.attrs["neocube:missing"] == whole.attrs["neocube:missing"] == []
+
+
 def test_a_cube_keeps_what_was_sensed_beneath_clouds_and_says_why_it_is_masked(
     built: Built, passes_recipe: str
 ) -> None:

@@ -46,7 +46,7 @@ from products.learning.learned import PixelModel
 from products.learning.onnx_model import onnx_graph
 from products.learning.recipe import ExplainSpec, MapSpec, ModelRecipe, SelectionSpec
 from products.learning.tune_spec import TuneSpec
-from products.period import Period
+from products.period import Period, parse_period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.spec import FeaturesRecipe
 from products.template import features_template, odc_product_definition
@@ -142,11 +142,11 @@ def write_labels(path: Path, codes: NDArray[np.uint8], offset: int = 0) -> Path:
     return path
 
 
-def publish_features(index: Index, storage: Storage, codes: NDArray[np.uint8]) -> None:
+def publish_features(index: Index, storage: Storage, codes: NDArray[np.uint8], year: Period = YEAR) -> None:
     values, template = features_of(codes), features_template(FEATURES)
     add_product(index.dc, odc_product_definition(template))
     for number, tile in enumerate(TILES):
-        key = CellKey(FEATURES.name, FEATURES.version, tile, YEAR)
+        key = CellKey(FEATURES.name, FEATURES.version, tile, year)
         window = values[None, :, :, number * TILE_PX : (number + 1) * TILE_PX]
         accounts = np.zeros((1, len(ACCOUNT_NAMES), TILE_PX, TILE_PX), np.uint16)
         identity = cell_id(key, [SourceKey("scene", "1")], FEATURES.digest())
@@ -555,6 +555,30 @@ def test_another_model_maps_other_cells_and_replaces_the_old(coast: Coast, mappe
     back = coast.map()
     assert {*back.mapped, *back.fresh} == old
     assert back.cube == mapped.cube
+
+
+def test_a_map_of_another_year_joins_the_cube_and_has_files_of_its_own(tmp_path: Path) -> None:
+    earlier, other_labels = parse_period("2019"), tmp_path / "other.geojson"
+    for coast in make_coast(Settings(home=tmp_path / "home"), tmp_path):
+        publish_features(coast.index, coast.storage, coast.truth[:, ::-1], earlier)
+        coast.train()
+        model = find_model(coast.index, coast.storage, "coast_model")
+        first, before = coast.map(), feature_cells(coast.index, FEATURES, AREA, earlier)
+        grown = map_cells(coast.index, coast.storage, model, before, 2)
+        cube = open_snapshot(grown.cube)
+        assert [str(start)[:4] for start in cube.period.values] == ["2019", "2020"]
+        assert cube.attrs["neocube:models"] == {"2019": [str(model.id)], "2020": [str(model.id)]}
+        np.testing.assert_array_equal(cube.map_class.values[1:], open_snapshot(first.cube).map_class.values)
+        assert {each["period"] for each in grown.files.pixel_area} == {"2019"}
+        with rasterio.open(coast.storage.from_url(grown.files.cogs[0])) as file:
+            column, row = (round(offset) for offset in ~MOSAIC.affine * (file.transform.c, file.transform.f))
+            shown = cube.map_class.values[0, row : row + file.height, column : column + file.width]
+            np.testing.assert_array_equal(file.read(1), shown)
+        assert (grown.notes, coast.map().cube) == ((), grown.cube)
+        coast.train(write_labels(other_labels, coast.truth, offset=3))
+        assert coast.map().notes == (
+            "the cube holds 2019 as another model mapped it: map it again with coast_model to compare",
+        )
 
 
 def test_threads_and_tiles_give_the_same_pixels(coast: Coast, mapped: MapResult) -> None:

@@ -12,7 +12,7 @@ import xarray
 from datacube_config.errors import StorageLost
 from flows.steps.cubes.cube_cogs import write_cogs
 from flows.steps.cubes.cube_netcdf import write_netcdf
-from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.open_cube import asked_snapshot
 from flows.steps.storage import storage_at
 from products.errors import RequestError
 
@@ -30,12 +30,7 @@ def export_cube(
     What is there is whole: files are written beside and moved in at the end. Raises StorageLost if they cannot be written.
     """
     target = export_folder(folder, overwrite)
-    try:
-        cube = open_snapshot(url, options)
-    except FileNotFoundError as error:
-        raise RequestError(
-            f"no cube at {url}: expected a snapshot, as `neocube build` or `neocube pin` names it"
-        ) from error
+    cube = asked_snapshot(url, options)
     name = f"{cube.attrs['neocube:product']}_{cube.attrs['neocube:area']}".replace("/", "_")
     with writing_into(target) as partial:
         if form == "zarr":

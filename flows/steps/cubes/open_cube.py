@@ -74,6 +74,16 @@ def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int
     return stored.assign({name: array.chunk(_lazy_chunks(array)) for name, array in stored.data_vars.items()})
 
 
+def asked_snapshot(url: str, options: Mapping[str, Any] | None = None) -> xarray.Dataset:
+    """The snapshot that somebody names; RequestError where there is none."""
+    try:
+        return open_snapshot(url, options)
+    except FileNotFoundError as error:
+        raise RequestError(
+            f"no cube at {url}: expected a snapshot, as `neocube build` or `neocube pin` names it"
+        ) from error
+
+
 def count_overviews(url: str, options: Mapping[str, Any] | None = None) -> int:
     """The levels above 0 that a snapshot says it has."""
     place = storage_at(url, options)

@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
@@ -18,14 +18,17 @@ from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
 from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, write_coordinates
-from flows.steps.cubes.cells import QUALITY, cell_path, writer_of
+from flows.steps.cubes.cells import QUALITY, cell_path, chooser_of, writer_of
 from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
-from flows.steps.index.catalogue import PublishedCell
+from flows.steps.index.catalogue import PublishedCell, published_cell, published_cells, time_of
 from flows.steps.storage import Storage
 from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
+from products.passes import Pass, merged_passes
 from products.period import Period
 from products.template import CellTemplate, StoredArray
+
+MODELS = "neocube:models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,55 @@ class CubePlan:
 
 
 def publish_cube(index: Index, storage: Storage, plan: CubePlan) -> str:
-    """Assemble the snapshot if it is not there yet, switch the pointer to it, and return its path or s3:// URL."""
+    """Assemble the snapshot of a plan and of the other periods that the cube has, switch the pointer to it, and return its path or s3:// URL."""
+    name = plan.template
+    with chooser_of(index, f"cube/{name.product}/{name.version}/{plan.area}/{plan.grid.crs}"):
+        whole = _grown(index, storage, plan)
+        path = _assembled(index, storage, whole)
+        _point(index, whole, storage.url(path))
+    return path
+
+
+def _grown(index: Index, storage: Storage, plan: CubePlan) -> CubePlan:
+    """The plan, with the periods of the current snapshot's cells that it does not ask for: the cells that are active there now, of the same tiles."""
+    pointer = _pointer(index, _key(plan))
+    others = set(pointer["cell_ids"]) - set(plan.cell_ids) if pointer else set()
+    tiles, asked = {tile.label for tile in plan.tiles}, {period.label for period in plan.periods}
+    known = (published_cell(row) for row in index.dc.index.datasets.bulk_get(others)) if others else ()
+    before = [cell for cell in known if cell.tile in tiles and cell.period not in asked]
+    active = published_cells(index, plan.template.product, plan.template.version, map(_when, before))
+    kept = {place: cell for place, cell in active.items() if place[0] in tiles}
+    if pointer is None or not kept:
+        return plan
+    wanted = None
+    if plan.wanted is not None:
+        wanted = {*plan.wanted, *((cell.tile, cell.period) for cell in before), *_missing_in(storage, pointer)}
+    periods = _in_order([*plan.periods, *map(_when, kept.values())])
+    return replace(plan, periods=periods, cells={**plan.cells, **kept}, wanted=wanted)
+
+
+def _when(cell: PublishedCell) -> Period:
+    """The period or the pass of a cell."""
+    time = time_of(cell)
+    return time if time.label == cell.period else Pass(time.start, time.end, cell.period, cell.platform)
+
+
+def _in_order(times: list[Period]) -> tuple[Period, ...]:
+    passes = [time for time in times if isinstance(time, Pass)]
+    return merged_passes(passes) if passes else tuple(sorted(set(times)))
+
+
+def _missing_in(storage: Storage, pointer: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """The places, by tile and period, that a snapshot says it lacks; none where its files are gone."""
+    try:
+        said: Any = storage.open_group(storage.from_url(pointer["snapshot_url"])).attrs.get("neocube:missing", [])
+    except FileNotFoundError:
+        return set()
+    return {(tile, period) for period, _, tile in (str(each).rpartition(" ") for each in said)}
+
+
+def _assembled(index: Index, storage: Storage, plan: CubePlan) -> str:
+    """The path of the snapshot, assembled if it is not there yet."""
     name = plan.template
     folder = f"{name.product}-v{name.version}"
     path = storage.path("cubes", folder, plan.area, plan.grid.crs.replace(":", "_").lower(), f"{plan.digest}.zarr")
@@ -82,7 +133,6 @@ def publish_cube(index: Index, storage: Storage, plan: CubePlan) -> str:
                 assemble(storage, path, plan)
                 storage.flush(path)
             storage.write_bytes(complete, plan.digest.encode())
-    _point(index, plan, storage.url(path))
     return path
 
 
@@ -122,10 +172,16 @@ def _write_metadata(storage: Storage, path: str, plan: CubePlan, stored: list[St
 
 def current_cube(index: Index, product: str, version: int, area: str, crs: str) -> str | None:
     """The URL of the snapshot that the pointer names, or None."""
-    table = cube_pointer
-    wanted = (table.c.product == product) & (table.c.version == version) & (table.c.area == area) & (table.c.crs == crs)
+    found = _pointer(index, {"product": product, "version": version, "area": area, "crs": crs})
+    return None if found is None else str(found["snapshot_url"])
+
+
+def _pointer(index: Index, key: Mapping[str, str | int]) -> Mapping[str, Any] | None:
+    """The row that names the current snapshot of a product, version, area and CRS."""
+    named = (cube_pointer.c[name] == value for name, value in key.items())
     with index.engine.connect() as connection:
-        return connection.scalar(table.select().with_only_columns(table.c.snapshot_url).where(wanted))
+        row = connection.execute(cube_pointer.select().where(*named)).mappings().one_or_none()
+    return None if row is None else dict(row)
 
 
 def _link(storage: Storage, cell: str, cube: str, arrays: list[StoredArray], place: tuple[int, int, int]) -> None:
@@ -155,7 +211,8 @@ def _content(plan: CubePlan) -> dict[str, Any]:
     empty = [place for place in places if place not in plan.cells]
     missing = [f"{period} {tile}" for tile, period in empty if plan.wanted is None or (tile, period) in plan.wanted]
     sensors = {"neocube:sensors": found} if (found := _sensors(plan)) else {}
-    return {"neocube:cells": [str(number) for number in plan.cell_ids], "neocube:missing": missing, **sensors}
+    models = {MODELS: found} if (found := _models(plan)) else {}
+    return {"neocube:cells": [str(number) for number in plan.cell_ids], "neocube:missing": missing, **sensors, **models}
 
 
 def _sensors(plan: CubePlan) -> dict[str, Any]:
@@ -171,9 +228,22 @@ def _sensors(plan: CubePlan) -> dict[str, Any]:
     return {label: shares_of(qualities) for label, qualities in said.items() if qualities}
 
 
+def _key(plan: CubePlan) -> dict[str, str | int]:
+    return {"product": plan.template.product, "version": plan.template.version, "area": plan.area, "crs": plan.grid.crs}
+
+
+def _models(plan: CubePlan) -> dict[str, list[str]]:
+    """By period, the models that made its cells."""
+    found: dict[str, set[str]] = {}
+    for (_, label), cell in plan.cells.items():
+        if "neocube:model" in cell.properties:
+            found.setdefault(label, set()).add(str(cell.properties["neocube:model"]))
+    return {label: sorted(models) for label, models in sorted(found.items())}
+
+
 def _point(index: Index, plan: CubePlan, url: str) -> None:
     """One row says which snapshot is the current one of a product, area and CRS."""
-    key = {"product": plan.template.product, "version": plan.template.version, "area": plan.area, "crs": plan.grid.crs}
+    key = _key(plan)
     content: dict[str, Any] = {"snapshot_url": url, "cell_ids": plan.cell_ids, "updated": datetime.now(UTC)}
     statement = insert(cube_pointer).values(**key, **content)
     with index.engine.begin() as connection:

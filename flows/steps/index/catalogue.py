@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +40,11 @@ class PublishedCell:
     def levels(self) -> int:
         """How many overviews the cell has; none if it was written before there were any."""
         return int(self.properties.get("neocube:overviews", 0))
+
+    @property
+    def platform(self) -> str:
+        """The platforms whose scenes it was made of, between commas."""
+        return str(self.properties["eo:platform"])
 
 
 def find_scenes(
@@ -162,6 +167,12 @@ def published_cell(dataset: Dataset) -> PublishedCell:
         UUID(str(dataset.metadata_doc["id"])), dataset.product.name, int(facts["neocube:product_version"]), facts["neocube:tile"], facts["neocube:period"],
         dataset_location(dataset), facts,
     )  # fmt: skip
+
+
+def time_of(cell: PublishedCell) -> Period:
+    """From the start of a cell to its end, which its row has a microsecond early."""
+    start, end = (as_utc(cell.properties[f"dtr:{edge}_datetime"]) for edge in ("start", "end"))
+    return Period(start, end + timedelta(microseconds=1))
 
 
 def as_utc(text: str | datetime) -> datetime:

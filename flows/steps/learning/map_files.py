@@ -69,8 +69,8 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
     is_whole, what = storage.exists(f"{folder}/{COLLECTION}"), f"the files of the map {plan.template.product}"
     cube = open_snapshot(cube_url, storage.options)
     cogs, pictures, areas, items, business = [], [], [], [], []
-    for number, period in enumerate(plan.periods):
-        view = map_view(cube, plan.grid.crs, number, period, area)
+    for period in plan.periods:
+        view = map_view(cube, plan.grid.crs, period, area)
         paths = {key: f"{folder}/{period.label}/{key}" for key in (*COGS, "quicklook.png")}
         if not is_whole:
             items.append(item_document(model, plan, view.geobox, period))
@@ -89,13 +89,14 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
     return MapFiles(f"{folder}/{COLLECTION}", tuple(cogs), tuple(pictures), tuple(areas), tuple(business))
 
 
-def map_view(cube: xarray.Dataset, crs: str, number: int, period: Period, area: Area) -> MapView:
-    """The part of a map cube that the area's bounding box covers."""
+def map_view(cube: xarray.Dataset, crs: str, period: Period, area: Area) -> MapView:
+    """The part of a map cube in one of its periods that the area's bounding box covers."""
     stored = cube.odc.geobox
     whole = GeoBox(stored.shape, stored.affine, CRS(crs))  # the stored one has its CRS as WKT
     here = area.geometry.to_crs(whole.crs)
     window = whole.overlap_roi(whole.enclosing(here), tol=0.01)
-    cut = cube.isel(period=number, y=window[0], x=window[1])
+    start = np.datetime64(period.start.replace(tzinfo=None), "ns")
+    cut = cube.sel(period=start).isel(y=window[0], x=window[1])
     geobox = whole[window]
     burnt = rasterize([here.geom], geobox.shape, transform=geobox.affine, dtype="uint8")
     codes, percent, applicable, uncertainty = (cut[name].values for name in SHOWN)

@@ -16,7 +16,7 @@ from datacube_config.errors import StorageLost, StorageUnavailable
 from flows.steps.cubes.cell_store import Arrays, DigestMismatch
 from flows.steps.cubes.cells import CellDraft, Spent, cell_path, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
-from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.cubes.snapshot import MODELS, CubePlan, publish_cube
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.cell_product import declare_cells
 from flows.steps.index.product_binding import bind_product
@@ -63,6 +63,7 @@ class MapResult:
     cube: str
     files: MapFiles
     n_stale: int
+    notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As the contract shows it."""
@@ -81,6 +82,7 @@ class MapResult:
             "quicklooks": list(self.files.quicklooks),
             "pixel_area": list(self.files.pixel_area),
             "applicability": list(self.files.applicability),
+            "notes": list(self.notes),
         }
 
 
@@ -94,7 +96,7 @@ def map_cells(
 ) -> MapResult:
     """Map every feature cell that has no map cell of this model yet, then assemble cube and files. StorageLost if no cell could be mapped.
 
-    Components have no files beside their cube.
+    The cube keeps the other periods that it has; files are of what is mapped here. Components have none.
     """
     template = _template(model)
     declare_cells(index, template)
@@ -120,7 +122,19 @@ def map_cells(
     plan = CubePlan(template, inputs.area.name, inputs.grid, inputs.tiles, inputs.periods, cells)
     cube = publish_cube(index, storage, plan)
     files = write_map_files(storage, model, plan, cube, inputs.area) if isinstance(model, Model) else NO_FILES
-    return MapResult(model, tuple(mapped), tuple(fresh), tuple(failed), cube, files, inputs.n_stale)
+    notes = _of_other_models(storage, cube, model)
+    return MapResult(model, tuple(mapped), tuple(fresh), tuple(failed), cube, files, inputs.n_stale, notes)
+
+
+def _of_other_models(storage: Storage, cube: str, model: Model | Transform) -> tuple[str, ...]:
+    """What is said of the periods of a map that other models made."""
+    made_by: Any = storage.open_group(cube).attrs.get(MODELS, {})
+    others = [label for label, models in made_by.items() if models != [str(model.id)]]
+    if not others:
+        return ()
+    return (
+        f"the cube holds {', '.join(others)} as another model mapped it: map it again with {model.recipe.name} to compare",
+    )
 
 
 def map_cell(

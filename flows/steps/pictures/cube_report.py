@@ -13,7 +13,7 @@ import jinja2
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import SECONDS, THREADS
-from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.open_cube import asked_snapshot
 from flows.steps.pictures.cube import (
     COVERAGE_PX,
     QUICKLOOK_PX,
@@ -38,8 +38,8 @@ class Rates:
 
 
 def cube_report(index: Index, url: str, options: Mapping[str, Any], rates: Rates) -> str:
-    """The page about the snapshot at a URL, with its pictures in it; it needs nothing beside itself. RequestError where no scenes were read."""
-    attributes = open_snapshot(url, options).attrs
+    """The page about the snapshot at a URL, with its pictures in it, whole in itself. RequestError where there is none, or no scenes were read."""
+    attributes = asked_snapshot(url, options).attrs
     facts = _facts(index, [UUID(each) for each in attributes["neocube:cells"]])
     if not any(each["accounts"] for each in facts):
         raise RequestError(

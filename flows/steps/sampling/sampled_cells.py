@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import cell_path
-from flows.steps.index.catalogue import PublishedCell, as_utc, published_cells, published_passes
+from flows.steps.index.catalogue import PublishedCell, published_cells, published_passes, time_of
 from flows.steps.sampling.chunk_reading import ChunkedPixels, chunked_pixels, values_in_order
 from flows.steps.storage import Storage
 from products.area import Area
@@ -132,12 +132,6 @@ def sampled_cells(index: Index, recipe: SceneRecipe, area: Area, asked: Period) 
         )
     ordered = sorted(cells, key=lambda each: (each.tile, each.time, each.label))
     return SampledCells(recipe, area, asked, grid, tuple(ordered))
-
-
-def time_of(cell: PublishedCell) -> Period:
-    """From the start of a cell to its end, which its row has a microsecond early."""
-    start, end = (as_utc(cell.properties[f"dtr:{edge}_datetime"]) for edge in ("start", "end"))
-    return Period(start, end + timedelta(microseconds=1))
 
 
 def _us(instant: datetime) -> np.datetime64:

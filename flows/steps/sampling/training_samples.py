@@ -6,7 +6,7 @@ from uuid import UUID
 from odc.geo.crs import CRS
 
 from datacube_config.connection import Index
-from flows.steps.index.catalogue import published_cell
+from flows.steps.index.catalogue import published_cell, time_of
 from flows.steps.learning.drawn_chips import DrawnChips
 from flows.steps.learning.drawn_samples import DrawnSamples
 from flows.steps.learning.label_files import LabelFile
@@ -16,7 +16,6 @@ from flows.steps.learning.training import FeatureCells
 from flows.steps.learning.training_input import Drawn
 from flows.steps.sampling.sample_files import CHIPS, TABLE, read_table
 from flows.steps.sampling.sample_sets import SampleSet
-from flows.steps.sampling.sampled_cells import time_of
 from products.area import Area
 from products.cell_content import cell_template, stack_names
 from products.errors import RequestError
