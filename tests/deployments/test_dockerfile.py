@@ -1,5 +1,6 @@
 """deployments/Dockerfile: what hadolint says of it, what it installs, and what reaches the build."""
 
+import os
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from tests.deployments.command_lines import DEPLOYMENTS, REPOSITORY
 
+SOURCE_ONLY = ("minisom",)  # plain Python: no compiler is needed
 DOCKERFILE = (DEPLOYMENTS / "Dockerfile").read_text()
 EXTRAS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -44,6 +46,49 @@ def test_each_accelerator_has_its_constraints_and_extras(accelerator: str, const
     assert (REPOSITORY / constraints).is_file()
     assert extras == ["deep", "cluster", "tides", *([f"gpu-{accelerator}"] if accelerator != "cpu" else [])]
     assert set(extras) <= set(EXTRAS)
+
+
+def package_index() -> dict[str, str]:
+    """The package index that pip is told to use, in the words of uv."""
+    given = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL")
+    if not given:
+        asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+        given = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return {"UV_DEFAULT_INDEX": given} if given else {}
+
+
+def check_wheels(words: list[str], python: str) -> None:
+    """Expect of `pip install …` that every package of the answer has a wheel for Linux; skipped where nothing resolves."""
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv is not installed (make installs it)")
+    chosen = [word for word in words if word not in ("--system", "--no-cache")]
+    where = [
+        "--python",
+        sys.executable,
+        "--target",
+        python,
+        "--python-version",
+        "3.11",
+        "--python-platform",
+        "x86_64-unknown-linux-gnu",
+    ]
+    built = [word for name in SOURCE_ONLY for word in ("--no-binary", name)]
+    done = subprocess.run(
+        [uv, *chosen, "--dry-run", *where, "--only-binary", ":all:", *built],
+        cwd=REPOSITORY, env=os.environ | package_index(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "No solution found" not in done.stderr, done.stderr
+    if done.returncode:
+        pytest.skip(f"the package index cannot be asked: {done.stderr.strip().splitlines()[-1]}")
+    assert "Would install" in done.stderr or "Would download" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "accelerator", ["cpu", *(pytest.param(name, marks=pytest.mark.full) for name in ("cu12", "cu13"))]
+)
+def test_an_image_needs_no_compiler(accelerator: str, tmp_path: Path) -> None:
+    check_wheels(shlex.split(installing(accelerator, tmp_path).stdout), str(tmp_path))
 
 
 def test_another_accelerator_is_refused(tmp_path: Path) -> None:
