@@ -38,6 +38,7 @@ class TrainingFacts:
     described: str = "a model"
     credits: tuple[str, ...] = ()
     holdout_seen_by: str | None = None
+    n_outliers: int = 0
 
 
 def score_name(simulated: bool) -> str:
@@ -58,6 +59,10 @@ def card_notes(recipe: ModelRecipe, facts: TrainingFacts) -> list[str]:
         notes.append(
             f"The features were chosen by {recipe.selection.method.replace('_', ' ')} on the folds, without the hold-out: "
             "scores by fold flatter, that of the hold-out does not."
+        )
+    if facts.n_outliers:
+        notes.append(
+            f"{facts.n_outliers} of the drawn pixels are outliers of their class: the model has learned from none of them, hold-out and folds have them."
         )
     if facts.holdout_seen_by:
         notes.append(

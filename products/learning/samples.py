@@ -12,12 +12,16 @@ from products.devices import Backend, Table
 from products.errors import RequestError
 from products.learning.place_kernels import hash_places
 
-OWN_COLUMNS = ("x", "y", "period", "code", "priority")
+OUTLIER = "is_outlier"
+OWN_COLUMNS = ("x", "y", "period", "code", "priority", OUTLIER)
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """`table` has x, y (metres, CRS of the cube), period (number), code (1 …), priority, and one column a feature."""
+    """`table` has x, y (metres, CRS of the cube), period (number), code (1 …), priority, and one column a feature.
+
+    The samples of a set that told outliers have `is_outlier` too.
+    """
 
     table: Table
     feature_names: tuple[str, ...]
@@ -32,6 +36,11 @@ class Samples:
     def features(self) -> npt.NDArray[np.float32]:
         """(n, feature) float32 on the host."""
         return self.table[list(self.feature_names)].to_numpy().astype(np.float32, copy=False)
+
+    @property
+    def is_outlier(self) -> npt.NDArray[np.bool_] | None:
+        """Which rows (n,) are outliers of their class; None where none was told."""
+        return self.column(OUTLIER).astype(np.bool_) if OUTLIER in self.table.columns else None
 
     def per_class(self, class_names: Sequence[str]) -> dict[str, int]:
         """Number of rows of each class."""

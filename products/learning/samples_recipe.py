@@ -15,10 +15,10 @@ NOT_SAMPLES = {"name", "version", "title", "area", "period"}
 
 
 class OutliersSpec(Closed):
-    """Pixels that are unlike those of their class, found in the standardised features.
+    """Pixels that are unlike those of their class, found in the standardised features: nothing is learned from them, and models are tested with them.
 
-    `isolation_forest` (Liu et al. 2008) and `local_outlier_factor` (Breunig et al. 2000, 20 neighbours) drop the share `drop` of each class that lies
-    where its density is least. `som` maps all classes on a self-organizing map of `side` x `side` neurons and drops pixels in neurons of which their own
+    `isolation_forest` (Liu et al. 2008) and `local_outlier_factor` (Breunig et al. 2000, 20 neighbours) find the share `drop` of each class that lies
+    where its density is least. `som` maps all classes on a self-organizing map of `side` x `side` neurons and finds pixels in neurons of which their own
     class has less than `min_share` (Santos et al. 2021, ISPRS 177, 75-88, whose conditional probability and threshold of 0.6 these are).
     """
 

@@ -55,6 +55,7 @@ class SplitPlan:
 def plan_split(
     x: Float64, y: Float64, code: Int64, features: npt.NDArray[np.float32], held: HeldRows | None,
     spec: SplitSpec, receptive_m: float, seed: int, sites: tuple[Int64, tuple[str, ...]] | None = None,
+    is_outlier: npt.NDArray[np.bool_] | None = None,
 ) -> SplitPlan:  # fmt: skip
     """Blocks with a buffer of at least the receptive field, and where the recipe says `auto` of at least the range of the variogram.
 
@@ -64,7 +65,7 @@ def plan_split(
     near, _ = connected_sites(x, y, max(spec.block_m, SPARSE * _spacing(x, y)))
     found = estimate_variogram(x, y, about_class_means(features, code), seed, near)
     buffer_m, decision = decide_buffer(spec, receptive_m, found)
-    split = split_blocks(x, y, code, spec.block_m, spec.folds, buffer_m, seed)
+    split = split_blocks(x, y, code, spec.block_m, spec.folds, buffer_m, seed, is_outlier)
     if held:
         split = _late_holdout(split, held, code)
     site, names = sites or connected_sites(x, y, spec.block_m)

@@ -8,12 +8,16 @@ import numpy.typing as npt
 from products.errors import RequestError
 
 Int64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 _HALF = 2**31
 
 
 @dataclass(frozen=True, slots=True)
 class BlockSplit:
-    """Each row's place (metres), block id and fold; the fold `folds - 1` is the hold-out, a row of fold -1 is not used."""
+    """Each row's place (metres), block id and fold; the fold `folds - 1` is the hold-out, a row of fold -1 is not used.
+
+    Rows that are outliers are tested as others are, and never learned from; None where none is one.
+    """
 
     x: npt.NDArray[np.float64]
     y: npt.NDArray[np.float64]
@@ -22,18 +26,28 @@ class BlockSplit:
     folds: int
     block_m: float
     buffer_m: float
+    is_outlier: Bools | None = None
 
     @property
     def holdout(self) -> int:
         """The fold that is never trained on."""
         return self.folds - 1
 
-    def test_rows(self, fold: int) -> npt.NDArray[np.bool_]:
+    def test_rows(self, fold: int) -> Bools:
         """Rows of a fold, (n,)."""
         return self.fold == fold
 
-    def train_rows(self, fold: int) -> npt.NDArray[np.bool_]:
-        """Rows to train on when `fold` is tested: not of it, nor of the hold-out, nor within the buffer, (n,)."""
+    @property
+    def is_clean(self) -> Bools:
+        """Rows that are no outliers, (n,)."""
+        return np.ones(self.fold.shape, np.bool_) if self.is_outlier is None else ~self.is_outlier
+
+    def train_rows(self, fold: int) -> Bools:
+        """Rows to train on when `fold` is tested: those apart from it that are no outliers, (n,)."""
+        return self.apart_rows(fold) & self.is_clean
+
+    def apart_rows(self, fold: int) -> Bools:
+        """Rows that are not of `fold`, nor of the hold-out, nor within the buffer, (n,)."""
         free = (self.fold != fold) & (self.fold != self.holdout) & (self.fold >= 0)
         tested = np.unique(self.block[self.fold == fold])
         return free & ~within_buffer(self.x, self.y, tested, self.block_m, self.buffer_m)
@@ -78,7 +92,7 @@ def deal_blocks(block: Int64, code: Int64, folds: int, seed: int) -> Int64:
 
 def within_buffer(
     x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], blocks: Int64, block_m: float, buffer_m: float
-) -> npt.NDArray[np.bool_]:
+) -> Bools:
     """Whether each place lies in one of the blocks or nearer than `buffer_m` (below the block size) to it, (n,)."""
     column, row = np.floor(x / block_m).astype(np.int64), np.floor(y / block_m).astype(np.int64)
     near = np.isin(_encoded(column, row), blocks)
@@ -104,10 +118,11 @@ def split_blocks(
     folds: int,
     buffer_m: float,
     seed: int,
+    is_outlier: Bools | None = None,
 ) -> BlockSplit:
     """Rows in `folds` folds of spatial blocks; RequestError if a class could not be trained on."""
     block = block_ids(x, y, block_m)
-    split = BlockSplit(x, y, block, deal_blocks(block, code, folds, seed), folds, block_m, buffer_m)
+    split = BlockSplit(x, y, block, deal_blocks(block, code, folds, seed), folds, block_m, buffer_m, is_outlier)
     trained = np.unique(code[split.train_rows(split.holdout)])
     lost = sorted(set(np.unique(code).tolist()) - set(trained.tolist()))
     if lost:

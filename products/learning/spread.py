@@ -64,7 +64,7 @@ def leave_one_site_out(
     by_site: dict[str, Any] = {}
     for number, name in enumerate(site_names):
         test = free & (site == number)
-        train = free & (site != number)
+        train = free & (site != number) & split.is_clean
         train &= ~within_buffer(split.x, split.y, np.unique(split.block[site == number]), split.block_m, split.buffer_m)
         unknown = set(np.unique(code[test]).tolist()) - set(np.unique(code[train]).tolist())
         if fit_predict is None or number not in largest or len(site_names) < 2 or not test.any() or unknown:

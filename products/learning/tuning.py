@@ -30,7 +30,7 @@ def require_optuna(spec: TuneSpec | None) -> None:
 
 def inner_split(split: BlockSplit, code: npt.NDArray[np.int64], folds: int, seed: int) -> BlockSplit:
     """The training blocks of a split dealt into folds of their own; rows of the hold-out and its buffer are in none, and the last fold is empty."""
-    rows, fold = split.train_rows(split.holdout), np.full(split.fold.shape, -1, np.int64)
+    rows, fold = split.apart_rows(split.holdout), np.full(split.fold.shape, -1, np.int64)
     fold[rows] = deal_blocks(split.block[rows], code[rows], folds, seed)
     refuse_leaks(touched(fold >= 0, split.test_rows(split.holdout)))
     return replace(split, fold=fold, folds=folds + 1)

@@ -1,18 +1,24 @@
 """What a model has learned from and what it is tested on: the rows of networks, and outliers."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import geopandas
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from flows.steps.learning.honest_training import Answers, HonestTraining, planned_and_audited, with_honest_numbers
 from products.devices import choose_backend
 from products.learning.applicability import applicability_from_bytes
+from products.learning.estimators import learn, predicted
+from products.learning.outliers import outliers
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, labelled_pixels
+from products.learning.samples_recipe import OutliersSpec
 from products.learning.training_ground import VALIDATION_FOLD, network_rows
+from products.learning.tuning import inner_split
 from products.spec import FeaturesRecipe
 
 CPU, SIDE, NAMES = choose_backend("cpu"), 40, ("red", "ndvi_p50")
@@ -44,9 +50,9 @@ def recipe(estimator: dict[str, Any], folds: int = 4) -> ModelRecipe:
     )
 
 
-def samples() -> Samples:
+def samples(seed: int = 4) -> Samples:
     """Two classes in stripes, that overlap in both features."""
-    random = np.random.default_rng(4)
+    random = np.random.default_rng(seed)
     codes = (np.arange(SIDE) // 4 % 2 + 1).astype(np.uint8)[:, None] * np.ones((1, SIDE), np.uint8)
     features = (codes + random.normal(0, 1, (2, SIDE, SIDE))).astype(np.float32)
     axis = 500_000 + 15 + 30.0 * np.arange(SIDE)
@@ -76,6 +82,46 @@ def test_a_network_has_business_where_it_learned_and_not_where_it_was_told_to_st
     blocks = layer(files["split.parquet"])
     assert blocks["trained_on"].sum() == len(area.points)
     assert blocks["trained_on"][blocks["fold"] == VALIDATION_FOLD].sum() == 0
+
+
+def overlapping(shift: int = 0) -> Samples:
+    """The same with the outliers that a self-organizing map tells, or of other ground."""
+    found = samples(4 + shift)
+    spec = OutliersSpec(method="som")
+    code = found.column("code").astype(np.uint8)
+    return replace(found, table=found.table.assign(is_outlier=outliers(found.features, code, spec, 1)))
+
+
+def test_the_hold_out_says_of_overlapping_classes_what_other_ground_says() -> None:
+    model, found = recipe({"random_forest": {"trees": 40, "min_leaf": 5}}), overlapping()
+    made = planned(model, found)
+    split, is_outlier = made.plan.split, found.column("is_outlier").astype(bool)
+    learned, metrics = learn(CPU, found, split, model, 1)
+    elsewhere = overlapping(1)
+    right = predicted(learned, elsewhere, np.ones(SIDE**2, np.bool_)) == elsewhere.column("code")
+    assert is_outlier.mean() > 0.1
+    assert metrics["holdout"]["pixels"] == split.test_rows(split.holdout).sum()
+    assert metrics["holdout"]["overall"] == pytest.approx(right.mean(), abs=0.06)
+    assert metrics["folds_mean"] == pytest.approx(right.mean(), abs=0.06)
+    assert not any((split.train_rows(fold) & is_outlier).any() for fold in range(split.folds))
+    assert not (network_rows(split) & is_outlier).any()
+    assert sum(metrics["trained_on"].values()) == (split.train_rows(split.holdout)).sum()
+    inner = inner_split(split, found.column("code").astype(np.int64), 3, 1)
+    assert not (inner.train_rows(0) & is_outlier).any() and (inner.test_rows(0) & is_outlier).any()
+
+
+def test_no_model_of_other_sites_has_learned_from_an_outlier() -> None:
+    found = overlapping()
+    found.table["y"] += np.where(found.table["y"] > 500_600, 50_000, 0)
+    model = recipe({"random_forest": {"trees": 5}})
+    made, seen = planned(model, found), list[int]()
+
+    def fit_predict(train: NDArray[np.bool_], asked: NDArray[np.bool_]) -> NDArray[np.int64]:
+        seen.append(int((train & found.column("is_outlier").astype(bool)).sum()))
+        return np.ones(asked.sum(), np.int64)
+
+    with_honest_numbers(made, model, replace(answers(made), fit_predict=fit_predict), {})
+    assert seen == [0, 0]
 
 
 def test_a_model_of_single_pixels_has_business_in_all_blocks_but_the_hold_out() -> None:

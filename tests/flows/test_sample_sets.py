@@ -277,11 +277,50 @@ def test_a_model_recipe_names_a_training_set_or_labels() -> None:
         ModelRecipe.model_validate(MODEL | {"samples": MODEL["samples"] | {"labels": "x.gpkg"}})
 
 
-def test_outliers_are_dropped_and_counted(coast: Coast, labels: Path) -> None:
-    clean = {"outliers": {"method": "isolation_forest", "drop": 0.1}}
-    found = coast.draw(labels, name="clean_samples", clean=clean).document()
-    assert sum(found["rows"].values()) + found["dropped"]["outlier"] == 300
+CLEAN = {"outliers": {"method": "isolation_forest", "drop": 0.1}}
+
+
+def test_outliers_are_counted_and_stay_in_the_table_for_tests(coast: Coast, labels: Path) -> None:
+    drawn = coast.draw(labels, name="clean_samples", clean=CLEAN)
+    found, table = drawn.document(), coast.table(drawn)
+    assert sum(found["rows"].values()) + found["dropped"]["outlier"] == 300 == len(table)
     assert 20 <= found["dropped"]["outlier"] <= 35
+    assert table["is_outlier"].dtype == bool and table["is_outlier"].sum() == found["dropped"]["outlier"]
+    assert any("outliers of their class are in the table, as is_outlier" in note for note in found["notes"])
+    plain = coast.draw(labels, name="plain_samples")
+    assert "is_outlier" not in coast.table(plain)
+    assert set(zip(table["x"], table["y"], strict=True)) == {
+        (x, y) for x, y in coast.table(plain)[["x", "y"]].to_numpy()
+    }
+
+
+def test_a_model_learns_from_no_outlier_and_is_tested_on_them(coast: Coast, labels: Path, tmp_path: Path) -> None:
+    drawn = coast.draw(labels, name="tested_samples", clean=CLEAN)
+    table = coast.table(drawn)
+    recipe = ModelRecipe.model_validate(MODEL | {"name": "tested_model", "map": {"name": "tested_map"}})
+    cells, samples = samples_to_train_on(coast.index, drawn.set, FEATURES)
+    room = TrainingRoom(tmp_path / "training")
+    model = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1, room)
+    blocks, metrics = geopandas.read_parquet(Path(model.card_path).with_name("split.parquet")), model.card["metrics"]
+    corners = blocks.bounds[["minx", "miny"]].to_numpy() // 300
+    is_holdout = dict(zip(map(tuple, corners), blocks["is_holdout"], strict=True))
+    at = table.assign(is_holdout=[is_holdout[x // 300, y // 300] for x, y in table[["x", "y"]].to_numpy()])
+    assert metrics["holdout"]["pixels"] == at["is_holdout"].sum()
+    assert at["is_outlier"][at["is_holdout"]].any()
+    assert (
+        sum(metrics["trained_on"].values())
+        == blocks["trained_on"].sum()
+        <= (~at["is_holdout"] & ~at["is_outlier"]).sum()
+    )
+    text = f"{table['is_outlier'].sum()} of the drawn pixels are outliers of their class: the model has learned from none of them"
+    assert any(note.startswith(text) for note in model.card["notes"])
+
+
+def test_a_set_that_lacks_the_outliers_of_its_tests_is_drawn_again(coast: Coast, labels: Path) -> None:
+    found = coast.draw(labels, name="old_samples").set
+    about = {**found.about, "recipe": {**found.about["recipe"], "clean": CLEAN}}
+    with pytest.raises(RequestError, match=r"old_samples .* without its outliers, .* flatters: draw it again"):
+        samples_to_train_on(coast.index, replace(found, about=about), FEATURES)
 
 
 def test_a_set_near_the_edge_of_a_zone_keeps_the_zone_it_was_drawn_in(coast: Coast, tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 """A training set that was drawn already, as training takes it in place of labels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from flows.steps.learning.labels import LabelSource
 from products.devices import Backend
 from products.errors import RequestError
 from products.learning.recipe import ModelRecipe
-from products.learning.samples import Samples, join, pixel_priority
+from products.learning.samples import OUTLIER, Samples, join, pixel_priority
 
 DAY = np.timedelta64(1, "D")
 ORDINAL_OF_1970 = 719_163
@@ -17,7 +19,8 @@ ORDINAL_OF_1970 = 719_163
 
 @dataclass(frozen=True, slots=True)
 class DrawnSamples:
-    """`table` has x, y (metres, CRS of the cube), start, class and a column for each feature; `source` names the set as labels are named."""
+    """`table` has x, y (metres, CRS of the cube), start, class, a column for each feature and, where outliers were told, `is_outlier`; `source` names the
+    set as labels are named."""
 
     source: LabelSource
     table: pd.DataFrame
@@ -40,7 +43,15 @@ class DrawnSamples:
             of_day = days == day
             priority[of_day] = pixel_priority(x[of_day], y[of_day], int(day), recipe.seed)
         code = chosen["class"].astype(str).map(codes).to_numpy(np.uint8)
-        columns = {"x": x, "y": y, "period": days.astype(np.int32), "code": code, "priority": priority}
+        columns: dict[str, NDArray[Any]] = {
+            "x": x,
+            "y": y,
+            "period": days.astype(np.int32),
+            "code": code,
+            "priority": priority,
+        }
+        if OUTLIER in chosen:
+            columns[OUTLIER] = chosen[OUTLIER].to_numpy(np.bool_)
         features = {name: chosen[name].to_numpy(np.float32) for name in self.feature_names}
         table = backend.table(columns | features)
         return join(backend, [Samples(table, self.feature_names, len(chosen), 0)], recipe.samples.max_per_class)

@@ -52,7 +52,7 @@ def planned_and_audited(
     sites = named_sites(spec.sites, x, y, crs) if spec.sites else None
     resolution_m = features.grid.resolution_m
     receptive_m = features.margin_px * resolution_m + chip_side_m * math.sqrt(2)
-    plan = plan_split(x, y, known.code, known.features, held, spec, receptive_m, recipe.seed, sites)
+    plan = plan_split(x, y, known.code, known.features, held, spec, receptive_m, recipe.seed, sites, samples.is_outlier)
     return HonestTraining(samples, plan, audit_leaks(known, plan, spec, simulated), crs, resolution_m)
 
 

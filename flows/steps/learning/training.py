@@ -221,6 +221,7 @@ def training_facts(
         labels_crs=labels.source.crs,
         n_labelled=samples.n_labelled,
         n_without_features=samples.n_without_features,
+        n_outliers=0 if samples.is_outlier is None else int(samples.is_outlier.sum()),
         simulated=simulated,
         holdout_seen_by=seen_by,
         device=backend.device,

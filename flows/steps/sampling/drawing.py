@@ -23,7 +23,7 @@ from products.learning.samples_recipe import SamplesRecipe
 from products.period import Period
 from products.scene_recipe import canonical_digest
 
-SAMPLING_VERSION = 2  # raised whenever other samples are drawn from the same cells and labels
+SAMPLING_VERSION = 3  # raised whenever other samples are drawn from the same cells and labels
 
 
 @dataclass(frozen=True, slots=True)

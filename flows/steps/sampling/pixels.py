@@ -20,16 +20,18 @@ from products.learning.designs import draw, on_lattice, shortlist
 from products.learning.label_places import Places, each_once, joined
 from products.learning.outliers import outliers
 from products.learning.place_kernels import centres_in_order
-from products.learning.samples import pixel_priority
+from products.learning.samples import OUTLIER, pixel_priority
 from products.learning.samples_recipe import SamplesRecipe
 
-OWN_COLUMNS = ("x", "y", "cell", "period", "start", "class", "code", "label_fraction", "labels", "priority", "geometry")
+OWN_COLUMNS = (
+    "x", "y", "cell", "period", "start", "class", "code", "label_fraction", "labels", "priority", "geometry", OUTLIER,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """`table` has a row for each pixel and time: x, y (metres, CRS of the cube), number of the cell, start, code, label_fraction, number of its labels,
-    priority, and a column for each feature."""
+    priority, a column for each feature and, where outliers are told, `is_outlier`."""
 
     table: pd.DataFrame
     dropped: Counter[str]
@@ -60,11 +62,15 @@ def draw_pixels(
         ["start", "y", "x", "cell"], ignore_index=True
     )
     dropped["not_drawn"] = sum(available.values()) - len(table)
+    notes = notes_on(cells, sources)
     if recipe.clean.outliers is not None:
         values, codes = table[list(cells.column_names)].to_numpy(), table["code"].to_numpy()
-        strange = outliers(values, codes, recipe.clean.outliers, recipe.seed)
-        dropped["outlier"], table = int(strange.sum()), table[~strange].reset_index(drop=True)
-    return Drawn(table, +dropped, notes_on(cells, sources))
+        table[OUTLIER] = outliers(values, codes, recipe.clean.outliers, recipe.seed)
+        dropped["outlier"] = n_outliers = int(table[OUTLIER].sum())
+        notes += (
+            f"{n_outliers} outliers of their class are in the table, as is_outlier: models test with them and learn from none",
+        )
+    return Drawn(table, +dropped, notes)
 
 
 def chosen_places(
@@ -156,7 +162,8 @@ def named_table(
         "label_fraction": table["label_fraction"],
         "labels": named(file_of[table["labels"]], files),
     }
-    return pd.concat([pd.DataFrame(about), table[list(cells.column_names)]], axis=1)
+    told = [OUTLIER] if OUTLIER in table else []
+    return pd.concat([pd.DataFrame(about), table[told + list(cells.column_names)]], axis=1)
 
 
 def named(numbers: Any, names: Sequence[str]) -> "pd.Series[Any]":  # noqa: ANN401

@@ -21,6 +21,7 @@ from products.area import Area
 from products.cell_content import cell_template, stack_names
 from products.errors import RequestError
 from products.grid import Tile
+from products.learning.samples import OUTLIER
 from products.scene_recipe import SceneRecipe
 
 
@@ -35,9 +36,14 @@ def samples_to_train_on(index: Index, found: SampleSet, recipe: SceneRecipe) -> 
     require_version(f"the training set {files.name} was drawn", version, recipe, "draw it again")
     if about["kind"] == "chips":
         return set_cells(index, found, recipe), drawn_chips(found, recipe)
+    table = read_table(files)
+    if about["recipe"].get("clean", {}).get("outliers") and OUTLIER not in table:
+        raise RequestError(
+            f"the training set {files.name} was drawn by a neocube that left it without its outliers, so that a hold-out of it flatters: draw it again"
+        )
     file = LabelFile(files.url(TABLE), Path(files.path(TABLE)))
     source = LabelSource(file, about["content_digest"], about["crs"], bool(about["simulated"]))
-    return set_cells(index, found, recipe), DrawnSamples(source, read_table(files), tuple(about["feature_names"]))
+    return set_cells(index, found, recipe), DrawnSamples(source, table, tuple(about["feature_names"]))
 
 
 def drawn_chips(found: SampleSet, recipe: SceneRecipe) -> DrawnChips:

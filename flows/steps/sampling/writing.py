@@ -15,6 +15,7 @@ from flows.steps.sampling.pixels import draw_pixels, named_table, notes_on, outs
 from flows.steps.sampling.sample_files import PICTURE, TABLE, SampleFiles, table_bytes
 from flows.steps.sampling.sampled_cells import SampledCells
 from products.errors import RequestError
+from products.learning.samples import OUTLIER
 from products.learning.samples_recipe import SamplesRecipe
 
 
@@ -24,9 +25,10 @@ def write_pixels(
     """A table of labelled pixels."""
     drawn = draw_pixels(files.storage, recipe, cells, sources, threads)
     table = named_table(drawn, recipe, cells, sources)
-    counts = table["class"].value_counts()
+    kept = table[~table[OUTLIER]] if OUTLIER in table else table
+    counts = kept["class"].value_counts()
     rows = {name: int(counts[name]) for name in recipe.classes}
-    x, y, code = (table[name].to_numpy() for name in ("x", "y", "code"))
+    x, y, code = (kept[name].to_numpy() for name in ("x", "y", "code"))
     files.storage.write_bytes(files.path(PICTURE), samples_picture(x, y, code, recipe.classes))
     told = {"kind": "pixels", "rows": rows, "feature_names": list(cells.column_names)}
     return told | _accounts(drawn.dropped, drawn.notes) | _table_written(files, table, cells.grid.crs)
