@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from products.antimeridian import centre
 from products.errors import RequestError
-from products.grid import LANDSAT_ANCHOR_M, PixelGrid, checked_crs, utm_crs
+from products.grid import LANDSAT_ANCHOR_M, PixelGrid, Tile, checked_crs, utm_crs
 from products.period import Calendar, Duration, Period
 from products.pixel.brdf import check_angles, check_parameters
 from products.pixel.harmonise import check_platforms
@@ -194,6 +194,9 @@ class SceneRecipe(Closed):
                     f"cloud_probability: {len(lacking)} of {len(of)} scenes come without it, the first {lacking[0]}: ingest from an archive "
                     "that has it (Earth Search, Collection 1), or leave cloud_probability out"
                 )
+
+    def check_grid(self, grid: PixelGrid, tiles: Sequence[Tile]) -> None:
+        """RequestError for tiles where the grid does not show the ground as what it asks for needs it."""
 
     @property
     def mask_models(self) -> tuple[str, ...]:

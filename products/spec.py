@@ -20,7 +20,9 @@ from products.feature_spec import (
     feature_kind,
 )
 from products.feature_step import OneIndexStep, Step
+from products.grid import PixelGrid, Tile
 from products.identity import FEATURE_KERNELS
+from products.map_scale import check_true
 from products.period import Period
 from products.pixel.precision import MANTISSA_BITS
 from products.scene_recipe import PeriodSpec, SceneRecipe
@@ -110,6 +112,12 @@ class FeaturesRecipe(SceneRecipe):
         if self.coregister:
             self.coregister.check([source.collection for source in self.sources], self.used_bands, self.grid.tile_px)
         return self
+
+    def check_grid(self, grid: PixelGrid, tiles: Sequence[Tile]) -> None:
+        """RequestError for tiles where a metre or the up of the grid is not that of the ground, and a feature needs them."""
+        steps = [step for step in self.features if isinstance(step, WindowStep)]
+        of_lengths = [name for step in steps for name in step.of_lengths()]
+        check_true(grid, tiles, of_lengths, [name for step in steps for name in step.of_north()])
 
     @property
     def feature_names(self) -> tuple[FeatureName, ...]:

@@ -9,6 +9,7 @@ from products.errors import RequestError
 from products.feature_step import Step, checked_name
 from products.formula import near
 from products.window.distance import halo_px as distance_halo_px
+from products.window.terrain import FACING, FROM_GRADIENT
 from products.window.terrain import MEASURES as TERRAIN_MEASURES
 from products.window.terrain import halo_px as terrain_halo_px
 from products.window.texture import MAX_LEVELS, MAX_WINDOW_PX
@@ -37,6 +38,14 @@ class WindowStep(Step):
     def raster(self) -> RasterInput | None:
         """The raster that it reads; none for a feature of other features."""
         return None
+
+    def of_lengths(self) -> tuple[str, ...]:
+        """Its layers that take a metre of the grid for one of the ground."""
+        return ()
+
+    def of_north(self) -> tuple[str, ...]:
+        """Its layers that take the grid's up for north."""
+        return ()
 
 
 class TextureOf(BaseModel):
@@ -110,6 +119,14 @@ class TerrainStep(WindowStep):
         """The widest halo of its measures."""
         return max((terrain_halo_px(m, self.window_px) for m in self.measures if m != "elevation"), default=0)
 
+    def of_lengths(self) -> tuple[str, ...]:
+        """What follows from the gradient."""
+        return tuple(measure for measure in self.measures if measure in FROM_GRADIENT)
+
+    def of_north(self) -> tuple[str, ...]:
+        """Where a slope faces, and its light."""
+        return tuple(measure for measure in self.measures if measure in FACING)
+
     def raster(self) -> RasterInput:
         """The elevation, bilinear."""
         return RasterInput(self.source, self.band, "bilinear")
@@ -139,6 +156,10 @@ class DistanceStep(WindowStep):
     def margin_px(self, resolution_m: float) -> int:
         """The largest distance, and what tells a gap between files from the edge of all."""
         return distance_halo_px(self.max_distance_m, resolution_m) + GAP_PX
+
+    def of_lengths(self) -> tuple[str, ...]:
+        """Its one layer."""
+        return self.names()
 
     def raster(self) -> RasterInput:
         """The band, nearest."""

@@ -2,9 +2,10 @@
 
 import numpy as np
 import numpy.typing as npt
-from pyproj import CRS, Proj
+from pyproj import CRS
 
 from products.errors import RequestError
+from products.map_scale import factors_at
 
 MOST_SPREAD = 0.02
 Float64 = npt.NDArray[np.float64]
@@ -12,12 +13,9 @@ Float64 = npt.NDArray[np.float64]
 
 def areal_scale(crs: str, x: Float64, y: Float64) -> Float64:
     """Area on the map by area on the ellipsoid at each place, (n,): 1 in an equal-area projection, 0.9992 to 1.002 in a UTM zone; PROJ's `areal_scale`."""
-    said = CRS(crs)
-    if not said.is_projected:
+    if not CRS(crs).is_projected:
         raise RequestError(f"expected a map in a projected CRS with metres, got {crs}: its pixels are degrees wide")
-    projection = Proj(said)
-    longitude, latitude = projection(x, y, inverse=True)
-    return np.asarray(projection.get_factors(longitude, latitude).areal_scale, dtype=np.float64)
+    return np.asarray(factors_at(crs, x, y).areal_scale, dtype=np.float64)
 
 
 def ground_m2(crs: str, x: Float64, y: Float64, resolution_m: float) -> Float64:

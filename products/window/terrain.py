@@ -17,7 +17,9 @@ from products.window.sliding import (
     window_sum,
 )
 
-MEASURES = ("slope", "aspect", "eastness", "northness", "hillshade", "roughness", "ruggedness", "position")
+FACING = ("aspect", "eastness", "northness", "hillshade")
+FROM_GRADIENT = ("slope", *FACING)
+MEASURES = (*FROM_GRADIENT, "roughness", "ruggedness", "position")
 DEGREES = 180.0 / 3.141592653589793
 SUN_AZIMUTH_DEG, SUN_ALTITUDE_DEG = 315.0, 45.0  # the defaults of gdaldem hillshade
 
@@ -34,7 +36,7 @@ def terrain(
 ) -> dict[str, Array]:
     """float32 (y, x) by measure, of elevation_m (y + 2 halo, x + 2 halo) with NaN as missing and the widest halo of the measures.
 
-    slope: degrees from level. aspect: degrees clockwise from north that the slope faces, NaN where flat. eastness, northness: the
+    slope: degrees from level. aspect: degrees clockwise from north, which is up, that the slope faces, NaN where flat. eastness, northness: the
     horizontal parts of the unit normal, sin(slope) sin(aspect) and sin(slope) cos(aspect), 0 where flat (Amatulli et al. 2018, Scientific
     Data 5, 180040). hillshade: cosine of the angle to a light from north-west at 45 degrees, 0 in its own shadow. roughness: metres, the
     largest less the smallest of 3 x 3. ruggedness: metres, root of the summed squares of the 8 differences. position: metres above the

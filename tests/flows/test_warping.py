@@ -146,6 +146,36 @@ def test_a_file_that_lies_elsewhere_is_not_read(tmp_path: Path) -> None:
     assert (ours == NODATA).all() and not covered.any()
 
 
+@pytest.mark.parametrize(
+    ("crs", "west", "north"),
+    [
+        ("EPSG:32647", 500_000, 30_000),
+        ("EPSG:32760", 810_000, 8_170_000),
+        ("EPSG:3035", 4_500_000, 3_030_000),
+        ("EPSG:6933", 11_000_000, 630_000),
+        ("EPSG:3031", -15_000, 15_000),
+    ],
+)
+@pytest.mark.parametrize("tall", [True, False])
+def test_a_raster_of_the_world_is_read_under_any_tile(
+    tmp_path: Path, crs: str, west: float, north: float, tall: bool
+) -> None:
+    target = GeoBox.from_bbox((west, north - 30_000, west + 30_000, north), CRS(crs), resolution=300, tight=True)
+    top = 90 if tall or crs == "EPSG:3031" else 60
+    profile = {
+        "driver": "GTiff",
+        "height": 2 * top * 5,
+        "width": 1800,
+        "count": 1,
+        "dtype": "uint8",
+        "crs": "EPSG:4326",
+    }
+    with rasterio.open(tmp_path / "world.tif", "w", transform=from_origin(-180, top, 0.2, 0.2), **profile) as file:
+        file.write(np.ones(file.shape, "uint8"), 1)
+    read, covered = warped_here(tmp_path / "world.tif", target, "nearest", "uint8", 0)
+    assert (read == 1).all() and covered.all()
+
+
 def test_a_target_smaller_than_the_distance_of_nodes_is_one_pixel_of_the_whole(tmp_path: Path) -> None:
     path = scene(tmp_path / "scene.tif", "EPSG:32648", 10, "uint16")
     whole, _ = warped_here(path, TARGET, "average", "uint16")

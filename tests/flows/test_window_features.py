@@ -227,6 +227,14 @@ def test_the_edge_of_a_raster_is_no_coast_and_nodata_in_it_is_none_either(
     assert (signed[(column >= 10) & (column < 20)] < 0).all()
 
 
+def test_a_distance_on_a_grid_that_stretches_the_ground_is_no_plan(ingested_settings: Settings, tmp_path: Path) -> None:
+    recipe = recipe_file(tmp_path, 64)
+    take_in(ingested_settings, write_hill(tmp_path / "hills", ground_of(recipe)))
+    Path(recipe).write_text(Path(recipe).read_text().replace("crs: utm", 'crs: "EPSG:6933"'))
+    with pytest.raises(RequestError, match="slope in EPSG:6933: .* use crs: utm, or leave slope, coast_distance out"):
+        plan(recipe, AREA, YEAR)
+
+
 def test_a_raster_that_cannot_be_read_fails_its_cells_and_names_the_file(
     ingested_settings: Settings, tmp_path: Path
 ) -> None:

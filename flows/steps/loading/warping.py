@@ -8,18 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry
+from odc.geo.geom import Geometry, box
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from flows.steps.loading.tiff_blocks import read_window
+from products.antimeridian import MAX_WIDTH_DEG, in_one_piece, turned_shapes
 from products.window.lattice_warp import NODE_PX, Lattice, warp_average, warp_cubic, warp_nearest
 
 _RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
 SMOOTH: Final = {"average": warp_average, "cubic": warp_cubic}
 OUTLINE_PLACES: Final = 65  # on each edge of the target, to find what of the source lies around it
+AROUND_DEG: Final = 1.0  # the ground of a file over much of the world is cut so far from the target
 BESIDE_PX: Final = 4  # source pixels: those of a cubic, and what the edge bends between two places
 LEAST_STEP: Final = (
     0.95  # a source pixel smaller than this share of a target pixel asks for a wider cubic, as GDAL makes it
@@ -43,10 +45,9 @@ def warp(
     The bytes of decoded source pixels, and where (y, x) the file has pixels.
     """
     missing = np.nan if out.dtype.kind == "f" else nodata
-    footprint = GeoBox(source.shape, source.transform, CRS(source.crs)).extent.to_crs(
-        geobox.crs, resolution=abs(source.transform.a) * 16
-    )
-    covered = covered_by(footprint, geobox)
+    covered = np.zeros(geobox.shape, np.bool_)
+    for ground in _pieces(source, geobox):
+        covered |= covered_by(ground.to_crs(geobox.crs, resolution=abs(source.transform.a) * 16), geobox)
     if not covered.any():
         out[...] = missing
         return 0, covered
@@ -74,6 +75,17 @@ def warp(
     ) as warped:
         warped.read(layer, out=out)
     return n_bytes, covered
+
+
+def _pieces(source: Any, geobox: GeoBox) -> list[Geometry]:  # noqa: ANN401
+    """The ground of the file in its CRS; of a file over much of the world, which no map of metres shows whole, what lies around the target."""
+    whole = GeoBox(source.shape, source.transform, CRS(source.crs)).extent
+    if not source.crs.is_geographic or whole.boundingbox.span_x <= MAX_WIDTH_DEG:
+        return [whole]
+    around = in_one_piece(geobox.extent).boundingbox.buffered(AROUND_DEG)
+    readable = whole & box(-180, -90, 180, 90, whole.crs)  # GDAL finds nothing at longitudes beyond 180
+    pieces = [readable & turned for turned in turned_shapes(box(*around.bbox, whole.crs))]
+    return [piece for piece in pieces if piece.area > 0]
 
 
 def _is_ours(

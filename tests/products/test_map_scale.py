@@ -1,0 +1,83 @@
+"""Features that take the metres and the up of a grid for those of the ground are refused where these differ."""
+
+import pytest
+from odc.geo.geom import box
+
+from products.errors import RequestError
+from products.grid import PixelGrid
+from products.map_scale import check_true
+from products.registry import parse_recipe
+from products.spec import FeaturesRecipe
+
+TERRAIN = "terrain: {{source: hill, measures: [{}]}}"
+COAST = "distance: {source: hill, band: land, max_distance_m: 300, name: coast}"
+
+
+def recipe(feature: str, crs: str) -> FeaturesRecipe:
+    made = parse_recipe(
+        f"""
+name: shaped
+version: 1
+kind: features
+grid: {{crs: "{crs}", resolution_m: 30, tile_px: 256}}
+period: P1Y
+sources: [{{collection: sentinel-2-l2a}}]
+features:
+  - index: {{names: [NDVI], reduce: [p50]}}
+  - {feature}
+""",
+        "shaped.yaml",
+    )
+    assert isinstance(made, FeaturesRecipe)
+    return made
+
+
+def check(feature: str, crs: str, longitude: float, latitude: float) -> None:
+    asked = recipe(feature, crs)
+    area = box(longitude, latitude, longitude + 0.1, latitude + 0.1, "EPSG:4326")
+    grid = asked.grid.pixel_grid(area)
+    asked.check_grid(grid, grid.tiles(area))
+
+
+@pytest.mark.parametrize(
+    ("feature", "crs", "place", "message"),
+    [
+        (COAST, "EPSG:6933", (100.8, 4.9), "coast_distance in EPSG:6933: a metre of the ground is 0.87 to 1.15 metres of this grid here"),
+        (TERRAIN.format("position, slope"), "EPSG:6933", (10, 45), "slope in EPSG:6933: a metre of the ground is 0.8. to 1.2"),
+        (TERRAIN.format("slope"), "EPSG:3857", (10, 60), "here, expected within 2% of 1: use crs: utm, or leave slope out"),
+        (TERRAIN.format("aspect, slope"), "EPSG:3031", (100, -71), "aspect in EPSG:3031: the grid's up is up to 10[0-2] degrees off north here"),
+        (TERRAIN.format("northness"), "EPSG:3035", (25, 60), "up to 13 degrees off north here, expected within 5: use crs: utm, or leave northness out"),
+        (TERRAIN.format("hillshade"), "EPSG:32647", (78, 10), "hillshade in EPSG:32647: a metre of the ground is 1.0[0-9] to 1.0[0-9] metres"),
+    ],
+)  # fmt: skip
+def test_a_feature_whose_grid_is_not_true_to_the_ground_is_refused(
+    feature: str, crs: str, place: tuple[float, float], message: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        check(feature, crs, *place)
+
+
+@pytest.mark.parametrize(
+    ("feature", "crs", "place"),
+    [
+        (COAST, "EPSG:6933", (10, 30)),
+        (COAST, "EPSG:3031", (100, -71)),
+        (TERRAIN.format("slope"), "EPSG:3035", (25, 60)),
+        (TERRAIN.format("slope, aspect"), "EPSG:3857", (10, 3)),
+        (TERRAIN.format("position, elevation, ruggedness, roughness"), "EPSG:3857", (10, 60)),
+        (TERRAIN.format("slope, aspect, hillshade"), "utm", (14.9, 79.9)),
+        (TERRAIN.format("slope, aspect, eastness"), "utm", (100.8, 4.9)),
+        (TERRAIN.format("slope, aspect"), "utm", (-71.2, -45.0)),
+        ("texture: {of: {feature: ndvi_p50}, measures: [contrast]}", "EPSG:3857", (10, 60)),
+    ],
+)
+def test_others_are_planned(feature: str, crs: str, place: tuple[float, float]) -> None:
+    check(feature, crs, *place)
+
+
+def test_corners_beyond_the_map_say_nothing() -> None:
+    grid = PixelGrid("EPSG:6933", 30_000.0, 16, 0.0)
+    edge = grid.tiles(box(179.5, 28.9, 179.9, 29.9, "EPSG:4326"))
+    assert all(grid.geobox(tile).boundingbox.right > 17_367_530 for tile in edge)
+    with pytest.raises(RequestError, match="metre of the ground is 0.9. to 1.0. metres"):
+        check_true(grid, edge, ("slope",), ())
