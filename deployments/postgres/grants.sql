@@ -19,5 +19,5 @@ grant insert, update on neocube.request to neocube_page;
 grant insert on neocube.audit to neocube_page;
 
 -- datacube-explorer reads ODC's tables only.
-grant usage on schema :odc to explorer;
-grant select on all tables in schema :odc to explorer;
+grant usage on schema :odc to odc_user;
+grant select on all tables in schema :odc to odc_user;

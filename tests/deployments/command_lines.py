@@ -3,9 +3,12 @@
 import importlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
+import anyio
 import uvicorn
 from prefect.cli._app import _app as prefect_app
 
@@ -39,3 +42,24 @@ def check_command(words: Sequence[str]) -> None:
         assert (REPOSITORY / arguments[0]).is_file(), arguments
     else:
         assert program in ("cubedash-gen", "gunicorn"), f"unknown program {program!r}"
+
+
+def scheme_behind_a_proxy(environment: Mapping[str, str]) -> str:
+    """What uvicorn in this environment takes for the scheme of a browser's request that a proxy on another host got by https."""
+    seen = []
+
+    async def page(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(scope["scheme"])
+
+    with patch.dict("os.environ", environment):
+        config = uvicorn.Config(page)
+    config.load()
+    scope = {
+        "type": "http",
+        "scheme": "http",
+        "client": ("172.18.0.9", 1),
+        "headers": [(b"x-forwarded-proto", b"https")],
+    }
+    anyio.run(config.loaded_app, scope, None, None)
+    (scheme,) = seen
+    return str(scheme)

@@ -13,7 +13,7 @@ import yaml
 
 from datacube_config.settings import PREFIX, Settings
 from flows.steps.storage import open_storage
-from tests.deployments.command_lines import DEPLOYMENTS, REPOSITORY, check_command
+from tests.deployments.command_lines import DEPLOYMENTS, REPOSITORY, check_command, scheme_behind_a_proxy
 from tests.test_documentation import blocks
 
 FOLDER = DEPLOYMENTS / "compose"
@@ -140,9 +140,29 @@ def test_each_service_has_the_database_role_that_is_made_for_it() -> None:
 def test_only_the_proxy_listens_beyond_this_host() -> None:
     ports = {name: service.get("ports", []) for name, service in SERVICES.items()}
     beyond = [name for name, given in ports.items() for port in given if not port.startswith("127.0.0.1:")]
-    assert beyond == ["proxy"]
+    assert set(beyond) == {"proxy"}
+    assert [port.rpartition(":")[2] for port in ports["proxy"]] == ["443", "80"], "Caddy sends http on to https"
     assert "page:4201" in (FOLDER / "Caddyfile").read_text()
     assert "4201" in SERVICES["page"]["command"]
+
+
+def test_the_page_believes_the_proxy_that_a_browser_came_by_https() -> None:
+    given = environment("page")
+    assert scheme_behind_a_proxy(given) == ("https" if given["NEOCUBE_SESSION_HTTPS_ONLY"] == "true" else "http")
+
+
+def test_the_figures_have_the_price_the_settings_and_the_home_of_the_worker() -> None:
+    worker, metrics = SERVICES["worker"], SERVICES["metrics"]
+    price = "NEOCUBE_PRICE_PER_CORE_HOUR"
+    assert environment("metrics")[price] == environment("worker")[price] == environment("page")[price]
+    places = {
+        name: [str(each).removesuffix(":ro") for each in SERVICES[name]["volumes"]] for name in ("worker", "metrics")
+    }
+    assert places["metrics"] == places["worker"]
+    assert "worker" in metrics["depends_on"], (
+        "its volume is read-only, so that the worker makes what is mounted into it"
+    )
+    assert worker["volumes"][0] == "worker:/var/lib/neocube"
 
 
 def test_prometheus_and_grafana_find_their_ports_in_the_network_that_they_share() -> None:

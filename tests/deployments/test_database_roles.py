@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from datacube_config.connection import Index, open_index
@@ -19,6 +19,7 @@ from flows.steps.service.request_rows import ledger
 from flows.steps.service.service_readings import read_service
 from products.errors import RequestError
 from tests.deployments.roles_server import as_url, psql
+from tests.flows.test_backup import run_documented
 from tests.flows.test_requesting import new
 
 ROLES = ("neocube", "neocube_worker", "neocube_page", "neocube_reader", "explorer", "prefect")
@@ -119,9 +120,45 @@ def test_a_role_opens_no_database_but_its_own(role: str, database: str, server: 
 def test_the_explorer_reads_scenes_and_keeps_a_schema_of_its_own(server: str) -> None:
     with psycopg.connect(as_url(server, "explorer")) as connection:
         connection.execute("select count(*) from odc.dataset")
-        connection.execute("create schema cubedash")
+        connection.execute("create table mine (number int)")
+        assert connection.execute("select 'cubedash.mine'::regclass = 'mine'::regclass").fetchone() == (True,)
+        for role in ("odc_admin", "odc_manage", "odc_user"):
+            connection.execute(f"set local role {role}")
+            connection.execute("select count(*) from odc.dataset")
+        connection.execute("reset role")
+        connection.commit()
+        for statement in ("delete from odc.dataset", "create table odc.mine (number int)", "create schema mine"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"):
+                connection.execute(statement)
+            connection.rollback()
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for schema neocube"):
             connection.execute("select count(*) from neocube.request")
+
+
+def test_the_owner_backs_the_index_up_and_restores_it(
+    server: str, as_role: AsRole, small_archive: Path, tmp_path: Path
+) -> None:
+    with open_index(as_role("neocube_worker")) as index:
+        ingest_archive(index, str(small_archive))
+        n_scenes = index.dc.index.datasets.count(product="sentinel2_msi_l2a")
+    with psycopg.connect(as_url(server, "explorer")) as connection:
+        connection.execute("create table if not exists cubedash.summary (number int)")
+    run_documented("pg_dump", folder=tmp_path, settings=as_role("neocube"))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("create database restored owner neocube")
+    with psycopg.connect(make_url(server).set(database="restored").render_as_string(hide_password=False)) as connection:
+        connection.execute("create extension postgis")
+    restored = {
+        role: as_role(role).model_copy(
+            update={"index_url": SecretStr(as_url(server, role, "restored").replace(":", "+psycopg:", 1))}
+        )
+        for role in ("neocube", "neocube_worker")
+    }
+    run_documented("pg_restore", "neocube init", folder=tmp_path, settings=restored["neocube"])
+    with open_index(restored["neocube_worker"]) as index:
+        assert index.dc.index.datasets.count(product="sentinel2_msi_l2a") == n_scenes > 0
+        report = ingest_archive(index, str(small_archive))
+        assert report.unchanged == report.found
 
 
 def test_roles_without_a_password_are_left_without_one(server: str) -> None:

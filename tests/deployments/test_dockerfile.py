@@ -91,6 +91,12 @@ def test_an_image_needs_no_compiler(accelerator: str, tmp_path: Path) -> None:
     check_wheels(shlex.split(installing(accelerator, tmp_path).stdout), str(tmp_path))
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("line", re.findall(r"uv (pip install [^$\n]*-c constraints\.txt [^$\n]*)$", DOCKERFILE, re.M))
+def test_hub_and_explorer_need_no_compiler(line: str, tmp_path: Path) -> None:
+    check_wheels(shlex.split(line), str(tmp_path))
+
+
 def test_another_accelerator_is_refused(tmp_path: Path) -> None:
     done = installing("rocm", tmp_path)
     assert done.returncode == 2
@@ -105,6 +111,12 @@ def test_what_is_copied_reaches_the_build() -> None:
         "packages"
     ]
     assert {*packages, "deployments", "pyproject.toml", "README.md", "LICENSE", "constraints*.txt"} == let_in
+
+
+def test_what_the_operator_makes_stays_out_of_the_images() -> None:
+    left_out = (DEPLOYMENTS / "Dockerfile.dockerignore").read_text().splitlines()
+    made = (DEPLOYMENTS / "compose/.gitignore").read_text().split()
+    assert [name for name in made if f"deployments/compose/{name}" not in left_out] == []
 
 
 def test_the_images_run_without_root_but_for_the_hub() -> None:

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from flows.serve import POOL
-from tests.deployments.command_lines import DEPLOYMENTS, check_command
+from tests.deployments.command_lines import DEPLOYMENTS, check_command, scheme_behind_a_proxy
 
 FOLDER = DEPLOYMENTS / "kubernetes"
 MANIFESTS: list[dict[str, Any]] = list(yaml.safe_load_all((FOLDER / "neocube.yaml").read_text()))
@@ -96,6 +96,22 @@ def test_every_secret_and_service_is_named_in_the_document_or_made_here() -> Non
     ] == []
     selected = {label(each): each["spec"]["selector"] for each in MANIFESTS if each["kind"] == "Service"}
     assert selected == {"Service/neocube-page": {"app": "neocube-page"}}
+
+
+def test_the_page_believes_the_ingress_and_nobody_else_reaches_it() -> None:
+    (page,) = pods()["Deployment/neocube-page"]["containers"]
+    assert scheme_behind_a_proxy({each["name"]: each["value"] for each in page["env"]}) == "https"
+    (policy,) = (each["spec"] for each in MANIFESTS if label(each) == "NetworkPolicy/neocube-page")
+    assert policy["podSelector"]["matchLabels"] == {"app": "neocube-page"}
+    assert policy["ingress"][0]["ports"] == [{"port": page["ports"][0]["name"]}]
+
+
+def test_page_and_figures_have_the_same_settings() -> None:
+    settings = next(each["data"] for each in MANIFESTS if each["kind"] == "ConfigMap")
+    assert "NEOCUBE_PRICE_PER_CORE_HOUR" in settings
+    page, metrics = (pods()[f"Deployment/neocube-{name}"] for name in ("page", "metrics"))
+    assert page["volumes"] == metrics["volumes"]
+    assert page["containers"][0]["volumeMounts"] == metrics["containers"][0]["volumeMounts"]
 
 
 def test_every_variable_of_the_job_is_one_of_the_template() -> None:

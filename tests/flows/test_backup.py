@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -91,9 +92,10 @@ def test_a_cell_that_is_younger_than_the_copy_of_the_index_is_made_again(
         youngest = max(cells(index).values(), key=lambda cell: str(cell.id)).id
         index.dc.index.datasets.purge([youngest], allow_delete_active=True)
         run_documented("pg_dump", folder=tmp_path, settings=postgis_settings)
-    restored = postgis_settings.model_copy(
-        update={"index_url": SecretStr(new_database("template1").replace("://", "+psycopg://"))}
-    )
+    url = new_database("template1")
+    with psycopg.connect(url) as connection:
+        connection.execute("create extension postgis")
+    restored = postgis_settings.model_copy(update={"index_url": SecretStr(url.replace("://", "+psycopg://"))})
     run_documented("pg_restore", folder=tmp_path, settings=restored)
     with open_index(restored) as index:
         assert len(cells(index)) == 2 * len(TILES) - 1

@@ -19,11 +19,13 @@ from flows.steps.index.index_setup import add_product
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.service.gpu_figures import gpu_readings
 from flows.steps.service.index_figures import CORE_SECONDS, index_readings, newest_cells
+from flows.steps.service.metrics import metrics_path, write_metrics
 from flows.steps.service.prefect_figures import PrefectAccess
 from flows.steps.service.prefect_processes import free_port
 from flows.steps.service.service_metrics import METRICS, Reading
-from flows.steps.service.service_readings import cost_readings, read_service, storage_readings
+from flows.steps.service.service_readings import cost_readings, read_service, reconcile_readings, storage_readings
 from flows.steps.storage import open_storage
+from flows.steps.upkeep.reconcile_report import gauges_of
 from products.identity import NAMESPACE, CellKey
 from products.scene import Scene
 from products.template import odc_product_definition
@@ -180,6 +182,30 @@ def test_a_part_that_does_not_answer_is_down_and_the_others_are_read(tmp_path: P
     }
     assert [bool(part.silence) for part in parts[:3]] == [True, False, True]
     assert "secret" not in parts[0].silence
+
+
+def test_a_passed_threshold_of_a_reconciliation_is_a_figure(tmp_path: Path) -> None:
+    report = {"collections": [], "freshness": [], "counts": {"missing": 3}}
+    nowhere = f"postgresql://odc:secret@127.0.0.1:{free_port()}/none"
+    now = datetime.now(UTC)
+    for archive, alarms in (("here", ["too old", "too few"]), ('a "b"', [])):
+        write_metrics(
+            metrics_path(tmp_path, "reconcile"), gauges_of(report | {"alarms": alarms}, now), ("archive", archive)
+        )
+    parts = {
+        part.part: part
+        for part in read_service(Settings.model_validate({"home": tmp_path, "index_url": nowhere}), None)
+    }
+    found = by_labels(parts["reconcile"].readings)
+    assert (found["neocube_up", "reconcile"], parts["reconcile"].silence) == (1, "")
+    assert (found["neocube_reconcile_alarms", "here"], found["neocube_reconcile_alarms", 'a "b"']) == (2, 0)
+    assert found["neocube_reconcile_finished_timestamp_seconds", "here"] == pytest.approx(now.timestamp(), abs=1)
+
+
+def test_a_file_of_reconciliations_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.prom").write_text("neocube_reconcile_alarms{archive= 3\n")
+    with pytest.raises(OSError, match=r"cannot read .*x\.prom: .*: delete it, the next `neocube reconcile` writes it"):
+        reconcile_readings(tmp_path / "x.prom")
 
 
 def driver_program(folder: Path, script: str) -> str:

@@ -46,6 +46,7 @@ def _checks(settings: Settings, prefect: PrefectAccess | None, part: PartRead) -
         "prefect": prefect.url if prefect else "",
         "gpu": ", ".join(each.labels["gpu"] for each in part.readings if each.metric == "neocube_gpu_memory_size_bytes")
         or NO_GPU,
+        "reconcile": f"{_total(part.readings, 'neocube_reconcile_alarms')} thresholds are passed",
     }
     said: dict[str, Any] = {part.part: found[part.part]}
     if part.part == "index":

@@ -13,7 +13,7 @@ class Meaning:
 
 # names and units: https://prometheus.io/docs/practices/naming
 METRICS = {
-    "neocube_up": Meaning("Whether a part answered now: index, storage (it can be read), prefect (where an API is set), gpu (where nvidia-smi is).", "part"),
+    "neocube_up": Meaning("Whether a part answered now: index, storage (it can be read); prefect, gpu and reconcile (its file) where there is one.", "part"),
     "neocube_read_seconds": Meaning("How long the figures of a part took to read now.", "part"),
     "neocube_scenes": Meaning("Scenes in the index; state: active, archived.", "collection", "state"),
     "neocube_scenes_last_day": Meaning("Scenes added to the index in the last 24 hours.", "collection"),
@@ -24,6 +24,8 @@ METRICS = {
     "neocube_quarantine_items": Meaning("Items that could not be taken.", "archive", "collection"),
     "neocube_quarantine_oldest_timestamp_seconds": Meaning("Since when the oldest of them waits.", "archive", "collection"),
     "neocube_provider_closed_until_timestamp_seconds": Meaning("Until when a provider asked not to be asked.", "provider"),
+    "neocube_reconcile_alarms": Meaning("Thresholds that the last reconciliation of an archive found passed.", "archive"),
+    "neocube_reconcile_finished_timestamp_seconds": Meaning("When it ended.", "archive"),
     "neocube_cells": Meaning("Cells; family: features, map, samples, kinds of rasters; state: active, archived.", "product", "family", "state"),
     "neocube_cells_last_day": Meaning("Cells published in the last 24 hours.", "product", "family"),
     "neocube_cell_newest_timestamp_seconds": Meaning("When a cell was last published.", "product", "family"),

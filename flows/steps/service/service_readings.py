@@ -10,14 +10,16 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from datacube_config.connection import open_index
 from datacube_config.errors import IndexLost, IndexUnavailable, StorageUnavailable
 from datacube_config.settings import Settings
 from flows.steps.service.gpu_figures import gpu_readings
 from flows.steps.service.index_figures import CORE_SECONDS, index_readings, newest_cells
+from flows.steps.service.metrics import metrics_path
 from flows.steps.service.prefect_figures import PrefectAccess, prefect_readings
-from flows.steps.service.service_metrics import Reading
+from flows.steps.service.service_metrics import METRICS, Reading
 from flows.steps.storage import Storage, open_storage
 
 SILENT = (IndexUnavailable, IndexLost, StorageUnavailable, OSError, httpx.HTTPError)
@@ -33,7 +35,7 @@ class PartRead:
 
 
 def read_service(settings: Settings, prefect: PrefectAccess | None, *, writes: bool = False) -> list[PartRead]:
-    """Index, storage, Prefect where an API is configured and GPUs where there are, each with whether it answered and how long that took.
+    """Index, storage, Prefect where an API is configured, GPUs where there are, and reconciliations of this home: whether each answered and how long that took.
 
     With `writes` the store answers only if it can be written to.
     """
@@ -56,6 +58,8 @@ def read_service(settings: Settings, prefect: PrefectAccess | None, *, writes: b
         parts["prefect"] = lambda: prefect_readings(prefect, datetime.now(UTC))
     if program := shutil.which("nvidia-smi"):
         parts["gpu"] = partial(gpu_readings, program)
+    if (reconciled := metrics_path(settings.home, "reconcile")).is_file():
+        parts["reconcile"] = partial(reconcile_readings, reconciled)
     return [_read(part, ask) for part, ask in parts.items()]
 
 
@@ -85,6 +89,16 @@ def storage_readings(storage: Storage, cells: dict[str, str]) -> list[Reading]:
         size = storage.filesystem.du(cell_path(storage, product, UUID(cell)))
         readings.append(Reading("neocube_cell_stored_bytes", float(size), {"product": product}))
     return readings
+
+
+def reconcile_readings(path: Path) -> list[Reading]:
+    """The metrics of the service in the file of the reconciliations; OSError where it has something else in it."""
+    try:
+        families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
+        found = (each for family in families for each in family.samples if each.name in METRICS)
+        return [Reading(each.name, each.value, each.labels) for each in found]
+    except ValueError as error:
+        raise OSError(f"cannot read {path}: {error}: delete it, the next `neocube reconcile` writes it") from error
 
 
 def _read(part: str, ask: Callable[[], list[Reading]]) -> PartRead:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-SUBJECTS = ("subscription", "collection", "product", "recipe", "flow", "pool", "kind", "provider", "gpu", "part")
+SUBJECTS = ("subscription", "collection", "product", "recipe", "flow", "pool", "kind", "provider", "gpu", "part", "archive")  # fmt: skip
 AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -31,7 +31,7 @@ def _subject(labels: Mapping[str, str]) -> tuple[str, Iterable[str]]:
     name = next((each for each in SUBJECTS if each in labels), None)
     if name is None:
         return "store", labels.values()
-    about = " at ".join((f"{name} {labels[name]}", *(labels[each] for each in labels if each == "archive")))
+    about = " at ".join((f"{name} {labels[name]}", *(labels[each] for each in labels if each == "archive" != name)))
     return about, [text for label, text in labels.items() if label not in (name, "archive")]
 
 

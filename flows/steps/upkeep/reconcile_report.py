@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from flows.steps.service.metrics import Gauge, Sample
+from flows.steps.service.service_metrics import METRICS
 from products.errors import RequestError
 
 STATES = ("expected", "indexed", "retired", "quarantined", "missing")
@@ -82,11 +83,14 @@ def gauges_of(report: Mapping[str, Any], now: datetime) -> list[Gauge]:
         for state in ("expected", "indexed")
     ]
     findings = [Sample({"kind": name}, count) for name, count in report["counts"].items()]
+    of_the_service = {
+        "neocube_reconcile_alarms": float(len(report["alarms"])),
+        "neocube_reconcile_finished_timestamp_seconds": now.timestamp(),
+    }
     return [
         Gauge("neocube_reconcile_acquisitions", "Acquisitions that the archive lists, by what the index has of them.", acquisitions),
         Gauge("neocube_reconcile_month_acquisitions", "The same by month of sensing.", months),
         Gauge("neocube_reconcile_newest_timestamp_seconds", "Sensing time of the newest acquisition.", newest),
         Gauge("neocube_reconcile_findings", "What differs between archive, index and storage.", findings),
-        Gauge("neocube_reconcile_alarms", "Thresholds that are passed.", [Sample({}, len(report["alarms"]))]),
-        Gauge("neocube_reconcile_finished_timestamp_seconds", "When this was found out.", [Sample({}, now.timestamp())]),
+        *(Gauge(name, METRICS[name].says, [Sample({}, value)]) for name, value in of_the_service.items()),
     ]  # fmt: skip
