@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -32,7 +32,7 @@ from flows.request_rules import (
 )
 from flows.steps.index.catalogue import count_scenes
 from flows.steps.service.request_kinds import NewRequest, Request
-from flows.steps.service.request_rows import OPEN, Ledger, ledger, reading
+from flows.steps.service.request_rows import OPEN, Ledger, has_learned_from, ledger, reading
 from products.errors import RequestError
 
 FADED = 8  # half-lives after which what was taken counts no more
@@ -97,9 +97,10 @@ def submit(index: Index, settings: Settings, account: Account, project: str, ask
         price=float(found.document["price"]["amount"]), currency=settings.price_currency,
     )  # fmt: skip
     with ledger(index) as requests:
-        if had := _had(requests, new, found.is_there):
+        done = _done(index, requests, found)
+        if had := _had(requests, new, done):
             return had
-        number = _enter(requests, new, found.is_there, settings.requests)
+        number = _enter(requests, new, done, settings.requests)
         requests.record(account.name, "asked", number, project=project, core_hours=round(new.core_hours, 4))
         return requests.get(number)
 
@@ -171,18 +172,30 @@ def turn_of(requests: Ledger, limits: RequestLimits) -> UUID | None:
     return chosen.id if chosen else None
 
 
-def _had(requests: Ledger, new: NewRequest, is_there: bool) -> Request | None:
+def _done(index: Index, requests: Ledger, found: Answer) -> Request | None:
+    """The newest request for the same that is done and still what is there: its cubes are current, its model, learned from these cells, is active."""
+    if not found.is_there:
+        return None
+    cells = [cell.id for cell in found.plan.cells]
+    done = requests.done_with(found.asked.key)
+    return next((row for row in done if not row.train or _is_learned(index, row, cells)), None)
+
+
+def _is_learned(index: Index, row: Request, cells: Sequence[UUID]) -> bool:
+    model = (row.result or {}).get("model")
+    return model is not None and has_learned_from(index, UUID(model), cells)
+
+
+def _had(requests: Ledger, new: NewRequest, done: Request | None) -> Request | None:
     """The request of the same user and project for the same that is open, or done and still what is there."""
     had = requests.had_by(new.asked_by, new.project, new.key)
     if had is None or had.state in OPEN:
         return had
-    done = requests.done_with(new.key)
-    return had if is_there and done and done.result == had.result else None
+    return had if done and done.result == had.result else None
 
 
-def _enter(requests: Ledger, new: NewRequest, is_there: bool, limits: RequestLimits) -> UUID:
-    done = requests.done_with(new.key)
-    if is_there and done:
+def _enter(requests: Ledger, new: NewRequest, done: Request | None, limits: RequestLimits) -> UUID:
+    if done:
         number = requests.enter(replace(new, core_hours=0.0, price=0.0), "approved", same_as=done.id)
         requests.end(number, "done", 0.0, result=done.result)
         return number

@@ -111,6 +111,12 @@ class SceneRecipe(Closed):
                 )
         return sources
 
+    @model_validator(mode="after")
+    def _has_what_is_read(self) -> "SceneRecipe":
+        for source in self.sources:
+            source.check_read(self.used_bands, self.harmonise)
+        return self
+
     @property
     @abstractmethod
     def used_bands(self) -> tuple[str, ...]:

@@ -158,6 +158,16 @@ class SourceSpec(Closed):
         is_read = "nir_narrow" in read or self.clear.model is not None
         return methods | {"nir_narrow": narrow} if is_read and narrow != self.resampling_of("nir") else methods
 
+    def check_read(self, bands: Sequence[str], harmonise: "HarmoniseSpec | None") -> None:
+        """RequestError where a band is read of it that it lacks, as its narrow near infrared for `nir`."""
+        for sensor in self.sensors:
+            has = set(sensor.reflectance)
+            if lacking := {file_band(band, sensor.name, harmonise) for band in has.intersection(bands)} - has:
+                raise RequestError(
+                    f"the source {self.collection!r} has no {lacking.pop()}, which is read for nir where MSI is harmonised: "
+                    "name it under `bands`, or say harmonise: {msi: none}"
+                )
+
     @property
     def family(self) -> str:
         """The collection, or for an external product the one whose sensor it is of."""

@@ -27,6 +27,7 @@ from products.period import Period
 from products.pixel.precision import MANTISSA_BITS
 from products.scene_recipe import PeriodSpec, SceneRecipe
 from products.source_spec import CoregisterSpec
+from products.time_steps import most_steps
 from products.window_spec import RasterInput, TextureStep, WindowStep
 
 TaggedFeature = Annotated[Feature, Discriminator(feature_kind), BeforeValidator(checked_kind)]
@@ -106,6 +107,18 @@ class FeaturesRecipe(SceneRecipe):
             raise RequestError(
                 f"texture of {name!r}: expected a feature over time, as {', '.join(over_time[:3])}, not a count or one of the surroundings"
             )
+
+    @model_validator(mode="after")
+    def _seasonable(self) -> "FeaturesRecipe":
+        """With too few steps in a period a season would be NaN for good."""
+        for season in (step for step in self.features if isinstance(step, SeasonStep)):
+            n_steps = most_steps(self.period.calendar, season.step_days)
+            if n_steps < season.min_steps:
+                raise RequestError(
+                    f"the feature {season.names()[0]!r} has at most {n_steps} steps of {season.step_days} days in a period of {self.period.length} and needs "
+                    f"{season.min_steps}: expected a longer period, or a smaller step_days or min_steps"
+                )
+        return self
 
     @model_validator(mode="after")
     def _registrable(self) -> "FeaturesRecipe":

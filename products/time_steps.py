@@ -1,7 +1,8 @@
 """Regular steps in a period, as many in every period of a calendar."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from products.errors import RequestError
 from products.period import Calendar, Duration, Period, add_duration
@@ -52,6 +53,15 @@ def steps_in(calendar: Calendar, length: Duration) -> Steps:
     return Steps(length, n_steps)
 
 
+def most_steps(calendar: Calendar, step_days: int) -> int:
+    """How many steps of so many days begin in the longest period of a calendar."""
+    length = calendar.length
+    months = (1,) if length.unit in _DAYS else _begins(calendar)
+    begins = [datetime(year, month, calendar.start_day, tzinfo=UTC) for year in range(2000, 2004) for month in months]
+    longest = max((add_duration(begin, length.count, length.unit) - begin).days for begin in begins)
+    return -(-longest // step_days)
+
+
 def days_since(start: datetime, instants: tuple[datetime, ...]) -> list[float]:
     """Days from `start` to each instant."""
     return [(instant - start) / timedelta(days=1) for instant in instants]
@@ -62,5 +72,9 @@ def _shortest_days(calendar: Calendar) -> int:
     if length.unit in _DAYS:
         return length.count * _DAYS[length.unit]
     months = length.count * _MONTHS[length.unit]
-    begins = range(12) if calendar.step.unit == "M" else (calendar.start_month - 1,)
-    return min(sum(_MONTH_DAYS[(first + i) % 12] for i in range(months)) for first in begins)
+    return min(sum(_MONTH_DAYS[(first - 1 + i) % 12] for i in range(months)) for first in _begins(calendar))
+
+
+def _begins(calendar: Calendar) -> Sequence[int]:
+    """The months in which periods of months or years may begin, from 1."""
+    return range(1, 13) if calendar.step.unit == "M" else (calendar.start_month,)

@@ -381,3 +381,52 @@ def test_coregistering_and_normalising_are_another_product() -> None:
                      "coregister: {reference: landsat-c2-l2, apply: never}\n")
     }  # fmt: skip
     assert len(digests) == 4
+
+
+MINE = """{product: my_msi, sensor: msi, bands: {red: B04, nir: B08%s}, scale: 0.0001, nodata: 0, mask: {band: SCL, values: {3: shadow, 9: cloud}}}"""
+
+
+@pytest.mark.parametrize(
+    ("bands", "harmonise", "features", "is_read"),
+    [
+        ("", "{msi: hls}", "index: {names: [NDVI], reduce: [p50]}", False),
+        (", nir_narrow: B8A", "{msi: hls}", "index: {names: [NDVI], reduce: [p50]}", True),
+        ("", "{msi: none}", "index: {names: [NDVI], reduce: [p50]}", True),
+        ("", "none", "index: {names: [NDVI], reduce: [p50]}", True),
+        ("", "{msi: hls}", "band: {names: [red], reduce: [p50]}", True),
+    ],
+)
+def test_a_product_of_msi_has_the_band_that_is_read_for_nir(
+    bands: str, harmonise: str, features: str, is_read: bool
+) -> None:
+    text = f"name: mine\nversion: 1\nkind: features\ngrid: {{crs: utm, resolution_m: 30}}\nperiod: P1Y\nsources:\n  - {MINE % bands}\n"
+    text += f"harmonise: {harmonise}\nfeatures:\n  - {features}\n"
+    if is_read:
+        assert parsed(text).sources[0].collection == "my_msi"
+        return
+    said = "the source 'my_msi' has no nir_narrow, which is read for nir .* or say harmonise: {msi: none}"
+    with pytest.raises(RequestError, match=said):
+        parsed(text)
+
+
+@pytest.mark.parametrize(
+    ("period", "season", "n_steps"),
+    [
+        ("P1M", "season: {index: NDVI}", 4),
+        ("P1M", "season: {index: NDVI, min_steps: 4}", 0),
+        ("P1M", "season: {index: NDVI, min_steps: 5}", 4),
+        ("P8W", "season: {index: NDVI}", 0),
+        ("P7W", "season: {index: NDVI}", 5),
+        ("{length: P3M, step: P1M}", "season: {index: NDVI, step_days: 16}", 0),
+        ("{length: P3M, step: P1M}", "season: {index: NDVI, step_days: 19}", 5),
+        ("P1Y", "season: {index: NDVI, step_days: 60, min_steps: 8}", 7),
+    ],
+)
+def test_a_season_that_no_period_has_the_steps_for_is_refused(period: str, season: str, n_steps: int) -> None:
+    text = with_features(season).replace("period: P1Y", f"period: {period}")
+    assert f"period: {period}\n" in text
+    if not n_steps:
+        assert parsed(text).feature_names[0] == "ndvi_season_start"
+        return
+    with pytest.raises(RequestError, match=f"'ndvi_season_start' has at most {n_steps} steps of .* days in a period"):
+        parsed(text)

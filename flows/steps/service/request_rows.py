@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Float, case, cast, func, inser
 
 from datacube_config.connection import Index
 from datacube_config.schema import audit, cube_pointer, request
+from flows.steps.index.index_rows import source_ids
 from flows.steps.service.request_kinds import AuditEntry, NewRequest, Request
 from flows.steps.storage import path_of
 from products.errors import RequestError
@@ -55,12 +56,12 @@ class Ledger:
         found = self._rows(request.c.key == key, request.c.state.in_(OPEN), request.c.same_as.is_(None))
         return found[0] if found else None
 
-    def done_with(self, key: UUID) -> Request | None:
-        """The newest request for the same that is done and whose cube is the current one."""
+    def done_with(self, key: UUID) -> list[Request]:
+        """The requests for the same that are done and whose cube, and map where they have one, are current ones, newest first."""
         found = self._rows(request.c.key == key, request.c.state == "done")
-        query = select(cube_pointer.c.snapshot_url).where(cube_pointer.c.product.in_([row.product for row in found]))
-        current = {path_of(url) for url in self._connection.execute(query).scalars()}
-        return next((row for row in found if row.result and row.result["built"].get("cube") in current), None)
+        urls = self._connection.execute(select(cube_pointer.c.snapshot_url)).scalars() if found else ()
+        current = {path_of(url) for url in urls}
+        return [row for row in found if row.result and _cubes_of(row.result) <= current]
 
     def had_by(self, user: str, project: str, key: UUID) -> Request | None:
         """The newest request of a user and project for the same that has not ended or is done."""
@@ -226,3 +227,18 @@ def reading(index: Index) -> Iterator[Ledger]:
 def published_of(index: Index, cells: Sequence[UUID]) -> int:
     """How many of some cells are in the index."""
     return sum(index.dc.index.datasets.bulk_has(list(cells))) if cells else 0
+
+
+def _cubes_of(result: Mapping[str, Any]) -> set[str]:
+    """Where the cube of a result lies, and its map if it has one; an empty path where there is no cube."""
+    return {path_of(url or "") for url in (result["built"].get("cube"), *filter(None, [result.get("map")]))}
+
+
+def has_learned_from(index: Index, model: UUID, cells: Sequence[UUID]) -> bool:
+    """Whether a model is active and has learned from these cells, and from nothing that is archived."""
+    row = index.dc.index.datasets.get(model)
+    if row is None or row.is_archived:
+        return False
+    sources = source_ids(index, model)
+    is_current = not any(each.is_archived for each in index.dc.index.datasets.bulk_get(sources))
+    return is_current and set(cells) <= set(sources)
