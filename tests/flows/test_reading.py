@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from flows.steps.loading.reading import UnreadBand, gdal_path, read_band
+from flows.steps.loading.reading import UnreadBand, gdal_path, read_band, warp_band
 from products.scene import BandFile
 
 CORNER = (500_000.0, 300_000.0)
@@ -181,6 +181,43 @@ def test_a_layer_that_the_file_lacks_is_unread(tmp_path: Path) -> None:
 
     with pytest.raises(UnreadBand, match=r"cannot read .*band\.tif: it has 1 layers, expected a layer 3"):
         read(BandFile(file.href, 1, 0, 0, layer=3), target(10, 10))
+
+
+LOCAL = 'LOCAL_CS["somewhere",UNIT["metre",1]]'
+
+
+@pytest.mark.parametrize(
+    ("crs", "dtype", "message"),
+    [
+        (None, "uint16", "it has no coordinate system, expected a georeferenced raster"),
+        (LOCAL, "uint16", ".+"),
+        ("EPSG:32647", "float32", "its layer 1 holds float32, expected digital numbers: integers of 8 or 16 bit"),
+        ("EPSG:32647", "uint32", "its layer 1 holds uint32, expected digital numbers"),
+        ("EPSG:32648", "float64", "its layer 1 holds float64, expected digital numbers"),
+    ],
+)
+def test_a_file_of_nowhere_or_of_odd_numbers_is_unread_and_named(
+    tmp_path: Path, crs: str | None, dtype: str, message: str
+) -> None:
+    path = tmp_path / "odd.tif"
+    profile = {"driver": "GTiff", "height": 240, "width": 240, "count": 1, "dtype": dtype, "nodata": 0}
+    place = Affine(10, 0, CORNER[0], 0, -10, CORNER[1])
+    with rasterio.open(path, "w", **profile, transform=place, **({"crs": crs} if crs else {})) as file:
+        file.write(np.full((240, 240), 1, dtype), 1)
+    for factor in (1, 3):
+        with pytest.raises(UnreadBand, match=rf"cannot read .*odd\.tif: {message}"):
+            read(BandFile(str(path), 1e-4, 0.0, 0, by_overview=factor > 1), target(10 * factor, 20), "average")
+
+
+@pytest.mark.parametrize("crs", [None, LOCAL])
+def test_a_raster_of_nowhere_is_unread_and_named(tmp_path: Path, crs: str | None) -> None:
+    path = tmp_path / "elevation.tif"
+    profile = {"driver": "GTiff", "height": 40, "width": 40, "count": 1, "dtype": "float32"}
+    place = Affine(10, 0, CORNER[0], 0, -10, CORNER[1])
+    with rasterio.open(path, "w", **profile, transform=place, **({"crs": crs} if crs else {})) as file:
+        file.write(np.ones((40, 40), "float32"), 1)
+    with pytest.raises(UnreadBand, match=r"cannot read .*elevation\.tif: .+"):
+        warp_band(str(path), 1, -9999.0, target(10, 20), "bilinear", np.empty((20, 20), np.float32))
 
 
 def test_a_file_that_is_not_as_large_as_catalogued_is_believed_with_a_note(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from datacube_config.settings import Settings
 from flows.cell_memory import cell_bytes, fitting_strip_px
 from flows.steps.loading.gdal_options import HEADER_BYTES
 from flows.steps.loading.raster_access import RasterAccess, raster_access
-from flows.steps.loading.reading import read_band
+from flows.steps.loading.reading import UnreadBand, read_band
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.storage import s3_options
 from products.registry import parse_recipe
@@ -49,6 +49,7 @@ class Bucket:
     store: DistantStore
     access: RasterAccess
     put: Callable[..., BandFile]
+    settings: Settings
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def bucket(neocube_home: Path, s3_endpoint: str, tmp_path: Path) -> Iterator[Buc
 
     with distant_store(s3_endpoint, 0.02) as store:
         far = near.model_copy(update={"s3_endpoint_url": store.url, "decode_threads": 1, "remote_threads": 6})
-        yield Bucket(store, raster_access(far), put)
+        yield Bucket(store, raster_access(far), put, far)
 
 
 def noise(side: int) -> NDArray[np.uint16]:
@@ -130,6 +131,28 @@ def test_a_second_look_at_a_file_asks_for_no_header(bucket: Bucket) -> None:
     np.testing.assert_array_equal(read(bucket, file, window(200, 900)), pixels[900:1100, 900:1100])
     assert all(span is not None and span[0] > 0 for _, _, span in bucket.store.asked)
     assert len(bucket.store.asked) == 2
+
+
+def test_the_next_piece_of_work_reads_what_a_file_was_replaced_by(bucket: Bucket) -> None:
+    before, after = noise(1600), noise(1600) // 2 + 1
+    file = bucket.put("replaced", before)
+    np.testing.assert_array_equal(read(bucket, file, window(200, 600)), before[600:800, 600:800])
+    n_asked = len(bucket.store.asked)
+
+    bucket.put("replaced", after)
+    bucket.access = raster_access(bucket.settings)
+    np.testing.assert_array_equal(read(bucket, file, window(200, 600)), after[600:800, 600:800])
+    assert len(bucket.store.asked) == n_asked == 1 + 2
+
+
+def test_a_file_that_failed_once_is_asked_for_again(bucket: Bucket) -> None:
+    pixels = noise(512)
+    beside = bucket.put("soon", pixels)
+    missing = replace(beside, href=beside.href.replace("soon", "late"))
+    with pytest.raises(UnreadBand, match="late.tif"):
+        read(bucket, missing, window(100, 100))
+    file = bucket.put("late", pixels)
+    np.testing.assert_array_equal(read(bucket, file, window(100, 100)), pixels[100:200, 100:200])
 
 
 def scenes_of(bucket: Bucket, n_scenes: int) -> list[Scene]:

@@ -14,9 +14,9 @@ from sqlalchemy import Row, select
 
 from datacube_config.connection import Index
 from datacube_config.schema import mirror_file
-from flows.steps.archives.signing import signed, without_tokens
+from flows.steps.archives.signing import signed
 from flows.steps.loading.clips import as_whole_file, holds_tile
-from flows.steps.loading.reading import BandRead, UnreadBand, gdal_path, read_band, read_opened
+from flows.steps.loading.reading import FAILURES, BandRead, UnreadBand, gdal_path, read_band, read_opened, unread
 from flows.steps.loading.wanted_pixels import WantedPixels
 from flows.steps.scenes.normalise import GRANULE
 from products.scene import BandFile, BandPlace, Clip, Scene
@@ -96,8 +96,8 @@ def _read_place(
             rasterio.open(as_whole_file(place.clip, gdal_path(href)), sharing=False) as whole,
         ):
             return read_opened(whole, replace(file, href=place.href), geobox, resampling, out, wanted)
-    except (rasterio.errors.RasterioError, OSError) as error:
-        raise UnreadBand(f"cannot read {place.href}: {without_tokens(str(error))}") from error
+    except FAILURES as error:
+        raise unread(place.href, error) from error
 
 
 def _check_size(place: BandPlace) -> None:

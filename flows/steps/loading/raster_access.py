@@ -12,6 +12,7 @@ from datacube_config.archives import SigningRule, load_archives
 from datacube_config.settings import Settings
 from flows.steps.archives.signing import signing_by
 from flows.steps.loading.gdal_options import GDAL_OPTIONS
+from flows.steps.loading.remote_memory import forget_files
 from flows.steps.storage import s3_options
 
 
@@ -39,7 +40,11 @@ class RasterAccess:
 
 
 def raster_access(settings: Settings) -> RasterAccess:
-    """The endpoint, credentials and region of the settings, as GDAL and rasterio want them."""
+    """The endpoint, credentials and region of the settings, as GDAL and rasterio want them, for one piece of work.
+
+    It begins with the files that are there now: what GDAL remembers of those over a network is forgotten.
+    """
+    forget_files()
     options: dict[str, str] = {}
     aws: dict[str, str | bool] = {}
     if settings.s3_endpoint_url:

@@ -9,21 +9,31 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
 from rasterio.windows import Window
 
 from flows.steps.archives.raster_drivers import driver_of, require_self_contained
 from flows.steps.archives.signing import signed, without_tokens
+from flows.steps.loading.remote_memory import forget_file
 from flows.steps.loading.tiff_blocks import IsNeeded, fill_around, read_window
 from flows.steps.loading.wanted_pixels import WantedPixels
 from flows.steps.loading.warping import warp
 from products.scene import BandFile
 from products.window.resample import average, nearest, replicate
 
+DN_TYPES = ("uint8", "int8", "uint16", "int16")
 ALIGNED = 1e-4  # source pixels: grids closer than this are the same grid
 
 
 class UnreadBand(RuntimeError):
     """A band file could not be opened or read: the message names it and gives GDAL's words."""
+
+
+class _OddFile(ValueError):
+    """A file that can be opened, and whose pixels cannot be used."""
+
+
+FAILURES = (rasterio.errors.RasterioError, rasterio.errors.CRSError, ProjError, OSError, _OddFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +59,8 @@ def read_band(
         ):
             require_self_contained(source)
             return read_opened(source, file, geobox, resampling, out, wanted)
-    except (rasterio.errors.RasterioError, OSError, IndexError) as error:
-        raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
+    except FAILURES as error:
+        raise unread(file.href, error) from error
 
 
 def read_opened(
@@ -58,17 +68,19 @@ def read_opened(
     wanted: WantedPixels | None = None,
 ) -> BandRead:  # fmt: skip
     """The same from an open file; UnreadBand if it fails."""
-    read = _read_signed if _is_signed(source, file) else _read
-    level = _overview(source, file, geobox)
     try:
+        _require_whole_numbers(source, file)
+        _require_ground(source)
+        read = _read_signed if _is_signed(source, file) else _read
+        level = _overview(source, file, geobox)
         if level is None:
             found = read(source, file, geobox, resampling, out, wanted)
         else:
             with rasterio.open(source.name, driver=source.driver, sharing=False, overview_level=level) as coarse:
                 found = read(coarse, file, geobox, resampling, out, wanted)
         return replace(found, note=_grid_note(source, file))
-    except (rasterio.errors.RasterioError, OSError, IndexError) as error:
-        raise UnreadBand(f"cannot read {file.href}: {_words(error)}") from error
+    except FAILURES as error:
+        raise unread(file.href, error) from error
 
 
 def warp_band(
@@ -78,9 +90,17 @@ def warp_band(
     try:
         with signed(href) as opened, rasterio.open(gdal_path(opened), driver=driver_of(href), sharing=False) as source:
             require_self_contained(source)
+            _require_layer(source, layer)
+            _require_ground(source)
             return BandRead(*warp(source, layer, nodata, geobox, resampling, out))
-    except (rasterio.errors.RasterioError, OSError, IndexError) as error:
-        raise UnreadBand(f"cannot read {href}: {_words(error)}") from error
+    except FAILURES as error:
+        raise unread(href, error) from error
+
+
+def unread(href: str, error: Exception) -> UnreadBand:
+    """What says that a file failed, in GDAL's own words; it is asked for anew when it is opened next."""
+    forget_file(gdal_path(href))
+    return UnreadBand(f"cannot read {href}: {_words(error)}")
 
 
 def gdal_path(href: str) -> str:
@@ -92,9 +112,27 @@ def gdal_path(href: str) -> str:
     return href.removeprefix("file://")
 
 
+def _require_layer(source: Any, layer: int) -> None:  # noqa: ANN401, an open rasterio dataset
+    if layer not in source.indexes:
+        raise _OddFile(f"it has {source.count} layers, expected a layer {layer}")
+
+
+def _require_whole_numbers(source: Any, file: BandFile) -> None:  # noqa: ANN401
+    """_OddFile for a layer whose numbers would be cut off or wrap in 16 bit."""
+    _require_layer(source, file.layer)
+    if (kind := source.dtypes[file.layer - 1]) not in DN_TYPES:
+        raise _OddFile(f"its layer {file.layer} holds {kind}, expected digital numbers: integers of 8 or 16 bit")
+
+
+def _require_ground(source: Any) -> None:  # noqa: ANN401
+    """_OddFile for a file that does not say where it lies."""
+    if source.crs is None:
+        raise _OddFile("it has no coordinate system, expected a georeferenced raster: write it anew with its CRS")
+
+
 def _is_signed(source: Any, file: BandFile) -> bool:  # noqa: ANN401
     """Whether DN may be negative: by the nodata, or by the data type of the layer where that holds the nodata."""
-    kind = source.dtypes[file.layer - 1] if file.layer in source.indexes else ""
+    kind = source.dtypes[file.layer - 1]
     return file.nodata < 0 or (kind in ("int8", "int16") and file.nodata <= np.iinfo(np.int16).max)
 
 
@@ -111,8 +149,6 @@ def _read_signed(
 def _read(
     source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any], wanted: WantedPixels | None,  # noqa: ANN401
 ) -> BandRead:  # fmt: skip
-    if file.layer not in source.indexes:
-        raise IndexError(f"it has {source.count} layers, expected a layer {file.layer}")
     if CRS(source.crs) != geobox.crs:
         return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out))
     to_source = ~source.transform * geobox.affine
