@@ -1,6 +1,7 @@
 """Every value that depends on the environment, with local defaults."""
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError as NotParsed
 
 from datacube_config.accounts import Account, RequestLimits
 from datacube_config.errors import SettingsError
@@ -192,16 +194,32 @@ def get_settings() -> Settings:
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_input=False)]
         raise SettingsError(f"settings cannot be used: {'; '.join(problems)}") from None
+    except NotParsed as error:
+        raise SettingsError(_not_parsed(str(error))) from None
+    except UnicodeDecodeError as error:
+        line, byte = error.object.count(b"\n", 0, error.start) + 1, error.object[error.start]
+        raise SettingsError(
+            f"settings.toml, line {line}: expected text in UTF-8, got the byte {byte:#04x}: save it as UTF-8"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"settings.toml: expected TOML: {error}") from error
     except OSError as error:
         raise SettingsError(f"settings.toml cannot be read: {error}") from error
 
 
+def _not_parsed(said: str) -> str:
+    """What is wrong with a variable that should hold JSON, without its value."""
+    field = re.search(r'field "(\w+)"', said)
+    variable = f"{PREFIX}{field[1].upper()}" if field else f"a variable {PREFIX}*"
+    return (
+        f"settings cannot be used: {variable}: expected JSON; or leave the variable out and write it into settings.toml"
+    )
+
+
 def explain_settings(settings: Settings) -> list[SettingInForce]:
     """Each setting with what decided it: an environment variable, the settings file, the caller or the default."""
     path = settings_file(settings.home)
-    in_file = tomllib.loads(path.read_text()) if path.is_file() else {}
+    in_file = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     environment = {name.upper() for name, value in os.environ.items() if value}
 
     def source(name: str) -> str:

@@ -1,5 +1,6 @@
 """The `neocube` command. Exit codes: 0 done, 1 some of the work failed, 2 the request itself is wrong."""
 
+import io
 import os
 import signal
 import sys
@@ -44,6 +45,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Earth-observation archives to feature cubes, trained models and maps."""
     signal.signal(signal.SIGTERM, _end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal or pipe may not know every sign
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect reports its use over the network otherwise
 
 

@@ -16,7 +16,7 @@ from products.area import Area
 from products.device_memory import tile_shape
 from products.devices import Device
 from products.errors import RequestError
-from products.grid import PixelGrid, Tile
+from products.grid import PixelGrid, Tile, no_tile
 from products.identity import CellKey, SourceKey, scenes_cell_id
 from products.period import Period
 from products.pixel.harmonise import stand_in_notes
@@ -172,9 +172,7 @@ def cut_cells(
     grid = recipe.grid.pixel_grid(area.geometry)
     tiles = grid.tiles(area.geometry)
     if not tiles:
-        raise RequestError(
-            f"the area {area.name!r} holds no tile of {grid.crs}: expected an area within the reach of that CRS"
-        )
+        raise no_tile(area.name, grid.crs)
     if len(tiles) * len(periods) > MAX_CELLS:
         raise RequestError(
             f"{len(tiles)} tiles x {len(periods)} periods are more than {MAX_CELLS} cells: ask for less, or larger tiles"

@@ -80,6 +80,11 @@ class PixelGrid:
         return GeoBox(shape, corner.affine, CRS(self.crs))
 
 
+def no_tile(area: str, crs: str) -> RequestError:
+    """What is said of an area that is beyond the reach of a CRS."""
+    return RequestError(f"the area {area!r} holds no tile of {crs}: expected an area within the reach of that CRS")
+
+
 def _edge_step(crs: CRS, side_m: float) -> float:
     """A quarter of a tile in units of `crs`: edges of an area are straight there, and curved on the grid."""
     return side_m / 4 / (METRES_PER_DEGREE if crs.geographic else 1.0)

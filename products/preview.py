@@ -13,7 +13,7 @@ from odc.geo.geom import Geometry, box, point
 from products.antimeridian import in_one_piece
 from products.area import Area
 from products.errors import RequestError
-from products.grid import LANDSAT_ANCHOR_M
+from products.grid import LANDSAT_ANCHOR_M, REACH_M, no_tile
 from products.passes import passes_of
 from products.pixel.model_mask import RESOLUTION_RANGE_M
 from products.scene import Scene
@@ -49,6 +49,8 @@ def area_around(recipe: SceneRecipe, longitude: float, latitude: float) -> Area:
     place = point(longitude, latitude, CRS("EPSG:4326"))
     grid = recipe.grid.pixel_grid(place)
     x, y = place.to_crs(CRS(grid.crs)).coords[0]
+    if not max(abs(x), abs(y)) <= REACH_M:
+        raise no_tile(name, grid.crs)
     reach = (SIDE_PX - 2) * grid.resolution_m / 2
     return Area(name, in_one_piece(box(x - reach, y - reach, x + reach, y + reach, CRS(grid.crs))))
 

@@ -99,4 +99,4 @@ def _shape_of_file(path: Path) -> BaseGeometry:
         raise RequestError(f"the area file {path} is empty: expected at least one polygon")
     if table.crs is None:
         raise RequestError(f"the area file {path} has no coordinate system: expected one, such as EPSG:4326")
-    return shapely.union_all(table.to_crs("EPSG:4326").geometry.values)
+    return shapely.union_all(shapely.make_valid(table.to_crs("EPSG:4326").geometry.values))

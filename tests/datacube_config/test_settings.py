@@ -1,6 +1,9 @@
 """Settings: sources, defaults, errors."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ def sources(settings: Settings) -> dict[str, str]:
 
 def write_file(home: Path, text: str) -> None:
     home.mkdir(parents=True, exist_ok=True)
-    (home / "settings.toml").write_text(text)
+    (home / "settings.toml").write_text(text, encoding="utf-8")
 
 
 def test_the_defaults_need_no_services(neocube_home: Path) -> None:
@@ -98,6 +101,37 @@ def test_an_unknown_line_of_the_file_is_named(neocube_home: Path) -> None:
     write_file(neocube_home, "index_ulr = 'postgresql://db/cube'\n")
     with pytest.raises(SettingsError, match="index_ulr: Extra inputs are not permitted"):
         get_settings()
+
+
+def test_a_file_that_is_not_utf_8_is_named_with_its_line(neocube_home: Path) -> None:
+    neocube_home.mkdir()
+    (neocube_home / "settings.toml").write_bytes("settle_days = 3\npublisher = 'Universit\xe9'\n".encode("latin-1"))
+    with pytest.raises(
+        SettingsError, match=r"settings\.toml, line 2: expected text in UTF-8, got the byte 0xe9"
+    ) as caught:
+        get_settings()
+    assert "Universit" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["REQUESTS", "ACCOUNTS"])
+def test_a_variable_that_is_not_json_is_named_without_its_value(
+    neocube_home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"NEOCUBE_{name}", "s3cret: not json")
+    with pytest.raises(SettingsError, match=f"NEOCUBE_{name}: expected JSON") as caught:
+        get_settings()
+    assert "s3cret" not in str(caught.value) and caught.value.__suppress_context__
+
+
+def test_settings_are_explained_whatever_the_locale(neocube_home: Path) -> None:
+    write_file(neocube_home, "publisher = 'Universit\xe9'\n")
+    told = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-m", "flows.cli", "settings", "--json"],
+        env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "NEOCUBE_HOME": str(neocube_home)},
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert json.loads(told.stdout)["publisher"]["value"] == "Universit\xe9"
 
 
 def test_a_file_that_is_not_toml_is_named(neocube_home: Path) -> None:

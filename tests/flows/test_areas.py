@@ -30,6 +30,18 @@ def test_a_file_is_called_after_its_name_and_its_polygons(tmp_path: Path) -> Non
     assert find_area(written(tmp_path / "demo.geojson", WEST)).name != "demo" == find_area("demo").name
 
 
+def test_outlines_that_cross_themselves_are_mended_feature_by_feature(tmp_path: Path) -> None:
+    path = tmp_path / "crossing.geojson"
+    rings = [[[x, 0], [x + 1, 1], [x + 1, 0], [x, 1], [x, 0]] for x in (0, 0.5)]
+    shapes = [{"type": "Polygon", "coordinates": [ring]} for ring in rings]
+    features = [{"type": "Feature", "properties": {}, "geometry": shape} for shape in (*shapes, None)]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    found = find_area(str(path)).geometry
+    assert found.is_valid and found.geom.area == pytest.approx(0.875)
+    for x, inside in ((0.1, True), (0.5, False), (1.4, True)):
+        assert found.geom.contains(shapely.Point(x, 0.5)) is inside
+
+
 def test_a_drawn_area_that_was_kept_as_a_file_keeps_its_name(tmp_path: Path) -> None:
     drawn = area_from_geojson(shapely.to_geojson(shapely.box(*WEST)))
     assert find_area(written(tmp_path / f"{drawn.name}.geojson", WEST)).name == drawn.name

@@ -1,6 +1,8 @@
 """neocube export: files that rasterio, rioxarray and xarray read back equal to the cube."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from datacube_config.errors import StorageLost
 from flows.cli import main
 from flows.steps.cubes.cube_cogs import write_cogs
 from flows.steps.cubes.cube_times import times_of
-from flows.steps.cubes.exporting import export_cube
+from flows.steps.cubes.exporting import export_cube, writing_into
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.storage import path_of, s3_options
 from products.errors import RequestError
@@ -136,8 +138,24 @@ def test_wrong_exports_are_refused_with_what_was_expected(published: Any, tmp_pa
     for (url, folder), words in refused.items():
         with pytest.raises(RequestError, match=words):
             export_cube(url, {}, folder, "cog")
-    with pytest.raises(StorageLost, match=r"cannot export to .*below: Not a directory: make room there"):
-        export_cube(published.cube_url, {}, str(tmp_path / "file" / "below"), "cog")
+    with (
+        pytest.raises(StorageLost, match=r"cannot export to .*/out: No space left on device: make room there"),
+        writing_into(tmp_path / "out"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["file/below", "/proc/below"])
+def test_an_export_to_a_place_that_cannot_be_written_is_a_wrong_request(
+    published: Any, neocube_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NEOCUBE_HOME", str(published.settings.home))
+    monkeypatch.setenv("NEOCUBE_STORE_URL", published.settings.store_url)
+    done = CliRunner().invoke(main, ["export", "known_features", str(tmp_path / folder), "--area", "matang"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"cannot export to {tmp_path / folder}: " in done.stderr and "choose another folder" in done.stderr
 
 
 def test_export_says_its_files_as_json_and_in_words(

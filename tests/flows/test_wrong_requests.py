@@ -112,11 +112,39 @@ def test_an_area_round_a_pole_or_far_from_the_crs_is_answered_in_one_line(
     refused(neocube("plan", str(recipe), f"--area={area}", "--period", YEAR), *words)
 
 
+def test_a_terminal_that_does_not_know_a_sign_shows_another(ingested_settings: Settings, small_recipe: Path) -> None:
+    assert ingested_settings.index_url is None
+    asked = ["plan", str(small_recipe), "--area", "100.7,4.9,100.85,5.0", "--period", YEAR]
+    done = CliRunner(charset="latin-1").invoke(main, asked, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert b"cells have no scene: " in done.stdout_bytes and b" ?\n" in done.stdout_bytes
+
+
 def test_an_unknown_recipe_lists_the_near_ones(ingested_settings: Settings) -> None:
     assert ingested_settings.index_url is None
     refused(
         neocube("build", "mangrove_feature", "--area", AREA, "--period", YEAR), "unknown recipe", "mangrove_features"
     )
+
+
+@pytest.mark.parametrize("archive", ["", "  "])
+@pytest.mark.parametrize("command", ["ingest", "reconcile"])
+def test_an_archive_of_no_name_is_not_the_current_folder(
+    command: str, archive: str, small_archive: Path, embedded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert embedded_settings.index_url is None
+    monkeypatch.chdir(small_archive)
+    refused(neocube(command, archive), "expected a path, an s3://", "got an empty text: is a variable unset?")
+
+
+def test_a_look_around_a_place_far_from_the_crs_is_answered_in_one_line(
+    ingested_settings: Settings, tmp_path: Path
+) -> None:
+    recipe, out = tmp_path / "far.recipe.yaml", ingested_settings.home / "far.png"
+    text = (DEFINITIONS / "mangrove_features.recipe.yaml").read_text()
+    recipe.write_text(text.replace("crs: utm", "crs: EPSG:32647"))
+    done = neocube("preview", str(recipe), "--at", "9,0", "--period", YEAR, "--out", str(out))
+    refused(done, "the area '9,0' holds no tile of EPSG:32647: expected an area within the reach of that CRS")
 
 
 @pytest.mark.parametrize(

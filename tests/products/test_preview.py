@@ -66,6 +66,12 @@ def test_ground_beyond_the_reach_of_a_grid_is_refused() -> None:
         preview_box(recipe, box(-172.0, -10.0, -160.0, 10.0, "EPSG:4326"))
 
 
+def test_around_a_place_beyond_the_reach_of_a_grid_is_refused() -> None:
+    recipe = RECIPE.model_copy(update={"grid": RECIPE.grid.model_copy(update={"crs": "EPSG:32647"})})
+    with pytest.raises(RequestError, match="'9,0' holds no tile of EPSG:32647: expected an area within the reach of"):
+        area_around(recipe, 9.0, 0.0)
+
+
 def test_of_any_recipe_the_geomedian_in_true_colour_is_made_from_averages() -> None:
     for name in ("mangrove_features", "coastal_observations", "coastal_series"):
         recipe = scene_recipe(name)

@@ -43,8 +43,12 @@ EXPECTED = "expected a path, an s3://, sqs:// or http(s):// URL, or one of"
 def archive_location(archive: str) -> str:
     """What identifies an archive: its name in archives.yaml, a URL without a closing slash, or an absolute path, also of a file:/// URL.
 
-    RequestError for a URL with a user, password, signature or token: it would be stored with every scene.
+    RequestError for a URL with a user, password, signature or token: it would be stored with every scene; and for nothing, which is no folder.
     """
+    if not archive.strip():
+        raise RequestError(
+            f"{EXPECTED} {', '.join(archive_table().archives)}; got an empty text: is a variable unset? `.` is the current folder"
+        )
     if archive in archive_table().archives:
         return archive
     if "://" not in archive:

@@ -27,7 +27,7 @@ def export_cube(
 ) -> dict[str, Any]:
     """Write a snapshot into a folder; RequestError if that is not empty, unless `overwrite`, which replaces files of the same names only.
 
-    What is there is whole: files are written beside and moved in at the end. Raises StorageLost if they cannot be written.
+    What is there is whole: files are written beside and moved in at the end. Raises StorageLost if the place gives out.
     """
     target = export_folder(folder, overwrite)
     cube = asked_snapshot(url, options)
@@ -57,11 +57,15 @@ def export_folder(folder: str, overwrite: bool) -> Path:
 
 @contextmanager
 def writing_into(target: Path) -> Iterator[Path]:
-    """A folder inside the target that is gone afterwards."""
+    """A folder inside the target that is gone afterwards; RequestError if there can be none, StorageLost if it does not take all."""
     try:
         target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=target) as partial:
-            yield Path(partial)
+        partial = tempfile.TemporaryDirectory(prefix=PARTIAL, dir=target)
+    except OSError as error:
+        raise RequestError(f"cannot export to {target}: {error.strerror or error}: choose another folder") from error
+    try:
+        with partial as folder:
+            yield Path(folder)
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageLost(f"cannot export to {target}: {reason}: make room there, or choose another folder") from error
