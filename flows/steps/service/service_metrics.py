@@ -25,7 +25,7 @@ METRICS = {
     "neocube_quarantine_oldest_timestamp_seconds": Meaning("Since when the oldest of them waits.", "archive", "collection"),
     "neocube_provider_closed_until_timestamp_seconds": Meaning("Until when a provider asked not to be asked.", "provider"),
     "neocube_reconcile_alarms": Meaning("Thresholds that the last reconciliation of an archive found passed.", "archive"),
-    "neocube_reconcile_finished_timestamp_seconds": Meaning("When it ended.", "archive"),
+    "neocube_reconcile_finished_timestamp_seconds": Meaning("When that reconciliation ended.", "archive"),
     "neocube_cells": Meaning("Cells; family: features, map, samples, kinds of rasters; state: active, archived.", "product", "family", "state"),
     "neocube_cells_last_day": Meaning("Cells published in the last 24 hours.", "product", "family"),
     "neocube_cell_newest_timestamp_seconds": Meaning("When a cell was last published.", "product", "family"),
