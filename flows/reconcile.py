@@ -24,7 +24,7 @@ from flows.steps.service.metrics import metrics_path, write_metrics
 from flows.steps.storage import open_storage, s3_options
 from flows.steps.upkeep.archive_listing import Scope, compared_tables, index_listing, list_archive
 from flows.steps.upkeep.reconcile_report import Limits, alarms_of, gauges_of, totals_of
-from flows.steps.upkeep.reconciling import between_archives, compare, forget_purged, freshness
+from flows.steps.upkeep.reconciling import between_archives, compare, forget_moved, forget_purged, freshness
 from flows.steps.upkeep.storage_check import StorageMode, lost_files, stored_orphans
 from products.errors import RequestError
 from products.period import parse_period
@@ -69,7 +69,7 @@ def compare_archive(
             findings.add("orphans", lost_files(connection, index, files, names, storage))
         fresh = freshness(connection)
         between = between_archives(connection, names)
-        n_forgotten = forget_purged(index, names)
+        n_forgotten = forget_purged(index, names) + forget_moved(index, names, findings.rows["orphans"])
     totals = totals_of(fresh)
     report = {
         "archive": names[0],

@@ -108,9 +108,9 @@ def test_a_prefix_is_listed_page_by_page_and_not_held(
     put("l2a/broken/broken.json", b"{")
     files = ArchiveFiles(s3_options)
     found = list(read_items(f"s3://{bucket}/l2a", Wanted(), files))
-    assert sorted(ids(found)) == ["9", "broken.json", *(f"n{number:03}" for number in range(7))]
+    assert sorted(ids(found)) == ["broken/broken.json", *(f"n{number:03}" for number in range(7)), "tile/9"]
     assert "no STAC item describes the rasters" in causes(found)["9"]
-    assert causes(found)["broken.json"].startswith("unreadable item: ")
+    assert causes(found)["broken/broken.json"].startswith("unreadable item: ")
     assert len(files._listed) <= 2
     one = next(each for each in found if each.id == "n003")
     assert (one.place.location, one.place.root) == (f"s3://{bucket}/l2a/tile/3/item.json", f"s3://{bucket}/l2a")
@@ -122,7 +122,7 @@ def test_items_above_their_rasters_describe_them(s3_options: dict[str, Any], buc
     put("scenes/a/zz.json", item(1))
     put("scenes/b/deep/er/B04.tif", b"")
     found = list(read_items(f"s3://{bucket}/scenes", Wanted(), ArchiveFiles(s3_options)))
-    assert sorted(ids(found)) == ["er", "n001"]
+    assert sorted(ids(found)) == ["b/deep/er", "n001"]
 
 
 def test_a_known_prefix_takes_the_keys_of_its_pattern(
@@ -153,8 +153,8 @@ def test_an_inventory_in_csv_names_the_items(s3_options: dict[str, Any], bucket:
     schema = "Bucket, Key, Size, IsLatest, IsDeleteMarker"
     put("inventory/2024/manifest.json", inventory(bucket, "CSV", "inventory/data/1.csv.gz", schema))
     found = list(read_items(f"s3://{bucket}/inventory/2024/manifest.json", Wanted(), ArchiveFiles(s3_options)))
-    assert ids(found) == ["n001", "gone.json"]
-    assert causes(found)["gone.json"].startswith("unreadable item: FileNotFoundError")
+    assert ids(found) == ["n001", "l2a/gone.json"]
+    assert causes(found)["l2a/gone.json"].startswith("unreadable item: FileNotFoundError")
     assert found[0].place.root == f"s3://{bucket}"
 
 

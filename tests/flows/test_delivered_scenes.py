@@ -348,3 +348,29 @@ def test_a_safe_zip_is_read_in_place(tmp_path: Path) -> None:
     path = scene.document["measurements"]["red"]["path"]
     read_band(BandFile(path, 0.0001, -0.1, 0), geobox, "nearest", out)
     assert (out == 1010).all()
+
+
+def test_other_items_of_a_folder_do_not_hide_a_delivered_scene(shared_data: Path, tmp_path: Path) -> None:
+    described = shared_data / "landsat_c2_l2/mini_LT05_L2SP_090084_19980308"
+    delivered = bare(shared_data / "landsat_c2_l2/mini_LC08_L2SP_098084_20210503", tmp_path / "flat", "_MTL.txt")
+    for path in described.iterdir():
+        shutil.copy(path, delivered)
+    (delivered / "aoi.geojson").write_text('{"type": "Feature", "id": "aoi", "properties": {}, "geometry": null}')
+    found = {item.id: item.place.location for item in read_items(str(tmp_path), Wanted(), ArchiveFiles())}
+    scene = "LC08_L2SP_098084_20210503_20210508_02_T1"
+    assert found[scene] == delivered.as_uri()
+    assert [name for name in found if name.startswith("LT05")] == [
+        json.loads(path.read_text())["id"] for path in sorted(described.glob("*_SR_stac.json"))
+    ]
+
+
+def test_the_temperature_item_of_a_scene_does_not_hide_its_delivery(shared_data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "scene"
+    shutil.copytree(shared_data / "landsat_c2_l2/LC08_L2SP_008059_20191201", folder)
+    items = list(read_items(str(folder), Wanted(), ArchiveFiles()))
+    (reflectance,) = folder.glob("*_SR_stac.json")
+    reflectance.unlink()
+    mtl = next(folder.glob("*_MTL.*")).name.rpartition("_MTL")[0]
+    left = list(read_items(str(folder), Wanted(), ArchiveFiles()))
+    assert mtl in {item.id for item in left}
+    assert len(left) == len(items)

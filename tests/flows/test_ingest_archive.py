@@ -63,6 +63,14 @@ def write_item(folder: Path, item: Item, without: tuple[str, ...] = ()) -> Path:
     return path
 
 
+def unsized(item: Item) -> Item:
+    """The item without the sizes of its files."""
+    item = copy.deepcopy(item)
+    for asset in item["assets"].values():
+        asset.pop("file:size", None)
+    return item
+
+
 def counts(report: IngestReport) -> tuple[int, int, int, int, int, int]:
     """found (the sum of the others, what is skipped and what is revised), added, replaced, superseded, unchanged, quarantined."""
     numbers = (report.added, report.replaced, report.superseded, report.unchanged, len(report.quarantined))
@@ -103,7 +111,8 @@ def test_rasters_of_other_levels_are_quarantined_with_that_cause(index: Index, s
     report = ingest_archive(index, str(shared_data / "landsat_c2_l2"))
     assert counts(report) == (11, 5, 0, 0, 0, 2)
     causes = {each["id"]: each["cause"] for each in report.quarantined}
-    assert causes.keys() == {"LC08_L1TP_090084_20160121_20170405_01_T1", "LC08_L1TP_090084_20160121_20200907_02_T1"}
+    names = [f"LC08_L1TP_090084_20160121_{rest}" for rest in ("20170405_01_T1", "20200907_02_T1")]
+    assert causes.keys() == {f"reprocessed_pair/{name}/{name}" for name in names}
     assert all(
         "expected a Collection 2 Level-2 MTL" in cause or "expected Level-2" in cause for cause in causes.values()
     )
@@ -240,7 +249,8 @@ def test_a_bad_item_never_stops_the_page(index: Index, template: Item, tmp_path:
     assert report.added == 1
     causes = {each["id"]: each["cause"] for each in report.quarantined}
     for name, (_, cause) in broken.items():
-        found = causes.pop("a\x00b" if name == "id.json" else name)
+        path = f"{name.removesuffix('.json')}/{name}"
+        found = causes.pop("a\x00b" if name == "id.json" else path if path in causes else name)
         assert cause in found, name
     assert causes == {}
     assert len(listed(index)) == len(broken)
@@ -344,3 +354,29 @@ def test_an_unknown_archive_is_a_wrong_request(index: Index, tmp_path: Path) -> 
         ingest_archive(index, str(tmp_path / "notes.json"))
     with pytest.raises(RequestError, match=r"no STAC at http://127\.0\.0\.1:9: ConnectError"):
         ingest_archive(index, "http://127.0.0.1:9")
+
+
+def test_two_items_that_would_read_the_same_file_are_both_refused(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    for item in items[:2]:
+        write_item(tmp_path / "flat", unsized(item))
+    report = ingest_archive(index, str(tmp_path), radiometric_check="off")
+    assert counts(report) == (2, 0, 0, 0, 0, 2)
+    causes = {each["id"]: each["cause"] for each in report.quarantined}
+    for one, other in (items[:2], items[1::-1]):
+        assert f"is a file of {other['id']} too: give each scene a folder of its own" in causes[one["id"]]
+    (tmp_path / f"flat/{items[1]['id']}.json").unlink()
+    assert ingest_archive(index, str(tmp_path), radiometric_check="off").added == 1
+
+
+def test_a_search_saved_in_the_folder_of_a_scene_does_not_take_its_files(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    write_item(tmp_path / "scene", unsized(items[0]))
+    found = {"type": "FeatureCollection", "features": [unsized(item) for item in items[1:3]]}
+    (tmp_path / "scene/search.json").write_text(json.dumps(found))
+    assert ingest_archive(index, str(tmp_path), radiometric_check="off").added == 3
+    for dataset in index.dc.index.datasets.search(product="sentinel2_msi_l2a"):
+        is_local = dataset.metadata_doc["measurements"]["red"]["path"].startswith(str(tmp_path))
+        assert is_local == (dataset.metadata_doc["label"] == items[0]["id"])

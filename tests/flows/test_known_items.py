@@ -164,3 +164,47 @@ def test_ingest_begins_with_what_is_due_in_the_quarantine_of_its_archive(
     report = ingest(index, str(tmp_path / "archive"), period=parse_period("1999"))
     assert (report.found, report.added) == (1, 1)
     assert [(each["archive"], each["attempts"]) for each in listed(index)] == [(str(tmp_path / "other"), 1)]
+
+
+def counted(report: Any) -> tuple[int, int, int, int, int]:
+    return report.found, report.added, report.revised, report.unchanged, len(report.skipped)
+
+
+@pytest.mark.parametrize("page_items", [500, 1])
+def test_of_two_items_of_one_id_the_first_stays_and_the_other_is_told(
+    page_items: int, index: Index, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.steps.archives.items.PAGE_ITEMS", page_items)
+    other = copy.deepcopy(items[0])
+    for asset in other["assets"].values():
+        for band in asset.get("raster:bands", []):
+            band["scale"] = 2e-4
+    for folder, item in (("a", items[0]), ("b", other), ("c", items[1])):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "item.json").write_text(json.dumps(item))
+    archive = str(tmp_path)
+    assert counted(ingest(index, archive, dry_run=True)) == (3, 2, 0, 0, 1)
+    for expected in ((3, 2, 0, 0, 1), (3, 0, 0, 2, 1), (3, 0, 0, 2, 1)):
+        report = ingest(index, archive, full=True)
+        assert counted(report) == expected
+        (told,) = report.skipped
+        assert told["id"] == items[0]["id"]
+        assert f"give that at {(tmp_path / 'b/item.json').as_uri()} an id of its own" in told["note"]
+    assert [row["revision"] for row in list_scenes(index)] == [0, 0]
+    changed = copy.deepcopy(items[0])
+    changed["properties"]["eo:cloud_cover"] = 12.5
+    (tmp_path / "a/item.json").write_text(json.dumps(changed))
+    assert counted(ingest(index, archive)) == (3, 0, 1, 1, 1)
+    (tmp_path / "a/item.json").unlink()
+    assert counted(ingest(index, archive)) == (2, 0, 1, 1, 0)
+
+
+def test_an_item_that_was_mended_is_no_other_item_of_its_id(index: Index, items: list[Item], tmp_path: Path) -> None:
+    """What is tried again from the quarantine at the beginning of a run is no part of its listing."""
+    archive = written(tmp_path / "items.json", [{**items[0], "assets": {"red": {"href": "./B04.tif"}}}])
+    assert len(ingest(index, archive).quarantined) == 1
+    with index.engine.begin() as connection:
+        connection.execute(text("update neocube.quarantine set retry_at = now()"))
+    written(tmp_path / "items.json", items[:1])
+    report = ingest(index, archive)
+    assert (report.added, list(report.skipped), listed(index)) == (1, [], [])

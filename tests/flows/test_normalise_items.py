@@ -258,3 +258,26 @@ def test_renditions_are_ordered_by_tier_baseline_and_time() -> None:
         assert [*map(rendition_rank, names)] == sorted(map(rendition_rank, names))
     assert rendition_difference(landsat[2], landsat[0]) == "tier T1 > RT"
     assert rendition_difference(msi[1], msi[0]) == "baseline 05.00 > 02.14"
+
+
+def test_a_file_beside_a_collection_is_taken_only_by_a_name_with_a_date(shared_data: Path, tmp_path: Path) -> None:
+    """Every item of Earth Search has a B04.tif: a search saved in the folder of one scene would read that of another day."""
+    for name in ("B04.tif", "T31UDQ_20230609T104629_B04_10m.tif"):
+        (tmp_path / name).touch()
+    own = place_of(str(tmp_path))
+    member = ItemPlace(f"file://{tmp_path}/search.json%23S2B_31UDQ_20230609_0_L2A", own.folder, own.root, files_in)
+
+    def red_of(href: str, place: ItemPlace) -> str:
+        item = earth_search_item(shared_data)
+        item["assets"]["red"]["href"] = href
+        path: str = normalise(item, place, "test", read_file_grid).document["measurements"]["red"]["path"]
+        return path
+
+    for href in ("https://elsewhere.org/x/B04.tif", "https://elsewhere.org/x/B04.tif?a=b"):
+        assert red_of(href, own) == str(tmp_path / "B04.tif")
+        assert red_of(href, member) == href
+    dated = "T31UDQ_20230609T104629_B04_10m.tif"
+    assert red_of(f"https://elsewhere.org/x/{dated}", member) == str(tmp_path / dated)
+    assert red_of("./B04.tif", member) == str(tmp_path / "B04.tif")
+    with pytest.raises(ItemRefused, match="lies outside the archive"):
+        red_of("/other/machine/B04.tif", member)

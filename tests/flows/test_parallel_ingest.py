@@ -283,7 +283,7 @@ def test_pages_that_came_before_an_error_are_taken_first(embedded_settings: Sett
     with open_index(embedded_settings) as index, WaitingPool(1) as pool:
         take = Take(index, "a", Report("a"), ArchiveFiles(), pool=pool)
         with pytest.raises(OSError, match="the disk is gone"):
-            taken.extend(len(read_of(batch)) for batch in begun_ahead(take, pages(), lambda _: True))
+            taken.extend(len(read_of(batch)) for batch in begun_ahead(take, map(Batch, pages()), lambda _: True))
     assert taken == [PAGE_ITEMS, PAGE_ITEMS - 1, PAGE_ITEMS], "the second page has an item of the first again"
 
 

@@ -16,6 +16,7 @@ from datacube_config.connection import Index, open_index
 from datacube_config.schema import mirror_file
 from datacube_config.settings import Settings
 from flows.plan_cells import plan
+from flows.reconcile import compare_archive
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.index.catalogue import scene_of
 from flows.steps.index.scene_index import Decision, list_scenes, take_scenes
@@ -170,3 +171,85 @@ def test_cells_that_read_a_scene_of_another_scale_are_others_and_no_other_is(
     after = plan(str(small_recipe), "demo", "2020").cells
     ids = {cell.key.label: cell.id for cell in before}
     assert {cell.key.label for cell in after if cell.id != ids[cell.key.label]} == readers[name]
+
+
+def scenes_of(folder: Path, items: list[Item]) -> None:
+    """A folder for each item, with a file for each of its rasters."""
+    for item in items:
+        own = copy.deepcopy(item)
+        (folder / item["id"]).mkdir(parents=True)
+        for asset in own["assets"].values():
+            name = asset["href"].rpartition("/")[2]
+            asset["href"] = f"./{name}"
+            asset.pop("file:size", None)
+            if name.endswith(".tif"):
+                (folder / item["id"] / name).write_bytes(bytes(512))
+        (folder / item["id"] / "item.json").write_text(json.dumps(own))
+
+
+def places(index: Index) -> set[str]:
+    """The folders of the archives that the index has files and locations in."""
+    found = {str(Path(dataset.metadata_doc["measurements"]["red"]["path"]).parents[1]) for dataset in every(index)}
+    return found | {str(Path(dataset.uri.removeprefix("file://")).parents[1]) for dataset in every(index)}
+
+
+def every(index: Index) -> list[Dataset]:
+    return list(index.dc.index.datasets.search(product="sentinel2_msi_l2a"))
+
+
+def ingested_from(index: Index, archive: Path) -> tuple[int, int, int]:
+    """How many are added, replaced and unchanged."""
+    report = ingest_archive(index, str(archive), radiometric_check="off")
+    assert report.found == report.added + report.replaced + report.unchanged
+    return report.added, report.replaced, report.unchanged
+
+
+def test_an_archive_that_was_moved_takes_its_scenes_along(each_index: Index, items: list[Item], tmp_path: Path) -> None:
+    scenes_of(tmp_path / "m1", items[:2])
+    assert ingested_from(each_index, tmp_path / "m1") == (2, 0, 0)
+    shutil.copytree(tmp_path / "m1", tmp_path / "copy")
+    assert ingested_from(each_index, tmp_path / "copy") == (0, 0, 2)
+    assert places(each_index) == {str(tmp_path / "m1")}
+    (tmp_path / "m1").rename(tmp_path / "m2")
+    assert ingest_archive(each_index, str(tmp_path / "m2"), radiometric_check="off", dry_run=True).replaced == 2
+    assert ingested_from(each_index, tmp_path / "m2") == (0, 2, 0)
+    assert places(each_index) == {str(tmp_path / "m2")}
+    assert [row["revision"] for row in list_scenes(each_index)] == [0, 0]
+    assert ingested_from(each_index, tmp_path / "m2") == (0, 0, 2)
+
+
+def test_what_its_archive_no_longer_lists_is_taken_from_another_one(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    for name, some in (("old", items[:2]), ("new", [moved(item) for item in items[:2]])):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"type": "FeatureCollection", "features": some}))
+    assert ingested_from(index, tmp_path / "old.json") == (2, 0, 0)
+    (tmp_path / "old.json").write_text(json.dumps({"type": "FeatureCollection", "features": items[1:2]}))
+    ingest_archive(index, str(tmp_path / "old.json"))
+    assert ingested_from(index, tmp_path / "new.json") == (0, 1, 1)
+    there = {
+        each.metadata_doc["label"]: "/moved/" in each.metadata_doc["measurements"]["red"]["path"]
+        for each in every(index)
+    }
+    assert there == {items[0]["id"]: True, items[1]["id"]: False}
+
+
+def test_reconcile_of_a_copy_finds_files_lost_elsewhere_and_ingest_takes_its_own(
+    embedded_settings: Settings, items: list[Item], tmp_path: Path
+) -> None:
+    scenes_of(tmp_path / "m1", items[:2])
+    with open_index(embedded_settings) as index:
+        ingested_from(index, tmp_path / "m1")
+        shutil.copytree(tmp_path / "m1", tmp_path / "copy")
+        assert ingested_from(index, tmp_path / "copy") == (0, 0, 2)
+        shutil.rmtree(tmp_path / "m1")
+    report = compare_archive(str(tmp_path / "copy"))
+    assert [(row["kind"], row["archive"]) for row in report["orphans"]] == [
+        ("scene without files", str(tmp_path / "m1"))
+    ] * 2
+    assert report["forgotten"] == 2
+    with open_index(embedded_settings) as index:
+        assert ingested_from(index, tmp_path / "copy") == (0, 2, 0)
+        assert places(index) == {str(tmp_path / "copy")}
+    again = compare_archive(str(tmp_path / "copy"))
+    assert (again["orphans"], again["forgotten"]) == ([], 0)

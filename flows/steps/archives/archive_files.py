@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ import httpx
 
 from datacube_config.archives import archive_table
 from flows.steps.archives.json_documents import ITEM_BYTES, parse_document
+from flows.steps.archives.links_out import leads_out
 from flows.steps.archives.packed_files import is_packed_folder, packed_names
 from flows.steps.archives.signing import s3fs_options
 from flows.steps.archives.site_files import SiteFiles
@@ -24,6 +25,9 @@ NAMES_A_RUN = 10_000
 READERS = 8
 KEYS_A_PAGE = 1000
 SITES = ("http://", "https://")
+LINK = "a symbolic link out of the archive is not followed: ingest the folder that it leads to, or remove the link"
+
+Closed = Callable[[str, str], None]
 
 
 class ArchiveFiles:
@@ -75,13 +79,14 @@ class ArchiveFiles:
             self._note(folder, frozenset(self._names(folder)))
         return self._listed[folder]
 
-    def walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
+    def walk(self, root: str, closed: Closed | None = None) -> Iterator[tuple[str, list[str]]]:
         """Each folder below `root` with the sorted names of its files; links to folders are not followed.
 
+        `closed` is told of each local folder that is not looked into, and why: it cannot be listed, or a link leads to it out of `root`.
         Of an s3:// prefix, runs of names in the order of the keys: a folder with folders in it may come more than once.
         """
         if not root.startswith("s3://"):
-            yield from self._walk_local(root)
+            yield from self._walk_local(root, closed or (lambda folder, cause: None))
             return
         folder, names, is_whole = "", list[str](), True
         for path in self._keys(root):
@@ -131,9 +136,12 @@ class ArchiveFiles:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _walk_local(self, root: str) -> Iterator[tuple[str, list[str]]]:
-        for folder, folders, names in os.walk(root):
+    def _walk_local(self, root: str, closed: Closed) -> Iterator[tuple[str, list[str]]]:
+        for folder, folders, names in os.walk(root, onerror=lambda error: closed(str(error.filename), str(error))):
             folders.sort()
+            for path in (f"{folder}/{name}" for name in folders):
+                if leads_out(path, root):
+                    closed(path, LINK)
             if names:
                 yield self._run(folder, sorted(names), True)
 

@@ -19,6 +19,7 @@ REMOTE = ("http://", "https://", "s3://")
 PLAIN_FOLDER = re.compile(r"((?:https?|s3)://[a-z0-9.-]+)(?:/[\w./~+=,:-]*)?", re.ASCII)
 PLAIN_NAME = re.compile(r"[\w.~+=,:-]*", re.ASCII)
 LONGEST_FOLDER = 500
+DATED = re.compile(r"\d{8}", re.ASCII)
 SITES = ("http://", "https://")
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 """Addresses that a gateway makes IPv4 ones of (RFC 6052)."""
@@ -37,16 +38,24 @@ class ItemPlace:
     files_in: Callable[[str], frozenset[str]]
     hosts: tuple[str, ...] = ()
 
+    @property
+    def is_member(self) -> bool:
+        """Whether the item is one of several in a file of its folder, as its location after the folder says."""
+        in_folder = self.location.removeprefix("file://").split("/", self.folder.count("/") + 1)[-1]
+        return "#" in in_folder or "%23" in in_folder
+
 
 def resolve_href(href: object, place: ItemPlace) -> str:
-    """The path or URL an href stands for, a file of its name beside the item first, without secrets; or ItemRefused."""
+    """The path or URL an href stands for, a file of its name beside the item first, without secrets; or ItemRefused.
+
+    Of an item in a file with others, only a name with a date in it is taken for that of the same file: every scene may have a B04.tif.
+    """
     if not isinstance(href, str) or not href.strip():
         raise ItemRefused("the asset has no href")
     folder, slash, name = href.rpartition("/")
     is_plain = slash and PLAIN_NAME.fullmatch(name) and name[:3].lower() != "vsi" and len(folder) <= LONGEST_FOLDER
     if is_plain and _is_plain(folder, place.root, place.hosts):
-        is_beside = name in place.files_in(place.folder) and not place.folder.startswith(SITES)
-        return _followed(f"{place.folder}/{name}", place) if is_beside else href
+        return _followed(f"{place.folder}/{name}", place) if _is_beside(name, place) else href
     if not href.isprintable():
         raise ItemRefused(f"expected a printable href, got {href!r}")
     if "/vsi" in unquote(href).lower():
@@ -119,9 +128,13 @@ def _local_path(href: str) -> str | None:
 
 def _beside(path: str, place: ItemPlace) -> str | None:
     name = unquote(path).rsplit("/", 1)[-1]
+    return _followed(f"{place.folder}/{name}", place) if _is_beside(name, place) else None
+
+
+def _is_beside(name: str, place: ItemPlace) -> bool:
     if place.folder.startswith(SITES) or name not in place.files_in(place.folder):
-        return None
-    return _followed(f"{place.folder}/{name}", place)
+        return False
+    return DATED.search(name) is not None or not place.is_member
 
 
 def _inside(path: str, place: ItemPlace, beside: str | None) -> str:

@@ -15,7 +15,7 @@ _LINKS = re.compile(rb'"type"\s*:\s*"(Catalog|Collection)"')
 
 
 def local_signature(location: str) -> str | None:
-    """SHA-256 of the name, size and times of each file of a local archive; None for one that is elsewhere.
+    """SHA-256 of the name, size and times of each file of a local archive; None for one that is elsewhere or cannot be listed whole.
 
     The change time is among them, which no program can set back.
     """
@@ -23,10 +23,13 @@ def local_signature(location: str) -> str | None:
         return None
     root = location if Path(location).is_dir() or holds_its_items(Path(location)) else str(Path(location).parent)
     digest = hashlib.sha256(READING)
-    for path, found in _entries(root):
-        digest.update(
-            f"{path} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\n".encode(errors="surrogateescape")
-        )
+    try:
+        for path, found in _entries(root):
+            digest.update(
+                f"{path} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\n".encode(errors="surrogateescape")
+            )
+    except OSError:
+        return None
     return digest.hexdigest()
 
 
@@ -45,7 +48,11 @@ def _entries(root: str) -> Iterator[tuple[str, os.stat_result]]:
     if not Path(root).is_dir():
         yield root, Path(root).stat()
         return
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_raise):
         folders.sort()
         for path in (os.path.join(folder, name) for name in sorted(names)):  # noqa: PTH118, a million of them
             yield path, os.stat(path, follow_symlinks=os.path.exists(path))  # noqa: PTH110, PTH116
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -128,8 +128,7 @@ class Source:
 
     def found(self, document: Any, location: str, folder: str | None = None) -> FoundItem:  # noqa: ANN401
         """What a document is, as an item."""
-        place = self.place(location, folder)
-        fallback = place.location.rpartition("/")[2]
+        place, fallback = self.place(location, folder), self.name_of(location)
         if not isinstance(document, dict):
             return FoundItem(fallback, place, None, f"expected a STAC item, got {type(document).__name__}")
         clean = document_without_secrets(preferring(document, self.alternate) if self.alternate else document)
@@ -138,7 +137,15 @@ class Source:
     def unreadable(self, location: str, error: Exception) -> FoundItem:
         """An item that could not be read, with the reason."""
         cause = f"unreadable item: {type(error).__name__}: {without_tokens(str(error))}"
-        return FoundItem(plain_location(location).rpartition("/")[2], self.place(location), None, cause)
+        return FoundItem(self.name_of(location), self.place(location), None, cause)
+
+    def unreadable_folder(self, folder: str, cause: str) -> FoundItem:
+        """A folder that could not be looked into, with the reason: any known item may lie in it."""
+        return FoundItem(self.name_of(folder), self.place(folder, folder), None, f"unreadable folder: {cause}")
+
+    def name_of(self, location: str) -> str:
+        """What stands for an item without id at a path or URL: its path in the archive."""
+        return path_in(plain_location(location), self.root)
 
     def items_of(self, document: Any, location: str) -> Iterator[FoundItem]:  # noqa: ANN401
         """The item or items of one JSON document."""
@@ -189,6 +196,12 @@ def _fragment(name: str) -> str:
 def plain_location(location: str) -> str:
     """A path, or a URL without signatures and tokens: what is stored of the address that a document was read from."""
     return without_secrets(location) if location.startswith(SITES) else location
+
+
+def path_in(location: str, root: str) -> str:
+    """The path of a location below the root of an archive; its last part for the root itself, or for what lies elsewhere."""
+    below = root.rstrip("/") + "/"
+    return location[len(below) :] if location.startswith(below) else location.rstrip("/").rpartition("/")[2]
 
 
 def acknowledge(items: Iterable[FoundItem]) -> None:

@@ -121,12 +121,21 @@ def _reread_local(found: FoundItem, path: str, source: Source) -> list[FoundItem
 def _reread_file(found: FoundItem, location: str, source: Source) -> list[FoundItem]:
     collection, mark, _ = location.rpartition("#")
     if mark and not source.files.exists(location):
-        return [each for each in items_at([collection], source, quiet=True) if each.id == found.id] or [found]
+        return _reread_member(found, collection, source)
     if source.files.is_folder(location):
         return list(folder_items(location, source))
     if delivered := delivered_in_file(location, source.root, source.files):
         return [FoundItem(*each) for each in delivered]
     return list(items_at([location], source, quiet=True))
+
+
+def _reread_member(found: FoundItem, collection: str, source: Source) -> list[FoundItem]:
+    """What is now at the place of a member of a collection: none where all of that can be read and nothing there is as it was."""
+    whole = source.place(collection).location
+    for each in items_at([collection], source, quiet=True):
+        if each.place.location in (found.place.location, whole) and each.document is None:
+            return [found] if each.place.location == whole else [each]
+    return []
 
 
 def _path_of(location: str) -> str:

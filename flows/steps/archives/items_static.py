@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from flows.steps.archives.archive_files import SITES
-from flows.steps.archives.delivered_scenes import delivered_in_file, delivered_in_folder
+from flows.steps.archives.archive_files import LINK, SITES
+from flows.steps.archives.delivered_scenes import delivered_in_file, delivered_in_folder, has_delivery, products_of
 from flows.steps.archives.found_items import FoundItem, Source, links_of, plain_location
 from flows.steps.archives.items_parquet import PARQUET, parquet_items
 from flows.steps.archives.json_documents import ITEM_BYTES, parse_document, stream_features
@@ -43,23 +43,29 @@ def linked_items(start: str, source: Source) -> Iterator[FoundItem]:
                     kinds.setdefault(_target(str(link.get("href")), location), str(link["rel"]))
                 except ValueError as error:
                     cause = f"{plain_location(location)} links to {str(link.get('href'))[:200]!r}, which is no address: {error}"
-                    yield FoundItem(plain_location(location).rpartition("/")[2], source.place(location), None, cause)
+                    name = f"{source.name_of(location)} {str(link.get('href'))[:200]!r}"
+                    yield FoundItem(name, source.place(location), None, cause)
         fresh = {target: kind for target, kind in kinds.items() if hash(target) not in seen}
         seen.update(map(hash, fresh))
         inside = {target: kind for target, kind in fresh.items() if _is_inside(target, source.root)}
         for target in (target for target in fresh if target not in inside):
             named = plain_location(target)
             cause = f"{plain_location(location)} links to {named}, outside the archive {source.root}"
-            yield FoundItem(named.rpartition("/")[2], source.place(target, source.root), None, cause)
+            yield FoundItem(named, source.place(target, source.root), None, cause)
         yield from items_at((target for target, kind in inside.items() if kind == "item"), source)
         waiting.extend(target for target, kind in reversed(inside.items()) if kind == "child")
 
 
 def folder_items(root: str, source: Source) -> Iterator[FoundItem]:
     """The items of the .json files below a folder, of scenes as delivered, and a cause for rasters that nothing describes."""
+    if root != source.root and leads_out(root, source.root):
+        yield source.unreadable_folder(root, LINK)
+        return
     described: list[str] = []
-    far = root.startswith("s3://")
-    for folder, names in source.files.walk(root):
+    far, closed = root.startswith("s3://"), list[FoundItem]()
+    for folder, names in source.files.walk(
+        root, lambda folder, cause: closed.append(source.unreadable_folder(folder, cause))
+    ):
         described = [up for up in described if folder.startswith(up + "/") or folder == up]
         found = False
         documents = [f"{folder}/{name}" for name in names if name.lower().endswith(JSON)]
@@ -72,7 +78,8 @@ def folder_items(root: str, source: Source) -> Iterator[FoundItem]:
             continue
         has_rasters = any(name.lower().endswith(RASTERS) for name in names)
         if has_rasters and not described and not (far and _has_documents_above(folder, root, source)):
-            yield FoundItem(folder.rpartition("/")[2], source.place(folder, folder), None, NO_ITEM)
+            yield FoundItem(source.name_of(folder), source.place(folder, folder), None, NO_ITEM)
+    yield from closed
 
 
 def file_items(location: str, source: Source) -> Iterator[FoundItem]:
@@ -130,12 +137,13 @@ def _items_in(location: str, raw: bytes | Exception, source: Source, quiet: bool
 def _in_folder(
     folder: str, names: list[str], documents: list[str], packed: list[str], source: Source
 ) -> Iterator[FoundItem]:
-    n_items = 0
+    has_metadata, described = has_delivery(names), set[str]()
     for item in items_at(documents, source, quiet=True):
-        n_items += 1
+        if has_metadata and item.document is not None:
+            described |= products_of(item.document)
         yield item
-    if not n_items:
-        for delivered in delivered_in_folder(folder, names, source.root, source.files):
+    if has_metadata:
+        for delivered in delivered_in_folder(folder, names, source.root, source.files, described):
             yield FoundItem(*delivered)
     for path in (path for path in packed if not leads_out(path, source.root)):
         for delivered in delivered_in_file(path, source.root, source.files):

@@ -17,28 +17,45 @@ from sqlalchemy import delete, text
 
 from datacube_config.connection import ODC_SCHEMAS, Index
 from datacube_config.schema import mirror_file
+from flows.steps.archives.asset_sizes import MISSING, local_sizes
 from flows.steps.scenes.normalise import SceneDocument
+from flows.steps.storage import path_of
 
 REVISION = "neocube:revision"
 OF_INGEST = (REVISION, "neocube:radiometry_verdict")
 DESCRIBES = ("label", "crs", "geometry", "grids", "properties", "measurements", "accessories")
 ANY_CHANGE = {(): allow_any}
-STORED = r"""
-select id, metadata from {schema}.dataset where id = any(:ids) and metadata #>> '{{properties,neocube\:archive}}' = any(:archives)
+STORED = "select id, metadata from {schema}.dataset where id = any(:ids)"
+ARCHIVE, ITEM = "neocube:archive", "neocube:item_id"
+GONE = """
+select dataset_id, archive from neocube.known_item where dataset_id = any(:ids) and archive = any(:archives)
+group by dataset_id, archive having bool_and(gone_at is not null)
 """
 
 REMEMBERED = "select dataset_id from neocube.known_item where archive = any(:archives) and dataset_id = any(:ids)"
 
 
-def revised_scenes(index: Index, known: Sequence[SceneDocument]) -> list[SceneDocument]:
-    """Those of some indexed scenes that the same item of the same archive describes otherwise by now, as they are to be stored."""
+def revised_scenes(index: Index, known: Sequence[SceneDocument]) -> tuple[list[SceneDocument], list[SceneDocument]]:
+    """Some indexed scenes as they are to be stored: those that their item describes otherwise by now, and those that were lost where they are.
+
+    Another item of a scene changes nothing, be it of another archive, as long as the files that the index knows are there and the
+    archive that they are from was not found to have them no more.
+    """
     if not known:
-        return []
-    values = {"ids": [scene.id for scene in known], "archives": list({scene.archive for scene in known})}
+        return [], []
     with index.engine.connect() as connection:
-        rows = connection.execute(text(STORED.format(schema=ODC_SCHEMAS[index.driver])), values)
+        rows = connection.execute(
+            text(STORED.format(schema=ODC_SCHEMAS[index.driver])), {"ids": [scene.id for scene in known]}
+        )
         stored: dict[UUID, dict[str, Any]] = {row.id: row.metadata for row in rows}
-    return [again for scene in known if scene.id in stored and (again := _revised(scene, stored[scene.id]))]
+    own = [scene for scene in known if scene.id in stored and _is_of_item(scene, stored[scene.id])]
+    copies = [scene for scene in known if scene.id in stored and not _is_of_item(scene, stored[scene.id])]
+    lost = _lost(index, {scene.id: stored[scene.id] for scene in copies})
+    changed = [scene for scene in own if _described(_as_stored(scene)) != _described(stored[scene.id])]
+    moved = [scene for scene in copies if scene.id in lost]
+    return [_revised(scene, stored[scene.id]) for scene in changed], [
+        _revised(scene, stored[scene.id]) for scene in moved
+    ]
 
 
 def remembered_scenes(index: Index, scenes: Sequence[SceneDocument]) -> set[UUID]:
@@ -60,14 +77,33 @@ def rewrite(index: Index, documents: Sequence[DatasetTuple]) -> None:
         index.dc.index.datasets.update(Dataset(product, document, uri=location), ANY_CHANGE)
 
 
-def _revised(scene: SceneDocument, stored: Mapping[str, Any]) -> SceneDocument | None:
-    now = orjson.loads(orjson.dumps(scene.document))
-    facts = stored["properties"]
-    if any(now["properties"][name] != facts.get(name) for name in ("neocube:archive", "neocube:item_id")):
-        return None  # another copy of the scene: the first that was found stays
-    if _described(now) == _described(stored):
-        return None
-    revision = int(facts.get(REVISION, 0)) + (_pixels(now) != _pixels(stored))
+def _is_of_item(scene: SceneDocument, stored: Mapping[str, Any]) -> bool:
+    return all(scene.document["properties"][name] == stored["properties"].get(name) for name in (ARCHIVE, ITEM))
+
+
+def _lost(index: Index, stored: Mapping[UUID, Mapping[str, Any]]) -> set[UUID]:
+    """Those of some stored documents of which a local file is not there, or whose items their archive has no more."""
+    if not stored:
+        return set()
+    archives = {number: document["properties"].get(ARCHIVE) for number, document in stored.items()}
+    values = {"ids": list(stored), "archives": list({archive for archive in archives.values() if archive})}
+    with index.engine.connect() as connection:
+        gone = connection.execute(text(GONE), values)
+        lost = {row.dataset_id for row in gone if archives[row.dataset_id] == row.archive}
+    for number, document in stored.items():
+        paths = (path_of(str(band["path"])) for band in document["measurements"].values())
+        if number not in lost and MISSING in local_sizes(path for path in paths if "://" not in path).values():
+            lost.add(number)
+    return lost
+
+
+def _as_stored(scene: SceneDocument) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(orjson.dumps(scene.document))
+    return found
+
+
+def _revised(scene: SceneDocument, stored: Mapping[str, Any]) -> SceneDocument:
+    revision = int(stored["properties"].get(REVISION, 0)) + (_pixels(_as_stored(scene)) != _pixels(stored))
     properties = {**scene.document["properties"], **({REVISION: revision} if revision else {})}
     return replace(scene, document={**scene.document, "properties": properties})
 

@@ -35,10 +35,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Decision:
-    """What indexing some scenes does: which are new, which are told of anew, and which are archived, with the reason."""
+    """What indexing some scenes does: which are new, told of anew, found elsewhere, and which are archived, with the reason."""
 
     added: list[SceneDocument] = field(default_factory=list)
     revised: list[SceneDocument] = field(default_factory=list)
+    moved: list[SceneDocument] = field(default_factory=list)
     replaced: list[SceneDocument] = field(default_factory=list)
     superseded: list[SceneDocument] = field(default_factory=list)
     unchanged: int = 0
@@ -64,11 +65,12 @@ def take_scenes(
     with _alone(index):
         decision = decide(index, scenes, revisable)
         fresh = [*decision.added, *decision.replaced, *decision.superseded]
-        if fresh or decision.revised:
+        again = [*decision.revised, *decision.moved]
+        if fresh or again:
             with index.dc.index.transaction():
                 if fresh:
                     bulk_index(index, list(dataset_tuples(index, fresh)))
-                rewrite(index, list(dataset_tuples(index, decision.revised)))
+                rewrite(index, list(dataset_tuples(index, again)))
                 index.dc.index.datasets.archive(list(decision.reasons))
                 # Committed before the archiving it explains, so that no archived scene lacks its reason.
                 record_reasons(index, decision.reasons, POLICY)
@@ -80,22 +82,28 @@ def take_scenes(
 def _tell(decision: Decision) -> None:
     if not _log.isEnabledFor(logging.INFO):
         return
-    named = {"added": decision.added, "replacing": decision.replaced, "superseded": decision.superseded}
+    named = {
+        "added": decision.added,
+        "replacing": decision.replaced,
+        "superseded": decision.superseded,
+        "moved": decision.moved,
+    }
     for role, scenes in named.items():
         for scene in scenes:
             _log.info("scene indexed", extra={"scene": str(scene.id), "product": scene.product, "role": role})
 
 
 def decide(index: Index, scenes: Sequence[SceneDocument], revisable: Container[UUID] | None = None) -> Decision:
-    """The policy of archives.yaml: the highest rendition of an acquisition is chosen; a known one may be revised, and is never restored."""
+    """The policy of archives.yaml: the highest rendition of an acquisition is chosen; a known one may be revised or moved, and is never restored."""
     first = {scene.id: scene for scene in reversed(scenes)}
     known = known_ids(index, first)
     fresh = [scene for number, scene in reversed(first.items()) if number not in known]
-    decision = Decision(revised=revised_scenes(index, [first[number] for number in known]))
+    revised, moved = revised_scenes(index, [first[number] for number in known])
+    decision = Decision(revised=revised, moved=moved)
     if revisable is not None:
         others = remembered_scenes(index, [scene for scene in decision.revised if scene.id not in revisable])
         decision.revised = [scene for scene in decision.revised if scene.id not in others]
-    decision.unchanged = len(scenes) - len(fresh) - len(decision.revised)
+    decision.unchanged = len(scenes) - len(fresh) - len(decision.revised) - len(moved)
     indexed = _known_renditions(index, fresh)
     groups: dict[tuple[str, str], list[SceneDocument]] = defaultdict(list)
     for scene in fresh:

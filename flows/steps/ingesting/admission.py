@@ -49,8 +49,29 @@ def admit(
     sizes = _sizes(set(least), files, policy)
     if policy == "sample":
         sizes |= _sampled(paths, least, files, host)
-    faults = {scene.id: _file_fault(paths[scene.id], sizes, least) or _grid_fault(scene) for scene in scenes}
+    shared = _shared_files(scenes)
+    faults = {
+        scene.id: shared.get(scene.id) or _file_fault(paths[scene.id], sizes, least) or _grid_fault(scene)
+        for scene in scenes
+    }
     return {number: fault for number, fault in faults.items() if fault}
+
+
+def _shared_files(scenes: Sequence[SceneDocument]) -> dict[UUID, str]:
+    """Why scenes are refused whose local files are those of another acquisition too: nobody knows whose they are."""
+    owners: dict[str, dict[str, SceneDocument]] = {}
+    for scene in scenes:
+        for measurement in scene.document["measurements"].values():
+            if "://" not in (path := str(measurement["path"])):
+                owners.setdefault(path, {})[scene.acquisition] = scene
+    found: dict[UUID, str] = {}
+    for path, some in owners.items():
+        if len(some) > 1:
+            for scene in some.values():
+                other = next(each for each in some.values() if each is not scene).document["label"]
+                cause = f"{path} is a file of {other} too: give each scene a folder of its own, or remove the item that it is not of"
+                found.setdefault(scene.id, cause)
+    return found
 
 
 def _grid_fault(scene: SceneDocument) -> str:

@@ -13,12 +13,12 @@ Inside = Callable[[FoundItem], bool]
 def begun(take: Take, batch: Batch, inside: Inside, before: Iterable[Prepared] = ()) -> Batch:
     """A batch whose items that are asked for are being read; `before`: the batches of the run that are not taken yet."""
     batch.inside = [found for found in batch.items if inside(found)]
-    batch.prepared = prepare(take, batch.inside, before)
+    batch.prepared = prepare(take, batch.inside, before, batch.since)
     return batch
 
 
-def begun_ahead(take: Take, pages: Iterator[list[FoundItem]], inside: Inside) -> Iterator[Batch]:
-    """Each page as a batch; one is taken when the next is asked for, while some after it are already being read.
+def begun_ahead(take: Take, batches: Iterator[Batch], inside: Inside) -> Iterator[Batch]:
+    """Batches, of which one is taken when the next is asked for, while some after it are already being read.
 
     What ends the pages before their time is raised after those that came.
     """
@@ -28,14 +28,14 @@ def begun_ahead(take: Take, pages: Iterator[list[FoundItem]], inside: Inside) ->
     while True:
         while not is_over and len(waiting) <= take.pool.ahead:
             try:
-                items = next(pages)
+                batch = next(batches)
             except StopIteration:
                 is_over = True
             except Exception as error:  # noqa: BLE001, raised below
                 is_over, failure = True, error
             else:
                 before = [each.prepared for each in waiting if each.prepared]
-                waiting.append(begun(take, Batch(items), inside, before))
+                waiting.append(begun(take, batch, inside, before))
         if not waiting:
             break
         yield waiting.popleft()

@@ -43,7 +43,8 @@ class Batch:
     """Items to be taken together, and what the listing found out beside them.
 
     Who takes them says how many were new to this run, how many of these became or were scenes, and how many it had before.
-    `inside`, `prepared`: the items that are asked for, once these are being read.
+    `inside`, `prepared`: the items that are asked for, once these are being read. `since`: when the listing began, if it comes to
+    everything once, so that another item of an id is no change of the first.
     """
 
     items: list[FoundItem]
@@ -56,6 +57,7 @@ class Batch:
     n_repeated: int = 0
     inside: list[FoundItem] = field(default_factory=list)
     prepared: "Prepared | None" = None
+    since: datetime | None = None
 
 
 @dataclass(slots=True)

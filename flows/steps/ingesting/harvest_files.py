@@ -14,12 +14,12 @@ from flows.steps.ingesting.pages_ahead import read_ahead
 from flows.steps.ingesting.quarantine import has_kept
 from products.period import Period
 
-Begin = Callable[[Iterator[list[FoundItem]]], Iterator[Batch]]
+Begin = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 
-def as_batches(pages: Iterator[list[FoundItem]]) -> Iterator[Batch]:
-    """Each page as a batch, when it is asked for."""
-    return map(Batch, pages)
+def as_they_come(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Each batch when it is asked for."""
+    return batches
 
 
 def unchanged_items(thread: Thread) -> int | None:
@@ -33,17 +33,23 @@ def unchanged_items(thread: Thread) -> int | None:
 
 
 def file_batches(
-    archive: str, wanted: Wanted, period: Period | None, files: ArchiveFiles, thread: Thread, begin: Begin = as_batches
+    archive: str,
+    wanted: Wanted,
+    period: Period | None,
+    files: ArchiveFiles,
+    thread: Thread,
+    begin: Begin = as_they_come,
 ) -> Iterator[Batch]:
     """The items of an archive; each batch is done when the next is asked for. What was not among them is gone.
 
-    `begin`: makes batches of pages, and may do so some pages ahead, but for an archive that is told what was taken.
+    `begin`: hands batches on, and may have some read ahead, but for an archive that is told what was taken.
     """
     listing, is_whole, all_scenes = thread.begin(None, is_full=True), _lists_all(archive), True
     signature = local_signature(thread.key.archive)
     pages, lists_all = read_pages(archive, wanted, files), _lists_all(archive)
     pages = read_ahead(pages) if signature else pages
-    for batch in begin(pages) if lists_all else as_batches(pages):
+    batches = (Batch(items, since=listing.started if lists_all else None) for items in pages)
+    for batch in begin(batches) if lists_all else batches:
         is_whole &= not any(map(_may_be_any, batch.items))
         yield batch
         listing.n_items += batch.n_new

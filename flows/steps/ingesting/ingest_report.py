@@ -28,9 +28,10 @@ class FirstRows(list[T]):
 class IngestReport:
     """What an ingest did. found = added + replaced + superseded + revised + unchanged + skipped + quarantined, each counted whole.
 
-    `replaced`: added, and a lower rendition archived; `superseded`: added and archived at once, below another; `revised`: known
-    scenes of which their item says something else now;
-    `skipped`: items that are part of another item's scene; `gone`: known items that the archive no longer has;
+    `replaced`: added, and a lower rendition archived, or known from another archive that has lost it, and from this one now;
+    `superseded`: added and archived at once, below another; `revised`: known scenes of which their item says something else now;
+    `skipped`: items that are part of another item's scene, or that have the id of another item of their listing;
+    `gone`: known items that the archive no longer has;
     `stopped`: listings that the provider did not let end, in its own words; `workers_lost`: processes that ended before
     their time, whose items were read again.
     """

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from flows.steps.archives.found_items import FoundItem, UnreadItem
 from flows.steps.archives.raw_items import READING
 
+OTHER = "another item of this id came before it in this archive, and is taken: give that at {} an id of its own, or remove one"
 UNREADABLE = b""  # the digest of what could not be read: a name in quarantine, not an item
 KEY_BYTES = 500
 
@@ -96,18 +97,21 @@ def sift(
     *,
     dry_run: bool,
     under_way: Mapping[tuple[str, str], bytes] = MappingProxyType({}),
+    since: datetime | None = None,
 ) -> Sifted:
     """Which items of a batch are new or changed; the others are noted as seen by this run.
 
-    `under_way`: digests of the items of this run that are not remembered yet, by collection and item id.
+    `under_way`: digests of the items of this run that are not remembered yet, by collection and item id. `since`: when the listing
+    began, if it comes to everything once: of different items of one id the known one is taken, else the first, and the others are skipped.
     """
     sifted, seen, new = Sifted(), list[FreshItem](), dict[tuple[str, str, bytes], FreshItem]()
     distinct = _distinct(batch)
     known = _known(engine, archive, distinct)
-    for item in distinct:
+    distinct = [item if _is_as_known(item, known) else _read_if_suspect(item) for item in distinct]
+    others = _others(distinct, known, run, under_way, since) if since else []
+    is_other = set(map(id, others))
+    for item in (item for item in distinct if id(item) not in is_other):
         key, row = (item.collection, item.item_id), known.get((item.collection, item.item_id))
-        if row is None or row.digest != item.digest:
-            item = _read_if_suspect(item)
         before = under_way.get(key)
         if before is not None or row is None or row.digest != item.digest:
             if before != item.digest:
@@ -122,10 +126,34 @@ def sift(
                     sifted.skipped.append((item.found.id, row.note))
     sifted.fresh = list(new.values())
     sifted.unchanged = len(seen) - len(sifted.skipped)
-    sifted.repeated = len(batch) - len(seen) - len(sifted.fresh)
+    sifted.skipped += [(item.found.id, OTHER.format(item.found.place.location)) for item in others]
+    sifted.repeated = len(batch) - len(seen) - len(sifted.fresh) - len(others)
     if not dry_run:
         _touch(engine, archive, seen, run)
     return sifted
+
+
+def _others(
+    items: Sequence[FreshItem],
+    known: Mapping[tuple[str, str], Any],
+    run: UUID,
+    under_way: Mapping[tuple[str, str], bytes],
+    since: datetime,
+) -> list[FreshItem]:
+    """Those of a listing's items that another item of their id came before in, or is the known one beside them."""
+    chosen = dict(under_way)
+    for key, row in known.items():
+        if row.seen_by == run and row.last_seen >= since:
+            chosen.setdefault(key, row.digest)
+    for item in items:
+        if _is_as_known(item, known):
+            chosen.setdefault((item.collection, item.item_id), item.digest)
+    return [item for item in items if chosen.setdefault((item.collection, item.item_id), item.digest) != item.digest]
+
+
+def _is_as_known(item: FreshItem, known: Mapping[tuple[str, str], Any]) -> bool:
+    row = known.get((item.collection, item.item_id))
+    return row is not None and row.digest == item.digest
 
 
 def remember(engine: Engine, archive: str, items: Iterable[KnownItem], run: UUID) -> None:
@@ -190,7 +218,7 @@ def item_key(found: FoundItem) -> tuple[str, str]:
 
 def _known(engine: Engine, archive: str, items: Sequence[FreshItem]) -> dict[tuple[str, str], Any]:
     query = text(
-        "select k.collection, k.item_id, k.digest, k.dataset_id, k.note, k.seen_by from neocube.known_item k "
+        "select k.collection, k.item_id, k.digest, k.dataset_id, k.note, k.seen_by, k.last_seen from neocube.known_item k "
         f"join {_ASKED} using (collection, item_id) where k.archive = :archive"
     )
     with engine.connect() as connection:

@@ -1,7 +1,7 @@
 """Items that could not be taken: kept with their cause and their document, and retried."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
@@ -29,7 +29,14 @@ _RELEASE = text(
 )
 
 
-def keep(index: Index, archive: str, refused: Iterable[tuple[FoundItem, str]]) -> None:
+# What has no id was once known by the last part of its path alone.
+_FORMER = text(
+    "delete from neocube.quarantine q using json_to_recordset(cast(:named as json)) as named (former text, location text) "
+    "where q.archive = :archive and q.collection = '' and q.item_id = named.former and q.document ->> 'location' = named.location"
+)
+
+
+def keep(index: Index, archive: str, refused: Sequence[tuple[FoundItem, str]]) -> None:
     """Put items into quarantine, or note that they failed again, with the new cause."""
     rows = {item_key(found): _row(archive, found, cause) for found, cause in refused}
     if not rows:
@@ -48,6 +55,8 @@ def keep(index: Index, archive: str, refused: Iterable[tuple[FoundItem, str]]) -
     # In the order of their keys, so that two runs that meet wait for each other and never deadlock.
     with index.engine.begin() as connection:
         connection.execute(again, [row for _, row in sorted(rows.items())])
+        if former := [_former(found) for found, _ in refused if found.document is None and "/" in found.id]:
+            connection.execute(_FORMER, {"archive": archive, "named": orjson.dumps(former).decode()})
     for row in rows.values():
         _log.warning("item quarantined", extra={"archive": archive, "item": row["item_id"], "cause": row["cause"]})
 
@@ -146,6 +155,10 @@ def _row(archive: str, found: FoundItem, cause: str) -> dict[str, Any]:
         "document": _storable(stored),
         "retry_at": datetime.now(UTC) + PAUSES[0] if may_heal(cause) else None,
     }
+
+
+def _former(found: FoundItem) -> dict[str, str]:
+    return {"former": key_text(found.id.rpartition("/")[2]), "location": _clean(found.place.location)}
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401

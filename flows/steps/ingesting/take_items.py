@@ -75,10 +75,14 @@ class Prepared:
         return {(item.collection, item.item_id): item.digest for item in self.sifted.fresh}
 
 
-def prepare(take: Take, batch: Sequence[FoundItem], before: Iterable[Prepared] = ()) -> Prepared:
-    """Find out what is new in a batch, and have it read; `before`: the batches of this run that are not taken yet."""
+def prepare(
+    take: Take, batch: Sequence[FoundItem], before: Iterable[Prepared] = (), since: datetime | None = None
+) -> Prepared:
+    """Find out what is new in a batch, and have it read; `before`: the batches of this run that are not taken yet; `since`: as in `sift`."""
     under_way = {key: digest for each in before for key, digest in each.digests.items()}
-    sifted = sift(take.index.engine, take.archive, batch, take.run, dry_run=take.report.dry_run, under_way=under_way)
+    sifted = sift(
+        take.index.engine, take.archive, batch, take.run, dry_run=take.report.dry_run, under_way=under_way, since=since
+    )
     return Prepared(len(batch), sifted, take.pool.submit([item.found for item in sifted.fresh], take.archive))
 
 
@@ -99,7 +103,7 @@ def take_prepared(take: Take, prepared: Prepared) -> Taken:
         _keep(take, outcome)
     report.found += prepared.n_items - sifted.repeated
     report.added += len(decision.added)
-    report.replaced += len(decision.replaced)
+    report.replaced += len(decision.replaced) + len(decision.moved)
     report.superseded += len(decision.superseded)
     report.revised += len(decision.revised)
     report.unchanged += decision.unchanged + sifted.unchanged

@@ -48,9 +48,8 @@ def msi_scene(item: Item, platform: str) -> Identity:
     tile = _tile(item, found)
     orbit = _relative_orbit(properties, platform, found, take, granule)
     sensed = sensing_time(properties)
-    named = found or take
-    start = compact_instant((found[2] if found else take[1]) if named else None) or sensed
-    require_day(sensed, start, f"the id {named[0]}" if named else "")
+    start = compact_instant(found[2] if found else take[1] if take else None) or sensed
+    require_day(sensed, start, f"the id {found[0] if found else take[0] if take else ''}")
     baseline = _baseline(properties, found, take, granule)
     generated = _generated(properties, found, granule)
     strip = text(properties, "s2:datastrip_id", "eopf:datastrip_id")

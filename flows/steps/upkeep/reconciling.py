@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
@@ -107,6 +108,9 @@ FORGET = """
 delete from neocube.known_item k where k.archive = any(:archives) and k.dataset_id is not null
 and not exists (select from {rows} r where r.id = k.dataset_id) returning k.archive
 """
+FORGET_THESE = (
+    "delete from neocube.known_item where archive = any(:archives) and dataset_id = any(:ids) returning archive"
+)
 # What an ingest is to list whole, from the beginning, when it comes next.
 LIST_AGAIN = (
     "update neocube.harvest set signature = null, listed_at = null, next_page = null where archive = any(:archives)"
@@ -153,6 +157,21 @@ def forget_purged(index: Index, archives: Sequence[str]) -> int:
     statement = text(FORGET.format(rows=dataset_rows(index)))
     with index.engine.begin() as connection:
         forgotten = connection.scalars(statement, {"archives": list(archives)}).all()
+        connection.execute(text(LIST_AGAIN), {"archives": list(set(forgotten))})
+    return len(forgotten)
+
+
+def forget_moved(index: Index, archives: Sequence[str], orphans: Iterable[Mapping[str, Any]]) -> int:
+    """Let ingest take from these archives the scenes again whose files another archive, which they were taken from, has lost."""
+    lost: dict[str, list[UUID]] = {}
+    for row in orphans:
+        if row["kind"] == "scene without files":
+            lost.setdefault(row["archive"], []).append(row["id"])
+    forgotten: list[str] = []
+    with index.engine.begin() as connection:
+        for owner, ids in lost.items():
+            values = {"archives": [name for name in archives if name != owner], "ids": ids}
+            forgotten += connection.scalars(text(FORGET_THESE), values).all()
         connection.execute(text(LIST_AGAIN), {"archives": list(set(forgotten))})
     return len(forgotten)
 

@@ -51,21 +51,28 @@ def stored_orphans(connection: Connection, index: Index, storage: Storage) -> It
 def lost_files(
     connection: Connection, index: Index, files: ArchiveFiles, archives: list[str], mode: StorageMode
 ) -> Iterator[dict[str, Any]]:
-    """Active scenes of `indexed` whose files are not where their rows say; a sample of 50, spread evenly, or all."""
+    """Active scenes that `archives` list, or that are from them, whose files are not where their rows say; a sample of 50, spread evenly, or all."""
     if mode == "off":
         return
-    chosen = "select id from indexed where active and archive = any(:archives) order by md5(id::text)"
+    listed = "exists (select from listing l where l.scene = i.id)"
+    chosen = f"select id, archive from indexed i where active and (archive = any(:archives) or {listed}) order by md5(id::text)"
     limit = f" limit {SAMPLE_SCENES}" if mode == "sample" else ""
     streamed = text(chosen + limit).execution_options(stream_results=True, yield_per=SCENES_AT_ONCE)
     with connection.execute(streamed, {"archives": archives}) as found:
-        for some in found.scalars().partitions():
-            scenes = [scene_of(dataset) for dataset in index.dc.index.datasets.bulk_get(some)]
+        for some in found.partitions():
+            owners = {row.id: row.archive for row in some}
+            scenes = [scene_of(dataset) for dataset in index.dc.index.datasets.bulk_get(list(owners))]
             hrefs = {scene.id: [path_of(band.href) for band in scene.bands.values()] for scene in scenes}
             sizes = _sizes({href for each in hrefs.values() for href in _looked_at(each, mode)}, files)
             for scene in scenes:
                 lost = [href for href in hrefs[scene.id] if sizes.get(href) == MISSING]
                 if lost:
-                    named = {"id": scene.id, "item_id": scene.item_id, "product": scene.product}
+                    named = {
+                        "id": scene.id,
+                        "item_id": scene.item_id,
+                        "product": scene.product,
+                        "archive": owners[scene.id],
+                    }
                     why = f"{len(lost)} of {len(hrefs[scene.id])} files are gone, the first: {lost[0]}"
                     yield {"kind": "scene without files", **named, "why": why}
 
