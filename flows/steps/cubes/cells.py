@@ -17,6 +17,7 @@ from sqlalchemy import text
 from datacube_config.connection import Index
 from flows.steps.cubes.cell_store import (
     Arrays,
+    DigestMismatch,
     arrays_digest,
     stored_digest,
     verify_cell,
@@ -100,6 +101,24 @@ def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Array
         "cell published",
         extra={"cell": str(draft.id), "product": draft.key.product, "label": draft.key.label, "seconds": seconds},
     )
+    return True
+
+
+def restore_cell(index: Index, storage: Storage, draft: CellDraft, threads: int = 1) -> bool:
+    """Make a cell that was published before the active one of its tile and period again; False, and nothing changes, unless its files are whole."""
+    with writer_of(index, draft.id):
+        row = index.dc.index.datasets.get(draft.id)
+        if row is None or not row.is_archived:
+            return False
+        path = cell_path(storage, draft.key.product, draft.id)
+        try:
+            digest = stored_digest(storage, path)
+            verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
+        except (DigestMismatch, FileNotFoundError, KeyError) as error:
+            _log.warning("cell cannot be restored", extra={"cell": str(draft.id), "cause": str(error)})
+            return False
+        _commit(index, storage, draft, digest, restore=True)
+    _log.info("cell restored", extra={"cell": str(draft.id), "product": draft.key.product, "label": draft.key.label})
     return True
 
 
