@@ -16,7 +16,7 @@ from datacube_config.settings import Settings, get_settings
 from flows.plan_cells import plan_with
 from flows.planning import Plan, PlannedCell, batches
 from flows.run_logs import logged_run
-from flows.steps.cubes.building import BuiltCell, TooMuchUnread, Workshop, build_cell, found_cell
+from flows.steps.cubes.building import BuiltCell, TooMuchUnread, Workshop, build_cell, found_cell, restored_cell
 from flows.steps.cubes.cell_store import DigestMismatch
 from flows.steps.cubes.cells import retire_cell
 from flows.steps.cubes.dask_cluster import dask_client
@@ -75,7 +75,7 @@ def build(
     recipe: str, area: str, period: str, device: DeviceChoice = "auto", workers: int = 1, provisional: bool = False,
     dask: str | None = None, max_stale: float | None = None, *, run_batches: RunBatches | None = None, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Build and publish; returns `built`, `fresh`, `failed`, `cube`, `device`, `seconds`, `bytes_read`. Safe to repeat and to kill.
+    """Build and publish; returns `built`, `restored` (of these), `fresh`, `failed`, `cube`, `device`, `seconds`, `bytes_read`. Safe to repeat and to kill.
 
     `dask` is the address of a scheduler, or a cluster to start: a name in deployments/clusters or a YAML file like those. RequestError, and nothing is
     changed, where more than the share `max_stale` of the cells is stale.
@@ -144,6 +144,8 @@ def _outcome(index: Index, storage: Storage, batch: Batch, cell: PlannedCell, wo
         _log.info("cell found, made since the plan")
         return done
     try:
+        if back := restored_cell(index, storage, batch.recipe, batch.grid, cell.key, cell.id, workshop.threads):
+            return back
         return build_cell(
             index, storage, batch.recipe, batch.grid, cell.key, cell.scenes, cell.rasters, workshop, cell.strip_px
         )
@@ -234,6 +236,7 @@ def _report(made: Plan, outcomes: Sequence[Outcome], cube: str | None, seconds: 
     done = [outcome for outcome in outcomes if isinstance(outcome, BuiltCell)]
     return {
         "built": sum(outcome.published for outcome in done),
+        "restored": sum(outcome.restored for outcome in done),
         "fresh": len(made.cells) - len(made.to_build) + sum(not outcome.published for outcome in done),
         "failed": [{"cell": o.cell, "cause": o.cause} for o in outcomes if isinstance(o, FailedCell)],
         "retired": len(made.orphans),

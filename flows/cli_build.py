@@ -218,6 +218,7 @@ def _built(report: dict[str, Any]) -> str:
     failures = [f"failed {each['cell']}: {each['cause']}" for each in report["failed"]]
     unread = [f"unread in {each['cell']}: {each.get('cause')}" for each in report["unread"]]
     notes = [f"note: {note}" for note in report["notes"]]
-    counts = f"{report['built']} cells built, {report['fresh']} fresh, {len(failures)} failed in {report['seconds']} s"
+    restored = f" ({report['restored']} of them restored as they were)" if report["restored"] else ""
+    counts = f"{report['built']} cells built{restored}, {report['fresh']} fresh, {len(failures)} failed in {report['seconds']} s"
     counts += f" on the {report['device']} ({report['device_reason']})"
     return "\n".join([*failures, *unread, *notes, counts, f"cube {report['cube']}"])

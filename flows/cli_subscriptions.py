@@ -102,7 +102,7 @@ def _wanted(
     from flows.steps.index.subscriptions import Subscription
     from flows.steps.learning.models import find_model
     from flows.steps.storage import open_storage
-    from products.registry import read_recipe, recipe_names, scene_recipe
+    from products.registry import features_at, read_recipe, recipe_names, scene_recipe
     from products.scene_recipe import SceneRecipe
 
     model: str | None = None
@@ -112,7 +112,7 @@ def _wanted(
         recipe = Path(product).read_text(encoding="utf-8")
     elif product not in recipe_names() or not isinstance(read_recipe(product), SceneRecipe):
         model = product
-        recipe = find_model(index, open_storage(get_settings()), product).recipe.features
+        recipe = features_at(find_model(index, open_storage(get_settings()), product).recipe)
     ground = json.dumps(find_area(area).geometry.json)
     return Subscription(name, recipe, model, ground, when, *shares, max_age_days)
 

@@ -11,7 +11,7 @@ from flows.steps.learning.models import find_model
 from flows.steps.storage import open_storage
 from products.devices import DeviceChoice
 from products.period import parse_period
-from products.registry import input_recipe
+from products.registry import features_at, input_recipe
 
 
 @logged_run("map")
@@ -28,7 +28,7 @@ def make_map(
     storage.check_writable()
     with open_index(settings) as index:
         found = find_model(index, storage, model).on(device)
-        features = input_recipe(found.recipe.features)
+        features = input_recipe(features_at(found.recipe))
         learned = f"the model {found.recipe.name} has learned"
         require_version(learned, found.features_version, features, f"train it again on version {features.version}")
         cells = cells_with_state(index, settings, features, ground, span)

@@ -11,7 +11,15 @@ from flows.steps.areas import area_from_geojson, find_area, named_areas
 from products.area import Area, area_from_bounds
 from products.errors import RequestError
 from products.period import Period, parse_period
-from products.registry import features_recipe, model_recipe, parse_recipe, read_recipe, recipe_names, scene_recipe
+from products.registry import (
+    features_at,
+    features_recipe,
+    model_recipe,
+    parse_recipe,
+    read_recipe,
+    recipe_names,
+    scene_recipe,
+)
 from products.scene_recipe import SceneRecipe
 
 MOST_RECIPE_BYTES = 20_000  # half a second to read; those that come with neocube have a tenth of it
@@ -99,7 +107,7 @@ def _learned(train: str, recipe: SceneRecipe) -> str:
             f"unknown model {train[:80]!r}: expected the name of a model recipe, such as mangrove_extent"
         )
     model = model_recipe(train)
-    features = features_recipe(model.features)
+    features = features_recipe(features_at(model))
     if (features.name, features.digest()) != (recipe.name, recipe.digest()):
         raise RequestError(
             f"the model {train} learns from {features.name}: ask for these features, or for another model"

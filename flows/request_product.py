@@ -25,7 +25,7 @@ from flows.tend_here import follow
 from flows.train_model import train_model
 from products.devices import DeviceChoice
 from products.errors import RequestError
-from products.registry import features_recipe, model_recipe, parse_recipe
+from products.registry import features_at, features_recipe, model_recipe, parse_recipe
 
 RecipeText = Annotated[
     str, Field(title="Recipe", description="A name such as mangrove_features, or a whole features recipe in YAML.")
@@ -103,7 +103,7 @@ def recipe_argument(recipe: str, home: Path) -> str:
 def check_model(train: str, features: str, labels: str | None) -> None:
     """RequestError, before anything is built, if the model could not be trained on these features or has no labels."""
     model, wanted = model_recipe(train), features_recipe(features)
-    learned_from = features_recipe(model.features)
+    learned_from = features_recipe(features_at(model))
     if (learned_from.name, learned_from.version, learned_from.digest()) != (
         wanted.name,
         wanted.version,

@@ -17,7 +17,7 @@ from products.errors import RequestError
 from products.learning.label_spec import LabelsSpec
 from products.learning.samples_recipe import SamplesRecipe
 from products.period import parse_period
-from products.registry import samples_recipe, scene_recipe
+from products.registry import features_at, samples_recipe, scene_recipe
 
 
 @logged_run("sample")
@@ -26,7 +26,7 @@ def sample(recipe: str, area: str | None = None, period: str | None = None, labe
     settings, spec = get_settings(), with_labels(samples_recipe(recipe), labels)
     ground = find_area(_asked(spec, "area", area or spec.area))
     span = parse_period(_asked(spec, "period", period or spec.period))
-    storage, wanted = open_storage(settings), scene_recipe(spec.features)
+    storage, wanted = open_storage(settings), scene_recipe(features_at(spec))
     storage.check_writable()
     with open_index(settings) as index, ExitStack() as stack:
         cells = sampled_with_state(index, settings, wanted, ground, span)

@@ -23,7 +23,7 @@ from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import LearnedRecipe, ModelRecipe
 from products.period import Period, parse_period
-from products.registry import features_recipe, input_recipe, learned_recipe
+from products.registry import features_at, features_recipe, input_recipe, learned_recipe
 
 Tell = Callable[[str], None]
 AnyRecipe = ModelRecipe | PcaRecipe | MaskedRecipe
@@ -75,7 +75,7 @@ def _trained(
     place = _asked(spec, "labels", labels or spec.samples.labels)
     storage.check_writable()
     with open_index(settings) as index, label_file(place, s3_options(settings)) as file:
-        cells = cells_with_state(index, settings, input_recipe(spec.features), ground, span)
+        cells = cells_with_state(index, settings, input_recipe(features_at(spec)), ground, span)
         return learn_model(
             index, storage, spec, cells, file, backend, settings.decode_thread_count, _room(settings), tell
         )
@@ -89,9 +89,9 @@ def _train_without_labels(
     storage.check_writable()
     with open_index(settings) as index:
         if isinstance(recipe, PcaRecipe):
-            cells = cells_with_state(index, settings, features_recipe(recipe.features), area, period)
+            cells = cells_with_state(index, settings, features_recipe(features_at(recipe)), area, period)
             return learn_transform(index, storage, recipe, cells, backend)
-        cells = cells_with_state(index, settings, input_recipe(recipe.features), area, period)
+        cells = cells_with_state(index, settings, input_recipe(features_at(recipe)), area, period)
         return learn_encoder(index, storage, recipe, cells, backend, _room(settings), tell)
 
 
@@ -102,7 +102,7 @@ def train_on_samples(recipe: ModelRecipe, name_or_id: str, backend: Backend, tel
     storage.check_writable()
     with open_index(settings) as index:
         found = find_samples(index, storage, name_or_id)
-        cells, drawn = samples_to_train_on(index, found, input_recipe(recipe.features))
+        cells, drawn = samples_to_train_on(index, found, input_recipe(features_at(recipe)))
         return learn_model(
             index, storage, recipe, cells, drawn, backend, settings.decode_thread_count, _room(settings), tell
         )

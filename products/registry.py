@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from products.errors import RequestError
 from products.formula import near
 from products.learning.box_recipe import BoxRecipe
+from products.learning.from_features import FromFeatures
 from products.learning.line_recipe import LineRecipe
 from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
@@ -22,6 +23,7 @@ from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
 
 DEFINITIONS = Path(__file__).parent / "definitions"
+YAML = (".yaml", ".yml")
 MAX_RECIPE_BYTES = 200_000
 MAX_DEPTH = 20
 # YAML has numbers to the base of 60, too; Python writes none of thousands of digits
@@ -58,7 +60,7 @@ def recipe_names() -> list[str]:
 
 def read_recipe(name_or_path: str) -> Recipe:
     """The recipe of that name in `products/definitions`, or of a YAML file at that path; RequestError otherwise."""
-    if name_or_path.endswith((".yaml", ".yml")):
+    if name_or_path.endswith(YAML):
         path = Path(name_or_path)
         if not path.is_file():
             raise RequestError(f"no recipe file at {name_or_path}")
@@ -70,7 +72,15 @@ def read_recipe(name_or_path: str) -> Recipe:
             )
     if path.stat().st_size > MAX_RECIPE_BYTES:
         raise RequestError(f"the recipe {path} has {path.stat().st_size} bytes: expected at most {MAX_RECIPE_BYTES}")
-    return parse_recipe(_text(path), path.name)
+    return _with_features_file(parse_recipe(_text(path), path.name), path)
+
+
+def _with_features_file(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe with the file of features that it names by a path: relative to its own folder, else to the working directory."""
+    if not isinstance(recipe, FromFeatures) or not recipe.features.endswith(YAML):
+        return recipe
+    places = [place.absolute() for place in (path.parent / recipe.features, Path(recipe.features)) if place.is_file()]
+    return recipe.model_copy(update={"features_file": str(places[0])}) if places else recipe
 
 
 def _text(path: Path) -> str:
@@ -82,6 +92,11 @@ def _text(path: Path) -> str:
         raise RequestError(
             f"{path.name}, line {line}: expected text in UTF-8, got the byte {content[error.start]:#04x}: save it as UTF-8"
         ) from error
+
+
+def features_at(recipe: FromFeatures) -> str:
+    """The name, or the path that holds from any folder, of the recipe whose cells a recipe is made of."""
+    return recipe.features_file if recipe.features_file and Path(recipe.features_file).is_file() else recipe.features
 
 
 def scene_recipe(name_or_path: str) -> SceneRecipe:
@@ -163,6 +178,10 @@ def parse_recipe(text: str, origin: str) -> Recipe:
     root, document = _compose(text, origin)
     if not isinstance(document, dict):
         raise RequestError(f"{origin}: expected a mapping with name, version, kind, …, got {type(document).__name__}")
+    if "features_file" in document:
+        raise RequestError(
+            f"{origin}, line {_line(root, ('features_file',))}: unknown key 'features_file'; did you mean features?"
+        )
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise RequestError(

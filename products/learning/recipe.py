@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
+from products.learning.from_features import FromFeatures
 from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.split_spec import SplitSpec
 from products.learning.temporal_spec import TemporalKind, TemporalSpec
@@ -13,7 +14,7 @@ from products.learning.tune_spec import TuneSpec
 from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
 from products.source_spec import Closed
 
-NOT_PIXELS = {"name", "version", "title", "area", "period", "map"}
+NOT_PIXELS = {"name", "version", "title", "area", "period", "map", "features_file"}
 LabelValue = str | int
 
 
@@ -113,14 +114,13 @@ class MapSpec(Closed):
         return plain_name(name)
 
 
-class LearnedRecipe(Closed):
+class LearnedRecipe(FromFeatures):
     """What every recipe of `kind: model` has that is learned from cells: the features to learn from, where and when."""
 
     name: str
     version: int = Field(ge=1, le=MOST_VERSION)
     kind: Literal["model"]
     title: str = ""
-    features: str
     area: str | None = None
     period: str | None = None
     seed: int = Field(ge=0, lt=2**32, default=0)

@@ -6,12 +6,13 @@ from pydantic import Field, field_validator, model_validator
 
 from products.errors import RequestError
 from products.learning.designs import DesignSpec
+from products.learning.from_features import FromFeatures
 from products.learning.label_spec import LabelsSpec, MatchSpec
 from products.learning.recipe import named_once
 from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
 from products.source_spec import Closed
 
-NOT_SAMPLES = {"name", "version", "title", "area", "period"}
+NOT_SAMPLES = {"name", "version", "title", "area", "period", "features_file"}
 
 
 class OutliersSpec(Closed):
@@ -58,14 +59,13 @@ class ChipsSpec(Closed):
         return self.stride_px or self.size_px
 
 
-class SamplesRecipe(Closed):
+class SamplesRecipe(FromFeatures):
     """`kind: samples`: an immutable training set from published cells, of pixels or of chips."""
 
     name: str
     version: int = Field(ge=1, le=MOST_VERSION)
     kind: Literal["samples"]
     title: str = ""
-    features: str
     area: str | None = None
     period: str | None = None
     classes: tuple[str, ...] = Field(max_length=254, default=())

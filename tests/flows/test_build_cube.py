@@ -1,5 +1,6 @@
 """Building features: what is made, what is left, what becomes stale."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,12 @@ from uuid import UUID
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
+from flows.cli import main
 from flows.plan_cells import plan
 from flows.steps.cubes.snapshot import current_cube
 from flows.steps.index.catalogue import find_scenes, published_cells
@@ -82,6 +85,35 @@ def test_only_the_cells_of_a_retired_scene_are_rebuilt_and_its_return_restores_t
     assert again["built"] == len(touched)
     assert cells_of(ingested_settings) == before
     assert files(f"{ingested_settings.store_url}/cells") == written
+
+
+def test_cells_that_were_made_before_come_back_without_reading_imagery(
+    ingested_settings: Settings, small_recipe: Path
+) -> None:
+    build(str(small_recipe), AREA, YEAR)
+    before = cells_of(ingested_settings)
+    with a_scene_of_few_cells(ingested_settings, small_recipe) as (index, scene, touched):
+        index.dc.index.datasets.archive([scene])
+    assert build(str(small_recipe), AREA, YEAR)["restored"] == 0
+    with open_index(ingested_settings) as index:
+        index.dc.index.datasets.restore([scene])
+    lost = min(touched)
+    shutil.rmtree(Path(ingested_settings.store_url) / "cells" / "mangrove_features" / str(lost))
+    again = CliRunner().invoke(main, ["build", str(small_recipe), "--area", AREA, "--period", YEAR, "--json"])
+    report = json.loads(again.stdout)
+    assert (report["built"], report["restored"]) == (len(touched), len(touched) - 1)
+    assert cells_of(ingested_settings) == before
+    read = {cell["id"] for cell in report["cells"] if cell["published"]}
+    assert read == {str(cell) for cell in touched}
+    assert all(cell["used"] > 0 for cell in report["cells"])
+    with open_index(ingested_settings) as index:
+        index.dc.index.datasets.archive([scene])
+    build(str(small_recipe), AREA, YEAR)
+    with open_index(ingested_settings) as index:
+        index.dc.index.datasets.restore([scene])
+    whole = build(str(small_recipe), AREA, YEAR)
+    assert (whole["restored"], whole["bytes_read"]) == (len(touched), 0)
+    assert cells_of(ingested_settings) == before
 
 
 def test_a_cell_that_loses_all_its_scenes_is_archived(ingested_settings: Settings, small_recipe: Path) -> None:

@@ -234,3 +234,36 @@ def refused(result: Result, *words: str) -> None:
     assert len(lines) == 1, result.stderr
     for word in words:
         assert word in lines[0]
+
+
+def test_features_named_by_a_path_are_found_from_any_folder(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes, elsewhere, moved = (tmp_path / name for name in ("recipes", "elsewhere", "moved"))
+    for folder in (recipes, elsewhere, moved):
+        folder.mkdir()
+    model = recipes / "path_model.recipe.yaml"
+    text = built.model.read_text().replace(f"features: {built.features}", "features: small.recipe.yaml")
+    model.write_text(text.replace("mangrove_extent", "path_extent").replace("mangrove_map", "path_map"))
+    (recipes / "small.recipe.yaml").write_text(built.features.read_text())
+    monkeypatch.chdir(elsewhere)
+    trained = answered("train", model, *ASKED, "--labels", built.labels)
+    assert (
+        json.loads(Path(trained["card"]).with_suffix(".json").read_text())["recipe"]["features"] == "small.recipe.yaml"
+    )
+    monkeypatch.chdir(moved)
+    assert answered("map", "path_extent", *ASKED)["mapped"] > 0
+    recipes.rename(tmp_path / "renamed")
+    gone = neocube("map", "path_extent", *ASKED)
+    assert gone.exit_code == 2 and "no recipe file at small.recipe.yaml" in gone.stderr
+    (moved / "small.recipe.yaml").write_text(built.features.read_text())
+    assert answered("map", "path_extent", *ASKED)["fresh"] > 0
+    again = answered("train", tmp_path / "renamed" / model.name, *ASKED, "--labels", built.labels)
+    assert (again["model"], again["trained"]) == (trained["model"], False)
+
+
+def test_where_the_features_lie_is_no_key_of_a_recipe(built: Built, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.recipe.yaml"
+    wrong.write_text(built.model.read_text() + "features_file: /etc/passwd\n")
+    refused = neocube("train", wrong, *ASKED, "--labels", built.labels)
+    assert refused.exit_code == 2 and "unknown key 'features_file'" in refused.stderr

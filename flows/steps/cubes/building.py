@@ -3,16 +3,17 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import numpy as np
+from datacube.model import Dataset
 from numpy.typing import NDArray
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cell_quality import quality_of
-from flows.steps.cubes.cells import QUALITY, TIDES, CellDraft, Spent, publish_cell
+from flows.steps.cubes.cells import QUALITY, TIDES, CellDraft, Spent, publish_cell, restore_cell
 from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import ReadManifest
@@ -39,7 +40,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BuiltCell:
-    """What became of a cell: its id by what was read, whether it was published now, what was read, the accounts in observations, what was unplanned."""
+    """What became of a cell: its id by what was read, whether it was published now, what was read, the accounts in observations, what was unplanned.
+
+    One that is `restored` was made before, and is published again as it is.
+    """
 
     key: CellKey
     id: UUID
@@ -48,6 +52,7 @@ class BuiltCell:
     manifest: Mapping[str, Any]
     accounts: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,21 @@ def found_cell(index: Index, key: CellKey, number: UUID) -> BuiltCell | None:
     row = index.dc.index.datasets.get(number)
     if row is None or row.is_archived:
         return None
+    return _as_it_was(row, key, number)
+
+
+def restored_cell(
+    index: Index, storage: Storage, recipe: SceneRecipe, grid: PixelGrid, key: CellKey, number: UUID, threads: int
+) -> BuiltCell | None:
+    """The cell, if it was made before and archived, and could be published again: of scenes that were replaced or retired meanwhile."""
+    row = index.dc.index.datasets.get(number)
+    draft = CellDraft(number, key, cell_template(recipe), grid, recipe.digest(), {})
+    if row is None or not restore_cell(index, storage, draft, threads):
+        return None
+    return replace(_as_it_was(row, key, number), published=True, restored=True)
+
+
+def _as_it_was(row: Dataset, key: CellKey, number: UUID) -> BuiltCell:
     said = row.metadata_doc["properties"]
     return BuiltCell(key, number, False, 0, said["neocube:manifest"], said["neocube:accounts"])
 

@@ -103,6 +103,24 @@ def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Array
     return True
 
 
+def restore_cell(index: Index, storage: Storage, draft: CellDraft, threads: int = 1) -> bool:
+    """Make a cell that was published before the active one of its tile and period again; False, and nothing changes, unless its files are whole."""
+    with writer_of(index, draft.id):
+        row = index.dc.index.datasets.get(draft.id)
+        if row is None or not row.is_archived:
+            return False
+        path = cell_path(storage, draft.key.product, draft.id)
+        try:
+            digest = stored_digest(storage, path)
+            verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
+        except (DigestMismatch, FileNotFoundError, KeyError) as error:
+            _log.warning("cell cannot be restored", extra={"cell": str(draft.id), "cause": str(error)})
+            return False
+        _commit(index, storage, draft, digest, restore=True)
+    _log.info("cell restored", extra={"cell": str(draft.id), "product": draft.key.product, "label": draft.key.label})
+    return True
+
+
 def retire_cell(index: Index, cell: UUID, reason: str) -> None:
     """Archive a cell that lost what made it."""
     index.dc.index.datasets.archive([cell])

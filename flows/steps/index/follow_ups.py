@@ -13,7 +13,7 @@ from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer, follow_up
 from products.identity import NAMESPACE
 from products.learning.recipe import ModelRecipe
-from products.registry import model_recipe, read_recipe, recipe_names
+from products.registry import features_at, model_recipe, read_recipe, recipe_names
 
 TRAIN, MAP, STANDING = "train", "map", "standing"
 
@@ -89,7 +89,7 @@ def keep_standing(index: Index, order: Order) -> None:
 
 def due(index: Index, order: Order, area_name: str) -> FollowUp | None:
     """The training of an order on the newest cube of its features over the area; None while there is no cube."""
-    features = read_recipe(model_recipe(order.model).features)
+    features = read_recipe(features_at(model_recipe(order.model)))
     table = cube_pointer
     wanted = (table.c.product == features.name) & (table.c.version == features.version) & (table.c.area == area_name)
     with index.engine.connect() as connection:
