@@ -104,19 +104,18 @@ def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Array
 
 
 def restore_cell(index: Index, storage: Storage, draft: CellDraft, threads: int = 1) -> bool:
-    """Make a cell that was published before the active one of its tile and period again; False, and nothing changes, unless its files are whole."""
+    """Make a cell that was published before the active one of its tile and period again.
+
+    False, and nothing changes, unless its files are whole and those of its row.
+    """
     with writer_of(index, draft.id):
         row = index.dc.index.datasets.get(draft.id)
         if row is None or not row.is_archived:
             return False
-        path = cell_path(storage, draft.key.product, draft.id)
-        try:
-            digest = stored_digest(storage, path)
-            verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
-        except (DigestMismatch, FileNotFoundError, KeyError) as error:
-            _log.warning("cell cannot be restored", extra={"cell": str(draft.id), "cause": str(error)})
+        digest = _whole_digest(storage, cell_path(storage, draft.key.product, draft.id), draft, threads)
+        if digest is None or digest != row.metadata_doc["properties"][CONTENT_DIGEST]:
             return False
-        _commit(index, storage, draft, digest, restore=True)
+        _commit(index, storage, draft, digest, row)
     _log.info("cell restored", extra={"cell": str(draft.id), "product": draft.key.product, "label": draft.key.label})
     return True
 
@@ -153,7 +152,7 @@ def _whole_digest(storage: Storage, path: str, draft: CellDraft, threads: int) -
             digest = stored_digest(storage, path)
             verify_cell(storage, path, draft.template, draft.grid.tile_px, digest, threads)
         except (DigestMismatch, FileNotFoundError) as error:
-            _log.warning("cell damaged, written anew", extra={"cell": str(draft.id), "cause": str(error)})
+            _log.warning("cell damaged, to be made anew", extra={"cell": str(draft.id), "cause": str(error)})
             return None
     return digest
 
