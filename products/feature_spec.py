@@ -101,9 +101,8 @@ class IndexStep(LimitedStep):
             raise RequestError("an index needs either names: [NDVI, …] or formula: and name:, and not both")
         checked_name(self.name, self.formula)
         if self.name and len(self.names_asked) > 1:
-            raise RequestError(
-                f"name: {self.name} goes with one index, got {len(self.names_asked)} names: write an index feature for each"
-            )
+            n = len(self.names_asked)
+            raise RequestError(f"name: {self.name} goes with one index, got {n} names: write a feature for each")
         _ = self.formulas()
         return self
 
@@ -111,10 +110,9 @@ class IndexStep(LimitedStep):
         """(`name:` or the index in lower case, program) for each index."""
         if self.formula and self.name:
             return ((self.named(self.name), parse_formula(self.formula, KNOWN_BANDS)),)
-        return tuple(
-            (self.named(self.name or name.lower()), index_formula(name, KNOWN_BANDS, self.constants))
-            for name in self.names_asked
-        )
+        called = [self.named(self.name or name.lower()) for name in self.names_asked]
+        made = [index_formula(name, KNOWN_BANDS, self.constants) for name in self.names_asked]
+        return tuple(zip(called, made, strict=True))
 
     def names(self) -> tuple[FeatureName, ...]:
         """`ndvi_p50`, … index by index."""
@@ -232,8 +230,7 @@ Feature = (
 KINDS = {
     GeomedianStep: "geomedian", MadsStep: "mads", MedoidStep: "medoid", BestStep: "best", IndexStep: "index", BandStep: "band",
     TasselledCapStep: "tasselled_cap", MixtureStep: "mixture", HarmonicsStep: "harmonics", SeasonStep: "season", TextureStep: "texture",
-    TerrainStep: "terrain", DistanceStep: "distance", CountStep: "count",
-    MaskAgreementStep: "mask_agreement",
+    TerrainStep: "terrain", DistanceStep: "distance", CountStep: "count", MaskAgreementStep: "mask_agreement",
 }  # fmt: skip
 
 
