@@ -15,6 +15,8 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from flows.steps.loading.tiff_blocks import read_window
+from products.antimeridian import centre
+from products.grid import METRES_PER_DEGREE
 from products.window.lattice_warp import NODE_PX, Lattice, warp_average, warp_cubic, warp_nearest
 
 _RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
@@ -25,6 +27,7 @@ LEAST_STEP: Final = (
     0.95  # a source pixel smaller than this share of a target pixel asks for a wider cubic, as GDAL makes it
 )
 Places = NDArray[np.float64]
+LEAST_COSINE: Final = 0.01  # of a latitude, as near a pole as a scale is worked out
 WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
 
 
@@ -43,22 +46,22 @@ def warp(
     The bytes of decoded source pixels, and where (y, x) the file has pixels.
     """
     missing = np.nan if out.dtype.kind == "f" else nodata
-    footprint = GeoBox(source.shape, source.transform, CRS(source.crs)).extent.to_crs(
-        geobox.crs, resolution=abs(source.transform.a) * 16
-    )
+    ground = GeoBox(source.shape, source.transform, CRS(source.crs)).extent
+    footprint = ground.to_crs(geobox.crs, resolution=min(pixel_sides(source)) * 16)
     covered = covered_by(footprint, geobox)
     if not covered.any():
         out[...] = missing
         return 0, covered
     across, down = geobox.resolution.x, -geobox.resolution.y
-    share = covered.sum() * across * down / abs(source.transform.a * source.transform.e)
+    along_row, along_column = pixel_sides(source, _units_in(ground, CRS(geobox.crs)))
+    share = covered.sum() * (across / along_row) * (down / along_column)
     n_bytes = int(share * np.dtype(source.dtypes[layer - 1]).itemsize)
     if _is_ours(source, layer, nodata, geobox, resampling, out):
         lattice = _lattice(source, geobox)
         if np.isfinite(lattice.columns).all() and np.isfinite(lattice.rows).all():
             _warp_by_lattice(source, layer, int(nodata), geobox, lattice, resampling, out)
             return n_bytes, covered
-    scale = {"XSCALE": source.transform.a / across, "YSCALE": -source.transform.e / down}
+    scale = {"XSCALE": along_row / across, "YSCALE": along_column / down}
     with WarpedVRT(
         source,
         crs=str(geobox.crs),
@@ -70,10 +73,25 @@ def warp(
         nodata=missing,
         tolerance=WARP_TOLERANCE_PX,
         **({"dtype": out.dtype.name} if out.dtype.kind == "f" else {}),
-        **({key: repr(value) for key, value in scale.items()} if source.crs.is_projected else {}),
+        **{key: repr(float(value)) for key, value in scale.items()},
     ) as warped:
         warped.read(layer, out=out)
     return n_bytes, covered
+
+
+def pixel_sides(source: Any, units: tuple[float, float] = (1.0, 1.0)) -> tuple[float, float]:  # noqa: ANN401, an open rasterio dataset
+    """The lengths of a pixel along a row and along a column, however the grid is turned; `units`: the lengths of a unit of its CRS along x and y."""
+    (x, y), grid = units, source.transform
+    return math.hypot(grid.a * x, grid.d * y), math.hypot(grid.b * x, grid.e * y)
+
+
+def _units_in(ground: Geometry, target: CRS) -> tuple[float, float]:
+    """The lengths of a unit of a file's CRS along x and y, in units of the target's, at the centre of the file's ground."""
+    if ground.crs.geographic == target.geographic:
+        return 1.0, 1.0
+    _, latitude = centre(ground)
+    degrees = METRES_PER_DEGREE * max(math.cos(math.radians(latitude)), LEAST_COSINE), METRES_PER_DEGREE
+    return degrees if ground.crs.geographic else (1 / degrees[0], 1 / degrees[1])
 
 
 def _is_ours(
