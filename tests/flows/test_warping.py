@@ -202,3 +202,21 @@ def test_strips_of_a_file_in_degrees_are_those_of_the_whole(tmp_path: Path, meth
         part, part_covered = warped_here(path, target[rows, :], method, "float32")
         np.testing.assert_array_equal(part, whole[rows])
         np.testing.assert_array_equal(part_covered, covered[rows])
+
+
+def test_the_average_of_a_grid_that_is_turned_is_of_all_that_lies_under_a_pixel(tmp_path: Path) -> None:
+    target = GeoBox.from_bbox(
+        (-1_603_000, -1_503_000, -1_597_000, -1_497_000), CRS("EPSG:3031"), resolution=30, tight=True
+    )
+    path = scene(tmp_path / "polar.tif", "EPSG:32708", 10, "uint16", target)
+    ours, covered = warped_here(path, target, "average", "uint16")
+    n = 15
+    fine, _ = warped_here(path, target.zoom_to(resolution=30 / n), "nearest", "uint16")
+    blocks = fine.reshape(target.height, n, target.width, n).astype(float)
+    is_valid = blocks != NODATA
+    truth = (blocks * is_valid).sum((1, 3)) / np.maximum(is_valid.sum((1, 3)), 1)
+    inside = binary_erosion(covered, iterations=2) & (is_valid.mean((1, 3)) > 0.3)
+    assert inside.mean() > 0.2 and (ours[inside] != NODATA).all()
+    assert np.corrcoef(ours[inside], truth[inside])[0, 1] > 0.99
+    part, _ = warped_here(path, target[37:90, 21:160], "average", "uint16")
+    np.testing.assert_array_equal(part, ours[37:90, 21:160])

@@ -11,8 +11,9 @@ from odc.geo.geom import box
 
 from products import identity
 from products.grid import Tile
-from products.identity import CellKey, SourceKey, cell_id, source_keys
+from products.identity import CellKey, SourceKey, cell_id, scenes_cell_id, source_keys
 from products.period import Period, parse_period
+from products.registry import features_recipe
 from products.scene import Angles, BandFile, Scene
 
 KEY = CellKey("mangrove_features", 1, Tile("EPSG:32647", -12, 3), parse_period("2020"))
@@ -104,3 +105,16 @@ def test_a_kernel_that_gives_other_pixels_gives_another_id(monkeypatch: pytest.M
     monkeypatch.setattr(identity, "KERNEL_VERSIONS", {**identity.KERNEL_VERSIONS, "temporal": 99})
 
     assert cell_id(KEY, SOURCES, "digest") != before
+
+
+def test_only_cells_that_average_onto_a_turned_grid_are_of_the_kernel_for_it() -> None:
+    turned = {
+        crs: identity.is_turned(crs) for crs in ("EPSG:3031", "EPSG:3413", "EPSG:3035", "EPSG:32647", "EPSG:3857")
+    }
+    assert turned == {"EPSG:3031": True, "EPSG:3413": True, "EPSG:3035": True, "EPSG:32647": False, "EPSG:3857": False}
+    recipe = features_recipe("mangrove_features")
+    polar = replace(KEY, tile=Tile("EPSG:3031", 0, 0))
+    assert scenes_cell_id(recipe, "digest", KEY, [], SOURCES) == cell_id(KEY, SOURCES, "digest", kernels=recipe.kernels)
+    assert scenes_cell_id(recipe, "digest", polar, [], SOURCES) == cell_id(
+        polar, SOURCES, "digest", kernels=(*recipe.kernels, "turned")
+    )

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from flows.steps.loading.tiff_blocks import read_window
 from products.antimeridian import centre
 from products.grid import METRES_PER_DEGREE
-from products.window.lattice_warp import NODE_PX, Lattice, warp_average, warp_cubic, warp_nearest
+from products.window.lattice_warp import NODE_PX, Lattice, warp_average, warp_average_turned, warp_cubic, warp_nearest
 
 _RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
 SMOOTH: Final = {"average": warp_average, "cubic": warp_cubic}
@@ -27,6 +27,8 @@ LEAST_STEP: Final = (
     0.95  # a source pixel smaller than this share of a target pixel asks for a wider cubic, as GDAL makes it
 )
 Places = NDArray[np.float64]
+LEAST_TURN_DEG: Final = 10.0  # zones of UTM and Web Mercator are turned by less against each other
+LEAST_PLACES: Final = 4
 LEAST_COSINE: Final = 0.01  # of a latitude, as near a pole as a scale is worked out
 WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
 
@@ -125,8 +127,26 @@ def _warp_by_lattice(
     moved = lattice._replace(columns=lattice.columns - window.col_off, rows=lattice.rows - window.row_off)
     if resampling == "nearest":
         warp_nearest(pixels, nodata, moved, out)
+    elif resampling == "average" and turn_of(source, geobox) > LEAST_TURN_DEG:
+        warp_average_turned(pixels, nodata, moved, _places_across(source, geobox), np.iinfo(pixels.dtype).max, out)
     else:
         SMOOTH[resampling](pixels, nodata, moved, np.iinfo(pixels.dtype).max, out)
+
+
+def turn_of(source: Any, geobox: GeoBox) -> float:  # noqa: ANN401, an open rasterio dataset
+    """By how many degrees, 0 to 45, rows of the target are turned against rows or columns of the source, at the centre of the file."""
+    assert geobox.crs is not None
+    (x, y), side = source.transform * (source.width / 2, source.height / 2), min(pixel_sides(source))
+    there = CRS(source.crs).transformer_to_crs(geobox.crs)
+    (x0, x1), (y0, y1) = there(np.array([x, x + side]), np.array([y, y]))
+    angle = math.degrees(math.atan2(y1 - y0, x1 - x0)) % 90
+    return min(angle, 90 - angle)
+
+
+def _places_across(source: Any, geobox: GeoBox) -> int:  # noqa: ANN401
+    """How many places a side of a target pixel are looked at: more than it has source pixels; a power of two."""
+    n_source = geobox.resolution.x / min(pixel_sides(source))
+    return max(LEAST_PLACES, int(2 ** math.ceil(math.log2(1.5 * n_source))))
 
 
 def _lattice(source: Any, geobox: GeoBox) -> Lattice:  # noqa: ANN401
