@@ -2,7 +2,10 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from uuid import UUID, uuid5
+
+from odc.geo.crs import CRS
 
 from products.grid import Tile
 from products.period import Period
@@ -15,7 +18,7 @@ NAMESPACE = UUID("6f0c2c0e-5b1d-5e2b-9a39-0f6b6a1f7a52")
 # raised by one whenever a kernel gives other pixels from the same input
 KERNEL_VERSIONS: Mapping[str, int] = {
     "clear": 3, "fuse": 1, "resample": 2, "harmonise": 1, "temporal": 2, "observe": 1, "series": 1, "overviews": 1, "model_mask": 1,
-    "harmonics": 1, "season": 1, "distance": 1,
+    "harmonics": 1, "season": 1, "distance": 1, "turned": 1,
 }  # fmt: skip
 LOADING_KERNELS = ("clear", "fuse", "resample", "harmonise")
 FEATURE_KERNELS = (*LOADING_KERNELS, "temporal", "overviews")
@@ -80,7 +83,20 @@ def scenes_cell_id(
 ) -> UUID:  # fmt: skip
     """The id of a cell that a recipe makes of scenes, some of them unread, and of `others`: rasters and a tide model."""
     sources = [*source_keys(scenes, unread, with_angles=recipe.brdf != "none"), *others]
-    return cell_id(key, sources, recipe_digest, kernels=recipe.kernels_used)
+    is_averaged = is_turned(key.tile.crs) and _averages(recipe)
+    kernels = (*recipe.kernels_used, "turned") if is_averaged else recipe.kernels_used
+    return cell_id(key, sources, recipe_digest, kernels=kernels)
+
+
+@cache
+def is_turned(crs: str) -> bool:
+    """Whether north is not up everywhere in a CRS, as it nearly is in UTM and in Mercator's: grids of scenes may be turned against it."""
+    operation = CRS(crs).proj.coordinate_operation
+    return operation is not None and not any(name in operation.method_name for name in ("Mercator", "Cylindrical"))
+
+
+def _averages(recipe: SceneRecipe) -> bool:
+    return any(source.resampling_of(band) == "average" for source in recipe.sources for band in recipe.used_bands)
 
 
 def cell_id(

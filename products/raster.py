@@ -25,7 +25,8 @@ class RasterLayer:
 class RasterFile:
     """One dataset behind an input: value = DN * scale + offset, `nodata` marks missing DN; `footprint` is EPSG:4326.
 
-    It holds from `begin` to `end`, both included (UTC); what does not change holds for a century or more.
+    It holds from `begin` to `end`, both included (UTC); what does not change holds for a century or more. `is_upright`: its grid is one of a map, not of
+    degrees, its rows run from north to south and its columns from west to east.
     """
 
     input: RasterInput
@@ -38,11 +39,16 @@ class RasterFile:
     nodata: float
     begin: datetime
     end: datetime
+    is_upright: bool = True
 
     @property
     def key(self) -> SourceKey:
-        """What a cell that reads it is made of: the dataset's id stands for its product, tile, time and version."""
-        return SourceKey(f"{self.input.product}/{self.input.band}", str(self.id))
+        """What a cell that reads it is made of: the dataset's id stands for its product, tile, time and version.
+
+        What is smoothed of degrees or of a turned grid once had another scale in every window.
+        """
+        is_rescaled = not self.is_upright and self.input.resampling != "nearest"
+        return SourceKey(f"{self.input.product}/{self.input.band}", f"{self.id}{' one scale' if is_rescaled else ''}")
 
     def holds_in(self, period: Period) -> bool:
         """Whether its time shares more with a period than the instant in which the one ends and the other begins."""

@@ -99,6 +99,31 @@ def warp_average(source: Integers, nodata: int, lattice: Lattice, largest: int, 
 
 
 @numba.njit(nogil=True, cache=True)
+def warp_average_turned(
+    source: Integers, nodata: int, lattice: Lattice, n_places: int, largest: int, out: Integers
+) -> None:
+    """The mean of the valid source pixels under n_places x n_places places of each target pixel into out (y, x); nodata where none is valid.
+
+    For grids that are turned against each other: between two corners of a pixel lies no box of source pixels.
+    """
+    width = out.shape[1]
+    line, places = np.empty((2, lattice.columns.shape[1])), np.empty((2, width))
+    total, count = np.empty(width), np.empty(width)
+    for i in range(out.shape[0]):
+        total[:], count[:] = 0.0, 0.0
+        for k in range(n_places * n_places):
+            down, across = (k // n_places + 0.5) / n_places, (k % n_places + 0.5) / n_places
+            _places(lattice, i + down, across, line, places)
+            for j in range(width):
+                column, row = int(np.floor(places[0, j] + EDGE)), int(np.floor(places[1, j] + EDGE))
+                if 0 <= row < source.shape[0] and 0 <= column < source.shape[1] and source[row, column] != nodata:
+                    total[j] += source[row, column]
+                    count[j] += 1.0
+        for j in range(width):
+            out[i, j] = _stored(total[j] / count[j], nodata, largest) if count[j] > 0.0 else nodata
+
+
+@numba.njit(nogil=True, cache=True)
 def warp_cubic(source: Integers, nodata: int, lattice: Lattice, largest: int, out: Integers) -> None:
     """Cubic convolution (Keys 1981, IEEE Trans. ASSP 29, 1153; a = -0.5) of 4 x 4 source pixels about the centre of each target pixel, into out (y, x).
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
@@ -35,7 +36,7 @@ def scene(
     values[random.random(shape) < 0.01] = nodata
     place = from_origin(
         round(box.left / resolution) * resolution - 2.37 * resolution,
-        round(box.top + 0.1 * box.span_y) + 0.21 * resolution,
+        round(box.top + 0.1 * box.span_y, 0 if resolution > 1 else 6) + 0.21 * resolution,
         resolution,
         resolution,
     )
@@ -181,3 +182,71 @@ def test_a_target_smaller_than_the_distance_of_nodes_is_one_pixel_of_the_whole(t
     whole, _ = warped_here(path, TARGET, "average", "uint16")
     at = np.s_[NODE_PX : NODE_PX + 1, NODE_PX - 1 : NODE_PX]
     assert np.array_equal(warped_here(path, TARGET[at], "average", "uint16")[0], whole[at])
+
+
+ORIENTATIONS = {
+    "south-up": (Affine(1, 0, 0, 0, -1, 1), lambda pixels: pixels[::-1]),
+    "east to west": (Affine(-1, 0, 1, 0, 1, 0), lambda pixels: pixels[:, ::-1]),
+    "turned by 90 degrees": (Affine(0, 1, 0, 1, 0, 0), lambda pixels: pixels.T),
+    "turned by 270 degrees": (Affine(0, -1, 1, 1, 0, 0), lambda pixels: pixels.T[::-1]),
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "cubic", "average"])
+@pytest.mark.parametrize(
+    ("crs", "dtype"), [("EPSG:32648", "uint16"), ("EPSG:32648", "float32"), ("EPSG:4326", "float32")]
+)
+def test_a_file_is_read_the_same_however_its_rows_run(
+    tmp_path: Path, crs: str, dtype: str, method: str, orientation: str
+) -> None:
+    resolution = 20.0 if crs != "EPSG:4326" else 20 / 111_320
+    north_up = scene(tmp_path / "up.tif", crs, resolution, dtype)
+    upright, covered = warped_here(north_up, TARGET[:200, :150], method, dtype)
+    assert covered.mean() > 0.4
+    unit, turned = ORIENTATIONS[orientation]
+    with rasterio.open(north_up) as file:
+        pixels, whole, profile = file.read(1), file.transform * Affine.scale(file.width, file.height), file.profile
+    shown = turned(pixels)
+    place = whole * unit * Affine.scale(1 / shown.shape[1], 1 / shown.shape[0])
+    profile.update(height=shown.shape[0], width=shown.shape[1], transform=place)
+    with rasterio.open(tmp_path / "turned.tif", "w", **profile) as file:
+        file.write(shown, 1)
+    ours, ours_covered = warped_here(tmp_path / "turned.tif", TARGET[:200, :150], method, dtype)
+    assert (ours_covered != covered).mean() < 0.01
+    inside = binary_erosion(covered, iterations=3)
+    one, other = upright.astype(float)[inside], ours.astype(float)[inside]
+    assert (np.isfinite(one) == np.isfinite(other)).mean() > 0.99
+    both = np.isfinite(one) & np.isfinite(other) & (one != NODATA) & (other != NODATA)
+    assert both.mean() > 0.3 and (np.abs(one - other)[both] <= 1 + 1e-5 * one[both]).mean() > 0.99
+
+
+@pytest.mark.parametrize("method", ["bilinear", "cubic", "average"])
+def test_strips_of_a_file_in_degrees_are_those_of_the_whole(tmp_path: Path, method: str) -> None:
+    target = GeoBox.from_bbox((690_000, 6_640_000, 702_000, 6_651_010), CRS("EPSG:32647"), resolution=30, tight=True)
+    path = scene(tmp_path / "degrees.tif", "EPSG:4326", 10 / 111_320, "float32", target)
+    whole, covered = warped_here(path, target, method, "float32")
+    assert np.isfinite(whole).mean() > 0.3
+    for first in range(0, target.height, 60):
+        rows = slice(first, min(first + 60, target.height))
+        part, part_covered = warped_here(path, target[rows, :], method, "float32")
+        np.testing.assert_array_equal(part, whole[rows])
+        np.testing.assert_array_equal(part_covered, covered[rows])
+
+
+def test_the_average_of_a_grid_that_is_turned_is_of_all_that_lies_under_a_pixel(tmp_path: Path) -> None:
+    target = GeoBox.from_bbox(
+        (-1_603_000, -1_503_000, -1_597_000, -1_497_000), CRS("EPSG:3031"), resolution=30, tight=True
+    )
+    path = scene(tmp_path / "polar.tif", "EPSG:32708", 10, "uint16", target)
+    ours, covered = warped_here(path, target, "average", "uint16")
+    n = 15
+    fine, _ = warped_here(path, target.zoom_to(resolution=30 / n), "nearest", "uint16")
+    blocks = fine.reshape(target.height, n, target.width, n).astype(float)
+    is_valid = blocks != NODATA
+    truth = (blocks * is_valid).sum((1, 3)) / np.maximum(is_valid.sum((1, 3)), 1)
+    inside = binary_erosion(covered, iterations=2) & (is_valid.mean((1, 3)) > 0.3)
+    assert inside.mean() > 0.2 and (ours[inside] != NODATA).all()
+    assert np.corrcoef(ours[inside], truth[inside])[0, 1] > 0.99
+    part, _ = warped_here(path, target[37:90, 21:160], "average", "uint16")
+    np.testing.assert_array_equal(part, ours[37:90, 21:160])

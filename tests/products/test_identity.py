@@ -13,7 +13,7 @@ from products import identity
 from products.grid import Tile
 from products.identity import CellKey, SourceKey, cell_id, scenes_cell_id, source_keys
 from products.period import Period, parse_period
-from products.registry import parse_recipe
+from products.registry import features_recipe, parse_recipe
 from products.scene import Angles, BandFile, Scene
 from products.spec import FeaturesRecipe
 
@@ -142,3 +142,16 @@ features:
         monkeypatch.setattr(identity, "KERNEL_VERSIONS", {**identity.KERNEL_VERSIONS, kernel: 99})
         assert (scenes_cell_id(recipe, recipe.digest(), KEY, (), SOURCES) != before) == (kernel == own)
         monkeypatch.undo()
+
+
+def test_only_cells_that_average_onto_a_turned_grid_are_of_the_kernel_for_it() -> None:
+    turned = {
+        crs: identity.is_turned(crs) for crs in ("EPSG:3031", "EPSG:3413", "EPSG:3035", "EPSG:32647", "EPSG:3857")
+    }
+    assert turned == {"EPSG:3031": True, "EPSG:3413": True, "EPSG:3035": True, "EPSG:32647": False, "EPSG:3857": False}
+    recipe = features_recipe("mangrove_features")
+    polar = replace(KEY, tile=Tile("EPSG:3031", 0, 0))
+    assert scenes_cell_id(recipe, "digest", KEY, [], SOURCES) == cell_id(KEY, SOURCES, "digest", kernels=recipe.kernels)
+    assert scenes_cell_id(recipe, "digest", polar, [], SOURCES) == cell_id(
+        polar, SOURCES, "digest", kernels=(*recipe.kernels, "turned")
+    )

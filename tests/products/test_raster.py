@@ -1,5 +1,6 @@
 """A raster that is not a scene belongs to the periods that it shares time with."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -36,3 +37,12 @@ def test_an_instant_belongs_to_the_period_that_begins_with_it() -> None:
 
 def test_what_does_not_change_belongs_to_every_period() -> None:
     assert all(year(1900, 2099).holds_in(parse_period(period)) for period in ("1984", "2020-02-29", "2010/2030"))
+
+
+def test_what_is_smoothed_of_degrees_says_so_in_what_a_cell_is_made_of() -> None:
+    plain = year(2020, 2020)
+    smooth = replace(plain, input=RasterInput("shore", "land", "bilinear"))
+    assert (
+        plain.key.rendition == replace(plain, is_upright=False).key.rendition == smooth.key.rendition == str(plain.id)
+    )
+    assert replace(smooth, is_upright=False).key.rendition == f"{plain.id} one scale"

@@ -1,7 +1,8 @@
 """Source products that are not scenes, on the pixels of a tile: elevation, masks, labels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -43,7 +44,16 @@ def find_rasters(index: Index, inputs: Iterable[RasterInput], period: Period, ar
                     nodata = float(says.get("nodata", dataset.product.measurements[wanted.band].nodata))
                     scale, offset = float(says.get("scale", 1)), float(says.get("offset", 0))
                     found[wanted, dataset.id] = RasterFile(
-                        wanted, dataset.id, ground, href, layer, scale, offset, nodata, *_time_of(dataset)
+                        wanted,
+                        dataset.id,
+                        ground,
+                        href,
+                        layer,
+                        scale,
+                        offset,
+                        nodata,
+                        *_time_of(dataset),
+                        _is_upright(dataset, measurement),
                     )
     return sorted(found.values(), key=lambda raster: (raster.input.product, raster.input.band, str(raster.id)))
 
@@ -66,6 +76,12 @@ def load_rasters(
         out[take] = values[take] * np.float32(raster.scale) + np.float32(raster.offset)
         covered[raster.input] |= True if read.covered is None else read.covered
     return {wanted: RasterLayer(made[wanted], None if on.all() else on) for wanted, on in covered.items()}
+
+
+def _is_upright(dataset: Dataset, measurement: Mapping[str, Any]) -> bool:
+    grid = dataset.metadata_doc.get("grids", {}).get(measurement.get("grid", "default"), {})
+    a, b, _, d, e, *_ = grid.get("transform", (1, 0, 0, 0, -1, 0))
+    return dataset.crs is not None and not dataset.crs.geographic and a > 0 > e and not b and not d
 
 
 def _time_of(dataset: Dataset) -> tuple[datetime, datetime]:

@@ -17,7 +17,7 @@ from flows.steps.archives.signing import signed, without_tokens
 from flows.steps.loading.remote_memory import forget_file
 from flows.steps.loading.tiff_blocks import IsNeeded, fill_around, read_window
 from flows.steps.loading.wanted_pixels import WantedPixels
-from flows.steps.loading.warping import warp
+from flows.steps.loading.warping import pixel_sides, warp
 from products.scene import BandFile
 from products.window.resample import average, nearest, replicate
 
@@ -185,7 +185,8 @@ def _overview(source: Any, file: BandFile, geobox: GeoBox) -> int | None:  # noq
     """The number of the coarsest overview whose pixels are no wider than those of a geobox in metres; None for the file itself."""
     if not file.by_overview or not source.crs.is_projected:
         return None
-    fine = [factor for factor in source.overviews(file.layer) if factor * source.transform.a <= geobox.resolution.x]
+    side = max(pixel_sides(source))
+    fine = [factor for factor in source.overviews(file.layer) if factor * side <= geobox.resolution.x]
     return len(fine) - 1 if fine else None
 
 

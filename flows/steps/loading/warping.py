@@ -15,8 +15,9 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from flows.steps.loading.tiff_blocks import read_window
-from products.antimeridian import MAX_WIDTH_DEG, in_one_piece, turned_shapes
-from products.window.lattice_warp import NODE_PX, Lattice, warp_average, warp_cubic, warp_nearest
+from products.antimeridian import MAX_WIDTH_DEG, centre, in_one_piece, turned_shapes
+from products.grid import METRES_PER_DEGREE
+from products.window.lattice_warp import NODE_PX, Lattice, warp_average, warp_average_turned, warp_cubic, warp_nearest
 
 _RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
 SMOOTH: Final = {"average": warp_average, "cubic": warp_cubic}
@@ -27,6 +28,9 @@ LEAST_STEP: Final = (
     0.95  # a source pixel smaller than this share of a target pixel asks for a wider cubic, as GDAL makes it
 )
 Places = NDArray[np.float64]
+LEAST_TURN_DEG: Final = 10.0  # zones of UTM and Web Mercator are turned by less against each other
+LEAST_PLACES: Final = 4
+LEAST_COSINE: Final = 0.01  # of a latitude, as near a pole as a scale is worked out
 WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
 
 
@@ -45,21 +49,23 @@ def warp(
     The bytes of decoded source pixels, and where (y, x) the file has pixels.
     """
     missing = np.nan if out.dtype.kind == "f" else nodata
+    ground = GeoBox(source.shape, source.transform, CRS(source.crs)).extent
     covered = np.zeros(geobox.shape, np.bool_)
-    for ground in _pieces(source, geobox):
-        covered |= covered_by(ground.to_crs(geobox.crs, resolution=abs(source.transform.a) * 16), geobox)
+    for piece in _pieces(ground, geobox):
+        covered |= covered_by(piece.to_crs(geobox.crs, resolution=min(pixel_sides(source)) * 16), geobox)
     if not covered.any():
         out[...] = missing
         return 0, covered
     across, down = geobox.resolution.x, -geobox.resolution.y
-    share = covered.sum() * across * down / abs(source.transform.a * source.transform.e)
+    along_row, along_column = pixel_sides(source, _units_in(ground, CRS(geobox.crs)))
+    share = covered.sum() * (across / along_row) * (down / along_column)
     n_bytes = int(share * np.dtype(source.dtypes[layer - 1]).itemsize)
     if _is_ours(source, layer, nodata, geobox, resampling, out):
         lattice = _lattice(source, geobox)
         if np.isfinite(lattice.columns).all() and np.isfinite(lattice.rows).all():
             _warp_by_lattice(source, layer, int(nodata), geobox, lattice, resampling, out)
             return n_bytes, covered
-    scale = {"XSCALE": source.transform.a / across, "YSCALE": -source.transform.e / down}
+    scale = {"XSCALE": along_row / across, "YSCALE": along_column / down}
     with WarpedVRT(
         source,
         crs=str(geobox.crs),
@@ -71,21 +77,35 @@ def warp(
         nodata=missing,
         tolerance=WARP_TOLERANCE_PX,
         **({"dtype": out.dtype.name} if out.dtype.kind == "f" else {}),
-        **({key: repr(value) for key, value in scale.items()} if source.crs.is_projected else {}),
+        **{key: repr(float(value)) for key, value in scale.items()},
     ) as warped:
         warped.read(layer, out=out)
     return n_bytes, covered
 
 
-def _pieces(source: Any, geobox: GeoBox) -> list[Geometry]:  # noqa: ANN401
-    """The ground of the file in its CRS; of a file over much of the world, which no map of metres shows whole, what lies around the target."""
-    whole = GeoBox(source.shape, source.transform, CRS(source.crs)).extent
-    if not source.crs.is_geographic or whole.boundingbox.span_x <= MAX_WIDTH_DEG:
-        return [whole]
+def _pieces(ground: Geometry, geobox: GeoBox) -> list[Geometry]:
+    """The ground of a file in its CRS; of a file over much of the world, which no map of metres shows whole, what lies around the target."""
+    if not ground.crs.geographic or ground.boundingbox.span_x <= MAX_WIDTH_DEG:
+        return [ground]
     around = in_one_piece(geobox.extent).boundingbox.buffered(AROUND_DEG)
-    readable = whole & box(-180, -90, 180, 90, whole.crs)  # GDAL finds nothing at longitudes beyond 180
-    pieces = [readable & turned for turned in turned_shapes(box(*around.bbox, whole.crs))]
+    readable = ground & box(-180, -90, 180, 90, ground.crs)  # GDAL finds nothing at longitudes beyond 180
+    pieces = [readable & turned for turned in turned_shapes(box(*around.bbox, ground.crs))]
     return [piece for piece in pieces if piece.area > 0]
+
+
+def pixel_sides(source: Any, units: tuple[float, float] = (1.0, 1.0)) -> tuple[float, float]:  # noqa: ANN401, an open rasterio dataset
+    """The lengths of a pixel along a row and along a column, however the grid is turned; `units`: the lengths of a unit of its CRS along x and y."""
+    (x, y), grid = units, source.transform
+    return math.hypot(grid.a * x, grid.d * y), math.hypot(grid.b * x, grid.e * y)
+
+
+def _units_in(ground: Geometry, target: CRS) -> tuple[float, float]:
+    """The lengths of a unit of a file's CRS along x and y, in units of the target's, at the centre of the file's ground."""
+    if ground.crs.geographic == target.geographic:
+        return 1.0, 1.0
+    _, latitude = centre(ground)
+    degrees = METRES_PER_DEGREE * max(math.cos(math.radians(latitude)), LEAST_COSINE), METRES_PER_DEGREE
+    return degrees if ground.crs.geographic else (1 / degrees[0], 1 / degrees[1])
 
 
 def _is_ours(
@@ -119,8 +139,26 @@ def _warp_by_lattice(
     moved = lattice._replace(columns=lattice.columns - window.col_off, rows=lattice.rows - window.row_off)
     if resampling == "nearest":
         warp_nearest(pixels, nodata, moved, out)
+    elif resampling == "average" and turn_of(source, geobox) > LEAST_TURN_DEG:
+        warp_average_turned(pixels, nodata, moved, _places_across(source, geobox), np.iinfo(pixels.dtype).max, out)
     else:
         SMOOTH[resampling](pixels, nodata, moved, np.iinfo(pixels.dtype).max, out)
+
+
+def turn_of(source: Any, geobox: GeoBox) -> float:  # noqa: ANN401, an open rasterio dataset
+    """By how many degrees, 0 to 45, rows of the target are turned against rows or columns of the source, at the centre of the file."""
+    assert geobox.crs is not None
+    (x, y), side = source.transform * (source.width / 2, source.height / 2), min(pixel_sides(source))
+    there = CRS(source.crs).transformer_to_crs(geobox.crs)
+    (x0, x1), (y0, y1) = there(np.array([x, x + side]), np.array([y, y]))
+    angle = math.degrees(math.atan2(y1 - y0, x1 - x0)) % 90
+    return min(angle, 90 - angle)
+
+
+def _places_across(source: Any, geobox: GeoBox) -> int:  # noqa: ANN401
+    """How many places a side of a target pixel are looked at: more than it has source pixels; a power of two."""
+    n_source = geobox.resolution.x / min(pixel_sides(source))
+    return max(LEAST_PLACES, int(2 ** math.ceil(math.log2(1.5 * n_source))))
 
 
 def _lattice(source: Any, geobox: GeoBox) -> Lattice:  # noqa: ANN401
