@@ -6,15 +6,18 @@ from uuid import uuid5
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 import flows
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
+from flows.from_python import Requested
 from flows.steps.cubes.cells import CellDraft, publish_cell, retire_cell
 from flows.steps.cubes.open_cube import find_cube, open_snapshot
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.service.page_client import Page
 from flows.steps.storage import open_storage
 from products.identity import NAMESPACE, CellKey
 from tests.flows.conftest import GRID, PERIODS, TEMPLATE, TILES, cells, publish, window
@@ -41,6 +44,8 @@ def test_a_build_of_another_period_joins_the_cube(ingested_settings: Settings, h
     assert list(together.period.values) == STARTS
     first = open_snapshot(reports[0]["cube"])
     np.testing.assert_array_equal(open_snapshot(reports[1]["cube"]).features.values[:1], first.features.values)
+    asked = Requested(Page("http://127.0.0.1", SecretStr("none")), {"cube": reports[1]["cube"], "period": HALVES[0]})
+    assert list(asked.open().period.values) == STARTS[:1]
     again = build(half_years, AREA, HALVES[0])
     assert (again["built"], again["bytes_read"], again["cube"]) == (0, 0, reports[1]["cube"])
     assert build(half_years, AREA, "2020")["cube"] == reports[1]["cube"]
