@@ -108,8 +108,13 @@ def test_a_prefix_is_listed_page_by_page_and_not_held(
     put("l2a/broken/broken.json", b"{")
     files = ArchiveFiles(s3_options)
     found = list(read_items(f"s3://{bucket}/l2a", Wanted(), files))
-    assert sorted(ids(found)) == ["broken/broken.json", *(f"n{number:03}" for number in range(7)), "tile/9"]
-    assert "no STAC item describes the rasters" in causes(found)["9"]
+    assert sorted(ids(found)) == [
+        "broken/broken.json",
+        *(f"n{number:03}" for number in range(7)),
+        "tile/3/LC08",
+        "tile/9",
+    ]
+    assert "no STAC item describes the rasters" in causes(found)["tile/9"]
     assert causes(found)["broken/broken.json"].startswith("unreadable item: ")
     assert len(files._listed) <= 2
     one = next(each for each in found if each.id == "n003")
