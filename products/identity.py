@@ -2,12 +2,10 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from uuid import UUID, uuid5
 
-from odc.geo.crs import CRS
-
 from products.grid import Tile
+from products.map_scale import is_turned
 from products.period import Period
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe, canonical_digest
@@ -86,13 +84,6 @@ def scenes_cell_id(
     is_averaged = is_turned(key.tile.crs) and _averages(recipe)
     kernels = (*recipe.kernels_used, "turned") if is_averaged else recipe.kernels_used
     return cell_id(key, sources, recipe_digest, kernels=kernels)
-
-
-@cache
-def is_turned(crs: str) -> bool:
-    """Whether north is not up everywhere in a CRS, as it nearly is in UTM and in Mercator's: grids of scenes may be turned against it."""
-    operation = CRS(crs).proj.coordinate_operation
-    return operation is not None and not any(name in operation.method_name for name in ("Mercator", "Cylindrical"))
 
 
 def _averages(recipe: SceneRecipe) -> bool:

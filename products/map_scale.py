@@ -1,6 +1,7 @@
 """How true a grid is to the ground: lengths, and where north is."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,13 @@ def factors_at(crs: str, x: Float64, y: Float64) -> Any:  # noqa: ANN401, pyproj
     projection = Proj(CRS(crs))
     longitude, latitude = projection(x, y, inverse=True)
     return projection.get_factors(longitude, latitude)
+
+
+@cache
+def is_turned(crs: str) -> bool:
+    """Whether north is not up everywhere in a CRS, as it nearly is in UTM and in Mercator's: grids of scenes may be turned against it."""
+    operation = CRS(crs).coordinate_operation
+    return operation is not None and not any(name in operation.method_name for name in ("Mercator", "Cylindrical"))
 
 
 def check_true(grid: PixelGrid, tiles: Sequence[Tile], of_lengths: Sequence[str], of_north: Sequence[str]) -> None:

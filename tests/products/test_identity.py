@@ -12,6 +12,7 @@ from odc.geo.geom import box
 from products import identity
 from products.grid import Tile
 from products.identity import CellKey, SourceKey, cell_id, scenes_cell_id, source_keys
+from products.map_scale import is_turned
 from products.period import Period, parse_period
 from products.registry import features_recipe, parse_recipe
 from products.scene import Angles, BandFile, Scene
@@ -145,9 +146,7 @@ features:
 
 
 def test_only_cells_that_average_onto_a_turned_grid_are_of_the_kernel_for_it() -> None:
-    turned = {
-        crs: identity.is_turned(crs) for crs in ("EPSG:3031", "EPSG:3413", "EPSG:3035", "EPSG:32647", "EPSG:3857")
-    }
+    turned = {crs: is_turned(crs) for crs in ("EPSG:3031", "EPSG:3413", "EPSG:3035", "EPSG:32647", "EPSG:3857")}
     assert turned == {"EPSG:3031": True, "EPSG:3413": True, "EPSG:3035": True, "EPSG:32647": False, "EPSG:3857": False}
     recipe = features_recipe("mangrove_features")
     polar = replace(KEY, tile=Tile("EPSG:3031", 0, 0))
