@@ -1,6 +1,7 @@
 """A request for what was made already is done at once, as long as its cube, its map and its model are still those in use."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.map_here import make_map
-from flows.request_asks import Ask
+from flows.request_asks import Ask, recipe_in
 from flows.requesting import finish, submit
 from flows.retire import retire_selected
 from flows.steps.index.index_rows import source_ids
@@ -33,7 +34,7 @@ ASKED = Ask("mangrove_features", "demo", "2020", MODEL)
 @pytest.fixture
 def settings(
     asked_settings: Settings, small_recipe: Path, small_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
+) -> Iterator[Settings]:
     """Settings of the home, beside which the recipes name labels and have small tiles."""
     labels = small_archive / "truth" / "labels.geojson"
     text = (DEFINITIONS / f"{MODEL}.recipe.yaml").read_text().replace("samples:\n", f"samples:\n  labels: {labels}\n")
@@ -41,7 +42,9 @@ def settings(
     shutil.copy(small_recipe, tmp_path / "mangrove_features.recipe.yaml")
     monkeypatch.setattr("products.registry.DEFINITIONS", tmp_path)
     monkeypatch.setenv("NEOCUBE_HOME", str(asked_settings.home))
-    return asked_settings
+    recipe_in.cache_clear()
+    yield asked_settings
+    recipe_in.cache_clear()
 
 
 def made(index: Index, row: Request) -> dict[str, Any]:
