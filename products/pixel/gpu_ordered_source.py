@@ -6,15 +6,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from products.pixel.gpu_source import (
-    Kernel,
-    TemporalSource,
-    entry,
-    index_function,
-    number_text,
-    template,
-    temporal_source,
-)
+from products.pixel.gpu_index_source import index_function, number_text
+from products.pixel.gpu_source import Kernel, TemporalSource, entry, template, temporal_source
 from products.pixel.season import SEASON_METRICS
 from products.pixel.series import HARMONIC, WHITTAKER, Filling
 from products.pixel.time_ordered import TimeOrdered

@@ -24,7 +24,6 @@ SLOTS = 2
 STRIP_BYTES = 128 * 2**20  # of a slot: enough threads for the largest device, and little pinned memory
 MOST_INTEGERS = 2**32 - 1  # of a strip: their places are numbers of 32 bits
 SCENES_AT_ONCE = 8  # that a thread of the host copies
-LARGEST_CARVEOUT = 100  # percent of what a multiprocessor has for shared memory and cache
 SHARE_OF_FREE = 0.8  # the rest is left to the compiler's modules and the other libraries of the process
 
 
@@ -182,9 +181,6 @@ class _Slot:
         self.rows, self.whole, self.kernels = rows, whole, source.kernels
         module = _module(cupy, source.text)
         self.functions: Sequence[Any] = [module.get_function(kernel.name) for kernel in source.kernels]
-        for kernel, function in zip(source.kernels, self.functions, strict=True):
-            if kernel.is_shared:
-                function.preferred_shared_memory_carveout = LARGEST_CARVEOUT
         pixels = rows * whole.width
         sizes = {
             "block": (whole.n_bands * whole.n_scenes * pixels, np.uint16),

@@ -1,12 +1,15 @@
 // The fused temporal features on a GPU: what products/pixel/temporal.py computes, from the same integers.
 // products/pixel/gpu_source.py writes the constants and the sorting network before this text, the kernels of a recipe after it.
-// A tile of L lanes of one warp computes a pixel; its lane `lane` holds observations lane, lane + L, lane + 2 L, ...
+// A tile of L lanes of one warp computes a pixel; its lane `lane` holds observations lane, lane + L, lane + 2 L, ... of all or of the used ones.
 // With L = 1 a thread computes a pixel alone.
 // Warps stay whole: every thread runs to the end, so that each shuffle has all 32 lanes.
 
 #define UNROLL _Pragma("unroll")
 #define UNROLL_BY_16 _Pragma("unroll 16")
 #define MOST_IS_LEFT 0xffe50000u
+#ifndef AS_IF_CHANGED
+#define AS_IF_CHANGED(x) asm volatile("" : "+f"(x))
+#endif
 #define EVERYONE 0xffffffffu
 #define LARGEST 3.402823466e38f
 #define MISSING __int_as_float(0x7fffffff)
@@ -94,62 +97,64 @@ __device__ __forceinline__ void write_most_used(const Pixel<1>& pixel, float* ou
   pixel.put(out, 0, __uint_as_float(MOST_IS_LEFT | (unsigned)-tile_least<32>(-n_used)));
 }
 
-// The observations in registers, K a lane.
+// The used observations of a pixel in the registers of its tile: its lane holds those of rank lane, lane + L, lane + 2 L, ... among them, at most K.
 template <int L, int K, int B> struct Held {
-  float value[K][B];
-  unsigned used;  // bit k
+  static constexpr int SCENES = 32 * K;  // of all pixels of a warp
+  float value[K][B];                     // of no meaning from n_mine on
+  int lane, n_used, n_mine, most;        // used observations of the pixel, of this lane, and the most of any lane of the group
 
-  static_assert(K <= 32, "a bit an observation");
+  static_assert(K % STEP == 0, "whole steps");
 
-  __device__ __forceinline__ explicit Held(const Pixel<L>& pixel) : used(0) {
+  // `scenes` is room for the warp, `most_used` the most used observations of a pixel of the group.
+  __device__ __forceinline__ Held(const Pixel<L>& pixel, unsigned short* scenes, int most_used) : lane(pixel.lane), most((most_used + L - 1) / L) {
+    unsigned short* mine = scenes + threadIdx.x % 32 / L;
+    n_used = list_used(pixel, mine);
+    n_mine = (n_used - lane + L - 1) / L;
+    unsigned number[K][B];
     UNROLL for (int k = 0; k < K; ++k) {
-      const int t = k * L + pixel.lane;
-      const bool is_used = pixel.is_used(t);
-      used |= (is_used ? 1u : 0u) << k;
+      if (k / STEP * STEP >= most) break;
+      const unsigned short* at = pixel.block + pixel.place_of(scene(mine, k));
       UNROLL for (int b = 0; b < B; ++b) {
-        const float x = pixel.at(b, t);
-        value[k][b] = is_used ? x : 0.f;
+        number[k][b] = *at;
+        at += (long long)pixel.n_scenes * pixel.n_pixels;
       }
+    }
+    __syncwarp();  // or the compiler would wait for some numbers before it reads the next
+    UNROLL for (int k = 0; k < K; ++k) {
+      if (k / STEP * STEP >= most) break;
+      const float2* term = pixel.terms + (unsigned)scene(mine, k) * (unsigned)pixel.n_bands;
+      UNROLL for (int b = 0; b < B; ++b) value[k][b] = fmaf((float)number[k][b], term[b].x, term[b].y);
     }
   }
 
-  template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
-    UNROLL for (int k = 0; k < K; ++k) visit(value[k], (used >> k) & 1u, k);
-  }
-};
-
-// The used observations of a pixel that a thread computes alone, in shared memory: number (observation, W, thread of the warp).
-template <int B, int W> struct Shared {
-  float* numbers;
-  int n_used, most;  // of this pixel, and of any of the warp, up to whole steps
-
-  static constexpr int TOGETHER = 64 / B < 1 ? 1 : 64 / B > 8 ? 8 : 64 / B;  // scenes on their way at the same time
-
-  __device__ __forceinline__ Shared(float* all, const Pixel<1>& pixel, int most) : numbers(all + threadIdx.x % 32), n_used(0), most(most) {
-    for (int first = 0; first < pixel.n_scenes; first += TOGETHER) {
-      float value[TOGETHER][B];
-      bool used[TOGETHER];
-      UNROLL for (int i = 0; i < TOGETHER; ++i) {
-        used[i] = pixel.is_used(first + i);
-        UNROLL for (int b = 0; b < B; ++b) value[i][b] = pixel.at(b, first + i);
-      }
-      UNROLL for (int i = 0; i < TOGETHER; ++i) {
-        if (!used[i]) continue;
-        UNROLL for (int b = 0; b < B; ++b) numbers[(n_used * W + b) * 32] = value[i][b];
-        ++n_used;
+  // Writes the used scenes of the pixel in their order, 32 / L apart, and says how many there are.
+  static __device__ __forceinline__ int list_used(const Pixel<L>& pixel, unsigned short* scenes) {
+    const unsigned shift = threadIdx.x % 32 - pixel.lane, tile = L == 32 ? EVERYONE : (1u << L % 32) - 1u, below = (1u << pixel.lane) - 1u;
+    int n_used = 0;
+    for (int first = 0; first < pixel.n_scenes; first += 16 * L) {
+      unsigned cause[16];  // on their way at the same time
+      UNROLL for (int i = 0; i < 16; ++i) cause[i] = pixel.cause(first + i * L + pixel.lane);
+      UNROLL for (int i = 0; i < 16; ++i) {
+        const int t = first + i * L + pixel.lane;
+        const bool is_used = (t < pixel.n_scenes) & (cause[i] == 0);
+        const unsigned those = __ballot_sync(EVERYONE, is_used) >> shift & tile;
+        if (is_used) scenes[(n_used + __popc(those & below)) * (32 / L)] = (unsigned short)t;
+        n_used += __popc(those);
       }
     }
-    for (int k = n_used; k < most; ++k)
-      UNROLL for (int b = 0; b < B; ++b) numbers[(k * W + b) * 32] = 0.f;
+    if (n_used == 0) scenes[0] = 0;
+    __syncwarp();
+    return n_used;
   }
 
+  // Beyond what this lane holds: the first of the pixel.
+  __device__ __forceinline__ int scene(const unsigned short* scenes, int k) const { return scenes[(k < n_mine ? k * L + lane : 0) * (32 / L)]; }
+
   template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
-    for (int first = 0; first < most; first += STEP)
-      UNROLL for (int k = first; k < first + STEP; ++k) {
-        float value[B];
-        UNROLL for (int b = 0; b < B; ++b) value[b] = numbers[(k * W + b) * 32];
-        visit(value, k < n_used, k);
-      }
+    UNROLL for (int k = 0; k < K; ++k) {
+      if (k / STEP * STEP >= most) break;
+      visit(value[k], k < n_mine, k);
+    }
   }
 };
 
@@ -178,7 +183,7 @@ template <int B> struct Centre {
     float square = 0.f;
     UNROLL for (int b = 0; b < B; ++b) square += pull[b] * pull[b];
     const float force = sqrtf(square);
-    const float scale = here < force ? (1.f - here / force) / inverse : 0.f;
+    const float scale = here < force ? __fdividef(1.f - __fdividef(here, force), inverse) : 0.f;
     float step = 0.f, change = 0.f, along = 0.f, way = 0.f;
     UNROLL for (int b = 0; b < B; ++b) {
       const float f = pull[b] * scale, df = f - stepped[b];
@@ -188,7 +193,7 @@ template <int B> struct Centre {
       way += moved[b] * moved[b];
     }
     const bool shrinks = step < length;
-    const float secant = shrinks && change > 0.f ? along / change : 0.f;
+    const float secant = shrinks & (change > 0.f) ? __fdividef(along, change) : 0.f;
     float stretched = 0.f;
     UNROLL for (int b = 0; b < B; ++b) {
       const float f = pull[b] * scale;
@@ -197,12 +202,12 @@ template <int B> struct Centre {
       stretched += moved[b] * moved[b];
     }
     const float longest = LONGEST_STRETCH * LONGEST_STRETCH * step;
-    const float cut = stretched > longest ? sqrtf(longest / stretched) : 1.f;
+    const float cut = stretched > longest ? sqrtf(__fdividef(longest, stretched)) : 1.f;
     UNROLL for (int b = 0; b < B; ++b) {
       moved[b] *= cut;
       at[b] += goes ? moved[b] : 0.f;
     }
-    const float rest = fminf(fmaxf(change / way, 1.f / (LONGEST_STRETCH * LONGEST_STRETCH)), 1.f);
+    const float rest = fminf(fmaxf(__fdividef(change, way), 1.f / (LONGEST_STRETCH * LONGEST_STRETCH)), 1.f);
     const bool near = shrinks && step <= GEOMEDIAN_TOLERANCE * GEOMEDIAN_TOLERANCE * rest;
     length = step;
     return goes && step > SMALLEST_STEP * SMALLEST_STEP && !near;
@@ -213,7 +218,8 @@ template <int L, int B, class Seen> __device__ __forceinline__ void geomedian(co
   Centre<B> c;
   UNROLL for (int b = 0; b < B; ++b) c.at[b] = c.moved[b] = c.stepped[b] = 0.f;
   seen.each([&](const float (&v)[B], bool used, int) {
-    UNROLL for (int b = 0; b < B; ++b) c.at[b] += used ? v[b] : 0.f;
+    const float share = used ? 1.f : 0.f;
+    UNROLL for (int b = 0; b < B; ++b) c.at[b] += share * v[b];
   });
   UNROLL for (int b = 0; b < B; ++b) c.at[b] = tile_sum<L>(c.at[b]) / (float)n_used;
   c.length = -1.f;
@@ -225,8 +231,8 @@ template <int L, int B, class Seen> __device__ __forceinline__ void geomedian(co
       float square = 0.f;
       UNROLL for (int b = 0; b < B; ++b) square += (v[b] - c.at[b]) * (v[b] - c.at[b]);
       const bool is_on = square < ON_OBSERVATION * ON_OBSERVATION;
-      const float share = used && !is_on ? rsqrtf(square) : 0.f;
-      here += used && is_on ? 1.f : 0.f;
+      const float unit = rsqrtf(square), share = used & !is_on ? unit : 0.f;
+      here += used & is_on ? 1.f : 0.f;
       inverse += share;
       UNROLL for (int b = 0; b < B; ++b) pull[b] += share * (v[b] - c.at[b]);
     });

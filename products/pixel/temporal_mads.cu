@@ -1,15 +1,7 @@
 // The MADs of a pixel beside its geomedian; after products/pixel/temporal.cu.
 
-// Numbers in the order of floats; the largest where it is missing.
-__device__ __forceinline__ unsigned key_of(float x, bool used) {
-  const unsigned bits = __float_as_uint(x);
-  return used && is_finite(x) ? (bits & 0x80000000u ? ~bits : bits | 0x80000000u) : 0xffffffffu;
-}
-
-__device__ __forceinline__ float number_of(unsigned key) { return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
-
-// Spectral (1 - cosine), Euclidean and Bray-Curtis distance to the centre, as keys.
-template <int B> __device__ __forceinline__ void distances(const float (&v)[B], bool used, const float (&centre)[B], unsigned (&keys)[3]) {
+// Spectral (1 - cosine), Euclidean and Bray-Curtis distance to the centre.
+template <int B> __device__ __forceinline__ void distances(const float (&v)[B], const float (&centre)[B], float (&distance)[3]) {
   float product = 0.f, norm = 0.f, own = 0.f, square = 0.f, difference = 0.f, total = 0.f;
   UNROLL for (int b = 0; b < B; ++b) {
     const float c = centre[b], away = v[b] - c;
@@ -20,63 +12,57 @@ template <int B> __device__ __forceinline__ void distances(const float (&v)[B], 
     difference += fabsf(away);
     total += fabsf(v[b] + c);
   }
-  keys[0] = key_of(1.f - product / sqrtf(norm * own), used);
-  keys[1] = key_of(sqrtf(square), used);
-  keys[2] = key_of(difference / total, used);
+  distance[0] = 1.f - product * rsqrtf(norm * own);
+  distance[1] = sqrtf(square);
+  distance[2] = __fdividef(difference, total);
 }
 
-template <int L, int K, int B> struct HeldKeys {
-  unsigned key[K][3];
-
-  __device__ __forceinline__ HeldKeys(const Held<L, K, B>& seen, const float (&centre)[B]) {
-    seen.each([&](const float (&v)[B], bool used, int k) { distances<B>(v, used, centre, key[k]); });
+// The three medians of what registers hold, by sorting: numbers of a lane must be a power of two, or one lane have all.
+template <int L, int K, int B> __device__ __forceinline__ void medians(const Held<L, K, B>& seen, const float (&centre)[B], float (&median)[3]) {
+  Numbers<L, K> numbers[3] = {Numbers<L, K>(seen.lane), Numbers<L, K>(seen.lane), Numbers<L, K>(seen.lane)};
+  UNROLL for (int m = 0; m < 3; ++m)
+    UNROLL for (int k = 0; k < K; ++k) numbers[m].value[k] = INFINITE;
+  seen.each([&](const float (&v)[B], bool used, int k) {
+    float distance[3];
+    distances<B>(v, centre, distance);
+    UNROLL for (int m = 0; m < 3; ++m) {
+      const bool is_good = used & is_finite(distance[m]);
+      numbers[m].value[k] = is_good ? distance[m] : INFINITE;
+      numbers[m].found += is_good;
+    }
+  });
+  UNROLL for (int m = 0; m < 3; ++m) {
+    numbers[m].found = tile_sum<L>(numbers[m].found);
+    numbers[m].sort();
+    median[m] = numbers[m].median();
   }
+}
 
-  template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
-    UNROLL for (int k = 0; k < K; ++k) visit(key[k]);
-  }
-};
+// Numbers in the order of floats; the largest where it is missing.
+__device__ __forceinline__ unsigned key_of(float x) {
+  const unsigned bits = __float_as_uint(x);
+  return is_finite(x) ? bits ^ ((unsigned)((int)bits >> 31) | 0x80000000u) : 0xffffffffu;
+}
 
-// In the place of the numbers, whose type they keep.
-template <int B, int W> struct SharedKeys {
-  float* key;
-  int most;
-
-  __device__ __forceinline__ SharedKeys(const Shared<B, W>& seen, const float (&centre)[B]) : key(seen.numbers), most(seen.most) {
-    seen.each([&](const float (&v)[B], bool used, int k) {
-      unsigned mine[3];
-      distances<B>(v, used, centre, mine);
-      UNROLL for (int m = 0; m < 3; ++m) key[(k * W + m) * 32] = __uint_as_float(mine[m]);
-    });
-  }
-
-  template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
-    for (int first = 0; first < most; first += STEP)
-      UNROLL for (int k = first; k < first + STEP; ++k) {
-        unsigned mine[3];
-        UNROLL for (int m = 0; m < 3; ++m) mine[m] = __float_as_uint(key[(k * W + m) * 32]);
-        visit(mine);
-      }
-  }
-};
+__device__ __forceinline__ float number_of(unsigned key) { return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
 
 template <int L, int B> struct StreamedKeys {
   const Streamed<L, B>& seen;
   const float (&centre)[B];
 
-  __device__ __forceinline__ StreamedKeys(const Streamed<L, B>& seen, const float (&centre)[B]) : seen(seen), centre(centre) {}
-
   template <class Visit> __device__ __forceinline__ void each(Visit visit) const {
-    seen.each([&](const float (&v)[B], bool used, int) {
-      unsigned key[3];
-      distances<B>(v, used, centre, key);
+    seen.each([&](const float (&v)[B], bool, int) {
+      float distance[3];
+      distances<B>(v, centre, distance);
+      const unsigned key[3] = {key_of(distance[0]), key_of(distance[1]), key_of(distance[2])};
       visit(key);
     });
   }
 };
 
-// The three medians: the number of rank r is the only one of [low, high) once the numbers below either are one apart, found by halving.
-template <int L, class Keys> __device__ __forceinline__ void medians(const Keys& keys, float (&median)[3]) {
+// The same of what nothing holds: the number of rank r is the only one of [low, high) once the numbers below either are one apart, found by halving.
+template <int L, int B> __device__ __forceinline__ void medians(const Streamed<L, B>& seen, const float (&centre)[B], float (&median)[3]) {
+  const StreamedKeys<L, B> keys{seen, centre};
   int found[3] = {0, 0, 0}, below_low[3] = {0, 0, 0}, below_high[3];
   unsigned low[3], high[3] = {0, 0, 0};
   UNROLL for (int m = 0; m < 3; ++m) low[m] = 0xffffffffu;
@@ -132,8 +118,8 @@ template <int L, class Keys> __device__ __forceinline__ void medians(const Keys&
   }
 }
 
-// Writes the geomedian of what was seen, and the MADs, whose distances `Keys` has.
-template <class Keys, bool WITH_MADS, int L, int B, class Seen>
+// Writes the geomedian of what was seen, and the MADs.
+template <bool WITH_MADS, int L, int B, class Seen>
 __device__ __forceinline__ void write_geomedian(const Pixel<L>& pixel, const Seen& seen, int n_used, float* out, int min_observations) {
   const bool is_enough = n_used >= min_observations;
   float centre[B];
@@ -141,31 +127,29 @@ __device__ __forceinline__ void write_geomedian(const Pixel<L>& pixel, const See
   UNROLL for (int b = 0; b < B; ++b) pixel.put(out, b, is_enough ? centre[b] : MISSING);
   if constexpr (WITH_MADS) {
     float median[3];
-    medians<L>(Keys(seen, centre), median);
+    medians(seen, centre, median);
     UNROLL for (int m = 0; m < 3; ++m) pixel.put(out, B + m, is_enough ? median[m] : MISSING);
   }
 }
 
-// By tiles, where a pixel of the group has more than LESS used observations; LESS is -1 where no other kernel computes any.
-template <int L, int K, int B, bool WITH_MADS, int LESS>
-__device__ __forceinline__ void geomedian_of_tiles(const Pixel<L>& pixel, float* out, int min_observations) {
+// Where the pixel of the group with most used observations has more than LESS and at most L * K, which the registers of its tile hold; `others` take what
+// they need of the same observations.
+template <int L, int K, int B, bool WITH_MADS, int LESS, class Others>
+__device__ __forceinline__ void geomedian_held(const Pixel<L>& pixel, float* out, int min_observations, Others others) {
+  __shared__ unsigned short scenes[GEOMEDIAN_WARPS][Held<L, K, B>::SCENES];
+  const int most = pixel.most_of_group(out);
+  if (most > L * K || most <= LESS) return;
+  const Held<L, K, B> seen(pixel, scenes[threadIdx.x / 32], most);
+  others(seen);
+  write_geomedian<WITH_MADS, L, B>(pixel, seen, seen.n_used, out, min_observations);
+}
+
+// Where it has more than LESS, which no registers hold.
+template <int L, int B, bool WITH_MADS, int LESS>
+__device__ __forceinline__ void geomedian_streamed(const Pixel<L>& pixel, float* out, int min_observations) {
   if (pixel.most_of_group(out) <= LESS) return;
   int n_used = 0;
   for (int t = pixel.lane; t < pixel.n_scenes; t += L) n_used += pixel.is_used(t);
   n_used = tile_sum<L>(n_used);
-  if constexpr (K > 0)
-    write_geomedian<HeldKeys<L, K, B>, WITH_MADS, L, B>(pixel, Held<L, K, B>(pixel), n_used, out, min_observations);
-  else
-    write_geomedian<StreamedKeys<L, B>, WITH_MADS, L, B>(pixel, Streamed<L, B>(pixel), n_used, out, min_observations);
-}
-
-// By single threads, in blocks of a warp, where the pixel of the group with most used observations has more than LESS and at most MOST.
-template <int B, bool WITH_MADS, int LESS, int MOST>
-__device__ __forceinline__ void geomedian_of_threads(const Pixel<1>& pixel, float* out, int min_observations) {
-  constexpr int W = WITH_MADS && B < 3 ? 3 : B;
-  __shared__ float numbers[MOST * W * 32];
-  const int most = pixel.most_of_group(out);
-  if (most > MOST || most <= LESS) return;
-  const Shared<B, W> seen(numbers, pixel, (most + STEP - 1) / STEP * STEP);
-  write_geomedian<SharedKeys<B, W>, WITH_MADS, 1, B>(pixel, seen, seen.n_used, out, min_observations);
+  write_geomedian<WITH_MADS, L, B>(pixel, Streamed<L, B>(pixel), n_used, out, min_observations);
 }

@@ -1,14 +1,25 @@
 // One index of a pixel over time, in the registers of a tile of L lanes, K numbers a lane; after products/pixel/temporal.cu.
 
-template <int L, int K> struct Series {
+template <int L, int K> struct Series : Numbers<L, K> {
+  using Numbers<L, K>::value, Numbers<L, K>::found, Numbers<L, K>::lane, Numbers<L, K>::of_rank;
   static constexpr int TOGETHER = 4;  // more would take registers, and so warps
-  static_assert(K % TOGETHER == 0, "whole batches are read");
-  static_assert(L == 1 || (K & (K - 1)) == 0, "bitonic merging wants a power of two");
-  float value[K];  // infinite where it is missing
-  int found, lane;
   bool is_enough;
 
-  template <class Index> __device__ __forceinline__ Series(const Pixel<L>& pixel, int min_observations, Index index) : found(0), lane(pixel.lane) {
+  // Of observations that are held, `index` a function of the values of one.
+  template <int B, class Index>
+  __device__ __forceinline__ Series(const Held<L, K, B>& seen, int min_observations, Index index) : Numbers<L, K>(seen.lane), is_enough(seen.n_used >= min_observations) {
+    UNROLL for (int k = 0; k < K; ++k) value[k] = INFINITE;
+    seen.each([&](const float (&v)[B], bool used, int k) {
+      const float x = index(v);
+      const bool is_good = used & is_finite(x);
+      value[k] = is_good ? x : INFINITE;
+      found += is_good;
+    });
+    found = tile_sum<L>(found);
+  }
+
+  template <class Index> __device__ __forceinline__ Series(const Pixel<L>& pixel, int min_observations, Index index) : Numbers<L, K>(pixel.lane) {
+    static_assert(K % TOGETHER == 0, "whole batches are read");
     int n_used = 0;
     UNROLL for (int first = 0; first < K; first += TOGETHER) {
       unsigned numbers[TOGETHER][Index::N_BANDS], cause[TOGETHER];
@@ -30,44 +41,6 @@ template <int L, int K> struct Series {
     }
     found = tile_sum<L>(found);
     is_enough = tile_sum<L>(n_used) >= min_observations;
-  }
-
-  // Upwards by lane, then register. Each lane by the network, then pairs of lanes, of pairs, ... by bitonic merging (Batcher 1968).
-  __device__ __forceinline__ void sort() {
-    sort_network(value);
-    UNROLL for (int size = 2; size <= L; size *= 2) {
-      UNROLL for (int k = 0; k < K / 2; ++k) {
-        const float first = __shfl_xor_sync(EVERYONE, value[k], size - 1), last = __shfl_xor_sync(EVERYONE, value[K - 1 - k], size - 1);
-        value[k] = of_pair(value[k], last, size / 2);
-        value[K - 1 - k] = of_pair(value[K - 1 - k], first, size / 2);
-      }
-      UNROLL for (int o = size / 4; o > 0; o /= 2)
-        UNROLL for (int k = 0; k < K; ++k) value[k] = of_pair(value[k], __shfl_xor_sync(EVERYONE, value[k], o), o);
-      UNROLL for (int o = K / 2; o > 0; o /= 2)
-        UNROLL for (int k = 0; k < K; ++k)
-          if ((k & o) == 0) exchange(value[k], value[k | o]);
-    }
-  }
-
-  // The number of a rank among N from FIRST on, by its bits: registers cannot be indexed.
-  template <int FIRST, int N> __device__ __forceinline__ float chosen(int rank) const {
-    if constexpr (N == 1) {
-      return value[FIRST];
-    } else {
-      constexpr int HALF = half_of(N);
-      const float low = chosen<FIRST, HALF>(rank), high = chosen<FIRST + HALF, N - HALF>(rank);
-      return rank & HALF ? high : low;
-    }
-  }
-
-  // The largest power of two below N.
-  static constexpr int half_of(int n) { return n > 2 ? 2 * half_of((n + 1) / 2) : 1; }
-
-  __device__ __forceinline__ float of_pair(float mine, float other, int o) const { return lane & o ? fmaxf(mine, other) : fminf(mine, other); }
-
-  __device__ __forceinline__ float of_rank(int rank) const {
-    const float x = chosen<0, K>(L == 1 ? rank : rank % K);
-    return L == 1 ? x : __shfl_sync(EVERYONE, x, rank / K, L);
   }
 
   // Of the sorted numbers: linear between neighbours (Hyndman and Fan 1996, type 7).
@@ -106,12 +79,19 @@ template <int L, int K> struct Series {
     return found > 0 ? (float)sqrt(fmax(variance, 0.)) : MISSING;
   }
 
+  // The same number as far as the compiler knows not, or it would keep the float64 of all numbers from one sum to the next.
+  static __device__ __forceinline__ float anew(float x) {
+    AS_IF_CHANGED(x);
+    return x;
+  }
+
   // One pass, about the smallest number: equal numbers have exactly their mean, and no deviation.
   __device__ __forceinline__ double sum_above_minimum(bool squares) const {
     const double least = minimum();
     double total = 0.;
     UNROLL for (int k = 0; k < K; ++k) {
-      const double above = value[k] <= LARGEST ? value[k] - least : 0.;
+      const float x = anew(value[k]);
+      const double above = x <= LARGEST ? x - least : 0.;
       total += squares ? above * above : above;
     }
     return tile_sum<L>(total);
@@ -125,7 +105,8 @@ template <int L, int K> struct Series {
     const double least = minimum(), mean = sum_above_minimum(false) / found;
     double second = 0., higher = 0.;
     UNROLL for (int k = 0; k < K; ++k) {
-      const double apart = value[k] <= LARGEST ? value[k] - least - mean : 0.;
+      const float x = anew(value[k]);
+      const double apart = x <= LARGEST ? x - least - mean : 0.;
       second += apart * apart;
       higher += apart * apart * apart * (fourth ? apart : 1.);
     }

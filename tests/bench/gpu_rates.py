@@ -19,7 +19,7 @@ import numpy as np
 from products.feature_spec import KNOWN_BANDS
 from products.formula import parse_formula
 from products.pixel.gpu_source import OPTIONS, temporal_source
-from products.pixel.gpu_strips import LARGEST_CARVEOUT, blocks
+from products.pixel.gpu_strips import blocks
 from products.pixel.gpu_temporal import temporal_features_gpu
 from products.pixel.temporal import temporal_features
 
@@ -127,8 +127,6 @@ def _kernels(given: tuple[Any, ...]) -> dict[str, Any]:
     launches = {}
     for kernel in source.kernels:
         function = module.get_function(kernel.name)
-        if kernel.is_shared:
-            function.preferred_shared_memory_carveout = LARGEST_CARVEOUT
         shape = ((blocks(kernel, n_pixels),), (kernel.threads,), arguments)
         launches[kernel.name] = lambda function=function, shape=shape: function(*shape)
     took = _device_ms(launches)

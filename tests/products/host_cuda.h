@@ -12,12 +12,14 @@
 #define __forceinline__ inline
 #define __shared__ static
 #define __launch_bounds__(...)
+#define AS_IF_CHANGED(x)
 struct float2 { float x, y; };
 struct Index3 { unsigned x = 0, y = 0, z = 0; };
 static Index3 threadIdx, blockIdx, blockDim, gridDim;
 
 static inline float host_rsqrtf(float x) { return 1.f / std::sqrt(x); }
 #define rsqrtf host_rsqrtf  // newer C libraries have their own
+static inline float __fdividef(float x, float y) { return x / y; }
 template <class To, class From> static inline To bits_as(From from) { static_assert(sizeof(To) == sizeof(From)); To to; std::memcpy(&to, &from, sizeof to); return to; }
 static inline float __int_as_float(int x) { return bits_as<float>(x); }
 static inline float __uint_as_float(unsigned x) { return bits_as<float>(x); }
@@ -108,6 +110,15 @@ template <class Number> static Number __shfl_sync(unsigned mask, Number x, int l
 }
 
 static void __syncwarp() { host::exchange(-1, 0xffffffffu, 0); }
+
+static unsigned __ballot_sync(unsigned mask, bool x) {
+  host::exchange(-2, mask, x);
+  unsigned those = 0;
+  for (unsigned lane = 0; lane < 32; ++lane) those |= (unsigned)host::unpacked<bool>(lane) << lane;
+  return those;
+}
+
+static int __popc(unsigned x) { return __builtin_popcount(x); }
 
 static bool __any_sync(unsigned mask, bool x) {
   host::exchange(0, mask, x);

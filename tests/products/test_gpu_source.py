@@ -11,18 +11,17 @@ from numpy.typing import NDArray
 from products.errors import RequestError
 from products.feature_spec import KNOWN_BANDS
 from products.formula import Formula, parse_formula
+from products.pixel.gpu_index_source import index_expression, literal
 from products.pixel.gpu_source import (
-    HELD_NUMBERS,
+    GEOMEDIAN_THREADS,
     LARGEST_GEOMEDIAN,
     LARGEST_STACK,
     SERIES_NUMBERS,
+    STEP,
     Kernel,
     exchanges,
-    held_shape,
-    index_expression,
-    literal,
+    held_shapes,
     series_shape,
-    shared_limits,
     temporal_source,
 )
 from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD
@@ -105,24 +104,20 @@ def test_the_lanes_hold_a_stack_to_sort(n: int) -> None:
     assert lanes == 1 or numbers & (numbers - 1) == 0
 
 
-@pytest.mark.parametrize(("n", "n_bands"), [*product([1, 8, 17, 60, 200, 600], [1, 2, 6, 10, 12])])
-def test_the_lanes_hold_the_observations_of_a_geomedian_or_say_that_they_do_not(n: int, n_bands: int) -> None:
-    lanes, numbers = held_shape(n, n_bands)
-    assert numbers == 0 or (n <= lanes * numbers and numbers * n_bands <= HELD_NUMBERS)
-    assert numbers > 0 or n * n_bands > 16 * HELD_NUMBERS
-
-
-@pytest.mark.parametrize(("n", "n_bands"), [*product([1, 8, 17, 60, 200, 600], [1, 2, 6, 10, 12])])
+@pytest.mark.parametrize(("n", "n_bands"), [*product([1, 8, 17, 60, 200, 600], [1, 2, 6, 10, 12, 30, 60])])
 @pytest.mark.parametrize("with_mads", [False, True])
 def test_each_number_of_observations_is_the_work_of_one_kernel(n: int, n_bands: int, with_mads: bool) -> None:
-    limits = shared_limits(n, n_bands, with_mads)
-    assert sorted(set(limits)) == list(limits) and limits[0] > 0
-    assert limits[-1] * max(n_bands, 3 if with_mads else 1) * 4 * 32 <= 48 * 1024
+    shapes = list(held_shapes(n, n_bands, with_mads))
+    limits = [lanes * held for lanes, held in shapes]
+    assert sorted(set(limits)) == limits
+    assert all(held % STEP == 0 and held * n_bands < 180 for _, held in shapes)
+    assert all(held & (held - 1) == 0 for lanes, held in shapes if lanes > 1)
+    assert n <= limits[-1] or shapes[-1][0] == 32 if shapes else n_bands == 60
     names = [kernel.name for kernel in temporal_source(n_bands, with_mads, NO_PROGRAMS, NO_REDUCERS, n).kernels]
     assert names == [
         "most_used",
         *(f"geomedian_of_{limit}" for limit in limits),
-        *["geomedian_of_more"] * (limits[-1] < n),
+        *["geomedian_of_more"] * (max(limits, default=0) < n),
     ]
 
 
@@ -139,20 +134,46 @@ def test_a_stack_is_refused_beyond_a_warp_of_sorted_numbers_or_beyond_what_a_gro
     assert temporal_source(6, True, NO_PROGRAMS, NO_REDUCERS, LARGEST_STACK + 1).kernels[-1].lanes == 32
 
 
-def test_each_index_has_a_kernel_and_its_features_follow_the_geomedian() -> None:
-    programs = table(parse_formula("nir - red", KNOWN_BANDS), parse_formula("red", KNOWN_BANDS))
-    source = temporal_source(4, True, programs, np.float32([[0.1, MAX], [MEAN, np.nan]]), 100)
+def test_the_features_of_indices_follow_the_geomedian_and_are_computed_where_its_observations_are_held() -> None:
+    programs, reducers = two_indices()
+    source = temporal_source(4, True, programs, reducers, 100)
 
-    by_threads = tuple(Kernel(f"geomedian_of_{most}", 1, 32, is_shared=True) for most in (24, 48, 72, 84, 96))
-    assert source.kernels == (Kernel("most_used", 1), *by_threads, Kernel("geomedian_of_more", 8), *indices(2))
-    assert "put(pixel, out, 7, series.quantile((0.10000000149011612f)))" in source.text
-    assert "put(pixel, out, 8, series.maximum())" in source.text
-    assert "put(pixel, out, 9, series.mean())" in source.text
-    assert source.text.count("series.sort();") == 1
+    assert source.kernels == (Kernel("most_used", 1), *held_by((1, 24), (2, 32), (4, 64), (8, 128)))
+    for text in ("7, series.quantile((0.10000000149011612f))", "8, series.maximum()", "9, series.mean()"):
+        assert source.text.count(f"series.put(pixel, out, {text});") == 4
+    assert source.text.count("series.sort();") == 4
 
 
-def indices(lanes: int) -> tuple[Kernel, ...]:
-    return tuple(Kernel(f"index_{i}", lanes) for i in range(2))
+def test_an_index_has_a_kernel_where_the_geomedian_lacks_a_band_or_does_not_hold_the_observations() -> None:
+    programs, reducers = two_indices()
+    alone = temporal_source(0, False, programs, reducers, 100)
+    without_a_band = temporal_source(1, True, programs, reducers, 100)
+    deep = temporal_source(4, True, programs, reducers, 1500)
+
+    assert alone.kernels == indices(2, 2)
+    assert without_a_band.kernels == (
+        Kernel("most_used", 1),
+        indices(2, 2)[0],
+        *held_by((1, 24), (2, 32), (4, 64), (8, 128)),
+    )
+    limits = held_by((4, 64), (8, 128), (16, 256), (32, 512))
+    assert deep.kernels == (
+        Kernel("most_used", 1), *indices(2, 32), *limits, Kernel("geomedian_of_more", 32, GEOMEDIAN_THREADS)
+    )  # fmt: skip
+    assert deep.text.count("if (pixel.most_of_group(out) <= 512) return;") == 2
+
+
+def two_indices() -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    programs = table(parse_formula("nir - red", KNOWN_BANDS), parse_formula("nir", KNOWN_BANDS))
+    return programs, np.array([[0.1, MAX], [MEAN, np.nan]], np.float32)
+
+
+def held_by(*shapes: tuple[int, int]) -> tuple[Kernel, ...]:
+    return tuple(Kernel(f"geomedian_of_{most}", lanes, GEOMEDIAN_THREADS) for lanes, most in shapes)
+
+
+def indices(n: int, lanes: int) -> tuple[Kernel, ...]:
+    return tuple(Kernel(f"index_{i}", lanes) for i in range(n))
 
 
 def ndvi(*reducers: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -191,18 +212,15 @@ def test_the_text_compiles_without_spills(
 
 @on_linux
 @pytest.mark.full
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("with_mads", [False, True])
 @pytest.mark.parametrize(
-    ("n_bands", "n_scenes", "architecture"),
-    [
-        (n_bands, n_scenes, architecture)
-        for n_bands, n_scenes, architecture in product(range(1, 13), (130, 160, 192, 208, 256, 500), ARCHITECTURES)
-        if held_shape(n_scenes, n_bands)[1]
-    ],
+    ("n_bands", "n_scenes"), [*product((1, 2, 3, 4, 5, 6, 7, 9, 10, 12, 20, 30), (20, 130)), (6, 500)]
 )
-def test_a_geomedian_of_any_number_of_bands_keeps_full_stacks_in_registers(
-    n_bands: int, n_scenes: int, architecture: str
+def test_a_geomedian_of_any_number_of_bands_with_every_statistic_keeps_to_registers(
+    n_bands: int, n_scenes: int, with_mads: bool, architecture: str
 ) -> None:
-    used = usage(compile_cuda(temporal_source(n_bands, True, NO_PROGRAMS, NO_REDUCERS, n_scenes).text, architecture))
+    used = usage(compile_cuda(temporal_source(n_bands, with_mads, *heavy(), n_scenes).text, architecture))
 
     assert {name: each.local_bytes for name, each in used.items()} == dict.fromkeys(used, 0)
 
