@@ -18,8 +18,9 @@ from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
 from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, write_coordinates
-from flows.steps.cubes.cells import QUALITY, cell_path, chooser_of, writer_of
+from flows.steps.cubes.cells import QUALITY, cell_path
 from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
+from flows.steps.index.advisory_locks import chooser_of, writer_of
 from flows.steps.index.catalogue import PublishedCell, published_cell, published_cells, time_of
 from flows.steps.storage import Storage
 from products.grid import PixelGrid, Tile

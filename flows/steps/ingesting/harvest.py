@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import shapely
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from datacube_config.schema import harvest
 from flows.steps.archives.items import FoundItem
 from flows.steps.archives.stac_api import PageRequest
+from flows.steps.index.advisory_locks import alone_if_free
 from products.area import Area
 from products.period import Period
 
@@ -175,14 +176,8 @@ def held_thread(engine: Engine, key: HarvestKey, *, dry_run: bool) -> Iterator[T
     if dry_run:
         yield Thread(engine, key, False)
         return
-    name = {"name": f"neocube harvest {key}"}
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        is_mine = connection.scalar(text("select pg_try_advisory_lock(hashtextextended(:name, 0))"), name)
-        try:
-            yield Thread(engine, key, bool(is_mine))
-        finally:
-            if is_mine:
-                connection.execute(text("select pg_advisory_unlock(hashtextextended(:name, 0))"), name)
+    with alone_if_free(engine, f"neocube harvest {key}") as is_kept:
+        yield Thread(engine, key, is_kept)
 
 
 def is_full_due(state: Any, now: datetime, *, forced: bool) -> bool:  # noqa: ANN401, a row or None

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import ClassVar
 from uuid import UUID
@@ -10,7 +9,7 @@ from uuid import UUID
 from datacube.model import Dataset
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import chooser_of, writer_of
+from flows.steps.index.advisory_locks import chooser_of_product, writer_of
 from flows.steps.index.derived_rows import add_derived
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
@@ -95,7 +94,7 @@ def publish_model(
     with writer_of(index, draft.id):
         with files.storage.writing(files.folder, f"the model {draft.recipe.name}"):
             _write_files(files, draft, extra)
-        with _chooser(index, draft.recipe), index.dc.index.transaction():
+        with chooser_of_product(index, draft.recipe.name, draft.recipe.version), index.dc.index.transaction():
             replaced = _archive_others(index, draft.id, draft.recipe)
             row = find_model_row(index, draft.id)
             if row is None:
@@ -123,14 +122,10 @@ def _write_files(files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes
 def promote_model(index: Index, number: UUID, recipe: LearnedRecipe) -> None:
     """Make a model that is in the index the active one of its name and version."""
     with writer_of(index, number):
-        with _chooser(index, recipe), index.dc.index.transaction():
+        with chooser_of_product(index, recipe.name, recipe.version), index.dc.index.transaction():
             replaced = _archive_others(index, number, recipe)
             index.dc.index.datasets.restore([number])
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {number}"), "train")
-
-
-def _chooser(index: Index, recipe: LearnedRecipe) -> AbstractContextManager[None]:
-    return chooser_of(index, f"{recipe.name}/{recipe.version}")
 
 
 def _archive_others(index: Index, number: UUID, recipe: LearnedRecipe) -> list[UUID]:

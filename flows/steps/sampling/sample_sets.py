@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +11,8 @@ from datacube.model import Dataset
 from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import EO3, chooser_of, writer_of
+from flows.steps.cubes.cells import EO3
+from flows.steps.index.advisory_locks import chooser_of_product, writer_of
 from flows.steps.index.derived_rows import add_derived
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
@@ -79,7 +79,11 @@ def found_samples(index: Index, storage: Storage, recipe: SamplesRecipe, number:
     if row is None or not files.are_whole():
         return None
     if row.is_archived:
-        with writer_of(index, number), _chooser(index, recipe), index.dc.index.transaction():
+        with (
+            writer_of(index, number),
+            chooser_of_product(index, recipe.name, recipe.version),
+            index.dc.index.transaction(),
+        ):
             _archive_others(index, row)
             index.dc.index.datasets.restore([number])
     return SampleSet(files, files.document())
@@ -119,7 +123,7 @@ def product_definition(recipe: SamplesRecipe) -> dict[str, Any]:
 
 
 def _make_active(index: Index, published: SampleSet, draft: SamplesDraft) -> None:
-    with _chooser(index, draft.recipe), index.dc.index.transaction():
+    with chooser_of_product(index, draft.recipe.name, draft.recipe.version), index.dc.index.transaction():
         row = index.dc.index.datasets.get(draft.id)
         if row is None:
             add_derived(index, samples_row(draft, published.about), published.files.url(DOCUMENT))
@@ -127,10 +131,6 @@ def _make_active(index: Index, published: SampleSet, draft: SamplesDraft) -> Non
             index.dc.index.datasets.restore([draft.id])
         replaced = _archive_others(index, index.dc.index.datasets.get(draft.id))
     record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "sample")
-
-
-def _chooser(index: Index, recipe: SamplesRecipe) -> AbstractContextManager[None]:
-    return chooser_of(index, f"{recipe.name}/{recipe.version}")
 
 
 def _archive_others(index: Index, row: Dataset) -> list[UUID]:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import text
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import writer_of
+from flows.steps.index.advisory_locks import writer_of
 from flows.steps.index.index_rows import dataset_rows, lineage_rows
 from flows.steps.storage import Storage
 from flows.steps.storage_listing import children, snapshots

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import writer_of
+from flows.steps.index.advisory_locks import writer_of
 from flows.steps.index.index_rows import archive_selected, dataset_rows, restore_selected
 from flows.steps.index.scene_index import POLICY
 from flows.steps.scenes.datastrip import same_slice
