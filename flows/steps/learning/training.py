@@ -28,7 +28,7 @@ from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import ModelFiles, read_card
-from flows.steps.learning.models import find_model_row, promote_model, publish_model
+from flows.steps.learning.models import promote_model, publish_model
 from flows.steps.learning.network_training import (
     NETWORK_SOFTWARE,
     NetworkInputs,
@@ -127,7 +127,7 @@ def found_model(
     index: Index, files: ModelFiles, number: UUID, recipe: LearnedRecipe, inputs: FeatureCells
 ) -> TrainedModel | None:
     """What was learned already, by this id, and is the active one from now on; None if it is to be learned."""
-    row = find_model_row(index, number)
+    row = index.dc.index.datasets.get(number)
     if row is None or not files.are_whole():
         return None
     if row.is_archived:
