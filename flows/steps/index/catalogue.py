@@ -18,9 +18,12 @@ from flows.steps.loading.mirror_locations import with_mirrors
 from flows.steps.scenes.normalise import GRANULE
 from flows.steps.scenes.view_angles import angles_of
 from products.antimeridian import in_one_piece, meet
+from products.area import Area
+from products.errors import RequestError
 from products.passes import search_span
 from products.period import Period
 from products.scene import BandFile, Scene
+from products.scene_recipe import SceneRecipe
 from products.source_spec import SourceSpec
 
 
@@ -152,6 +155,14 @@ def published_passes(
     cells = _published(index, product, version, search_span(asked))
     begun = ((cell, as_utc(cell.properties["datetime"])) for cell in cells)
     return {(cell.tile, cell.period): cell for cell, start in begun if any(period.contains(start) for period in asked)}
+
+
+def nothing_published(recipe: SceneRecipe, area: Area, asked: Period) -> RequestError:
+    """What to do where no cell of a recipe is published over an area in a period."""
+    return RequestError(
+        f"no cell of {recipe.name} is published over the area {area.name!r} in {asked.label}: "
+        f"build it first (neocube build {recipe.name} --period {asked.label}, with the same --area)"
+    )
 
 
 def _published(index: Index, product: str, version: int, span: Period, tile: str | None = None) -> list[PublishedCell]:

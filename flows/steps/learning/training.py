@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from datacube_config.connection import Index
 from flows.steps.cubes.credits import credit_lines, sources_of
-from flows.steps.index.catalogue import PublishedCell, published_cells
+from flows.steps.index.catalogue import PublishedCell, nothing_published, published_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
 from flows.steps.learning.chip_training import learn_chips
@@ -116,10 +116,7 @@ def feature_cells(index: Index, recipe: SceneRecipe, area: Area, period: Period)
     found = published_cells(index, recipe.name, recipe.version, periods)
     cells = {place: cell for place, cell in found.items() if place[0] in wanted}
     if not cells:
-        raise RequestError(
-            f"no cell of {recipe.name} is published over the area {area.name!r} in {period.label}: "
-            f"build it first (neocube build {recipe.name} --period {period.label}, with the same --area)"
-        )
+        raise nothing_published(recipe, area, period)
     return FeatureCells(recipe, area, grid, tiles, periods, cells)
 
 
