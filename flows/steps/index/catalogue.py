@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from products.antimeridian import in_one_piece, meet
 from products.area import Area
 from products.errors import RequestError
 from products.passes import search_span
-from products.period import Period
+from products.period import Period, as_utc
 from products.scene import BandFile, Scene
 from products.scene_recipe import SceneRecipe
 from products.source_spec import SourceSpec
@@ -184,9 +184,3 @@ def time_of(cell: PublishedCell) -> Period:
     """From the start of a cell to its end, which its row has a microsecond early."""
     start, end = (as_utc(cell.properties[f"dtr:{edge}_datetime"]) for edge in ("start", "end"))
     return Period(start, end + timedelta(microseconds=1))
-
-
-def as_utc(text: str | datetime) -> datetime:
-    """An instant of a document, which may lack its time zone."""
-    instant = text if isinstance(text, datetime) else datetime.fromisoformat(text)
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import shapely
@@ -16,7 +16,7 @@ from flows.steps.archives.items import FoundItem
 from flows.steps.archives.stac_api import PageRequest
 from flows.steps.index.advisory_locks import alone_if_free
 from products.area import Area
-from products.period import Period
+from products.period import Period, as_utc
 
 if TYPE_CHECKING:
     from flows.steps.ingesting.take_items import Prepared
@@ -215,9 +215,6 @@ def period_key(period: Period | None) -> str:
 
 def _instant(value: object) -> datetime | None:
     try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return as_utc(value) if isinstance(value, str) else None
     except ValueError:
         return None
-    if found is None:
-        return None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

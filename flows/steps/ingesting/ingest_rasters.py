@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from datacube_config.connection import Index
 from datacube_config.sources import FolderSource, RasterSource, SourceTable
 from flows.steps.archives.archive_files import ArchiveFiles, as_uri
 from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.archives.in_batches import in_batches
 from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.archives.items import FoundItem
 from flows.steps.index.advisory_locks import alone
@@ -73,7 +73,7 @@ def ingest_rasters(
         work.take_folder(source)
     else:
         found = (each for each in find_rasters(source, location, files) if _in_period(each, period))
-        for batch in _batches(found):
+        for batch in in_batches(found, BATCH_RASTERS):
             work.take(source, batch, area)
             report.seconds = round(time.monotonic() - started, 3)
             if progress:
@@ -223,9 +223,3 @@ def _in_period(each: Found, period: Period | None) -> bool:
     if period is None or isinstance(each, RefusedFile):
         return True
     return bool(each.facts.period.start < period.end and period.start < each.facts.period.end)
-
-
-def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
-    stream = iter(found)
-    while batch := list(islice(stream, BATCH_RASTERS)):
-        yield batch
