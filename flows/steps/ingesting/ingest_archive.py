@@ -19,7 +19,7 @@ from flows.steps.archives.site_files import SiteFiles
 from flows.steps.archives.stac_api import Provider
 from flows.steps.ingesting.batches_ahead import Inside, begun, begun_ahead
 from flows.steps.ingesting.harvest import Batch, HarvestKey, area_key, held_thread, period_key
-from flows.steps.ingesting.harvest_files import as_they_come, file_batches, unchanged_items
+from flows.steps.ingesting.harvest_files import file_batches, unchanged_items
 from flows.steps.ingesting.harvest_pages import ApiHarvest, api_batches
 from flows.steps.ingesting.ingest_report import IngestReport, Progress
 from flows.steps.ingesting.known_items import item_key, touch_known
@@ -172,7 +172,7 @@ def _of_files(
         if count is not None:
             yield Batch([], n_unread=count)
         else:
-            begin = as_they_come if take.report.dry_run else partial(begun_ahead, take, inside=inside)
+            begin = iter if take.report.dry_run else partial(begun_ahead, take, inside=inside)
             try:
                 yield from file_batches(archive, wanted, period, take.files, thread, begin)
             except ApiUnavailable as error:
