@@ -85,7 +85,8 @@ def leave_picture(key: str, png: bytes, description: str, url: str | None = None
 class MoveBar(Protocol):
     """Moves a progress bar to a share between 0 and 1, with other words if given."""
 
-    def __call__(self, share: float, words: str | None = None) -> None: ...
+    def __call__(self, share: float, words: str | None = None) -> None:
+        """Move it."""
 
 
 def progress_bar(key: str, description: str) -> MoveBar:

@@ -192,6 +192,7 @@ def _raster(file: LabelFile, spec: SamplesSpec) -> RasterLabels:
 
 
 def label_source(file: LabelFile, crs: str, simulated: bool) -> LabelSource:
+    """Where labels come from, with the SHA-256 of their file."""
     return LabelSource(file, hashlib.sha256(file.path.read_bytes()).hexdigest(), crs, simulated)
 
 
