@@ -8,11 +8,9 @@ import xarray
 from numpy.typing import NDArray
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import cell_path
-from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.catalogue import PublishedCell
 from flows.steps.index.product_binding import bind_product
-from flows.steps.learning.cell_windows import feature_stack
+from flows.steps.learning.cell_windows import feature_stack, opened_cell
 from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import ENCODER, ModelFiles
 from flows.steps.learning.models import publish_model
@@ -79,7 +77,7 @@ def _names(storage: Storage, placed: Sequence[PublishedCell]) -> tuple[str, ...]
 
 
 def _stack(storage: Storage, cell: PublishedCell) -> xarray.DataArray:
-    return feature_stack(open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options))
+    return feature_stack(opened_cell(storage, cell))
 
 
 def _features(storage: Storage, cell: PublishedCell) -> NDArray[np.float32]:

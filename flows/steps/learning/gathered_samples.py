@@ -6,9 +6,7 @@ import numpy as np
 import odc.geo.xr  # noqa: F401 - gives datasets `.odc`
 import xarray
 
-from flows.steps.cubes.cells import cell_path
-from flows.steps.cubes.open_cube import open_snapshot
-from flows.steps.learning.cell_windows import feature_stack
+from flows.steps.learning.cell_windows import feature_stack, opened_cell
 from flows.steps.learning.labels import Labels
 from flows.steps.learning.training_input import Drawn
 from flows.steps.storage import Storage
@@ -32,9 +30,7 @@ def gather_samples(
         geobox = inputs.grid.geobox(tile)
         if not labels.overlaps(geobox):
             continue
-        url = storage.url(cell_path(storage, cell.product, cell.id))
-        opened = open_snapshot(url, storage.options)
-        parts.append(sample_cell(backend, opened, labels, recipe, period.start.toordinal()))
+        parts.append(sample_cell(backend, opened_cell(storage, cell), labels, recipe, period.start.toordinal()))
     if not parts:
         raise RequestError(
             f"the labels {labels.source.file} ({labels.source.crs}) share no ground with the area "

@@ -10,9 +10,7 @@ from uuid import UUID, uuid5
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.steps.cubes.cells import cell_path
-from flows.steps.cubes.open_cube import open_snapshot
-from flows.steps.learning.cell_windows import features_with_margin, named_features
+from flows.steps.learning.cell_windows import features_with_margin, named_features, opened_cell
 from flows.steps.learning.honest_training import Answers
 from flows.steps.learning.labels import Labels
 from flows.steps.learning.network_looks import looks_shown, patch_looks, pixels_in, surest
@@ -80,8 +78,7 @@ def learn_network(
 
     def read(number: int) -> NDArray[np.float32]:
         _, _, cell = placed[number]
-        url = inputs.storage.url(cell_path(inputs.storage, cell.product, cell.id))
-        return named_features(open_snapshot(url, inputs.storage.options), samples.feature_names)
+        return named_features(opened_cell(inputs.storage, cell), samples.feature_names)
 
     ground = [_ground(inputs, tile, recipe, split, spec) for tile, _, _ in placed]
     check_ground(ground, spec, split, inputs.cells.grid.resolution_m)

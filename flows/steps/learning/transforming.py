@@ -8,10 +8,8 @@ import xarray
 from numpy.typing import NDArray
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import cell_path
-from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.product_binding import bind_product
-from flows.steps.learning.cell_windows import feature_stack
+from flows.steps.learning.cell_windows import feature_stack, opened_cell
 from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import COMPONENTS, ModelFiles
 from flows.steps.learning.models import Transform, publish_model
@@ -64,7 +62,7 @@ def draw_pixels(backend: Backend, storage: Storage, inputs: FeatureCells, recipe
     """At most `max_pixels` complete pixels of all cells, the same whatever the order of cells."""
     drawn: list[Samples] = []
     for _, period, cell in inputs.placed:
-        opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
+        opened = opened_cell(storage, cell)
         names = tuple(str(name) for name in opened["feature"].values)
         values, x, y = opened["features"].isel(period=0).values, opened["x"].values, opened["y"].values
         for start in range(0, y.size, STRIP_PX):
