@@ -8,7 +8,7 @@ from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.planning import cut_cells, make_plan
 from flows.steps.index.catalogue import find_scenes
-from flows.steps.learning.training import FeatureCells, feature_cells
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.loading.model_keys import model_keys
 from flows.steps.loading.rasters import find_rasters
 from flows.steps.sampling.sampled_cells import SampledCells, sampled_cells

@@ -14,11 +14,12 @@ from datacube_config.settings import Settings
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.index_setup import init_index
 from flows.steps.learning.drawn_chips import DrawnChips
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import map_cells
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.network_training import TrainingRoom
-from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.learning.training_input import check_input
 from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.sampling.sample_sets import find_samples

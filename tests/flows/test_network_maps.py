@@ -18,11 +18,12 @@ from flows.steps.cubes.cells import CellDraft, cell_path, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.learning.cell_windows import features_with_margin, named_features, neighbour_ids
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, map_cells
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.network_training import TrainingRoom
-from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.networks.network import Network
 from flows.steps.storage import Storage, open_storage, path_of
 from products.area import Area

@@ -18,12 +18,13 @@ from flows.steps.cubes.cells import CellDraft, cell_path, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.learning.cell_windows import feature_stack, named_features
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import map_cells
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.temporal_training import temporal_id
-from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.networks.temporal_network import TemporalNetwork
 from flows.steps.storage import Storage, open_storage, path_of
 from products.area import Area

@@ -27,13 +27,14 @@ from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.passport import passport_of
 from flows.steps.index.index_setup import add_product, init_index
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
 from flows.steps.learning.model_export import answers, export_model, largest_difference
 from flows.steps.learning.model_files import READERS, ModelFiles, learned_file
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.network_training import TrainingRoom
-from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.storage import Storage, open_storage, path_of
 from products.area import Area

@@ -1,12 +1,11 @@
 """Labelled pixels gathered from published cells."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import odc.geo.xr  # noqa: F401 - gives datasets `.odc`
 import xarray
 
 from flows.steps.learning.cell_windows import feature_stack, opened_cell
+from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.labels import Labels
 from flows.steps.learning.training_input import Drawn
 from flows.steps.storage import Storage
@@ -15,12 +14,9 @@ from products.errors import RequestError
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, join, labelled_pixels
 
-if TYPE_CHECKING:
-    from flows.steps.learning.training import FeatureCells
-
 
 def gather_samples(
-    backend: Backend, storage: Storage, inputs: "FeatureCells", labels: Labels | Drawn, recipe: ModelRecipe
+    backend: Backend, storage: Storage, inputs: FeatureCells, labels: Labels | Drawn, recipe: ModelRecipe
 ) -> Samples:
     """The labelled pixels of all cells, drawn as the recipe says; RequestError if the labels lie elsewhere."""
     if isinstance(labels, Drawn):

@@ -21,10 +21,10 @@ from flows.steps.index.cell_product import declare_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.applicability_file import trust_layers
 from flows.steps.learning.cell_windows import Cells, neighbour_ids, opened_cell
+from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.map_files import NO_FILES, MapFiles, write_map_files
 from flows.steps.learning.models import Model, Transform
 from flows.steps.learning.network_mapping import cells_to_read, network_cell
-from flows.steps.learning.training import FeatureCells
 from flows.steps.learning.transforming import component_cell, features_in_order
 from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.network import Network

@@ -4,13 +4,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.steps.learning.cell_windows import features_with_margin, named_features, opened_cell
+from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.honest_training import Answers
 from flows.steps.learning.labels import Labels
 from flows.steps.learning.network_looks import looks_shown, patch_looks, pixels_in, surest
@@ -25,9 +26,6 @@ from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
 from products.learning.splits import BlockSplit
 from products.learning.training_ground import VALIDATION_FOLD, CellGround, cell_ground, check_ground, network_rows
-
-if TYPE_CHECKING:
-    from flows.steps.learning.training import FeatureCells
 
 NETWORKS_VERSION = "networks-2"
 TRAINING = "training"  # in the home: what a killed training of a network goes on from
@@ -52,7 +50,7 @@ class NetworkInputs:
     """The cells that a network learns from, where they lie, and the labels on them."""
 
     storage: Storage
-    cells: "FeatureCells"
+    cells: FeatureCells
     labels: Labels
     room: TrainingRoom
 
