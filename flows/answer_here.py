@@ -24,7 +24,7 @@ from products.errors import RequestError
 from products.observations_spec import ObservationsRecipe
 from products.passes import WITHIN_A_PASS, passes_of
 from products.period import Period
-from products.registry import parse_recipe, scene_recipe
+from products.registry import parse_recipe, scene_recipe, wrong_kind
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe, plain_name
 from products.spec import FeaturesRecipe
@@ -106,7 +106,7 @@ def recipe_of(subscription: Subscription) -> SceneRecipe:
         return scene_recipe(subscription.recipe)
     recipe = parse_recipe(subscription.recipe, f"the recipe of {subscription.name}")
     if not isinstance(recipe, SceneRecipe):
-        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected one that is made of scenes")
+        raise wrong_kind(recipe, "one that is made of scenes")
     return recipe
 
 

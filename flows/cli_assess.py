@@ -38,7 +38,7 @@ def assess() -> None:
     type=click.IntRange(2),
     default=50,
     show_default=True,
-    help="Points of a rare stratum, if it has so many.",
+    help="Points of a rare stratum, if it has so many (Olofsson et al. 2014, section 5.1.1: 50 to 100).",
 )
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed draws the same sample."

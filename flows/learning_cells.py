@@ -8,11 +8,14 @@ from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.planning import cut_cells, make_plan
 from flows.steps.index.catalogue import find_scenes
-from flows.steps.learning.training import FeatureCells, feature_cells
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.loading.model_keys import model_keys
 from flows.steps.loading.rasters import find_rasters
 from flows.steps.sampling.sampled_cells import SampledCells, sampled_cells
 from products.area import Area
+from products.errors import RequestError
+from products.learning.recipe import LearnedRecipe
+from products.learning.samples_recipe import SamplesRecipe
 from products.period import Period
 from products.scene_recipe import SceneRecipe
 
@@ -31,6 +34,13 @@ def sampled_with_state(
     cells = sampled_cells(index, recipe, area, period)
     active = {(each.tile.label, each.label): each.cell.id for each in cells.cells}
     return replace(cells, n_stale=_n_stale(index, settings, recipe, area, period, active))
+
+
+def given_or_named(recipe: LearnedRecipe | SamplesRecipe, what: str, value: str | None) -> str:
+    """What was given or stands in the recipe; RequestError where neither says it."""
+    if value is None:
+        raise RequestError(f"the recipe {recipe.name} names no {what}: give --{what}")
+    return value
 
 
 def _n_stale(

@@ -44,7 +44,6 @@ class PlannedCell:
     id: UUID
     state: str
     scenes: tuple[Scene, ...]
-    active: UUID | None
     bytes_read: int
     host_bytes: int
     rasters: tuple[RasterFile, ...] = ()
@@ -226,7 +225,7 @@ def _planned(
     read = n_scenes * 2 * (len(recipe.used_bands) + 1) * recipe.grid.tile_px**2
     rows = memory.strip_px(scenes)
     on_host, on_device = memory.peaks(scenes, rows)
-    return PlannedCell(key, expected, state, scenes, was, read, on_host, rasters, rows, on_device)
+    return PlannedCell(key, expected, state, scenes, read, on_host, rasters, rows, on_device)
 
 
 Placed = TypeVar("Placed", Scene, RasterFile)

@@ -19,6 +19,7 @@ from products.registry import (
     read_recipe,
     recipe_names,
     scene_recipe,
+    wrong_kind,
 )
 from products.scene_recipe import SceneRecipe
 
@@ -67,7 +68,7 @@ def recipe_in(text: str) -> SceneRecipe:
         raise RequestError(f"expected one of {', '.join(recipe_names())}, or a whole recipe in YAML, got {text[:80]!r}")
     recipe = parse_recipe(text, "the recipe")
     if not isinstance(recipe, SceneRecipe):
-        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected one that is made of scenes")
+        raise wrong_kind(recipe, "one that is made of scenes")
     if recipe.name in recipe_names():
         known = read_recipe(recipe.name)
         if not isinstance(known, SceneRecipe) or (known.version, known.digest()) != (recipe.version, recipe.digest()):

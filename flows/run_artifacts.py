@@ -28,7 +28,7 @@ from flows.steps.pictures.cube import (
     quicklook_picture,
 )
 from flows.steps.service.patient_asking import asked_again
-from flows.steps.storage import open_storage, s3_options
+from flows.steps.storage import open_storage, path_of, s3_options
 from products.period import parse_period
 
 MOST_IMAGE_BYTES = 200_000
@@ -85,7 +85,8 @@ def leave_picture(key: str, png: bytes, description: str, url: str | None = None
 class MoveBar(Protocol):
     """Moves a progress bar to a share between 0 and 1, with other words if given."""
 
-    def __call__(self, share: float, words: str | None = None) -> None: ...
+    def __call__(self, share: float, words: str | None = None) -> None:
+        """Move it."""
 
 
 def progress_bar(key: str, description: str) -> MoveBar:
@@ -126,4 +127,4 @@ def leave_map(document: Mapping[str, Any], settings: Settings) -> None:
     leave_table("map-areas", document["pixel_area"], f"Pixel areas of {document['product']}: {document['cube']}")
     storage = open_storage(settings)
     for url in document["quicklooks"]:
-        leave_picture("map", storage.read_bytes(storage.from_url(url)), f"{document['product']}: {url}", url)
+        leave_picture("map", storage.read_bytes(path_of(url)), f"{document['product']}: {url}", url)

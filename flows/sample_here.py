@@ -6,7 +6,7 @@ from typing import Any
 
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
-from flows.learning_cells import sampled_with_state
+from flows.learning_cells import given_or_named, sampled_with_state
 from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.learning.label_files import LabelFile, label_file
@@ -24,8 +24,8 @@ from products.registry import features_at, samples_recipe, scene_recipe
 def sample(recipe: str, area: str | None = None, period: str | None = None, labels: str | None = None) -> DrawnSet:
     """Draw the training set of a recipe, or find it where it was drawn already; what is not given is the recipe's."""
     settings, spec = get_settings(), with_labels(samples_recipe(recipe), labels)
-    ground = find_area(_asked(spec, "area", area or spec.area))
-    span = parse_period(_asked(spec, "period", period or spec.period))
+    ground = find_area(given_or_named(spec, "area", area or spec.area))
+    span = parse_period(given_or_named(spec, "period", period or spec.period))
     storage, wanted = open_storage(settings), scene_recipe(features_at(spec))
     storage.check_writable()
     with open_index(settings) as index, ExitStack() as stack:
@@ -73,9 +73,3 @@ def _files_of(source: LabelsSpec, here: Callable[[str], LabelFile]) -> LabelFile
     assert source.file is not None
     others = tuple(here(place) for place in source.stable_across)
     return LabelFiles(source, here(source.file), others, here(source.image) if source.image else None)
-
-
-def _asked(recipe: SamplesRecipe, what: str, value: str | None) -> str:
-    if value is None:
-        raise RequestError(f"the recipe {recipe.name} names no {what}: give --{what}")
-    return value

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings, get_settings
-from flows.learning_cells import cells_with_state
+from flows.learning_cells import cells_with_state, given_or_named
 from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.learning.encoder_training import learn_encoder
@@ -21,7 +21,7 @@ from products.devices import LEARNING, NETWORKS, Backend, DeviceChoice, choose_b
 from products.errors import RequestError
 from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
-from products.learning.recipe import LearnedRecipe, ModelRecipe
+from products.learning.recipe import ModelRecipe
 from products.period import Period, parse_period
 from products.registry import features_at, features_recipe, input_recipe, learned_recipe
 
@@ -64,15 +64,15 @@ def _trained(
                 f"{spec.name} learns from the training set {spec.samples.product}: leave out --area, --period and --labels"
             )
         return train_on_samples(spec, spec.samples.product, backend, tell)
-    ground = find_area(_asked(spec, "area", area or spec.area))
-    span = parse_period(_asked(spec, "period", period or spec.period))
+    ground = find_area(given_or_named(spec, "area", area or spec.area))
+    span = parse_period(given_or_named(spec, "period", period or spec.period))
     if isinstance(spec, PcaRecipe | MaskedRecipe):
         if labels:
             what = "a transform" if isinstance(spec, PcaRecipe) else "an encoder"
             raise RequestError(f"{spec.name} is {what}, which is fitted without labels: leave out --labels {labels}")
         return _train_without_labels(spec, ground, span, backend, tell)
     storage = open_storage(settings)
-    place = _asked(spec, "labels", labels or spec.samples.labels)
+    place = given_or_named(spec, "labels", labels or spec.samples.labels)
     storage.check_writable()
     with open_index(settings) as index, label_file(place, s3_options(settings)) as file:
         cells = cells_with_state(index, settings, input_recipe(features_at(spec)), ground, span)
@@ -110,9 +110,3 @@ def train_on_samples(recipe: ModelRecipe, name_or_id: str, backend: Backend, tel
 
 def _room(settings: Settings) -> TrainingRoom:
     return TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
-
-
-def _asked(recipe: LearnedRecipe, what: str, value: str | None) -> str:
-    if value is None:
-        raise RequestError(f"the recipe {recipe.name} names no {what}: give --{what}")
-    return value

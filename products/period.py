@@ -34,6 +34,11 @@ class Period:
         form = "%Y-%m-%d" if self.start.time() == self.end.time() == _EPOCH.time() else "%Y-%m-%dT%H%M%SZ"
         return f"{self.start.strftime(form)}--{self.end.strftime(form)}"
 
+    @property
+    def interval(self) -> str:
+        """`START/END` (RFC 3339, seconds), as STAC APIs take it."""
+        return f"{self.start:%Y-%m-%dT%H:%M:%SZ}/{self.end:%Y-%m-%dT%H:%M:%SZ}"
+
     def contains(self, instant: datetime) -> bool:
         """Whether an instant with a time zone falls inside."""
         return self.start <= instant < self.end
@@ -157,9 +162,14 @@ def _unit(text: str) -> Period:
 
 def _instant(text: str) -> datetime:
     try:
-        instant = datetime.fromisoformat(text.strip())
+        return as_utc(text.strip())
     except ValueError as error:
         raise RequestError(_expected(text)) from error
+
+
+def as_utc(text: str | datetime) -> datetime:
+    """An instant, ISO 8601, in UTC; so is one that lacks its time zone. ValueError for another text."""
+    instant = text if isinstance(text, datetime) else datetime.fromisoformat(text)
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 

@@ -104,7 +104,7 @@ def scene_recipe(name_or_path: str) -> SceneRecipe:
     recipe = read_recipe(name_or_path)
     if not isinstance(recipe, SceneRecipe):
         kinds = [kind for kind, model in KINDS.items() if issubclass(model, SceneRecipe)]
-        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind {_either(kinds)}")
+        raise wrong_kind(recipe, f"kind {_either(kinds)}")
     return recipe
 
 
@@ -112,7 +112,7 @@ def features_recipe(name_or_path: str) -> FeaturesRecipe:
     """The recipe, if it makes features; RequestError otherwise."""
     recipe = read_recipe(name_or_path)
     if not isinstance(recipe, FeaturesRecipe):
-        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind features")
+        raise wrong_kind(recipe, "kind features")
     return recipe
 
 
@@ -120,7 +120,7 @@ def input_recipe(name_or_path: str) -> SceneRecipe:
     """The recipe, if it makes what a model learns from labels on, features or series; RequestError otherwise."""
     recipe = read_recipe(name_or_path)
     if not isinstance(recipe, FeaturesRecipe | SeriesRecipe):
-        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind features or series")
+        raise wrong_kind(recipe, "kind features or series")
     return recipe
 
 
@@ -132,7 +132,7 @@ def learned_recipe(name_or_path: str) -> ModelRecipe | PcaRecipe | MaskedRecipe:
     if isinstance(recipe, PictureRecipe):
         raise RequestError(f"the recipe {recipe.name!r} is learned from pictures: give their folder, --pictures FOLDER")
     if not isinstance(recipe, ModelRecipe | PcaRecipe | MaskedRecipe):
-        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind model")
+        raise wrong_kind(recipe, "kind model")
     return recipe
 
 
@@ -169,8 +169,13 @@ def samples_recipe(name_or_path: str) -> SamplesRecipe:
     """The recipe, if it makes a training set; RequestError otherwise."""
     recipe = read_recipe(name_or_path)
     if not isinstance(recipe, SamplesRecipe):
-        raise RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected kind samples")
+        raise wrong_kind(recipe, "kind samples")
     return recipe
+
+
+def wrong_kind(recipe: Recipe, expected: str) -> RequestError:
+    """The error of a recipe that another kind was expected of."""
+    return RequestError(f"the recipe {recipe.name!r} is of kind {recipe.kind}: expected {expected}")
 
 
 def parse_recipe(text: str, origin: str) -> Recipe:

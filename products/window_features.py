@@ -19,7 +19,7 @@ from products.window.terrain import terrain
 from products.window.texture import HISTOGRAM_MEASURES, texture
 from products.window_spec import GAP_PX, DistanceStep, RasterInput, TerrainStep, TextureStep, WindowStep
 
-Number = TypeVar("Number", np.float32, np.uint16, np.bool_)
+Number = TypeVar("Number", np.float32, np.uint16, np.uint8, np.bool_)
 Layers = Mapping[str, NDArray[np.float32]]
 Rasters = Mapping[RasterInput, RasterLayer]
 Say = Callable[[str], None]

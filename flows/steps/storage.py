@@ -57,10 +57,6 @@ class Storage:
         """The URL of a path: file:///… or s3://…"""
         return Path(path).as_uri() if self.is_local else path
 
-    def from_url(self, url: str) -> str:
-        """The path behind `url`."""
-        return path_of(url)
-
     def zarr_store(self, path: str, read_only: bool = False) -> Store:
         """The Zarr store at a path. On S3 an object is one request: s3fs would ask for its size first, to read large ones in parts."""
         if self.is_local:

@@ -10,9 +10,9 @@ Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 
-def confusion(truth: Int64, predicted: Int64, n_classes: int) -> Int64:
-    """Counts (true class, predicted class) of codes 1 … n."""
-    table = np.bincount((truth - 1) * n_classes + predicted - 1, minlength=n_classes**2)
+def confusion(rows: Int64, columns: Int64, n_classes: int) -> Int64:
+    """Counts of pairs of codes 1 … n, such as (true class, predicted class), or (map class, reference class)."""
+    table = np.bincount((rows - 1) * n_classes + columns - 1, minlength=n_classes**2)
     return table.reshape(n_classes, n_classes).astype(np.int64)
 
 

@@ -34,7 +34,7 @@ class Applicability:
     mean_distance: Float64
     threshold: Float64
 
-    def dissimilarity(self, features: Float32, threads: int = 1) -> Float32:
+    def dissimilarity(self, features: Float32) -> Float32:
         """The dissimilarity index of (feature, n) pixels: distance to the nearest training sample by the mean distance between these; NaN as features are."""
         if features.shape[0] != len(self.feature_names):
             raise RequestError(f"the model needs {len(self.feature_names)} features, got {features.shape[0]}")
@@ -43,7 +43,7 @@ class Applicability:
         if is_whole.any():
             used = self.scale > 0
             place = (features[used][:, is_whole].T.astype(np.float64) - self.mean[used]) * self.scale[used]
-            gap, _ = KDTree(self.points[:, used]).query(place, workers=threads)
+            gap, _ = KDTree(self.points[:, used]).query(place)
             found[is_whole] = gap / self.mean_distance[0]
         return found
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from products.learning.card_cells import of_features, stale_note
-from products.learning.honest_card import honest_lines
+from products.learning.honest_card import honest_lines, percent
 from products.learning.recipe import ModelRecipe
 from products.learning.tune_card import tune_lines
 
@@ -112,9 +112,9 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "",
         f"## {score.capitalize()} on blocks never trained on",
         "",
-        f"Overall {_percent(holdout['overall'])} of {holdout['pixels']} pixels in {spread['blocks']} blocks "
-        f"(mean of blocks {_percent(spread['mean'])}, lowest {_percent(spread['lowest'])}). "
-        f"By fold {_percent(metrics['folds_mean'])}.",
+        f"Overall {percent(holdout['overall'])} of {holdout['pixels']} pixels in {spread['blocks']} blocks "
+        f"(mean of blocks {percent(spread['mean'])}, lowest {percent(spread['lowest'])}). "
+        f"By fold {percent(metrics['folds_mean'])}.",
         "",
         "| class | producer's | user's | F1 | pixels | trained on |",
         "|---|---|---|---|---|---|",
@@ -153,9 +153,7 @@ def _share_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _looks_lines(looks: Sequence[Mapping[str, Any]]) -> list[str]:
     """Where a network looks, in the patches of the hold-out that it is surest of."""
-    told = [
-        f"- {each['class']}, {_percent(each['probability'])}, at {each['x']:.0f}, {each['y']:.0f}" for each in looks
-    ]
+    told = [f"- {each['class']}, {percent(each['probability'])}, at {each['x']:.0f}, {each['y']:.0f}" for each in looks]
     return [
         "",
         "## What it looks at",
@@ -219,7 +217,7 @@ def _training_lines(told: Mapping[str, Any]) -> list[str]:
 def _selection_lines(found: Mapping[str, Any]) -> list[str]:
     told = [f"- {name}: {value:.3f}" for name, value in found.get("scores", {}).items()]
     told += [
-        f"- {number} features: {_percent(share)} on the folds" for number, share in found.get("by_number", {}).items()
+        f"- {number} features: {percent(share)} on the folds" for number, share in found.get("by_number", {}).items()
     ]
     kept, total = found["kept"], len(found["kept"]) + len(found["left_out"])
     title = f"## Features kept: {len(kept)} of {total}, by {found['method'].replace('_', ' ')}"
@@ -235,7 +233,7 @@ def _selection_lines(found: Mapping[str, Any]) -> list[str]:
 
 
 def _class_row(name: str, entry: Mapping[str, Any], trained_on: Mapping[str, int]) -> str:
-    shares = " | ".join(_percent(entry[key]) for key in ("producers", "users", "f1"))
+    shares = " | ".join(percent(entry[key]) for key in ("producers", "users", "f1"))
     return f"| {name} | {shares} | {entry['pixels']} | {trained_on[name]} |"
 
 
@@ -243,7 +241,3 @@ def _confusion_table(recipe: ModelRecipe, matrix: list[list[int]]) -> list[str]:
     head = "| true \\ predicted | " + " | ".join(recipe.class_names) + " |"
     rows = [f"| {n} | " + " | ".join(map(str, row)) + " |" for n, row in zip(recipe.class_names, matrix, strict=True)]
     return [head, "|---" * (len(recipe.class_names) + 1) + "|", *rows]
-
-
-def _percent(share: float | None) -> str:
-    return "undefined" if share is None else f"{100 * share:.1f} %"

@@ -17,7 +17,7 @@ def _how_sure(metrics: Mapping[str, Any]) -> list[str]:
     intervals, calibrated, sites = metrics["intervals"], metrics["calibration"], metrics["by_site"]
     f1 = ", ".join(f"{name} {_between(each)}" for name, each in intervals["f1"].items())
     known = {name: each for name, each in sites["sites"].items() if each["overall"] is not None}
-    left = ", ".join(f"{name} {_percent(each['overall'])}" for name, each in known.items())
+    left = ", ".join(f"{name} {percent(each['overall'])}" for name, each in known.items())
     return [
         "",
         "## How sure this is",
@@ -30,7 +30,7 @@ def _how_sure(metrics: Mapping[str, Any]) -> list[str]:
         else f"- Sites: {len(sites['sites'])}, none can be left out, so nothing is said of ground elsewhere.",
         "- By distance to another class: "
         + ", ".join(
-            f"{'up to ' + format(each['up_to_m'], 'g') + ' m' if each['up_to_m'] else 'farther'} {_percent(each['overall'])} of {each['pixels']}"
+            f"{'up to ' + format(each['up_to_m'], 'g') + ' m' if each['up_to_m'] else 'farther'} {percent(each['overall'])} of {each['pixels']}"
             for each in metrics["by_edge_distance"]
         )
         + ".",
@@ -57,19 +57,20 @@ def _applicability(said: Mapping[str, Any]) -> list[str]:
         "## Where it has business",
         "",
         f"- Threshold of the dissimilarity index {said['threshold']:.3f}, from {said['points']} training samples; of the hold-out "
-        f"{_percent(said['holdout_inside'])} lies inside.",
+        f"{percent(said['holdout_inside'])} lies inside.",
     ]
 
 
 def _between(interval: list[float] | None) -> str:
-    return "undefined" if interval is None else f"{_percent(interval[0])} to {_percent(interval[1])}"
+    return "undefined" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
 
 
 def _range(interval: list[float] | None) -> str:
     return "undefined" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share as a card shows it."""
     return "undefined" if share is None else f"{100 * share:.1f} %"
 
 

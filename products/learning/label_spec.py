@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from products.errors import RequestError
-from products.learning.recipe import LabelValue
+from products.learning.recipe import LabelValue, one_meaning
 from products.period import Duration
 from products.source_spec import Closed
 
@@ -45,10 +45,7 @@ class LabelsSpec(Closed):
 
     @model_validator(mode="after")
     def _one_meaning(self) -> "LabelsSpec":
-        said = [value for values in self.values.values() for value in values] + list(self.ignore)
-        for value in said:
-            if said.count(value) > 1:
-                raise RequestError(f"the label value {value!r} stands twice in values and ignore: give it one meaning")
+        one_meaning(self.values, self.ignore)
         if self.class_name is not None and self.values:
             raise RequestError("`class` gives all labels of a source one class: leave `values` out")
         if self.min_value is not None and self.class_name is None:

@@ -1,8 +1,9 @@
 """The recipe of a model: what to learn from, how to split it, which estimator, and the map it makes."""
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
@@ -16,6 +17,7 @@ from products.source_spec import Closed
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map", "features_file"}
 LabelValue = str | int
+YearOrPeriod = Annotated[str | None, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
 
 def named_once(classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -25,6 +27,14 @@ def named_once(classes: tuple[str, ...]) -> tuple[str, ...]:
         if classes.count(name) > 1:
             raise RequestError(f"the class {name!r} stands twice in classes: name each once")
     return classes
+
+
+def one_meaning(values: Mapping[str, Sequence[LabelValue]], ignore: Sequence[LabelValue]) -> None:
+    """RequestError for a label value that stands twice in the values of classes and those to ignore."""
+    said = [value for each in values.values() for value in each] + list(ignore)
+    for value in said:
+        if said.count(value) > 1:
+            raise RequestError(f"the label value {value!r} stands twice in values and ignore: give it one meaning")
 
 
 class SamplesSpec(Closed):
@@ -57,26 +67,14 @@ class SamplesSpec(Closed):
         for name in self.values:
             if name not in self.classes:
                 raise RequestError(f"values names the class {name!r}: expected one of {', '.join(self.classes)}")
-        said = [value for values in self.values.values() for value in values] + list(self.ignore)
-        for value in said:
-            if said.count(value) > 1:
-                raise RequestError(f"the label value {value!r} stands twice in values and ignore: give it one meaning")
+        one_meaning(self.values, self.ignore)
         return self
 
-    @property
-    def codes_by_name(self) -> dict[LabelValue, int]:
-        """Label value of a vector file -> class code; 0 for ignored values."""
+    def codes(self, *, by_number: bool) -> dict[LabelValue, int]:
+        """Label value of a raster, `by_number`, or of a vector file -> class code; 0 for ignored values."""
         codes: dict[LabelValue, int] = dict.fromkeys(self.ignore, 0)
         for code, name in enumerate(self.classes, start=1):
-            codes |= dict.fromkeys(self.values.get(name, (name,)), code)
-        return codes
-
-    @property
-    def codes_by_number(self) -> dict[LabelValue, int]:
-        """Label value of a raster -> class code; 0 for ignored values."""
-        codes: dict[LabelValue, int] = dict.fromkeys(self.ignore, 0)
-        for code, name in enumerate(self.classes, start=1):
-            codes |= dict.fromkeys(self.values.get(name, (code,)), code)
+            codes |= dict.fromkeys(self.values.get(name, (code if by_number else name,)), code)
         return codes
 
 
@@ -122,18 +120,13 @@ class LearnedRecipe(FromFeatures):
     kind: Literal["model"]
     title: str = ""
     area: str | None = None
-    period: str | None = None
+    period: YearOrPeriod = None
     seed: int = Field(ge=0, lt=2**32, default=0)
 
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
         return plain_name(name)
-
-    @field_validator("period", mode="before")
-    @classmethod
-    def _year(cls, value: object) -> object:
-        return str(value) if isinstance(value, int) else value
 
     def digest(self) -> str:
         """SHA-256 of what decides the model but its data, which cell ids and the digest of labels tell."""

@@ -46,25 +46,6 @@ def log_scores(truth: Float64, predicted: Float64) -> dict[str, float | int]:
     }
 
 
-def interval_scores(truth: Float64, low: Float64, high: Float64, level: float) -> dict[str, float]:
-    """Share of true values in their interval, which should be `level`; mean width; and the interval score, lower is better.
-
-    Gneiting and Raftery 2007, Journal of the American Statistical Association 102, 359-378, eq. 43.
-    """
-    check_numbers(truth, low)
-    check_numbers(truth, high)
-    if (low > high).any():
-        raise RequestError(f"expected intervals with low <= high, got {int((low > high).sum())} the other way round")
-    outside = np.maximum(low - truth, 0) + np.maximum(truth - high, 0)
-    width = high - low
-    return {
-        "level": level,
-        "coverage": float(((truth >= low) & (truth <= high)).mean()),
-        "mean_width": float(width.mean()),
-        "interval_score": float((width + 2 / (1 - level) * outside).mean()),
-    }
-
-
 def check_numbers(truth: Float64, predicted: Float64) -> None:
     """RequestError unless both have the same rows, some, all finite."""
     if truth.shape != predicted.shape or truth.size == 0:

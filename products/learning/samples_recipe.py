@@ -8,7 +8,7 @@ from products.errors import RequestError
 from products.learning.designs import DesignSpec
 from products.learning.from_features import FromFeatures
 from products.learning.label_spec import LabelsSpec, MatchSpec
-from products.learning.recipe import named_once
+from products.learning.recipe import YearOrPeriod, named_once
 from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
 from products.source_spec import Closed
 
@@ -67,7 +67,7 @@ class SamplesRecipe(FromFeatures):
     kind: Literal["samples"]
     title: str = ""
     area: str | None = None
-    period: str | None = None
+    period: YearOrPeriod = None
     classes: tuple[str, ...] = Field(max_length=254, default=())
     labels: tuple[LabelsSpec, ...] = ()
     matches: MatchSpec | None = None
@@ -80,11 +80,6 @@ class SamplesRecipe(FromFeatures):
     @classmethod
     def _plain(cls, name: str) -> str:
         return plain_name(name)
-
-    @field_validator("period", mode="before")
-    @classmethod
-    def _year(cls, value: object) -> object:
-        return str(value) if isinstance(value, int) else value
 
     @field_validator("labels", mode="before")
     @classmethod

@@ -11,7 +11,6 @@ from products.learning.samples import pixel_priority
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
-LEAST_PER_STRATUM = 50  # Olofsson et al. 2014, section 5.1.1: 50 to 100 for rare classes
 
 
 @dataclass(frozen=True, slots=True)

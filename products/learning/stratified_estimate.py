@@ -30,12 +30,6 @@ class StratifiedEstimates:
     area_error: Float64
 
 
-def error_counts(stratum: Int64, reference: Int64, n_classes: int) -> Int64:
-    """Sample counts (map class, reference class) of codes 1 … n."""
-    table = np.bincount((stratum - 1) * n_classes + reference - 1, minlength=n_classes**2)
-    return table.reshape(n_classes, n_classes).astype(np.int64)
-
-
 def stratified_estimates(counts: Int64, weight: Float64, pixels: Int64) -> StratifiedEstimates:
     """Estimates from sample counts (map, reference), the strata's shares of the area and their pixel counts.
 

@@ -20,19 +20,19 @@ def kappa(matrix: npt.NDArray[Any]) -> Float64:
     return found
 
 
-def resampled(matrices: Int64, random: np.random.Generator, times: int = TIMES) -> Int64:
-    """`times` bootstrap sums of the matrices (group, true, predicted): of groups drawn anew, or of rows within each where there are fewer than ten.
+def resampled(matrices: Int64, random: np.random.Generator) -> Int64:
+    """`TIMES` bootstrap sums of the matrices (group, true, predicted): of groups drawn anew, or of rows within each where there are fewer than ten.
 
     Drawing rows with replacement is drawing the cells of their confusion matrix (Efron and Tibshirani 1993, ch. 6).
     """
     n_groups, n, _ = matrices.shape
     if n_groups >= FEW_GROUPS:
-        weight = random.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=times)
+        weight = random.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=TIMES)
         return np.tensordot(weight, matrices, axes=1).astype(np.int64)
-    cells = np.zeros((times, n * n), np.int64)
+    cells = np.zeros((TIMES, n * n), np.int64)
     for matrix in matrices:
-        cells += random.multinomial(matrix.sum(), matrix.ravel() / matrix.sum(), size=times)
-    return cells.reshape(times, n, n)
+        cells += random.multinomial(matrix.sum(), matrix.ravel() / matrix.sum(), size=TIMES)
+    return cells.reshape(TIMES, n, n)
 
 
 def with_interval(matrices: Int64, random: np.random.Generator) -> dict[str, Any]:

@@ -33,12 +33,12 @@ from flows.steps.archives.items import (
     stac_api,
 )
 from flows.steps.index.scene_index import list_scenes
-from flows.steps.ingesting.gone_items import gone_items
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.ingesting.quarantine import kept_items, listed
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import normalise
 from products.errors import RequestError
+from tests.flows.gone_items import gone_items
 
 Item = dict[str, Any]
 KEYS = {"key": "reader", "secret": "secret"}

@@ -338,12 +338,14 @@ def a_damaged_detector_is_refused(path: Path) -> None:
     content = path.read_bytes()
     detector = detector_from_bytes(content, "it")
     assert detector.to_bytes() == content and detector.class_names == ("square",)
-    with pytest.raises(RequestError, match="it is not a readable detector"):
+    with pytest.raises(RequestError, match="it is not a readable network"):
         detector_from_bytes(content[:500], "it")
     with pytest.raises(RequestError, match="expected it to be a neocube-detector-2, it is a neocube-detector-9"):
         detector_from_bytes(content.replace(b"neocube-detector-2", b"neocube-detector-9"), "it")
     lacking = {name: array for name, array in detector.weights.items() if "conv1" not in name}
-    with pytest.raises(RequestError, match="it holds the weights of another detector than the resnet18 that it names"):
+    with pytest.raises(
+        RequestError, match="it holds the weights of another architecture than the resnet18 that it names"
+    ):
         detector_from_bytes(replace(detector, weights=lacking).to_bytes(), "it")
 
 

@@ -14,16 +14,17 @@ from datacube_config.settings import Settings
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.index_setup import init_index
 from flows.steps.learning.drawn_chips import DrawnChips
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import map_cells
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.network_training import TrainingRoom
-from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.learning.training_input import check_input
 from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.sampling.sample_sets import find_samples
 from flows.steps.sampling.training_samples import samples_to_train_on
-from flows.steps.storage import open_storage
+from flows.steps.storage import open_storage, path_of
 from products.devices import choose_backend
 from products.errors import RequestError
 from products.learning.recipe import ModelRecipe
@@ -126,7 +127,7 @@ def test_the_card_tells_how_near_the_shares_are_on_chips_that_share_no_ground_wi
     assert set(metrics["shares"]) == set(CLASSES) and metrics["shares"]["water"]["rmse"] < 0.5
     assert metrics["training"]["epochs"] == 3 and metrics["holdout"]["overall"] > 0.4
     assert metrics["split"]["buffer_m"] == pytest.approx(240 * 2**0.5)
-    text = Path(coast.storage.from_url(trained.document()["card"])).read_text()
+    text = Path(path_of(trained.document()["card"])).read_text()
     assert "a resnet18 (" in text and "the share of each class of chips of 8 px" in text
     assert "## Shares on chips never trained on" in text and "![Grad-CAM](gradcam.png)" in text
     assert metrics["looks"] and {each["class"] for each in metrics["looks"]} <= set(CLASSES)

@@ -12,11 +12,12 @@ import rasterio
 
 from datacube_config.settings import Settings
 from flows.steps.learning.encoder_training import learn_encoder
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.first_weights import Begun, first_weights, holdout_seen_by
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.models import find_encoder, find_model
 from flows.steps.learning.network_training import TrainingRoom
-from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import TrainedModel, learn_model
 from products.devices import choose_backend
 from products.errors import RequestError
 from products.learning.masked_recipe import MaskedRecipe

@@ -11,10 +11,11 @@ import pytest
 from datacube_config.settings import Settings
 from flows.map_here import make_map
 from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
+from flows.steps.learning.feature_cells import feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.learned_version import learned_version
 from flows.steps.learning.network_training import TrainingRoom
-from flows.steps.learning.training import TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.sampling.drawing import DrawnSet
 from flows.steps.sampling.sample_files import DOCUMENT
 from flows.steps.sampling.sample_sets import find_samples

@@ -16,10 +16,10 @@ from datacube_config.connection import Index
 from flows.steps.archives.polite_requests import ApiUnavailable, Patience
 from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
-from flows.steps.ingesting.gone_items import gone_items
 from flows.steps.ingesting.ingest_archive import IngestReport, ingest_archive
 from products.errors import RequestError
 from products.period import parse_period
+from tests.flows.gone_items import gone_items
 from tests.flows.hostile_stac import Fault, HostileStac, hostile_stac
 
 Item = dict[str, Any]

@@ -14,10 +14,10 @@ from datacube_config.archives import use_archives
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.steps.archives.polite_requests import Patience
-from flows.steps.ingesting.gone_items import gone_items
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.ingesting.ingest_report import IngestReport
 from tests.flows.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.flows.gone_items import gone_items
 from tests.flows.test_ingest_sources import RUSTAC, free_port, serving
 
 Item = dict[str, Any]

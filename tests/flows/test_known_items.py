@@ -14,12 +14,12 @@ from sqlalchemy import text
 from datacube_config.connection import Index
 from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
-from flows.steps.ingesting.gone_items import gone_items
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.ingesting.known_items import item_digest, key_text
 from flows.steps.ingesting.quarantine import listed
 from flows.steps.scenes import read_scenes
 from products.period import parse_period
+from tests.flows.gone_items import gone_items
 
 Item = dict[str, Any]
 

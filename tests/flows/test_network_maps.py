@@ -18,13 +18,14 @@ from flows.steps.cubes.cells import CellDraft, cell_path, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.learning.cell_windows import features_with_margin, named_features, neighbour_ids
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, map_cells
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.network_training import TrainingRoom
-from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.networks.network import Network
-from flows.steps.storage import Storage, open_storage
+from flows.steps.storage import Storage, open_storage, path_of
 from products.area import Area
 from products.devices import choose_backend
 from products.errors import RequestError
@@ -190,7 +191,7 @@ def test_the_card_tells_hold_out_training_and_network(coast: Coast, trained: Tra
     assert metrics["score"] == "regression score"
     assert metrics["holdout"]["overall"] > 0.6 and metrics["holdout"]["pixels"] > 100
     assert metrics["training"]["epochs"] == 2 and len(metrics["folds"]) == 1
-    text = Path(coast.storage.from_url(trained.document()["card"])).read_text()
+    text = Path(path_of(trained.document()["card"])).read_text()
     assert "a U-Net with resnet18" in text and "| epoch | loss | validation |" in text
     folder = Path(coast.storage.path("models", "coast_network", str(trained.id)))
     assert {"network.safetensors", "card.json", "card.md"} <= {path.name for path in folder.iterdir()}

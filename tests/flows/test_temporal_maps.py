@@ -18,14 +18,15 @@ from flows.steps.cubes.cells import CellDraft, cell_path, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.learning.cell_windows import feature_stack, named_features
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import map_cells
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.network_training import TrainingRoom
 from flows.steps.learning.temporal_training import temporal_id
-from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.networks.temporal_network import TemporalNetwork
-from flows.steps.storage import Storage, open_storage
+from flows.steps.storage import Storage, open_storage, path_of
 from products.area import Area
 from products.devices import choose_backend
 from products.errors import RequestError
@@ -171,7 +172,7 @@ def test_the_card_tells_network_losses_and_the_steps_it_looks_at(coast: Coast, t
     lost = metrics["permutation"]["lost"]
     assert set(lost) == {f"{layer}_{step}" for layer in ("red", "ndvi") for step in range(1, 5)}
     assert max(lost, key=lambda name: float(lost[name]["mean"])).startswith("ndvi")
-    text = Path(coast.storage.from_url(trained.document()["card"])).read_text()
+    text = Path(path_of(trained.document()["card"])).read_text()
     assert "a TempCNN (" in text and "on series of 4 steps of 2 layers" in text and "| epoch | loss |" in text
     assert (Path(coast.storage.path("models", "coast_courses", str(trained.id))) / "network.safetensors").exists()
     assert not (coast.labels.parent / str(trained.id)).exists()

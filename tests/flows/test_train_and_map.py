@@ -27,15 +27,16 @@ from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.passport import passport_of
 from flows.steps.index.index_setup import add_product, init_index
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
 from flows.steps.learning.model_export import answers, export_model, largest_difference
 from flows.steps.learning.model_files import READERS, ModelFiles, learned_file
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.network_training import TrainingRoom
-from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells, learn_model
+from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.loading.raster_access import RasterAccess
-from flows.steps.storage import Storage, open_storage
+from flows.steps.storage import Storage, open_storage, path_of
 from products.area import Area
 from products.devices import choose_backend
 from products.errors import RequestError
@@ -186,7 +187,7 @@ def test_a_trained_model_tells_its_metrics_and_card(coast: Coast, trained: Train
     assert document["metrics"]["score"] == "regression score"
     assert document["metrics"]["holdout"]["overall"] > 0.97
     assert json.dumps(document)
-    assert Path(coast.storage.from_url(document["card"])).read_text().startswith("# Coast, version 1")
+    assert Path(path_of(document["card"])).read_text().startswith("# Coast, version 1")
 
 
 def test_the_model_folder_holds_forest_metrics_card_and_pictures(coast: Coast, trained: TrainedModel) -> None:
@@ -536,7 +537,7 @@ def test_the_passport_of_a_map_is_that_of_its_features_with_the_model(
 
 
 def test_mapping_the_same_again_does_nothing(coast: Coast, mapped: MapResult) -> None:
-    cog = Path(coast.storage.from_url(mapped.files.cogs[0]))
+    cog = Path(path_of(mapped.files.cogs[0]))
     before = cog.stat().st_mtime_ns
     again = coast.map()
     assert (len(again.mapped), len(again.fresh)) == (0, 2)
@@ -570,7 +571,7 @@ def test_a_map_of_another_year_joins_the_cube_and_has_files_of_its_own(tmp_path:
         assert cube.attrs["neocube:models"] == {"2019": [str(model.id)], "2020": [str(model.id)]}
         np.testing.assert_array_equal(cube.map_class.values[1:], open_snapshot(first.cube).map_class.values)
         assert {each["period"] for each in grown.files.pixel_area} == {"2019"}
-        with rasterio.open(coast.storage.from_url(grown.files.cogs[0])) as file:
+        with rasterio.open(path_of(grown.files.cogs[0])) as file:
             column, row = (round(offset) for offset in ~MOSAIC.affine * (file.transform.c, file.transform.f))
             shown = cube.map_class.values[0, row : row + file.height, column : column + file.width]
             np.testing.assert_array_equal(file.read(1), shown)
@@ -591,7 +592,7 @@ def test_threads_and_tiles_give_the_same_pixels(coast: Coast, mapped: MapResult)
 
 
 def test_the_cogs_are_cut_to_the_area_coloured_and_described(coast: Coast, mapped: MapResult) -> None:
-    classes, shares, applicable, _ = (coast.storage.from_url(url) for url in mapped.files.cogs)
+    classes, shares, applicable, _ = (path_of(url) for url in mapped.files.cogs)
     with rasterio.open(classes) as file:
         assert (file.crs.to_epsg(), file.res, file.nodata) == (32647, (30.0, 30.0), 0)
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
@@ -609,7 +610,7 @@ def test_the_cogs_are_cut_to_the_area_coloured_and_described(coast: Coast, mappe
 
 
 def test_the_collection_leads_to_items_whose_files_are_there(coast: Coast, mapped: MapResult) -> None:
-    collection = pystac.Collection.from_file(coast.storage.from_url(mapped.files.collection))
+    collection = pystac.Collection.from_file(path_of(mapped.files.collection))
     (item,) = collection.get_items()
     assert item.get_collection() is collection
     assert (item.properties["proj:code"], item.properties["neocube:simulated"]) == ("EPSG:32647", True)
@@ -630,7 +631,7 @@ def test_pixel_areas_are_those_inside_the_area(mapped: MapResult) -> None:
 
 
 def test_the_quicklook_is_a_picture(coast: Coast, mapped: MapResult) -> None:
-    content = Path(coast.storage.from_url(mapped.files.quicklooks[0])).read_bytes()
+    content = Path(path_of(mapped.files.quicklooks[0])).read_bytes()
     assert content.startswith(b"\x89PNG")
 
 

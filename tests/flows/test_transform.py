@@ -18,9 +18,10 @@ from datacube_config.settings import Settings
 from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.cubes.open_cube import features_apart, open_snapshot
 from flows.steps.index.index_setup import add_product, init_index
+from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.mapping import MapResult, map_cells
 from flows.steps.learning.models import Transform, find_model
-from flows.steps.learning.training import FeatureCells, TrainedModel, feature_cells
+from flows.steps.learning.training import TrainedModel
 from flows.steps.learning.transforming import draw_pixels, learn_transform
 from flows.steps.storage import Storage, open_storage
 from products.area import Area

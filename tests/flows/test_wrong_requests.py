@@ -120,6 +120,12 @@ def test_a_terminal_that_does_not_know_a_sign_shows_another(ingested_settings: S
     assert b"cells have no scene: " in done.stdout_bytes and b" ?\n" in done.stdout_bytes
 
 
+def test_a_product_of_scenes_is_no_model(ingested_settings: Settings) -> None:
+    assert ingested_settings.index_url is None
+    asked = ("map", "sentinel2_msi_l2a", "--area", AREA, "--period", YEAR)
+    refused(neocube(*asked), "unknown model 'sentinel2_msi_l2a'", "none is trained yet: run `neocube train`")
+
+
 def test_an_unknown_recipe_lists_the_near_ones(ingested_settings: Settings) -> None:
     assert ingested_settings.index_url is None
     refused(

@@ -27,8 +27,8 @@ def recipe(**changed: Any) -> ModelRecipe:
 def test_the_recipe_that_comes_with_neocube_is_readable() -> None:
     found = model_recipe("mangrove_extent")
     assert found.class_names == ("mangrove", "water", "other")
-    assert found.samples.codes_by_name["built_up"] == 3
-    assert found.samples.codes_by_number[5] == 3
+    assert found.samples.codes(by_number=False)["built_up"] == 3
+    assert found.samples.codes(by_number=True)[5] == 3
 
 
 def test_spelled_out_defaults_titles_labels_and_maps_leave_the_digest() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from products.errors import RequestError
-from products.learning.regression_scores import interval_scores, log_scores, regression_scores, rounded
+from products.learning.regression_scores import log_scores, regression_scores, rounded
 
 TRUTH = np.array([1.0, 2.0, 4.0, 8.0])
 
@@ -54,16 +54,6 @@ def test_rows_without_a_logarithm_are_counted_and_left_out() -> None:
         log_scores(np.zeros(2), np.ones(2))
 
 
-def test_intervals_cover_as_often_as_they_hold() -> None:
-    rng = np.random.default_rng(1)
-    truth = rng.normal(size=20_000)
-    found = interval_scores(truth, np.full(truth.shape, -1.96), np.full(truth.shape, 1.96), 0.95)
-    assert found["coverage"] == pytest.approx(0.95, abs=0.005)
-    assert found["mean_width"] == pytest.approx(3.92)
-    wide = interval_scores(truth, np.full(truth.shape, -3.0), np.full(truth.shape, 3.0), 0.95)
-    assert wide["interval_score"] > found["interval_score"]
-
-
 def test_what_cannot_be_scored_is_refused() -> None:
     with pytest.raises(RequestError, match=r"as many predicted as true values, and some, got \(2,\) and \(4,\)"):
         regression_scores(TRUTH, np.ones(2))
@@ -71,8 +61,6 @@ def test_what_cannot_be_scored_is_refused() -> None:
         regression_scores(np.zeros(0), np.zeros(0))
     with pytest.raises(RequestError, match="expected finite values, got 1 rows with none"):
         regression_scores(TRUTH, np.array([1.0, np.nan, 3.0, 4.0]))
-    with pytest.raises(RequestError, match="low <= high, got 1 the other way round"):
-        interval_scores(np.ones(2), np.array([0.0, 2.0]), np.array([1.0, 1.0]), 0.9)
 
 
 def test_a_card_has_rounded_scores() -> None:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from products.learning.accuracy import confusion
 from products.learning.stratified_estimate import (
     accuracy_document,
     area_document,
-    error_counts,
     stratified_estimates,
 )
 
@@ -80,7 +80,7 @@ def sampled(truth: NDArray[np.int64], mapped: NDArray[np.int64], seed: int) -> t
     rng = np.random.default_rng(seed)
     rows = np.concatenate([rng.choice(np.flatnonzero(mapped == code), 40, replace=False) for code in (1, 2)])
     pixels = np.bincount(mapped, minlength=3)[1:]
-    found = stratified_estimates(error_counts(mapped[rows], truth[rows], 2), pixels / pixels.sum(), pixels)
+    found = stratified_estimates(confusion(mapped[rows], truth[rows], 2), pixels / pixels.sum(), pixels)
     return float(found.area[0]), float(found.area_error[0])
 
 

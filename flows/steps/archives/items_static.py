@@ -1,7 +1,6 @@
 """Items in files: a static catalogue, an item collection, a list, a folder or prefix of items."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -9,9 +8,10 @@ from urllib.parse import unquote, urljoin, urlsplit
 from flows.steps.archives.archive_files import LINK, SITES
 from flows.steps.archives.delivered_scenes import delivered_in_file, delivered_in_folder, has_delivery, products_of
 from flows.steps.archives.found_items import FoundItem, Source, links_of, plain_location
+from flows.steps.archives.in_batches import in_batches
 from flows.steps.archives.items_parquet import PARQUET, parquet_items
 from flows.steps.archives.json_documents import ITEM_BYTES, parse_document, stream_features
-from flows.steps.archives.links_out import leads_out
+from flows.steps.archives.links_out import is_below, leads_out
 from flows.steps.archives.packed_files import is_packed
 from flows.steps.archives.raw_items import raw_features
 from products.errors import RequestError
@@ -47,7 +47,7 @@ def linked_items(start: str, source: Source) -> Iterator[FoundItem]:
                     yield FoundItem(name, source.place(location), None, cause)
         fresh = {target: kind for target, kind in kinds.items() if hash(target) not in seen}
         seen.update(map(hash, fresh))
-        inside = {target: kind for target, kind in fresh.items() if _is_inside(target, source.root)}
+        inside = {target: kind for target, kind in fresh.items() if is_below(target, source.root)}
         for target in (target for target in fresh if target not in inside):
             named = plain_location(target)
             cause = f"{plain_location(location)} links to {named}, outside the archive {source.root}"
@@ -107,8 +107,7 @@ def file_items(location: str, source: Source) -> Iterator[FoundItem]:
 
 def items_at(locations: Iterable[str], source: Source, *, quiet: bool = False) -> Iterator[FoundItem]:
     """The items of some files, read side by side where they are far; `quiet`: none for JSON that is no item."""
-    stream = iter(locations)
-    while batch := list(islice(stream, READ_AT_ONCE)):
+    for batch in in_batches(locations, READ_AT_ONCE):
         safe = [location for location in batch if not leads_out(location, source.root)]
         for location in (location for location in batch if location not in safe):
             yield source.unreadable(location, OSError("a symbolic link out of the archive: expected a file inside it"))
@@ -176,7 +175,7 @@ def _is_item(document: Any) -> bool:  # noqa: ANN401
 
 def _has_documents_above(folder: str, root: str, source: Source) -> bool:
     """Whether a folder above one of a prefix, whose keys come later, has documents that may describe it."""
-    while folder != root and _is_inside(folder, root):
+    while folder != root and is_below(folder, root):
         folder = folder.rpartition("/")[0]
         if any(name.lower().endswith(JSON) and name not in CATALOGUE_FILES for name in source.files.files_in(folder)):
             return True
@@ -201,7 +200,3 @@ def _target(href: str, location: str) -> str:
     for part in path.split("/"):
         parts = parts[:-1] if part == ".." else [*parts, part] if part not in ("", ".") else parts
     return f"{scheme}://{'/'.join(parts)}" if scheme else "/" + "/".join(parts)
-
-
-def _is_inside(target: str, root: str) -> bool:
-    return target == root or target.startswith(root.rstrip("/") + "/")

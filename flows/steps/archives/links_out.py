@@ -10,8 +10,8 @@ def leads_out(path: str, root: str) -> bool:
         return False
     folder, _, _ = path.rpartition("/")
     if os.path.islink(path):  # noqa: PTH114, two million calls an hour
-        return not _is_below(os.path.realpath(path), _real(root))
-    return not _is_below(_real(folder), _real(root))
+        return not is_below(os.path.realpath(path), _real(root))
+    return not is_below(_real(folder), _real(root))
 
 
 @lru_cache(4096)
@@ -19,5 +19,6 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def _is_below(path: str, root: str) -> bool:
+def is_below(path: str, root: str) -> bool:
+    """Whether a path or URL, in plain form, is a root or lies under it."""
     return path == root or path.startswith(root.rstrip("/") + "/")

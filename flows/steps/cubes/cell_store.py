@@ -171,6 +171,7 @@ def verify_cell(
 
 
 def shard_path(path: str, stored: StoredArray) -> str:
+    """The place of the one shard of an array of the cell at `path`."""
     return "/".join((path, stored.path, "c", *("0" for _ in stored.template.dims)))
 
 

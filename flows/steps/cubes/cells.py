@@ -2,18 +2,16 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from datacube.model import Dataset
 from odc.geo.geobox import GeoBox
-from sqlalchemy import text
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cell_store import (
@@ -27,12 +25,13 @@ from flows.steps.cubes.cell_store import (
     write_metadata,
     write_shards,
 )
+from flows.steps.index.advisory_locks import chooser_of, writer_of
 from flows.steps.index.catalogue import cells_at
 from flows.steps.index.derived_rows import add_derived, rewrite_derived
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
 from products.grid import PixelGrid
-from products.identity import KERNEL_VERSIONS, NAMESPACE, CellKey
+from products.identity import KERNEL_VERSIONS, CellKey
 from products.template import CellTemplate
 from products.window.overviews import level_sides
 
@@ -124,23 +123,6 @@ def retire_cell(index: Index, cell: UUID, reason: str) -> None:
     """Archive a cell that lost what made it."""
     index.dc.index.datasets.archive([cell])
     record_reasons(index, {cell: reason}, "build")
-
-
-@contextmanager
-def writer_of(index: Index, cell: UUID) -> Iterator[None]:
-    """Be the one writer of a cell: an advisory lock on its id, given back by the server if this process dies."""
-    number = cell.int & 0x7FFFFFFFFFFFFFFF
-    with index.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("select pg_advisory_lock(:number)"), {"number": number})
-        try:
-            yield
-        finally:
-            connection.execute(text("select pg_advisory_unlock(:number)"), {"number": number})
-
-
-def chooser_of(index: Index, place: str) -> AbstractContextManager[None]:
-    """Be the one who says which row is the active one at a place, of several that are published there at once."""
-    return writer_of(index, uuid5(NAMESPACE, place))
 
 
 def _whole_digest(storage: Storage, path: str, draft: CellDraft, threads: int) -> str | None:

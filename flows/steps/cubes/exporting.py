@@ -43,6 +43,7 @@ def export_cube(
 
 
 def export_folder(folder: str, overwrite: bool) -> Path:
+    """The folder to export to, absolute; RequestError for one that is elsewhere, a file, or not empty and not to be overwritten."""
     if "://" in folder:
         raise RequestError(
             f"expected a folder of this machine to export to, got {folder}: copy the files there afterwards"
@@ -72,6 +73,7 @@ def writing_into(target: Path) -> Iterator[Path]:
 
 
 def moved_into(made: Path, place: Path) -> Path:
+    """The place of a file or folder that was moved there, over what lay there."""
     if place.is_dir():
         shutil.rmtree(place)
     return made.replace(place)

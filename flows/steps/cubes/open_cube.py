@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import odc.geo.xr  # noqa: F401 - gives the datasets `.odc`
 import xarray
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
 from sqlalchemy import select
 from zarr.abc.store import Store
 
@@ -89,6 +91,12 @@ def count_overviews(url: str, options: Mapping[str, Any] | None = None) -> int:
     place = storage_at(url, options)
     said: Any = place.open_group(place.root).attrs.asdict().get("multiscales", {"layout": [SELF]})
     return len(said["layout"]) - 1
+
+
+def geobox_of(cube: xarray.Dataset, crs: str) -> GeoBox:
+    """The grid of a snapshot in its CRS by name, which is stored as WKT."""
+    stored = cube.odc.geobox
+    return GeoBox(stored.shape, stored.affine, CRS(crs))
 
 
 def features_apart(cube: xarray.Dataset) -> xarray.Dataset:

@@ -11,10 +11,10 @@ from uuid import UUID, uuid5
 import xarray
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import writer_of
 from flows.steps.cubes.credits import credit_lines, sources_of
 from flows.steps.cubes.cube_stac import snapshot_item
 from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.index.advisory_locks import writer_of
 from flows.steps.storage import Storage, path_of
 from products.errors import RequestError
 from products.identity import NAMESPACE

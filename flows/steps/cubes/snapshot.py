@@ -18,10 +18,11 @@ from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
 from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, write_coordinates
-from flows.steps.cubes.cells import QUALITY, cell_path, chooser_of, writer_of
+from flows.steps.cubes.cells import QUALITY, cell_path
 from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
+from flows.steps.index.advisory_locks import chooser_of, writer_of
 from flows.steps.index.catalogue import PublishedCell, published_cell, published_cells, time_of
-from flows.steps.storage import Storage
+from flows.steps.storage import Storage, path_of
 from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
 from products.passes import Pass, merged_passes
@@ -113,7 +114,7 @@ def _in_order(times: list[Period]) -> tuple[Period, ...]:
 def _missing_in(storage: Storage, pointer: Mapping[str, Any]) -> set[tuple[str, str]]:
     """The places, by tile and period, that a snapshot says it lacks; none where its files are gone."""
     try:
-        said: Any = storage.open_group(storage.from_url(pointer["snapshot_url"])).attrs.get("neocube:missing", [])
+        said: Any = storage.open_group(path_of(pointer["snapshot_url"])).attrs.get("neocube:missing", [])
     except FileNotFoundError:
         return set()
     return {(tile, period) for period, _, tile in (str(each).rpartition(" ") for each in said)}

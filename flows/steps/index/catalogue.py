@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,9 +18,12 @@ from flows.steps.loading.mirror_locations import with_mirrors
 from flows.steps.scenes.normalise import GRANULE
 from flows.steps.scenes.view_angles import angles_of
 from products.antimeridian import in_one_piece, meet
+from products.area import Area
+from products.errors import RequestError
 from products.passes import search_span
-from products.period import Period
+from products.period import Period, as_utc
 from products.scene import BandFile, Scene
+from products.scene_recipe import SceneRecipe
 from products.source_spec import SourceSpec
 
 
@@ -154,6 +157,14 @@ def published_passes(
     return {(cell.tile, cell.period): cell for cell, start in begun if any(period.contains(start) for period in asked)}
 
 
+def nothing_published(recipe: SceneRecipe, area: Area, asked: Period) -> RequestError:
+    """What to do where no cell of a recipe is published over an area in a period."""
+    return RequestError(
+        f"no cell of {recipe.name} is published over the area {area.name!r} in {asked.label}: "
+        f"build it first (neocube build {recipe.name} --period {asked.label}, with the same --area)"
+    )
+
+
 def _published(index: Index, product: str, version: int, span: Period, tile: str | None = None) -> list[PublishedCell]:
     place = {} if tile is None else {"tile": tile}
     found = index.dc.index.datasets.search(product=product, time=Range(span.start, span.end), **place)
@@ -173,9 +184,3 @@ def time_of(cell: PublishedCell) -> Period:
     """From the start of a cell to its end, which its row has a microsecond early."""
     start, end = (as_utc(cell.properties[f"dtr:{edge}_datetime"]) for edge in ("start", "end"))
     return Period(start, end + timedelta(microseconds=1))
-
-
-def as_utc(text: str | datetime) -> datetime:
-    """An instant of a document, which may lack its time zone."""
-    instant = text if isinstance(text, datetime) else datetime.fromisoformat(text)
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

@@ -8,6 +8,7 @@ from datacube.model import Dataset, LineageTree
 
 from datacube_config.connection import Index
 from flows.steps.index.revised_scenes import ANY_CHANGE
+from products.template import CELL_KIND
 
 
 class LineageLost(RuntimeError):
@@ -40,6 +41,43 @@ def add_derived(index: Index, document: dict[str, Any], location: str) -> None:
 def rewrite_derived(index: Index, document: dict[str, Any], location: str) -> None:
     """Put another document into the row of a known dataset, whose lineage stays; RuntimeError if the index refuses it."""
     index.dc.index.datasets.update(_without_lineage(index, document, location), ANY_CHANGE)
+
+
+def unmeasured_product(name: str, title: str) -> dict[str, Any]:
+    """The ODC product of what has no measurements, such as a model or a training set, and is found by name, place and time."""
+    return {
+        "name": name,
+        "description": title or name,
+        "metadata_type": CELL_KIND,
+        "metadata": {"product": {"name": name}},
+        "measurements": [],
+    }
+
+
+def active_rows(index: Index, product: str) -> list[Dataset]:
+    """The active rows of a product; none of one that the index does not know."""
+    known = index.dc.index.products.get_by_name(product)
+    return [] if known is None else list(index.dc.index.datasets.search(product=product))
+
+
+def family_of(row: Dataset) -> str | None:
+    """The family of products that a row belongs to; None of the cells of features."""
+    return row.metadata_doc["properties"].get("odc:product_family")
+
+
+def names_of_family(index: Index, family: str) -> list[str]:
+    """The products whose active rows are of a family."""
+    names = [each.name for each in index.dc.index.products.get_all() if each.metadata_type.name == CELL_KIND]
+    firsts = ((name, row) for name in names for row in index.dc.index.datasets.search(product=name, limit=1))
+    return sorted(name for name, row in firsts if family_of(row) == family)
+
+
+def as_uuid(text: str) -> UUID | None:
+    """The id that a text is; None of another text."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _without_lineage(index: Index, document: dict[str, Any], location: str) -> Dataset:

@@ -1,6 +1,6 @@
 """Scenes of an existing ODC product, used as it is: nothing of it is indexed again."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +13,7 @@ from flows.steps.scenes.view_angles import angles_of
 from products.antimeridian import in_one_piece
 from products.errors import RequestError
 from products.external import ExternalProduct
+from products.period import as_utc
 from products.scene import BandFile, Scene
 from products.sensors import SENSORS
 
@@ -33,7 +34,7 @@ def require_external(index: Index, product: str, reading: ExternalProduct) -> No
 def external_scene(dataset: Dataset, reading: ExternalProduct) -> Scene:
     """The scene behind a dataset of an external product, its bands by our names, its mask in the place of the sensor's."""
     facts = dataset.metadata_doc["properties"]
-    acquired = _utc(facts["datetime"])
+    acquired = as_utc(facts["datetime"])
     platform = str(facts.get("eo:platform") or "").lower().replace("_", "-")
     bands = {
         band: _band_file(dataset, name, reading.scale, reading.offset, reading.nodata)
@@ -82,8 +83,3 @@ def _pass(platform: str, region: str, acquired: datetime, longitude: float) -> s
     if platform.startswith("landsat") and len(region) == 6 and region.isdigit():
         return f"{platform}/{region[:3]}/{wrs_day(int(region[:3]), acquired, acquired)}"
     return f"{platform}//{acquired + timedelta(hours=longitude / 15):%Y-%m-%d}"
-
-
-def _utc(text: str | datetime) -> datetime:
-    instant = text if isinstance(text, datetime) else datetime.fromisoformat(text)
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

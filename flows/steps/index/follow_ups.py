@@ -1,16 +1,17 @@
 """What should follow a published cube or model, and what of it is done: rows of `neocube.follow_up`."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer, follow_up
+from flows.steps.index.advisory_locks import writer_of
 from products.identity import NAMESPACE
 from products.learning.recipe import ModelRecipe
 from products.registry import features_at, model_recipe, read_recipe, recipe_names
@@ -141,20 +142,9 @@ def end_order(index: Index, order: Order) -> int:
         return connection.execute(delete(follow_up).where(is_due)).rowcount
 
 
-@contextmanager
-def claimed(index: Index, work: FollowUp, *, wait: bool) -> Iterator[bool]:
+def claimed(index: Index, work: FollowUp, *, wait: bool) -> AbstractContextManager[bool]:
     """Be the one that does this work, by a lock that ends with this process; False if another is."""
-    number = work.id.int & 0x7FFFFFFFFFFFFFFF
-    with index.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if wait:
-            connection.execute(text("select pg_advisory_lock(:number)"), {"number": number})
-        elif not connection.scalar(text("select pg_try_advisory_lock(:number)"), {"number": number}):
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            connection.execute(text("select pg_advisory_unlock(:number)"), {"number": number})
+    return writer_of(index, work.id, wait=wait)
 
 
 def _note(connection: Connection, work: FollowUp) -> None:

@@ -3,17 +3,17 @@
 import logging
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from datacube.index.abstract import DatasetTuple
 from datacube.model import Dataset
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select
 
 from datacube_config.connection import Index
 from datacube_config.schema import archive_reason
+from flows.steps.index.advisory_locks import alone
 from flows.steps.index.bulk_index import bulk_index
 from flows.steps.index.catalogue import acquired_at, footprint_of
 from flows.steps.index.index_statistics import refresh_statistics
@@ -62,7 +62,7 @@ def take_scenes(
     """
     if dry_run:
         return decide(index, scenes, revisable)
-    with _alone(index):
+    with alone(index, LOCK):
         decision = decide(index, scenes, revisable)
         fresh = [*decision.added, *decision.replaced, *decision.superseded]
         again = [*decision.revised, *decision.moved]
@@ -217,14 +217,3 @@ def _scene_row(dataset: Dataset, reasons: dict[UUID, str]) -> dict[str, Any]:
         "status": status,
         "location": dataset.uri,
     }
-
-
-@contextmanager
-def _alone(index: Index) -> Iterator[None]:
-    """One writer of scenes at a time, so that two ingests cannot both choose."""
-    with index.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("select pg_advisory_lock(hashtext(:lock))"), {"lock": LOCK})
-        try:
-            yield
-        finally:
-            connection.execute(text("select pg_advisory_unlock(hashtext(:lock))"), {"lock": LOCK})

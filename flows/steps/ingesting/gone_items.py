@@ -8,7 +8,6 @@ from uuid import UUID
 
 from sqlalchemy import Engine, func, or_, select, text
 
-from datacube_config.connection import Index
 from datacube_config.schema import known_item
 from flows.steps.ingesting.known_items import UNREADABLE, Bounds
 
@@ -70,22 +69,6 @@ def has_gone(engine: Engine, archive: str) -> bool:
     query = select(known_item.c.item_id).where(known_item.c.archive == archive, known_item.c.gone_at.is_not(None))
     with engine.connect() as connection:
         return connection.execute(query.limit(1)).first() is not None
-
-
-def gone_items(index: Index, archive: str | None = None) -> Iterator[dict[str, Any]]:
-    """Every item that its archive no longer has: archive, collection, item id, scene, since when."""
-    query = select(known_item).where(known_item.c.gone_at.is_not(None))
-    if archive is not None:
-        query = query.where(known_item.c.archive == archive)
-    with index.engine.connect() as connection:
-        for row in connection.execution_options(yield_per=500).execute(query.order_by(known_item.c.gone_at)):
-            yield {
-                "archive": row.archive,
-                "collection": row.collection,
-                "id": row.item_id,
-                "dataset_id": str(row.dataset_id) if row.dataset_id else None,
-                "gone_at": row.gone_at.isoformat(),
-            }
 
 
 def _in_scope(scope: Scope) -> list[Any]:

@@ -4,18 +4,19 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import shapely
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from datacube_config.schema import harvest
 from flows.steps.archives.items import FoundItem
 from flows.steps.archives.stac_api import PageRequest
+from flows.steps.index.advisory_locks import alone_if_free
 from products.area import Area
-from products.period import Period
+from products.period import Period, as_utc
 
 if TYPE_CHECKING:
     from flows.steps.ingesting.take_items import Prepared
@@ -175,14 +176,8 @@ def held_thread(engine: Engine, key: HarvestKey, *, dry_run: bool) -> Iterator[T
     if dry_run:
         yield Thread(engine, key, False)
         return
-    name = {"name": f"neocube harvest {key}"}
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        is_mine = connection.scalar(text("select pg_try_advisory_lock(hashtextextended(:name, 0))"), name)
-        try:
-            yield Thread(engine, key, bool(is_mine))
-        finally:
-            if is_mine:
-                connection.execute(text("select pg_advisory_unlock(hashtextextended(:name, 0))"), name)
+    with alone_if_free(engine, f"neocube harvest {key}") as is_kept:
+        yield Thread(engine, key, is_kept)
 
 
 def is_full_due(state: Any, now: datetime, *, forced: bool) -> bool:  # noqa: ANN401, a row or None
@@ -220,9 +215,6 @@ def period_key(period: Period | None) -> str:
 
 def _instant(value: object) -> datetime | None:
     try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return as_utc(value) if isinstance(value, str) else None
     except ValueError:
         return None
-    if found is None:
-        return None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

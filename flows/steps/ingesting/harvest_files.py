@@ -17,11 +17,6 @@ from products.period import Period
 Begin = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 
-def as_they_come(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Each batch when it is asked for."""
-    return batches
-
-
 def unchanged_items(thread: Thread) -> int | None:
     """How many items a local archive has, if its files are those that were all taken before; None if it is to be read."""
     state, archive, engine = thread.state(), thread.key.archive, thread.engine
@@ -38,7 +33,7 @@ def file_batches(
     period: Period | None,
     files: ArchiveFiles,
     thread: Thread,
-    begin: Begin = as_they_come,
+    begin: Begin = iter,
 ) -> Iterator[Batch]:
     """The items of an archive; each batch is done when the next is asked for. What was not among them is gone.
 

@@ -4,13 +4,13 @@ import time
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import islice
 from typing import Any, Literal
 
 from datacube_config.archives import collection_aliases
 from datacube_config.connection import Index
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.host_buckets import HostBuckets
+from flows.steps.archives.in_batches import in_batches
 from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.archives.items import FoundItem, StacApi, Wanted, acknowledge, archive_location, reread, stac_api
 from flows.steps.archives.polite_requests import ApiUnavailable, Patience, open_client
@@ -19,7 +19,7 @@ from flows.steps.archives.site_files import SiteFiles
 from flows.steps.archives.stac_api import Provider
 from flows.steps.ingesting.batches_ahead import Inside, begun, begun_ahead
 from flows.steps.ingesting.harvest import Batch, HarvestKey, area_key, held_thread, period_key
-from flows.steps.ingesting.harvest_files import as_they_come, file_batches, unchanged_items
+from flows.steps.ingesting.harvest_files import file_batches, unchanged_items
 from flows.steps.ingesting.harvest_pages import ApiHarvest, api_batches
 from flows.steps.ingesting.ingest_report import IngestReport, Progress
 from flows.steps.ingesting.known_items import item_key, touch_known
@@ -63,7 +63,9 @@ def ingest_archive(
     files = ArchiveFiles(s3_options, SiteFiles(buckets, patience or Patience()))
     report = IngestReport(name, dry_run)
     take = Take(index, name, report, files, access or RasterAccess(), radiometric_check, pool=ScenePool(workers))
-    wanted = Wanted(tuple(collections), area.geometry.boundingbox.bbox if area else None, _interval(period))
+    wanted = Wanted(
+        tuple(collections), area.geometry.boundingbox.bbox if area else None, period.interval if period else None
+    )
     api = stac_api(archive, wanted, files)
     if not dry_run:
         _retry(take, only_due=True)
@@ -106,7 +108,7 @@ def retry_quarantine(
 def _retry(take: Take, *, only_due: bool) -> None:
     """Take what is in quarantine of an archive; with `only_due`, what may have healed since it was tried last."""
     kept = kept_items(take.index, take.files, take.archive, only_due=only_due)
-    while some := list(islice(kept, RETRY_ITEMS)):
+    for some in in_batches(kept, RETRY_ITEMS):
         again: dict[tuple[str, str], list[FoundItem]] = {
             item_key(found): [found] if found.document else reread(found, take.files) for found in some
         }
@@ -170,7 +172,7 @@ def _of_files(
         if count is not None:
             yield Batch([], n_unread=count)
         else:
-            begin = as_they_come if take.report.dry_run else partial(begun_ahead, take, inside=inside)
+            begin = iter if take.report.dry_run else partial(begun_ahead, take, inside=inside)
             try:
                 yield from file_batches(archive, wanted, period, take.files, thread, begin)
             except ApiUnavailable as error:
@@ -210,7 +212,3 @@ def _collection_matches(named: str, collections: Sequence[str]) -> bool:
     if named in collections:
         return True
     return collection_aliases().get(named) in collections
-
-
-def _interval(period: Period | None) -> str | None:
-    return f"{period.start:%Y-%m-%dT%H:%M:%SZ}/{period.end:%Y-%m-%dT%H:%M:%SZ}" if period else None

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,15 @@ from datacube.model import Dataset
 from datacube.utils.changes import allow_any
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry
-from sqlalchemy import text
 
 from datacube_config.connection import Index
 from datacube_config.sources import FolderSource, RasterSource, SourceTable
 from flows.steps.archives.archive_files import ArchiveFiles, as_uri
 from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.archives.in_batches import in_batches
 from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.archives.items import FoundItem
+from flows.steps.index.advisory_locks import alone
 from flows.steps.index.index_setup import add_product
 from flows.steps.ingesting.ingest_report import IngestReport
 from flows.steps.ingesting.quarantine import keep, kept_archives, kept_items, release
@@ -74,7 +73,7 @@ def ingest_rasters(
         work.take_folder(source)
     else:
         found = (each for each in find_rasters(source, location, files) if _in_period(each, period))
-        for batch in _batches(found):
+        for batch in in_batches(found, BATCH_RASTERS):
             work.take(source, batch, area)
             report.seconds = round(time.monotonic() - started, 3)
             if progress:
@@ -146,7 +145,7 @@ class _Work:
         """Add what is new, note the new place of what has moved; (path, cause) of what is still known elsewhere."""
         if self.report.dry_run:
             return self._decide(documents)
-        with _alone(self.index):
+        with alone(self.index, LOCK):
             return self._decide(documents)
 
     def _decide(self, documents: list[RasterDocument]) -> list[tuple[str, str]]:
@@ -224,20 +223,3 @@ def _in_period(each: Found, period: Period | None) -> bool:
     if period is None or isinstance(each, RefusedFile):
         return True
     return bool(each.facts.period.start < period.end and period.start < each.facts.period.end)
-
-
-@contextmanager
-def _alone(index: Index) -> Iterator[None]:
-    """One writer of rasters at a time."""
-    with index.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("select pg_advisory_lock(hashtext(:lock))"), {"lock": LOCK})
-        try:
-            yield
-        finally:
-            connection.execute(text("select pg_advisory_unlock(hashtext(:lock))"), {"lock": LOCK})
-
-
-def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
-    stream = iter(found)
-    while batch := list(islice(stream, BATCH_RASTERS)):
-        yield batch

@@ -8,6 +8,7 @@ import numpy as np
 
 from flows.steps.learning.map_population import MapPopulation, StrataCounts, count_strata
 from products.errors import RequestError
+from products.learning.accuracy import confusion
 from products.learning.card import score_name
 from products.learning.ground_area import MOST_SPREAD
 from products.learning.maps import M2_PER_HA
@@ -15,7 +16,6 @@ from products.learning.stratified_design import Drawn, allocate, candidates, joi
 from products.learning.stratified_estimate import (
     accuracy_document,
     area_document,
-    error_counts,
     stratified_estimates,
 )
 from products.scene_recipe import canonical_digest
@@ -101,7 +101,7 @@ def estimate(design: Mapping[str, Any], reference: Mapping[int, str]) -> dict[st
     code = {name: number for number, name in enumerate(names, start=1)}
     stratum = np.array([code[name] for _, name, _, _ in design["points"]])
     truth = np.array([code[reference[number]] for number, _, _, _ in design["points"]])
-    counts = error_counts(stratum, truth, len(names))
+    counts = confusion(stratum, truth, len(names))
     pixels = np.array([each["pixel_count"] for each in strata])
     ground_ha = np.array([each["ground_ha"] for each in strata])
     found = stratified_estimates(counts, ground_ha / ground_ha.sum(), pixels)

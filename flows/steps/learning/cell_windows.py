@@ -46,9 +46,14 @@ def features_with_margin(
     for row, column, cell in ((0, 0, own), *neighbours(cells, tile, period, tile_px, margin_px)):
         to_rows, from_rows = _overlap(row, tile_px, margin_px)
         to_columns, from_columns = _overlap(column, tile_px, margin_px)
-        opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
+        opened = opened_cell(storage, cell)
         found[:, to_rows, to_columns] = named_features(opened, names, from_rows, from_columns)
     return found
+
+
+def opened_cell(storage: Storage, cell: PublishedCell) -> xarray.Dataset:
+    """A published cell of this store as stored, lazy."""
+    return open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
 
 
 def feature_stack(cell: xarray.Dataset) -> xarray.DataArray:

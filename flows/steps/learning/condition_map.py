@@ -5,10 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from odc.geo.crs import CRS
-from odc.geo.geobox import GeoBox
 
-from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.open_cube import geobox_of, open_snapshot
 from flows.steps.learning.map_files import cog
 from flows.steps.loading.warping import covered_by
 from flows.steps.pictures.map import map_picture
@@ -40,8 +38,7 @@ def write_condition_map(
 ) -> DatedMap:
     """Write map.tif (0 not seen, 1 no, 2 yes) and map.png of a pass over an area into a folder of the store."""
     cube = open_snapshot(cube_url, storage.options)
-    stored = cube.odc.geobox
-    whole = GeoBox(stored.shape, stored.affine, CRS(crs))  # the stored one has its CRS as WKT
+    whole = geobox_of(cube, crs)
     here = area.geometry.to_crs(whole.crs)
     rows, columns = whole.overlap_roi(whole.enclosing(here), tol=0.01)
     geobox = whole[rows, columns]

@@ -1,14 +1,11 @@
 """Labelled pixels gathered from published cells."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import odc.geo.xr  # noqa: F401 - gives datasets `.odc`
 import xarray
 
-from flows.steps.cubes.cells import cell_path
-from flows.steps.cubes.open_cube import open_snapshot
-from flows.steps.learning.cell_windows import feature_stack
+from flows.steps.learning.cell_windows import feature_stack, opened_cell
+from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.labels import Labels
 from flows.steps.learning.training_input import Drawn
 from flows.steps.storage import Storage
@@ -17,12 +14,9 @@ from products.errors import RequestError
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, join, labelled_pixels
 
-if TYPE_CHECKING:
-    from flows.steps.learning.training import FeatureCells
-
 
 def gather_samples(
-    backend: Backend, storage: Storage, inputs: "FeatureCells", labels: Labels | Drawn, recipe: ModelRecipe
+    backend: Backend, storage: Storage, inputs: FeatureCells, labels: Labels | Drawn, recipe: ModelRecipe
 ) -> Samples:
     """The labelled pixels of all cells, drawn as the recipe says; RequestError if the labels lie elsewhere."""
     if isinstance(labels, Drawn):
@@ -32,9 +26,7 @@ def gather_samples(
         geobox = inputs.grid.geobox(tile)
         if not labels.overlaps(geobox):
             continue
-        url = storage.url(cell_path(storage, cell.product, cell.id))
-        opened = open_snapshot(url, storage.options)
-        parts.append(sample_cell(backend, opened, labels, recipe, period.start.toordinal()))
+        parts.append(sample_cell(backend, opened_cell(storage, cell), labels, recipe, period.start.toordinal()))
     if not parts:
         raise RequestError(
             f"the labels {labels.source.file} ({labels.source.crs}) share no ground with the area "

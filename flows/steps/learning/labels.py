@@ -162,13 +162,14 @@ def check_degrees(file: LabelFile, table: geopandas.GeoDataFrame) -> None:
 
 def _code(file: LabelFile, value: Any, spec: SamplesSpec) -> int:  # noqa: ANN401
     plain = int(value) if isinstance(value, float | np.integer | np.floating) and float(value).is_integer() else value
-    if plain not in spec.codes_by_name:
-        known = ", ".join(str(name) for name in spec.codes_by_name)
+    codes = spec.codes(by_number=False)
+    if plain not in codes:
+        known = ", ".join(map(str, codes))
         raise RequestError(
             f"the label file {file} has the class {plain!r}: expected one of {known}; "
             "say in samples.values what it means, or list it in samples.ignore"
         )
-    return spec.codes_by_name[plain]
+    return codes[plain]
 
 
 def _polygon(file: LabelFile, shape: BaseGeometry) -> BaseGeometry:
@@ -187,10 +188,11 @@ def _raster(file: LabelFile, spec: SamplesSpec) -> RasterLabels:
                 f"the label raster {file} holds {raster.dtypes[0]}: expected integers, one for each class"
             )
         simulated = raster.tags().get("simulated", "").lower() in ("yes", "true", "1")
-        return RasterLabels(label_source(file, raster.crs.to_string(), simulated), spec.codes_by_number)
+        return RasterLabels(label_source(file, raster.crs.to_string(), simulated), spec.codes(by_number=True))
 
 
 def label_source(file: LabelFile, crs: str, simulated: bool) -> LabelSource:
+    """Where labels come from, with the SHA-256 of their file."""
     return LabelSource(file, hashlib.sha256(file.path.read_bytes()).hexdigest(), crs, simulated)
 
 

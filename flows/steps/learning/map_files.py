@@ -12,14 +12,13 @@ import rasterio
 import rasterio.shutil
 import xarray
 from numpy.typing import NDArray
-from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from rasterio.features import rasterize
 
-from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.open_cube import geobox_of, open_snapshot
 from flows.steps.cubes.snapshot import CubePlan
 from flows.steps.learning.map_stac import collection_document, item_document
 from flows.steps.learning.models import Model
+from flows.steps.loading.warping import covered_by
 from flows.steps.pictures.map import map_picture
 from flows.steps.storage import Storage
 from products.area import Area
@@ -91,16 +90,14 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
 
 def map_view(cube: xarray.Dataset, crs: str, period: Period, area: Area) -> MapView:
     """The part of a map cube in one of its periods that the area's bounding box covers."""
-    stored = cube.odc.geobox
-    whole = GeoBox(stored.shape, stored.affine, CRS(crs))  # the stored one has its CRS as WKT
+    whole = geobox_of(cube, crs)
     here = area.geometry.to_crs(whole.crs)
     window = whole.overlap_roi(whole.enclosing(here), tol=0.01)
     start = np.datetime64(period.start.replace(tzinfo=None), "ns")
     cut = cube.sel(period=start).isel(y=window[0], x=window[1])
     geobox = whole[window]
-    burnt = rasterize([here.geom], geobox.shape, transform=geobox.affine, dtype="uint8")
     codes, percent, applicable, uncertainty = (cut[name].values for name in SHOWN)
-    return MapView(period, geobox, codes, percent, applicable, uncertainty, burnt.astype(bool))
+    return MapView(period, geobox, codes, percent, applicable, uncertainty, covered_by(here, geobox))
 
 
 def write_period(storage: Storage, paths: dict[str, str], view: MapView, model: Model) -> None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import xarray
 from numpy.typing import NDArray
-from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from rasterio.features import rasterize
 
 from flows.steps.cubes.cube_times import CubeTime, times_of
+from flows.steps.cubes.open_cube import geobox_of
+from flows.steps.loading.warping import covered_by
 from products.area import Area
 from products.errors import RequestError
 from products.learning.ground_area import ground_m2
@@ -68,19 +68,16 @@ class MapPopulation:
 
     @property
     def _geobox(self) -> GeoBox:
-        stored = self.times[0].arrays.odc.geobox
-        return GeoBox(stored.shape, stored.affine, CRS(self.crs))  # the stored one has its CRS as WKT
+        return geobox_of(self.times[0].arrays, self.crs)
 
     def strips(self) -> Iterator[Strip]:
         """The map in strips of rows."""
         whole = self._geobox
-        shape = None if self.area is None else self.area.geometry.to_crs(whole.crs).geom
+        ground = None if self.area is None else self.area.geometry.to_crs(whole.crs)
         for start in range(0, whole.height, STRIP_PX):
             rows = slice(start, min(start + STRIP_PX, whole.height))
             box = whole[rows, :]
-            inside = np.ones(box.shape, np.bool_)
-            if shape is not None:
-                inside = rasterize([shape], box.shape, transform=box.affine, dtype="uint8").astype(np.bool_)
+            inside = np.ones(box.shape, np.bool_) if ground is None else covered_by(ground, box)
             yield Strip(self._strata_of(rows, inside), inside, *_centres(box))
 
     def _strata_of(self, rows: slice, inside: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -14,18 +14,17 @@ import xarray
 from datacube_config.connection import Index
 from datacube_config.errors import StorageLost, StorageUnavailable
 from flows.steps.cubes.cell_store import Arrays, DigestMismatch
-from flows.steps.cubes.cells import CellDraft, Spent, cell_path, publish_cell
-from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.cells import CellDraft, Spent, publish_cell
 from flows.steps.cubes.snapshot import MODELS, CubePlan, publish_cube
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.cell_product import declare_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.applicability_file import trust_layers
-from flows.steps.learning.cell_windows import Cells, neighbour_ids
+from flows.steps.learning.cell_windows import Cells, neighbour_ids, opened_cell
+from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.map_files import NO_FILES, MapFiles, write_map_files
 from flows.steps.learning.models import Model, Transform
 from flows.steps.learning.network_mapping import cells_to_read, network_cell
-from flows.steps.learning.training import FeatureCells
 from flows.steps.learning.transforming import component_cell, features_in_order
 from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.network import Network
@@ -157,7 +156,7 @@ def map_cell(
     if row is not None and not row.is_archived:
         return number, False
     spent = Spent(time.monotonic(), threads)
-    opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
+    opened = opened_cell(storage, cell)
     lineage = {"features": read, "model": [model.id]}
     properties: dict[str, Any] = {
         "neocube:model": str(model.id),

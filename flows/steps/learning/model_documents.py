@@ -14,7 +14,8 @@ from products.learning.components import Components
 from products.learning.learned import Learned
 from products.learning.recipe import LearnedRecipe
 from products.period import Period
-from products.template import CELL_KIND
+
+FAMILY = "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +29,6 @@ class ModelDraft:
     geobox: GeoBox
     periods: tuple[Period, ...]
     encoder: UUID | None = None
-
-
-def product_definition(recipe: LearnedRecipe) -> dict[str, Any]:
-    """The ODC product of a model: no measurements, found by name, place and time of learning."""
-    return {
-        "name": recipe.name,
-        "description": recipe.title or recipe.name,
-        "metadata_type": CELL_KIND,
-        "metadata": {"product": {"name": recipe.name}},
-        "measurements": [],
-    }
 
 
 def model_document(draft: ModelDraft, learned: str, cells: Sequence[UUID]) -> dict[str, Any]:
@@ -59,7 +49,7 @@ def model_document(draft: ModelDraft, learned: str, cells: Sequence[UUID]) -> di
             "dtr:end_datetime": end.isoformat(),
             "odc:processing_datetime": datetime.now(UTC).isoformat(),
             "odc:file_format": learned.rpartition(".")[2],
-            "odc:product_family": "model",
+            "odc:product_family": FAMILY,
             "neocube:product_version": draft.recipe.version,
             "neocube:digest": draft.recipe.digest(),
             "neocube:content_digest": draft.learned.digest(),

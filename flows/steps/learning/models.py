@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import ClassVar
 from uuid import UUID
@@ -10,13 +9,20 @@ from uuid import UUID
 from datacube.model import Dataset
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import chooser_of, writer_of
-from flows.steps.index.derived_rows import add_derived
+from flows.steps.index.advisory_locks import chooser_of_product, writer_of
+from flows.steps.index.derived_rows import (
+    active_rows,
+    add_derived,
+    as_uuid,
+    family_of,
+    names_of_family,
+    unmeasured_product,
+)
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.learning.applicability_file import read_applicability
 from flows.steps.learning.learned_version import learned_version
-from flows.steps.learning.model_documents import ModelDraft, model_document, product_definition
+from flows.steps.learning.model_documents import FAMILY, ModelDraft, model_document
 from flows.steps.learning.model_files import CARD, STAC_ITEM, ModelFiles, learned_file, read_card, read_learned
 from flows.steps.learning.model_stac import model_item
 from flows.steps.networks.encoder_file import Encoder
@@ -31,7 +37,6 @@ from products.learning.learned import Learned
 from products.learning.masked_recipe import MaskedRecipe
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import LearnedRecipe, ModelRecipe
-from products.template import CELL_KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +96,13 @@ def publish_model(
     index: Index, files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes], cells: Sequence[UUID]
 ) -> None:
     """Write the files, read what was learned back, then make the model the active one of its name and version. StorageLost."""
-    add_product(index.dc, product_definition(draft.recipe))
+    add_product(index.dc, unmeasured_product(draft.recipe.name, draft.recipe.title))
     with writer_of(index, draft.id):
         with files.storage.writing(files.folder, f"the model {draft.recipe.name}"):
             _write_files(files, draft, extra)
-        with _chooser(index, draft.recipe), index.dc.index.transaction():
+        with chooser_of_product(index, draft.recipe.name, draft.recipe.version), index.dc.index.transaction():
             replaced = _archive_others(index, draft.id, draft.recipe)
-            row = find_model_row(index, draft.id)
+            row = index.dc.index.datasets.get(draft.id)
             if row is None:
                 add_derived(index, model_document(draft, files.learned, cells), files.url(CARD))
             elif row.is_archived:
@@ -123,18 +128,16 @@ def _write_files(files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes
 def promote_model(index: Index, number: UUID, recipe: LearnedRecipe) -> None:
     """Make a model that is in the index the active one of its name and version."""
     with writer_of(index, number):
-        with _chooser(index, recipe), index.dc.index.transaction():
+        with chooser_of_product(index, recipe.name, recipe.version), index.dc.index.transaction():
             replaced = _archive_others(index, number, recipe)
             index.dc.index.datasets.restore([number])
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {number}"), "train")
 
 
-def _chooser(index: Index, recipe: LearnedRecipe) -> AbstractContextManager[None]:
-    return chooser_of(index, f"{recipe.name}/{recipe.version}")
-
-
 def _archive_others(index: Index, number: UUID, recipe: LearnedRecipe) -> list[UUID]:
-    others = [each.id for each in _active(index, recipe.name) if each.id != number and _version(each) == recipe.version]
+    others = [
+        each.id for each in active_rows(index, recipe.name) if each.id != number and _version(each) == recipe.version
+    ]
     index.dc.index.datasets.archive(others)
     return others
 
@@ -173,9 +176,10 @@ def find_learned(index: Index, storage: Storage, name_or_id: str) -> Model | Tra
 
 def _found(index: Index, storage: Storage, name_or_id: str) -> tuple[ModelFiles, Learned | Components | Encoder, str]:
     """The files of a published model, what was learned, and its digest."""
-    row = find_model_row(index, _as_uuid(name_or_id)) if _as_uuid(name_or_id) else _newest(index, name_or_id)
-    if row is None or row.metadata_doc["properties"].get("odc:product_family") != "model":
-        known = _model_names(index)
+    number = as_uuid(name_or_id)
+    row = index.dc.index.datasets.get(number) if number else _newest(index, name_or_id)
+    if row is None or family_of(row) != FAMILY:
+        known = names_of_family(index, FAMILY)
         raise RequestError(
             f"unknown model {name_or_id!r}: expected the name or the id of a trained model"
             f"{near(name_or_id, known) if known else '; none is trained yet: run `neocube train`'}"
@@ -192,37 +196,8 @@ def _found(index: Index, storage: Storage, name_or_id: str) -> tuple[ModelFiles,
     return files, learned, said
 
 
-def find_model_row(index: Index, number: UUID | None) -> Dataset | None:
-    """The dataset of a model, archived or not."""
-    return None if number is None else index.dc.index.datasets.get(number)
-
-
-def _as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _active(index: Index, name: str) -> list[Dataset]:
-    return list(index.dc.index.datasets.search(product=name))
-
-
 def _newest(index: Index, name: str) -> Dataset | None:
-    if index.dc.index.products.get_by_name(name) is None:
-        return None
-    return max(_active(index, name), key=_version, default=None)
-
-
-def _model_names(index: Index) -> list[str]:
-    """Products whose active rows are models."""
-    names = (each.name for each in index.dc.index.products.get_all() if each.metadata_type.name == CELL_KIND)
-    found = []
-    for name in names:
-        first = next(iter(index.dc.index.datasets.search(product=name, limit=1)), None)
-        if first is not None and first.metadata_doc["properties"].get("odc:product_family") == "model":
-            found.append(name)
-    return sorted(found)
+    return max((row for row in active_rows(index, name) if family_of(row) == FAMILY), key=_version, default=None)
 
 
 def _version(row: Dataset) -> int:

@@ -1,13 +1,14 @@
 """Patches of the hold-out in which a network shows what it looks at: of each class the one that it is surest of, and right."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.steps.learning.cell_windows import features_with_margin
 from flows.steps.learning.drawn_chips import CHIP, DrawnChips
+from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.network import Network
 from flows.steps.pictures.networks import attention_picture, stages_picture
@@ -15,9 +16,6 @@ from flows.steps.storage import Storage
 from products.grid import PixelGrid, Tile
 from products.learning.patch_look import PatchLook
 from products.learning.samples import Samples
-
-if TYPE_CHECKING:
-    from flows.steps.learning.training import FeatureCells
 
 Rows = NDArray[np.int64]
 
@@ -33,7 +31,7 @@ def surest(code: Rows, shares: NDArray[np.float32], tested: NDArray[np.bool_]) -
 
 
 def patch_looks(
-    storage: Storage, cells: "FeatureCells", network: Network, samples: Samples, shares: NDArray[np.float32],
+    storage: Storage, cells: FeatureCells, network: Network, samples: Samples, shares: NDArray[np.float32],
     rows: Sequence[int],
 ) -> list[PatchLook]:  # fmt: skip
     """What the network looks at in the patches around some rows of the samples, for the class that it gives each."""

@@ -7,8 +7,8 @@ from flows.steps.cubes.cell_store import Arrays
 from flows.steps.index.catalogue import published_cells
 from flows.steps.learning.applicability_file import trust_layers
 from flows.steps.learning.cell_windows import Cells, features_with_margin
+from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.models import Model
-from flows.steps.learning.training import FeatureCells
 from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.network import Network
 from flows.steps.storage import Storage

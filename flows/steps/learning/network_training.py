@@ -4,15 +4,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.steps.cubes.cells import cell_path
-from flows.steps.cubes.open_cube import open_snapshot
-from flows.steps.learning.cell_windows import features_with_margin, named_features
+from flows.steps.learning.cell_windows import features_with_margin, named_features, opened_cell
+from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.honest_training import Answers
 from flows.steps.learning.labels import Labels
 from flows.steps.learning.network_looks import looks_shown, patch_looks, pixels_in, surest
@@ -27,9 +26,6 @@ from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
 from products.learning.splits import BlockSplit
 from products.learning.training_ground import VALIDATION_FOLD, CellGround, cell_ground, check_ground, network_rows
-
-if TYPE_CHECKING:
-    from flows.steps.learning.training import FeatureCells
 
 NETWORKS_VERSION = "networks-2"
 TRAINING = "training"  # in the home: what a killed training of a network goes on from
@@ -54,7 +50,7 @@ class NetworkInputs:
     """The cells that a network learns from, where they lie, and the labels on them."""
 
     storage: Storage
-    cells: "FeatureCells"
+    cells: FeatureCells
     labels: Labels
     room: TrainingRoom
 
@@ -80,8 +76,7 @@ def learn_network(
 
     def read(number: int) -> NDArray[np.float32]:
         _, _, cell = placed[number]
-        url = inputs.storage.url(cell_path(inputs.storage, cell.product, cell.id))
-        return named_features(open_snapshot(url, inputs.storage.options), samples.feature_names)
+        return named_features(opened_cell(inputs.storage, cell), samples.feature_names)
 
     ground = [_ground(inputs, tile, recipe, split, spec) for tile, _, _ in placed]
     check_ground(ground, spec, split, inputs.cells.grid.resolution_m)

@@ -1,7 +1,7 @@
 """Train a model: sample published cells under labels, learn, and publish the model as a dataset of its own product."""
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
@@ -10,11 +10,11 @@ from uuid import UUID, uuid5
 
 from datacube_config.connection import Index
 from flows.steps.cubes.credits import credit_lines, sources_of
-from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.product_binding import bind_product
 from flows.steps.learning.card_files import shown
 from flows.steps.learning.chip_training import learn_chips
 from flows.steps.learning.drawn_chips import DrawnChips
+from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.first_weights import first_weights, holdout_seen_by
 from flows.steps.learning.gathered_samples import gather_samples
 from flows.steps.learning.honest_training import (
@@ -28,7 +28,7 @@ from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import ModelFiles, read_card
-from flows.steps.learning.models import find_model_row, promote_model, publish_model
+from flows.steps.learning.models import promote_model, publish_model
 from flows.steps.learning.network_training import (
     NETWORK_SOFTWARE,
     NetworkInputs,
@@ -40,10 +40,8 @@ from flows.steps.learning.temporal_training import learn_temporal
 from flows.steps.learning.training_input import Drawn, check_input, identified
 from flows.steps.learning.tuning import tuned_recipe
 from flows.steps.storage import Storage
-from products.area import Area
 from products.devices import Backend
 from products.errors import RequestError
-from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
 from products.learning.card import TrainingFacts, card_document
 from products.learning.estimators import LEARNING_VERSION, learn
@@ -52,38 +50,10 @@ from products.learning.recipe import LearnedRecipe, ModelRecipe
 from products.learning.samples import Samples, check_classes
 from products.learning.split_plan import HELD_OUT_VERSION
 from products.learning.tuning import require_optuna
-from products.period import Period
-from products.scene_recipe import SceneRecipe, canonical_digest
+from products.scene_recipe import canonical_digest
 from products.series_spec import SeriesRecipe
 
 SOFTWARE = ("neocube", "scikit-learn", "numpy", "optuna")
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureCells:
-    """The published feature cells of an area and period, in tile and period order; `n_stale` of them are not what a build would make now."""
-
-    recipe: SceneRecipe
-    area: Area
-    grid: PixelGrid
-    tiles: tuple[Tile, ...]
-    periods: tuple[Period, ...]
-    cells: dict[tuple[str, str], PublishedCell]
-    n_stale: int = 0
-
-    @property
-    def placed(self) -> Iterator[tuple[Tile, Period, PublishedCell]]:
-        """Each cell with its tile and period."""
-        for tile in self.tiles:
-            for period in self.periods:
-                if (tile.label, period.label) in self.cells:
-                    yield tile, period, self.cells[tile.label, period.label]
-
-    @property
-    def period_label(self) -> str:
-        """From the first period to the last."""
-        labels = [period.label for period in self.periods]
-        return labels[0] if len(labels) == 1 else f"{labels[0]} to {labels[-1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,38 +71,34 @@ class TrainedModel:
         """As the contract shows it."""
         metrics = {"score": self.card["score"], **self.card["metrics"]}
         shown = {"model": str(self.id), "name": self.name, "trained": self.trained, "simulated": self.card["simulated"]}
-        return (
-            shown
-            | {"metrics": metrics, "card": self.card_path, "notes": self.card["notes"]}
-            | {"stale_cells": self.n_stale}
-        )
-
-
-def feature_cells(index: Index, recipe: SceneRecipe, area: Area, period: Period) -> FeatureCells:
-    """The published cells of a recipe of features or series; RequestError if there are none."""
-    grid = recipe.grid.pixel_grid(area.geometry)
-    tiles, periods = grid.tiles(area.geometry), recipe.periods_in(period)
-    wanted = {tile.label for tile in tiles}
-    found = published_cells(index, recipe.name, recipe.version, periods)
-    cells = {place: cell for place, cell in found.items() if place[0] in wanted}
-    if not cells:
-        raise RequestError(
-            f"no cell of {recipe.name} is published over the area {area.name!r} in {period.label}: "
-            f"build it first (neocube build {recipe.name} --period {period.label}, with the same --area)"
-        )
-    return FeatureCells(recipe, area, grid, tiles, periods, cells)
+        return shown | {
+            "metrics": metrics,
+            "card": self.card_path,
+            "notes": self.card["notes"],
+            "stale_cells": self.n_stale,
+        }
 
 
 def found_model(
     index: Index, files: ModelFiles, number: UUID, recipe: LearnedRecipe, inputs: FeatureCells
 ) -> TrainedModel | None:
     """What was learned already, by this id, and is the active one from now on; None if it is to be learned."""
-    row = find_model_row(index, number)
+    row = index.dc.index.datasets.get(number)
     if row is None or not files.are_whole():
         return None
     if row.is_archived:
         promote_model(index, number, recipe)
     return TrainedModel(number, recipe.name, False, read_card(files), files.path("card.md"), inputs.n_stale)
+
+
+def published_model(
+    index: Index, files: ModelFiles, draft: ModelDraft, beside: Mapping[str, bytes], inputs: FeatureCells
+) -> TrainedModel:
+    """What was learned of some cells, published with the files `beside` it; RequestError where its version is bound to another recipe."""
+    recipe = draft.recipe
+    bind_product(index, recipe.name, recipe.version, recipe.digest())
+    publish_model(index, files, draft, beside, inputs.ids)
+    return TrainedModel(draft.id, recipe.name, True, dict(draft.card), files.path("card.md"), inputs.n_stale)
 
 
 def learn_model(
@@ -152,16 +118,15 @@ def learn_model(
     require_optuna(recipe.tune)
     check_input(recipe, labels_file)
     labels = labels_file if isinstance(labels_file, Drawn) else open_labels(labels_file, recipe.samples)
-    cells = [cell.id for cell in inputs.cells.values()]
     with first_weights(index, storage, recipe, inputs.recipe) as begun:
-        own = model_id(recipe, cells, labels.source.digest)
+        own = model_id(recipe, inputs.ids, labels.source.digest)
         number, learned_as = identified(own, begun.recipe, inputs.recipe)
         files = ModelFiles(storage, recipe.name, number, learned_as)
         if found := found_model(index, files, number, recipe, inputs):
             return found
         samples = gather_samples(backend, storage, inputs, labels, recipe)
         check_classes(samples, recipe.class_names)
-        sources = sources_of(index, cells)
+        sources = sources_of(index, inputs.ids)
         simulated = labels.source.simulated or any(source.is_simulated for source in sources)
         chip_side_m = labels.side_m if isinstance(labels, DrawnChips) else 0.0
         made = planned_and_audited(
@@ -177,11 +142,10 @@ def learn_model(
     card = card_document(recipe, facts, metrics)
     mosaic = inputs.grid.mosaic(inputs.tiles)
     draft = ModelDraft(number, recipe, model, card, mosaic, inputs.periods, begun.encoder)
-    bind_product(index, recipe.name, recipe.version, recipe.digest())
     files_beside = {**shown(recipe, facts, metrics, samples, made.plan.split), **beside, **pictures}
-    publish_model(index, files, draft, files_beside, cells)
+    trained = published_model(index, files, draft, files_beside, inputs)
     room.forget(number)
-    return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
+    return trained
 
 
 def _learned(
@@ -215,7 +179,7 @@ def training_facts(
         crs=inputs.grid.crs,
         n_stale_cells=inputs.n_stale,
         features_version=inputs.recipe.version,
-        cells=tuple(sorted(str(cell.id) for cell in inputs.cells.values())),
+        cells=tuple(sorted(map(str, inputs.ids))),
         labels=labels.source.file.name,
         labels_digest=labels.source.digest,
         labels_crs=labels.source.crs,
@@ -231,15 +195,23 @@ def training_facts(
 
 def model_id(recipe: ModelRecipe, cells: Iterable[UUID], labels_digest: str) -> UUID:
     """uuid5 of the recipe's name, version and digest, the cells in any order, the labels, the sites and the learning code."""
+    beside = {
+        "labels": labels_digest,
+        **({"sites": sites_digest(recipe.split.sites)} if recipe.split.sites else {}),
+        **({"held_out": HELD_OUT_VERSION} if recipe.split.holdout_periods else {}),
+    }
+    return learned_id(recipe, cells, LEARNING_VERSION, **beside)
+
+
+def learned_id(recipe: LearnedRecipe, cells: Iterable[UUID], code: str, **beside: str) -> UUID:
+    """uuid5 of the recipe's name, version and digest, the cells in any order, the version of the code that learns, and what else decides."""
     document = {
         "model": recipe.name,
         "version": recipe.version,
         "recipe": recipe.digest(),
         "cells": sorted(map(str, cells)),
-        "labels": labels_digest,
-        "learning": LEARNING_VERSION,
-        **({"sites": sites_digest(recipe.split.sites)} if recipe.split.sites else {}),
-        **({"held_out": HELD_OUT_VERSION} if recipe.split.holdout_periods else {}),
+        "learning": code,
+        **beside,
     }
     return uuid5(NAMESPACE, canonical_digest(document))
 

@@ -1,30 +1,26 @@
 """Fit a transform on a sample of published cells, publish it, and apply it to cells."""
 
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import numpy as np
 import xarray
 from numpy.typing import NDArray
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import cell_path
-from flows.steps.cubes.open_cube import open_snapshot
-from flows.steps.index.product_binding import bind_product
-from flows.steps.learning.cell_windows import feature_stack
+from flows.steps.learning.cell_windows import feature_stack, opened_cell
+from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import COMPONENTS, ModelFiles
-from flows.steps.learning.models import Transform, publish_model
-from flows.steps.learning.training import FeatureCells, TrainedModel, found_model, software_versions
+from flows.steps.learning.models import Transform
+from flows.steps.learning.training import TrainedModel, found_model, learned_id, published_model, software_versions
 from flows.steps.storage import Storage
 from products.devices import Backend
 from products.errors import RequestError
-from products.identity import NAMESPACE
 from products.learning.components import PCA_VERSION, Components, fit_components
 from products.learning.pca_card import TransformFacts, transform_document, transform_markdown
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.samples import Samples, join, labelled_pixels
-from products.scene_recipe import canonical_digest
 
 STRIP_PX = 128
 
@@ -33,8 +29,7 @@ def learn_transform(
     index: Index, storage: Storage, recipe: PcaRecipe, inputs: FeatureCells, backend: Backend
 ) -> TrainedModel:
     """The transform of this recipe and these cells: fitted and published, or found if it is the active one already."""
-    cells = [cell.id for cell in inputs.cells.values()]
-    number = transform_id(recipe, cells)
+    number = learned_id(recipe, inputs.ids, PCA_VERSION)
     files = ModelFiles(storage, recipe.name, number, COMPONENTS)
     if found := found_model(index, files, number, recipe, inputs):
         return found
@@ -43,28 +38,15 @@ def learn_transform(
     facts = _facts(number, components, inputs, samples, backend)
     card = transform_document(recipe, facts, metrics)
     draft = ModelDraft(number, recipe, components, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
-    bind_product(index, recipe.name, recipe.version, recipe.digest())
-    publish_model(index, files, draft, {"card.md": transform_markdown(recipe, facts, metrics).encode()}, cells)
-    return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
-
-
-def transform_id(recipe: PcaRecipe, cells: list[UUID]) -> UUID:
-    """uuid5 of the recipe's name, version and digest, the cells in any order and the code that fits."""
-    document = {
-        "model": recipe.name,
-        "version": recipe.version,
-        "recipe": recipe.digest(),
-        "cells": sorted(map(str, cells)),
-        "learning": PCA_VERSION,
-    }
-    return uuid5(NAMESPACE, canonical_digest(document))
+    beside = {"card.md": transform_markdown(recipe, facts, metrics).encode()}
+    return published_model(index, files, draft, beside, inputs)
 
 
 def draw_pixels(backend: Backend, storage: Storage, inputs: FeatureCells, recipe: PcaRecipe) -> Samples:
     """At most `max_pixels` complete pixels of all cells, the same whatever the order of cells."""
     drawn: list[Samples] = []
     for _, period, cell in inputs.placed:
-        opened = open_snapshot(storage.url(cell_path(storage, cell.product, cell.id)), storage.options)
+        opened = opened_cell(storage, cell)
         names = tuple(str(name) for name in opened["feature"].values)
         values, x, y = opened["features"].isel(period=0).values, opened["x"].values, opened["y"].values
         for start in range(0, y.size, STRIP_PX):
@@ -116,7 +98,7 @@ def _facts(
         area=inputs.area.name,
         period=inputs.period_label,
         crs=inputs.grid.crs,
-        cells=tuple(sorted(str(cell.id) for cell in inputs.cells.values())),
+        cells=tuple(sorted(map(str, inputs.ids))),
         n_pixels=len(samples.table),
         n_without_features=samples.n_without_features,
         device=backend.device,

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +28,8 @@ from products.scene_recipe import SceneRecipe
 from products.sensors import SENSORS
 from products.source_spec import SourceSpec
 from products.window.morphology import dilate
+from products.window_features import without_margin
 
-Cell = TypeVar("Cell", np.uint8, np.bool_)
 Causes = NDArray[np.uint8]
 LEAST_FOR_PERSISTENT = 8  # scenes; of fewer, a cloudy season is no false mask
 SLC_FAILED = datetime(2003, 5, 31, 21, 42, 35, tzinfo=UTC)  # USGS, Landsat 7 scan-line corrector
@@ -97,17 +96,12 @@ def settle_passes(
             keep_one_scene(wide_causes[part])
             keep_one_scene(causes[part])
         if growth_px := clear.growth_px(recipe.grid.resolution_m):
-            seeds = without_halo(cloudy(wide_causes[part]), recipe.halo_px - math.floor(growth_px))
+            seeds = without_margin(cloudy(wide_causes[part]), recipe.halo_px - math.floor(growth_px))
             mark_grown(causes[part], dilate(seeds, growth_px))
 
     by_pass = groupby(range(len(scenes)), key=lambda s: scenes[s].pass_id)
     for done in [pool.submit(settle, list(members)) for _, members in by_pass]:
         done.result()
-
-
-def without_halo(wide: NDArray[Cell], halo_px: int) -> NDArray[Cell]:
-    """The inner part of layers (…, y, x)."""
-    return wide[..., halo_px : wide.shape[-2] - halo_px, halo_px : wide.shape[-1] - halo_px]
 
 
 def _footprint(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:

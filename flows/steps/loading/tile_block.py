@@ -12,11 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from flows.steps.loading.manifest import AssetRead, ReadManifest
-from flows.steps.loading.masking import (
-    mark_persistent_clouds,
-    settle_passes,
-    without_halo,
-)
+from flows.steps.loading.masking import mark_persistent_clouds, settle_passes
 from flows.steps.loading.model_masks import agreement_of, room_for_agreement
 from flows.steps.loading.nadir import adjust_to_nadir
 from flows.steps.loading.raster_access import RasterAccess
@@ -40,6 +36,7 @@ from products.scene import BandFile, Scene, reading_threads
 from products.scene_recipe import SceneRecipe
 from products.sensors import SENSORS
 from products.source_spec import file_band
+from products.window_features import without_margin
 
 
 class UnbalancedAccounts(RuntimeError):
@@ -83,12 +80,12 @@ def load_observations(
             )
         )
         mark_persistent_clouds(recipe, ordered, wide_causes)
-        causes = np.ascontiguousarray(without_halo(wide_causes, recipe.halo_px))
+        causes = np.ascontiguousarray(without_margin(wide_causes, recipe.halo_px))
         bands = _load_bands(job, pool, ordered, masks, causes, block)
         angles = adjust_to_nadir(job, pool, ordered, causes, block)
         settle_passes(recipe, pool, ordered, wide_causes, causes)
     manifest = ReadManifest(tuple(asset for s in range(len(ordered)) for asset in (masks[s], *bands[s], *angles[s])))
-    agreement = agreement_of(without_halo(agreements, recipe.halo_px), causes)
+    agreement = agreement_of(without_margin(agreements, recipe.halo_px), causes)
     return Loaded(replace(_observations(recipe, ordered, block, causes, threads), agreement=agreement), manifest)
 
 

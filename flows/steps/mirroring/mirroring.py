@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from typing import Any
 
 from datacube.model import Dataset, Range
@@ -15,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from datacube_config.archives import collection_aliases
 from datacube_config.connection import Index
 from datacube_config.schema import known_item, mirror_file
+from flows.steps.archives.in_batches import in_batches
 from flows.steps.archives.source_bytes import CopyFailed, FileAccess
 from flows.steps.index.catalogue import scene_of
 from flows.steps.index.scene_lookup import find_datasets
@@ -59,11 +59,11 @@ def mirror_scenes(
     progress: Callable[[MirrorReport], None] | None = None,
 ) -> MirrorReport:
     """Have the files of some scenes at a mirror. Safe to repeat and to kill; StorageUnavailable if the mirror gives out."""
-    started, report, stream = time.monotonic(), MirrorReport(order.root), iter(scenes)
+    started, report = time.monotonic(), MirrorReport(order.root)
     work = Workplace(files, access, threading.Event())
     with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
         try:
-            while batch := list(islice(stream, SCENES_AT_ONCE)):
+            for batch in in_batches(scenes, SCENES_AT_ONCE):
                 rows = recorded_copies(index, [scene.id for scene in batch], order.root)
                 jobs = [job for scene in batch for job in jobs_of(scene, order, rows)]
                 doing = {pool.submit(have_file, job, order, work): job for job in jobs}
@@ -95,8 +95,7 @@ def scenes_to_mirror(
 
 def _held(index: Index, archive: str, datasets: Iterable[Dataset]) -> Iterator[Dataset]:
     """Those of some datasets that were taken from an archive, or that an item of it was found to be."""
-    stream = iter(datasets)
-    while some := list(islice(stream, LOOKED_UP_AT_ONCE)):
+    for some in in_batches(datasets, LOOKED_UP_AT_ONCE):
         others = [each.id for each in some if each.metadata_doc["properties"]["neocube:archive"] != archive]
         is_there = (known_item.c.archive == archive) & known_item.c.gone_at.is_(None)
         asked = select(known_item.c.dataset_id).where(is_there, known_item.c.dataset_id.in_(others))

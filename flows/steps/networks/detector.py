@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 from torchvision.models import resnet
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -18,14 +17,23 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from products.errors import RequestError
+from flows.steps.networks.weights_file import (
+    KEY,
+    MEAN,
+    PREFIX,
+    STD,
+    check_shapes,
+    filled,
+    header_and_arrays,
+    unreadable,
+    weights_of,
+)
 from products.learning.array_file import arrays_digest
 from products.learning.box_recipe import NOT_OF_BOXES, RetinanetSpec
 from products.learning.boxes import BoxedPicture
 from products.learning.detection_scores import Detections
 
 FORMAT = "neocube-detector-2"
-KEY, MEAN, STD, PREFIX = "neocube", "normalise.mean", "normalise.std", "network."
 PYRAMID_CHANNELS = 64
 ENCODER_LEVELS = 4  # strides of 4, 8, 16 and 32 pixels; a fifth, of 64, is the last one thinned
 HEAD_CONVOLUTIONS = 2  # of 4 in torchvision: half the time of a step, and the sooner learned from random weights
@@ -130,37 +138,20 @@ class Detector:
 
     @cached_property
     def _network(self) -> RetinaNet:
-        network = untrained_detector(self.spec, len(self.mean), len(self.class_names))
-        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.weights.items()})
-        return network.eval()
+        return filled(partial(untrained_detector, self.spec, len(self.mean), len(self.class_names)), self.weights)
 
 
 def detector_from_bytes(content: bytes, origin: str) -> Detector:
     """The detector of a file, the name and shape of each array checked; RequestError for anything else."""
+    header, arrays = header_and_arrays(content, origin, FORMAT)
     try:
-        size = int.from_bytes(content[:8], "little")  # safetensors: its length in 8 bytes, then a JSON header
-        said = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY])
-        arrays = load(content)
-        found_format = said["format"]
-        spec, names = RetinanetSpec.model_validate(said["retinanet"]), tuple(said["class_names"])
+        spec, names = RetinanetSpec.model_validate(header["retinanet"]), tuple(header["class_names"])
         mean, std = arrays[MEAN], arrays[STD]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise RequestError(
-            f"{origin} is not a readable detector: {' '.join(str(error).split())[:200]}; train it again"
-        ) from error
-    if found_format != FORMAT:
-        raise RequestError(f"expected {origin} to be a {FORMAT}, it is a {found_format}: train the model again")
-    weights = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
-    wanted = {
-        name: tuple(each.shape) for name, each in untrained_detector(spec, len(mean), len(names)).state_dict().items()
-    }
-    given = {name: tuple(each.shape) for name, each in weights.items()}
-    odd = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
-    if odd or std.shape != mean.shape:
-        raise RequestError(
-            f"{origin} holds the weights of another detector than the {spec.encoder} that it names: {len(odd)} arrays differ, "
-            f"such as {(odd or [STD])[0]}; train the model again"
-        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise unreadable(origin, error) from error
+    weights, own = weights_of(arrays), untrained_detector(spec, len(mean), len(names)).state_dict()
+    shapes = {name: tuple(each.shape) for name, each in own.items()} | {STD: mean.shape}
+    check_shapes({**weights, STD: std}, shapes, spec.encoder, origin)
     return Detector(spec, names, mean, std, weights)
 
 

@@ -12,7 +12,6 @@ from flows.steps.networks.weights_file import (
     Arrays,
     SavedNetwork,
     check_shapes,
-    read,
     unreadable,
     weights_of,
 )
@@ -78,13 +77,8 @@ def series_of(features: Float32, n_steps: int, mean: Float32, std: Float32) -> F
     return np.ascontiguousarray(((steps - mean) / std).transpose(0, 2, 1), dtype=np.float32)
 
 
-def temporal_from_bytes(content: bytes, origin: str) -> TemporalNetwork:
-    """The network of a file, the name and shape of each array checked; RequestError for anything else."""
-    return temporal_of(*read(content, origin), origin)
-
-
 def temporal_of(header: Mapping[str, Any], arrays: Arrays, origin: str) -> TemporalNetwork:
-    """The same from what was read of a file."""
+    """The network of what was read of a file, the name and shape of each array checked; RequestError for anything else."""
     from flows.steps.networks.temporal_architecture import TemporalArchitecture, temporal_shapes
 
     try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from products.learning.splits import BlockSplit
 
 DPI = 110
+MOST_BARS = 20
 
 
 def png(figure: Figure) -> bytes:
@@ -54,9 +55,9 @@ def confusion_picture(matrix: Sequence[Sequence[int]], class_names: Sequence[str
     return png(figure)
 
 
-def importance_picture(permutation: Mapping[str, Any], most: int = 20) -> bytes:
-    """Bars of the agreement that shuffling each feature costs, with the deviation of the repeats; the `most` that cost most."""
-    lost = list(permutation["lost"].items())[:most]
+def importance_picture(permutation: Mapping[str, Any]) -> bytes:
+    """Bars of the agreement that shuffling each feature costs, with the deviation of the repeats; the twenty that cost most."""
+    lost = list(permutation["lost"].items())[:MOST_BARS]
     figure = Figure(figsize=(5, 1 + 0.25 * len(lost)), layout="constrained")
     axes = figure.subplots()
     names, means, deviations = [n for n, _ in lost], [e["mean"] for _, e in lost], [e["std"] for _, e in lost]
@@ -66,9 +67,9 @@ def importance_picture(permutation: Mapping[str, Any], most: int = 20) -> bytes:
     return png(figure)
 
 
-def shap_picture(shap: Mapping[str, Any], most: int = 20) -> bytes:
-    """Bars of the mean absolute Shapley value of each feature, the classes one after the other; the `most` largest."""
-    top = list(shap["mean_absolute"].items())[:most]
+def shap_picture(shap: Mapping[str, Any]) -> bytes:
+    """Bars of the mean absolute Shapley value of each feature, the classes one after the other; the twenty largest."""
+    top = list(shap["mean_absolute"].items())[:MOST_BARS]
     figure = Figure(figsize=(5, 1.4 + 0.25 * len(top)), layout="constrained")
     axes = figure.subplots()
     names, left = [name for name, _ in top], np.zeros(len(top))

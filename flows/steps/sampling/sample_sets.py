@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +11,16 @@ from datacube.model import Dataset
 from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import EO3, chooser_of, writer_of
-from flows.steps.index.derived_rows import add_derived
+from flows.steps.cubes.cells import EO3
+from flows.steps.index.advisory_locks import chooser_of_product, writer_of
+from flows.steps.index.derived_rows import (
+    active_rows,
+    add_derived,
+    as_uuid,
+    family_of,
+    names_of_family,
+    unmeasured_product,
+)
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.sampling.sample_files import CHIPS, DOCUMENT, PICTURE, TABLE, SampleFiles
@@ -22,7 +29,6 @@ from products.errors import RequestError
 from products.formula import near
 from products.learning.samples_recipe import SamplesRecipe
 from products.period import Period
-from products.template import CELL_KIND
 
 FAMILY = "samples"
 WriteFiles = Callable[[SampleFiles], dict[str, Any]]
@@ -51,7 +57,7 @@ class SamplesDraft:
 def publish_samples(index: Index, storage: Storage, draft: SamplesDraft) -> SampleSet:
     """Write the files and then the row; the sets of the same recipe, area and period that it replaces are archived. StorageLost."""
     files = SampleFiles(storage, draft.recipe.name, draft.id, content_of(draft.recipe))
-    add_product(index.dc, product_definition(draft.recipe))
+    add_product(index.dc, unmeasured_product(draft.recipe.name, draft.recipe.title))
     with writer_of(index, draft.id):
         if not files.are_whole():
             _write(files, draft)
@@ -79,7 +85,11 @@ def found_samples(index: Index, storage: Storage, recipe: SamplesRecipe, number:
     if row is None or not files.are_whole():
         return None
     if row.is_archived:
-        with writer_of(index, number), _chooser(index, recipe), index.dc.index.transaction():
+        with (
+            writer_of(index, number),
+            chooser_of_product(index, recipe.name, recipe.version),
+            index.dc.index.transaction(),
+        ):
             _archive_others(index, row)
             index.dc.index.datasets.restore([number])
     return SampleSet(files, files.document())
@@ -87,10 +97,10 @@ def found_samples(index: Index, storage: Storage, recipe: SamplesRecipe, number:
 
 def find_samples(index: Index, storage: Storage, name_or_id: str) -> SampleSet:
     """The set of an id, archived or not, or the one of a name; RequestError if there is none, or several of the newest version."""
-    number = _as_uuid(name_or_id)
+    number = as_uuid(name_or_id)
     row = index.dc.index.datasets.get(number) if number else _only(index, name_or_id)
-    if row is None or row.metadata_doc["properties"].get("odc:product_family") != FAMILY:
-        known = _names(index)
+    if row is None or family_of(row) != FAMILY:
+        known = names_of_family(index, FAMILY)
         raise RequestError(
             f"unknown samples {name_or_id!r}: expected the name or the id of a training set"
             f"{near(name_or_id, known) if known else '; none is drawn yet: run `neocube sample`'}"
@@ -107,19 +117,8 @@ def content_of(recipe: SamplesRecipe) -> str:
     return CHIPS if recipe.chips else TABLE
 
 
-def product_definition(recipe: SamplesRecipe) -> dict[str, Any]:
-    """The ODC product of a training set: no measurements, found by name, place and time."""
-    return {
-        "name": recipe.name,
-        "description": recipe.title or recipe.name,
-        "metadata_type": CELL_KIND,
-        "metadata": {"product": {"name": recipe.name}},
-        "measurements": [],
-    }
-
-
 def _make_active(index: Index, published: SampleSet, draft: SamplesDraft) -> None:
-    with _chooser(index, draft.recipe), index.dc.index.transaction():
+    with chooser_of_product(index, draft.recipe.name, draft.recipe.version), index.dc.index.transaction():
         row = index.dc.index.datasets.get(draft.id)
         if row is None:
             add_derived(index, samples_row(draft, published.about), published.files.url(DOCUMENT))
@@ -129,13 +128,11 @@ def _make_active(index: Index, published: SampleSet, draft: SamplesDraft) -> Non
     record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "sample")
 
 
-def _chooser(index: Index, recipe: SamplesRecipe) -> AbstractContextManager[None]:
-    return chooser_of(index, f"{recipe.name}/{recipe.version}")
-
-
 def _archive_others(index: Index, row: Dataset) -> list[UUID]:
     """Archive the active sets of the same version, area and period."""
-    others = [each.id for each in _active(index, row.product.name) if each.id != row.id and _place(each) == _place(row)]
+    others = [
+        each.id for each in active_rows(index, row.product.name) if each.id != row.id and _place(each) == _place(row)
+    ]
     index.dc.index.datasets.archive(others)
     return others
 
@@ -145,37 +142,13 @@ def _place(row: Dataset) -> tuple[int, str, str]:
     return int(facts["neocube:product_version"]), facts["neocube:area"], facts["neocube:period"]
 
 
-def _active(index: Index, name: str) -> list[Dataset]:
-    return list(index.dc.index.datasets.search(product=name))
-
-
 def _only(index: Index, name: str) -> Dataset | None:
-    if index.dc.index.products.get_by_name(name) is None:
-        return None
-    rows = [row for row in _active(index, name) if row.metadata_doc["properties"].get("odc:product_family") == FAMILY]
+    rows = [row for row in active_rows(index, name) if family_of(row) == FAMILY]
     newest = [row for row in rows if _place(row)[0] == max(_place(each)[0] for each in rows)]
     if len(newest) > 1:
         known = "; ".join(sorted(f"{row.id} of {_place(row)[1]} in {_place(row)[2]}" for row in newest))
         raise RequestError(f"there are {len(newest)} training sets {name}: expected the id of one of them ({known})")
     return newest[0] if newest else None
-
-
-def _names(index: Index) -> list[str]:
-    """Products whose active rows are training sets."""
-    names = (each.name for each in index.dc.index.products.get_all() if each.metadata_type.name == CELL_KIND)
-    found = []
-    for name in names:
-        first = next(iter(index.dc.index.datasets.search(product=name, limit=1)), None)
-        if first is not None and first.metadata_doc["properties"].get("odc:product_family") == FAMILY:
-            found.append(name)
-    return sorted(found)
-
-
-def _as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def samples_row(draft: SamplesDraft, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import cell_path
-from flows.steps.index.catalogue import PublishedCell, published_cells, published_passes, time_of
+from flows.steps.index.catalogue import PublishedCell, nothing_published, published_cells, published_passes, time_of
 from flows.steps.sampling.chunk_reading import ChunkedPixels, chunked_pixels, values_in_order
 from flows.steps.storage import Storage
 from products.area import Area
 from products.cell_content import cell_template, stack_names, stack_of
-from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.period import Period
 from products.pixel.causes import Cause
@@ -126,10 +125,7 @@ def sampled_cells(index: Index, recipe: SceneRecipe, area: Area, asked: Period) 
         SampledCell(tiles[tile], label, time_of(cell), cell) for (tile, label), cell in found.items() if tile in tiles
     ]
     if not cells:
-        raise RequestError(
-            f"no cell of {recipe.name} is published over the area {area.name!r} in {asked.label}: "
-            f"build it first (neocube build {recipe.name} --period {asked.label}, with the same --area)"
-        )
+        raise nothing_published(recipe, area, asked)
     ordered = sorted(cells, key=lambda each: (each.tile, each.time, each.label))
     return SampledCells(recipe, area, asked, grid, tuple(ordered))
 

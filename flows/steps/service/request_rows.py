@@ -18,6 +18,7 @@ from products.errors import RequestError
 
 LOCK = 0x6E656F72657173  # "neoreqs": one at a time counts and enters
 DISPATCH_LOCK = 0x6E656F64697370  # "neodisp"
+PAST_REQUESTS = 200
 OPEN = ("asked", "approved", "running")
 PLANNED_S = cast(request.c.plan["seconds"].astext, Float)
 
@@ -81,7 +82,7 @@ class Ledger:
         wanted = (request.c.state.in_(("approved", "running")), request.c.same_as.is_(None))
         return float(self._connection.execute(query.where(*wanted)).scalar_one())
 
-    def past_ratios(self, most: int = 200) -> list[float]:
+    def past_ratios(self) -> list[float]:
         """How long the last requests ran, from their start to their end, over what was planned."""
         took = func.extract("epoch", request.c.ended_at - request.c.started_at) / PLANNED_S
         wanted = (
@@ -90,7 +91,7 @@ class Ledger:
             request.c.started_at.is_not(None),
             PLANNED_S > 0,
         )
-        query = select(took).where(*wanted).order_by(request.c.ended_at.desc()).limit(most)
+        query = select(took).where(*wanted).order_by(request.c.ended_at.desc()).limit(PAST_REQUESTS)
         return [float(value) for value in self._connection.execute(query).scalars()]
 
     def of(self, user: str | None = None, projects: Collection[str] = (), most: int = 200) -> list[Request]:

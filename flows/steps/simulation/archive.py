@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from flows.steps.simulation.asked_folder import writing_into
 from flows.steps.simulation.faults import Fault, make_faults
+from flows.steps.simulation.folder_errors import naming_folder_in_errors
 from flows.steps.simulation.items import Item
 from flows.steps.simulation.scenes import Stage, write_pass
 from flows.steps.simulation.tide_files import write_tide_model
@@ -57,7 +57,7 @@ def write_archive(directory: Path, simulation: Simulation, workers: int = 2) -> 
     """The archive in an empty directory; returns `items`, `truth` and `faults`. RequestError if it cannot be."""
     longitude, latitude = simulation.area.geometry.centroid.coords[0]
     passes = _checked_passes(simulation, longitude, latitude)
-    with writing_into(directory):
+    with naming_folder_in_errors(directory):
         partial = _claim(directory)
         try:
             items, faults = _write_all(partial, simulation, passes, workers)

@@ -102,7 +102,7 @@ def landsat_product(one: Pass, name: str, processing: Processing) -> str:
 
 def scene_item(
     one: Pass, name: str, geoboxes: dict[str, GeoBox], footprint: Geometry, sun: Sun, cloud_cover: float,
-    processing: Processing, sequence: int = 0,
+    processing: Processing,
 ) -> Item:  # fmt: skip
     """The item of a scene whose layers (band or quality layer: grid) lie beside it."""
     finest = min(geoboxes.values(), key=lambda geobox: geobox.resolution.x)
@@ -124,7 +124,7 @@ def scene_item(
         "type": "Feature",
         "stac_version": "1.0.0",
         "stac_extensions": [f"{EXTENSIONS}{extension}/schema.json" for extension in (*extensions, *own)],
-        "id": item_id(one, name, sequence),
+        "id": item_id(one, name),
         "collection": "sentinel-2-l2a" if one.is_msi else "landsat-c2-l2",
         "geometry": _rounded(footprint.json),
         "bbox": [round(value, 6) for value in footprint.boundingbox.bbox],

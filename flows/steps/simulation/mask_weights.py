@@ -9,7 +9,7 @@ import numpy as np
 
 from flows.steps.loading.cloud_model import PACKAGE, VERSION, network_files
 from flows.steps.networks.deep_packages import require_deep
-from flows.steps.simulation.asked_folder import writing_into
+from flows.steps.simulation.folder_errors import naming_folder_in_errors
 from flows.steps.simulation.sky_pictures import SkyPicture, sky_pictures
 from products.errors import RequestError
 from products.learning.loop_spec import AugmentedSpec
@@ -48,7 +48,7 @@ def write_mask_weights(
     for name, encoder in encoders.items():
         with TemporaryDirectory() as place:
             content, told[name] = train_mask_network(encoder, lesson, TrainingPlace(Path(place)), SAID, tell)
-        with writing_into(folder):
+        with naming_folder_in_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
     return told

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from flows.steps.loading.reading import UnreadBand, read_band
-from flows.steps.simulation.asked_folder import writing_into
+from flows.steps.simulation.folder_errors import naming_folder_in_errors
 from flows.steps.simulation.mask_truth import MaskTruth, read_truth
 from products.errors import RequestError
 from products.pixel.mask_scores import TrueSky
@@ -70,7 +70,7 @@ def write_labelled_pictures(folder: Path, archive: Path, seed: int) -> dict[str,
     for collection, pictures in parts.items():
         path, (images, labelled) = folder / f"{collection}.npz", zip(*pictures, strict=True)
         image, labels = np.concatenate(images), np.concatenate(labelled)
-        with writing_into(folder):
+        with naming_folder_in_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, img=image, msk=labels[..., None])
         seen = np.isfinite(image[..., 0])

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, text
 from datacube_config.archives import collection_aliases
 from datacube_config.connection import Index
 from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.in_batches import in_batches
 from flows.steps.archives.item_refused import ItemRefused, NotAScene
 from flows.steps.archives.items import FoundItem, Wanted
 from flows.steps.archives.listed_items import listed_items
@@ -101,9 +101,9 @@ def list_archive(
 ) -> int:
     """Add an archive's items in scope to `listing`, under the name `location`; returns how many items are no scenes."""
     bounds = scope.area.geometry.boundingbox.bbox if scope.area else None
-    wanted = Wanted(scope.collections, bounds, _interval(scope.period))
+    wanted = Wanted(scope.collections, bounds, scope.period.interval if scope.period else None)
     n_listed = n_skipped = 0
-    for found in _batches(listed_items(connection.engine, archive, wanted, files)):
+    for found in in_batches(listed_items(connection.engine, archive, wanted, files), ROWS_PER_COPY):
         rows = [row for item in found if (row := _row(item, location, scope)) is not None]
         copy_rows(connection, f"listing ({COPIED})", [row for row in rows if row])
         n_skipped += sum(not row for row in rows)
@@ -218,16 +218,6 @@ def is_inside(row: Mapping[str, Any], scope: Scope) -> bool:
     if scope.period and not scope.period.contains(row["acquired"]):
         return False
     return scope.area is None or scope.area.meets(box(row["west"], row["south"], row["east"], row["north"]))
-
-
-def _interval(period: Period | None) -> str | None:
-    return f"{period.start:%Y-%m-%dT%H:%M:%SZ}/{period.end:%Y-%m-%dT%H:%M:%SZ}" if period else None
-
-
-def _batches(items: Iterable[FoundItem]) -> Iterator[list[FoundItem]]:
-    stream = iter(items)
-    while batch := list(islice(stream, ROWS_PER_COPY)):
-        yield batch
 
 
 def _clean(words: str) -> str:

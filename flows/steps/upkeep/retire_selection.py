@@ -118,7 +118,7 @@ def select_datasets(connection: Connection, index: Index, selection: Selection, 
     if selection.is_of_product:
         connection.execute(text(TAKE_DERIVED_CELLS.format(lineage=lineage_rows(index))))
         connection.execute(text("delete from dependent d using selected s where s.id = d.id"))
-    _require_scenes(connection, index, selection)
+    _require_scenes(connection, selection)
 
 
 def _values(index: Index, selection: Selection, area: Area | None, others: Collection[str]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _outside(index: Index, ids: list[UUID], area: Area) -> Iterator[UUID]:
             yield dataset.id
 
 
-def _require_scenes(connection: Connection, index: Index, selection: Selection) -> None:
+def _require_scenes(connection: Connection, selection: Selection) -> None:
     """RequestError for a scene that is asked for by name and is not active."""
     for name in selection.scenes:
         found = connection.scalar(

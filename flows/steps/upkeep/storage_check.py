@@ -99,7 +99,7 @@ def _stored(storage: Storage, kind: str) -> Iterator[tuple[str, str, UUID, str]]
 def _cubes(connection: Connection, storage: Storage) -> Iterator[dict[str, Any]]:
     """Snapshots that no pointer names, and pointers to snapshots that are not whole."""
     query = text("select product, version, area, crs, snapshot_url from neocube.cube_pointer order by 1, 2, 3, 4")
-    pointers = [(storage.from_url(row["snapshot_url"]), row) for row in connection.execute(query).mappings()]
+    pointers = [(path_of(row["snapshot_url"]), row) for row in connection.execute(query).mappings()]
     pointed = {path for path, _ in pointers}
     for path in snapshots(storage):
         if path not in pointed:

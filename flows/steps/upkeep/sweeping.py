@@ -9,9 +9,9 @@ from uuid import UUID, uuid5
 from sqlalchemy import text
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import writer_of
+from flows.steps.index.advisory_locks import writer_of
 from flows.steps.index.index_rows import dataset_rows, lineage_rows
-from flows.steps.storage import Storage
+from flows.steps.storage import Storage, path_of
 from flows.steps.storage_listing import children, snapshots
 from flows.steps.upkeep.unindexed import models_of
 from flows.steps.upkeep.whole_files import OF_NO_CELL, archived_rows, remove_files
@@ -117,7 +117,7 @@ def _cubes(index: Index, storage: Storage, found: Sequence[Mapping[str, Any]], i
     """The snapshots that hold swept cells and that no pointer names."""
     with index.engine.connect() as connection:
         urls = connection.execute(text("select snapshot_url from neocube.cube_pointer")).scalars().all()
-    current = {storage.from_url(url) for url in urls}
+    current = {path_of(url) for url in urls}
     folders = sorted({f"{each['product']}-v{each['version']}" for each in found if each["family"] not in OF_NO_CELL})
     for path in snapshots(storage, folders):
         if path not in current and _snapshot_cells(storage, path) & ids:

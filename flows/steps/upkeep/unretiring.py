@@ -7,11 +7,11 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
-from flows.steps.cubes.cells import writer_of
+from flows.steps.index.advisory_locks import writer_of
 from flows.steps.index.index_rows import archive_selected, dataset_rows, restore_selected
 from flows.steps.index.scene_index import POLICY
 from flows.steps.scenes.datastrip import same_slice
-from flows.steps.storage import Storage
+from flows.steps.storage import Storage, path_of
 from flows.steps.storage_listing import is_whole_snapshot
 from flows.steps.upkeep.retiring import find_retirement, retiring
 from flows.steps.upkeep.unindexed import restore_models
@@ -128,7 +128,7 @@ def _named(connection: Connection, rows: str, *, restored: bool) -> list[dict[st
 
 def _reopened(connection: Connection, storage: Storage, rows: str, pointer: Mapping[str, Any]) -> dict[str, Any]:
     """Point to a snapshot again, unless it was swept, another cube took its place or some of its cells are not active."""
-    is_there = is_whole_snapshot(storage, storage.from_url(pointer["snapshot_url"]))
+    is_there = is_whole_snapshot(storage, path_of(pointer["snapshot_url"]))
     done = connection.scalar(text(REOPEN.format(rows=rows)), dict(pointer)) if is_there else None
     told = {name: pointer[name] for name in ("product", "version", "area", "crs", "snapshot_url")}
     return told | {"opened": done is not None}

@@ -1,4 +1,4 @@
-"""A folder that somebody asked to have files in."""
+"""What the disk says against a folder that somebody asked to have files in."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +8,8 @@ from products.errors import RequestError
 
 
 @contextmanager
-def writing_into(folder: Path) -> Iterator[None]:
-    """What the disk says against the folder, as a RequestError."""
+def naming_folder_in_errors(folder: Path) -> Iterator[None]:
+    """An OSError of what is written there, as a RequestError."""
     try:
         yield
     except OSError as error:
