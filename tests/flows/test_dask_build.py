@@ -199,7 +199,7 @@ def test_workers_that_cannot_do_the_work_are_refused(worker: dict[str, Any], pla
         check_workers({"w": worker}, {"w": place}, HERE, is_embedded=True, peak_bytes=2_000_000_000)
 
 
-def test_workers_elsewhere_may_share_a_server_index() -> None:
+def test_workers_elsewhere_on_a_server_index_and_those_without_a_memory_limit_are_not_refused() -> None:
     check_workers({"w": ONE}, {"w": Place("another", None, True)}, HERE, is_embedded=False, peak_bytes=2_000_000_000)
     check_workers({"w": {**ONE, "memory_limit": 0}}, {"w": HERE}, HERE, is_embedded=True, peak_bytes=10**12)
 

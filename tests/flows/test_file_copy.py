@@ -164,24 +164,16 @@ def test_a_site_without_ranges_sends_the_file_again(site: tuple[str, Site], tmp_
     assert copied(url, target).sha256 == SHA256
 
 
-def test_a_download_that_changed_starts_anew(site: tuple[str, Site], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mark", "later"), [('"one"', '"two"'), ("", "")], ids=["changed", "without a mark"])
+def test_a_download_that_changed_or_has_no_mark_starts_anew(
+    site: tuple[str, Site], tmp_path: Path, mark: str, later: str
+) -> None:
     url, state = site
     target = tmp_path / "mirror" / "red.tif"
-    state.breaks_after = CHUNK_BYTES + 5
+    state.etag, state.breaks_after = mark, CHUNK_BYTES + 5
     with pytest.raises(CopyFailed, match="peer closed connection"):
         copied(url, target)
-    state.breaks_after, state.etag, state.content = None, '"two"', CONTENT[::-1]
-    assert copied(url, target).moved_bytes == len(CONTENT)
-    assert target.read_bytes() == CONTENT[::-1]
-
-
-def test_a_download_without_a_mark_is_never_gone_on_with(site: tuple[str, Site], tmp_path: Path) -> None:
-    url, state = site
-    target = tmp_path / "mirror" / "red.tif"
-    state.etag, state.breaks_after = "", CHUNK_BYTES + 5
-    with pytest.raises(CopyFailed, match="peer closed connection"):
-        copied(url, target)
-    state.breaks_after, state.content = None, CONTENT[::-1]
+    state.etag, state.breaks_after, state.content = later, None, CONTENT[::-1]
     assert copied(url, target).moved_bytes == len(CONTENT)
     assert target.read_bytes() == CONTENT[::-1]
     assert leftovers(target.parent) == ["red.tif"]

@@ -513,6 +513,7 @@ def test_a_map_cell_has_lineage_to_its_features_and_the_model(
     coast: Coast, trained: TrainedModel, mapped: MapResult
 ) -> None:
     by_tile = {tile.label: cell.id for tile, _, cell in coast.cells.placed}
+    assert len({*mapped.mapped, *mapped.fresh}) == len(by_tile) > 0
     for number in (*mapped.mapped, *mapped.fresh):
         row = coast.row(number)
         tile = row.metadata_doc["properties"]["neocube:tile"]
