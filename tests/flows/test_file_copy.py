@@ -50,24 +50,13 @@ def site() -> Iterator[tuple[str, Site]]:
             asked = self.headers.get("Range")
             state.asked.append(asked)
             if state.redirect:
-                self.send_response(302)
-                self.send_header("Location", state.redirect)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.answer(302, headers={"Location": state.redirect})
                 return
             if state.status != 200:
-                self.send_response(state.status)
-                self.send_header("Retry-After", state.retry_after)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.answer(state.status, headers={"Retry-After": state.retry_after})
                 return
             start = int(asked[6:-1]) if asked and state.serves_ranges else 0
-            body = state.content[start:]
-            self.send_response(206 if start else 200)
-            self.send_header("ETag", state.etag)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[: state.breaks_after])
+            self.answer(206 if start else 200, state.content[start:], {"ETag": state.etag}, state.breaks_after)
             self.close_connection = True
 
     with answering(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:

@@ -46,7 +46,7 @@ from flows.steps.storage import s3_options
 from products.period import parse_period
 from products.registry import features_recipe
 from products.scene import Scene
-from tests.flows.loopback_server import answering
+from tests.flows.loopback_server import Silent, answering
 
 YEAR = parse_period("2020")
 
@@ -443,7 +443,7 @@ class _Site(ThreadingHTTPServer):
         self.sent: list[str] = []
         site = self
 
-        class Handler(SimpleHTTPRequestHandler):
+        class Handler(Silent, SimpleHTTPRequestHandler):
             def __init__(self, *arguments: Any) -> None:
                 super().__init__(*arguments, directory=str(folder))
 
@@ -464,9 +464,6 @@ class _Site(ThreadingHTTPServer):
                 if site.holds.is_set() and asked is None and self.path.lower().endswith(".tif"):
                     site.goes_on.wait(60)
                 self.wfile.write(part[middle:])
-
-            def log_message(self, *_: object) -> None:
-                """Be silent."""
 
         super().__init__(("127.0.0.1", 0), Handler)
 

@@ -234,8 +234,7 @@ def hook() -> Iterator[Hook]:
     class Answer(Silent, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             posted.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.end_headers()
+            self.answer(200)
 
     with answering(HTTPServer(("127.0.0.1", 0), Answer)) as url:
         yield Hook(url, posted)
@@ -248,8 +247,7 @@ def refusing() -> Iterator[str]:
     class Refusal(Silent, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(403)
-            self.end_headers()
+            self.answer(403)
 
     with answering(HTTPServer(("127.0.0.1", 0), Refusal)) as url:
         yield url.removeprefix("http://")
