@@ -25,6 +25,7 @@ from flows.steps.cubes.dask_cluster import Place, check_workers, place_of
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from products.errors import RequestError
 from tests.flows.machines import Machine, Room, machines, relay
+from tests.waiting import wait_until
 
 AREA, YEAR = "demo", "2020"
 HERE = Place("kernel", (1, 2), True)
@@ -75,9 +76,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 def address_in(place: Path) -> str:
     """The address that a scheduler leaves in its file, with two workers there."""
-    deadline = time.monotonic() + 60
-    while not place.is_file() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(place.is_file, "the scheduler to leave its address", 0.1, 60)
     with Client(scheduler_file=str(place), set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
         return str(client.scheduler.address)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -47,6 +46,7 @@ from products.period import parse_period
 from products.registry import features_recipe
 from products.scene import Scene
 from tests.flows.loopback_server import Silent, answering
+from tests.waiting import wait_until
 
 YEAR = parse_period("2020")
 
@@ -507,12 +507,12 @@ def test_a_killed_mirror_run_goes_on_where_it_was(
 
 def wait_for_parts(mirror: Path) -> list[Path]:
     """The part files, once as many have bytes as are copied at once."""
-    for _ in range(1800):
-        parts = [path for path in mirror.rglob("*.part") if path.stat().st_size]
-        if len(parts) >= 8:
-            return parts
-        time.sleep(0.1)
-    raise AssertionError(f"{len(parts)} part files after three minutes")
+
+    def parts() -> list[Path]:
+        return [path for path in mirror.rglob("*.part") if path.stat().st_size]
+
+    wait_until(lambda: len(parts()) >= 8, "eight part files", 0.1, 180)
+    return parts()
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from flows.tend_runs import TABLE
 from products.errors import RequestError
 from tests.flows.loopback_server import Silent, answering
 from tests.flows.prefect_server import prefect_server
+from tests.waiting import wait_until
 
 LATER = SILENT + timedelta(seconds=1)
 TOKEN = "hush1234"
@@ -179,10 +180,9 @@ def test_a_run_that_is_heard_of_between_two_looks_is_left(prefect: Prefect) -> N
         "resource": {"id": [f"prefect.flow-run.{run}"]},
         "occurred": {"until": (now + 2 * LATER).isoformat()},
     }
-    end = time.monotonic() + 30
-    while not prefect.post("/events/filter", {"filter": heard})["events"]:
-        assert time.monotonic() < end, "waited 30 s for the server to keep an event"
-        time.sleep(0.2)
+    wait_until(
+        lambda: prefect.post("/events/filter", {"filter": heard})["events"], "the server to keep an event", 0.2, 30
+    )
     assert settle_dead_runs(prefect.access, now + 2 * LATER) == []
     prefect.client.delete(f"/flow_runs/{run}").raise_for_status()
 
