@@ -21,7 +21,6 @@ import pytest
 import rasterio
 import s3fs
 from affine import Affine
-from click.testing import CliRunner
 from moto.server import ThreadedMotoServer
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry, box
@@ -31,7 +30,6 @@ from datacube_config.connection import Index, open_index
 from datacube_config.schema import mirror_file
 from datacube_config.settings import Settings
 from flows.build_here import build
-from flows.cli import main
 from flows.plan_cells import plan
 from flows.steps.archives.packed_files import packed_folder
 from flows.steps.archives.source_bytes import FileAccess
@@ -45,6 +43,7 @@ from flows.steps.storage import s3_options
 from products.period import parse_period
 from products.registry import features_recipe
 from products.scene import Scene
+from tests.flows.command_line import neocube
 from tests.flows.loopback_server import Silent, answering
 from tests.waiting import wait_until
 
@@ -70,10 +69,6 @@ def rows(index: Index) -> list[Any]:
 def scenes_of(index: Index, *mirrors: str) -> list[Scene]:
     area = find_area("demo")
     return find_scenes(index, features_recipe("mangrove_features").sources, YEAR, area.geometry, mirrors)
-
-
-def neocube(*arguments: str) -> Any:
-    return CliRunner().invoke(main, list(arguments))
 
 
 def test_wanted_bands_and_masks_are_copied_once_with_their_checksums(

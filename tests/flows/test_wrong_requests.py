@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
@@ -22,30 +22,9 @@ from flows.steps.index.catalogue import published_cells
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import DEFINITIONS
+from tests.flows.command_line import failed, neocube, refused
 
 AREA, YEAR = "demo", "2020"
-
-
-def neocube(*arguments: str) -> Result:
-    return CliRunner().invoke(main, list(arguments))
-
-
-def refused(result: Result, *words: str) -> None:
-    """Exit code 2, nothing on stdout, and one line that has the words."""
-    ended(result, 2, words)
-
-
-def failed(result: Result, *words: str) -> None:
-    """Exit code 1, nothing on stdout, and one line that has the words."""
-    ended(result, 1, words)
-
-
-def ended(result: Result, exit_code: int, words: tuple[str, ...]) -> None:
-    assert (result.exit_code, result.stdout) == (exit_code, ""), result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("neocube: ")]
-    assert len(lines) == 1, result.stderr
-    for word in words:
-        assert word in lines[0]
 
 
 @pytest.mark.parametrize("command", ["plan", "build"])
