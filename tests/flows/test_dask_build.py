@@ -1,6 +1,5 @@
 """More than one machine: a real Dask scheduler and its workers on two machines build what one process builds, also when one of them is killed."""
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from flows.plan_cells import plan
 from flows.steps.cubes.dask_cluster import Place, check_workers, place_of
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from products.errors import RequestError
+from tests.flows.file_digests import digests
 from tests.flows.machines import Machine, Room, machines, relay
 from tests.waiting import wait_until
 
@@ -86,14 +86,6 @@ def seen_by(cluster: Cluster, look: Callable[[str], str], what: str) -> set[str]
     """What the workers see, each by itself."""
     with Client(cluster.address, set_as_default=False) as client:
         return set(client.run(look, what).values())
-
-
-def digests(store: str) -> dict[str, str]:
-    return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(Path(store).rglob("*"))
-        if path.is_file()
-    }
 
 
 def n_rows(settings: Settings) -> int:

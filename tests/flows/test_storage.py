@@ -21,7 +21,7 @@ from flows.steps.index.index_setup import add_product
 from flows.steps.storage import WRITE_BACK_BYTES, Storage, open_storage
 from products.identity import NAMESPACE, CellKey
 from products.template import odc_product_definition
-from tests.flows.conftest import GRID, PERIODS, TEMPLATE, TILES, assembled, known_arrays, window
+from tests.flows.published_product import GRID, PERIODS, TEMPLATE, TILES, assembled, known_arrays, window
 
 
 @pytest.fixture(params=["folder", "bucket"])
