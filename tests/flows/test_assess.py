@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
-from odc.geo.geom import Geometry, box
+from odc.geo.geom import box
 from sqlalchemy import text
 
 from datacube_config.connection import open_index
@@ -33,6 +33,7 @@ from products.learning.recipe import ModelRecipe
 from products.period import Period
 from products.template import odc_product_definition
 from tests.flows.command_line import neocube, refused
+from tests.flows.geojson_files import write_shapes
 
 SIDE = 64
 CLASSES = ("mangrove", "water", "other")
@@ -96,19 +97,13 @@ def mapped(tmp_path_factory: pytest.TempPathFactory) -> Mapped:
                 draft = CellDraft(identity, key, template, GRID, RECIPE.digest(), {}, {"neocube:simulated": True})
                 publish_cell(index, storage, draft, arrays)
         cells = published_cells(index, template.product, template.version, YEARS)
-        area = written(folder / "coast.geojson", MOSAIC.pad(-2).extent.to_crs(CRS("EPSG:4326")))
-        far = written(folder / "far.geojson", box(101.5, 4.9, 101.6, 5.0, CRS("EPSG:4326")))
+        area = write_shapes(folder / "coast.geojson", [MOSAIC.pad(-2).extent.to_crs(CRS("EPSG:4326"))])
+        far = write_shapes(folder / "far.geojson", [box(101.5, 4.9, 101.6, 5.0, CRS("EPSG:4326"))])
         cube, _ = (
             publish_cube(index, storage, CubePlan(template, find_area(str(file)).name, GRID, TILES, YEARS, cells))
             for file in (area, far)
         )
     return Mapped(settings.home, cube, area, codes, known)
-
-
-def written(path: Path, shape: Geometry) -> Path:
-    feature = {"type": "Feature", "properties": {}, "geometry": shape.json}
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    return path
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from datacube_config.errors import StorageUnavailable
 from flows.steps.archives.source_bytes import CHUNK_BYTES, CopyFailed, FileAccess
 from flows.steps.mirroring.file_copy import Copied, Stopped, copy_file, file_digest
 from tests.flows.loopback_server import Silent, answering
+from tests.flows.small_disks import mounted
 
 CONTENT = os.urandom(2 * CHUNK_BYTES + 12345)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -270,13 +271,8 @@ def test_a_bucket_with_a_rule_of_its_own_is_read_by_it(source: Path, tmp_path: P
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs root, to mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "size=6m") as folder:
+        yield folder
 
 
 def test_a_full_disk_is_one_clear_line_and_loses_nothing(source: Path, small_disk: Path) -> None:

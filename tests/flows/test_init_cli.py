@@ -11,6 +11,7 @@ import pytest
 
 from datacube_config.cluster import Cluster, is_running
 from datacube_config.settings import Settings
+from tests.flows.small_disks import mounted
 
 SOURCE_PRODUCTS = ["landsat_etm_c2_l2", "landsat_oli_c2_l2", "landsat_tm_c2_l2", "sentinel2_msi_l2a"]
 REPOSITORY = Path(__file__).parents[2]
@@ -88,13 +89,8 @@ def test_a_read_only_home_is_one_line_and_exit_code_2(neocube_home: Path) -> Non
 @pytest.fixture
 def read_only_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system that nobody can write on, root included."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs root, to mount a read-only file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "ro,size=1m") as folder:
+        yield folder
 
 
 @pytest.mark.full

@@ -45,6 +45,7 @@ from products.registry import features_recipe
 from products.scene import Scene
 from tests.flows.command_line import neocube
 from tests.flows.loopback_server import Silent, answering
+from tests.flows.small_disks import mounted
 from tests.waiting import wait_until
 
 YEAR = parse_period("2020")
@@ -398,13 +399,8 @@ def test_what_a_full_disk_left_of_a_staged_copy_is_written_anew(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 300 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs root, to mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "size=300k") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("options", [[], ["--stage"]], ids=["as it is", "staged"])

@@ -50,6 +50,7 @@ from products.period import Period, parse_period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.spec import FeaturesRecipe
 from products.template import features_template, odc_product_definition
+from tests.flows.geojson_files import write_shapes
 
 TILE_PX = 64
 FOREST = "random_forest.npz"
@@ -129,17 +130,15 @@ def features_of(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def write_labels(path: Path, codes: NDArray[np.uint8], offset: int = 0) -> Path:
     """Squares of 3 x 3 pixels of one class on a lattice, in degrees."""
-    features = []
+    shapes, classes = [], []
     for row in range(2 + offset, TILE_PX - 4, 7):
         for column in range(2, 2 * TILE_PX - 4, 7):
             inside = codes[row : row + 3, column : column + 3]
             if (inside == inside[0, 0]).all():
                 left, top = MOSAIC.affine * (column, row)
-                shape = box(left, top - 90, left + 90, top, MOSAIC.crs).to_crs(CRS("EPSG:4326"))
-                name = MODEL.class_names[inside[0, 0] - 1]
-                features.append({"type": "Feature", "properties": {"class": name}, "geometry": shape.json})
-    path.write_text(json.dumps({"type": "FeatureCollection", "simulated": True, "features": features}))
-    return path
+                shapes.append(box(left, top - 90, left + 90, top, MOSAIC.crs).to_crs(CRS("EPSG:4326")))
+                classes.append({"class": MODEL.class_names[inside[0, 0] - 1]})
+    return write_shapes(path, shapes, classes, simulated=True)
 
 
 def publish_features(index: Index, storage: Storage, codes: NDArray[np.uint8], year: Period = YEAR) -> None:
@@ -636,10 +635,8 @@ def test_the_quicklook_is_a_picture(coast: Coast, mapped: MapResult) -> None:
 
 
 def test_labels_elsewhere_are_refused_and_leave_nothing(coast: Coast, trained: TrainedModel, tmp_path: Path) -> None:
-    shape = {"type": "Polygon", "coordinates": [[[10, 50], [10.1, 50], [10.1, 50.1], [10, 50]]]}
-    feature = {"type": "Feature", "properties": {"class": "water"}, "geometry": shape}
-    path = tmp_path / "elsewhere.geojson"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    far = box(10, 50, 10.1, 50.1, CRS("EPSG:4326"))
+    path = write_shapes(tmp_path / "elsewhere.geojson", [far], [{"class": "water"}])
     before = list(Path(coast.storage.path("models", "coast_model")).iterdir())
     with pytest.raises(RequestError, match=r"elsewhere.geojson \(EPSG:4326\) share no ground with the area 'coast'"):
         coast.train(path)

@@ -23,6 +23,7 @@ from products.errors import RequestError
 from products.period import parse_period
 from products.registry import DEFINITIONS
 from tests.flows.command_line import failed, neocube, refused
+from tests.flows.small_disks import mounted
 
 AREA, YEAR = "demo", "2020"
 
@@ -233,15 +234,8 @@ def test_a_store_that_cannot_be_written_is_one_clear_line(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("needs root, to mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "size=1m") as folder:
+        yield folder
 
 
 @pytest.fixture

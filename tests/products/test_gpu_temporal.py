@@ -1,7 +1,5 @@
 """The GPU leaf agrees with the CPU leaf and the float64 reference: on the host, with its kernels compiled as C++, and on a GPU where one is."""
 
-import importlib
-import importlib.util
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ from products.pixel.gpu_source import HELD_NUMBERS
 from products.pixel.gpu_strips import StripShape, device_bytes
 from products.pixel.gpu_temporal import temporal_features_gpu
 from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD, temporal_features
+from tests.gpu_here import has_gpu
 from tests.products.host_cupy import use_host_cupy
 
 BANDS = ("blue", "green", "red", "nir", "swir1")
@@ -36,10 +35,6 @@ BETWEEN_LEAVES = {"geomedian": 4e-6, "mads": 4e-6, "index": 2e-6, "shape": 1e-3}
 
 Leaf = Callable[..., NDArray[np.float32]]
 Block, Causes = NDArray[np.uint16], NDArray[np.uint8]
-
-
-def has_gpu() -> bool:
-    return importlib.util.find_spec("cupy") is not None and bool(importlib.import_module("cupy").cuda.is_available())
 
 
 @pytest.fixture(scope="module")
