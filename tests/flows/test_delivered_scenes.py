@@ -24,7 +24,7 @@ from flows.steps.index.catalogue import scene_of
 from flows.steps.ingesting.ingest_archive import ingest_archive, retry_quarantine
 from flows.steps.ingesting.quarantine import listed
 from flows.steps.loading.reading import read_band
-from flows.steps.scenes.footprint import PixelGrid, read_file_grid
+from flows.steps.scenes.footprint import AssetGrid, read_file_grid
 from flows.steps.scenes.normalise import SceneDocument, normalise
 from products.scene import BandFile
 from tests.flows.granule_documents import granule_document
@@ -160,7 +160,7 @@ def test_the_grid_of_an_mtl_covers_what_its_files_cover(shared_data: Path, scene
     folder = shared_data / "landsat_c2_l2" / scene
     mtl = next(folder.glob("*_MTL.json"))
     stated = mtl_item(mtl.name, mtl.read_bytes())["properties"]
-    outline = PixelGrid(tuple(stated["proj:shape"]), tuple(stated["proj:transform"])).outline
+    outline = AssetGrid(tuple(stated["proj:shape"]), tuple(stated["proj:transform"])).outline
     with rasterio.open(next(folder.glob("*_SR_B4.TIF"))) as raster:
         np.testing.assert_allclose(outline.bounds, raster.bounds, atol=1)
         assert stated["proj:code"] == str(raster.crs)
