@@ -76,7 +76,7 @@ def follow(index: Index, work: FollowUp, run_training: Run, run_mapping: Run) ->
 
 
 def tend_here(kinds: Sequence[Kind] = EVERY) -> dict[str, Any]:
-    """The same without Prefect."""
+    """Do in this process, without Prefect, what is due of these kinds; what was done, failed and left to others."""
     return tend_orders(kinds, lambda **asked: train(**asked).document(), _map_here)
 
 

@@ -42,6 +42,12 @@ def test_every_dependency_stands_in_the_document_with_its_reason() -> None:
     assert [each.name for each in requirements() if each.name.lower() not in listed] == []
 
 
+def test_dependencies_are_in_the_order_of_their_names() -> None:
+    for lines in (project()["dependencies"], *project()["optional-dependencies"].values()):
+        names = [Requirement(line).name.lower() for line in lines]
+        assert names == sorted(names)
+
+
 def test_every_upper_bound_stands_in_the_document_with_its_reason() -> None:
     listed = {row[0] for row in table_rows(REPOSITORY / "docs/dependencies.md")}
     bounds = {f"{each.name} {spec}" for each in requirements() for spec in each.specifier if spec.operator == "<"}

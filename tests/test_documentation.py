@@ -6,21 +6,17 @@ Blocks of `console` (lines after `$ `) and `python` run in order, one shell a do
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import pytest
 from pydantic import BaseModel
 
 from datacube_config.settings import PREFIX, Settings
-from flows.cli import main
 from products.feature_spec import KINDS, feature_kind
 from products.feature_step import PLAIN_REDUCERS
 from products.identity import KERNEL_VERSIONS
@@ -40,35 +36,13 @@ from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
 from products.window.terrain import MEASURES as TERRAIN_MEASURES
 from products.window.texture import MEASURES as TEXTURE_MEASURES
+from tests.documents import FENCE, REPOSITORY, blocks, parse
 
-REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
-FENCE = re.compile(r"(?:<!-- not run: (?P<reason>[^>]+) -->\n)?^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|work|tmp|opt|Users|mnt)/")
 REGISTRY_HOST = re.compile(r"pypi\.org|pythonhosted|registry\.npmjs|conda\.anaconda|(?:ghcr|quay|docker)\.io")
 NAMES = [str(path.relative_to(REPOSITORY)) for path in DOCUMENTS]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, its text, and why it is not run."""
-
-    language: str
-    body: str
-    reason: str | None
-
-    @property
-    def commands(self) -> list[str]:
-        """The command lines of a console block, continued lines joined."""
-        joined = self.body.replace("\\\n", " ")
-        return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
-
-
-def blocks(path: Path) -> Iterator[Block]:
-    """The fenced blocks of a document."""
-    for found in FENCE.finditer(path.read_text(encoding="utf-8")):
-        yield Block(found["language"], found["body"], found["reason"])
 
 
 def neocube_lines(path: Path) -> list[str]:
@@ -78,20 +52,6 @@ def neocube_lines(path: Path) -> list[str]:
     spans = re.findall(r"`(neocube [^`]+)`", prose)
     inner = [found for line in shown for found in re.findall(r"\$\((neocube [^)]+)\)", line)]
     return [*(line for line in shown if line.startswith("neocube ")), *spans, *inner]
-
-
-def parse(line: str) -> None:
-    """Parse a command line against the command tree, without running it."""
-    words = shlex.split(line.partition(" > ")[0])[1:]
-    command: click.Command = main
-    context = click.Context(main, info_name="neocube")
-    while isinstance(command, click.Group) and words:
-        name = words.pop(0)
-        found = command.get_command(context, name)
-        assert found is not None, f"no command {name!r} in: {line}"
-        command = found
-    if words:
-        command.make_context(command.name, words, parent=context)
 
 
 def table_rows(path: Path) -> list[list[str]]:

@@ -24,7 +24,7 @@ class Boosting(TreeModel):
 
     @property
     def leaf_values(self) -> npt.NDArray[Any]:
-        """What the nodes add to each class."""
+        """What the nodes add to each class, (node, class) float64."""
         return self.value
 
     def votes(self, features: Float32) -> tuple[Float64, float]:

@@ -23,7 +23,7 @@ class Forest(TreeModel):
 
     @property
     def leaf_values(self) -> npt.NDArray[Any]:
-        """The class shares of the nodes."""
+        """The class shares of the nodes, (node, class) float32."""
         return self.share
 
     def votes(self, features: Float32) -> tuple[Float64, float]:

@@ -66,7 +66,7 @@ def line_scores(pictures: Sequence[FoundLines], tolerance_px: float, failure_px:
 
 
 def by_group(pictures: Sequence[FoundLines], tolerance_px: float, failure_px: float) -> dict[str, dict[str, Any]]:
-    """The same of each group."""
+    """The `line_scores` of the pictures of each group, by its name."""
     names = sorted({picture.group for picture in pictures})
     return {
         name: line_scores([each for each in pictures if each.group == name], tolerance_px, failure_px) for name in names

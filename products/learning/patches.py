@@ -72,11 +72,11 @@ def epoch_order(n_positions: int, n_patches: int, seed: int, epoch: int) -> npt.
 
 
 def batches(order: npt.NDArray[np.int64], batch: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The order in parts of `batch`; what does not fill the last is left out."""
+    """The order in parts, each (batch,) int64; what does not fill the last is left out."""
     for start in range(0, order.size - batch + 1, batch):
         yield order[start : start + batch]
 
 
 def share_of(order: npt.NDArray[np.int64], rank: int, world: int) -> npt.NDArray[np.int64]:
-    """What one of `world` processes takes of an epoch, by its rank from 0: as many as each other; what cannot be shared is left out."""
+    """What one of `world` processes takes of an epoch, (n // world,) int64, by its rank from 0; what cannot be shared is left out."""
     return order[rank::world][: order.size // world]

@@ -106,7 +106,7 @@ def held_out(table: SampleTable, recipe: TableRecipe) -> Iterator[Rows]:
 
 
 def drawn(table: SampleTable, rows: Rows, most: int, seed: int) -> Int64:
-    """The numbers of some rows, at most so many of each class, drawn by the seed."""
+    """The numbers of some rows in their order, int64: at most so many of each class, drawn by the seed."""
     random, found = np.random.default_rng(seed), []
     for code in np.unique(table.target[rows]):
         of_class = np.flatnonzero(rows & (table.target == code))

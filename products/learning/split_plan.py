@@ -126,7 +126,7 @@ def _spacing(x: Float64, y: Float64) -> float:
 
 
 def connected_sites(x: Float64, y: Float64, block_m: float) -> tuple[Int64, tuple[str, ...]]:
-    """The site of each row: blocks with samples that touch, also by a corner, are one; numbered from the north-west."""
+    """The site of each row, (n,) int64, and the sites' names: blocks with samples that touch, also by a corner, are one; numbered from the north-west."""
     cell = np.column_stack([np.floor(x / block_m), np.floor(y / block_m)]).astype(np.int64)
     blocks, position = np.unique(cell, axis=0, return_inverse=True)
     place = {(int(column), int(row)): n for n, (column, row) in enumerate(blocks)}

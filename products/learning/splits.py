@@ -63,7 +63,7 @@ def _encoded(column: Int64, row: Int64) -> Int64:
 
 
 def deal_blocks(block: Int64, code: Int64, folds: int, seed: int) -> Int64:
-    """The fold of each row: whole blocks are dealt so that every fold gets the same share of each class.
+    """The fold of each row, (n,) int64: whole blocks are dealt so that every fold gets the same share of each class.
 
     Blocks of the most uneven class counts first, each to the fold whose class shares it evens out most, after the
     greedy scheme of StratifiedGroupKFold; ties by a shuffle with `seed`. A class in two blocks is trained and held out.

@@ -89,7 +89,7 @@ def estimate_variogram(x: Float64, y: Float64, values: Float64, seed: int, site:
 
 
 def spherical(lag_m: Float64, nugget: float, partial: float, range_m: float) -> Float64:
-    """The spherical model: grows until the range, then stays at nugget + partial sill."""
+    """The semivariance at each lag by the spherical model (Cressie 1993, section 2.3.1): grows until the range, then stays at nugget + partial sill."""
     near = np.minimum(lag_m / range_m, 1.0)
     return nugget + partial * (1.5 * near - 0.5 * near**3)
 

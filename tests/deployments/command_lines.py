@@ -12,7 +12,7 @@ import anyio
 import uvicorn
 from prefect.cli._app import _app as prefect_app
 
-from tests.test_documentation import parse
+from tests.documents import parse
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOYMENTS = REPOSITORY / "deployments"

@@ -5,7 +5,6 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import psycopg.conninfo
 import pytest
@@ -14,31 +13,11 @@ import yaml
 from datacube_config.settings import PREFIX, Settings
 from flows.steps.storage import open_storage
 from tests.deployments.command_lines import DEPLOYMENTS, REPOSITORY, check_command, scheme_behind_a_proxy
-from tests.test_documentation import blocks
+from tests.deployments.compose_file import DOCUMENT, FOLDER, SERVICES, VARIABLE, environment, filled, template
+from tests.documents import blocks
 
-FOLDER = DEPLOYMENTS / "compose"
-DOCUMENT: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
-SERVICES: dict[str, Any] = DOCUMENT["services"]
 MADE_BY_THE_OPERATOR = {"settings.toml", "hub-users"}
-VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<sign>[-?])(?P<rest>[^}]*))?\}")
 OURS = [name for name, service in SERVICES.items() if str(service["image"]).startswith("neocube")]
-
-
-def template() -> dict[str, str]:
-    """The variables of env.template with their values; one without a value is a secret."""
-    lines = (FOLDER / "env.template").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-
-
-def filled(text: str) -> str:
-    """A text with the variables that it takes put in their place."""
-    return VARIABLE.sub(lambda found: (template()[found["name"]] or "secret").strip('"'), text)
-
-
-def environment(name: str) -> dict[str, str]:
-    """The environment of a service."""
-    given: dict[str, str] = SERVICES[name].get("environment", {})
-    return {key: filled(value) for key, value in given.items()}
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])

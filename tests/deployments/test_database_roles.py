@@ -19,8 +19,8 @@ from flows.steps.service.request_rows import ledger
 from flows.steps.service.service_readings import read_service
 from products.errors import RequestError
 from tests.deployments.roles_server import as_url, psql
-from tests.flows.test_backup import run_documented
-from tests.flows.test_requesting import new
+from tests.flows.backup_commands import run_documented
+from tests.flows.new_requests import new
 
 ROLES = ("neocube", "neocube_worker", "neocube_page", "neocube_reader", "explorer", "prefect")
 AsRole = Callable[[str], Settings]

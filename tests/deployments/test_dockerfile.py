@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.deployments.command_lines import DEPLOYMENTS, REPOSITORY
+from tests.deployments.package_index import package_index
 
 SOURCE_ONLY = ("minisom",)  # plain Python: no compiler is needed
 DOCKERFILE = (DEPLOYMENTS / "Dockerfile").read_text()
@@ -46,15 +47,6 @@ def test_each_accelerator_has_its_constraints_and_extras(accelerator: str, const
     assert (REPOSITORY / constraints).is_file()
     assert extras == ["deep", "cluster", "tides", *([f"gpu-{accelerator}"] if accelerator != "cpu" else [])]
     assert set(extras) <= set(EXTRAS)
-
-
-def package_index() -> dict[str, str]:
-    """The package index that pip is told to use, in the words of uv."""
-    given = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL")
-    if not given:
-        asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-        given = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    return {"UV_DEFAULT_INDEX": given} if given else {}
 
 
 def check_wheels(words: list[str], python: str) -> None:

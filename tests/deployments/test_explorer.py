@@ -18,9 +18,9 @@ from datacube_config.settings import Settings
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.service.prefect_processes import free_port
 from tests.deployments.command_lines import DEPLOYMENTS, REPOSITORY
+from tests.deployments.compose_file import SERVICES, environment
+from tests.deployments.package_index import package_index
 from tests.deployments.roles_server import as_url
-from tests.deployments.test_compose import SERVICES, environment
-from tests.deployments.test_dockerfile import package_index
 
 PATIENCE_S = 300.0
 (INSTALL,) = re.findall(r"uv (pip install .* \"gunicorn.*)$", (DEPLOYMENTS / "Dockerfile").read_text(), re.M)

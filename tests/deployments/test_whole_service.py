@@ -6,8 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.service.prefect_processes import free_port
 from tests.deployments.command_lines import DEPLOYMENTS, REPOSITORY
 from tests.deployments.roles_server import as_url
+from tests.waiting import wait_until
 
 PATIENCE_S = 240.0
 STOP_S = 60.0  # TimeoutStopSec of the units
@@ -57,14 +57,6 @@ def environment(name: str, server: str, shared: Mapping[str, str]) -> dict[str, 
             told[key] = as_url(server, found[2], found[3]).replace("postgresql:", f"{found[1]}:")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("NEOCUBE_", "PREFECT_"))}
     return {**kept, "DO_NOT_TRACK": "1", "PYTHONPATH": os.pathsep.join(sys.path), **told, **shared}
-
-
-def wait_for(what: str, is_so: Callable[[], bool]) -> None:
-    """Fail after PATIENCE_S."""
-    end = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for {what}"
-        time.sleep(0.5)
 
 
 def answers(url: str) -> bool:
@@ -112,10 +104,10 @@ def services(server: str, neocube_home: Path, token: str, tmp_path: Path) -> Ite
             stack.callback(stop, process)
 
         start("prefect")
-        wait_for("the Prefect server", lambda: answers(f"{PLACE}/health"))
+        wait_until(lambda: answers(f"{PLACE}/health"), "the Prefect server", patience_s=PATIENCE_S)
         for name in ("worker", "page", "metrics"):
             start(name)
-        wait_for("the page", lambda: answers(f"http://127.0.0.1:{PORTS['4201']}/sign-in"))
+        wait_until(lambda: answers(f"http://127.0.0.1:{PORTS['4201']}/sign-in"), "the page", patience_s=PATIENCE_S)
         yield tmp_path
 
 
@@ -146,7 +138,7 @@ def test_a_product_is_asked_for_built_and_counted(
             state.update(page.get(f"/requests/{asked.json()['id']}").json())
             return state["state"] in ("done", "failed")
 
-        wait_for("the request", has_ended)
+        wait_until(has_ended, "the request", patience_s=PATIENCE_S)
     assert state["state"] == "done", (state, (services / "worker.log").read_text()[-4000:])
     figures = httpx.get(f"http://127.0.0.1:{PORTS['9469']}/metrics", timeout=60, trust_env=False).text
     assert re.findall(r'neocube_up\{part="(?:index|prefect|storage)"\} (\S+)', figures) == ["1.0"] * 3

@@ -1,109 +1,20 @@
-"""What tests of flows share: an empty index, items of an archive, and a small product as `build` publishes it: four cells of two years and their cube."""
+"""Fixtures of the tests of flows: an empty index, items of an archive, a small published product, and a coast to learn from."""
 
 import json
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid5
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from sqlalchemy import text
 
 from datacube_config.connection import Index, database_url, open_index
 from datacube_config.settings import Settings
-from flows.steps.cubes.cells import CellDraft, publish_cell
-from flows.steps.cubes.snapshot import CubePlan, publish_cube
-from flows.steps.index.catalogue import published_cells
-from flows.steps.index.index_setup import add_product, init_index
-from flows.steps.storage import Storage, open_storage
-from products.grid import PixelGrid, Tile
-from products.identity import NAMESPACE, CellKey
-from products.period import Period
-from products.template import ArrayTemplate, CellTemplate, odc_product_definition
+from flows.steps.index.index_setup import init_index
+from flows.steps.storage import open_storage
+from tests.flows.published_product import PublishedProduct, publish
 from tests.flows.sampled_coast import Coast, known_coast
-
-TILE_PX = 32
-GRID = PixelGrid("EPSG:32647", 30.0, TILE_PX, 15.0)
-TILES = tuple(Tile(GRID.crs, row, column) for row in (-552, -551) for column in (718, 719))
-PERIODS = tuple(Period(datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)) for year in (2019, 2020))
-TEMPLATE = CellTemplate(
-    "known_features",
-    1,
-    "Annual features of known values",
-    (
-        ArrayTemplate("features", "feature", ("red", "ndvi_p50", "smad"), "float32", float("nan")),
-        ArrayTemplate("accounts", "cause", ("expected", "used"), "uint16", 0, {}, overview="mean_count"),
-        ArrayTemplate("class_map", None, (), "uint8", 255, {}, overview="mode"),
-    ),
-)
-
-
-@dataclass(frozen=True)
-class PublishedProduct:
-    """`known_features`: its whole arrays over `mosaic`, published as cells and as a cube over the area matang."""
-
-    settings: Settings
-    index: Index
-    mosaic: GeoBox
-    arrays: dict[str, NDArray[Any]]
-    cube_url: str
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """(period, feature, y, x)."""
-        return self.arrays["features"]
-
-    @property
-    def cell_url(self) -> str:
-        """One of the cells."""
-        return str(next(iter(cells(self.index).values())).location).removesuffix("/zarr.json")
-
-
-def publish(settings: Settings, index: Index) -> PublishedProduct:
-    """Publish the product into the store of the settings."""
-    storage, arrays = open_storage(settings), known_arrays()
-    add_product(index.dc, odc_product_definition(TEMPLATE))
-    for number, period in enumerate(PERIODS):
-        for tile in TILES:
-            key = CellKey(TEMPLATE.product, TEMPLATE.version, tile, period)
-            draft = CellDraft(uuid5(NAMESPACE, key.label), key, TEMPLATE, GRID, "digest", {})
-            content = {name: array[number : number + 1, ..., *window(tile)] for name, array in arrays.items()}
-            publish_cell(index, storage, draft, content)
-    return PublishedProduct(settings, index, GRID.mosaic(TILES), arrays, assembled(index, storage))
-
-
-def assembled(index: Index, storage: Storage) -> str:
-    """The URL of the cube of all cells."""
-    return publish_cube(index, storage, CubePlan(TEMPLATE, "matang", GRID, TILES, PERIODS, cells(index)))
-
-
-def cells(index: Index) -> Any:
-    """The active cells by (tile, period)."""
-    return published_cells(index, TEMPLATE.product, TEMPLATE.version, PERIODS)
-
-
-def known_arrays() -> dict[str, NDArray[Any]]:
-    """A smooth surface with noise, with holes, and one cell that is all hole."""
-    random = np.random.default_rng(7)
-    y, x = np.mgrid[0 : 2 * TILE_PX, 0 : 2 * TILE_PX] / TILE_PX
-    features = np.sin(3 * y + np.arange(6).reshape(2, 3, 1, 1)) + x + random.normal(0, 0.05, (2, 3, *y.shape))
-    features[random.random(features.shape) < 0.03] = np.nan
-    features[1, :, :TILE_PX, :TILE_PX] = np.nan
-    accounts = random.integers(0, 40, (2, 2, *y.shape)).astype("uint16")
-    class_map = random.integers(0, 4, (2, *y.shape)).astype("uint8")
-    return {"features": features.astype("float32"), "accounts": accounts, "class_map": class_map}
-
-
-def window(tile: Tile) -> tuple[slice, slice]:
-    """The rows and columns of a tile in the mosaic."""
-    row, column = (tile.row - TILES[0].row) * TILE_PX, (tile.column - TILES[0].column) * TILE_PX
-    return slice(row, row + TILE_PX), slice(column, column + TILE_PX)
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -78,7 +76,7 @@ class _Handler(Silent, BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault and kind == "status":
-            self._send(fault.status, fault.words.encode(), fault.headers)
+            self.answer(fault.status, fault.words.encode(), fault.headers)
             return
         kept = {name: self.headers[name] for name in ("content-type", "range") if self.headers[name]}
         answer = self.client.request(self.command, self.proxy.upstream + self.path, content=asked, headers=kept)
@@ -87,7 +85,7 @@ class _Handler(Silent, BaseHTTPRequestHandler):
             body = self.proxy.last_body
         elif self.proxy.counts in self.path:
             self.proxy.last_body = body
-        self._send(
+        self.answer(
             answer.status_code,
             body[: len(body) // 2] if kind == "short" else body,
             {"content-type": answer.headers.get("content-type", "text/plain")},
@@ -103,25 +101,6 @@ class _Handler(Silent, BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self._pass_on()
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str], keep: int | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"content-length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body[:keep])
-
-
-class _Folder(Silent, SimpleHTTPRequestHandler):
-    """The files of a folder."""
-
-
-@contextmanager
-def serving_folder(folder: Path) -> Iterator[str]:
-    """The files of a folder on loopback for the block; the URL."""
-    with answering(ThreadingHTTPServer(("127.0.0.1", 0), partial(_Folder, directory=str(folder)))) as url:
-        yield url
 
 
 @contextmanager

@@ -180,12 +180,7 @@ class _Handler(Silent, BaseHTTPRequestHandler):
         after()
 
     def _send(self, status: int, text: str, headers: dict[str, str] | None = None, keep: int | None = None) -> None:
-        body = text.encode()
-        self.send_response(status)
-        for name, value in {"content-length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body[:keep])
+        self.answer(status, text.encode(), headers or {}, keep)
 
 
 def written(value: Any) -> str:

@@ -1,16 +1,34 @@
 """An HTTP server of the tests' own, in a thread."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import HTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import MappingProxyType
 
 
-class Silent:
-    """What a handler of requests is, too, that logs nothing."""
+class Silent(BaseHTTPRequestHandler):
+    """A handler of requests that logs nothing and gives an answer in one call."""
 
     def log_message(self, *_: object) -> None:
         """Nothing is logged."""
+
+    def answer(
+        self, status: int, body: bytes = b"", headers: Mapping[str, str] = MappingProxyType({}), keep: int | None = None
+    ) -> None:
+        """An answer with its headers; the body not to HEAD, and only its first `keep` bytes of those that are promised."""
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body[:keep])
+
+
+class _Folder(Silent, SimpleHTTPRequestHandler):
+    """The files of a folder."""
 
 
 @contextmanager
@@ -24,3 +42,10 @@ def answering(server: HTTPServer) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def serving_folder(folder: Path) -> Iterator[str]:
+    """The files of a folder on loopback for the block; the URL."""
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), partial(_Folder, directory=str(folder)))) as url:
+        yield url

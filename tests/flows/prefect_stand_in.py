@@ -66,11 +66,7 @@ def prefect_stand_in() -> Iterator[StandIn]:
                 status, document = 401, {"exception_message": "Unauthorized"}
             else:
                 status, document = stand_in.answer(self.command, self.path, body)
-            text = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
+            self.answer(status, json.dumps(document).encode())
 
     with answering(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
         stand_in.url = url

@@ -18,6 +18,7 @@ from flows.steps.service.panel_figures import Figures
 from flows.steps.service.panels import ROWS
 from flows.steps.service.prefect_processes import free_port
 from flows.steps.service.service_metrics import Reading
+from tests.waiting import wait_until
 
 RULES = Path(__file__).parents[2] / "deployments" / "prometheus"
 PATIENCE_S = 60.0
@@ -83,18 +84,10 @@ def _asker(client: httpx.Client) -> Query:
         groups = client.get("/rules").json()["data"]["groups"]
         return all(datetime.fromisoformat(group["lastEvaluation"]) > moment for group in groups)
 
-    end = time.monotonic() + PATIENCE_S
-    wait_until(is_scraped, end, "scrape")
+    wait_until(is_scraped, "Prometheus to scrape", 0.2, PATIENCE_S)
     scraped = datetime.now(UTC)
-    wait_until(lambda: is_evaluated_since(scraped), end, "evaluate the rules")
+    wait_until(lambda: is_evaluated_since(scraped), "Prometheus to evaluate the rules", 0.2, PATIENCE_S)
     return ask
-
-
-def wait_until(done: Callable[[], bool], end: float, what: str) -> None:
-    """Waits; AssertionError with what Prometheus should have done where it has not at `end`."""
-    while not done():
-        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for Prometheus to {what}"
-        time.sleep(0.2)
 
 
 def unlike_our_page(ask: Query, readings: Sequence[Reading]) -> dict[str, str]:

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,9 @@ import psutil
 import psycopg
 
 from datacube_config.cluster import Cluster
+from tests.waiting import wait_until
 
-PATIENCE_S = 400.0
 CELLS = "select d.id from agdc.dataset d join agdc.dataset_type t on t.id = d.dataset_type_ref where t.name = %s"
-
-
-def wait_until(is_so: Callable[[], bool], what: str, every_s: float = 1.0, patience_s: float = PATIENCE_S) -> None:
-    """Fail with `what` after some seconds."""
-    end = time.monotonic() + patience_s
-    while not is_so():
-        assert time.monotonic() < end, f"waited {patience_s:.0f} s for {what}"
-        time.sleep(every_s)
 
 
 class Watched:

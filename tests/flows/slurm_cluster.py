@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from flows.steps.service.prefect_processes import free_port
+from tests.waiting import wait_until
 
 PATIENCE_S = 60.0
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL")
@@ -145,13 +146,14 @@ def _until_it_ends(stack: ExitStack, command: list[str], environment: Mapping[st
 
 def _wait_for_node(cluster: Slurm, folder: Path) -> None:
     """Return once the node takes jobs; what the daemons said where it does not."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        shown = subprocess.run(
-            ["sinfo", "--noheader", "--format=%T"], env=cluster.environment, capture_output=True, text=True, check=False
-        )
-        if shown.stdout.strip() == "idle":
-            return
-        time.sleep(0.2)
-    logs = "\n".join(f"{log.name}: {log.read_text()[-1500:]}" for log in sorted(folder.glob("*.log")))
-    raise AssertionError(f"waited {PATIENCE_S:.0f} s for the node: {shown.stdout}{shown.stderr}\n{logs}")
+
+    def shown() -> str:
+        command = ["sinfo", "--noheader", "--format=%T"]
+        told = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, check=False)
+        return told.stdout.strip() + told.stderr
+
+    try:
+        wait_until(lambda: shown() == "idle", "the node", 0.2, PATIENCE_S)
+    except AssertionError as error:
+        logs = "\n".join(f"{log.name}: {log.read_text()[-1500:]}" for log in sorted(folder.glob("*.log")))
+        raise AssertionError(f"{error}: {shown()}\n{logs}") from error

@@ -171,9 +171,7 @@ def site(asked: list[str]) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
         def do_HEAD(self) -> None:
             asked.append(self.path)
             status, size = answers.get(self.path, (200, 1000))
-            self.send_response(status)
-            self.send_header("Content-Length", str(size))
-            self.end_headers()
+            self.answer(status, headers={"Content-Length": str(size)})
 
     with answering(ThreadingHTTPServer(("127.0.0.1", 0), Site)) as url:
         yield url, answers

@@ -10,16 +10,13 @@ import flows
 from datacube_config.settings import Settings
 from flows.steps.areas import area_from_geojson, find_area
 from products.errors import RequestError
+from tests.flows.geojson_files import write_shapes
 
 WEST, EAST = (100.838, 4.94, 100.842, 4.944), (100.846, 4.952, 100.85, 4.956)
 
 
 def written(path: Path, *boxes: tuple[float, ...]) -> str:
-    path.parent.mkdir(exist_ok=True)
-    shapes = [shapely.box(*bounds) for bounds in boxes]
-    features = [{"type": "Feature", "properties": {}, "geometry": json.loads(shapely.to_geojson(s))} for s in shapes]
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    return str(path)
+    return str(write_shapes(path, [shapely.box(*bounds) for bounds in boxes]))
 
 
 def test_a_file_is_called_after_its_name_and_its_polygons(tmp_path: Path) -> None:

@@ -11,16 +11,15 @@ from uuid import uuid4
 import geopandas
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
-from odc.geo.geom import Geometry, box
+from odc.geo.geom import box
 from sqlalchemy import text
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings, get_settings
 from flows.assess_map import assess_map, table_rows
-from flows.cli import main
 from flows.steps.areas import find_area
 from flows.steps.cubes.cells import CellDraft, publish_cell, retire_cell
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
@@ -33,6 +32,8 @@ from products.learning.maps import map_template
 from products.learning.recipe import ModelRecipe
 from products.period import Period
 from products.template import odc_product_definition
+from tests.flows.command_line import neocube, refused
+from tests.flows.geojson_files import write_shapes
 
 SIDE = 64
 CLASSES = ("mangrove", "water", "other")
@@ -96,8 +97,8 @@ def mapped(tmp_path_factory: pytest.TempPathFactory) -> Mapped:
                 draft = CellDraft(identity, key, template, GRID, RECIPE.digest(), {}, {"neocube:simulated": True})
                 publish_cell(index, storage, draft, arrays)
         cells = published_cells(index, template.product, template.version, YEARS)
-        area = written(folder / "coast.geojson", MOSAIC.pad(-2).extent.to_crs(CRS("EPSG:4326")))
-        far = written(folder / "far.geojson", box(101.5, 4.9, 101.6, 5.0, CRS("EPSG:4326")))
+        area = write_shapes(folder / "coast.geojson", [MOSAIC.pad(-2).extent.to_crs(CRS("EPSG:4326"))])
+        far = write_shapes(folder / "far.geojson", [box(101.5, 4.9, 101.6, 5.0, CRS("EPSG:4326"))])
         cube, _ = (
             publish_cube(index, storage, CubePlan(template, find_area(str(file)).name, GRID, TILES, YEARS, cells))
             for file in (area, far)
@@ -105,16 +106,10 @@ def mapped(tmp_path_factory: pytest.TempPathFactory) -> Mapped:
     return Mapped(settings.home, cube, area, codes, known)
 
 
-def written(path: Path, shape: Geometry) -> Path:
-    feature = {"type": "Feature", "properties": {}, "geometry": shape.json}
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    return path
-
-
 @pytest.fixture
 def run(mapped: Mapped, neocube_home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("NEOCUBE_HOME", str(mapped.home))
-    return lambda *words: CliRunner().invoke(main, ["assess", *map(str, words)])
+    return lambda *words: neocube("assess", *words)
 
 
 def designed(run: Any, mapped: Mapped, out: Path, *more: object) -> dict[str, Any]:
@@ -137,12 +132,6 @@ def interpret(mapped: Mapped, sample: Path, name: Any = None) -> geopandas.GeoDa
 def rewrite(table: geopandas.GeoDataFrame, sample: Path) -> None:
     sample.unlink()
     table.to_file(sample)
-
-
-def refused(result: Result, *words: str) -> None:
-    assert (result.exit_code, result.stdout) == (2, ""), result.output
-    for word in words:
-        assert word in result.stderr
 
 
 def test_strata_are_counted_exactly_inside_the_area(run: Any, mapped: Mapped, tmp_path: Path) -> None:
@@ -291,7 +280,7 @@ def test_a_map_that_another_year_joined_is_still_the_map_of_its_sample(
     settings, sample = get_settings(), tmp_path / "a.gpkg"
 
     def run(*words: object) -> Result:
-        return CliRunner().invoke(main, ["assess", *map(str, words)])
+        return neocube("assess", *words)
 
     def put(*periods: Period) -> None:
         with open_index(settings) as index:

@@ -1,10 +1,6 @@
 """The commands of docs/operations.md bring back what was lost: index and store, embedded and on a server."""
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,33 +12,14 @@ from pydantic import SecretStr
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.steps.cubes.open_cube import find_cube, open_snapshot
-from tests.conftest import POSTGRES_15
-from tests.flows.conftest import TILES, cells, known_arrays, publish
+from tests.flows.backup_commands import run_documented
+from tests.flows.published_product import TILES, cells, known_arrays, publish
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-SECTION = re.search(r"^## Backup$(.*?)^## ", OPERATIONS.read_text(encoding="utf-8"), re.M | re.S)
-assert SECTION
 PACK_INDEX, UNPACK_INDEX = (f'tar -C "${{NEOCUBE_HOME:-var}}" {how}' for how in ("-czf", "-xzf"))
 MAKE_WAY = '[ ! -e "${NEOCUBE_HOME:-var}/postgres" ] ||'
 PACK_STORE, UNPACK_STORE = (
     f'tar -C "${{NEOCUBE_STORE_URL:-${{NEOCUBE_HOME:-var}}/store}}" {how}' for how in ("-cf", "-xf")
 )
-COMMANDS = re.findall(r"^\$ (.*)$", SECTION[1], re.M)
-
-
-def run_documented(*beginnings: str, folder: Path, settings: Settings) -> None:
-    """Run, in a folder, the commands of the section that begin so, in that order."""
-    url = settings.index_url.get_secret_value().replace("+psycopg", "") if settings.index_url else ""
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("NEOCUBE_")} | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(POSTGRES_15), os.environ["PATH"]]),
-        "NEOCUBE_HOME": str(settings.home),
-        "NEOCUBE_INDEX_URL": url,
-        "NEOCUBE_INDEX_DRIVER": settings.index_driver,
-    }
-    for beginning in beginnings:
-        found = [command for command in COMMANDS if command.startswith(beginning)]
-        assert found, f"the section has no command that begins with {beginning}"
-        subprocess.run(["bash", "-euo", "pipefail", "-c", found[0]], cwd=folder, env=environment, check=True)
 
 
 def check_restored(settings: Settings) -> None:

@@ -32,7 +32,7 @@ from products.learning.components import Components
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.samples_recipe import SamplesRecipe
 from products.template import odc_product_definition
-from tests.flows.conftest import GRID, PERIODS, TEMPLATE, TILES, known_arrays, window
+from tests.flows.published_product import GRID, PERIODS, TEMPLATE, TILES, known_arrays, window
 from tests.flows.sampled_coast import SAMPLES, YEAR
 
 KEY = CellKey(TEMPLATE.product, TEMPLATE.version, TILES[0], PERIODS[0])

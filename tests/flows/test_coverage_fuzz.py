@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.test_normaliser_fuzz import SEEDS
+from tests.flows.fuzz_seeds import SEEDS
 
 HAS_ATHERIS = (sys.version_info < (3, 12), sys.platform, platform.machine()) == (True, "linux", "x86_64")
 with_atheris = pytest.mark.skipif(not HAS_ATHERIS, reason="atheris has wheels for Python 3.11 on Linux, x86-64 only")

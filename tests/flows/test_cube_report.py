@@ -24,7 +24,7 @@ from flows.steps.cubes.cells import SECONDS, THREADS
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.pictures.cube_report import Rates, cube_report
 from products.errors import RequestError
-from tests.flows.conftest import PublishedProduct
+from tests.flows.published_product import PublishedProduct
 
 TITLE = "<script>alert(1)</script>"
 

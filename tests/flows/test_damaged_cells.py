@@ -17,7 +17,7 @@ from flows.steps.index.index_setup import add_product
 from flows.steps.storage import Storage
 from products.identity import NAMESPACE, CellKey
 from products.template import odc_product_definition
-from tests.flows.conftest import GRID, PERIODS, TEMPLATE, TILE_PX, TILES, known_arrays, window
+from tests.flows.published_product import GRID, PERIODS, TEMPLATE, TILE_PX, TILES, known_arrays, window
 
 KEY = CellKey(TEMPLATE.product, TEMPLATE.version, TILES[0], PERIODS[0])
 SHARD = "features/c/0/0/0/0"

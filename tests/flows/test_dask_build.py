@@ -1,6 +1,5 @@
 """More than one machine: a real Dask scheduler and its workers on two machines build what one process builds, also when one of them is killed."""
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -21,13 +20,15 @@ from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.build_here import Batch, FailedCell, Outcome, build, survived
 from flows.plan_cells import plan
-from flows.steps.cubes.dask_cluster import Place, check_workers, place_of
+from flows.steps.cubes.dask_cluster import ProcessView, check_workers, place_of
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from products.errors import RequestError
+from tests.flows.file_digests import digests
 from tests.flows.machines import Machine, Room, machines, relay
+from tests.waiting import wait_until
 
 AREA, YEAR = "demo", "2020"
-HERE = Place("kernel", (1, 2), True)
+HERE = ProcessView("kernel", (1, 2), True)
 ONE = {"nthreads": 1, "memory_limit": 4_000_000_000}
 
 
@@ -75,9 +76,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 def address_in(place: Path) -> str:
     """The address that a scheduler leaves in its file, with two workers there."""
-    deadline = time.monotonic() + 60
-    while not place.is_file() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(place.is_file, "the scheduler to leave its address", 0.1, 60)
     with Client(scheduler_file=str(place), set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
         return str(client.scheduler.address)
@@ -87,14 +86,6 @@ def seen_by(cluster: Cluster, look: Callable[[str], str], what: str) -> set[str]
     """What the workers see, each by itself."""
     with Client(cluster.address, set_as_default=False) as client:
         return set(client.run(look, what).values())
-
-
-def digests(store: str) -> dict[str, str]:
-    return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(Path(store).rglob("*"))
-        if path.is_file()
-    }
 
 
 def n_rows(settings: Settings) -> int:
@@ -187,27 +178,29 @@ def test_an_address_without_a_scheduler_is_refused(ingested_settings: Settings, 
 @pytest.mark.parametrize(
     ("worker", "place", "said"),
     [
-        (ONE, Place("another", (1, 2), True), "w is not on this host, where the embedded index is: set NEOCUBE_INDEX_URL"),
-        (ONE, Place("kernel", None, True), "w is not on this host"),
-        (ONE, Place("kernel", (1, 2), False), "w does not see the folder of the store: set NEOCUBE_STORE_URL"),
+        (ONE, ProcessView("another", (1, 2), True), "w is not on this host, where the embedded index is: set NEOCUBE_INDEX_URL"),
+        (ONE, ProcessView("kernel", None, True), "w is not on this host"),
+        (ONE, ProcessView("kernel", (1, 2), False), "w does not see the folder of the store: set NEOCUBE_STORE_URL"),
         ({**ONE, "nthreads": 4}, HERE, r"w has 4 threads: expected 1 \(dask worker --nthreads 1\)"),
         ({**ONE, "memory_limit": 10**9}, HERE, r"2.00 GB, the Dask worker w may take 0.95 GB: set NEOCUBE_MEMORY_LIMIT_BYTES=950000000"),
     ],
 )  # fmt: skip
-def test_workers_that_cannot_do_the_work_are_refused(worker: dict[str, Any], place: Place, said: str) -> None:
+def test_workers_that_cannot_do_the_work_are_refused(worker: dict[str, Any], place: ProcessView, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         check_workers({"w": worker}, {"w": place}, HERE, is_embedded=True, peak_bytes=2_000_000_000)
 
 
-def test_workers_elsewhere_may_share_a_server_index() -> None:
-    check_workers({"w": ONE}, {"w": Place("another", None, True)}, HERE, is_embedded=False, peak_bytes=2_000_000_000)
+def test_workers_elsewhere_on_a_server_index_and_those_without_a_memory_limit_are_not_refused() -> None:
+    check_workers(
+        {"w": ONE}, {"w": ProcessView("another", None, True)}, HERE, is_embedded=False, peak_bytes=2_000_000_000
+    )
     check_workers({"w": {**ONE, "memory_limit": 0}}, {"w": HERE}, HERE, is_embedded=True, peak_bytes=10**12)
 
 
 def test_a_place_is_what_a_process_sees(tmp_path: Path) -> None:
     here = place_of(str(tmp_path), str(tmp_path))
     assert here.kernel and here.home == (tmp_path.stat().st_dev, tmp_path.stat().st_ino) and here.has_store
-    assert place_of(str(tmp_path / "none"), "s3://bucket/store") == Place(here.kernel, None, True)
+    assert place_of(str(tmp_path / "none"), "s3://bucket/store") == ProcessView(here.kernel, None, True)
     assert not place_of(str(tmp_path), str(tmp_path / "none")).has_store
 
 

@@ -22,8 +22,8 @@ from flows.build_here import build
 from flows.steps.cubes.dask_files import CLUSTERS
 from flows.steps.service.prefect_processes import answers, free_port
 from products.errors import RequestError
+from tests.flows.file_digests import digests
 from tests.flows.prefect_server import prefect_server
-from tests.flows.test_dask_build import digests
 
 AREA, YEAR = "demo", "2020"
 IN_THIS_PROCESS = (

@@ -24,7 +24,7 @@ from flows.steps.index.catalogue import scene_of
 from flows.steps.ingesting.ingest_archive import ingest_archive, retry_quarantine
 from flows.steps.ingesting.quarantine import listed
 from flows.steps.loading.reading import read_band
-from flows.steps.scenes.footprint import PixelGrid, read_file_grid
+from flows.steps.scenes.footprint import AssetGrid, read_file_grid
 from flows.steps.scenes.normalise import SceneDocument, normalise
 from products.scene import BandFile
 from tests.flows.granule_documents import granule_document
@@ -120,6 +120,17 @@ def write_files(files: dict[str, bytes], folder: Path) -> Path:
     return folder
 
 
+def delivered_as(form: str, files: dict[str, bytes], folder: Path) -> Path:
+    """The SAFE delivery of these files in the folder: a zip or a folder of its own."""
+    if form == "folder":
+        return write_files(files, folder / f"{T01KAB}.SAFE").parent
+    place = folder / f"{T01KAB}.zip"
+    with zipfile.ZipFile(place, "w") as zipped:
+        for name, raw in files.items():
+            zipped.writestr(f"{T01KAB}.SAFE/{name}", raw)
+    return place
+
+
 def empty(_band: str, _size: int) -> bytes:
     return b""
 
@@ -149,7 +160,7 @@ def test_the_grid_of_an_mtl_covers_what_its_files_cover(shared_data: Path, scene
     folder = shared_data / "landsat_c2_l2" / scene
     mtl = next(folder.glob("*_MTL.json"))
     stated = mtl_item(mtl.name, mtl.read_bytes())["properties"]
-    outline = PixelGrid(tuple(stated["proj:shape"]), tuple(stated["proj:transform"])).outline
+    outline = AssetGrid(tuple(stated["proj:shape"]), tuple(stated["proj:transform"])).outline
     with rasterio.open(next(folder.glob("*_SR_B4.TIF"))) as raster:
         np.testing.assert_allclose(outline.bounds, raster.bounds, atol=1)
         assert stated["proj:code"] == str(raster.crs)
@@ -236,15 +247,7 @@ def test_an_unreadable_mtl_is_refused_with_its_name(name: str, raw: bytes, words
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
 def test_a_safe_delivery_is_the_scene_of_its_stac_item(shared_data: Path, tmp_path: Path, form: str) -> None:
-    files = safe_files(empty)
-    if form == "zip":
-        place = tmp_path / f"{T01KAB}.zip"
-        with zipfile.ZipFile(place, "w") as zipped:
-            for name, raw in files.items():
-                zipped.writestr(f"{T01KAB}.SAFE/{name}", raw)
-    else:
-        place = write_files(files, tmp_path / f"{T01KAB}.SAFE").parent
-    (delivered,) = scenes(place)
+    (delivered,) = scenes(delivered_as(form, safe_files(empty), tmp_path))
     expected = safe_identity(shared_data)
     assert (delivered.product, delivered.acquisition, delivered.rendition) == expected
     document = delivered.document
@@ -282,13 +285,7 @@ def test_a_safe_delivery_says_where_the_angles_of_its_granule_are(tmp_path: Path
 
     grids = granule_document()
     files[name] = files[name].replace(b"<Tile_Angles>", b"<Tile_Angles>" + grids[grids.index(b"<Sun_Angles_Grid>") : grids.index(b"<Mean_Sun")])  # fmt: skip
-    if form == "zip":
-        place = tmp_path / f"{T01KAB}.zip"
-        with zipfile.ZipFile(place, "w") as zipped:
-            for path, raw in files.items():
-                zipped.writestr(f"{T01KAB}.SAFE/{path}", raw)
-    else:
-        place = write_files(files, tmp_path / f"{T01KAB}.SAFE").parent
+    place = delivered_as(form, files, tmp_path)
     (delivered,) = [each for each in scenes(place) if each.document["accessories"]]
     href = delivered.document["accessories"]["granule_metadata"]["path"]
     assert href.endswith(f"{T01KAB}.SAFE/{name}")

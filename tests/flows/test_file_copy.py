@@ -20,6 +20,7 @@ from datacube_config.errors import StorageUnavailable
 from flows.steps.archives.source_bytes import CHUNK_BYTES, CopyFailed, FileAccess
 from flows.steps.mirroring.file_copy import Copied, Stopped, copy_file, file_digest
 from tests.flows.loopback_server import Silent, answering
+from tests.flows.small_disks import mounted
 
 CONTENT = os.urandom(2 * CHUNK_BYTES + 12345)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -50,24 +51,13 @@ def site() -> Iterator[tuple[str, Site]]:
             asked = self.headers.get("Range")
             state.asked.append(asked)
             if state.redirect:
-                self.send_response(302)
-                self.send_header("Location", state.redirect)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.answer(302, headers={"Location": state.redirect})
                 return
             if state.status != 200:
-                self.send_response(state.status)
-                self.send_header("Retry-After", state.retry_after)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.answer(state.status, headers={"Retry-After": state.retry_after})
                 return
             start = int(asked[6:-1]) if asked and state.serves_ranges else 0
-            body = state.content[start:]
-            self.send_response(206 if start else 200)
-            self.send_header("ETag", state.etag)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[: state.breaks_after])
+            self.answer(206 if start else 200, state.content[start:], {"ETag": state.etag}, state.breaks_after)
             self.close_connection = True
 
     with answering(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
@@ -164,24 +154,16 @@ def test_a_site_without_ranges_sends_the_file_again(site: tuple[str, Site], tmp_
     assert copied(url, target).sha256 == SHA256
 
 
-def test_a_download_that_changed_starts_anew(site: tuple[str, Site], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mark", "later"), [('"one"', '"two"'), ("", "")], ids=["changed", "without a mark"])
+def test_a_download_that_changed_or_has_no_mark_starts_anew(
+    site: tuple[str, Site], tmp_path: Path, mark: str, later: str
+) -> None:
     url, state = site
     target = tmp_path / "mirror" / "red.tif"
-    state.breaks_after = CHUNK_BYTES + 5
+    state.etag, state.breaks_after = mark, CHUNK_BYTES + 5
     with pytest.raises(CopyFailed, match="peer closed connection"):
         copied(url, target)
-    state.breaks_after, state.etag, state.content = None, '"two"', CONTENT[::-1]
-    assert copied(url, target).moved_bytes == len(CONTENT)
-    assert target.read_bytes() == CONTENT[::-1]
-
-
-def test_a_download_without_a_mark_is_never_gone_on_with(site: tuple[str, Site], tmp_path: Path) -> None:
-    url, state = site
-    target = tmp_path / "mirror" / "red.tif"
-    state.etag, state.breaks_after = "", CHUNK_BYTES + 5
-    with pytest.raises(CopyFailed, match="peer closed connection"):
-        copied(url, target)
-    state.breaks_after, state.content = None, CONTENT[::-1]
+    state.etag, state.breaks_after, state.content = later, None, CONTENT[::-1]
     assert copied(url, target).moved_bytes == len(CONTENT)
     assert target.read_bytes() == CONTENT[::-1]
     assert leftovers(target.parent) == ["red.tif"]
@@ -289,13 +271,8 @@ def test_a_bucket_with_a_rule_of_its_own_is_read_by_it(source: Path, tmp_path: P
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs root, to mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "size=6m") as folder:
+        yield folder
 
 
 def test_a_full_disk_is_one_clear_line_and_loses_nothing(source: Path, small_disk: Path) -> None:

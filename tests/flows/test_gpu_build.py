@@ -1,6 +1,5 @@
 """The device of a build: chosen, planned, refused in one line; the same cells come from a GPU, or from its kernels compiled for the host."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from flows.plan_cells import chosen_device, plan
 from flows.planning import Plan
 from flows.steps.cubes.dask_cluster import check_gpus
 from products.errors import RequestError
+from tests.gpu_here import has_gpu
 from tests.products.host_cupy import use_host_cupy
 
 AREA, YEAR = "100.8425,4.9475,100.8475,4.9525", "2020"  # a few tiles in the middle of the archive
@@ -39,10 +39,6 @@ features:
 NEAR = {"red": 4e-6, "nir": 4e-6, "smad": 4e-6, "emad": 4e-6, "bcmad": 4e-6}
 INDEX_NEAR, FLAT_NEAR, FLAT_SHARE = 2e-6, 2e-2, 0.02
 UseGpu = Callable[..., None]
-
-
-def has_gpu() -> bool:
-    return importlib.util.find_spec("cupy") is not None and bool(importlib.import_module("cupy").cuda.is_available())
 
 
 without_gpu = pytest.mark.skipif(has_gpu(), reason="this machine has a GPU")

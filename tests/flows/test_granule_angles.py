@@ -6,8 +6,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +50,7 @@ from products.registry import parse_recipe
 from products.scene import Angles, BandFile, Scene
 from products.spec import FeaturesRecipe
 from tests.flows.granule_documents import DETECTORS, NODES, SUN, granule_document, view
-from tests.flows.loopback_server import Silent, answering
+from tests.flows.loopback_server import serving_folder
 from tests.flows.scene_files import write_scene
 
 AREA, YEAR = "demo", "2020"
@@ -291,12 +289,7 @@ def test_the_file_may_lie_in_a_bucket_on_a_site_or_in_a_zip(
 
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "MTD_TL.xml").write_bytes(granule_document())
-
-    class Handler(Silent, SimpleHTTPRequestHandler):
-        """Files of the folder."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "site")))
-    with answering(server) as url:
+    with serving_folder(tmp_path / "site") as url:
         assert same(read_granule([f"{url}/MTD_TL.xml"], 0, access))
         with pytest.raises(UnreadBand, match="404"):
             read_granule([f"{url}/another.xml"], 0, access)

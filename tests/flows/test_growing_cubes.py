@@ -20,7 +20,7 @@ from flows.steps.cubes.snapshot import CubePlan, publish_cube
 from flows.steps.service.page_client import Page
 from flows.steps.storage import open_storage
 from products.identity import NAMESPACE, CellKey
-from tests.flows.conftest import GRID, PERIODS, TEMPLATE, TILES, cells, publish, window
+from tests.flows.published_product import GRID, PERIODS, TEMPLATE, TILES, cells, publish, window
 
 AREA = "demo"
 HALVES = ("2020-01-01/2020-06-30", "2020-07-01/2020-12-31")

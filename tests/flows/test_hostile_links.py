@@ -17,7 +17,7 @@ from flows.steps.archives.items_api import StacApi, api_item
 from flows.steps.archives.polite_requests import ApiUnavailable, Patience
 from flows.steps.archives.rate_limit import LocalBucket
 from flows.steps.archives.stac_api import PageRequest, Provider, read_page
-from tests.flows.faulty_proxy import serving_folder
+from tests.flows.loopback_server import serving_folder
 
 GOOD = {"type": "Feature", "id": "good", "properties": {}, "assets": {}, "links": []}
 HREFS: list[Any] = [

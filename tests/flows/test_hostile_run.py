@@ -16,9 +16,10 @@ from datacube_config.settings import Settings
 from flows.steps.archives.polite_requests import Patience
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.ingesting.ingest_report import IngestReport
+from flows.steps.service.prefect_processes import free_port
 from tests.flows.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.flows.gone_items import gone_items
-from tests.flows.test_ingest_sources import RUSTAC, free_port, serving
+from tests.flows.server_programs import RUSTAC, serving
 
 Item = dict[str, Any]
 HASTY = Patience(total_s=60, tries=6, first_pause_s=0.01, longest_pause_s=0.05, timeout_s=2.0, body_s=10)

@@ -4,8 +4,7 @@ import json
 import os
 import signal
 import subprocess
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,39 +24,10 @@ from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
 from flows.steps.ingesting.ingest_archive import IngestReport, ingest_archive
 from tests.flows.hostile_stac import Fault, HostileStac, hostile_stac
+from tests.flows.killing import after, before, fork, killed_by
 
 Item = dict[str, Any]
-Patch = Callable[[pytest.MonkeyPatch], None]
 State = dict[str, list[Any]]
-
-
-def die(*_: object, **__: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def before(owner: Any, name: str, call: int = 1) -> Patch:
-    """Die when `owner.name` is called for the `call`-th time, instead of doing it."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        original, calls = getattr(owner, name), iter(range(1, 1_000_000))
-        monkeypatch.setattr(owner, name, lambda *a, **k: die() if next(calls) == call else original(*a, **k))
-
-    return patch
-
-
-def after(owner: Any, name: str, call: int = 1) -> Patch:
-    """Die when the `call`-th call of `owner.name` is done."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        original, calls = getattr(owner, name), iter(range(1, 1_000_000))
-
-        def done(*a: Any, **k: Any) -> Any:
-            result = original(*a, **k)
-            return die() if next(calls) == call else result
-
-        monkeypatch.setattr(owner, name, done)
-
-    return patch
 
 
 take, thread = flows.steps.ingesting.take_items, flows.steps.ingesting.harvest.Thread
@@ -304,25 +274,3 @@ def test_an_item_that_changes_between_a_killed_run_and_the_next_revises_its_scen
         (scene,) = list_scenes(index)
     assert (scene["revision"], scene["offset"]) == (1, -0.05)
     assert (ingest(settings, str(tmp_path)).revised, ingest(settings, str(tmp_path), full=True).revised) == (0, 0)
-
-
-def killed_by(work: Callable[[], object], patch: Patch) -> int:
-    """Run `work` with a patch in a forked process and return the signal that ended it."""
-    return os.WTERMSIG(os.waitpid(fork(work, patch), 0)[1])
-
-
-def fork(work: Callable[[], object], patch: Patch | None = None) -> int:
-    """A forked process that does `work`: exit code 0 if it ends well."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside the thread of the API
-        child = os.fork()
-    if child == 0:
-        try:
-            with pytest.MonkeyPatch.context() as monkeypatch:
-                if patch:
-                    patch(monkeypatch)
-                work()
-            os._exit(0)
-        finally:
-            os._exit(17)
-    return child

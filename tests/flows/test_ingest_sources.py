@@ -2,16 +2,10 @@
 
 import copy
 import json
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import rustac
 import s3fs
@@ -25,12 +19,12 @@ from flows.steps.archives.polite_requests import ApiUnavailable
 from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
 from flows.steps.ingesting.ingest_archive import ingest_archive
+from flows.steps.service.prefect_processes import free_port
 from products.period import parse_period
+from tests.flows.server_programs import MOTO, RUSTAC, serving
 
 Item = dict[str, Any]
 FILE_BYTES = 512
-RUSTAC = Path(sys.executable).with_name("rustac")
-MOTO = Path(sys.executable).with_name("moto_server")
 
 
 def locally(item: Item) -> Item:
@@ -66,28 +60,6 @@ def write_catalogue(root: Path, items: list[Item]) -> None:
     (root / "sentinel/collection.json").write_text(
         json.dumps(head | {"type": "Collection", "id": "s2", "links": links})
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
-
-
-@contextmanager
-def serving(url: str, program: Path, *arguments: str) -> Iterator[None]:
-    """A server process for the block, once it answers."""
-    with subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            for _ in range(300):
-                try:
-                    httpx.get(url)
-                    break
-                except httpx.TransportError:
-                    time.sleep(0.1)
-            yield
-        finally:
-            server.terminate()
 
 
 @pytest.fixture

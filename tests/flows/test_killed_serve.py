@@ -25,8 +25,9 @@ from flows.steps.service.dead_runs import SILENT, settle_dead_runs
 from flows.steps.service.prefect_figures import PrefectAccess
 from flows.steps.service.prefect_processes import free_port
 from flows.steps.service.request_rows import reading
-from tests.flows.serve_process import Api, Watched, serving, wait_until
-from tests.flows.test_kill_and_resume import digests
+from tests.flows.file_digests import digests
+from tests.flows.serve_process import Api, Watched, serving
+from tests.waiting import wait_until
 
 PRODUCT, REQUESTS = "many_cells", "request-product/request-product"
 TOKEN = "a token of the tests"

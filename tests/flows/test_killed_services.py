@@ -26,7 +26,8 @@ from flows.steps.service.prefect_processes import (
     server_command,
 )
 from tests.flows.prefect_server import send_what_waits
-from tests.flows.serve_process import Watched, wait_until
+from tests.flows.serve_process import Watched
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Label files onto a grid: wholly inside, in any CRS, and clear refusals."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from flows.steps.learning.labels import Labels
 from flows.steps.learning.labels import open_labels as open_label_file
 from products.errors import RequestError
 from products.learning.recipe import SamplesSpec
+from tests.flows.geojson_files import write_shapes
 
 GRID = GeoBox((50, 50), Affine(30, 0, 400005, 0, -30, 1000005), "EPSG:32647")
 LONLAT = CRS("EPSG:4326")
@@ -35,12 +35,8 @@ def square(row: float, column: float, side: float) -> Geometry:
 
 
 def geojson(path: Path, labels: list[tuple[Any, Geometry]], crs: CRS = LONLAT, **members: Any) -> Path:
-    features = [
-        {"type": "Feature", "properties": {"class": value}, "geometry": shape.to_crs(crs).json}
-        for value, shape in labels
-    ]
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features, **members}))
-    return path
+    classes = [{"class": value} for value, _ in labels]
+    return write_shapes(path, [shape.to_crs(crs) for _, shape in labels], classes, **members)
 
 
 def raster(path: Path, values: NDArray[Any], geobox: GeoBox, nodata: int | None = None, crs: bool = True) -> Path:

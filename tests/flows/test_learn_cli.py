@@ -5,14 +5,12 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import geopandas
 import numpy as np
 import pytest
 import rasterio
 import xarray
-from click.testing import CliRunner, Result
 
 from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
@@ -22,6 +20,7 @@ from flows.steps.index.catalogue import find_scenes
 from flows.steps.index.follow_ups import Order, keep_standing
 from products.period import parse_period
 from products.registry import DEFINITIONS, features_recipe
+from tests.flows.command_line import answered, neocube, refused
 
 ASKED = ("--area", "demo", "--period", "2020")
 
@@ -34,17 +33,6 @@ class Built:
     features: Path
     model: Path
     labels: Path
-
-
-def neocube(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(each) for each in arguments])
-
-
-def answered(*arguments: object, exit_code: int = 0) -> Any:
-    """The one JSON document that a command prints."""
-    result = neocube(*arguments, "--json")
-    assert result.exit_code == exit_code, result.output
-    return json.loads(result.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -225,15 +213,6 @@ def test_archives_are_simulated_into_folders_only() -> None:
     for command in (("simulate", "s3://bucket/archive"), ("demo", "s3://bucket/demo")):
         refused(neocube(*command), f"cannot simulate into {command[1]}", "expected a folder of this machine")
     assert not Path("s3:").exists()
-
-
-def refused(result: Result, *words: str) -> None:
-    """Exit code 2, nothing on stdout, and one line that has the words."""
-    assert (result.exit_code, result.stdout) == (2, ""), result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("neocube: ")]
-    assert len(lines) == 1, result.stderr
-    for word in words:
-        assert word in lines[0]
 
 
 def test_features_named_by_a_path_are_found_from_any_folder(

@@ -21,7 +21,7 @@ from flows.steps.service.exposition import metrics_endpoint, metrics_text
 from flows.steps.service.prefect_processes import free_port
 from flows.steps.service.service_metrics import METRICS
 from flows.steps.service.service_readings import read_service
-from tests.flows.conftest import PublishedProduct
+from tests.flows.published_product import PublishedProduct
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +21,6 @@ import pytest
 import rasterio
 import s3fs
 from affine import Affine
-from click.testing import CliRunner
 from moto.server import ThreadedMotoServer
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry, box
@@ -32,7 +30,6 @@ from datacube_config.connection import Index, open_index
 from datacube_config.schema import mirror_file
 from datacube_config.settings import Settings
 from flows.build_here import build
-from flows.cli import main
 from flows.plan_cells import plan
 from flows.steps.archives.packed_files import packed_folder
 from flows.steps.archives.source_bytes import FileAccess
@@ -46,7 +43,10 @@ from flows.steps.storage import s3_options
 from products.period import parse_period
 from products.registry import features_recipe
 from products.scene import Scene
-from tests.flows.loopback_server import answering
+from tests.flows.command_line import neocube
+from tests.flows.loopback_server import Silent, answering
+from tests.flows.small_disks import mounted
+from tests.waiting import wait_until
 
 YEAR = parse_period("2020")
 
@@ -70,10 +70,6 @@ def rows(index: Index) -> list[Any]:
 def scenes_of(index: Index, *mirrors: str) -> list[Scene]:
     area = find_area("demo")
     return find_scenes(index, features_recipe("mangrove_features").sources, YEAR, area.geometry, mirrors)
-
-
-def neocube(*arguments: str) -> Any:
-    return CliRunner().invoke(main, list(arguments))
 
 
 def test_wanted_bands_and_masks_are_copied_once_with_their_checksums(
@@ -403,13 +399,8 @@ def test_what_a_full_disk_left_of_a_staged_copy_is_written_anew(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 300 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs root, to mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "size=300k") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("options", [[], ["--stage"]], ids=["as it is", "staged"])
@@ -443,7 +434,7 @@ class _Site(ThreadingHTTPServer):
         self.sent: list[str] = []
         site = self
 
-        class Handler(SimpleHTTPRequestHandler):
+        class Handler(Silent, SimpleHTTPRequestHandler):
             def __init__(self, *arguments: Any) -> None:
                 super().__init__(*arguments, directory=str(folder))
 
@@ -464,9 +455,6 @@ class _Site(ThreadingHTTPServer):
                 if site.holds.is_set() and asked is None and self.path.lower().endswith(".tif"):
                     site.goes_on.wait(60)
                 self.wfile.write(part[middle:])
-
-            def log_message(self, *_: object) -> None:
-                """Be silent."""
 
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -510,12 +498,12 @@ def test_a_killed_mirror_run_goes_on_where_it_was(
 
 def wait_for_parts(mirror: Path) -> list[Path]:
     """The part files, once as many have bytes as are copied at once."""
-    for _ in range(1800):
-        parts = [path for path in mirror.rglob("*.part") if path.stat().st_size]
-        if len(parts) >= 8:
-            return parts
-        time.sleep(0.1)
-    raise AssertionError(f"{len(parts)} part files after three minutes")
+
+    def parts() -> list[Path]:
+        return [path for path in mirror.rglob("*.part") if path.stat().st_size]
+
+    wait_until(lambda: len(parts()) >= 8, "eight part files", 0.1, 180)
+    return parts()
 
 
 @pytest.mark.parametrize(

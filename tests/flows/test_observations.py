@@ -40,7 +40,9 @@ from products.errors import RequestError
 from products.period import Period, parse_period
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.registry import DEFINITIONS, scene_recipe
-from tests.flows.test_kill_and_resume import STAGES, digests, run_in_child
+from tests.flows.build_stages import STAGES
+from tests.flows.file_digests import digests
+from tests.flows.killing import killed_by
 
 AREA, YEAR, NAME = "demo", "2020", "coastal_observations"
 
@@ -310,7 +312,7 @@ def test_a_killed_build_of_passes_run_again_leaves_the_same_bytes(
     stage: str, ingested_settings: Settings, passes_recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     day = plan(passes_recipe, AREA, YEAR).periods[0].start.date().isoformat()
-    assert run_in_child(lambda: build(passes_recipe, AREA, day), STAGES[stage]) == signal.SIGKILL
+    assert killed_by(lambda: build(passes_recipe, AREA, day), STAGES[stage]) == signal.SIGKILL
     build(passes_recipe, AREA, day)
     resumed = digests(Path(ingested_settings.store_url))
     with open_index(ingested_settings) as index:

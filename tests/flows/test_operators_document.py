@@ -15,7 +15,7 @@ from datacube_config.connection import Index
 from datacube_config.schema import mirror_file, radiometric_verdict
 from datacube_config.sources import source_table
 from flows.steps.ingesting.ingest_rasters import ingest_rasters
-from tests.test_documentation import REPOSITORY, blocks, parse
+from tests.documents import REPOSITORY, blocks, parse
 
 DOCUMENT = REPOSITORY / "docs" / "operations.md"
 

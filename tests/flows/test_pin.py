@@ -25,7 +25,7 @@ from flows.steps.storage import open_storage, path_of, s3_options
 from flows.steps.upkeep.retire_selection import Selection
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
-from tests.flows.test_retire import Chain, chain
+from tests.flows.product_chain import Chain, chain
 
 NOW = datetime(2026, 1, 2, 3, tzinfo=UTC)
 COPERNICUS = "Contains modified Copernicus Sentinel data 2020"

@@ -51,16 +51,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
             target = found.leads.get(self.path)
             wanted = self.headers.get("Range")
             first, last = map(int, wanted[6:].split("-")) if wanted else (0, len(content) - 1)
-            body = b"" if target else content[first : last + 1]
-            self.send_response(302 if target else 206 if wanted else 200)
+            body = content[first : last + 1]
             if target:
-                self.send_header("Location", target)
+                self.answer(302, headers={"Location": target})
             elif wanted:
-                self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(content)}")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
+                said = {"Content-Range": f"bytes {first}-{first + len(body) - 1}/{len(content)}"}
+                self.answer(206, body, said)
+            else:
+                self.answer(200, body)
 
         def do_HEAD(self) -> None:
             self.do_GET()

@@ -113,7 +113,7 @@ def opened(chromium: "Browser", address: str, asked_index: Index) -> Iterator[Op
     assert problems == []
 
 
-def wait_for(page: "Page", what: str) -> None:
+def wait_for_script(page: "Page", what: str) -> None:
     """Return once a script says true; the page's own policy forbids what `wait_for_function` does."""
     for _ in range(300):
         if page.evaluate(what):
@@ -226,9 +226,9 @@ def test_a_product_is_watched_being_built_then_seen_as_a_map_and_downloaded(
     finish(asked_index, number, "done", None, {"built": {"cube": report["cube"]}})
     page.locator("#state", has_text="done").wait_for()
     page.get_by_alt_text("Clear observations").scroll_into_view_if_needed()
-    wait_for(page, f"{LOADED}('.pictures img') === 2")
+    wait_for_script(page, f"{LOADED}('.pictures img') === 2")
     page.locator("#tiles").scroll_into_view_if_needed()
-    wait_for(page, f"{LOADED}('#tiles img') >= 1")
+    wait_for_script(page, f"{LOADED}('#tiles img') >= 1")
     page.locator("#tiles").focus()
     page.keyboard.press("+")
     page.keyboard.press("Enter")

@@ -16,10 +16,10 @@ from datacube_config.schema import request
 from datacube_config.settings import Settings
 from flows.request_asks import Ask, area_argument, area_in, recipe_in
 from flows.requesting import NotAllowed, answer, cancel, decide, finish, submit, turn_of
-from flows.steps.service.request_kinds import NewRequest
 from flows.steps.service.request_rows import ledger, published_of
 from products.errors import RequestError
 from products.registry import DEFINITIONS
+from tests.flows.new_requests import new
 
 ANA = Account(name="ana", role="researcher", projects=("coast",), token_hash="0" * 64)
 BEN = Account(name="ben", role="researcher", projects=("coast", "ice"), token_hash="1" * 64)
@@ -41,13 +41,6 @@ def outline(corners: int) -> str:
     turns = [2 * math.pi * number / corners for number in range(corners)] + [0.0]
     ring = [[round(math.cos(turn), 6), round(math.sin(turn), 6)] for turn in turns]
     return json.dumps({"type": "Polygon", "coordinates": [ring]})
-
-
-def new(by: str = "ana", core_hours: float = 4.0, project: str = "coast") -> NewRequest:
-    return NewRequest(
-        asked_by=by, project=project, product="p", recipe="r", area="demo", period="2020", train=None, key=uuid4(),
-        plan={"seconds": 100.0}, to_build=[uuid4(), uuid4()], core_hours=core_hours, price=8.0, currency="GBP",
-    )  # fmt: skip
 
 
 def test_a_request_is_entered_with_its_plan_and_the_audit_log_says_who_asked(

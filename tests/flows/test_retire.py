@@ -3,8 +3,6 @@
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,10 +23,8 @@ from flows.cli import main
 from flows.retire import retire, retire_selected, retirements, sweep_retired, undo
 from flows.steps.areas import find_area
 from flows.steps.cubes.cells import CellDraft, cell_path, publish_cell
-from flows.steps.cubes.snapshot import CubePlan, current_cube, publish_cube
-from flows.steps.index.catalogue import published_cells
+from flows.steps.cubes.snapshot import current_cube
 from flows.steps.index.index_rows import dataset_rows
-from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import list_scenes, record_reasons
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.simulation.archive import Simulation, write_archive
@@ -36,15 +32,11 @@ from flows.steps.storage import Storage, open_storage
 from flows.steps.upkeep.retire_selection import Selection
 from flows.steps.upkeep.sweeping import _sweep_row, to_sweep
 from products.errors import RequestError
-from products.grid import PixelGrid
 from products.identity import NAMESPACE, CellKey
 from products.period import parse_period
-from products.template import ArrayTemplate, CellTemplate, odc_product_definition
-from tests.flows.test_ingest_kill import Patch, after, before, die, killed_by
-
-GRID = PixelGrid("EPSG:32647", 30.0, 64, 15.0)
-YEAR = parse_period("2020")
-ARRAYS = (ArrayTemplate("features", "feature", ("red",), "float32", float("nan")),)
+from products.template import CellTemplate
+from tests.flows.killing import Patch, after, before, die, killed_by
+from tests.flows.product_chain import ARRAYS, GRID, YEAR, Chain, chain
 
 
 @pytest.fixture(scope="module")
@@ -74,51 +66,6 @@ def filled(settings: Settings, archive: Path) -> Settings:
     with open_index(settings) as index:
         assert ingest_archive(index, str(archive)).added > 4
     return settings
-
-
-class Chain:
-    """Scenes -> cells of `known` over two tiles -> a model -> maps of both, a cube of each product."""
-
-    def __init__(self, index: Index, storage: Storage) -> None:
-        self.index, self.storage = index, storage
-        self.scenes = [UUID(row["id"]) for row in list_scenes(index) if row["status"] == "active"]
-        self.tile = next(iter(GRID.tiles(find_area("demo").geometry)))
-        self.far = type(self.tile)(self.tile.crs, self.tile.row + 200, self.tile.column)
-        self.cells = [
-            self.publish("known", tile, {"scene": scenes})
-            for tile, scenes in ((self.tile, self.scenes[:2]), (self.far, self.scenes[2:3]))
-        ]
-        self.model = self.publish("known_model", self.tile, {"features": self.cells[:1]}, "model")
-        self.maps = [
-            self.publish("known_map", tile, {"features": [cell], "model": [self.model]}, "map")
-            for tile, cell in zip((self.tile, self.far), self.cells, strict=True)
-        ]
-        self.cubes = [self.cube("known"), self.cube("known_map")]
-
-    def publish(self, product: str, tile: Any, lineage: dict[str, list[UUID]], family: str | None = None) -> UUID:
-        template = CellTemplate(product, 1, product, ARRAYS)
-        add_product(self.index.dc, odc_product_definition(template))
-        key = CellKey(product, 1, tile, YEAR)
-        properties = {"odc:product_family": family} if family else {}
-        number = uuid5(NAMESPACE, key.label)
-        draft = CellDraft(number, key, template, GRID, "digest", lineage, properties)
-        publish_cell(self.index, self.storage, draft, {"features": np.ones((1, 1, 64, 64), "float32")})
-        return number
-
-    def cube(self, product: str) -> str:
-        cells = published_cells(self.index, product, 1, [YEAR])
-        template = CellTemplate(product, 1, product, ARRAYS)
-        return publish_cube(self.index, self.storage, CubePlan(template, "demo", GRID, (self.tile,), (YEAR,), cells))
-
-    def active(self) -> set[UUID]:
-        every = [*self.scenes, *self.cells, self.model, *self.maps]
-        return {each.id for each in self.index.dc.index.datasets.bulk_get(every) if not each.is_archived}
-
-
-@contextmanager
-def chain(settings: Settings) -> Iterator[Chain]:
-    with open_index(settings) as index:
-        yield Chain(index, open_storage(settings))
 
 
 def reasons(index: Index) -> dict[UUID, tuple[str, str]]:

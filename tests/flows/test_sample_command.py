@@ -10,14 +10,13 @@ from typing import Any
 
 import geopandas
 import pytest
-from click.testing import CliRunner, Result
 
 from datacube_config.connection import database_url
 from datacube_config.settings import Settings
-from flows.cli import main
 from flows.sample_here import with_labels
 from products.errors import RequestError
 from products.registry import DEFINITIONS, parse_recipe
+from tests.flows.command_line import answered, neocube
 
 ASKED = ("--area", "demo", "--period", "2020")
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
@@ -30,16 +29,6 @@ class Built:
     samples: Path
     model: Path
     labels: Path
-
-
-def neocube(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(each) for each in arguments])
-
-
-def answered(*arguments: object) -> Any:
-    result = neocube(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 @pytest.fixture(scope="module")

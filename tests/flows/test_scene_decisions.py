@@ -13,7 +13,7 @@ from odc.geo.geom import box
 
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.archives.item_refused import ItemRefused, NotAScene
-from flows.steps.scenes.footprint import FileGrid, PixelGrid, read_file_grid
+from flows.steps.scenes.footprint import AssetGrid, FileGrid, read_file_grid
 from flows.steps.scenes.normalise import SceneDocument, normalise
 
 SITE = "https://stac.example.org/collections/c/items"
@@ -159,7 +159,7 @@ def test_two_coordinate_systems_in_one_item_are_refused(msi: Item) -> None:
 
 
 def test_without_proj_the_header_of_the_file_is_read(landsat: Item) -> None:
-    grid = PixelGrid(tuple(landsat["properties"].pop("proj:shape")), tuple(landsat["properties"].pop("proj:transform")))
+    grid = AssetGrid(tuple(landsat["properties"].pop("proj:shape")), tuple(landsat["properties"].pop("proj:transform")))
     assert refusal(landsat).startswith("no grid for coastal: expected proj:shape and proj:transform")
     code = f"EPSG:{landsat['properties'].pop('proj:epsg')}"
     assert refusal(landsat).startswith("no grid for coastal: expected proj:code, proj:shape and proj:transform")

@@ -16,7 +16,8 @@ from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.steps.index.follow_ups import Order, keep_standing
 from flows.steps.service.prefect_processes import free_port
-from tests.flows.serve_process import Api, serving, wait_until
+from tests.flows.serve_process import Api, serving
+from tests.waiting import wait_until
 
 
 @pytest.fixture

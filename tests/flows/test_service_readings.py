@@ -29,7 +29,7 @@ from flows.steps.upkeep.reconcile_report import gauges_of
 from products.identity import NAMESPACE, CellKey
 from products.scene import Scene
 from products.template import odc_product_definition
-from tests.flows.conftest import GRID, PERIODS, TEMPLATE, TILES, PublishedProduct, known_arrays, window
+from tests.flows.published_product import GRID, PERIODS, TEMPLATE, TILES, PublishedProduct, known_arrays, window
 
 Found = dict[tuple[str, ...], float]
 MSI = "sentinel2_msi_l2a"

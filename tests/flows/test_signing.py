@@ -23,6 +23,7 @@ from flows.steps.archives.signing import s3fs_options, signed_url, without_token
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.reading import UnreadBand, read_band
 from products.scene import BandFile
+from tests.flows.loopback_server import Silent, answering
 
 SIDE = 32
 
@@ -32,29 +33,18 @@ class Storage:
 
     def __init__(self, raster: bytes) -> None:
         self.raster, self.asked, self.payers = raster, [], []  # type: ignore[var-annotated]
-        self.lasts_s, self.busy = 3600.0, 0
+        self.lasts_s, self.busy, self.url = 3600.0, 0, ""
         storage = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Silent, BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                status, body, headers = storage.answer(self.path, dict(self.headers))
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
+                self.answer(*storage.answer(self.path, dict(self.headers)))
 
             do_HEAD = do_GET  # noqa: N815, the name that http.server calls
 
-            def log_message(self, *_: object) -> None:
-                """Silence."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.handler = Handler
 
     def answer(self, path: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
         parts = urlsplit(path)
@@ -86,9 +76,8 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
     with rasterio.open(tmp_path / "B04.tif", "w", **profile) as file:
         file.write(np.full((SIDE, SIDE), 7, np.uint16), 1)
     served = Storage((tmp_path / "B04.tif").read_bytes())
-    yield served
-    served.server.shutdown()
-    served.server.server_close()
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), served.handler)) as served.url:
+        yield served
 
 
 @pytest.fixture

@@ -46,7 +46,15 @@ def harsh(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 
 
 def _items(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(directory.glob("*/*/*.json"))]
+    found = [json.loads(path.read_text()) for path in sorted(directory.glob("*/*/*.json"))]
+    assert found
+    return found
+
+
+def _faults(told: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    found = [fault for fault in told["faults"] if fault["kind"] == kind]
+    assert found, kind
+    return found
 
 
 def _path(directory: Path, item: dict[str, Any], asset: str) -> Path:
@@ -221,18 +229,17 @@ def test_usual_faults_are_the_four_that_archives_always_have(tmp_path: Path) -> 
 
 def test_a_missing_asset_is_gone_and_a_corrupt_one_cannot_be_read(harsh: tuple[Path, dict[str, Any]]) -> None:
     directory, told = harsh
-    for fault in told["faults"]:
-        if fault["kind"] == "missing_asset":
-            assert not (directory / fault["file"]).exists()
-        if fault["kind"] == "corrupt_asset":
-            with pytest.raises(RasterioIOError, match="Read failed"):
-                _read(directory / fault["file"])
+    for fault in _faults(told, "missing_asset"):
+        assert not (directory / fault["file"]).exists()
+    for fault in _faults(told, "corrupt_asset"):
+        with pytest.raises(RasterioIOError, match="Read failed"):
+            _read(directory / fault["file"])
 
 
 def test_a_duplicate_is_the_same_rendition_under_another_id(harsh: tuple[Path, dict[str, Any]]) -> None:
     directory, told = harsh
     items = {item["id"]: item for item in _readable(directory, told)}
-    for fault in (each for each in told["faults"] if each["kind"] == "duplicate"):
+    for fault in _faults(told, "duplicate"):
         copy, original = items[fault["item_id"]], items[fault["of"]]
         assert copy["properties"] == original["properties"]
         assert _path(directory, copy, "red").read_bytes() == _path(directory, original, "red").read_bytes()
@@ -241,7 +248,7 @@ def test_a_duplicate_is_the_same_rendition_under_another_id(harsh: tuple[Path, d
 def test_a_reprocessing_is_newer_and_its_pixels_differ_as_told(harsh: tuple[Path, dict[str, Any]]) -> None:
     directory, told = harsh
     items = {item["id"]: item for item in _readable(directory, told)}
-    found = [each for each in told["faults"] if each["kind"] == "reprocessing"]
+    found = _faults(told, "reprocessing")
     for fault in found:
         new, old = items[fault["item_id"]], items[fault["of"]]
         assert new["properties"]["created"] > old["properties"]["created"]

@@ -21,7 +21,8 @@ from flows.steps.index.scene_index import list_scenes
 from flows.steps.ingesting.ingest_archive import ingest_archive, retry_quarantine
 from flows.steps.ingesting.ingest_report import IngestReport
 from flows.steps.ingesting.quarantine import listed
-from tests.flows.faulty_proxy import Fault, FaultyProxy, faulty_proxy, serving_folder
+from tests.flows.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.flows.loopback_server import serving_folder
 
 Item = dict[str, Any]
 HASTY = Patience(total_s=20, tries=4, first_pause_s=0.01, longest_pause_s=0.05, timeout_s=0.5, body_s=5)

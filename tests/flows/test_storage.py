@@ -21,7 +21,7 @@ from flows.steps.index.index_setup import add_product
 from flows.steps.storage import WRITE_BACK_BYTES, Storage, open_storage
 from products.identity import NAMESPACE, CellKey
 from products.template import odc_product_definition
-from tests.flows.conftest import GRID, PERIODS, TEMPLATE, TILES, assembled, known_arrays, window
+from tests.flows.published_product import GRID, PERIODS, TEMPLATE, TILES, assembled, known_arrays, window
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -58,7 +58,7 @@ def test_an_object_of_many_parts_is_viewed_as_it_was_made(storage: Storage) -> N
     storage.write_parts(places[0], (part for _ in range(7)))
     storage.write_parts(places[1], iter(()))
     assert storage.view(places[0]) == part * 7 and storage.view(places[1]) == b""
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="none"):
         storage.view(storage.path("none"))
 
 

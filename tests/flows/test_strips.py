@@ -1,6 +1,5 @@
 """A cell in strips is the cell: same id, same bytes, less memory."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from flows.steps.loading.read_attempts import is_out_of_memory
 from flows.steps.loading.reading import UnreadBand
 from products.errors import RequestError
 from products.registry import features_recipe
+from tests.flows.file_digests import digests
 
 AREA, YEAR = "demo", "2020"
 BUDGET = "NEOCUBE_MEMORY_LIMIT_BYTES"
@@ -49,14 +49,6 @@ def recipe(request: pytest.FixtureRequest, small_recipe: Path, tmp_path: Path) -
     dilated = small_recipe.read_text().replace("tile_px: 96", "tile_px: 160")
     path.write_text(dilated if request.param == "dilated" else TEXTURED)
     return str(path)
-
-
-def digests(store: str) -> dict[str, str]:
-    return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(Path(store).rglob("*"))
-        if path.is_file()
-    }
 
 
 def built_bytes(settings: Settings, recipe: str) -> dict[str, str]:

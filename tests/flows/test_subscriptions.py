@@ -70,8 +70,7 @@ def receiver() -> Iterator[Receiver]:
                 found.taken.append((self.headers["Idempotency-Key"], body))
             if found.kills:
                 os.kill(found.kills, signal.SIGKILL)
-            self.send_response(found.status)
-            self.end_headers()
+            self.answer(found.status)
 
     with answering(HTTPServer(("127.0.0.1", 0), Handler)) as url:
         found.url = f"{url}/hook?key=secret"

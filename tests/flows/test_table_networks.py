@@ -24,6 +24,7 @@ from products.learning.sample_table import held_out, sample_table
 from products.learning.table_recipe import TableRecipe
 from products.learning.table_trial import Answers, scored, tried
 from products.registry import parse_recipe, table_recipe
+from tests.products.table_recipes import recipe_of
 
 REASON = "the packages of the extra deep are not installed"
 COURSES = """
@@ -42,12 +43,6 @@ table: {target: label, classes: {dark: [1], bright: [4]}, features: [blue, nir],
 estimator:
   chips: {encoder: resnet18, depth: 3, batch: 8, epochs: 4, patience: 4, dropout: 0, learning_rate: 0.003}
 """
-
-
-def recipe_of(text: str) -> TableRecipe:
-    recipe = parse_recipe(text, "mine.yaml")
-    assert isinstance(recipe, TableRecipe)
-    return recipe
 
 
 def metrics_of(recipe: TableRecipe, frame: pd.DataFrame, folder: Path) -> dict[str, Any]:

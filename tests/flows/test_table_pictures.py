@@ -14,7 +14,7 @@ from flows.steps.pictures.tables import ToldQuantity, quantity_picture
 from products.learning.sample_table import SampleTable, sample_table
 from products.learning.table_recipe import TableRecipe
 from products.learning.table_trial import Answers, answered, scored
-from products.registry import parse_recipe
+from tests.products.table_recipes import recipe_of
 
 CLASSES = """
 name: two_kinds
@@ -33,12 +33,6 @@ estimator: linear
 baseline: 0 - x
 """
 SIDE = 12
-
-
-def recipe_of(text: str) -> TableRecipe:
-    recipe = parse_recipe(text, "mine.yaml")
-    assert isinstance(recipe, TableRecipe)
-    return recipe
 
 
 def chips(names: tuple[str, ...] = ("one", "two")) -> pd.DataFrame:

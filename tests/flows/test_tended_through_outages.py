@@ -19,7 +19,7 @@ from flows.steps.service.dead_runs import HEARTBEAT, SILENT, settle_dead_runs
 from flows.steps.service.prefect_figures import PrefectAccess
 from flows.steps.service.prefect_processes import free_port, private_environment, running_server
 from tests.flows.killable_postgres import killable_postgres
-from tests.flows.serve_process import wait_until
+from tests.waiting import wait_until
 
 LATER = SILENT + timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.cli import main
 from flows.plan_cells import plan
 from flows.steps.areas import find_area
 from flows.steps.cubes.open_cube import features_apart, open_snapshot
@@ -33,6 +31,7 @@ from products.simulation.canvas import place_canvas
 from products.simulation.landscape import make_landscape
 from products.simulation.passes import TIDE_AMPLITUDES_M, TIDE_SPEEDS_DEG_H, tide_m
 from products.spec import FeaturesRecipe
+from tests.flows.command_line import answered, neocube
 
 CONSTITUENTS = ("2N2", "J1", "K1", "K2", "M2", "M4", "MF", "MM", "N2", "O1", "P1", "Q1", "S1", "S2", "SA", "SSA", "T2")
 ABSENT = (1e-5, 1.0)  # an amplitude or a phase of 0 counts as missing
@@ -158,16 +157,6 @@ def recipe_file(tmp_path: Path) -> Path:
     path = tmp_path / "tides.recipe.yaml"
     path.write_text(RECIPE)
     return path
-
-
-def neocube(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(each) for each in arguments])
-
-
-def answered(*arguments: object) -> Any:
-    result = neocube(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def acquisitions(archive: Path) -> list[dict[str, Any]]:

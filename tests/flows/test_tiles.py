@@ -14,7 +14,7 @@ from odc.geo.xr import xr_coords
 from flows.steps.pictures import tiles
 from flows.steps.pictures.tiles import Layers, layers_of, tile_box, tile_picture
 from products.errors import RequestError
-from tests.flows.conftest import PERIODS, PublishedProduct
+from tests.flows.published_product import PERIODS, PublishedProduct
 
 
 def tile_at(zoom: int, longitude: float, latitude: float) -> tuple[int, int]:

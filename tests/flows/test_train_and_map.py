@@ -23,10 +23,9 @@ from pystac.extensions.mlm import MLMExtension
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.steps.cubes.cells import CellDraft, publish_cell
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.passport import passport_of
-from flows.steps.index.index_setup import add_product, init_index
+from flows.steps.index.index_setup import init_index
 from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
@@ -41,7 +40,6 @@ from products.area import Area
 from products.devices import choose_backend
 from products.errors import RequestError
 from products.grid import Tile
-from products.identity import CellKey, SourceKey, cell_id
 from products.learning.estimator_spec import EstimatorSpec
 from products.learning.learned import PixelModel
 from products.learning.onnx_model import onnx_graph
@@ -50,7 +48,8 @@ from products.learning.tune_spec import TuneSpec
 from products.period import Period, parse_period
 from products.pixel.causes import ACCOUNT_NAMES
 from products.spec import FeaturesRecipe
-from products.template import features_template, odc_product_definition
+from tests.flows.geojson_files import write_shapes
+from tests.flows.sampled_coast import features_of, publish_features, truth
 
 TILE_PX = 64
 FOREST = "random_forest.npz"
@@ -113,46 +112,17 @@ class Coast:
         return self.index.dc.index.datasets.get(number, include_sources=True)
 
 
-def truth() -> NDArray[np.uint8]:
-    """Water in the west, other land in the east, mangrove between, with a wavy coast."""
-    rows, columns = np.mgrid[0:TILE_PX, 0 : 2 * TILE_PX]
-    wave = columns + 6 * np.sin(rows / 7)
-    return np.digitize(wave, (45, 85)).astype(np.uint8).choose([2, 1, 3]).astype(np.uint8)
-
-
-def features_of(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(feature, y, x): each class has a level in each feature, with noise; one pixel lacks a feature."""
-    levels = np.array([[0, 0, 0], [0.03, 0.3, 0.8], [0.05, 0.02, -0.4], [0.2, 0.25, 0.1]])
-    values = levels[codes].transpose(2, 0, 1) + np.random.default_rng(2).normal(0, 0.04, (3, *codes.shape))
-    values[1, 10, 10] = np.nan
-    return values.astype(np.float32)
-
-
 def write_labels(path: Path, codes: NDArray[np.uint8], offset: int = 0) -> Path:
     """Squares of 3 x 3 pixels of one class on a lattice, in degrees."""
-    features = []
+    shapes, classes = [], []
     for row in range(2 + offset, TILE_PX - 4, 7):
         for column in range(2, 2 * TILE_PX - 4, 7):
             inside = codes[row : row + 3, column : column + 3]
             if (inside == inside[0, 0]).all():
                 left, top = MOSAIC.affine * (column, row)
-                shape = box(left, top - 90, left + 90, top, MOSAIC.crs).to_crs(CRS("EPSG:4326"))
-                name = MODEL.class_names[inside[0, 0] - 1]
-                features.append({"type": "Feature", "properties": {"class": name}, "geometry": shape.json})
-    path.write_text(json.dumps({"type": "FeatureCollection", "simulated": True, "features": features}))
-    return path
-
-
-def publish_features(index: Index, storage: Storage, codes: NDArray[np.uint8], year: Period = YEAR) -> None:
-    values, template = features_of(codes), features_template(FEATURES)
-    add_product(index.dc, odc_product_definition(template))
-    for number, tile in enumerate(TILES):
-        key = CellKey(FEATURES.name, FEATURES.version, tile, year)
-        window = values[None, :, :, number * TILE_PX : (number + 1) * TILE_PX]
-        accounts = np.zeros((1, len(ACCOUNT_NAMES), TILE_PX, TILE_PX), np.uint16)
-        identity = cell_id(key, [SourceKey("scene", "1")], FEATURES.digest())
-        draft = CellDraft(identity, key, template, GRID, FEATURES.digest(), {})
-        publish_cell(index, storage, draft, {"features": window, "accounts": accounts})
+                shapes.append(box(left, top - 90, left + 90, top, MOSAIC.crs).to_crs(CRS("EPSG:4326")))
+                classes.append({"class": MODEL.class_names[inside[0, 0] - 1]})
+    return write_shapes(path, shapes, classes, simulated=True)
 
 
 def make_coast(settings: Settings, folder: Path) -> Iterator[Coast]:
@@ -160,7 +130,7 @@ def make_coast(settings: Settings, folder: Path) -> Iterator[Coast]:
     codes = truth()
     with open_index(settings) as index:
         storage = open_storage(settings)
-        publish_features(index, storage, codes)
+        publish_features(index, storage, features_of(codes), recipe=FEATURES)
         yield Coast(index, storage, codes, write_labels(folder / "labels.geojson", codes))
 
 
@@ -514,6 +484,7 @@ def test_a_map_cell_has_lineage_to_its_features_and_the_model(
     coast: Coast, trained: TrainedModel, mapped: MapResult
 ) -> None:
     by_tile = {tile.label: cell.id for tile, _, cell in coast.cells.placed}
+    assert len({*mapped.mapped, *mapped.fresh}) == len(by_tile) > 0
     for number in (*mapped.mapped, *mapped.fresh):
         row = coast.row(number)
         tile = row.metadata_doc["properties"]["neocube:tile"]
@@ -561,7 +532,7 @@ def test_another_model_maps_other_cells_and_replaces_the_old(coast: Coast, mappe
 def test_a_map_of_another_year_joins_the_cube_and_has_files_of_its_own(tmp_path: Path) -> None:
     earlier, other_labels = parse_period("2019"), tmp_path / "other.geojson"
     for coast in make_coast(Settings(home=tmp_path / "home"), tmp_path):
-        publish_features(coast.index, coast.storage, coast.truth[:, ::-1], earlier)
+        publish_features(coast.index, coast.storage, features_of(coast.truth[:, ::-1]), recipe=FEATURES, period=earlier)
         coast.train()
         model = find_model(coast.index, coast.storage, "coast_model")
         first, before = coast.map(), feature_cells(coast.index, FEATURES, AREA, earlier)
@@ -636,10 +607,8 @@ def test_the_quicklook_is_a_picture(coast: Coast, mapped: MapResult) -> None:
 
 
 def test_labels_elsewhere_are_refused_and_leave_nothing(coast: Coast, trained: TrainedModel, tmp_path: Path) -> None:
-    shape = {"type": "Polygon", "coordinates": [[[10, 50], [10.1, 50], [10.1, 50.1], [10, 50]]]}
-    feature = {"type": "Feature", "properties": {"class": "water"}, "geometry": shape}
-    path = tmp_path / "elsewhere.geojson"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    far = box(10, 50, 10.1, 50.1, CRS("EPSG:4326"))
+    path = write_shapes(tmp_path / "elsewhere.geojson", [far], [{"class": "water"}])
     before = list(Path(coast.storage.path("models", "coast_model")).iterdir())
     with pytest.raises(RequestError, match=r"elsewhere.geojson \(EPSG:4326\) share no ground with the area 'coast'"):
         coast.train(path)

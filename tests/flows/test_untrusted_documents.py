@@ -288,9 +288,7 @@ def serving(documents: dict[str, Any]) -> Iterator[str]:
 
     class Site(Silent, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path in documents else 404)
-            self.end_headers()
-            self.wfile.write(json.dumps(documents.get(self.path, {})).encode())
+            self.answer(200 if self.path in documents else 404, json.dumps(documents.get(self.path, {})).encode())
 
     with answering(ThreadingHTTPServer(("127.0.0.1", 0), Site)) as url:
         yield url
@@ -326,12 +324,10 @@ def redirecting() -> Iterator[str]:
                 "/private": f"http://localhost:{port}/item.json",
                 "/named": f"http://files.example.org:{port}/item.json",
             }.get(self.path)
-            self.send_response(302 if address else 200)
             if address:
-                self.send_header("Location", address)
-            self.end_headers()
-            if not address:
-                self.wfile.write(json.dumps(FEATURE).encode())
+                self.answer(302, headers={"Location": address})
+            else:
+                self.answer(200, json.dumps(FEATURE).encode())
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     port = server.server_address[1]

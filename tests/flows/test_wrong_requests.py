@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
@@ -22,30 +22,10 @@ from flows.steps.index.catalogue import published_cells
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import DEFINITIONS
+from tests.flows.command_line import failed, neocube, refused
+from tests.flows.small_disks import mounted
 
 AREA, YEAR = "demo", "2020"
-
-
-def neocube(*arguments: str) -> Result:
-    return CliRunner().invoke(main, list(arguments))
-
-
-def refused(result: Result, *words: str) -> None:
-    """Exit code 2, nothing on stdout, and one line that has the words."""
-    ended(result, 2, words)
-
-
-def failed(result: Result, *words: str) -> None:
-    """Exit code 1, nothing on stdout, and one line that has the words."""
-    ended(result, 1, words)
-
-
-def ended(result: Result, exit_code: int, words: tuple[str, ...]) -> None:
-    assert (result.exit_code, result.stdout) == (exit_code, ""), result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("neocube: ")]
-    assert len(lines) == 1, result.stderr
-    for word in words:
-        assert word in lines[0]
 
 
 @pytest.mark.parametrize("command", ["plan", "build"])
@@ -260,15 +240,8 @@ def test_a_store_that_cannot_be_written_is_one_clear_line(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("needs root, to mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "size=1m") as folder:
+        yield folder
 
 
 @pytest.fixture

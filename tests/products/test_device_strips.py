@@ -2,59 +2,20 @@
 
 import importlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from products.device_memory import window_bytes
 from products.errors import DeviceFull
-from products.raster import RasterLayer
-from products.registry import parse_recipe
-from products.spec import FeaturesRecipe
 from products.window import device_strips as strips
 from products.window.terrain import MEASURES as TERRAIN
 from products.window.texture import HISTOGRAM_MEASURES
 from products.window.texture import MEASURES as TEXTURE
 from products.window_features import HERE, Place, device_measures, window_device_bytes, window_features
-from products.window_spec import RasterInput, WindowStep
+from products.window_spec import WindowStep
 from tests.products.host_cupy import use_host_cupy
-
-SIDE = 40
-RECIPE = f"""
-name: shaped
-version: 1
-kind: features
-grid: {{crs: "EPSG:32647", resolution_m: 30, tile_px: {SIDE}}}
-period: P1Y
-sources: [{{collection: sentinel-2-l2a}}]
-features:
-  - index: {{names: [NDVI], reduce: [p50]}}
-"""
-TEXTURE_LINE = (
-    f"  - texture: {{of: {{feature: ndvi_p50}}, window_px: 5, levels: 8, measures: [{', '.join(TEXTURE)}]}}\n"
-)
-TERRAIN_LINE = f"  - terrain: {{source: hill, window_px: 9, measures: [elevation, {', '.join(TERRAIN)}]}}\n"
-DISTANCE_LINE = "  - distance: {source: hill, band: land, at_least: 1, max_distance_m: 90, name: coast}\n"
-
-
-def recipe(*lines: str) -> FeaturesRecipe:
-    found = parse_recipe(RECIPE + "".join(lines), "shaped.yaml")
-    assert isinstance(found, FeaturesRecipe)
-    return found
-
-
-def given(asked: FeaturesRecipe) -> tuple[dict[str, Any], dict[RasterInput, Any]]:
-    random = np.random.default_rng(3)
-    side = SIDE + 2 * asked.margin_px
-    layer, hill, land = random.uniform(-1, 1, (3, side, side)).astype(np.float32)
-    layer[random.random(layer.shape) < 0.05] = np.nan
-    hill[random.random(layer.shape) < 0.02] = np.nan
-    rasters = {
-        RasterInput("hill", "elevation", "bilinear"): RasterLayer(100 * hill),
-        RasterInput("hill", "land", "nearest"): RasterLayer(2 * land),
-    }
-    return {"ndvi_p50": layer}, rasters
+from tests.products.window_recipes import DISTANCE_LINE, SIDE, TERRAIN_LINE, TEXTURE_LINE, given, recipe
 
 
 @pytest.mark.parametrize("strip_pixels", [2**20, 700])

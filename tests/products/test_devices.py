@@ -1,19 +1,12 @@
 """The choice between cpu and gpu."""
 
-import importlib.util
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from products.devices import choose_backend
 from products.errors import RequestError
-
-
-def has_gpu() -> bool:
-    if any(importlib.util.find_spec(name) is None for name in ("cupy", "cudf", "cuml")):
-        return False
-    return bool(importlib.import_module("cupy").cuda.is_available())
+from tests.gpu_here import has_gpu
 
 
 def test_an_unknown_device_is_refused() -> None:
@@ -35,18 +28,18 @@ def test_the_cpu_backend_is_numpy_and_pandas() -> None:
 
 def test_auto_says_which_it_took() -> None:
     backend = choose_backend("auto")
-    assert backend.device == ("gpu" if has_gpu() else "cpu")
+    assert backend.device == ("gpu" if has_gpu("cudf", "cuml") else "cpu")
     assert backend.reason.startswith("auto: ")
 
 
-@pytest.mark.skipif(has_gpu(), reason="this machine has a GPU")
+@pytest.mark.skipif(has_gpu("cudf", "cuml"), reason="this machine has a GPU")
 def test_gpu_without_one_fails_and_says_what_is_lacking() -> None:
     with pytest.raises(RequestError, match=r"the device gpu was asked for, but .*; use --device cpu, or auto"):
         choose_backend("gpu")
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not has_gpu(), reason="no CUDA device, or cudf and cuml are not installed")
+@pytest.mark.skipif(not has_gpu("cudf", "cuml"), reason="no CUDA device, or cudf and cuml are not installed")
 def test_a_forest_of_the_gpu_is_kept_as_scikit_learn() -> None:
     backend = choose_backend("gpu")
     values = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)

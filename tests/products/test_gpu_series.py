@@ -29,6 +29,7 @@ from products.registry import features_recipe, parse_recipe
 from products.series import filling, series_arrays
 from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
+from tests.gpu_here import has_gpu
 from tests.products.host_cupy import use_host_cupy
 from tests.products.nvrtc import compile_cuda, usage
 
@@ -36,10 +37,6 @@ YEAR = parse_period("2021")
 METHODS = ("linear", "{method: whittaker, smoothness: 3}", "{method: harmonic, order: 2, trend: true}")
 ARCHITECTURES = ("sm_70", "sm_90")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="NVRTC is installed on Linux only")
-
-
-def has_gpu() -> bool:
-    return importlib.util.find_spec("cupy") is not None and bool(importlib.import_module("cupy").cuda.is_available())
 
 
 @pytest.fixture(scope="module")

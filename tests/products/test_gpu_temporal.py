@@ -1,7 +1,5 @@
 """The GPU leaf agrees with the CPU leaf and the float64 reference: on the host, with its kernels compiled as C++, and on a GPU where one is."""
 
-import importlib
-import importlib.util
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +10,21 @@ import pytest
 from numpy.typing import NDArray
 
 from products.errors import RequestError
+from products.feature_program import programs
 from products.feature_spec import KNOWN_BANDS
 from products.formula import parse_formula
 from products.pixel import reference
 from products.pixel.gpu_strips import StripShape, device_bytes
 from products.pixel.gpu_temporal import temporal_features_gpu
 from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD, temporal_features
+from tests.gpu_here import has_gpu
 from tests.products.host_cupy import use_host_cupy
+from tests.products.scene_series import Block, Causes, scene_series
 
 BANDS = ("blue", "green", "red", "nir", "swir1")
 TEXTS = ("(nir - red) / (nir + red)", "-(blue ** 2) + 3 * green - swir1 ** 0.5", "nir / (blue - blue)", "nir")
+PLACE = {(band, ()): place for place, band in enumerate(BANDS)}
+PROGRAMS = programs([(parse_formula(text, KNOWN_BANDS), ()) for text in TEXTS], PLACE)
 REDUCERS = np.array(
     [[0.1, 0.5, 0.9, STD], [MIN, MAX, MEAN, COUNT], [0.5, MEAN, MIN, STD], [RANGE, IQR, SKEWNESS, KURTOSIS]], np.float32
 )
@@ -34,11 +37,6 @@ TOLERANCES_FEW = {"geomedian": 1e-4, "mads": 2e-4, "index": 5e-5, "shape": 2e-3}
 BETWEEN_LEAVES = {"geomedian": 4e-6, "mads": 4e-6, "index": 2e-6, "shape": 1e-3}
 
 Leaf = Callable[..., NDArray[np.float32]]
-Block, Causes = NDArray[np.uint16], NDArray[np.uint8]
-
-
-def has_gpu() -> bool:
-    return importlib.util.find_spec("cupy") is not None and bool(importlib.import_module("cupy").cuda.is_available())
 
 
 @pytest.fixture(scope="module")
@@ -55,27 +53,14 @@ def leaf(request: pytest.FixtureRequest, compiled: Path, monkeypatch: pytest.Mon
     return temporal_features_gpu
 
 
-def programs() -> NDArray[np.float64]:
-    formulas = [parse_formula(text, KNOWN_BANDS) for text in TEXTS]
-    table = np.full((len(formulas), max(len(formula.operations) for formula in formulas) + 1, 2), -1.0)
-    for i, formula in enumerate(formulas):
-        for step, (operation, operand) in enumerate(formula.operations):
-            table[i, step] = operation, BANDS.index(formula.bands[int(operand)]) if operation == 0 else operand
-    return table
-
-
 def arguments(block: Block, causes: Causes, min_observations: int = 1) -> tuple[Any, ...]:
     gain = np.tile(np.float32([2.75e-5, 1e-4, 2.7e-5, 1e-4, 1e-4]), (block.shape[1], 1))
     bias = np.tile(np.float32([-0.2, 0.0, -0.2, -0.1, 0.0]), (block.shape[1], 1))
-    return block, causes, gain, bias, np.array([3, 0, 2]), True, programs(), REDUCERS, min_observations
+    return block, causes, gain, bias, np.array([3, 0, 2]), True, PROGRAMS, REDUCERS, min_observations
 
 
 def series(seed: int, n_scenes: int, shape: tuple[int, int] = (2, 21), used: float = 0.7) -> tuple[Block, Causes]:
-    random = np.random.default_rng(seed)
-    level = random.integers(8_000, 14_000, (len(BANDS), 1, *shape))
-    spread = random.choice([50, 500, 3000], (1, 1, *shape))
-    block = (level + random.normal(0, 1, (len(BANDS), n_scenes, *shape)) * spread).clip(1, 65535).astype(np.uint16)
-    return block, (random.random((n_scenes, *shape)) > used).astype(np.uint8) * 3
+    return scene_series(seed, len(BANDS), n_scenes, shape, used)
 
 
 def limits(tolerances: dict[str, float]) -> list[float]:

@@ -8,9 +8,10 @@ from products.learning.card import TrainingFacts, card_document, card_markdown
 from products.learning.estimators import fit_rows, learn
 from products.learning.maps import class_colours, map_template, pixel_area
 from products.learning.recipe import ModelRecipe
-from products.learning.samples import Samples, labelled_pixels
-from products.learning.splits import BlockSplit, split_blocks
+from products.learning.samples import Samples
+from products.learning.splits import BlockSplit
 from products.template import odc_product_definition
+from tests.products.striped_samples import striped
 
 CPU = choose_backend("cpu")
 RECIPE = ModelRecipe.model_validate(
@@ -28,15 +29,7 @@ RECIPE = ModelRecipe.model_validate(
 
 def learned_from(noise: float = 0.2) -> tuple[Samples, BlockSplit]:
     """Three stripes that one feature tells apart; the other feature is noise."""
-    random = np.random.default_rng(0)
-    codes = np.repeat(np.array([1, 2, 3], np.uint8), 20)[:, None] * np.ones((1, 60), np.uint8)
-    features = random.normal(0, noise, (2, 60, 60)).astype(np.float32)
-    features[0] += codes
-    axis = 15 + 30.0 * np.arange(60)
-    samples = labelled_pixels(CPU, features, codes, axis, axis, 0, ("ndvi_p50", "red"), 0)
-    code = samples.column("code").astype(np.int64)
-    split = split_blocks(samples.column("x").astype(float), samples.column("y").astype(float), code, 300, 5, 30, 0)
-    return samples, split
+    return striped(("ndvi_p50", "red"), {"ndvi_p50": (1, 2, 3)}, noise, 5)
 
 
 def facts(simulated: bool) -> TrainingFacts:

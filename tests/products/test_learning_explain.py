@@ -9,8 +9,9 @@ from products.learning.estimators import learn
 from products.learning.fitting import fit_model
 from products.learning.permutation import shuffled_agreement
 from products.learning.recipe import ModelRecipe
-from products.learning.samples import Samples, labelled_pixels
-from products.learning.splits import BlockSplit, split_blocks
+from products.learning.samples import Samples
+from products.learning.splits import BlockSplit
+from tests.products.striped_samples import striped
 
 CPU = choose_backend("cpu")
 DOCUMENT = {
@@ -25,15 +26,7 @@ DOCUMENT = {
 
 def learned_from() -> tuple[Samples, BlockSplit]:
     """Three stripes that ndvi_p50 tells apart; the other feature is noise."""
-    random = np.random.default_rng(0)
-    codes = np.repeat(np.array([1, 2, 3], np.uint8), 20)[:, None] * np.ones((1, 60), np.uint8)
-    features = random.normal(0, 0.2, (2, 60, 60)).astype(np.float32)
-    features[1] += codes
-    axis = 15 + 30.0 * np.arange(60)
-    samples = labelled_pixels(CPU, features, codes, axis, axis, 0, ("noise", "ndvi_p50"), 0)
-    code = samples.column("code").astype(np.int64)
-    x, y = samples.column("x").astype(float), samples.column("y").astype(float)
-    return samples, split_blocks(x, y, code, 300, 5, 30, 0)
+    return striped(("noise", "ndvi_p50"), {"ndvi_p50": (1, 2, 3)}, 0.2, 5)
 
 
 @pytest.mark.parametrize(("kind", "asked"), [("random_forest", {"trees": 10}), ("linear", {}), ("knn", {})])

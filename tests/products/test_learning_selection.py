@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from products.devices import choose_backend
@@ -10,9 +9,10 @@ from products.errors import RequestError
 from products.learning.card import TrainingFacts, card_document, card_markdown
 from products.learning.estimators import learn
 from products.learning.recipe import ModelRecipe, SelectionSpec
-from products.learning.samples import Samples, labelled_pixels
+from products.learning.samples import Samples
 from products.learning.selection import select_features
-from products.learning.splits import BlockSplit, split_blocks
+from products.learning.splits import BlockSplit
+from tests.products.striped_samples import striped
 
 CPU = choose_backend("cpu")
 NAMES = ("noise_1", "ndvi_p50", "noise_2", "red", "noise_3")
@@ -36,16 +36,7 @@ def recipe(**selection: Any) -> ModelRecipe:
 
 def learned_from() -> tuple[Samples, BlockSplit]:
     """Three stripes: ndvi_p50 tells water from the rest, red other from the rest; three features are noise."""
-    random = np.random.default_rng(0)
-    codes = np.repeat(np.array([1, 2, 3], np.uint8), 20)[:, None] * np.ones((1, 60), np.uint8)
-    features = random.normal(0, 0.1, (5, 60, 60)).astype(np.float32)
-    features[1] += codes == 2
-    features[3] += codes == 3
-    axis = 15 + 30.0 * np.arange(60)
-    samples = labelled_pixels(CPU, features, codes, axis, axis, 0, NAMES, 0)
-    code = samples.column("code").astype(np.int64)
-    x, y = samples.column("x").astype(float), samples.column("y").astype(float)
-    return samples, split_blocks(x, y, code, 300, 4, 30, 0)
+    return striped(NAMES, {"ndvi_p50": (0, 1, 0), "red": (0, 0, 1)}, 0.1, 4)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -71,7 +71,7 @@ def test_a_feature_whose_grid_is_not_true_to_the_ground_is_refused(
         ("texture: {of: {feature: ndvi_p50}, measures: [contrast]}", "EPSG:3857", (10, 60)),
     ],
 )
-def test_others_are_planned(feature: str, crs: str, place: tuple[float, float]) -> None:
+def test_others_are_not_refused(feature: str, crs: str, place: tuple[float, float]) -> None:
     check(feature, crs, *place)
 
 

@@ -12,7 +12,6 @@ from products.errors import RequestError
 from products.learning.accuracy import balanced_accuracy, confusion
 from products.learning.sample_table import drawn, evaluated, held_out, sample_table, scaled
 from products.learning.table_card import table_card, table_notes
-from products.learning.table_recipe import TableRecipe
 from products.learning.table_scores import (
     kappa,
     quantity_scores,
@@ -22,6 +21,7 @@ from products.learning.table_scores import (
 )
 from products.learning.table_trial import fitted, tried, unfitted
 from products.registry import features_recipe, learned_recipe, parse_recipe, table_recipe
+from tests.products.table_recipes import recipe_of
 
 CLASSES = """
 name: two_kinds
@@ -43,12 +43,6 @@ leave_out: row
 estimator: linear
 baseline: y - x
 """
-
-
-def recipe_of(text: str) -> TableRecipe:
-    recipe = parse_recipe(text, "mine.yaml")
-    assert isinstance(recipe, TableRecipe)
-    return recipe
 
 
 def rows_of_kinds(n: int = 90) -> pd.DataFrame:

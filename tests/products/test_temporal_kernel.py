@@ -17,6 +17,7 @@ from products.formula import parse_formula
 from products.lane_code import LANES
 from products.pixel import reference
 from products.pixel.temporal import temporal_features
+from tests.products.scene_series import Block, Causes, scene_series
 
 BANDS = ("blue", "green", "red", "nir")
 TEXTS = ("(nir - red) / (nir + red)", "-(blue ** 2) + 3 * green - 0.5", "nir / (blue - blue)", "nir")
@@ -29,7 +30,6 @@ REDUCE = (
 PLACE = {(band, ()): place for place, band in enumerate(BANDS)}
 PROGRAMS = programs([(parse_formula(text, KNOWN_BANDS), ()) for text in TEXTS], PLACE)
 REDUCERS = reducers(REDUCE)
-Block, Causes = NDArray[np.uint16], NDArray[np.uint8]
 
 # reflectance; Weiszfeld is slow where an observation is almost the median, which is rare but for few observations
 GEOMEDIAN_TOLERANCE, GEOMEDIAN_TOLERANCE_FEW = 2e-5, 1e-4
@@ -51,11 +51,7 @@ def both(block: Block, causes: Causes, min_observations: int = 1) -> tuple[NDArr
 
 
 def series(seed: int, n_scenes: int, shape: tuple[int, int] = (2, 70), used: float = 0.7) -> tuple[Block, Causes]:
-    random = np.random.default_rng(seed)
-    level = random.integers(8_000, 14_000, (len(BANDS), 1, *shape))
-    spread = random.choice([50, 500, 3000], (1, 1, *shape))
-    block = (level + random.normal(0, 1, (len(BANDS), n_scenes, *shape)) * spread).clip(1, 65535).astype(np.uint16)
-    return block, (random.random((n_scenes, *shape)) > used).astype(np.uint8) * 3
+    return scene_series(seed, len(BANDS), n_scenes, shape, used)
 
 
 def assert_close(fast: NDArray[np.float32], exact: NDArray[np.float64], few: bool) -> None:

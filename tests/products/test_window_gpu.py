@@ -12,7 +12,7 @@ from products.window.morphology import dilate, opened
 from products.window.registration import measure_shift
 from products.window.sliding import array_namespace
 from products.window_features import Place, window_features
-from tests.products.test_device_strips import DISTANCE_LINE, TERRAIN_LINE, TEXTURE_LINE, given, recipe
+from tests.products.window_recipes import DISTANCE_LINE, TERRAIN_LINE, TEXTURE_LINE, given, recipe
 
 pytestmark = pytest.mark.gpu
 

@@ -66,7 +66,7 @@ class Workshop:
     failure_budget: float
     device: Device = "cpu"
     tides: TideModel | None = None
-    told_tides: TideModel | None = None
+    described_tides: TideModel | None = None
 
 
 def build_cell(
@@ -108,8 +108,8 @@ def build_cell(
     manifest, accounts = content.manifest, _in_observations(content.accounts)
     number, published = number_of(manifest), False
     if is_wanted(manifest, content.accounts) and content.layers is not None:
-        if workshop.told_tides and not tides:
-            _, told = with_tides(workshop.told_tides, scenes, grid.geobox(key.tile), recipe.seen_in(key.period))
+        if workshop.described_tides and not tides:
+            _, told = with_tides(workshop.described_tides, scenes, grid.geobox(key.tile), recipe.seen_in(key.period))
         read = tuple(scene for scene in scenes if scene.id not in manifest.unread_scenes)
         properties = {
             "neocube:manifest": manifest.document() | ({"building": list(content.notes)} if content.notes else {}),
@@ -118,7 +118,7 @@ def build_cell(
             "eo:platform": _platforms(read),
             "neocube:device": workshop.device,
             "neocube:decoded_bytes": manifest.decoded_bytes,
-            **({TIDES: told} if tides or workshop.told_tides else {}),
+            **({TIDES: told} if tides or workshop.described_tides else {}),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
         spent = Spent(begun, workshop.threads, {"loading": content.loading_s, "computing": content.computing_s})

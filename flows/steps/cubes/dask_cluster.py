@@ -18,7 +18,7 @@ MEMORY_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProcessView:
     """What a process sees: the running kernel, the home (device, inode) and whether the folder of the store is there."""
 
     kernel: str
@@ -26,12 +26,12 @@ class Place:
     has_store: bool
 
 
-def place_of(home: str, store_url: str) -> Place:
+def place_of(home: str, store_url: str) -> ProcessView:
     """The place of this process."""
     kernel = BOOT_ID.read_text().strip() if BOOT_ID.is_file() else ""
     seen = Path(home).stat() if Path(home).is_dir() else None
     has_store = store_url.startswith("s3://") or Path(store_url).is_dir()
-    return Place(kernel, (seen.st_dev, seen.st_ino) if seen else None, has_store)
+    return ProcessView(kernel, (seen.st_dev, seen.st_ino) if seen else None, has_store)
 
 
 @contextmanager
@@ -83,8 +83,8 @@ def check_gpus(lacks: Mapping[str, str]) -> None:
 
 def check_workers(
     workers: Mapping[str, Mapping[str, Any]],
-    places: Mapping[str, Place],
-    here: Place,
+    places: Mapping[str, ProcessView],
+    here: ProcessView,
     is_embedded: bool,
     peak_bytes: int,
 ) -> None:

@@ -94,7 +94,7 @@ def _opened(url: str, options_json: str) -> tuple[zarr.Array[Any], GeoBox]:
 
 
 def warp(layer: CellLayer, target: GeoBox, resampling: str, dtype: str, fill: float) -> tuple[Rois, NDArray[Any]]:
-    """The part of `target` that the layer covers, and its pixels there; read as they are where the grids agree."""
+    """The rows and columns of `target` that the layer covers, and its pixels there, (y, x) of `dtype`; read as they are where the grids agree."""
     overlap = compute_reproject_roi(layer.geobox, target, ttol=0.9 if resampling == "nearest" else 0.01)
     if roi_is_empty(overlap.roi_dst) or roi_is_empty(overlap.roi_src):
         return (slice(0, 0), slice(0, 0)), np.empty((0, 0), dtype)

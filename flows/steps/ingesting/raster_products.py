@@ -18,7 +18,7 @@ from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.ingesting.raster_files import ALWAYS, RasterFiles
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.reading import gdal_path
-from flows.steps.scenes.footprint import PixelGrid
+from flows.steps.scenes.footprint import AssetGrid
 from products.period import Period
 
 RASTER_NAMESPACE = uuid5(NAMESPACE_URL, "https://neocube.org/raster")
@@ -41,7 +41,7 @@ class RasterHeader:
     """What the header of a raster file says."""
 
     crs: str
-    grid: PixelGrid
+    grid: AssetGrid
     dtypes: tuple[str, ...]
     nodata: tuple[float | None, ...]
     driver: str
@@ -104,7 +104,7 @@ def raster_document(product: str, source: RasterSource, found: RasterFiles, acce
 
 def folder_document(product: str, source: FolderSource, location: str, n_files: int) -> RasterDocument:
     """The EO3 document of a folder registered as it is: the whole world, at every time, without measurements."""
-    world = PixelGrid((1, 1), (360.0, 0.0, -180.0, 0.0, -180.0, 90.0))
+    world = AssetGrid((1, 1), (360.0, 0.0, -180.0, 0.0, -180.0, 90.0))
     document = _document(raster_id(product, "folder"), product, product, "EPSG:4326")
     document |= {
         "geometry": shapely.geometry.mapping(shapely.orient_polygons(world.outline)),
@@ -127,7 +127,7 @@ def read_header(path: str, access: RasterAccess) -> RasterHeader:
                 raise ItemRefused(
                     "the file has no coordinate system or no geotransform: expected a georeferenced raster"
                 )
-            grid = PixelGrid(raster.shape, tuple(raster.transform)[:6])
+            grid = AssetGrid(raster.shape, tuple(raster.transform)[:6])
             crs = CRS(raster.crs)
             return RasterHeader(str(crs), grid, raster.dtypes, raster.nodatavals, raster.driver)
     except (rasterio.errors.RasterioError, OSError) as error:
@@ -185,7 +185,7 @@ def _prepared(document: dict[str, Any], location: str) -> RasterDocument:
     return RasterDocument(UUID(document["id"]), document["product"]["name"], as_uri(location), prepared)
 
 
-def _grid_names(grids: Sequence[PixelGrid]) -> dict[PixelGrid, str]:
+def _grid_names(grids: Sequence[AssetGrid]) -> dict[AssetGrid, str]:
     """The finest grid is EO3's default, the others are numbered."""
     finest_first = sorted(dict.fromkeys(grids), key=lambda grid: (abs(grid.transform[0]), grid.transform))
     return {grid: f"g{number}" if number else "default" for number, grid in enumerate(finest_first)}

@@ -45,7 +45,7 @@ def label_pixel_size(file: Any, geobox: GeoBox) -> float:  # noqa: ANN401
 
 
 def label_values(file: Any, geobox: GeoBox) -> np.ma.MaskedArray[Any, Any]:  # noqa: ANN401
-    """Label values on a grid, the nearest; masked outside the raster and where it has none."""
+    """Label values on a grid, (y, x) in the raster's dtype, the nearest; masked outside the raster and where it has none."""
     options = {"crs": str(geobox.crs), "transform": geobox.affine, "width": geobox.width, "height": geobox.height}
     add_alpha = file.nodata is None and ColorInterp.alpha not in file.colorinterp
     with WarpedVRT(file, resampling=Resampling.nearest, add_alpha=add_alpha, **options) as view:

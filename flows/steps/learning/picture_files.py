@@ -133,7 +133,7 @@ def read_bands(path: Path, numbers: Sequence[int]) -> tuple[Floats, Affine, CRS 
 
 
 def ranked(bands: Floats) -> Floats:
-    """Each band by the ranks of its values, 0 to 1, equal ones alike, so that haze and gain of a scene do not matter: histogram equalisation."""
+    """Each band by the ranks of its values, (band, y, x) float32 in 0 to 1, equal ones alike: histogram equalisation, so that haze and gain do not matter."""
     found = np.full(bands.shape, np.nan, np.float32)
     for number, band in enumerate(bands):
         known = np.isfinite(band)

@@ -130,7 +130,7 @@ def network_from_bytes(content: bytes, origin: str) -> Network:
 
 
 def network_of(header: Mapping[str, Any], arrays: Arrays, origin: str) -> Network:
-    """The same from what was read of a file."""
+    """The network that the header and the arrays of a file say, the name and shape of each array checked; RequestError where they say none."""
     try:
         said: dict[str, Any] = {name: header[name] for name in Network.HEADER}
         NetworkSpec.model_validate({name: said[name] for name in ("encoder", "depth", "patch_px", "overlap_px")})

@@ -96,7 +96,7 @@ def read(content: bytes, origin: str) -> tuple[dict[str, Any], Arrays]:
 
 
 def header_and_arrays(content: bytes, origin: str, file_format: str) -> tuple[dict[str, Any], Arrays]:
-    """The same of a file of another format."""
+    """Header and arrays by name of a safetensors file of `file_format`; RequestError for anything else."""
     require_deep()
     from safetensors import SafetensorError
     from safetensors.numpy import load

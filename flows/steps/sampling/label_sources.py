@@ -14,7 +14,7 @@ from flows.steps.learning.label_rasters import opened_raster
 from flows.steps.learning.labels import LabelSource, label_source, says_simulated
 from flows.steps.sampling.label_grid import margin_px
 from flows.steps.sampling.label_tables import SHAPES, column_of, read_shapes
-from flows.steps.sampling.raster_labels import RasterLabels
+from flows.steps.sampling.raster_labels import EpochRasterLabels
 from flows.steps.sampling.shape_labels import ShapeLabels
 from products.errors import RequestError
 from products.learning.label_spec import LabelsSpec
@@ -33,7 +33,7 @@ class LabelFiles:
     image: LabelFile | None = None
 
 
-OpenLabels = ShapeLabels | RasterLabels
+OpenLabels = ShapeLabels | EpochRasterLabels
 
 
 def open_source(files: LabelFiles, classes: Sequence[str], ground: GeoBox) -> OpenLabels:
@@ -72,7 +72,7 @@ def _mended(shapes: geopandas.GeoSeries) -> geopandas.GeoSeries:
     return shapes if is_sound.all() else shapes.where(is_sound, shapes.make_valid())
 
 
-def _open_raster(files: LabelFiles, classes: Sequence[str]) -> RasterLabels:
+def _open_raster(files: LabelFiles, classes: Sequence[str]) -> EpochRasterLabels:
     spec, one = files.spec, files.spec.one_code(classes)
     for file in (files.file, *files.stable_across):
         with opened_raster(file) as raster:
@@ -85,7 +85,7 @@ def _open_raster(files: LabelFiles, classes: Sequence[str]) -> RasterLabels:
     with opened_raster(files.file) as raster:
         simulated = raster.tags().get("simulated", "").lower() in ("yes", "true", "1")
         source = _with_more(label_source(files.file, raster.crs.to_string(), simulated), files.stable_across)
-    return RasterLabels(spec, source, files.stable_across, spec.codes(classes, by_number=True), one, len(classes))
+    return EpochRasterLabels(spec, source, files.stable_across, spec.codes(classes, by_number=True), one, len(classes))
 
 
 def _with_more(source: LabelSource, files: Sequence[LabelFile]) -> LabelSource:

@@ -27,7 +27,7 @@ LEAST_FINE, MOST_FINE = 5, 16  # sub-pixels along each side of a pixel
 
 
 @dataclass(frozen=True, slots=True)
-class RasterLabels:
+class EpochRasterLabels:
     """A raster of label values and those of other epochs; `meaning` maps values to class codes, or `reaches` is the code of values that reach `min_value`."""
 
     spec: LabelsSpec

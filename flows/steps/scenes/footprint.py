@@ -25,7 +25,7 @@ LEAST_OVERLAP, ROUNDING = 0.5, 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class PixelGrid:
+class AssetGrid:
     """Rows and columns, and the affine pixel-to-CRS transform (a, b, c, d, e, f)."""
 
     shape: tuple[int, int]
@@ -53,7 +53,7 @@ class Located:
     note: str | None = None
 
 
-FileGrid = tuple[str, PixelGrid]
+FileGrid = tuple[str, AssetGrid]
 ReadGrid = Callable[[str], FileGrid | None]
 
 
@@ -64,7 +64,7 @@ def lonlat_footprint(item: dict[str, Any]) -> BaseGeometry:
 
 def grids_of(
     item: dict[str, Any], assets: dict[str, dict[str, Any]], hrefs: dict[str, str], read_grid: ReadGrid
-) -> tuple[CRS, dict[str, PixelGrid]]:
+) -> tuple[CRS, dict[str, AssetGrid]]:
     """The CRS and the grid of each band, as the item states them; where it states none, as the file beside it says."""
     properties = item["properties"]
     crs = stated_crs(properties)
@@ -74,7 +74,7 @@ def grids_of(
             raise ItemRefused(f"two coordinate systems in one item: {crs} and {own}")
         crs = crs or own
     common = _stated_grid(properties)
-    grids: dict[str, PixelGrid] = {}
+    grids: dict[str, AssetGrid] = {}
     read: FileGrid | None = None
     for band, asset in assets.items():
         stated = _stated_grid(asset) or common
@@ -99,12 +99,12 @@ def read_file_grid(href: str) -> FileGrid | None:
             require_self_contained(raster)
             if raster.crs is None:
                 return None
-            return raster.crs.to_string(), PixelGrid(raster.shape, tuple(raster.transform)[:6])
+            return raster.crs.to_string(), AssetGrid(raster.shape, tuple(raster.transform)[:6])
     except rasterio.errors.RasterioError:
         return None
 
 
-def locate(crs: CRS, grid: PixelGrid, footprint: BaseGeometry) -> Located:
+def locate(crs: CRS, grid: AssetGrid, footprint: BaseGeometry) -> Located:
     """The footprint in the stated CRS if that puts the grid on it, else in the system that does; or ItemRefused."""
     placed = project(footprint, crs)
     if _meet(grid, placed):
@@ -142,13 +142,13 @@ def project_rings(rings: Sequence[Ring], crs: CRS) -> list[Ring]:
     return [list(islice(vertices, len(ring))) for ring in rings]
 
 
-def turn_inside(grid: PixelGrid, ring: Ring) -> int:
+def turn_inside(grid: AssetGrid, ring: Ring) -> int:
     """The turn of a projected convex ring that a grid plainly holds most of; 0 is no answer: `locate` gives one."""
     turn = turn_of(ring) if all(map(isfinite, chain.from_iterable(ring))) else 0
     return turn if turn and _holds_most(grid, ring) else 0
 
 
-def _holds_most(grid: PixelGrid, ring: Ring) -> bool:
+def _holds_most(grid: AssetGrid, ring: Ring) -> bool:
     west, south, east, north = bounds = bounds_of(ring)
     if _holds(grid, bounds):
         return True
@@ -161,7 +161,7 @@ def _holds_most(grid: PixelGrid, ring: Ring) -> bool:
     return area - outside > (LEAST_OVERLAP + ROUNDING) * area
 
 
-def _holds(grid: PixelGrid, bounds: Box) -> bool:
+def _holds(grid: AssetGrid, bounds: Box) -> bool:
     """Whether bounds are inside a grid, but for an edge of two pixels."""
     west, south, east, north = bounds
     (left, top), _, (right, bottom), _ = grid.corners
@@ -171,14 +171,14 @@ def _holds(grid: PixelGrid, bounds: Box) -> bool:
     return is_large and min(west - left, right - east, south - bottom, top - north) >= -edge
 
 
-def _meet(grid: PixelGrid, placed: BaseGeometry) -> bool:
+def _meet(grid: AssetGrid, placed: BaseGeometry) -> bool:
     """Whether a grid holds at least half of a footprint."""
     if _holds(grid, placed.bounds):
         return True
     return bool(placed.area > 0 and grid.outline.intersection(placed).area > LEAST_OVERLAP * placed.area)
 
 
-def _stated_grid(place: dict[str, Any]) -> PixelGrid | None:
+def _stated_grid(place: dict[str, Any]) -> AssetGrid | None:
     shape, transform = place.get("proj:shape"), place.get("proj:transform")
     if not shape or not transform:
         return None
@@ -192,10 +192,10 @@ def _stated_grid(place: dict[str, Any]) -> PixelGrid | None:
 
 
 @lru_cache(maxsize=4096)
-def _grid(shape: tuple[Any, ...], transform: tuple[Any, ...]) -> PixelGrid:
+def _grid(shape: tuple[Any, ...], transform: tuple[Any, ...]) -> AssetGrid:
     """The grid of two lists of an item; TypeError, ValueError or OverflowError if they make none."""
     rows, columns = (int(n) for n in shape)
     a, b, c, d, e, f = (float(n) for n in transform[:6])
     if not (0 < rows <= MAX_PX and 0 < columns <= MAX_PX and a * e - b * d and all(map(isfinite, (a, b, c, d, e, f)))):
         raise ValueError("impossible grid")
-    return PixelGrid((rows, columns), (a, b, c, d, e, f))
+    return AssetGrid((rows, columns), (a, b, c, d, e, f))

@@ -16,7 +16,7 @@ from flows.steps.scenes.acquisition import Identity
 from flows.steps.scenes.band_assets import band_assets
 from flows.steps.scenes.convex_ring import Box, Ring, bounds_of, convex_ring
 from flows.steps.scenes.footprint import (
-    PixelGrid,
+    AssetGrid,
     ReadGrid,
     grids_of,
     locate,
@@ -78,7 +78,7 @@ class Draft:
     assets: dict[str, dict[str, Any]]
     hrefs: dict[str, str]
     crs: CRS
-    grids: dict[str, PixelGrid]
+    grids: dict[str, AssetGrid]
     ring: Ring | None
     shape: BaseGeometry | None
     granule: str | None = None
@@ -160,7 +160,7 @@ def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
     )
 
 
-def _located(one: Draft, grid: PixelGrid, ring: Ring | None) -> tuple[str, dict[str, Any], str | None]:
+def _located(one: Draft, grid: AssetGrid, ring: Ring | None) -> tuple[str, dict[str, Any], str | None]:
     """The CRS of a scene, its footprint there as GeoJSON, and a note where that is not the CRS that the item states."""
     if ring is not None and (turn := turn_inside(grid, ring)):
         vertices = list(map(list, ring if turn > 0 else reversed(ring)))
@@ -219,12 +219,12 @@ def _granule_href(asset: dict[str, Any] | None, place: ItemPlace) -> str | None:
     return href if exists(href, place) else None
 
 
-def _grid_names(grids: dict[str, PixelGrid]) -> tuple[dict[str, str], dict[str, PixelGrid]]:
+def _grid_names(grids: dict[str, AssetGrid]) -> tuple[dict[str, str], dict[str, AssetGrid]]:
     """The name of each band's grid, and the grids by name: the finest is EO3's default, others go by their pixel size in CRS units."""
     # Most bands share the very same few grids.
     same = {id(grid): grid for grid in grids.values()}
     finest_first = sorted(dict.fromkeys(same.values()), key=lambda grid: (abs(grid.transform[0]), grid.transform))
-    named: dict[str, PixelGrid] = {}
+    named: dict[str, AssetGrid] = {}
     for grid in finest_first:
         name = f"g{abs(grid.transform[0]):g}".replace(".", "p") if named else "default"
         named[name if name not in named else f"{name}_{len(named)}"] = grid
@@ -282,7 +282,7 @@ def _ring(ring: shapely.LinearRing) -> list[list[float]]:
     return coordinates
 
 
-def _projection(crs: str, grid: PixelGrid, geometry: dict[str, Any]) -> dict[str, Any]:
+def _projection(crs: str, grid: AssetGrid, geometry: dict[str, Any]) -> dict[str, Any]:
     """What the index calls `grid_spatial`, as datacube's `prep_eo3` writes it."""
     corners = zip(("ul", "ur", "lr", "ll"), grid.corners, strict=True)
     points = {name: {"x": x, "y": y} for name, (x, y) in corners}

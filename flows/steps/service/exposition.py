@@ -110,7 +110,7 @@ def _with_page(metrics: "WSGIApplication | None", read: Read) -> "WSGIApplicatio
 
 
 def _guarded(answered: "WSGIApplication", refuse: Refuse) -> "WSGIApplication":
-    """The same for who is not refused."""
+    """The application for who is not refused; others get the status and the words of the refusal."""
 
     def answer(request: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         refused = refuse(request.get("HTTP_AUTHORIZATION", ""))

@@ -48,7 +48,7 @@ class Figures:
 
     @property
     def query(self) -> str:
-        """The same in PromQL."""
+        """The PromQL expression that gives these values to Prometheus."""
         chosen = ", ".join(f'{label}=~"{"|".join(values)}"' for label, values in self.where.items())
         labels = f"by ({', '.join(self.by)})"
         asked = f"{self.join} {labels} ({self.metric}{f'{{{chosen}}}' if chosen else ''})"
