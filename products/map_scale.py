@@ -51,6 +51,18 @@ def check_true(grid: PixelGrid, tiles: Sequence[Tile], of_lengths: Sequence[str]
         )
 
 
+def check_one_zone(grid: PixelGrid, tiles: Sequence[Tile]) -> None:
+    """RequestError where the UTM zone of an area's centre is too far from some of its tiles: sites of several zones in one area."""
+    factors = factors_at(grid.crs, *_places(grid, tiles))
+    scales = np.stack([factors.tissot_semimajor, factors.tissot_semiminor])
+    off = np.abs(scales[:, np.isfinite(scales).all(axis=0)] - 1).max(initial=0.0)
+    if off > MOST_OFF:
+        raise RequestError(
+            f"crs: utm is {grid.crs} here, the zone of the area's centre, whose metres are up to {off:.0%} off at the far end of the area, expected within "
+            f"{MOST_OFF:.0%}: ask for the sites of each zone as an area of their own, or name a CRS of equal areas"
+        )
+
+
 def _places(grid: PixelGrid, tiles: Sequence[Tile]) -> tuple[Float64, Float64]:
     """x and y of the corners and centres of tiles, each (n,)."""
     rows, columns = np.array([(tile.row, tile.column) for tile in tiles], np.float64).T

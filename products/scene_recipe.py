@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from products.antimeridian import centre
 from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, Tile, checked_crs, utm_crs
+from products.map_scale import check_one_zone
 from products.period import Calendar, Duration, Period
 from products.pixel.brdf import check_angles, check_parameters
 from products.pixel.harmonise import check_platforms
@@ -29,7 +30,8 @@ NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
 
 
 class GridSpec(Closed):
-    """The pixel grid: `crs` is `utm` (one group per zone) or an authority code; `anchor: landsat` puts pixel edges 15 m off multiples of the pixel."""
+    """The pixel grid: `crs` is `utm` (the zone of the area's centre) or an authority code; `anchor: landsat` puts pixel edges 15 m off
+    multiples of the pixel."""
 
     crs: str = "utm"
     resolution_m: float = Field(gt=0, le=1_000_000)
@@ -202,7 +204,9 @@ class SceneRecipe(Closed):
                 )
 
     def check_grid(self, grid: PixelGrid, tiles: Sequence[Tile]) -> None:
-        """RequestError for tiles where the grid does not show the ground as what it asks for needs it."""
+        """RequestError for tiles that the UTM zone of the area's centre does not show true to the ground."""
+        if self.grid.crs == "utm":
+            check_one_zone(grid, tiles)
 
     @property
     def mask_models(self) -> tuple[str, ...]:

@@ -127,7 +127,8 @@ class FeaturesRecipe(SceneRecipe):
         return self
 
     def check_grid(self, grid: PixelGrid, tiles: Sequence[Tile]) -> None:
-        """RequestError for tiles where a metre or the up of the grid is not that of the ground, and a feature needs them."""
+        """RequestError also for tiles where a metre or the up of the grid is not that of the ground, and a feature needs them."""
+        super().check_grid(grid, tiles)
         steps = [step for step in self.features if isinstance(step, WindowStep)]
         of_lengths = [name for step in steps for name in step.of_lengths()]
         check_true(grid, tiles, of_lengths, [name for step in steps for name in step.of_north()])

@@ -8,9 +8,12 @@ from typing import Any
 
 import geopandas
 import shapely
+from odc.geo.crs import CRS
+from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
 import datacube_config
+from products.antimeridian import as_geojson
 from products.area import Area, area_from_bounds, area_from_shape
 from products.errors import RequestError
 
@@ -99,4 +102,11 @@ def _shape_of_file(path: Path) -> BaseGeometry:
         raise RequestError(f"the area file {path} is empty: expected at least one polygon")
     if table.crs is None:
         raise RequestError(f"the area file {path} has no coordinate system: expected one, such as EPSG:4326")
-    return shapely.union_all(shapely.make_valid(table.to_crs("EPSG:4326").geometry.values))
+    shapes = shapely.make_valid(table.geometry.values)
+    if table.crs.is_geographic:
+        return shapely.union_all(table.set_geometry(shapes).to_crs("EPSG:4326").geometry.values)
+    crs = CRS(
+        table.crs
+    )  # metres across the antimeridian are a belt round the world in degrees, unless they are cut there
+    there = [shape for shape in shapes if shape is not None and not shape.is_empty]
+    return shapely.union_all([shapely.geometry.shape(as_geojson(Geometry(shape, crs))[0]) for shape in there])

@@ -49,6 +49,8 @@ def sample_table(frame: pd.DataFrame, recipe: TableRecipe) -> SampleTable:
         if name not in frame.columns:
             raise RequestError(f"the table has no column {name!r}{near(name, [str(each) for each in frame.columns])}")
     columns = frame[list(spec.columns)].to_numpy(dtype=np.float64)
+    for formula in (*spec.formulas.values(), *([recipe.baseline] if recipe.baseline else [])):
+        _check_asks_no_answer(formula, frame, recipe)
     beside = [evaluated(formula, frame) for formula in spec.formulas.values()]
     baseline = evaluated(recipe.baseline, frame) if recipe.baseline else np.zeros(len(frame))
     target = _class_codes(frame[spec.target], recipe) if spec.classes else frame[spec.target].to_numpy(np.float64)
@@ -122,5 +124,14 @@ def _class_codes(column: "pd.Series[Any]", recipe: TableRecipe) -> Float64:
         raise RequestError(
             f"{recipe.table.target} holds {strange.iloc[0]!r}: expected the values of classes, {', '.join(map(str, meaning))}"
         )
-    found: Float64 = np.asarray(column.map(meaning), dtype=np.float64)
+    found: Float64 = np.asarray(column.map(meaning.get, na_action="ignore"), dtype=np.float64)
     return found
+
+
+def _check_asks_no_answer(text: str, frame: pd.DataFrame, recipe: TableRecipe) -> None:
+    """RequestError for a formula over the target or the group."""
+    for name in parse_formula(text, frozenset(map(str, frame.columns))).bands:
+        if name in (recipe.table.target, recipe.table.group):
+            raise RequestError(
+                f"the formula {text!r} names {name!r}, the target or group of the table: a model would read its answer"
+            )

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import geopandas
 import pytest
 import shapely
+from odc.geo.crs import CRS
+from odc.geo.geom import Geometry
 
 import flows
 from datacube_config.settings import Settings
@@ -37,6 +40,17 @@ def test_outlines_that_cross_themselves_are_mended_feature_by_feature(tmp_path: 
     assert found.is_valid and found.geom.area == pytest.approx(0.875)
     for x, inside in ((0.1, True), (0.5, False), (1.4, True)):
         assert found.geom.contains(shapely.Point(x, 0.5)) is inside
+
+
+def test_a_file_in_metres_across_the_antimeridian_is_ground_on_both_sides(tmp_path: Path) -> None:
+    west = CRS("EPSG:32760")
+    crossing = Geometry(shapely.box(179.9, -16.9, 180.19, -16.7), "EPSG:4326").to_crs(west).boundingbox.bbox
+    frame = geopandas.GeoDataFrame(geometry=[shapely.box(*crossing), None], crs="EPSG:32760")
+    frame.to_file(tmp_path / "fiji.gpkg")
+    found = find_area(str(tmp_path / "fiji.gpkg"))
+    assert found.geometry.geom.area < 0.1
+    assert found.meets(shapely.Point(179.95, -16.8)) and found.meets(shapely.Point(-179.85, -16.8))
+    assert not found.meets(shapely.Point(30.01, -16.84))
 
 
 def test_a_drawn_area_that_was_kept_as_a_file_keeps_its_name(tmp_path: Path) -> None:

@@ -99,6 +99,13 @@ def test_an_unknown_class_is_named(tmp_path: Path) -> None:
         codes(path)
 
 
+def test_shapes_without_a_class_are_counted(tmp_path: Path) -> None:
+    shapes = [("water", square(5, 5, 3)), (None, square(15, 15, 3)), (None, square(25, 25, 3))]
+    path = geojson(tmp_path / "l.geojson", shapes)
+    with pytest.raises(RequestError, match=r"2 of 3 shapes of the label file .* have no class in 'class': fill it in"):
+        codes(path)
+
+
 def test_values_and_ignored_ones_are_translated(tmp_path: Path) -> None:
     names = geojson(tmp_path / "l.geojson", [("bare", square(5, 5, 3)), ("cloud", square(15, 15, 3))])
     found = codes(names, values={"other": ["bare"]}, ignore=["cloud"])

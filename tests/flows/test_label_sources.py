@@ -150,6 +150,7 @@ def written(path: Path, text: str) -> Path:
         ("x,y,class\n1,,water\n", {}, "has 1 rows without a place"),
         ("x,y,class\nwest,3,water\n", {}, "the column x of .* holds text"),
         ("x,y,kind\n400100,999900,water\n", {}, "has no field 'class': expected one of x, y, kind"),
+        ("x,y,class\n400100,999900,water\n400100,999930,\n", {}, "1 of 2 shapes of the label file .* have no class in 'class'"),
         ("x,y,class\n400100,999900,snow\n", {}, "has the class 'snow': expected one of mangrove, water, other"),
     ],
 )  # fmt: skip

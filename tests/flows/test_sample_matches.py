@@ -110,6 +110,9 @@ def test_a_measurement_at_the_instant_of_a_pass_is_no_time_apart() -> None:
 @pytest.mark.parametrize(
     ("change", "said", "words"),
     [
+        ({"date": 2020.5}, {}, "1 rows of .* have no readable time in date: expected ISO 8601 with a day"),
+        ({"date": 2020}, {}, "1 rows of .* have no readable time in date"),
+        ({"date": "2020-06"}, {}, "1 rows of .* have no readable time in date"),
         ({"date": "noon"}, {}, "1 rows of .* have no readable time in date: expected ISO 8601"),
         ({"chl_ugl": "high"}, {}, "the column chl_ugl of .* holds text: expected numbers"),
         ({}, {"values": ["chl"]}, "has no field 'chl': expected one of x, y, date, chl_ugl, site"),

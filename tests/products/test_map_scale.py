@@ -75,6 +75,19 @@ def test_others_are_not_refused(feature: str, crs: str, place: tuple[float, floa
     check(feature, crs, *place)
 
 
+@pytest.mark.parametrize("places", [[(100.845, 4.95), (30.01, -16.84)], [(100.845, 4.95), (130.0, 4.95)]])
+def test_one_zone_for_sites_far_apart_is_refused(places: list[tuple[float, float]]) -> None:
+    asked = recipe("texture: {of: {feature: ndvi_p50}, measures: [contrast]}", "utm")
+    boxes = [box(x, y, x + 0.05, y + 0.05, "EPSG:4326") for x, y in places]
+    sites = boxes[0] | boxes[1]
+    whole = asked.grid.pixel_grid(sites)
+    grid = PixelGrid(whole.crs, whole.resolution_m, 8192, whole.anchor_m)
+    with pytest.raises(
+        RequestError, match=r"crs: utm is EPSG:32\d+ here, .* off at the far end of the area, .* 2%: ask"
+    ):
+        asked.check_grid(grid, grid.tiles(sites))
+
+
 def test_corners_beyond_the_map_say_nothing() -> None:
     grid = PixelGrid("EPSG:6933", 30_000.0, 16, 0.0)
     edge = grid.tiles(box(179.5, 28.9, 179.9, 29.9, "EPSG:4326"))

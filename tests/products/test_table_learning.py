@@ -111,19 +111,35 @@ def test_rows_without_a_value_are_dropped_and_counted_and_classes_get_their_code
     assert table.values.tolist() == [[1.0, 1.0], [3.0, 3.0]]
 
 
+def test_true_and_false_are_classes() -> None:
+    frame = rows_of_kinds().assign(kind=lambda rows: rows["kind"] == "a")
+    spec = recipe_of(CLASSES.replace("low: [a]", "low: [true]").replace("high: [b, c]", "high: [false]"))
+    assert sample_table(frame, spec).target.tolist() == [1.0 if each else 2.0 for each in frame["kind"]]
+
+
 @pytest.mark.parametrize(
     ("text", "change", "said"),
     [
         (CLASSES, {"x": None}, r"the table has no column 'x'"),
+        (
+            CLASSES.replace("  group:", "  formulas: {s: kind + 1}\n  group:"),
+            {},
+            "'kind \\+ 1' names 'kind', the target or group",
+        ),
+        (
+            QUANTITY.replace("y - x", "amount * 2"),
+            {},
+            "names 'amount', the target or group of the table: a model would read",
+        ),
         (CLASSES, {"kind": "z"}, "kind holds 'z': expected the values of classes, a, b, c"),
         (CLASSES, {"x": np.nan}, "no row of the table has a value in every column"),
         (QUANTITY, {"amount": 0.0}, "amount is 0 in a row: expected quantities above 0"),
     ],
 )
 def test_a_table_that_does_not_fit_the_recipe_is_refused(text: str, change: dict[str, Any], said: str) -> None:
-    frame = rows_of_kinds() if text is CLASSES else rows_of_amounts()
-    ((name, value),) = change.items()
-    frame = frame.drop(columns=name) if value is None else frame.assign(**{name: value})
+    frame = rows_of_kinds() if "classes" in text else rows_of_amounts()
+    for name, value in change.items():
+        frame = frame.drop(columns=name) if value is None else frame.assign(**{name: value})
     with pytest.raises(RequestError, match=said):
         sample_table(frame, recipe_of(text))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -138,6 +139,7 @@ def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
     if spec.class_field not in table.columns:
         fields = ", ".join(str(name) for name in table.columns if name != table.geometry.name)
         raise RequestError(f"the label file {file} has no field {spec.class_field!r}: expected one of {fields}")
+    check_classed(file, table[spec.class_field][table.geometry.notna()])
     groups: dict[int, list[BaseGeometry]] = {}
     for value, shape in zip(table[spec.class_field], table.geometry, strict=True):
         if shape is not None and not shape.is_empty:
@@ -157,6 +159,14 @@ def check_degrees(file: LabelFile, table: geopandas.GeoDataFrame) -> None:
             f"the label file {file} is in {table.crs}, degrees, "
             f"but reaches from {west:g}, {south:g} to {east:g}, {north:g}: "
             "declare its real CRS (a GeoJSON `crs` member, or a GeoPackage), or reproject it"
+        )
+
+
+def check_classed(file: LabelFile, said: pd.Series) -> None:
+    """RequestError where the field of the class has no value for some shapes."""
+    if said.isna().any():
+        raise RequestError(
+            f"{int(said.isna().sum())} of {len(said)} shapes of the label file {file} have no class in {said.name!r}: fill it in, or take them out"
         )
 
 

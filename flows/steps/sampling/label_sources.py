@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.label_ground import on_grid
 from flows.steps.learning.label_rasters import opened_raster
-from flows.steps.learning.labels import LabelSource, label_source, says_simulated
+from flows.steps.learning.labels import LabelSource, check_classed, label_source, says_simulated
 from flows.steps.sampling.label_grid import margin_px
 from flows.steps.sampling.label_tables import SHAPES, column_of, read_shapes
 from flows.steps.sampling.raster_labels import EpochRasterLabels
@@ -56,7 +56,9 @@ def _open_shapes(files: LabelFiles, classes: Sequence[str], ground: GeoBox) -> S
     said = table.crs.to_string()
     one = spec.one_code(classes)
     if one is None:
-        codes = [_code(file, value, spec, classes) for value in column_of(file, table, spec.class_field)]
+        values = column_of(file, table, spec.class_field)
+        check_classed(file, values)
+        codes = [_code(file, value, spec, classes) for value in values]
     else:
         codes = [one] * len(table)
     broken = ~table.geometry.is_valid

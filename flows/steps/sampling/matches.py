@@ -19,6 +19,7 @@ from products.errors import RequestError
 from products.learning.label_spec import MatchSpec
 
 ADDED = ("measured", "hours_apart")
+WITH_DAY = r"\d{4}-\d{2}-\d{2}|\d{8}(?!\d)"
 HOUR, DAY = np.timedelta64(1, "h"), np.timedelta64(1, "D")
 Instants = NDArray[np.datetime64]
 
@@ -48,10 +49,14 @@ def read_measurements(file: LabelFile, spec: MatchSpec, crs: str) -> Measured:
     frame = read_shapes(file, spec)
     if not (shapely.get_type_id(frame.geometry.values) == shapely.GeometryType.POINT).all():
         raise RequestError(f"the table {file} holds shapes that are no points: expected the places of measurements")
-    times = pd.to_datetime(column_of(file, frame, spec.time), errors="coerce", utc=True, format="ISO8601")
+    said = column_of(file, frame, spec.time)
+    if not pd.api.types.is_datetime64_any_dtype(said):
+        said = said.astype(str)
+        said = said.where(said.str.match(WITH_DAY))  # or 2020.5 and 2020 would be a first of January
+    times = pd.to_datetime(said, errors="coerce", utc=True, format="ISO8601")
     if times.isna().any():
         raise RequestError(
-            f"{int(times.isna().sum())} rows of {file} have no readable time in {spec.time}: expected ISO 8601, such as 2020-06-01T10:30Z"
+            f"{int(times.isna().sum())} rows of {file} have no readable time in {spec.time}: expected ISO 8601 with a day, such as 2020-06-01T10:30Z"
         )
     for name in spec.values:
         if not pd.api.types.is_numeric_dtype(column_of(file, frame, name)):
