@@ -92,9 +92,7 @@ def temporal_source(
     sizes = {series_shape(n_scenes)[1], *(numbers for _, numbers in shapes)}
     texts = [_constants(), *_networks(sorted(sizes)), *(template(name) for name in TEMPLATES)]
     texts += [index.type_text(series_shape(n_scenes)[0]) for index in indices]
-    # told that one block at a time will do, the compiler does not spill the sums of skewness and kurtosis to have room for more
-    least = ", 1" if any(index.of_shape().placed for index in beside) else ""
-    texts += [entry(kernel.name, body, f"{kernel.threads}{least}") for kernel, body in kernels]
+    texts += [entry(kernel.name, body, kernel.threads) for kernel, body in kernels]
     return TemporalSource("\n".join(texts), tuple(kernel for kernel, _ in kernels))
 
 
@@ -121,7 +119,7 @@ def _geomedians(
     for lanes, held in shapes:
         series = f"Series<{lanes}, {held}> series(seen, min_observations"
         others = "".join(
-            f"    {{\n  {series}, {index.of_values(n_bands)});\n{index.statistics()}    }}\n" for index in beside
+            f"    {{\n  {series}, {index.of_values(n_bands)});\n{index.statistics()}    }}\n  __syncwarp();\n" for index in beside
         )
         call = f"geomedian_held<{lanes}, {held}, {n_bands}, {mads}, {less}>(pixel, out, min_observations, others)"
         yield (
@@ -180,9 +178,9 @@ def template(name: str) -> str:
     return (Path(__file__).parent / f"{name}.cu").read_text(encoding="utf-8")
 
 
-def entry(name: str, body: str, bounds: str = str(THREADS)) -> str:
-    """The text of a kernel, with the bounds of its launch."""
-    return f'extern "C" __global__ void __launch_bounds__({bounds}) {name}({ARGUMENTS}) {{\n{body}}}\n'
+def entry(name: str, body: str, threads: int = THREADS) -> str:
+    """The text of a kernel for blocks of so many threads."""
+    return f'extern "C" __global__ void __launch_bounds__({threads}) {name}({ARGUMENTS}) {{\n{body}}}\n'
 
 
 def _constants() -> str:

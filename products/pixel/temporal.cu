@@ -110,12 +110,11 @@ template <int L, int K, int B> struct Held {
     unsigned short* mine = scenes + threadIdx.x % 32 / L;
     n_used = list_used(pixel, mine);
     n_mine = (n_used - lane + L - 1) / L;
-    unsigned number[K][B];
     UNROLL for (int k = 0; k < K; ++k) {
       if (k / STEP * STEP >= most) break;
       const unsigned short* at = pixel.block + pixel.place_of(scene(mine, k));
       UNROLL for (int b = 0; b < B; ++b) {
-        number[k][b] = *at;
+        value[k][b] = __uint_as_float(*at);  // an integer yet, in the register of its value
         at += (long long)pixel.n_scenes * pixel.n_pixels;
       }
     }
@@ -123,7 +122,7 @@ template <int L, int K, int B> struct Held {
     UNROLL for (int k = 0; k < K; ++k) {
       if (k / STEP * STEP >= most) break;
       const float2* term = pixel.terms + (unsigned)scene(mine, k) * (unsigned)pixel.n_bands;
-      UNROLL for (int b = 0; b < B; ++b) value[k][b] = fmaf((float)number[k][b], term[b].x, term[b].y);
+      UNROLL for (int b = 0; b < B; ++b) value[k][b] = fmaf((float)__float_as_uint(value[k][b]), term[b].x, term[b].y);
     }
   }
 
