@@ -219,7 +219,7 @@ def side_by_side(workers: int, dask: str | None) -> RunBatches | None:
 
 def _assemble(index: Index, storage: Storage, made: Plan) -> str | None:
     cells = published_cells(index, made.recipe.name, made.recipe.version, made.periods)
-    tiles = tuple(dict.fromkeys(cell.key.tile for cell in made.cells))
+    tiles, ground = tuple(dict.fromkeys(cell.key.tile for cell in made.cells)), made.grid.tiles(made.area.geometry)
     labels = {tile.label for tile in tiles}
     inside = {place: cell for place, cell in cells.items() if place[0] in labels}
     if not inside:
@@ -228,7 +228,7 @@ def _assemble(index: Index, storage: Storage, made: Plan) -> str | None:
     wanted = planned if made.recipe.is_by_pass else None
     template = cell_template(made.recipe)
     return publish_cube(
-        index, storage, CubePlan(template, made.area.name, made.grid, tiles, made.periods, inside, wanted)
+        index, storage, CubePlan(template, made.area.name, made.grid, tiles, made.periods, inside, wanted, ground)
     )
 
 

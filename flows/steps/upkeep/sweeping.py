@@ -90,8 +90,8 @@ def _swept(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dic
 
 
 def _noted(index: Index, retirement: Mapping[str, Any]) -> None:
-    """Note that a retirement is swept: it cannot be undone from now on."""
-    done = "update neocube.retirement set swept_at = now(), pointers = '[]' where id = :id"
+    """Note that a retirement is swept; the cubes that it closed stay in its row, as the next build over them asks what they held."""
+    done = "update neocube.retirement set swept_at = now() where id = :id"
     with index.engine.begin() as connection:
         connection.execute(text(done), {"id": retirement["id"]})
 
