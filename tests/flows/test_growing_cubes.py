@@ -49,6 +49,8 @@ def test_a_build_of_another_period_joins_the_cube(ingested_settings: Settings, h
     np.testing.assert_array_equal(open_snapshot(reports[1]["cube"]).features.values[:1], first.features.values)
     again = build(half_years, AREA, HALVES[0])
     assert (again["built"], again["bytes_read"], again["cube"]) == (0, 0, reports[1]["cube"])
+    assert again["asked_cube"] == reports[0]["asked_cube"] == reports[0]["cube"]
+    assert list(open_snapshot(reports[1]["asked_cube"]).period.values) == STARTS[1:]
     assert build(half_years, AREA, "2020")["cube"] == reports[1]["cube"]
 
 

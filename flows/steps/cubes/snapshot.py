@@ -85,6 +85,11 @@ def publish_cube(index: Index, storage: Storage, plan: CubePlan) -> str:
     return path
 
 
+def snapshot_alone(index: Index, storage: Storage, plan: CubePlan) -> str:
+    """The path or s3:// URL of the snapshot of a plan without the other periods of the cube: what was asked for, whatever joins the cube."""
+    return _assembled(index, storage, plan)
+
+
 def _grown(index: Index, storage: Storage, plan: CubePlan) -> CubePlan:
     """The plan with the periods of the last snapshot's cells that it does not ask for: the cells that are active there now, on all of the area that has one."""
     last = last_cube(index, plan.key)
