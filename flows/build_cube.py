@@ -88,7 +88,7 @@ def build_cube(
     report = build(
         recipe, area, period, device, workers, provisional, dask, max_stale, run_batches=_with_progress_bar(runner)
     )
-    leave_build(report, get_settings(), period)
+    leave_build(report, get_settings())
     end_failed(report, cell_causes(report))
     if not in_subflow_run():
         announce_cube(report, recipe, area, period)

@@ -20,7 +20,7 @@ from flows.steps.cubes.building import BuiltCell, TooMuchUnread, Workshop, build
 from flows.steps.cubes.cell_store import DigestMismatch
 from flows.steps.cubes.cells import retire_cell
 from flows.steps.cubes.dask_cluster import dask_client
-from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.cubes.snapshot import CubePlan, publish_cube, snapshot_alone
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.cell_product import declare_cells
 from flows.steps.index.product_binding import bind_product
@@ -67,6 +67,7 @@ RunBatches = Callable[[Settings, Sequence[Batch]], Iterable[list[Outcome]]]
 Submit = Callable[[Settings, Batch], Any]  # a future, whose result is the outcomes
 Progress = Callable[[int, int], None]  # cells done, of so many
 RETRIES = 2
+NO_CUBES: dict[str, Any] = {"cube": None, "asked_cube": None}
 _log = logging.getLogger(__name__)
 
 
@@ -77,6 +78,7 @@ def build(
 ) -> dict[str, Any]:  # fmt: skip
     """Build and publish; returns `built`, `restored` (of these), `fresh`, `failed`, `cube`, `device`, `seconds`, `bytes_read`. Safe to repeat and to kill.
 
+    `cube` has all periods that the cube of the product over the area has, `asked_cube` those that are asked for here.
     `dask` is the address of a scheduler, or a cluster to start: a name in deployments/clusters or a YAML file like those. RequestError, and nothing is
     changed, where more than the share `max_stale` of the cells is stale.
     """
@@ -99,10 +101,10 @@ def build(
             if progress:
                 progress(len(outcomes), len(to_build))
         try:
-            cube = _assemble(index, storage, made)
+            cubes = _assemble(index, storage, made)
         except StorageUnavailable as error:
-            cube, outcomes = None, [*outcomes, FailedCell("the cube", str(error))]
-    return _report(made, outcomes, cube, time.monotonic() - started)
+            cubes, outcomes = NO_CUBES, [*outcomes, FailedCell("the cube", str(error))]
+    return _report(made, outcomes, time.monotonic() - started) | cubes
 
 
 def _refuse_stale(made: Plan, most: float | None) -> None:
@@ -217,22 +219,20 @@ def side_by_side(workers: int, dask: str | None) -> RunBatches | None:
     return run_on_dask(dask) if dask else run_in_processes(workers) if workers > 1 else None
 
 
-def _assemble(index: Index, storage: Storage, made: Plan) -> str | None:
+def _assemble(index: Index, storage: Storage, made: Plan) -> dict[str, Any]:
     cells = published_cells(index, made.recipe.name, made.recipe.version, made.periods)
-    tiles = tuple(dict.fromkeys(cell.key.tile for cell in made.cells))
+    tiles, ground = tuple(dict.fromkeys(cell.key.tile for cell in made.cells)), made.grid.tiles(made.area.geometry)
     labels = {tile.label for tile in tiles}
     inside = {place: cell for place, cell in cells.items() if place[0] in labels}
     if not inside:
-        return None
+        return NO_CUBES
     planned = frozenset((cell.key.tile.label, cell.key.period.label) for cell in made.cells)
     wanted = planned if made.recipe.is_by_pass else None
-    template = cell_template(made.recipe)
-    return publish_cube(
-        index, storage, CubePlan(template, made.area.name, made.grid, tiles, made.periods, inside, wanted)
-    )
+    plan = CubePlan(cell_template(made.recipe), made.area.name, made.grid, tiles, made.periods, inside, wanted, ground)
+    return {"cube": publish_cube(index, storage, plan), "asked_cube": snapshot_alone(index, storage, plan)}
 
 
-def _report(made: Plan, outcomes: Sequence[Outcome], cube: str | None, seconds: float) -> dict[str, Any]:
+def _report(made: Plan, outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
     done = [outcome for outcome in outcomes if isinstance(outcome, BuiltCell)]
     return {
         "built": sum(outcome.published for outcome in done),
@@ -240,7 +240,6 @@ def _report(made: Plan, outcomes: Sequence[Outcome], cube: str | None, seconds: 
         "fresh": len(made.cells) - len(made.to_build) + sum(not outcome.published for outcome in done),
         "failed": [{"cell": o.cell, "cause": o.cause} for o in outcomes if isinstance(o, FailedCell)],
         "retired": len(made.orphans),
-        "cube": cube,
         "device": made.device,
         "device_reason": made.device_reason,
         "seconds": round(seconds, 2),

@@ -19,7 +19,7 @@ from flows import build_here, map_here, train_here
 from flows.html_display import passport_html, progress_html, request_html
 from flows.preview_here import Preview, preview_with
 from flows.steps.areas import find_area
-from flows.steps.cubes.open_cube import features_apart, open_snapshot, within
+from flows.steps.cubes.open_cube import features_apart, open_snapshot
 from flows.steps.cubes.passport import passport_of
 from flows.steps.loading.raster_access import raster_access
 from flows.steps.service.page_client import Page
@@ -172,11 +172,10 @@ class Requested:
         return dict(self.page.asked("GET", f"/requests/{self.document['id']}/citation"))
 
     def open(self) -> xarray.Dataset:
-        """Its cube in the period that it asked for, as `open_cube` gives it; RequestError while there is none."""
+        """Its cube, which has the cells that it asked for and no others, as `open_cube` gives it; RequestError while there is none."""
         if not self.document["cube"]:
             raise RequestError(f"the request is {self.state} and has no cube: wait() for it")
-        cube = open_snapshot(str(self.document["cube"]), s3_options(get_settings()))
-        return features_apart(within(cube, parse_period(str(self.document["period"]))))
+        return features_apart(open_snapshot(str(self.document["cube"]), s3_options(get_settings())))
 
     def __repr__(self) -> str:
         return f"Request of {self.document['product']} over {self.document['area']}: {self.state}"

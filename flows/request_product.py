@@ -142,10 +142,11 @@ def _reported(request: str | None) -> Iterator[Callable[[dict[str, Any]], None]]
 def _kept(found: dict[str, Any]) -> dict[str, Any]:
     """What a request keeps of its result: where the cube, the model and the map lie."""
     built, trained, mapped = found["built"], found["trained"], found["mapped"]
+    counts = {name: built[name] for name in ("built", "fresh", "seconds", "bytes_read")}
     return {
-        "built": {name: built[name] for name in ("built", "fresh", "cube", "seconds", "bytes_read")},
+        "built": counts | {"cube": built["asked_cube"]},
         "model": trained["model"] if trained else None,
-        "map": mapped["cube"] if mapped else None,
+        "map": mapped["asked_cube"] if mapped else None,
     }
 
 
@@ -167,7 +168,7 @@ def _run_chain(order: Order, built: dict[str, Any], keep_up: bool) -> dict[str, 
 
 
 def _summary(found: dict[str, Any]) -> str:
-    lines = [f"- cube: `{found['built']['cube']}`"]
+    lines = [f"- cube: `{found['built']['asked_cube']}`"]
     if found["trained"]:
         lines.append(f"- model: `{found['trained']['model']}`, {found['trained']['metrics']['score']}")
     if found["mapped"]:

@@ -32,7 +32,9 @@ from flows.request_rules import (
 )
 from flows.steps.index.catalogue import count_scenes
 from flows.steps.service.request_kinds import NewRequest, Request
-from flows.steps.service.request_rows import OPEN, Ledger, has_learned_from, ledger, reading
+from flows.steps.service.request_rows import OPEN, Ledger, are_active, has_learned_from, ledger, reading
+from flows.steps.storage import Storage, open_storage, path_of
+from flows.steps.storage_listing import cells_of_snapshot, is_whole_snapshot
 from products.errors import RequestError
 
 FADED = 8  # half-lives after which what was taken counts no more
@@ -97,7 +99,7 @@ def submit(index: Index, settings: Settings, account: Account, project: str, ask
         price=float(found.document["price"]["amount"]), currency=settings.price_currency,
     )  # fmt: skip
     with ledger(index) as requests:
-        done = _done(index, requests, found)
+        done = _done(index, open_storage(settings), requests, found)
         if had := _had(requests, new, done):
             return had
         number = _enter(requests, new, done, settings.requests)
@@ -172,18 +174,31 @@ def turn_of(requests: Ledger, limits: RequestLimits) -> UUID | None:
     return chosen.id if chosen else None
 
 
-def _done(index: Index, requests: Ledger, found: Answer) -> Request | None:
-    """The newest request for the same that is done and still what is there: its cubes are current, its model, learned from these cells, is active."""
+def _done(index: Index, storage: Storage, requests: Ledger, found: Answer) -> Request | None:
+    """The newest request for the same that is done and still what is there, whatever else was built since."""
     if not found.is_there:
         return None
     cells = [cell.id for cell in found.plan.cells]
     done = requests.done_with(found.asked.key)
-    return next((row for row in done if not row.train or _is_learned(index, row, cells)), None)
+    return next((row for row in done if _is_still_there(index, storage, row, cells)), None)
 
 
-def _is_learned(index: Index, row: Request, cells: Sequence[UUID]) -> bool:
-    model = (row.result or {}).get("model")
-    return model is not None and has_learned_from(index, UUID(model), cells)
+def _is_still_there(index: Index, storage: Storage, row: Request, cells: Sequence[UUID]) -> bool:
+    """Whether the cube of a request has the cells of now and, where it trained, its model has learned from these and is active, as its map is."""
+    result = row.result or {}
+    if set(cells) != _held(storage, result["built"]["cube"]):
+        return False
+    if not row.train:
+        return True
+    if result.get("model") is None or not has_learned_from(index, UUID(result["model"]), cells):
+        return False
+    return not result.get("map") or are_active(index, _held(storage, result["map"]))
+
+
+def _held(storage: Storage, url: str) -> set[UUID]:
+    """The cells of a snapshot; none where it is not whole in the store any more."""
+    path = path_of(url)
+    return cells_of_snapshot(storage, path) if is_whole_snapshot(storage, path) else set()
 
 
 def _had(requests: Ledger, new: NewRequest, done: Request | None) -> Request | None:

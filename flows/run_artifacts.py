@@ -1,6 +1,7 @@
 """What a Prefect run leaves to look at: tables, progress, pictures. Outside a run nothing is left."""
 
 import base64
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -19,7 +20,6 @@ from prefect.runtime import flow_run
 
 from datacube_config.logs import logged
 from datacube_config.settings import Settings
-from flows.steps.cubes.open_cube import within
 from flows.steps.pictures.cube import (
     COVERAGE_PX,
     QUICKLOOK_PX,
@@ -29,9 +29,9 @@ from flows.steps.pictures.cube import (
 )
 from flows.steps.service.patient_asking import asked_again
 from flows.steps.storage import open_storage, path_of, s3_options
-from products.period import parse_period
 
 MOST_IMAGE_BYTES = 200_000
+_log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -103,8 +103,8 @@ def progress_bar(key: str, description: str) -> MoveBar:
     return move
 
 
-def leave_build(report: Mapping[str, Any], settings: Settings, period: str) -> None:
-    """The table of cells with their observations, the coverage and the quicklook of the cube in the period that was built."""
+def leave_build(report: Mapping[str, Any], settings: Settings) -> None:
+    """The table of cells with their observations, the coverage and the quicklook of what was asked for."""
     if not in_flow_run():
         return
     failed = [{"cell": each["cell"], "id": "", "published": f"failed: {each['cause']}"} for each in report["failed"]]
@@ -112,12 +112,19 @@ def leave_build(report: Mapping[str, Any], settings: Settings, period: str) -> N
     leave_table("build-cells", rows, f"{report['built']} built, {report['fresh']} fresh: {report['cube']}")
     if report["unread"]:
         leave_table("build-unread", report["unread"], "Assets that could not be read: their cells stay stale")
-    if report["cube"]:
-        options, asked = s3_options(settings), parse_period(period)
-        coverage = coverage_picture(within(cube_for_picture(report["cube"], options, COVERAGE_PX), asked))
+    if report["asked_cube"]:
+        _leave_pictures(report["asked_cube"], s3_options(settings))
+
+
+def _leave_pictures(cube: str, options: Mapping[str, Any]) -> None:
+    """The coverage and the quicklook; where they cannot be drawn the log says why, and the build is none the worse."""
+    try:
+        coverage = coverage_picture(cube_for_picture(cube, options, COVERAGE_PX))
         leave_picture("build-coverage", coverage, "Clear observations used, per pixel")
-        quicklook = quicklook_picture(within(cube_for_picture(report["cube"], options, QUICKLOOK_PX), asked))
+        quicklook = quicklook_picture(cube_for_picture(cube, options, QUICKLOOK_PX))
         leave_picture("build-quicklook", quicklook, "The last period that was built, or its clearest pass or step")
+    except Exception as error:  # noqa: BLE001 - the boundary of what only shows: the cube is published
+        _log.warning("no pictures of %s: %s", cube, " ".join(str(error).split()) or type(error).__name__)
 
 
 def leave_map(document: Mapping[str, Any], settings: Settings) -> None:

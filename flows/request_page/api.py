@@ -27,14 +27,13 @@ from flows.request_page.shown import (
 from flows.request_page.sign_in import Caller, settings_of
 from flows.request_page.zipped import zipped
 from flows.requesting import cancel, check_cancel, decide, submit
-from flows.steps.cubes.open_cube import open_snapshot, within
+from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.pictures.cube import COVERAGE_PX, QUICKLOOK_PX, coverage_picture, cube_for_picture, quicklook_picture
 from flows.steps.service.coverage import scene_boxes
 from flows.steps.service.prefect_runs import cancel_run
 from flows.steps.service.request_kinds import Request as Row
 from flows.steps.service.request_rows import reading
 from flows.steps.storage import s3_options, storage_at
-from products.period import parse_period
 
 router = APIRouter(prefix="/api")
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps none
@@ -124,17 +123,13 @@ def decision(number: UUID, body: DecisionBody, request: Request, account: Caller
 
 @router.get("/requests/{number}/{picture}.png")
 def picture(number: UUID, picture: str, request: Request, account: Caller) -> Response:
-    """`coverage` or `quicklook` of its cube in the period that it asked for."""
+    """`coverage` or `quicklook` of its cube."""
     if picture not in PICTURES:
         raise HTTPException(404, f"expected {' or '.join(PICTURES)}, got {picture!r}")
     draw, pixels = PICTURES[picture]
-    row, url = made(index_of(request), account, number), cube_url(index_of(request), account, number)
+    url = cube_url(index_of(request), account, number)
     cube = cube_for_picture(url, s3_options(settings_of(request)), pixels)
-    return Response(
-        draw(within(cube, parse_period(row.period))),
-        media_type="image/png",
-        headers={"Cache-Control": "private, max-age=3600"},
-    )
+    return Response(draw(cube), media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
 @router.get("/requests/{number}/cube.zip")

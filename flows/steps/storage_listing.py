@@ -1,6 +1,7 @@
 """What lies in the store, by name."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 from uuid import UUID
 
 from flows.steps.storage import Storage
@@ -28,6 +29,16 @@ def snapshots(storage: Storage, products: Iterable[str] | None = None) -> Iterat
 def is_whole_snapshot(storage: Storage, path: str) -> bool:
     """Whether a cube snapshot is there, and the file beside it that is written last and swept first."""
     return storage.exists(path) and storage.exists(path.removesuffix(".zarr") + ".complete")
+
+
+def cells_of_snapshot(storage: Storage, path: str) -> set[UUID]:
+    """The cells that a snapshot says it is made of; none where a dead writer left it without its metadata."""
+    try:
+        attributes: dict[str, Any] = storage.open_group(path).attrs.asdict()
+    except FileNotFoundError:
+        return set()
+    listed = attributes.get("neocube:cells", [])
+    return {UUID(str(cell)) for cell in listed} if isinstance(listed, list) else set()
 
 
 def numbered(storage: Storage, kind: str) -> Iterator[tuple[str, UUID]]:

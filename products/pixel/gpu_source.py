@@ -119,7 +119,8 @@ def _geomedians(
     for lanes, held in shapes:
         series = f"Series<{lanes}, {held}> series(seen, min_observations"
         others = "".join(
-            f"    {{\n  {series}, {index.of_values(n_bands)});\n{index.statistics()}    }}\n  __syncwarp();\n" for index in beside
+            f"    {{\n  {series}, {index.of_values(n_bands)});\n{index.statistics()}    }}\n  __syncwarp();\n"
+            for index in beside
         )
         call = f"geomedian_held<{lanes}, {held}, {n_bands}, {mads}, {less}>(pixel, out, min_observations, others)"
         yield (

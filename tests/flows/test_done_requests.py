@@ -54,7 +54,7 @@ def made(index: Index, row: Request) -> dict[str, Any]:
     built = build("mangrove_features", "demo", "2020")
     trained = train(MODEL, "demo", "2020").document()
     mapped = make_map(trained["model"], "demo", "2020").document()
-    result = {"built": {"cube": built["cube"]}, "model": trained["model"], "map": mapped["cube"]}
+    result = {"built": {"cube": built["asked_cube"]}, "model": trained["model"], "map": mapped["asked_cube"]}
     finish(index, row.id, "done", result=result)
     return result
 

@@ -8,6 +8,7 @@ import xarray
 from matplotlib import image
 from numpy.typing import NDArray
 
+from flows.run_artifacts import _leave_pictures
 from flows.steps.pictures.cube import coverage_picture, quicklook_picture, thinned
 
 
@@ -34,6 +35,11 @@ def cube(side: int = 40, names: tuple[str, ...] = ("red", "green", "blue", "ndvi
 def pixels(png: bytes) -> NDArray[np.float32]:
     """The picture as (y, x, channel), 0 to 1."""
     return np.asarray(image.imread(io.BytesIO(png), format="png"))
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_and_fails_no_build(caplog: pytest.LogCaptureFixture) -> None:
+    _leave_pictures("/nowhere/cube.zarr", {})
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["no pictures of /nowhere/cube.zarr"]
 
 
 def test_the_quicklook_shows_the_last_period_with_black_where_nothing_is_known() -> None:

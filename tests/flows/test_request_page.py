@@ -531,7 +531,7 @@ def test_a_cube_that_is_done_is_shown_taken_away_and_served_again_from_what_exis
     place = f"/api/requests/{made['id']}"
     report = build("mangrove_features", "demo", "2020", workers=1)
     assert client.get(place, headers=token("ana")).json()["cells"]["built"] == made["cells"]["to_build"] > 0
-    finish(index, UUID(made["id"]), "done", None, {"built": {"cube": report["cube"]}})
+    finish(index, UUID(made["id"]), "done", None, {"built": {"cube": report["asked_cube"]}})
     for picture in ("quicklook", "coverage"):
         assert client.get(f"{place}/{picture}.png", headers=token("eye")).content.startswith(b"\x89PNG")
     tiles = client.get(f"{place}/tiles.json", headers=token("eye")).json()
@@ -556,11 +556,11 @@ def test_a_cube_that_is_done_is_shown_taken_away_and_served_again_from_what_exis
     again = client.post("/api/requests", json={**DEMO, "project": "ice"}, headers=token("ben")).json()
     assert (again["state"], again["cube"], again["core_hours"]) == (
         "done",
-        report["cube"],
+        report["asked_cube"],
         {"planned": 0.0, "charged": 0.0},
     )
     browser = Browser(client)
     browser.sign_in("ops")
     shown = browser.client.get(f"/requests/{made['id']}").text
-    assert f'xarray.open_zarr("{report["cube"]}")' in shown
+    assert f'xarray.open_zarr("{report["asked_cube"]}")' in shown
     assert "eye downloaded" in shown

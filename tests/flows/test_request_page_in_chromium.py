@@ -223,7 +223,7 @@ def test_a_product_is_watched_being_built_then_seen_as_a_map_and_downloaded(
     monkeypatch.setenv("NEOCUBE_HOME", str(asked_settings.home))
     report = build("mangrove_features", "demo", "2020", workers=1)
     page.locator("#cells", has_text=f"{report['built']} of {report['built']}").wait_for()
-    finish(asked_index, number, "done", None, {"built": {"cube": report["cube"]}})
+    finish(asked_index, number, "done", None, {"built": {"cube": report["asked_cube"]}})
     page.locator("#state", has_text="done").wait_for()
     page.get_by_alt_text("Clear observations").scroll_into_view_if_needed()
     wait_for_script(page, f"{LOADED}('.pictures img') === 2")

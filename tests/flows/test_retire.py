@@ -23,7 +23,7 @@ from flows.cli import main
 from flows.retire import retire, retire_selected, retirements, sweep_retired, undo
 from flows.steps.areas import find_area
 from flows.steps.cubes.cells import CellDraft, cell_path, publish_cell
-from flows.steps.cubes.snapshot import current_cube
+from flows.steps.cubes.cube_pointers import CubeKey, current_cube
 from flows.steps.index.index_rows import dataset_rows
 from flows.steps.index.scene_index import list_scenes, record_reasons
 from flows.steps.ingesting.ingest_archive import ingest_archive
@@ -68,6 +68,12 @@ def filled(settings: Settings, archive: Path) -> Settings:
     return settings
 
 
+def current(made: Chain, product: str) -> str | None:
+    """The URL of its cube over demo."""
+    found = current_cube(made.index, CubeKey(product, 1, "demo", GRID.crs))
+    return found.snapshot_url if found else None
+
+
 def reasons(index: Index) -> dict[UUID, tuple[str, str]]:
     with index.engine.connect() as connection:
         rows = connection.execute(select(archive_reason).order_by(archive_reason.c.at))
@@ -94,7 +100,7 @@ def test_retired_scenes_are_archived_with_the_reason_and_undone(each_home: Setti
     with chain(each_home) as made:
         before, cubes = (
             made.active(),
-            [current_cube(made.index, name, 1, "demo", GRID.crs) for name in ("known", "known_map")],
+            [current(made, name) for name in ("known", "known_map")],
         )
         chosen = list_scenes(made.index, "landsat_oli_c2_l2")
         done = retire_selected(Selection(source_product="landsat_oli_c2_l2", reason="haze"), yes=True)
@@ -112,7 +118,7 @@ def test_retired_scenes_are_archived_with_the_reason_and_undone(each_home: Setti
         assert {UUID(each["id"]) for each in undone["restored"]} == gone
         assert undone["kept"] == undone["cubes"] == []
         assert made.active() == before
-        assert [current_cube(made.index, name, 1, "demo", GRID.crs) for name in ("known", "known_map")] == cubes
+        assert [current(made, name) for name in ("known", "known_map")] == cubes
         with pytest.raises(RequestError, match="was undone at .* already"):
             undo(done["id"])
 
@@ -126,11 +132,11 @@ def test_a_product_takes_its_maps_along_but_no_model_and_not_what_only_a_model_l
             "scenes": 0, "cells": 1, "models": 0, "maps": 1,
             "dependent_cells": 0, "dependent_models": 1, "dependent_maps": 1, "cubes_closed": 2, "cubes_stale": 0,
         }  # fmt: skip
-        assert current_cube(made.index, "known", 1, "demo", GRID.crs) is None
+        assert current(made, "known") is None
         undone = undo(done["id"])
         assert made.active() == before
         assert [each["opened"] for each in undone["cubes"]] == [True, True]
-        assert current_cube(made.index, "known", 1, "demo", GRID.crs) == made.storage.url(made.cubes[0])
+        assert current(made, "known") == made.storage.url(made.cubes[0])
 
 
 def test_a_model_takes_its_maps_along(home: Settings) -> None:
@@ -283,7 +289,7 @@ def test_undoing_a_half_done_sweep_restores_what_still_has_its_files(
         assert restored == {*made.cells, *made.maps} - {lost}
         assert restored <= made.active() and lost not in made.active()
         assert [each["opened"] for each in undone["cubes"]] == [False, False]
-        assert current_cube(made.index, "known", 1, "demo", GRID.crs) is None
+        assert current(made, "known") is None
         tile = (made.tile, made.far)[made.maps.index(lost)]
         lineage = {"features": [made.cells[made.maps.index(lost)]], "model": [made.model]}
         assert made.publish("known_map", tile, lineage, "map") == lost and lost in made.active()

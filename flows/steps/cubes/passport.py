@@ -49,6 +49,7 @@ def passport_of(
 ) -> dict[str, Any]:  # fmt: skip
     """JSON-able: `cell`, `scenes`, `counts`, `quality`, `recipe`, `model`, `code`. RequestError where there is no cell, or several.
 
+    The cell of exactly the time asked for, or else the one whose middle lies in it.
     A map has the scenes, counts and quality of the features that it was made of. `fate` of a scene is null where the recipe is not known any more.
     """
     place = _find_place(index, product, at, asked)
@@ -81,7 +82,9 @@ def _find_place(index: Index, product: str, at: tuple[float, float], asked: Peri
         raise RequestError(f"no product {product!r} in the index: expected one that was built, see `neocube build`")
     around = {"lon": Range(longitude - 1e-6, longitude + 1e-6), "lat": Range(latitude - 1e-6, latitude + 1e-6)}
     rows = index.dc.index.datasets.search(product=product, time=Range(asked.start, asked.end), **around)
-    found = [place for row in rows if (place := _at(row, at)) is not None and _has_middle_in(row, asked)]
+    there = [place for row in rows if (place := _at(row, at)) is not None]
+    exact = [place for place in there if place.cell.period == asked.label]
+    found = exact or [place for place in there if _has_middle_in(place.row, asked)]
     newest = [place for place in found if place.cell.version == max(each.cell.version for each in found)]
     if len(newest) != 1:
         periods = ", ".join(sorted(place.cell.period for place in newest))

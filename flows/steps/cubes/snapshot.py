@@ -4,21 +4,19 @@ import hashlib
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
 import zarr
-from sqlalchemy.dialects.postgresql import insert
 from zarr.abc.buffer import Buffer
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from datacube_config.connection import Index
-from datacube_config.schema import cube_pointer
 from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, write_coordinates
 from flows.steps.cubes.cells import QUALITY, cell_path
+from flows.steps.cubes.cube_pointers import CubeKey, last_cube, point
 from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
 from flows.steps.index.advisory_locks import chooser_of, writer_of
 from flows.steps.index.catalogue import PublishedCell, published_cell, published_cells, time_of
@@ -43,6 +41,12 @@ class CubePlan:
     periods: tuple[Period, ...]
     cells: Mapping[tuple[str, str], PublishedCell]
     wanted: Collection[tuple[str, str]] | None = None
+    ground: tuple[Tile, ...] = ()
+
+    @property
+    def key(self) -> CubeKey:
+        """The cube that it is a plan of."""
+        return CubeKey(self.template.product, self.template.version, self.area, self.grid.crs)
 
     @property
     def cell_ids(self) -> list[UUID]:
@@ -74,30 +78,40 @@ class CubePlan:
 
 def publish_cube(index: Index, storage: Storage, plan: CubePlan) -> str:
     """Assemble the snapshot of a plan and of the other periods that the cube has, switch the pointer to it, and return its path or s3:// URL."""
-    name = plan.template
-    with chooser_of(index, f"cube/{name.product}/{name.version}/{plan.area}/{plan.grid.crs}"):
+    key = plan.key
+    with chooser_of(index, f"cube/{key.product}/{key.version}/{key.area}/{key.crs}"):
         whole = _grown(index, storage, plan)
         path = _assembled(index, storage, whole)
-        _point(index, whole, storage.url(path))
+        point(index, key, storage.url(path), whole.cell_ids)
     return path
 
 
+def snapshot_alone(index: Index, storage: Storage, plan: CubePlan) -> str:
+    """The path or s3:// URL of the snapshot of a plan without the other periods of the cube: what was asked for, whatever joins the cube."""
+    return _assembled(index, storage, plan)
+
+
 def _grown(index: Index, storage: Storage, plan: CubePlan) -> CubePlan:
-    """The plan, with the periods of the current snapshot's cells that it does not ask for: the cells that are active there now, of the same tiles."""
-    pointer = _pointer(index, _key(plan))
-    others = set(pointer["cell_ids"]) - set(plan.cell_ids) if pointer else set()
-    tiles, asked = {tile.label for tile in plan.tiles}, {period.label for period in plan.periods}
+    """The plan with the periods of the last snapshot's cells that it does not ask for: the cells that are active there now, on all of the area that has one."""
+    last = last_cube(index, plan.key)
+    others = set(last.cell_ids) - set(plan.cell_ids) if last else set()
+    ground, asked = {tile.label: tile for tile in plan.ground or plan.tiles}, {period.label for period in plan.periods}
     known = (published_cell(row) for row in index.dc.index.datasets.bulk_get(others)) if others else ()
-    before = [cell for cell in known if cell.tile in tiles and cell.period not in asked]
+    before = [cell for cell in known if cell.tile in ground and cell.period not in asked]
     active = published_cells(index, plan.template.product, plan.template.version, map(_when, before))
-    kept = {place: cell for place, cell in active.items() if place[0] in tiles}
-    if pointer is None or not kept:
+    kept = {place: cell for place, cell in active.items() if place[0] in ground}
+    if last is None or not kept:
         return plan
     wanted = None
     if plan.wanted is not None:
-        wanted = {*plan.wanted, *((cell.tile, cell.period) for cell in before), *_missing_in(storage, pointer)}
+        wanted = {
+            *plan.wanted,
+            *((cell.tile, cell.period) for cell in before),
+            *_missing_in(storage, last.snapshot_url),
+        }
+    tiles = tuple(sorted({*plan.tiles, *(ground[tile] for tile, _ in kept)}))
     periods = _in_order([*plan.periods, *map(_when, kept.values())])
-    return replace(plan, periods=periods, cells={**plan.cells, **kept}, wanted=wanted)
+    return replace(plan, tiles=tiles, periods=periods, cells={**plan.cells, **kept}, wanted=wanted)
 
 
 def _when(cell: PublishedCell) -> Period:
@@ -111,10 +125,10 @@ def _in_order(times: list[Period]) -> tuple[Period, ...]:
     return merged_passes(passes) if passes else tuple(sorted(set(times)))
 
 
-def _missing_in(storage: Storage, pointer: Mapping[str, Any]) -> set[tuple[str, str]]:
+def _missing_in(storage: Storage, url: str) -> set[tuple[str, str]]:
     """The places, by tile and period, that a snapshot says it lacks; none where its files are gone."""
     try:
-        said: Any = storage.open_group(path_of(pointer["snapshot_url"])).attrs.get("neocube:missing", [])
+        said: Any = storage.open_group(path_of(url)).attrs.get("neocube:missing", [])
     except FileNotFoundError:
         return set()
     return {(tile, period) for period, _, tile in (str(each).rpartition(" ") for each in said)}
@@ -171,20 +185,6 @@ def _write_metadata(storage: Storage, path: str, plan: CubePlan, stored: list[St
     storage.write_group(path, objects)
 
 
-def current_cube(index: Index, product: str, version: int, area: str, crs: str) -> str | None:
-    """The URL of the snapshot that the pointer names, or None."""
-    found = _pointer(index, {"product": product, "version": version, "area": area, "crs": crs})
-    return None if found is None else str(found["snapshot_url"])
-
-
-def _pointer(index: Index, key: Mapping[str, str | int]) -> Mapping[str, Any] | None:
-    """The row that names the current snapshot of a product, version, area and CRS."""
-    named = (cube_pointer.c[name] == value for name, value in key.items())
-    with index.engine.connect() as connection:
-        row = connection.execute(cube_pointer.select().where(*named)).mappings().one_or_none()
-    return None if row is None else dict(row)
-
-
 def _link(storage: Storage, cell: str, cube: str, arrays: list[StoredArray], place: tuple[int, int, int]) -> None:
     period, row, column = place
     shards = {}
@@ -229,10 +229,6 @@ def _sensors(plan: CubePlan) -> dict[str, Any]:
     return {label: shares_of(qualities) for label, qualities in said.items() if qualities}
 
 
-def _key(plan: CubePlan) -> dict[str, str | int]:
-    return {"product": plan.template.product, "version": plan.template.version, "area": plan.area, "crs": plan.grid.crs}
-
-
 def _models(plan: CubePlan) -> dict[str, list[str]]:
     """By period, the models that made its cells."""
     found: dict[str, set[str]] = {}
@@ -240,12 +236,3 @@ def _models(plan: CubePlan) -> dict[str, list[str]]:
         if "neocube:model" in cell.properties:
             found.setdefault(label, set()).add(str(cell.properties["neocube:model"]))
     return {label: sorted(models) for label, models in sorted(found.items())}
-
-
-def _point(index: Index, plan: CubePlan, url: str) -> None:
-    """One row says which snapshot is the current one of a product, area and CRS."""
-    key = _key(plan)
-    content: dict[str, Any] = {"snapshot_url": url, "cell_ids": plan.cell_ids, "updated": datetime.now(UTC)}
-    statement = insert(cube_pointer).values(**key, **content)
-    with index.engine.begin() as connection:
-        connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=content))

@@ -15,7 +15,7 @@ from datacube_config.connection import Index
 from datacube_config.errors import StorageLost, StorageUnavailable
 from flows.steps.cubes.cell_store import Arrays, DigestMismatch
 from flows.steps.cubes.cells import CellDraft, Spent, publish_cell
-from flows.steps.cubes.snapshot import MODELS, CubePlan, publish_cube
+from flows.steps.cubes.snapshot import MODELS, CubePlan, publish_cube, snapshot_alone
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.cell_product import declare_cells
 from flows.steps.index.product_binding import bind_product
@@ -60,6 +60,7 @@ class MapResult:
     fresh: tuple[UUID, ...]
     failed: tuple[tuple[str, str], ...]
     cube: str
+    asked_cube: str
     files: MapFiles
     n_stale: int
     notes: tuple[str, ...] = ()
@@ -76,6 +77,7 @@ class MapResult:
             "stale_cells": self.n_stale,
             "failed": [{"cell": cell, "cause": cause} for cell, cause in self.failed],
             "cube": self.cube,
+            "asked_cube": self.asked_cube,
             "cogs": list(self.files.cogs),
             "stac": self.files.collection,
             "quicklooks": list(self.files.quicklooks),
@@ -95,7 +97,7 @@ def map_cells(
 ) -> MapResult:
     """Map every feature cell that has no map cell of this model yet, then assemble cube and files. StorageLost if no cell could be mapped.
 
-    The cube keeps the other periods that it has; files are of what is mapped here. Components have none.
+    The cube keeps the other periods that it has; `asked_cube` and the files are of what is mapped here. Components have no files.
     """
     template = _template(model)
     declare_cells(index, template)
@@ -119,10 +121,10 @@ def map_cells(
     if not cells:
         raise StorageLost(f"no cell of {inputs.area.name} could be mapped; the first, {failed[0][0]}: {failed[0][1]}")
     plan = CubePlan(template, inputs.area.name, inputs.grid, inputs.tiles, inputs.periods, cells)
-    cube = publish_cube(index, storage, plan)
+    cube, asked = publish_cube(index, storage, plan), snapshot_alone(index, storage, plan)
     files = write_map_files(storage, model, plan, cube, inputs.area) if isinstance(model, Model) else NO_FILES
     notes = _of_other_models(storage, cube, model)
-    return MapResult(model, tuple(mapped), tuple(fresh), tuple(failed), cube, files, inputs.n_stale, notes)
+    return MapResult(model, tuple(mapped), tuple(fresh), tuple(failed), cube, asked, files, inputs.n_stale, notes)
 
 
 def _of_other_models(storage: Storage, cube: str, model: Model | Transform) -> tuple[str, ...]:

@@ -10,10 +10,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Connection, Float, case, cast, func, insert, select, text, update
 
 from datacube_config.connection import Index
-from datacube_config.schema import audit, cube_pointer, request
+from datacube_config.schema import audit, request
 from flows.steps.index.index_rows import source_ids
 from flows.steps.service.request_kinds import AuditEntry, NewRequest, Request
-from flows.steps.storage import path_of
 from products.errors import RequestError
 
 LOCK = 0x6E656F72657173  # "neoreqs": one at a time counts and enters
@@ -58,11 +57,9 @@ class Ledger:
         return found[0] if found else None
 
     def done_with(self, key: UUID) -> list[Request]:
-        """The requests for the same that are done and whose cube, and map where they have one, are current ones, newest first."""
+        """The requests for the same that are done and made a cube, newest first."""
         found = self._rows(request.c.key == key, request.c.state == "done")
-        urls = self._connection.execute(select(cube_pointer.c.snapshot_url)).scalars() if found else ()
-        current = {path_of(url) for url in urls}
-        return [row for row in found if row.result and _cubes_of(row.result) <= current]
+        return [row for row in found if row.result and row.result["built"].get("cube")]
 
     def had_by(self, user: str, project: str, key: UUID) -> Request | None:
         """The newest request of a user and project for the same that has not ended or is done."""
@@ -230,9 +227,10 @@ def published_of(index: Index, cells: Sequence[UUID]) -> int:
     return sum(index.dc.index.datasets.bulk_has(list(cells))) if cells else 0
 
 
-def _cubes_of(result: Mapping[str, Any]) -> set[str]:
-    """Where the cube of a result lies, and its map if it has one; an empty path where there is no cube."""
-    return {path_of(url or "") for url in (result["built"].get("cube"), *filter(None, [result.get("map")]))}
+def are_active(index: Index, cells: Collection[UUID]) -> bool:
+    """Whether there are some cells, and all of them are active."""
+    rows = index.dc.index.datasets.bulk_get(cells) if cells else ()
+    return 0 < len(cells) == sum(not row.is_archived for row in rows)
 
 
 def has_learned_from(index: Index, model: UUID, cells: Sequence[UUID]) -> bool:

@@ -12,7 +12,7 @@ from datacube_config.connection import Index
 from flows.steps.index.advisory_locks import writer_of
 from flows.steps.index.index_rows import dataset_rows, lineage_rows
 from flows.steps.storage import Storage, path_of
-from flows.steps.storage_listing import children, snapshots
+from flows.steps.storage_listing import cells_of_snapshot, children, snapshots
 from flows.steps.upkeep.unindexed import models_of
 from flows.steps.upkeep.whole_files import OF_NO_CELL, archived_rows, remove_files
 from products.errors import RequestError
@@ -90,8 +90,8 @@ def _swept(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dic
 
 
 def _noted(index: Index, retirement: Mapping[str, Any]) -> None:
-    """Note that a retirement is swept: it cannot be undone from now on."""
-    done = "update neocube.retirement set swept_at = now(), pointers = '[]' where id = :id"
+    """Note that a retirement is swept; the cubes that it closed stay in its row, as the next build over them asks what they held."""
+    done = "update neocube.retirement set swept_at = now() where id = :id"
     with index.engine.begin() as connection:
         connection.execute(text(done), {"id": retirement["id"]})
 
@@ -120,18 +120,8 @@ def _cubes(index: Index, storage: Storage, found: Sequence[Mapping[str, Any]], i
     current = {path_of(url) for url in urls}
     folders = sorted({f"{each['product']}-v{each['version']}" for each in found if each["family"] not in OF_NO_CELL})
     for path in snapshots(storage, folders):
-        if path not in current and _snapshot_cells(storage, path) & ids:
+        if path not in current and cells_of_snapshot(storage, path) & ids:
             yield path
-
-
-def _snapshot_cells(storage: Storage, path: str) -> set[UUID]:
-    """The cells that a snapshot says it is made of; none where a dead writer left it without its metadata."""
-    try:
-        attributes = storage.open_group(path).attrs.asdict()
-    except FileNotFoundError:
-        return set()
-    listed = attributes.get("neocube:cells", [])
-    return {UUID(str(cell)) for cell in listed} if isinstance(listed, list) else set()
 
 
 def _maps(storage: Storage, found: Sequence[Mapping[str, Any]], ids: set[UUID]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,134 @@
+"""What a request is given: the cells that it asked for and no others, however long they are and whatever joins the cube."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from datacube_config.accounts import Account, hashed_token
+from datacube_config.connection import Index
+from datacube_config.settings import Settings
+from flows.build_here import build
+from flows.from_python import Requested
+from flows.request_page.app import create_app
+from flows.request_product import _kept
+from flows.requesting import finish
+from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.pictures.cube import quicklook_picture
+from flows.steps.pictures.tiles import Layers, tile_picture
+from flows.steps.service.page_client import Page
+from flows.steps.service.request_rows import ledger
+from flows.steps.storage import path_of
+
+AREA = "demo"
+# cells of a year that start every half: neither has its middle in the half that is asked for
+EARLY, LATE = "2019-07-01/2019-12-31", "2020-01-01/2020-06-30"
+LABELS = {EARLY: "2019-07-01--2020-07-01", LATE: "2020"}
+ANA, BEN = {"Authorization": "Bearer ana"}, {"Authorization": "Bearer ben"}
+
+
+@pytest.fixture(scope="module")
+def recipe(small_recipe: Path) -> str:
+    """The small recipe, its cells longer than their step and not centred on it."""
+    text = small_recipe.read_text().replace("name: mangrove_features", "name: long_cells")
+    return text.replace("period: P1Y", "period: {length: P1Y, step: P6M}")
+
+
+@pytest.fixture
+def client(asked_settings: Settings, asked_index: Index, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The page for two who ask."""
+    monkeypatch.setenv("NEOCUBE_HOME", str(asked_settings.home))
+    accounts = tuple(
+        Account(name=name, role="researcher", projects=("coast",), token_hash=hashed_token(name))
+        for name in ("ana", "ben")
+    )
+    with TestClient(create_app(asked_settings.model_copy(update={"accounts": accounts}))) as opened:
+        yield opened
+
+
+def asked(client: TestClient, recipe: str, period: str, who: dict[str, str] = ANA) -> dict[str, Any]:
+    """A request for the small area."""
+    body = {"recipe": recipe, "area": AREA, "period": period, "project": "coast"}
+    return dict(client.post("/api/requests", json=body, headers=who).json())
+
+
+def made(index: Index, request: dict[str, Any], recipe: Path) -> dict[str, Any]:
+    """What the run of a request makes, told to it as the run does."""
+    number = UUID(request["id"])
+    with ledger(index) as requests:
+        requests.start(number, "run")
+    report = build(str(recipe), AREA, request["period"])
+    finish(index, number, "done", None, _kept({"built": report, "trained": None, "mapped": None}))
+    return report
+
+
+@pytest.mark.parametrize("order", [(EARLY, LATE), (LATE, EARLY)])
+def test_a_request_shows_and_gives_what_it_asked_for(
+    client: TestClient, asked_index: Index, recipe: str, tmp_path: Path, order: tuple[str, str]
+) -> None:
+    file = tmp_path / "long.recipe.yaml"
+    file.write_text(recipe)
+    rows = {period: asked(client, recipe, period) for period in order}
+    reports = [made(asked_index, rows[period], file) for period in order]
+    grown = open_snapshot(reports[1]["cube"])
+    assert grown.sizes["period"] == 2
+    for number, period in enumerate((EARLY, LATE)):
+        place = f"/api/requests/{rows[period]['id']}"
+        document = client.get(place, headers=ANA).json()
+        opened = Requested(Page("http://127.0.0.1", SecretStr("none")), document).open()
+        assert list(opened.period.values) == [grown.period.values[number]]
+        np.testing.assert_array_equal(
+            opened["ndvi_p50"].values, grown.features.sel(feature="ndvi_p50")[[number]].values
+        )
+
+        picture = client.get(f"{place}/quicklook.png", headers=ANA).content
+        assert picture == quicklook_picture(grown.isel(period=[number]))
+        assert client.get(f"{place}/coverage.png", headers=ANA).content.startswith(b"\x89PNG")
+        tile = client.get(f"{place}/tiles/0/0/0.png", headers=ANA).content
+        assert tile == tile_picture(Layers(document["cube"]), 0, 0, 0)
+
+        west, south, east, north = client.get(f"{place}/tiles.json", headers=ANA).json()["bounds"]
+        at = f"{place}/passport?longitude={(west + east) / 2}&latitude={(south + north) / 2}"
+        assert client.get(at, headers=ANA).json()["cell"]["period"] == LABELS[period]
+
+        cited = client.get(f"{place}/citation", headers=ANA).json()
+        assert cited["datacite"]["dates"][0]["date"][:10] == str(grown.period.values[number])[:10]
+        packed = ZipFile(BytesIO(client.get(f"{place}/cube.zip", headers=ANA).content))
+        packed.extractall(tmp_path / str(number))
+        held = open_snapshot(str(tmp_path / str(number) / "long_cells.zarr"))
+        np.testing.assert_array_equal(held.features.values, grown.features[[number]].values)
+
+
+def test_what_was_made_is_done_at_once_whatever_joined_the_cube_and_cited_as_before(
+    client: TestClient, asked_index: Index, recipe: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "long.recipe.yaml"
+    file.write_text(recipe)
+    first = asked(client, recipe, LATE)
+    made(asked_index, first, file)
+    cited = client.get(f"/api/requests/{first['id']}/citation", headers=ANA).json()
+    made(asked_index, asked(client, recipe, EARLY), file)
+    again, other = asked(client, recipe, LATE), asked(client, recipe, LATE, BEN)
+    assert (again["id"], again["state"]) == (first["id"], "done")
+    assert (other["state"], other["cube"], other["core_hours"]["charged"]) == ("done", again["cube"], 0.0)
+    cited_now = client.get(f"/api/requests/{other['id']}/citation", headers=BEN).json()
+    assert content(cited_now) == content(cited)
+    shutil.rmtree(path_of(other["cube"]))
+    Path(path_of(other["cube"]).removesuffix(".zarr") + ".complete").unlink()
+    assert asked(client, recipe, LATE, BEN)["state"] == "approved"
+
+
+def content(cited: dict[str, Any]) -> str:
+    """The digest of what is cited."""
+    found = re.search(r"Content ([0-9a-f]{16})$", cited["citation"])
+    assert found is not None
+    return found[1]
