@@ -13,6 +13,7 @@ from odc.geo.geom import Geometry
 from pydantic import Field, field_validator, model_validator
 
 from products.antimeridian import centre
+from products.closed import Closed
 from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M, PixelGrid, Tile, checked_crs, utm_crs
 from products.map_scale import check_one_zone
@@ -22,7 +23,7 @@ from products.pixel.harmonise import check_platforms
 from products.pixel.model_mask import RESOLUTION_RANGE_M
 from products.scene import Scene
 from products.sensors import COLLECTIONS, SENSORS
-from products.source_spec import Closed, HarmoniseSpec, SourceSpec
+from products.source_spec import HarmoniseSpec, SourceSpec
 from products.window_spec import RasterInput
 
 MOST_VERSION = 2**31 - 1  # what an integer of the database holds
