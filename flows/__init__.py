@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flows.cube_here import open_cube as open_cube
     from flows.from_python import build as build
     from flows.from_python import make_map as make_map
     from flows.from_python import passport as passport
@@ -11,10 +12,9 @@ if TYPE_CHECKING:
     from flows.from_python import request as request
     from flows.from_python import train as train
     from flows.plan_cells import plan as plan
-    from flows.steps.cubes.open_cube import open_cube as open_cube
 
 HOMES = {
-    "open_cube": "flows.steps.cubes.open_cube",
+    "open_cube": "flows.cube_here",
     "plan": "flows.plan_cells",
     "build": "flows.from_python",
     "train": "flows.from_python",

@@ -75,6 +75,11 @@ def test_the_commit_hooks_run_what_make_lint_runs() -> None:
     assert {repo["repo"] for repo in hooks} == {"local"}
 
 
+def test_steps_are_given_what_the_settings_say() -> None:
+    readers = [path for path in (REPOSITORY / "flows/steps").rglob("*.py") if "get_settings" in path.read_text()]
+    assert [path.name for path in readers] == ["odc_reader.py"]  # ODC calls it without arguments
+
+
 def imported_modules() -> set[str]:
     """The top-level modules that the packages import, ours, Python's and the GPU's left out."""
     paths = [path for package in OURS for path in (REPOSITORY / package).rglob("*.py")]
