@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).parents[1]
 OURS = ("flows", "products", "datacube_config")
-GPU_MODULES = {"cupy", "cudf", "cuml", "rmm"}
+GPU_MODULES = {"cupy", "cupyx", "cudf", "cuml", "rmm"}
 
 
 def table_rows(path: Path) -> list[list[str]]:
