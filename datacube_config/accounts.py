@@ -5,7 +5,9 @@ import hmac
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from datacube_config.closed import Closed
 
 Role = Literal["operator", "researcher", "viewer"]
 NAME = r"^[a-z][a-z0-9_.-]{0,62}$"
@@ -15,10 +17,8 @@ HASH = re.compile(r"scrypt\$[0-9a-f]{8,128}\$[0-9a-f]{64}")
 SCRYPT_N, SCRYPT_R, SCRYPT_P, SCRYPT_MEMORY = 2**15, 8, 3, 64 * 2**20
 
 
-class Account(BaseModel):
+class Account(Closed):
     """A person or program: a role, projects, and hashes of a password or a token; `neocube account` prints the lines."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=NAME)
     role: Role
@@ -47,10 +47,8 @@ class Account(BaseModel):
         return self
 
 
-class RequestLimits(BaseModel):
+class RequestLimits(Closed):
     """What requests may take, in core-hours as plans count them; the quotas are for a calendar month (UTC), None is no limit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     most_cells: int = Field(default=10_000, ge=1)
     most_scenes: int = Field(default=20_000, ge=1)

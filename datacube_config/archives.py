@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from datacube_config.closed import Closed
 from datacube_config.errors import SettingsError
-from datacube_config.lined_yaml import LinedDocument, merged, read_lined
+from datacube_config.lined_yaml import LinedDocument, merged, read_lined, with_lines
 
 Kind = Literal["api", "catalogue", "prefix", "inventory", "queue", "parquet", "folder"]
 RenditionKey = Literal["collection", "tier", "processed", "baseline", "generated", "provider"]
@@ -19,12 +20,6 @@ SCHEMES: dict[str, tuple[str, ...]] = {
     "inventory": ("s3://",),
     "queue": ("sqs://",),
 }
-
-
-class Closed(BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SigningRule(Closed):
@@ -68,8 +63,8 @@ class KnownArchive(Closed):
 
     kind: Kind = "api"
     url: str
-    collections: dict[str, tuple[str, ...]] = {}
-    assets: dict[str, dict[str, tuple[str, ...]]] = {}
+    collections: dict[str, tuple[str, ...]] = Field(default={})
+    assets: dict[str, dict[str, tuple[str, ...]]] = Field(default={})
     hosts: tuple[str, ...] = ()
     alternate: str | None = None
     signing: tuple[SigningRule, ...] = ()
@@ -145,7 +140,7 @@ def load_archives(own: Path | None = None) -> ArchiveTable:
     try:
         return ArchiveTable.model_validate(table)
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(documents, entry) for entry in error.errors())) from None
+        raise with_lines(error, documents) from None
 
 
 def asset_names(sensor: str, archive: str | None = None) -> dict[str, tuple[str, ...]]:
@@ -171,11 +166,3 @@ def _read(own: Path) -> LinedDocument:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"NEOCUBE_ARCHIVES: {own} cannot be read: {error}") from error
     return read_lined(text, str(own))
-
-
-def _sentence(documents: list[LinedDocument], entry: Any) -> str:  # noqa: ANN401, pydantic's details
-    """One fault, with the file and line it stands in: the last document that has the place."""
-    place = tuple(entry["loc"])
-    origin = max(documents, key=lambda document: (document.depth(place), documents.index(document)))
-    said = "unknown key" if entry["type"] == "extra_forbidden" else str(entry["msg"]).removeprefix("Value error, ")
-    return f"{origin.name}, line {origin.line(place)}, {'.'.join(map(str, place)) or 'whole'}: {said}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from datacube_config.errors import SettingsError
 
@@ -38,7 +39,7 @@ class LinedDocument:
 
 
 def read_lined(text: str, name: str) -> LinedDocument:
-    """The mapping that a YAML text holds; SettingsError names what is wrong with it and the line."""
+    """The mapping that a YAML text holds, an empty one of an empty text; SettingsError names what is wrong with it and the line."""
     if len(text) > MAX_BYTES:
         raise SettingsError(f"{name}: expected at most {MAX_BYTES} characters, got {len(text)}")
     try:
@@ -46,10 +47,24 @@ def read_lined(text: str, name: str) -> LinedDocument:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{name} is not readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or root is None:
+    if root is None:
+        return read_lined("{}", name)
+    if not isinstance(content, dict):
         raise SettingsError(f"{name}, line 1: expected a mapping, got {type(content).__name__}")
     _check(root, name, 0, set())
     return LinedDocument(name, content, root)
+
+
+def with_lines(error: ValidationError, documents: list[LinedDocument]) -> SettingsError:
+    """Each fault with the file and line it stands in: the last document that has the place."""
+    return SettingsError("\n".join(_sentence(documents, entry) for entry in error.errors()))
+
+
+def _sentence(documents: list[LinedDocument], entry: Any) -> str:  # noqa: ANN401, pydantic's details
+    place = tuple(entry["loc"])
+    origin = max(documents, key=lambda document: (document.depth(place), documents.index(document)))
+    said = "unknown key" if entry["type"] == "extra_forbidden" else str(entry["msg"]).removeprefix("Value error, ")
+    return f"{origin.name}, line {origin.line(place)}, {'.'.join(map(str, place)) or 'whole'}: {said}"
 
 
 def merged(below: Any, above: Any) -> Any:  # noqa: ANN401, whatever YAML holds

@@ -6,21 +6,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from datacube_config.closed import Closed
 from datacube_config.errors import SettingsError
+from datacube_config.lined_yaml import read_lined, with_lines
 
 OWN_SOURCES = "sources.yaml"  # in the home
 PRODUCT_NAME = r"^[a-z][a-z0-9_]{1,62}$"
 GROUPS = ("tile", "epoch", "date", "version", "platform", "band")
 DType = Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
-
-
-class Closed(BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class RasterBand(Closed):
@@ -33,7 +28,7 @@ class RasterBand(Closed):
     offset: float = 0.0
     file: str | None = None
     layer: int = Field(ge=1, default=1)
-    classes: dict[int, str] = {}
+    classes: dict[int, str] = Field(default={})
 
 
 class Described(Closed):
@@ -86,8 +81,8 @@ class FolderSource(Described):
 class SourceTable(Closed):
     """The whole of sources.yaml, by product name."""
 
-    rasters: dict[str, RasterSource] = {}
-    folders: dict[str, FolderSource] = {}
+    rasters: dict[str, RasterSource] = Field(default={})
+    folders: dict[str, FolderSource] = Field(default={})
 
     @model_validator(mode="after")
     def _named(self) -> "SourceTable":
@@ -107,19 +102,23 @@ class SourceTable(Closed):
 @cache
 def source_table(home: Path | None = None) -> SourceTable:
     """What sources.yaml says, with the entries of <home>/sources.yaml; SettingsError for a wrong one."""
-    known = yaml.safe_load((files("datacube_config") / "sources.yaml").read_text(encoding="utf-8"))
+    known = read_lined((files("datacube_config") / "sources.yaml").read_text(encoding="utf-8"), "sources.yaml")
     own = home / OWN_SOURCES if home else None
     if own is None or not own.is_file():
-        return SourceTable.model_validate(known)
+        return SourceTable.model_validate(known.content)
     try:
-        added = yaml.safe_load(own.read_text(encoding="utf-8")) or {}
-        return SourceTable.model_validate(_merged(known, added))
+        added = read_lined(own.read_text(encoding="utf-8"), str(own))
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{own} cannot be read: {error}") from error
+    try:
+        return SourceTable.model_validate(_merged(known.content, added.content))
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-        raise SettingsError(f"{own}: {'; '.join(faults)}") from error
-    except (yaml.YAMLError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{own} is not readable as sources: {' '.join(str(error).split())}") from error
+        raise with_lines(error, [known, added]) from None
 
 
 def _merged(known: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-    return {key: {**known.get(key, {}), **(added.get(key) or {})} for key in {**known, **added}}
+    """Entries of one's own beside those we know, or in place of one of the same name."""
+    own = {key: entries or {} for key, entries in added.items()}
+    return known | {
+        key: {**known.get(key, {}), **entries} if isinstance(entries, dict) else entries for key, entries in own.items()
+    }

@@ -106,11 +106,8 @@ def _trained_on_tables(
 ) -> dict[str, Any]:
     from flows.prefect_api import has_prefect_api
     from flows.train_table import train_table
-    from products.errors import RequestError
 
-    given = [option for option, value in others.items() if value is not None]
-    if given:
-        raise RequestError(f"a table says itself what was seen where: leave out {', '.join(given)}, or --table")
+    _refuse_beside("--table", others, "a table says itself what was seen where")
     if has_prefect_api():
         from flows.train_on_tables import train_on_tables
 
@@ -123,24 +120,25 @@ def _trained_on_pictures(
     recipe: str, folder: str, device: "DeviceChoice", others: dict[str, str | None]
 ) -> dict[str, Any]:
     from flows.train_pictures import train_pictures
-    from products.errors import RequestError
 
-    given = [option for option, value in others.items() if value is not None]
-    if given:
-        raise RequestError(f"pictures have their labels beside them: leave out {', '.join(given)}, or --pictures")
+    _refuse_beside("--pictures", others, "pictures have their labels beside them")
     with progress_on_stderr(f"training {recipe}") as tell:
         return train_pictures(recipe, folder, device, tell)
 
 
 def _found_in_pictures(model: str, folder: str, others: dict[str, str | None]) -> dict[str, Any]:
     from flows.map_pictures import map_pictures
-    from products.errors import RequestError
 
-    given = [option for option, value in others.items() if value is not None]
-    if given:
-        raise RequestError(f"pictures lie where they say themselves: leave out {', '.join(given)}, or --pictures")
+    _refuse_beside("--pictures", others, "pictures lie where they say themselves")
     with progress_on_stderr(f"looking at {folder}") as tell:
         return map_pictures(model, folder, tell)
+
+
+def _refuse_beside(option: str, others: dict[str, str | None], why: str) -> None:
+    from products.errors import RequestError
+
+    if given := [other for other, value in others.items() if value is not None]:
+        raise RequestError(f"{why}: leave out {', '.join(given)}, or {option}")
 
 
 def _shapes(document: dict[str, Any]) -> str:
@@ -159,8 +157,9 @@ def _found(document: dict[str, Any]) -> str:
         else f"  {name}: {_distances(row)}, {row['failure_rate']:.0%} of {row['pictures']} failed"
         for name, row in rows.items()
     ]
-    head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
-    return "\n".join([head, *scores, *(f"note: {note}" for note in document["notes"]), f"card {document['card']}"])
+    return "\n".join(
+        [_head(document), *scores, *(f"note: {note}" for note in document["notes"]), f"card {document['card']}"]
+    )
 
 
 def _three(value: float | None) -> str:
@@ -188,21 +187,23 @@ def _tried(document: dict[str, Any]) -> str:
             f"  {name}: balanced accuracy {entry['balanced_accuracy']['value']:.3f}, kappa {entry['kappa']['value']:.3f}"
             for name, entry in rows.items()
         ]
-    head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
     notes = [f"note: {note}" for note in document["notes"]]
     pictures = [f"picture {each}" for each in document.get("pictures", ())]
-    return "\n".join([head, *scores, *notes, f"card {document['card']}", *pictures])
+    return "\n".join([_head(document), *scores, *notes, f"card {document['card']}", *pictures])
+
+
+def _head(document: dict[str, Any]) -> str:
+    return f"model {document['model']}{'' if document['trained'] else ' was there already'}"
 
 
 def _trained(document: dict[str, Any]) -> str:
     metrics = document["metrics"]
-    head = f"model {document['model']}{'' if document['trained'] else ' was there already'}"
     if "masked_error" in metrics:
         told = "standard deviations; filling in the mean"
         scores = [f"{metrics['score']}: {metrics['masked_error']:.3f} {told}: {metrics['error_of_mean']:.3f}"]
     else:
         scores = _agreement(metrics) if "holdout" in metrics else _explained(metrics)
-    return "\n".join([head, *_stale(document), *scores, f"card {document['card']}"])
+    return "\n".join([_head(document), *_stale(document), *scores, f"card {document['card']}"])
 
 
 def _agreement(metrics: dict[str, Any]) -> list[str]:

@@ -5,8 +5,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.pixel.causes import Cause
 from products.sensors import SENSORS, Sensor
@@ -14,17 +15,15 @@ from products.sensors import SENSORS, Sensor
 CauseName = Literal["nodata", "cloud", "shadow", "cirrus", "snow", "saturated", "dilated"]
 
 
-class MaskRule(BaseModel):
+class MaskRule(Closed):
     """What the mask band says: a cause for some of its `values` or `bits`; every other pixel is clear.
 
     Of several bits that are set, the first cause in our order of precedence counts.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     band: str
-    values: dict[int, CauseName] = {}
-    bits: dict[int, CauseName] = {}
+    values: dict[int, CauseName] = Field(default={})
+    bits: dict[int, CauseName] = Field(default={})
     nodata: int = Field(ge=0, le=65535, default=0)
 
     @model_validator(mode="after")
@@ -50,10 +49,8 @@ class MaskRule(BaseModel):
         return table
 
 
-class ExternalProduct(BaseModel):
+class ExternalProduct(Closed):
     """How to read an ODC product: the sensor that it is of, its measurement for each of our bands, reflectance = DN * scale + offset."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sensor: Literal["tm", "etm", "oli", "msi"]
     bands: dict[str, str] = Field(min_length=1)

@@ -2,8 +2,9 @@
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator, model_validator
+from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.formula import Formula, index_constants, index_formula, near, parse_formula
 from products.sensors import SENSORS
@@ -16,10 +17,9 @@ Constants = dict[str, FiniteFloat]  # of an index of the catalogue, by its symbo
 Limit = tuple[str | TideSpec, ...]  # the collections, and the tide, of the scenes that are used; all if empty
 
 
-class Step(BaseModel):
+class Step(Closed):
     """A feature written as `- kind: {parameters}`; `kernel`: one that it alone uses and whose version is part of the id of a cell."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kernel: ClassVar[str] = ""
 
     @model_validator(mode="before")

@@ -1,10 +1,7 @@
 """Find, read and validate recipes. An unknown name lists the near ones; a wrong recipe is answered with its line."""
 
-import re
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from products.errors import RequestError
@@ -18,6 +15,7 @@ from products.learning.recipe import ModelRecipe
 from products.learning.samples_recipe import SamplesRecipe
 from products.learning.table_recipe import TableRecipe
 from products.observations_spec import ObservationsRecipe
+from products.recipe_yaml import composed, line_of, sentence
 from products.scene_recipe import SceneRecipe
 from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
@@ -25,16 +23,6 @@ from products.spec import FeaturesRecipe
 DEFINITIONS = Path(__file__).parent / "definitions"
 YAML = (".yaml", ".yml")
 MAX_RECIPE_BYTES = 200_000
-MAX_DEPTH = 20
-# YAML has numbers to the base of 60, too; Python writes none of thousands of digits
-LONG_NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-Fx_:.]{100,}")
-_OPENING = (
-    yaml.FlowSequenceStartToken,
-    yaml.FlowMappingStartToken,
-    yaml.BlockSequenceStartToken,
-    yaml.BlockMappingStartToken,
-)
-_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 KINDS: dict[str, type[BaseModel]] = {
     "features": FeaturesRecipe,
     "series": SeriesRecipe,
@@ -180,109 +168,26 @@ def wrong_kind(recipe: Recipe, expected: str) -> RequestError:
 
 def parse_recipe(text: str, origin: str) -> Recipe:
     """The recipe in a YAML text; `origin` names it in errors."""
-    root, document = _compose(text, origin)
+    root, document = composed(text, origin)
     if not isinstance(document, dict):
         raise RequestError(f"{origin}: expected a mapping with name, version, kind, …, got {type(document).__name__}")
     if "features_file" in document:
         raise RequestError(
-            f"{origin}, line {_line(root, ('features_file',))}: unknown key 'features_file'; did you mean features?"
+            f"{origin}, line {line_of(root, ('features_file',))}: unknown key 'features_file'; did you mean features?"
         )
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise RequestError(
-            f"{origin}, line {_line(root, ('kind',))}: expected kind: {_either(list(KINDS))}, got {kind!r}"
+            f"{origin}, line {line_of(root, ('kind',))}: expected kind: {_either(list(KINDS))}, got {kind!r}"
         )
     made = next((MODELS[key] for key in MODELS if kind == "model" and key in document), KINDS[kind])
     try:
         recipe = made.model_validate(document)
     except ValidationError as error:
-        raise RequestError("\n".join(_sentence(origin, root, made, entry) for entry in error.errors())) from error
+        raise RequestError("\n".join(sentence(origin, root, made, entry) for entry in error.errors())) from error
     assert isinstance(recipe, Recipe)
     return recipe
 
 
 def _either(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _compose(text: str, origin: str) -> tuple[yaml.Node, Any]:
-    """The node tree and the document, refusing aliases: an alias can make a small file expand without end."""
-    depth = 0
-    try:
-        for token in yaml.scan(text, Loader=yaml.SafeLoader):
-            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-            if depth > MAX_DEPTH:
-                raise RequestError(f"{origin}, line {token.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
-            if isinstance(token, yaml.ScalarToken) and token.plain and LONG_NUMBER.fullmatch(token.value):
-                raise RequestError(
-                    f"{origin}, line {token.start_mark.line + 1}: expected numbers of at most 100 characters, got one of {len(token.value)}"
-                )
-            if isinstance(token, yaml.AliasToken):
-                raise RequestError(
-                    f"{origin}, line {token.start_mark.line + 1}: YAML aliases (*{token.value}) are not allowed in recipes"
-                )
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except RequestError:
-        raise
-    except (yaml.YAMLError, ValueError) as error:
-        raise RequestError(f"{origin} is not readable YAML: {' '.join(str(error).split())}") from error
-    if root is None:
-        raise RequestError(f"{origin} is empty: expected a recipe")
-    _refuse_repeated_keys(root, origin)
-    return root, document
-
-
-def _refuse_repeated_keys(node: yaml.Node, origin: str) -> None:
-    """YAML keeps the last of two equal keys in silence; we do not."""
-    children = node.value if isinstance(node, yaml.SequenceNode) else []
-    if isinstance(node, yaml.MappingNode):
-        keys = [key.value for key, _ in node.value]
-        for key, child in node.value:
-            if keys.count(key.value) > 1:
-                raise RequestError(f"{origin}, line {key.start_mark.line + 1}: the key {key.value!r} stands twice")
-            children.append(child)
-    for child in children:
-        _refuse_repeated_keys(child, origin)
-
-
-def _sentence(origin: str, root: yaml.Node, model: type[BaseModel], entry: Any) -> str:  # noqa: ANN401
-    place = tuple(part for part in entry["loc"])
-    where = ".".join(str(part) for part in place)
-    prefix = f"{origin}, line {_line(root, place)}" + (f", {where}" if where else "")
-    if entry["type"] == "extra_forbidden":
-        return f"{prefix}: unknown key {place[-1]!r}{near(str(place[-1]), _known_keys(model, place[:-1]))}"
-    message = str(entry["msg"]).removeprefix("Value error, ")
-    return f"{prefix}: {message}" + (
-        f", got {entry['input']!r}" if entry["type"] not in ("value_error", "missing") else ""
-    )
-
-
-def _known_keys(model: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
-    """The keys that may stand at a place; of every kind of feature, where there are several."""
-    models = [model]
-    for part in place:
-        fields = [f for m in models for name, f in m.model_fields.items() if part in (name, f.alias)]
-        models = [m for field in fields for m in _models_in(field.annotation)] or models
-    return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]
-
-
-def _line(node: yaml.Node, place: tuple[Any, ...]) -> int:
-    """The line (from 1) of the deepest node of `place` that exists."""
-    line = node.start_mark.line + 1
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            pairs = {key.value: (key, value) for key, value in node.value}
-            if part not in pairs:
-                continue
-            line, node = pairs[part][0].start_mark.line + 1, pairs[part][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line

@@ -5,14 +5,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.feature_step import KNOWN_BANDS, checked_bands, checked_name
 from products.formula import Formula, index_formula, parse_formula
+from products.grid_spec import PeriodSpec
 from products.identity import LOADING_KERNELS
 from products.period import Duration, Period
 from products.pixel.precision import MANTISSA_BITS
-from products.scene_recipe import PeriodSpec, SceneRecipe
-from products.source_spec import Closed
+from products.scene_recipe import SceneRecipe
 from products.time_steps import MAX_STEPS, UNITS, Steps, steps_in
 
 

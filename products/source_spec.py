@@ -4,21 +4,15 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.external import ExternalProduct
 from products.pixel.model_mask import MODEL_BANDS, Decide
 from products.sensors import SENSORS, Sensor, sensors_of
 from products.window.morphology import radius_px
 from products.window.registration import MIN_SIDE_PX
-
-
-class Closed(BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
 
 MAX_DILATE_PX, MAX_OPEN_PX = 50, 20
 

@@ -21,11 +21,12 @@ from products.feature_spec import (
 )
 from products.feature_step import OneIndexStep, Step
 from products.grid import PixelGrid, Tile
+from products.grid_spec import PeriodSpec
 from products.identity import FEATURE_KERNELS
 from products.map_scale import check_true
 from products.period import Period
 from products.pixel.precision import MANTISSA_BITS
-from products.scene_recipe import PeriodSpec, SceneRecipe
+from products.scene_recipe import SceneRecipe
 from products.source_spec import CoregisterSpec
 from products.time_steps import most_steps
 from products.window_spec import RasterInput, TextureStep, WindowStep

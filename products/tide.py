@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.scene import Scene
-from products.source_spec import Closed
 
 
 class TideSpec(Closed):

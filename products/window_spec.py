@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.feature_step import Step, checked_name
 from products.formula import near
@@ -48,10 +49,8 @@ class WindowStep(Step):
         return ()
 
 
-class TextureOf(BaseModel):
+class TextureOf(Closed):
     """What the texture is of: an index reduced over time, or another `feature` of the recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     index: str | None = None
     reduce: str = "p50"

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).parents[1]
 OURS = ("flows", "products", "datacube_config")
-GPU_MODULES = {"cupy", "cudf", "cuml", "rmm"}
+GPU_MODULES = {"cupy", "cupyx", "cudf", "cuml", "rmm"}
 
 
 def table_rows(path: Path) -> list[list[str]]:
@@ -73,6 +73,11 @@ def test_the_commit_hooks_run_what_make_lint_runs() -> None:
     lines = [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe[1].splitlines()]
     assert [hook["entry"] for repo in hooks for hook in repo["hooks"]] == lines
     assert {repo["repo"] for repo in hooks} == {"local"}
+
+
+def test_steps_are_given_what_the_settings_say() -> None:
+    readers = [path for path in (REPOSITORY / "flows/steps").rglob("*.py") if "get_settings" in path.read_text()]
+    assert [path.name for path in readers] == ["odc_reader.py"]  # ODC calls it without arguments
 
 
 def imported_modules() -> set[str]:

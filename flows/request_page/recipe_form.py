@@ -9,9 +9,10 @@ import yaml
 from pydantic import BaseModel
 
 from products.feature_step import PLAIN_REDUCERS
+from products.grid_spec import GridSpec, PeriodSpec
 from products.learning.recipe import ModelRecipe
 from products.registry import read_recipe, recipe_names
-from products.scene_recipe import GridSpec, PeriodSpec, SceneRecipe
+from products.scene_recipe import SceneRecipe
 from products.sensors import COLLECTIONS, SENSORS
 from products.spec import FeaturesRecipe
 

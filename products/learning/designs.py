@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
+from products.closed import Closed
 from products.devices import Table
 from products.errors import RequestError
-from products.source_spec import Closed
 
 
 class StratifiedSpec(Closed):

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
+from products.closed import Closed
 from products.learning.chip_spec import ChipSpec
 from products.learning.network_spec import DeeplabSpec, UnetSpec
 from products.learning.one_kind import OneKind
 from products.learning.temporal_spec import LtaeSpec, TempcnnSpec
-from products.source_spec import Closed
 
 
 class RandomForestSpec(Closed):

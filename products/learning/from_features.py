@@ -1,6 +1,6 @@
 """What recipes have in common that are made of the cells of another recipe."""
 
-from products.source_spec import Closed
+from products.closed import Closed
 
 
 class FromFeatures(Closed):

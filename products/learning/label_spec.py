@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.learning.recipe import LabelValue, one_meaning
 from products.period import Duration
-from products.source_spec import Closed
 
 
 class LabelsSpec(Closed):

@@ -5,11 +5,11 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
 from products.learning.network_spec import Kind, NetworkSpec
 from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
-from products.source_spec import Closed
 
 NOT_LEARNED = {"name", "version", "title"}
 NAME = "{name}"

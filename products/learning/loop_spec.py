@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from products.source_spec import Closed
+from products.closed import Closed
 
 Augmentation = Literal["flip", "rotate", "mirror", "noise", "brightness"]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
-from products.source_spec import Closed
 
 
 class OneKind(Closed):

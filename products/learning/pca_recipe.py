@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
+from products.closed import Closed
 from products.learning.recipe import MappedRecipe
-from products.source_spec import Closed
 
 
 class PcaSpec(Closed):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
 from products.learning.from_features import FromFeatures
@@ -13,7 +14,6 @@ from products.learning.split_spec import SplitSpec
 from products.learning.temporal_spec import TemporalKind, TemporalSpec
 from products.learning.tune_spec import TuneSpec
 from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
-from products.source_spec import Closed
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map", "features_file"}
 LabelValue = str | int

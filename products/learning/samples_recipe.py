@@ -4,13 +4,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.learning.designs import DesignSpec
 from products.learning.from_features import FromFeatures
 from products.learning.label_spec import LabelsSpec, MatchSpec
 from products.learning.recipe import YearOrPeriod, named_once
 from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
-from products.source_spec import Closed
 
 NOT_SAMPLES = {"name", "version", "title", "area", "period", "features_file"}
 

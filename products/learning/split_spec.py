@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
-from products.source_spec import Closed
 
 
 class SplitSpec(Closed):

@@ -1,9 +1,9 @@
 """The estimators that a recipe of a table may ask for: exactly one of them."""
 
+from products.closed import Closed
 from products.learning.chip_spec import ChipSpec
 from products.learning.one_kind import OneKind
 from products.learning.temporal_spec import LtaeSpec, TempcnnSpec, TemporalKind, TemporalSpec
-from products.source_spec import Closed
 
 
 class PlainSpec(Closed):

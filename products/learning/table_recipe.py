@@ -4,10 +4,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
 from products.learning.table_estimator import TableEstimator
 from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
-from products.source_spec import Closed
 
 NOT_LEARNED = {"name", "version", "title"}
 LabelValue = str | int

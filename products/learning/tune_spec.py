@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from products.closed import Closed
 from products.errors import RequestError
-from products.source_spec import Closed
 
 BY_RATIO_FROM = 100.0
 WHOLE_NUMBERS_TRIED = 1000

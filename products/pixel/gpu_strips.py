@@ -1,6 +1,5 @@
 """What every GPU leaf shares: integers cross the bus once, strip by strip, through two pinned buffers and two streams."""
 
-import importlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -100,7 +99,8 @@ def run_strips(
     if not n_scenes or not n_features * height * width:
         return np.full((n_features, height, width), np.nan, np.float32)
     out = np.empty((n_features, height, width), np.float32)
-    cupy = importlib.import_module("cupy")
+    import cupy
+
     free = memory_bytes if memory_bytes is not None else usable_bytes(cupy)
     whole = StripShape(len(given.sent), n_scenes, n_features, width, height, source.room_numbers, 0, given.table.size)
     shared = (
@@ -177,7 +177,8 @@ class _Slot:
     """Pinned and device memory of one strip, and the stream that moves and computes it."""
 
     def __init__(self, cupy: Any, source: TemporalSource, whole: StripShape, rows: int) -> None:  # noqa: ANN401
-        pinned = importlib.import_module("cupyx").empty_pinned
+        from cupyx import empty_pinned as pinned
+
         self.rows, self.whole, self.kernels = rows, whole, source.kernels
         module = _module(cupy, source.text)
         self.functions: Sequence[Any] = [module.get_function(kernel.name) for kernel in source.kernels]

@@ -1,6 +1,5 @@
 """A window kernel on a CUDA device: strips of rows go there, with the pixels around them, and what is made of them comes back."""
 
-import importlib
 import logging
 from collections.abc import Callable, Mapping
 
@@ -24,7 +23,8 @@ def device_strips(
 
     Where the device has too little memory strips are halved, which is said or logged; DeviceFull where not one row can be had.
     """
-    cupy = importlib.import_module("cupy")
+    import cupy
+
     rows, columns = values.shape[0] - 2 * halo_px, values.shape[1] - 2 * halo_px
     at_once, first = min(rows, strip_rows(values.shape[1], halo_px)), 0
     made: dict[str, Floats] = {}

@@ -62,6 +62,38 @@ def test_a_wrong_file_in_the_home_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            PHOTOS.replace("time: date", "time: never"),
+            r"sources.yaml, line \d+, rasters.harbour_photos.time: Input should",
+        ),
+        (PHOTOS + "pictures: {}\n", r"sources.yaml, line \d+, pictures: unknown key"),
+        ("rasters: [1]\n", r"sources.yaml, line 1, rasters: Input should be a valid dictionary"),
+        ("rasters: {}\nrasters: {}\n", r"sources.yaml, line 2: the key 'rasters' stands twice"),
+        ("rasters: [\n", "sources.yaml is not readable YAML"),
+        ("- mine\n", "sources.yaml, line 1: expected a mapping, got list"),
+    ],
+)
+def test_what_is_wrong_in_a_file_in_the_home_is_named_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "sources.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        source_table(tmp_path)
+
+
+def test_a_file_in_the_home_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sources.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match=r"sources.yaml cannot be read: .*decode"):
+        source_table(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "rasters:\n"])
+def test_a_file_in_the_home_may_say_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sources.yaml").write_text(text)
+    assert source_table(tmp_path) == source_table()
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"name": "("}, "expected a regular expression"),

@@ -113,8 +113,13 @@ def test_a_progress_bar_is_drawn_on_a_terminal_and_nowhere_else(
     assert out == "" and "building: 3 of 6 cells" in err and "100%" in err
 
 
+@pytest.mark.parametrize("name", flows.__all__)
+def test_what_flows_offers_is_there(name: str) -> None:
+    assert getattr(flows, name) is not None
+
+
 def test_what_flows_does_not_have_is_named() -> None:
     with pytest.raises(
-        AttributeError, match="no attribute 'bild': expected one of build, make_map, open_cube, passport"
+        AttributeError, match="no attribute 'bild': expected one of BY_PASS, at_steps, build, clear_series"
     ):
         _ = flows.bild

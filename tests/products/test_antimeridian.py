@@ -6,8 +6,8 @@ from odc.geo.geom import Geometry, box
 
 from products.antimeridian import as_geojson, centre, in_one_piece, meet
 from products.grid import PixelGrid, Tile
+from products.grid_spec import GridSpec
 from products.registry import features_recipe
-from products.scene_recipe import GridSpec
 
 FIJI = Geometry(shapely.union(shapely.box(179.5, -17, 180, -16.5), shapely.box(-180, -17, -179.8, -16.5)), "EPSG:4326")
 

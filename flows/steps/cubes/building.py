@@ -147,8 +147,10 @@ def restored_cell(
 ) -> BuiltCell | None:
     """The cell, if it was made before and archived, and could be published again: of scenes that were replaced or retired meanwhile."""
     row = index.dc.index.datasets.get(number)
+    if row is None:
+        return None
     draft = CellDraft(number, key, cell_template(recipe), grid, recipe.digest(), {})
-    if row is None or not restore_cell(index, storage, draft, threads):
+    if not restore_cell(index, storage, draft, threads):
         return None
     return replace(_as_it_was(row, key, number), published=True, restored=True)
 

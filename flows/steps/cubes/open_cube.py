@@ -12,15 +12,14 @@ from odc.geo.geobox import GeoBox
 from sqlalchemy import select
 from zarr.abc.store import Store
 
-from datacube_config.connection import Index, open_index
+from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
-from datacube_config.settings import get_settings
 from flows.steps.areas import find_area
 from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of
 from flows.steps.cubes.geozarr import SELF, without_geozarr
-from flows.steps.storage import s3_options, storage_at
+from flows.steps.storage import storage_at
 from products.errors import RequestError
-from products.period import Period, parse_period
+from products.period import Period
 from products.registry import scene_recipe
 
 LEAST_CHUNK_PX = 1024  # shards of smaller tiles are read several at a time
@@ -37,24 +36,6 @@ class CubePointer:
     area: str
     crs: str
     snapshot_url: str
-
-
-def open_cube(
-    name: str, area: str, period: str | None = None, crs: str | None = None, level: int = 0
-) -> xarray.Dataset:
-    """The newest version's cube, lazy: one variable (period, y, x) per feature, and `accounts` (period, cause, y, x); for passes (time, y, x) per band.
-
-    `period` is as on the command line and keeps the cells whose middle, or the passes whose beginning it holds; all by default.
-    `crs` is needed where the area has several zones. `level` 1, 2, … is an overview: pixels 4, 16, … times as wide.
-    """
-    settings = get_settings()
-    with open_index(settings) as index:
-        pointer = find_cube(index, name, find_area(area).name, crs)
-    url, options = pointer.snapshot_url, s3_options(settings)
-    if level and not 0 <= level <= (held := count_overviews(url, options)):
-        raise RequestError(f"expected a level from 0 to {held} of {name} over {area}, got {level}")
-    cube = open_snapshot(url, options, level)
-    return features_apart(cube if period is None else within(cube, parse_period(period)))
 
 
 def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int = 0) -> xarray.Dataset:

@@ -1,4 +1,7 @@
-"""What rasters hold under labelled points and polygons, as a table of samples: match-ups, training areas, series of scenes."""
+"""What rasters hold under labelled points and polygons, as a table of samples: match-ups, training areas, series of scenes.
+
+For people who prepare labels, by `from flows import under_labels, at_steps, clear_series`: no command calls it.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import date

@@ -69,10 +69,12 @@ class TrainedModel:
 
     def document(self) -> dict[str, Any]:
         """As the contract shows it."""
-        metrics = {"score": self.card["score"], **self.card["metrics"]}
-        shown = {"model": str(self.id), "name": self.name, "trained": self.trained, "simulated": self.card["simulated"]}
-        return shown | {
-            "metrics": metrics,
+        return {
+            "model": str(self.id),
+            "name": self.name,
+            "trained": self.trained,
+            "simulated": self.card["simulated"],
+            "metrics": {"score": self.card["score"], **self.card["metrics"]},
             "card": self.card_path,
             "notes": self.card["notes"],
             "stale_cells": self.n_stale,

@@ -1,4 +1,7 @@
-"""Made-up pictures of ship tracks as files that a recipe with `lines` learns from."""
+"""Made-up pictures of ship tracks as files that a recipe with `lines` learns from.
+
+For people who try that recipe, by `from flows import write_track_pictures`: no command calls it.
+"""
 
 from pathlib import Path
 

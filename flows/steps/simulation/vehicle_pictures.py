@@ -1,4 +1,7 @@
-"""Made-up pictures of vehicles as files that a recipe with `boxes` learns from."""
+"""Made-up pictures of vehicles as files that a recipe with `boxes` learns from.
+
+For people who try that recipe, by `from flows import write_vehicle_pictures`: no command calls it.
+"""
 
 from pathlib import Path
 

@@ -1,0 +1,29 @@
+"""The cube of a product over an area, for researchers: from the index of the settings, as a lazy xarray dataset."""
+
+import xarray
+
+from datacube_config.connection import open_index
+from datacube_config.settings import get_settings
+from flows.steps.areas import find_area
+from flows.steps.cubes.open_cube import count_overviews, features_apart, find_cube, open_snapshot, within
+from flows.steps.storage import s3_options
+from products.errors import RequestError
+from products.period import parse_period
+
+
+def open_cube(
+    name: str, area: str, period: str | None = None, crs: str | None = None, level: int = 0
+) -> xarray.Dataset:
+    """The newest version's cube, lazy: one variable (period, y, x) per feature, and `accounts` (period, cause, y, x); for passes (time, y, x) per band.
+
+    `period` is as on the command line and keeps the cells whose middle, or the passes whose beginning it holds; all by default.
+    `crs` is needed where the area has several zones. `level` 1, 2, … is an overview: pixels 4, 16, … times as wide.
+    """
+    settings = get_settings()
+    with open_index(settings) as index:
+        pointer = find_cube(index, name, find_area(area).name, crs)
+    url, options = pointer.snapshot_url, s3_options(settings)
+    if level and not 0 <= level <= (held := count_overviews(url, options)):
+        raise RequestError(f"expected a level from 0 to {held} of {name} over {area}, got {level}")
+    cube = open_snapshot(url, options, level)
+    return features_apart(cube if period is None else within(cube, parse_period(period)))
