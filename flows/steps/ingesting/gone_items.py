@@ -10,7 +10,8 @@ from sqlalchemy import Engine, func, or_, select, text
 
 from datacube_config.connection import Index
 from datacube_config.schema import known_item
-from flows.steps.ingesting.known_items import UNREADABLE, Bounds
+from flows.steps.ingesting.item_keys import UNREADABLE
+from flows.steps.ingesting.known_items import Bounds
 
 GONE_BATCH = 100
 _MARK = """
