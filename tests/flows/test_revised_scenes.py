@@ -17,9 +17,11 @@ from datacube_config.schema import mirror_file
 from datacube_config.settings import Settings
 from flows.plan_cells import plan
 from flows.reconcile import compare_archive
+from flows.steps.archives import file_signature, raw_items
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.index.catalogue import scene_of
 from flows.steps.index.scene_index import Decision, list_scenes, take_scenes
+from flows.steps.ingesting import item_keys
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.loading.mirror_locations import recorded_copies
 from flows.steps.scenes.footprint import read_file_grid
@@ -93,6 +95,27 @@ def test_a_mended_offset_is_a_revision_each_time(each_index: Index, items: list[
     assert scene_of(only(each_index)).revision == 1
     take(each_index, offset_by(items[0], 0.0))
     assert [row["revision"] for row in list_scenes(each_index)] == [2]
+
+
+def test_what_a_release_before_read_otherwise_is_read_again(
+    index: Index, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scale of 1 that an item states of integers was once taken for that of reflectance."""
+    item = copy.deepcopy(items[0])
+    for asset in item["assets"].values():
+        for band in asset.get("raster:bands", []):
+            band |= {"scale": 1, "offset": 0, "data_type": "uint16"}
+    archive = tmp_path / "items.json"
+    archive.write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    with monkeypatch.context() as before:
+        for module in (raw_items, item_keys, file_signature):
+            before.setattr(module, "READING", b"3")
+        before.setattr("flows.steps.scenes.radiometry._is_float", lambda asset: True)
+        assert ingest_archive(index, str(archive), radiometric_check="off").added == 1
+        assert scene_of(only(index)).bands["red"].scale == 1
+    assert ingest_archive(index, str(archive), radiometric_check="off").revised == 1
+    assert [(row["revision"], row["offset"]) for row in list_scenes(index)] == [(1, -0.1)]
+    assert scene_of(only(index)).bands["red"].scale == 1e-4
 
 
 def test_copies_at_mirrors_of_other_pixels_are_forgotten_and_those_of_moved_files_stay(
