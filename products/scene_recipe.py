@@ -29,7 +29,7 @@ NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
 
 
 class GridSpec(Closed):
-    """The pixel grid: `crs` is `utm` (one group per zone) or an authority code; `anchor: landsat` puts pixel edges 15 m off multiples of the pixel."""
+    """The pixel grid: `crs` is `utm` (the zone of the centre) or an authority code; `anchor: landsat` puts pixel edges 15 m off multiples of the pixel."""
 
     crs: str = "utm"
     resolution_m: float = Field(gt=0, le=1_000_000)
