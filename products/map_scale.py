@@ -13,6 +13,7 @@ from products.grid import PixelGrid, Tile
 
 MOST_OFF = 0.02  # of a length
 MOST_TURNED_DEG = 5.0
+USE_UTM, NARROWER = "use crs: utm", "ask for areas within one UTM zone each"
 Float64 = npt.NDArray[np.float64]
 
 
@@ -30,8 +31,13 @@ def is_turned(crs: str) -> bool:
     return operation is not None and not any(name in operation.method_name for name in ("Mercator", "Cylindrical"))
 
 
-def check_true(grid: PixelGrid, tiles: Sequence[Tile], of_lengths: Sequence[str], of_north: Sequence[str]) -> None:
-    """RequestError where a grid is not true to the ground under some tiles, for features that take its metres and its up for those of the ground."""
+def check_true(
+    grid: PixelGrid, tiles: Sequence[Tile], of_lengths: Sequence[str], of_north: Sequence[str], remedy: str = USE_UTM
+) -> None:
+    """RequestError where a grid is not true to the ground under some tiles, for features that take its metres and its up for those of the ground.
+
+    `remedy`: what to do about it, but for leaving these features out.
+    """
     if not (of_lengths or of_north):
         return
     factors = factors_at(grid.crs, *_places(grid, tiles))
@@ -40,14 +46,14 @@ def check_true(grid: PixelGrid, tiles: Sequence[Tile], of_lengths: Sequence[str]
     if scales.size and np.abs(scales - 1).max() > MOST_OFF:
         raise RequestError(
             f"{(*of_lengths, *of_north)[0]} in {grid.crs}: a metre of the ground is {scales.min():.2f} to {scales.max():.2f} metres of this grid here, "
-            f"expected within {MOST_OFF:.0%} of 1: use crs: utm, or leave {_listed(of_lengths, of_north)} out"
+            f"expected within {MOST_OFF:.0%} of 1: {remedy}, or leave {_listed(of_lengths, of_north)} out"
         )
     turned = np.abs(np.asarray(factors.meridian_convergence, np.float64))
     most = turned[np.isfinite(turned)].max(initial=0.0)
     if of_north and most > MOST_TURNED_DEG:
         raise RequestError(
             f"{of_north[0]} in {grid.crs}: the grid's up is up to {most:.0f} degrees off north here, "
-            f"expected within {MOST_TURNED_DEG:.0f}: use crs: utm, or leave {_listed(of_north)} out"
+            f"expected within {MOST_TURNED_DEG:.0f}: {remedy}, or leave {_listed(of_north)} out"
         )
 
 

@@ -286,6 +286,20 @@ def test_a_wrong_request_is_answered_with_what_to_do(
         ingest_rasters(index, name, str(shared_data / path), TABLE)
 
 
+@pytest.mark.parametrize("path", ["", " "])
+def test_files_at_no_path_are_not_those_of_the_current_folder(
+    path: str, shared_data: Path, embedded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert embedded_settings.index_url is None
+    monkeypatch.chdir(shared_data / "labels/mangrove")
+    refused = CliRunner().invoke(main, ["ingest", path, "--as", "global_mangrove_watch"])
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert (
+        "expected the path or URL of files of global_mangrove_watch; got an empty text: is a variable unset?"
+        in refused.stderr
+    )
+
+
 def test_the_command_takes_a_source_of_ones_own(shared_data: Path, embedded_settings: Settings, tmp_path: Path) -> None:
     own = {"rasters": {"olinda_etm": LOCAL.rasters["olinda_etm"].model_dump(mode="json")}}
     (embedded_settings.home / "sources.yaml").write_text(json.dumps(own))

@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from datacube_config.connection import Index
+from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.items import Wanted, read_items
 from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
 from flows.steps.ingesting.ingest_archive import ingest_archive
-from flows.steps.ingesting.known_items import item_digest, key_text
+from flows.steps.ingesting.ingest_report import IngestReport
+from flows.steps.ingesting.item_keys import item_digest, key_text
 from flows.steps.ingesting.quarantine import listed
+from flows.steps.ingesting.take_items import Take, prepare, take_prepared
 from flows.steps.scenes import read_scenes
 from products.period import parse_period
 from tests.flows.gone_items import gone_items
@@ -197,6 +202,87 @@ def test_of_two_items_of_one_id_the_first_stays_and_the_other_is_told(
     assert counted(ingest(index, archive)) == (3, 0, 1, 1, 1)
     (tmp_path / "a/item.json").unlink()
     assert counted(ingest(index, archive)) == (2, 0, 1, 1, 0)
+
+
+def refused(item: Item) -> Item:
+    """The item without the assets that a scene needs."""
+    return {**item, "assets": {"red": {"href": "./B04.tif"}}}
+
+
+def in_folders(folder: Path, **documents: Item) -> str:
+    for name, document in documents.items():
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "item.json").write_text(json.dumps(document))
+    return str(folder)
+
+
+@pytest.mark.parametrize("page_items", [500, 1])
+def test_of_two_items_of_one_id_the_one_that_can_be_taken_is_taken(
+    page_items: int, index: Index, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.steps.archives.items.PAGE_ITEMS", page_items)
+    archive = in_folders(tmp_path, a=refused(items[0]), b=items[0], c=items[1])
+    assert ingest(index, archive, dry_run=True).added == 2
+    for n_added, n_unchanged in ((2, 0), (0, 2), (0, 2)):
+        report = ingest(index, archive)
+        assert (report.found, report.added, report.unchanged) == (3, n_added, n_unchanged)
+        assert [each["id"] for each in (*report.skipped, *report.quarantined)] == [items[0]["id"]]
+        assert listed(index) == []
+    assert len(list_scenes(index)) == 2
+
+
+def test_an_item_that_was_refused_is_told_with_its_cause_where_another_of_its_id_is_taken(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    report = ingest(index, in_folders(tmp_path, a=refused(items[0]), b=items[0], c={**items[0], "geometry": None}))
+    assert (report.added, list(report.quarantined)) == (1, [])
+    first, last = (each["note"] for each in report.skipped)
+    assert "missing asset" in first
+    assert f"give that at {(tmp_path / 'a/item.json').as_uri()} an id of its own" in first
+    assert last.startswith("another item of this id")
+    assert (tmp_path / "c/item.json").as_uri() in last
+
+
+def test_items_of_one_id_that_are_all_refused_are_all_told_and_wait_in_quarantine(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    archive = in_folders(tmp_path, a=refused(items[0]), b={**items[0], "geometry": None})
+    for attempts in (1, 2):
+        report = ingest(index, archive)
+        assert (report.found, len(report.quarantined), list(report.skipped)) == (2, 2, [])
+        assert [each["attempts"] for each in listed(index)] == [attempts]
+    assert ingest(index, in_folders(tmp_path, c=items[0])).added == 1
+    assert listed(index) == []
+
+
+def test_batches_that_are_read_ahead_take_the_first_item_of_an_id_that_can_be_taken(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    other = {**items[0], "properties": {**items[0]["properties"], "eo:cloud_cover": 12.5}}
+    archive = in_folders(tmp_path, a=refused(items[0]), b=items[0], c=other)
+    a, b, c = read_items(archive, Wanted(), ArchiveFiles())
+    for n_added, n_unchanged in ((1, 0), (0, 1)):
+        since = datetime.now(UTC)
+        take = Take(index, archive, IngestReport(archive), ArchiveFiles(), radiometric_check="off")
+        first = prepare(take, [a], since=since)
+        second = prepare(take, [b], [first], since)
+        take_prepared(take, first)
+        third = prepare(take, [c], [second], since)
+        take_prepared(take, second)
+        take_prepared(take, third)
+        report = take.report
+        assert (report.found, report.added, report.revised, report.unchanged) == (3, n_added, 0, n_unchanged)
+        assert (len(report.quarantined), len(report.skipped), listed(index)) == (1, 1, [])
+
+
+def test_a_mended_item_put_beside_the_one_in_quarantine_is_taken(
+    index: Index, items: list[Item], tmp_path: Path
+) -> None:
+    assert len(ingest(index, in_folders(tmp_path, b=refused(items[0]))).quarantined) == 1
+    for beside in ("c", "a"):
+        report = ingest(index, in_folders(tmp_path, **{beside: items[0]}))
+        assert (report.added + report.unchanged, len(report.skipped), listed(index)) == (1, 1, [])
+        (tmp_path / beside / "item.json").unlink()
 
 
 def test_an_item_that_was_mended_is_no_other_item_of_its_id(index: Index, items: list[Item], tmp_path: Path) -> None:

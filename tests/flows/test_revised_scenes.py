@@ -6,24 +6,29 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+import s3fs
 from datacube.model import Dataset
 from sqlalchemy import insert
 
 from datacube_config.connection import Index, open_index
 from datacube_config.schema import mirror_file
-from datacube_config.settings import Settings
+from datacube_config.settings import Settings, get_settings
+from flows.ingest_here import take_in
 from flows.plan_cells import plan
 from flows.reconcile import compare_archive
+from flows.steps.archives import file_signature, raw_items
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.index.catalogue import scene_of
 from flows.steps.index.scene_index import Decision, list_scenes, take_scenes
+from flows.steps.ingesting import item_keys
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.loading.mirror_locations import recorded_copies
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import normalise
+from flows.steps.storage import s3_options
 
 SITE = "https://stac.example.org/collections/c/items"
 Item = dict[str, Any]
@@ -93,6 +98,27 @@ def test_a_mended_offset_is_a_revision_each_time(each_index: Index, items: list[
     assert scene_of(only(each_index)).revision == 1
     take(each_index, offset_by(items[0], 0.0))
     assert [row["revision"] for row in list_scenes(each_index)] == [2]
+
+
+def test_what_a_release_before_read_otherwise_is_read_again(
+    index: Index, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scale of 1 that an item states of integers was once taken for that of reflectance."""
+    item = copy.deepcopy(items[0])
+    for asset in item["assets"].values():
+        for band in asset.get("raster:bands", []):
+            band |= {"scale": 1, "offset": 0, "data_type": "uint16"}
+    archive = tmp_path / "items.json"
+    archive.write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    with monkeypatch.context() as before:
+        for module in (raw_items, item_keys, file_signature):
+            before.setattr(module, "READING", b"3")
+        before.setattr("flows.steps.scenes.radiometry._is_float", lambda asset: True)
+        assert ingest_archive(index, str(archive), radiometric_check="off").added == 1
+        assert scene_of(only(index)).bands["red"].scale == 1
+    assert ingest_archive(index, str(archive), radiometric_check="off").revised == 1
+    assert [(row["revision"], row["offset"]) for row in list_scenes(index)] == [(1, -0.1)]
+    assert scene_of(only(index)).bands["red"].scale == 1e-4
 
 
 def test_copies_at_mirrors_of_other_pixels_are_forgotten_and_those_of_moved_files_stay(
@@ -252,4 +278,53 @@ def test_reconcile_of_a_copy_finds_files_lost_elsewhere_and_ingest_takes_its_own
         assert ingested_from(index, tmp_path / "copy") == (0, 2, 0)
         assert places(index) == {str(tmp_path / "copy")}
     again = compare_archive(str(tmp_path / "copy"))
+    assert (again["orphans"], again["forgotten"]) == ([], 0)
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket that the settings reach."""
+    access = {
+        "ENDPOINT_URL": s3_endpoint,
+        "ACCESS_KEY_ID": "reader",
+        "SECRET_ACCESS_KEY": "secret",
+        "REGION": "eu-west-1",
+    }
+    for name, value in access.items():
+        monkeypatch.setenv(f"NEOCUBE_S3_{name}", value)
+    return f"scenes-{uuid4()}"
+
+
+def on_s3(folder: str, item: Item) -> Item:
+    own = copy.deepcopy(item)
+    for asset in own["assets"].values():
+        asset["href"] = f"s3://{folder}/{asset['href'].rpartition('/')[2]}"
+        asset.pop("file:size", None)
+    return own
+
+
+def test_what_was_lost_at_a_provider_whose_items_stay_is_taken_over_once(
+    embedded_settings: Settings, items: list[Item], tmp_path: Path, bucket: str
+) -> None:
+    remote = s3fs.S3FileSystem(**s3_options(get_settings()))
+    remote.mkdir(bucket)
+    archives = {name: str(tmp_path / f"{name}.json") for name in "abc"}
+    for name, archive in archives.items():
+        own = on_s3(f"{bucket}/{name}", items[0])
+        Path(archive).write_text(json.dumps({"type": "FeatureCollection", "features": [own]}))
+        for asset in own["assets"].values():
+            remote.pipe(asset["href"], bytes(512))
+
+    def ingested(name: str) -> tuple[int, int, int]:
+        report = take_in(archives[name])
+        return report.added, report.replaced, report.unchanged
+
+    assert [ingested(name) for name in "abc"] == [(1, 0, 0), (0, 0, 1), (0, 0, 1)]
+    remote.rm(f"{bucket}/a", recursive=True)
+    assert [compare_archive(archives["b"], archives["c"])["forgotten"] for _ in range(2)] == [2, 0]
+    assert [ingested(name) for name in "abca"] == [(0, 0, 1), (0, 1, 0), (0, 0, 1), (0, 0, 1)]
+    with open_index(embedded_settings) as index:
+        assert f"s3://{bucket}/b/" in scene_of(only(index)).bands["red"].href
+        assert [row["revision"] for row in list_scenes(index)] == [0]
+    again = compare_archive(archives["b"], archives["c"])
     assert (again["orphans"], again["forgotten"]) == ([], 0)

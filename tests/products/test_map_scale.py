@@ -58,6 +58,24 @@ def test_a_feature_whose_grid_is_not_true_to_the_ground_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("feature", "bounds", "message"),
+    [
+        ("aspect", (12, 78, 26, 79.5), "aspect in EPSG:32634: the grid's up is up to (9|10) degrees off north here"),
+        ("slope", (-20, 0, 20, 1), "slope in EPSG:32631: a metre of the ground is 1.00 to 1.0[0-9] metres of this grid here"),
+    ],
+)  # fmt: skip
+def test_of_an_area_wider_than_a_zone_parts_are_to_be_asked_for(
+    feature: str, bounds: tuple[float, float, float, float], message: str
+) -> None:
+    asked = recipe(TERRAIN.format(feature), "utm")
+    area = box(*bounds, "EPSG:4326")
+    grid = asked.grid.pixel_grid(area)
+    with pytest.raises(RequestError, match=message) as refused:
+        asked.check_grid(grid, grid.tiles(area))
+    assert str(refused.value).endswith(f": ask for areas within one UTM zone each, or leave {feature} out")
+
+
+@pytest.mark.parametrize(
     ("feature", "crs", "place"),
     [
         (COAST, "EPSG:6933", (10, 30)),

@@ -29,6 +29,7 @@ __all__ = [
     "acknowledge",
     "api_item",
     "archive_location",
+    "check_stated",
     "read_items",
     "read_pages",
     "reread",
@@ -45,10 +46,7 @@ def archive_location(archive: str) -> str:
 
     RequestError for a URL with a user, password, signature or token: it would be stored with every scene; and for nothing, which is no folder.
     """
-    if not archive.strip():
-        raise RequestError(
-            f"{EXPECTED} {', '.join(archive_table().archives)}; got an empty text: is a variable unset? `.` is the current folder"
-        )
+    check_stated(archive, f"{EXPECTED} {', '.join(archive_table().archives)}")
     if archive in archive_table().archives:
         return archive
     if "://" not in archive:
@@ -61,6 +59,12 @@ def archive_location(archive: str) -> str:
             f"got {plain} with one: let an entry of archives.yaml say how its files are signed"
         )
     return archive.rstrip("/")
+
+
+def check_stated(place: str, expected: str) -> None:
+    """RequestError for a place that is an empty text, which would be the current folder."""
+    if not place.strip():
+        raise RequestError(f"{expected}; got an empty text: is a variable unset? `.` is the current folder")
 
 
 def read_items(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[FoundItem]:

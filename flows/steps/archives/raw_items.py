@@ -12,7 +12,7 @@ import orjson
 
 from flows.steps.archives.href_secrets import without_secrets
 
-READING = b"3"  # part of every digest: another number, and the next full listing reads every item anew
+READING = b"4"  # part of every digest: another number, with any change of what is read from an item, and the next full listing reads every one anew
 FEW = 40  # members, of which the names are remembered
 HREF = re.compile(rb'"href"\s*:\s*"((?:[^"\\]|\\.)*)"')
 NOT_CONTENT = "links"  # they say where a copy of an item lies

@@ -4,7 +4,8 @@ Cells know a scene by its acquisition and rendition. A change of what the pixels
 `neocube:revision`, which is part of what a cell is made of; a file that moved, or another cloud cover, is not.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -31,31 +32,32 @@ GONE = """
 select dataset_id, archive from neocube.known_item where dataset_id = any(:ids) and archive = any(:archives)
 group by dataset_id, archive having bool_and(gone_at is not null)
 """
-
+MARKED = "select dataset_id, digest from neocube.known_item where dataset_id = any(:ids) and archive = any(:archives)"
 REMEMBERED = "select dataset_id from neocube.known_item where archive = any(:archives) and dataset_id = any(:ids)"
 
 
 def revised_scenes(index: Index, known: Sequence[SceneDocument]) -> tuple[list[SceneDocument], list[SceneDocument]]:
     """Some indexed scenes as they are to be stored: those that their item describes otherwise by now, and those that were lost where they are.
 
-    Another item of a scene changes nothing, be it of another archive, as long as the files that the index knows are there and the
-    archive that they are from was not found to have them no more.
+    Another item of a scene changes nothing, be it of another archive, as long as the files that the index knows are not known
+    to be lost and the archive that they are from was not found to have them no more.
     """
     if not known:
         return [], []
-    with index.engine.connect() as connection:
-        rows = connection.execute(
-            text(STORED.format(schema=ODC_SCHEMAS[index.driver])), {"ids": [scene.id for scene in known]}
-        )
-        stored: dict[UUID, dict[str, Any]] = {row.id: row.metadata for row in rows}
+    stored = _stored(index, [scene.id for scene in known])
     own = [scene for scene in known if scene.id in stored and _is_of_item(scene, stored[scene.id])]
     copies = [scene for scene in known if scene.id in stored and not _is_of_item(scene, stored[scene.id])]
-    lost = _lost(index, {scene.id: stored[scene.id] for scene in copies})
+    lost = _lost(index, {scene.id: stored[scene.id] for scene in copies}, {scene.archive for scene in copies})
     changed = [scene for scene in own if _described(_as_stored(scene)) != _described(stored[scene.id])]
     moved = [scene for scene in copies if scene.id in lost]
     return [_revised(scene, stored[scene.id]) for scene in changed], [
         _revised(scene, stored[scene.id]) for scene in moved
     ]
+
+
+def lost_marks(index: Index, scenes: Sequence[UUID]) -> dict[UUID, bytes]:
+    """What an item is known by from which a scene is to be taken over, as its files are lost where the index has them now: by scene."""
+    return {number: _lost_mark(document) for number, document in _stored(index, scenes).items()}
 
 
 def remembered_scenes(index: Index, scenes: Sequence[SceneDocument]) -> set[UUID]:
@@ -81,8 +83,22 @@ def _is_of_item(scene: SceneDocument, stored: Mapping[str, Any]) -> bool:
     return all(scene.document["properties"][name] == stored["properties"].get(name) for name in (ARCHIVE, ITEM))
 
 
-def _lost(index: Index, stored: Mapping[UUID, Mapping[str, Any]]) -> set[UUID]:
-    """Those of some stored documents of which a local file is not there, or whose items their archive has no more."""
+def _stored(index: Index, scenes: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    with index.engine.connect() as connection:
+        rows = connection.execute(text(STORED.format(schema=ODC_SCHEMAS[index.driver])), {"ids": list(scenes)})
+        return {row.id: row.metadata for row in rows}
+
+
+def _lost_mark(stored: Mapping[str, Any]) -> bytes:
+    paths = sorted(str(band["path"]) for band in stored["measurements"].values())
+    return hashlib.sha256("\n".join(["lost", *paths]).encode()).digest()
+
+
+def _lost(index: Index, stored: Mapping[UUID, Mapping[str, Any]], others: Collection[str]) -> set[UUID]:
+    """Those of some stored documents whose files are lost, or whose items their archive has no more.
+
+    Lost is a local file that is not there, and what `reconcile` has marked so where `others`, archives that have these scenes too, are known.
+    """
     if not stored:
         return set()
     archives = {number: document["properties"].get(ARCHIVE) for number, document in stored.items()}
@@ -90,6 +106,8 @@ def _lost(index: Index, stored: Mapping[UUID, Mapping[str, Any]]) -> set[UUID]:
     with index.engine.connect() as connection:
         gone = connection.execute(text(GONE), values)
         lost = {row.dataset_id for row in gone if archives[row.dataset_id] == row.archive}
+        marked = connection.execute(text(MARKED), {"ids": list(stored), "archives": list(others)})
+        lost |= {row.dataset_id for row in marked if row.digest == _lost_mark(stored[row.dataset_id])}
     for number, document in stored.items():
         paths = (path_of(str(band["path"])) for band in document["measurements"].values())
         if number not in lost and MISSING in local_sizes(path for path in paths if "://" not in path).values():

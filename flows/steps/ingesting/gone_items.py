@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import Engine, func, or_, select, text
 
 from datacube_config.schema import known_item
-from flows.steps.ingesting.known_items import UNREADABLE, Bounds
+from flows.steps.ingesting.item_keys import UNREADABLE
+from flows.steps.ingesting.known_items import Bounds
 
 GONE_BATCH = 100
 _MARK = """

@@ -22,7 +22,8 @@ from flows.steps.ingesting.harvest import Batch, HarvestKey, area_key, held_thre
 from flows.steps.ingesting.harvest_files import file_batches, unchanged_items
 from flows.steps.ingesting.harvest_pages import ApiHarvest, api_batches
 from flows.steps.ingesting.ingest_report import IngestReport, Progress
-from flows.steps.ingesting.known_items import item_key, touch_known
+from flows.steps.ingesting.item_keys import item_key
+from flows.steps.ingesting.known_items import touch_known
 from flows.steps.ingesting.quarantine import kept_archives, kept_items, release
 from flows.steps.ingesting.removed_items import note_removed
 from flows.steps.ingesting.take_items import Take, take_items, take_prepared

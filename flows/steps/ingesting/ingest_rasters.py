@@ -17,7 +17,7 @@ from flows.steps.archives.archive_files import ArchiveFiles, as_uri
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.archives.in_batches import in_batches
 from flows.steps.archives.item_refused import ItemRefused
-from flows.steps.archives.items import FoundItem
+from flows.steps.archives.items import FoundItem, check_stated
 from flows.steps.index.advisory_locks import alone
 from flows.steps.index.index_setup import add_product
 from flows.steps.ingesting.ingest_report import IngestReport
@@ -59,8 +59,9 @@ def ingest_rasters(
     access: RasterAccess | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Index the files at a path as a source of sources.yaml; safe to repeat. RequestError for an unknown name or nothing there."""
+    """Index the files at a path as a source of sources.yaml; safe to repeat. RequestError for an unknown name, no path or nothing there."""
     started = time.monotonic()
+    check_stated(path, f"expected the path or URL of files of {name}")
     files = ArchiveFiles(s3_options)
     location = path.rstrip("/") if "://" in path else str(Path(path).resolve())
     source = table.rasters.get(name) or table.folders.get(name)

@@ -1,7 +1,5 @@
 """What an archive was seen to hold: the digest of each item, the scene it became, when it was last seen."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,11 +11,9 @@ import orjson
 from sqlalchemy import Engine, text
 
 from flows.steps.archives.found_items import FoundItem, UnreadItem
-from flows.steps.archives.raw_items import READING
+from flows.steps.ingesting.item_keys import UNREADABLE, item_digest, item_key
 
-OTHER = "another item of this id came before it in this archive, and is taken: give that at {} an id of its own, or remove one"
-UNREADABLE = b""  # the digest of what could not be read: a name in quarantine, not an item
-KEY_BYTES = 500
+OTHER = "another item of this id in this archive is taken: give that at {} an id of its own, or remove one"
 
 # What is lost with a server that crashes is seen again by the next run; what is committed after it for good takes it along.
 _SOON = text("set local synchronous_commit = off")
@@ -47,12 +43,26 @@ class FreshItem:
     digest: bytes
     is_known: bool = False
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is known by in its archive."""
+        return self.collection, self.item_id
+
+    @property
+    def is_another(self) -> str:
+        """What is told of it where another item of its id is taken."""
+        return OTHER.format(self.found.place.location)
+
 
 @dataclass(slots=True)
 class Sifted:
-    """A batch: what is to be taken, how many are known and unchanged, (id, note) of known parts of other scenes."""
+    """A batch: what is to be taken, how many are known and unchanged, (id, note) of known parts of other scenes.
+
+    `others`: to be taken in their order where the item of their id is refused that is taken before them.
+    """
 
     fresh: list[FreshItem] = field(default_factory=list)
+    others: list[FreshItem] = field(default_factory=list)
     unchanged: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     repeated: int = 0
@@ -69,26 +79,6 @@ class KnownItem:
     bounds: Bounds | None = None
 
 
-def item_digest(document: dict[str, Any]) -> bytes:
-    """SHA-256 of an item's canonical JSON without its links, which say where a copy of it lies."""
-    content = {name: value for name, value in document.items() if name != "links"}
-    try:
-        canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # numbers beyond 64 bits, lone surrogates
-        canonical = json.dumps(content, sort_keys=True, default=str).encode()
-    return hashlib.sha256(READING + canonical).digest()
-
-
-def key_text(value: object) -> str:
-    """Text as a key of the database can hold it: no NUL, no lone surrogate, and short."""
-    if isinstance(value, str) and value.isascii() and len(value) <= KEY_BYTES and "\x00" not in value:
-        return value
-    clean = str(value or "").replace("\x00", "").encode("utf-8", "replace").decode()
-    if len(clean.encode()) <= KEY_BYTES:
-        return clean
-    return f"{clean[:100]}…{hashlib.sha256(clean.encode()).hexdigest()}"
-
-
 def sift(
     engine: Engine,
     archive: str,
@@ -102,7 +92,7 @@ def sift(
     """Which items of a batch are new or changed; the others are noted as seen by this run.
 
     `under_way`: digests of the items of this run that are not remembered yet, by collection and item id. `since`: when the listing
-    began, if it comes to everything once: of different items of one id the known one is taken, else the first, and the others are skipped.
+    began, if it comes to everything once: of different items of one id the known one is to be taken, else the first, before the others.
     """
     sifted, seen, new = Sifted(), list[FreshItem](), dict[tuple[str, str, bytes], FreshItem]()
     distinct = _distinct(batch)
@@ -111,14 +101,14 @@ def sift(
     others = _others(distinct, known, run, under_way, since) if since else []
     is_other = set(map(id, others))
     for item in (item for item in distinct if id(item) not in is_other):
-        key, row = (item.collection, item.item_id), known.get((item.collection, item.item_id))
+        key, row = item.key, known.get(item.key)
         before = under_way.get(key)
         if before is not None or row is None or row.digest != item.digest:
             if before != item.digest:
                 is_new = before is None and row is None
                 new.setdefault((*key, item.digest), item if is_new else replace(item, is_known=True))
         elif row.seen_by != run:
-            if row.dataset_id is None and row.note is None:
+            if _is_refused(row):
                 new.setdefault((*key, item.digest), replace(item, is_known=True))
             else:
                 seen.append(item)
@@ -126,7 +116,7 @@ def sift(
                     sifted.skipped.append((item.found.id, row.note))
     sifted.fresh = list(new.values())
     sifted.unchanged = len(seen) - len(sifted.skipped)
-    sifted.skipped += [(item.found.id, OTHER.format(item.found.place.location)) for item in others]
+    sifted.others = [replace(item, is_known=item.key in known or item.key in under_way) for item in others]
     sifted.repeated = len(batch) - len(seen) - len(sifted.fresh) - len(others)
     if not dry_run:
         _touch(engine, archive, seen, run)
@@ -140,25 +130,35 @@ def _others(
     under_way: Mapping[tuple[str, str], bytes],
     since: datetime,
 ) -> list[FreshItem]:
-    """Those of a listing's items that another item of their id came before in, or is the known one beside them."""
-    chosen = dict(under_way)
-    for key, row in known.items():
-        if row.seen_by == run and row.last_seen >= since:
-            chosen.setdefault(key, row.digest)
+    """Those of a listing's items that another item of their id came before in, or is the known one beside them; what was refused is neither."""
+    taken = {key: row for key, row in known.items() if not _is_refused(row)}
+    came = {key: row.digest for key, row in taken.items() if row.seen_by == run and row.last_seen >= since}
+    chosen = {**under_way, **came}
     for item in items:
-        if _is_as_known(item, known):
-            chosen.setdefault((item.collection, item.item_id), item.digest)
-    return [item for item in items if chosen.setdefault((item.collection, item.item_id), item.digest) != item.digest]
+        if _is_as_known(item, taken):
+            chosen.setdefault(item.key, item.digest)
+    return [item for item in items if chosen.setdefault(item.key, item.digest) != item.digest]
+
+
+def refused_keys(engine: Engine, archive: str, items: Sequence[FreshItem], run: UUID) -> set[tuple[str, str]]:
+    """The keys of items of which this run has refused what it came to first."""
+    known = _known(engine, archive, items) if items else {}
+    return {key for key, row in known.items() if row.seen_by == run and _is_refused(row)}
+
+
+def _is_refused(row: Any) -> bool:  # noqa: ANN401, a row of `_known`
+    """Whether what is known is in quarantine: neither a scene nor a part of one."""
+    return row.dataset_id is None and row.note is None
 
 
 def _is_as_known(item: FreshItem, known: Mapping[tuple[str, str], Any]) -> bool:
-    row = known.get((item.collection, item.item_id))
+    row = known.get(item.key)
     return row is not None and row.digest == item.digest
 
 
 def remember(engine: Engine, archive: str, items: Iterable[KnownItem], run: UUID) -> None:
     """Keep what items were seen as; the caller has committed their scenes."""
-    last = {(each.fresh.collection, each.fresh.item_id): each for each in items}
+    last = {each.fresh.key: each for each in items}
     if not last:
         return
     # In the order of their keys, so that two runs that meet wait for each other and never deadlock.
@@ -191,7 +191,7 @@ def _distinct(batch: Sequence[FoundItem]) -> list[FreshItem]:
     found: dict[tuple[str, str, bytes], FreshItem] = {}
     for each in batch:
         item = FreshItem(each, *item_key(each), _digest(each))
-        found.setdefault((item.collection, item.item_id, item.digest), item)
+        found.setdefault((*item.key, item.digest), item)
     return list(found.values())
 
 
@@ -208,12 +208,6 @@ def _digest(found: FoundItem) -> bytes:
     if isinstance(found, UnreadItem):
         return found.raw.digest
     return UNREADABLE if found.document is None else item_digest(found.document)
-
-
-def item_key(found: FoundItem) -> tuple[str, str]:
-    """What an item is known by in its archive: its collection, empty where it states none, and its id."""
-    collection = found.collection
-    return key_text(collection if isinstance(collection, str) else ""), key_text(found.id)
 
 
 def _known(engine: Engine, archive: str, items: Sequence[FreshItem]) -> dict[tuple[str, str], Any]:

@@ -16,7 +16,7 @@ from datacube_config.schema import quarantine
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.archives.items import FoundItem
-from flows.steps.ingesting.known_items import item_key, key_text
+from flows.steps.ingesting.item_keys import item_key, key_text
 
 PAUSES = (timedelta(hours=1), timedelta(hours=4), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 HEALING = ("missing asset", "incomplete asset", "unreadable")

@@ -9,7 +9,7 @@ from datacube_config.connection import Index
 from datacube_config.schema import known_item, quarantine
 from flows.steps.archives.found_items import FoundItem
 from flows.steps.ingesting.gone_items import mark_gone
-from flows.steps.ingesting.known_items import key_text
+from flows.steps.ingesting.item_keys import key_text
 from flows.steps.ingesting.quarantine import release
 
 

@@ -13,7 +13,7 @@ from flows.steps.archives.items import FoundItem
 from flows.steps.index.scene_index import take_scenes
 from flows.steps.ingesting.admission import admission_policy, admit, sampled_host
 from flows.steps.ingesting.ingest_report import IngestReport
-from flows.steps.ingesting.known_items import FreshItem, KnownItem, Sifted, remember, sift
+from flows.steps.ingesting.known_items import FreshItem, KnownItem, Sifted, refused_keys, remember, sift
 from flows.steps.ingesting.quarantine import keep, release
 from flows.steps.ingesting.radiometric_check import check_radiometry
 from flows.steps.loading.raster_access import RasterAccess
@@ -45,11 +45,30 @@ class _Outcome:
     scenes: list[tuple[FreshItem, SceneDocument]] = field(default_factory=list)
     notes: list[tuple[FreshItem, str]] = field(default_factory=list)
     refused: list[tuple[FreshItem, str]] = field(default_factory=list)
+    others: list[tuple[FreshItem, str]] = field(default_factory=list)
 
     def refuse(self, causes: dict[UUID, str]) -> None:
         """Take scenes out of what is to be indexed."""
         self.refused += [(item, causes[scene.id]) for item, scene in self.scenes if scene.id in causes]
         self.scenes = [(item, scene) for item, scene in self.scenes if scene.id not in causes]
+
+    @property
+    def refused_keys(self) -> set[tuple[str, str]]:
+        """What of it goes to quarantine."""
+        return {item.key for item, _ in self.refused}
+
+    @property
+    def passed_keys(self) -> set[tuple[str, str]]:
+        """What of it is taken."""
+        return {item.key for item, _ in (*self.scenes, *self.notes)}
+
+    def take_turns(self, turn: "_Outcome") -> None:
+        """Add what became of items that were tried in place of refused ones of their ids: where they pass, these are told as others."""
+        passed = turn.passed_keys
+        self.others += [(item, f"{cause}; {item.is_another}") for item, cause in self.refused if item.key in passed]
+        self.refused = [each for each in self.refused if each[0].key not in passed] + turn.refused
+        self.scenes += turn.scenes
+        self.notes += turn.notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +90,16 @@ class Prepared:
 
     @property
     def digests(self) -> dict[tuple[str, str], bytes]:
-        """What its new items will be known by."""
-        return {(item.collection, item.item_id): item.digest for item in self.sifted.fresh}
+        """What its new items will be known by, if they are not refused."""
+        return {item.key: item.digest for item in (*reversed(self.sifted.others), *self.sifted.fresh)}
 
 
 def prepare(
     take: Take, batch: Sequence[FoundItem], before: Iterable[Prepared] = (), since: datetime | None = None
 ) -> Prepared:
     """Find out what is new in a batch, and have it read; `before`: the batches of this run that are not taken yet; `since`: as in `sift`."""
-    under_way = {key: digest for each in before for key, digest in each.digests.items()}
+    ahead = reversed(list(before)) if since else before
+    under_way = {key: digest for each in ahead for key, digest in each.digests.items()}
     sifted = sift(
         take.index.engine, take.archive, batch, take.run, dry_run=take.report.dry_run, under_way=under_way, since=since
     )
@@ -94,8 +114,8 @@ def take_items(take: Take, batch: Sequence[FoundItem]) -> Taken:
 def take_prepared(take: Take, prepared: Prepared) -> Taken:
     """Index what is new in a batch, keep what is refused."""
     report, sifted = take.report, prepared.sifted
-    outcome = _outcome(sifted.fresh, prepared.read())
-    _check(take, outcome)
+    outcome = _checked(take, sifted.fresh, prepared.read())
+    _try_others(take, outcome, sifted.others)
     scenes = [scene for _, scene in outcome.scenes]
     known = {scene.id for item, scene in outcome.scenes if item.is_known}
     decision = take_scenes(take.index, scenes, dry_run=report.dry_run, revisable=known)
@@ -108,12 +128,26 @@ def take_prepared(take: Take, prepared: Prepared) -> Taken:
     report.revised += len(decision.revised)
     report.unchanged += decision.unchanged + sifted.unchanged
     report.skipped += [{"id": name, "note": note} for name, note in sifted.skipped]
-    report.skipped += [{"id": item.found.id, "note": note} for item, note in outcome.notes]
+    report.skipped += [{"id": item.found.id, "note": note} for item, note in (*outcome.notes, *outcome.others)]
     report.quarantined += [{"id": item.found.id, "cause": cause} for item, cause in outcome.refused]
     return Taken(prepared.n_items - sifted.repeated, len(outcome.scenes) + sifted.unchanged, sifted.repeated)
 
 
-def _outcome(fresh: Sequence[FreshItem], readings: Sequence[Reading]) -> _Outcome:
+def _try_others(take: Take, outcome: _Outcome, others: Sequence[FreshItem]) -> None:
+    """Take of the other items of an id the first that can be, where the one before them was refused; what is left is told."""
+    earlier = set() if take.report.dry_run else refused_keys(take.index.engine, take.archive, others, take.run)
+    while open_keys := (earlier | outcome.refused_keys) - outcome.passed_keys:
+        turn = {item.key: item for item in reversed(others) if item.key in open_keys}
+        if not turn:
+            break
+        items = list(turn.values())
+        outcome.take_turns(_checked(take, items, take.pool.submit([item.found for item in items], take.archive)()))
+        others = [item for item in others if turn.get(item.key) is not item]
+    outcome.others += [(item, item.is_another) for item in others]
+
+
+def _checked(take: Take, fresh: Sequence[FreshItem], readings: Sequence[Reading]) -> _Outcome:
+    """What items became, by what was read of them and then by their files."""
     outcome = _Outcome()
     for item, reading in zip(fresh, readings, strict=True):
         if not isinstance(reading, NotTaken):
@@ -122,6 +156,7 @@ def _outcome(fresh: Sequence[FreshItem], readings: Sequence[Reading]) -> _Outcom
             outcome.notes.append((item, reading.reason))
         else:
             outcome.refused.append((item, reading.reason))
+    _check(take, outcome)
     return outcome
 
 
@@ -136,9 +171,7 @@ def _check(take: Take, outcome: _Outcome) -> None:
 
 def _keep(take: Take, outcome: _Outcome) -> None:
     """Settle a batch whose scenes are committed: quarantine, and what is known from now on."""
-    again = {(item.collection, item.item_id) for item, _ in outcome.refused}
-    passed = [(item.collection, item.item_id) for item, _ in (*outcome.scenes, *outcome.notes)]
-    release(take.index, take.archive, [key for key in passed if key not in again])
+    release(take.index, take.archive, outcome.passed_keys - outcome.refused_keys)
     keep(take.index, take.archive, [(item.found, cause) for item, cause in outcome.refused])
     known = [_known(item) for item, _ in outcome.refused]
     known += [_known(item, note) for item, note in outcome.notes]

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
 from flows.steps.index.index_rows import dataset_rows, lineage_rows
+from flows.steps.index.revised_scenes import lost_marks
 from flows.steps.scenes.rendition_policy import Rank, rendition_difference, rendition_rank
 from flows.steps.upkeep.archive_listing import Scope, is_inside
 from flows.steps.upkeep.contradicted_scenes import contradicted_scenes
@@ -108,9 +110,14 @@ FORGET = """
 delete from neocube.known_item k where k.archive = any(:archives) and k.dataset_id is not null
 and not exists (select from {rows} r where r.id = k.dataset_id) returning k.archive
 """
-FORGET_THESE = (
-    "delete from neocube.known_item where archive = any(:archives) and dataset_id = any(:ids) returning archive"
-)
+# What is known of their items is what ingest takes as said that the files are lost.
+FORGET_THESE = """
+update neocube.known_item k set digest = decode(l.mark, 'hex')
+from json_to_recordset(cast(:lost as json)) as l (id uuid, owner text, mark text)
+where k.archive = any(:archives) and k.dataset_id = l.id and k.archive <> l.owner and k.gone_at is null
+    and k.digest <> decode(l.mark, 'hex')
+returning k.archive
+"""
 # What an ingest is to list whole, from the beginning, when it comes next.
 LIST_AGAIN = (
     "update neocube.harvest set signature = null, listed_at = null, next_page = null where archive = any(:archives)"
@@ -163,15 +170,14 @@ def forget_purged(index: Index, archives: Sequence[str]) -> int:
 
 def forget_moved(index: Index, archives: Sequence[str], orphans: Iterable[Mapping[str, Any]]) -> int:
     """Let ingest take from these archives the scenes again whose files another archive, which they were taken from, has lost."""
-    lost: dict[str, list[UUID]] = {}
-    for row in orphans:
-        if row["kind"] == "scene without files":
-            lost.setdefault(row["archive"], []).append(row["id"])
-    forgotten: list[str] = []
+    owners: dict[UUID, str] = {row["id"]: row["archive"] for row in orphans if row["kind"] == "scene without files"}
+    lost: list[dict[str, Any]] = []
+    for first in range(0, len(owners), FETCHED_ROWS):
+        marks = lost_marks(index, list(owners)[first : first + FETCHED_ROWS])
+        lost += [{"id": number, "owner": owners[number], "mark": mark.hex()} for number, mark in marks.items()]
     with index.engine.begin() as connection:
-        for owner, ids in lost.items():
-            values = {"archives": [name for name in archives if name != owner], "ids": ids}
-            forgotten += connection.scalars(text(FORGET_THESE), values).all()
+        values = {"archives": list(archives), "lost": orjson.dumps(lost).decode()}
+        forgotten = connection.scalars(text(FORGET_THESE), values).all()
         connection.execute(text(LIST_AGAIN), {"archives": list(set(forgotten))})
     return len(forgotten)
 
