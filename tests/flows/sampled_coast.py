@@ -154,13 +154,13 @@ def known_coast(settings: Settings, folder: Path) -> Iterator[Coast]:
 
 def publish_features(
     index: Index, storage: Storage, values: NDArray[np.float32], tiles: Sequence[Tile] = TILES,
-    recipe: FeaturesRecipe = FEATURES, grid: PixelGrid = GRID,
+    recipe: FeaturesRecipe = FEATURES, grid: PixelGrid = GRID, period: Period = YEAR,
 ) -> None:  # fmt: skip
     """The cells of the features."""
     template = features_template(recipe)
     add_product(index.dc, odc_product_definition(template))
     for number, tile in enumerate(tiles):
-        key = CellKey(recipe.name, recipe.version, tile, YEAR)
+        key = CellKey(recipe.name, recipe.version, tile, period)
         window = values[None, :, :, number * TILE_PX : (number + 1) * TILE_PX]
         accounts = np.zeros((1, len(ACCOUNT_NAMES), TILE_PX, TILE_PX), np.uint16)
         number_of = cell_id(key, [SourceKey("scene", "1")], recipe.digest())
