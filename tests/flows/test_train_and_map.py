@@ -19,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geom import box
+from pyproj import Geod
 from pystac.extensions.mlm import MLMExtension
 
 from datacube_config.connection import Index, open_index
@@ -625,7 +626,8 @@ def test_pixel_areas_are_those_inside_the_area(mapped: MapResult) -> None:
     document = mapped.document()
     assert {(each["unit"], each["period"]) for each in document["pixel_area"]} == {("ha", "2020")}
     total = sum(each["area"] for each in document["pixel_area"])
-    assert total == pytest.approx((TILE_PX - 6) * (2 * TILE_PX - 6) * 0.09, rel=0.01)
+    ground_m2 = abs(Geod(ellps="WGS84").geometry_area_perimeter(AREA.geometry.geom)[0])
+    assert total == pytest.approx(ground_m2 / 10_000, rel=5e-5)
     assert json.dumps(document)
 
 
