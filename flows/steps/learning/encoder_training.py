@@ -61,7 +61,7 @@ def learn_encoder(
     bind_product(index, recipe.name, recipe.version, recipe.digest())
     publish_model(index, files, draft, {"card.md": encoder_markdown(recipe, facts, told).encode()}, cells)
     room.forget(number)
-    return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
+    return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale, inputs.notes)
 
 
 def encoder_id(recipe: MaskedRecipe, cells: Sequence[UUID]) -> UUID:

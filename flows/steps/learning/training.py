@@ -29,12 +29,7 @@ from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import ModelFiles, read_card
 from flows.steps.learning.models import find_model_row, promote_model, publish_model
-from flows.steps.learning.network_training import (
-    NETWORK_SOFTWARE,
-    NetworkInputs,
-    TrainingRoom,
-    learn_network,
-)
+from flows.steps.learning.network_training import NETWORK_SOFTWARE, NetworkInputs, TrainingRoom, learn_network
 from flows.steps.learning.split_layer import sites_digest
 from flows.steps.learning.temporal_training import learn_temporal
 from flows.steps.learning.training_input import Drawn, check_input, identified
@@ -46,6 +41,7 @@ from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
 from products.learning.card import TrainingFacts, card_document
+from products.learning.card_cells import unbuilt_notes
 from products.learning.estimators import LEARNING_VERSION, learn
 from products.learning.learned import ArrayModel, Learned
 from products.learning.recipe import LearnedRecipe, ModelRecipe
@@ -61,7 +57,7 @@ SOFTWARE = ("neocube", "scikit-learn", "numpy", "optuna")
 
 @dataclass(frozen=True, slots=True)
 class FeatureCells:
-    """The published feature cells of an area and period, in tile and period order; `n_stale` of them are not what a build would make now."""
+    """The published feature cells of an area and period, in tile and period order; `n_stale` are not what a build would make now, `notes` say where none is."""
 
     recipe: SceneRecipe
     area: Area
@@ -70,6 +66,7 @@ class FeatureCells:
     periods: tuple[Period, ...]
     cells: dict[tuple[str, str], PublishedCell]
     n_stale: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def placed(self) -> Iterator[tuple[Tile, Period, PublishedCell]]:
@@ -88,7 +85,7 @@ class FeatureCells:
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """What training gave: `trained` is False where the same model was there already."""
+    """What training gave: `trained` is False where the same model was there already; `notes` are of this call, beside those of the card."""
 
     id: UUID
     name: str
@@ -96,6 +93,7 @@ class TrainedModel:
     card: dict[str, Any]
     card_path: str
     n_stale: int
+    notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As the contract shows it."""
@@ -103,7 +101,7 @@ class TrainedModel:
         shown = {"model": str(self.id), "name": self.name, "trained": self.trained, "simulated": self.card["simulated"]}
         return (
             shown
-            | {"metrics": metrics, "card": self.card_path, "notes": self.card["notes"]}
+            | {"metrics": metrics, "card": self.card_path, "notes": [*self.card["notes"], *self.notes]}
             | {"stale_cells": self.n_stale}
         )
 
@@ -120,7 +118,8 @@ def feature_cells(index: Index, recipe: SceneRecipe, area: Area, period: Period)
             f"no cell of {recipe.name} is published over the area {area.name!r} in {period.label}: "
             f"build it first (neocube build {recipe.name} --period {period.label}, with the same --area)"
         )
-    return FeatureCells(recipe, area, grid, tiles, periods, cells)
+    notes = unbuilt_notes(recipe.name, [tile.label for tile in tiles], [period.label for period in periods], cells)
+    return FeatureCells(recipe, area, grid, tiles, periods, cells, notes=notes)
 
 
 def found_model(
@@ -132,7 +131,8 @@ def found_model(
         return None
     if row.is_archived:
         promote_model(index, number, recipe)
-    return TrainedModel(number, recipe.name, False, read_card(files), files.path("card.md"), inputs.n_stale)
+    card = read_card(files)
+    return TrainedModel(number, recipe.name, False, card, files.path("card.md"), inputs.n_stale, inputs.notes)
 
 
 def learn_model(
@@ -181,7 +181,7 @@ def learn_model(
     files_beside = {**shown(recipe, facts, metrics, samples, made.plan.split), **beside, **pictures}
     publish_model(index, files, draft, files_beside, cells)
     room.forget(number)
-    return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
+    return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale, inputs.notes)
 
 
 def _learned(

@@ -45,7 +45,7 @@ def learn_transform(
     draft = ModelDraft(number, recipe, components, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     bind_product(index, recipe.name, recipe.version, recipe.digest())
     publish_model(index, files, draft, {"card.md": transform_markdown(recipe, facts, metrics).encode()}, cells)
-    return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale)
+    return TrainedModel(number, recipe.name, True, card, files.path("card.md"), inputs.n_stale, inputs.notes)
 
 
 def transform_id(recipe: PcaRecipe, cells: list[UUID]) -> UUID:
