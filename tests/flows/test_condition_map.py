@@ -34,7 +34,7 @@ def write_cube(path: Path) -> None:
     cube = xarray.Dataset(
         arrays, {"band": np.array(["red"], object), "pass_id": ("time", np.array(["first", "second"], object)), **axes}
     )
-    cube.odc.assign_crs(CRS).to_zarr(path, zarr_format=3)
+    cube.odc.assign_crs(CRS).to_zarr(path, zarr_format=3, consolidated=False)
 
 
 @pytest.mark.parametrize(("pass_id", "n_yes"), [("first", 100), ("second", 50)])
