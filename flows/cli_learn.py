@@ -203,7 +203,8 @@ def _trained(document: dict[str, Any]) -> str:
         scores = [f"{metrics['score']}: {metrics['masked_error']:.3f} {told}: {metrics['error_of_mean']:.3f}"]
     else:
         scores = _agreement(metrics) if "holdout" in metrics else _explained(metrics)
-    return "\n".join([_head(document), *_stale(document), *scores, f"card {document['card']}"])
+    notes = [f"note: {note}" for note in document["notes"]]
+    return "\n".join([_head(document), *_stale(document), *scores, *notes, f"card {document['card']}"])
 
 
 def _agreement(metrics: dict[str, Any]) -> list[str]:

@@ -33,7 +33,7 @@ def train_model(
 
 def model_artifact(found: TrainedModel) -> str:
     """The scores and notes of what was learned, as Markdown."""
-    metrics, notes = found.card["metrics"], [f"- {note}" for note in found.card["notes"]]
+    metrics, notes = found.card["metrics"], [f"- {note}" for note in found.document()["notes"]]
     if "holdout" in metrics:
         score, head = f"{metrics['holdout']['overall']} on the hold-out", ["| class | F1 | pixels |", "|---|---|---|"]
         of_classes = metrics["holdout"]["per_class"].items()

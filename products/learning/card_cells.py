@@ -1,4 +1,8 @@
-"""What every card says of the cells that were learned from."""
+"""What is said of the cells that a model is learned from or maps: in every card, and where there are none."""
+
+from collections.abc import Collection, Sequence
+
+MOST_NAMED = 5
 
 
 def of_features(name: str, version: int | None) -> str:
@@ -11,3 +15,28 @@ def stale_note(n_stale: int, n_cells: int) -> list[str]:
     if not n_stale:
         return []
     return [f"{n_stale} of {n_cells} feature cells were stale: scenes or recipe had changed since they were built."]
+
+
+def unbuilt_notes(
+    product: str, tiles: Sequence[str], periods: Sequence[str], built: Collection[tuple[str, str]]
+) -> tuple[str, ...]:
+    """How many and which periods have no cell of a product on any tile, and which tiles in the other periods; nothing where all places are `built`."""
+    there = {period for _, period in built}
+    left_out = [period for period in periods if period not in there]
+    places = [(tile, period) for period in periods if period in there for tile in tiles]
+    empty = [f"{tile} in {period}" for tile, period in places if (tile, period) not in built]
+    said = (
+        (left_out, f"{len(periods)} periods, which are left out"),
+        (empty, f"{len(places)} tiles of its periods, which stay empty"),
+    )
+    return tuple(
+        f"{product} has no cell in {len(names)} of {of_what}: {first_of(names)}; `neocube build {product}` makes them where there are scenes"
+        for names, of_what in said
+        if names
+    )
+
+
+def first_of(names: Sequence[object]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(map(str, names[:MOST_NAMED]))}{more}"

@@ -8,6 +8,7 @@ from products.errors import RequestError
 from products.map_scale import factors_at
 
 MOST_SPREAD = 0.02
+ROWS_AT_ONCE = 1024
 Float64 = npt.NDArray[np.float64]
 
 
@@ -27,3 +28,17 @@ def ground_m2(crs: str, x: Float64, y: Float64, resolution_m: float) -> Float64:
     along = areal_scale(crs, x, np.full(x.shape, row))
     down = areal_scale(crs, np.full(y.shape, column), y)
     return resolution_m**2 / (along[None, :] * (down / along[x.size // 2])[:, None])
+
+
+def ground_of_codes(
+    codes: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], n: int, crs: str, x: Float64, y: Float64, resolution_m: float
+) -> Float64:  # fmt: skip
+    """Square metres on the ground of the pixels `inside` (y, x) of each code 0 to n - 1, (n,)."""
+    found = np.zeros(n)
+    for start in range(0, y.size, ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        here = inside[rows]
+        if here.any():
+            size = ground_m2(crs, x, y[rows], resolution_m)
+            found += np.bincount(codes[rows][here], weights=size[here], minlength=n)
+    return found

@@ -52,11 +52,7 @@ def class_colours(class_names: Sequence[str]) -> dict[int, Colour]:
     return {code: KNOWN_COLOURS.get(name) or next(spare) for code, name in enumerate(class_names, start=1)}
 
 
-def pixel_area(
-    codes: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], class_names: Sequence[str], resolution_m: float
-) -> list[dict[str, Any]]:
-    """Hectares of each class among the pixels `inside` (y, x), by counting pixels; the last entry has no data."""
-    counts = np.bincount(codes[inside], minlength=len(class_names) + 1)
-    pixel_ha = resolution_m**2 / M2_PER_HA
+def pixel_area(ground_m2: npt.NDArray[np.float64], class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Hectares on the ground of each class, from the square metres of all pixels of each code; the last entry has no data."""
     named = [*enumerate(class_names, start=1), (0, "no data")]
-    return [{"class": name, "area": round(float(counts[code]) * pixel_ha, 4), "unit": "ha"} for code, name in named]
+    return [{"class": name, "area": round(float(ground_m2[code]) / M2_PER_HA, 4), "unit": "ha"} for code, name in named]

@@ -63,6 +63,14 @@ def cell_ground(
     )
 
 
+def seen_codes(codes: Codes, features: npt.NDArray[np.float32]) -> Codes:
+    """The codes (y, x) of pixels that have any of the features (feature, y, x), 0 of the others: what has none is never mapped, so nothing is learned there."""
+    is_seen = np.zeros(codes.shape, np.bool_)
+    for feature in features:
+        is_seen |= np.isfinite(feature)
+    return np.where(is_seen, codes, 0).astype(np.uint8)
+
+
 def network_rows(split: BlockSplit) -> Mask:
     """Rows (n,) that a network may learn from: not of the hold-out, nor of the fold that says when to stop, nor in the buffer of either."""
     return split.train_rows(split.holdout) & split.train_rows(VALIDATION_FOLD)

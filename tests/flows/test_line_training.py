@@ -1,6 +1,7 @@
 """Lines in pictures: files in pairs, what a training keeps and finds in other pictures, and the recipe of glacier fronts on real ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyproj import CRS
 from flows.cli import main
 from flows.steps.learning.left_out import answered_in_turn, dealt
 from flows.steps.learning.line_files import compared_frames
+from flows.steps.learning.line_training import picture_ground
 from flows.steps.learning.picture_files import LinedPicture, pictures_digest, ranked, read_pictures
 from flows.steps.learning.shape_files import crs_name
 from flows.steps.simulation.track_pictures import write_track_pictures
@@ -24,6 +26,7 @@ from products.errors import RequestError
 from products.learning.line_extraction import length_px, lines_of
 from products.learning.line_recipe import LineRecipe, LinesSpec
 from products.learning.line_scores import FoundLines
+from products.learning.network_spec import UnetSpec
 from products.registry import picture_recipe
 
 GROUND = Affine(30, 0, 500_000, 0, -30, 8_000_000)
@@ -77,6 +80,23 @@ def test_pictures_come_in_pairs_with_group_date_and_pixel_size(edges: Path) -> N
     assert pictures[3].date == "2001-07-04" and pictures[3].pixel_m == pytest.approx(30 / 0.9996, rel=1e-5)
     assert pictures[0].bands.shape == (1, 64, 64) and pictures[0].is_line.mean() > 0.02
     assert read_pictures(edges, spec(groups={}))[0].group == "n_20010701"
+
+
+def test_pixels_without_a_value_are_neither_line_nor_background(edges: Path) -> None:
+    picture, network = read_pictures(edges, spec())[0], UnetSpec(patch_px=16, overlap_px=4)
+    whole = picture_ground(picture, network, validates=False).train
+    assert (whole.codes == np.where(picture.is_line, 2, 1)).all() and len(whole.places) == 49**2
+    gaps = picture.bands.copy()
+    gaps[:, :, :32] = np.nan
+    for validates in (False, True):
+        ground = picture_ground(replace(picture, bands=gaps), network, validates)
+        part = ground.validation if validates else ground.train
+        assert not part.codes[:, :32].any() and (part.codes[:, 32:] == whole.codes[:, 32:]).all()
+        assert part.places[:, 1].min() == 17
+    with pytest.raises(
+        RequestError, match="no pixel of the picture n_20010701 has a value: leave it and its label out"
+    ):
+        picture_ground(replace(picture, bands=np.full_like(gaps, np.nan)), network, validates=False)
 
 
 def test_ranks_do_not_depend_on_haze_and_gain_and_leave_gaps() -> None:

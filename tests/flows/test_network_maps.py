@@ -88,19 +88,22 @@ class Coast:
     def cells(self, area: Area) -> FeatureCells:
         return feature_cells(self.index, FEATURES, area, YEAR)
 
-    def train(self, **changed: Any) -> TrainedModel:
-        recipe = MODEL.model_copy(update=changed)
-        labels = LabelFile(str(self.labels), self.labels)
+    def train(self, labels: Path | None = None, **changed: Any) -> TrainedModel:
+        recipe, path = MODEL.model_copy(update=changed), labels or self.labels
         return learn_model(
-            self.index, self.storage, recipe, self.cells(EVERYWHERE), labels, CPU, 1, TrainingRoom(self.labels.parent)
-        )
+            self.index, self.storage, recipe, self.cells(EVERYWHERE), LabelFile(str(path), path), CPU, 1,
+            TrainingRoom(path.parent),
+        )  # fmt: skip
 
     def map(self, area: Area) -> MapResult:
         return map_cells(self.index, self.storage, self.model, self.cells(area), 1)
 
     @property
     def model(self) -> Model:
-        found = find_model(self.index, self.storage, "coast_network")
+        return self.called("coast_network")
+
+    def called(self, name: str) -> Model:
+        found = find_model(self.index, self.storage, name)
         assert isinstance(found, Model)
         return found
 
@@ -114,7 +117,7 @@ def truth() -> NDArray[np.uint8]:
 def known_features() -> NDArray[np.float32]:
     levels = np.array([[0, 0, 0], [0.03, 0.3, 0.8], [0.05, 0.02, -0.4], [0.2, 0.25, 0.1]])
     found = levels[truth()].transpose(2, 0, 1) + np.random.default_rng(2).normal(0, 0.04, (3, *MOSAIC.shape))
-    found[:, 60:63, 60:63] = np.nan
+    found[:, 60:63, 60:63] = found[:, :, 80:83] = np.nan
     found[1, 10, 10] = np.nan
     return found.astype(np.float32)
 
@@ -133,10 +136,10 @@ def window(tile: Tile) -> tuple[slice, slice]:
     return slice(row, row + TILE_PX), slice(column, column + TILE_PX)
 
 
-def write_labels(path: Path) -> Path:
+def write_labels(path: Path, codes: NDArray[np.uint8]) -> Path:
     shape = {"width": MOSAIC.width, "height": MOSAIC.height, "count": 1, "dtype": "uint8", "nodata": 0}
     with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32647", transform=MOSAIC.affine, **shape) as file:
-        file.write(truth(), 1)
+        file.write(codes, 1)
         file.update_tags(simulated="yes")
     return path
 
@@ -151,7 +154,7 @@ def coast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coast]:
         add_product(index.dc, odc_product_definition(features_template(FEATURES)))
         for tile in TILES:
             publish(index, storage, tile, features[:, *window(tile)])
-        yield Coast(index, storage, features, write_labels(folder / "labels.tif"))
+        yield Coast(index, storage, features, write_labels(folder / "labels.tif", truth()))
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +209,13 @@ def test_training_the_same_again_finds_the_model(coast: Coast, trained: TrainedM
     again = coast.train()
     assert (again.id, again.trained) == (trained.id, False)
     assert isinstance(coast.model.learned, Network) and coast.model.id == trained.id
+
+
+def test_labels_on_pixels_without_any_feature_teach_a_network_nothing(coast: Coast, trained: TrainedModel) -> None:
+    is_seen = np.isfinite(coast.features).any(axis=0)
+    seen = write_labels(coast.labels.parent / "seen.tif", np.where(is_seen, truth(), 0).astype(np.uint8))
+    assert coast.train(seen, name="network_of_the_seen").trained
+    assert coast.called("network_of_the_seen").digest == coast.model.digest
 
 
 def test_the_map_is_that_of_the_whole_area_at_once(coast: Coast, mapped: MapResult) -> None:

@@ -23,10 +23,12 @@ from products.area import Area
 from products.devices import choose_backend
 from products.errors import RequestError
 from products.learning.recipe import ModelRecipe
+from products.spec import FeaturesRecipe
 from tests.flows.sampled_coast import (
     AREA,
     CLASSES,
     FEATURES,
+    FEATURES_SAID,
     GRID,
     MOSAIC,
     TILES,
@@ -225,6 +227,19 @@ def test_labels_of_another_epoch_need_rasters_to_compare_with(coast: Coast, labe
     assert coast.draw(
         labels, name="epoch_samples", labels={"epoch": 2020, "dataset": "GMW", "dataset_version": 4}
     ).drawn
+
+
+def test_a_cell_of_three_years_is_of_the_one_that_it_is_centred_on(coast: Coast, labels: Path) -> None:
+    said = FEATURES_SAID | {"name": "wide_features", "period": {"length": "P3Y", "step": "P1Y"}}
+    recipe = FeaturesRecipe.model_validate(said)
+    (period,) = recipe.periods_in(YEAR)
+    assert (period.start.year, period.end.year) == (2019, 2022)
+    publish_features(coast.index, coast.storage, coast.values, recipe=recipe, period=period)
+    cells = sampled_cells(coast.index, recipe, AREA, YEAR)
+    wide: dict[str, Any] = {"cells": cells, "name": "wide_samples", "features": "wide_features"}
+    with pytest.raises(RequestError, match=r"labels.geojson are of the epoch 2019, the cells of 2020: name label"):
+        coast.draw(labels, labels={"epoch": 2019}, **wide)
+    assert coast.draw(labels, labels={"epoch": 2020}, **wide).document()["notes"] == []
 
 
 def test_a_lattice_draws_its_pixels_only(coast: Coast, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geom import box
+from pyproj import Geod
 from pystac.extensions.mlm import MLMExtension
 
 from datacube_config.connection import Index, open_index
@@ -553,6 +554,26 @@ def test_a_map_of_another_year_joins_the_cube_and_has_files_of_its_own(tmp_path:
         )
 
 
+def test_periods_and_tiles_without_a_cell_are_told_and_only_what_was_built_is_mapped(
+    coast: Coast, trained: TrainedModel, mapped: MapResult
+) -> None:
+    three_years = feature_cells(coast.index, FEATURES, AREA, parse_period("2019/2021"))
+    found = map_cells(coast.index, coast.storage, mapped.model, three_years, 2)
+    hint = "`neocube build coast_features` makes them where there are scenes"
+    left_out = f"coast_features has no cell in 2 of 3 periods, which are left out: 2019, 2021; {hint}"
+    assert (found.document()["notes"], found.cube, found.files) == ([left_out], mapped.cube, mapped.files)
+    beyond = Tile("EPSG:32647", -276, 361)
+    wide = Area("wide", GRID.mosaic((*TILES, beyond)).pad(-3).extent.to_crs(CRS("EPSG:4326")))
+    wider = map_cells(coast.index, coast.storage, mapped.model, feature_cells(coast.index, FEATURES, wide, YEAR), 2)
+    empty = (
+        f"coast_features has no cell in 1 of 3 tiles of its periods, which stay empty: {beyond.label} in 2020; {hint}"
+    )
+    assert (wider.notes, wider.fresh) == ((empty,), mapped.mapped or mapped.fresh)
+    labels, room = LabelFile(str(coast.labels), coast.labels), TrainingRoom(coast.labels.parent)
+    again = learn_model(coast.index, coast.storage, MODEL, three_years, labels, CPU, 1, room)
+    assert (again.id, again.trained, again.document()["notes"][-1]) == (trained.id, False, left_out)
+
+
 def test_threads_and_tiles_give_the_same_pixels(coast: Coast, mapped: MapResult) -> None:
     model = find_model(coast.index, coast.storage, "coast_model")
     cell = next(iter(coast.cells.placed))[2]
@@ -597,7 +618,8 @@ def test_pixel_areas_are_those_inside_the_area(mapped: MapResult) -> None:
     document = mapped.document()
     assert {(each["unit"], each["period"]) for each in document["pixel_area"]} == {("ha", "2020")}
     total = sum(each["area"] for each in document["pixel_area"])
-    assert total == pytest.approx((TILE_PX - 6) * (2 * TILE_PX - 6) * 0.09, rel=0.01)
+    ground_m2 = abs(Geod(ellps="WGS84").geometry_area_perimeter(AREA.geometry.geom)[0])
+    assert total == pytest.approx(ground_m2 / 10_000, rel=5e-5)
     assert json.dumps(document)
 
 

@@ -6,6 +6,7 @@ import pytest
 from products.devices import choose_backend
 from products.learning.card import TrainingFacts, card_document, card_markdown
 from products.learning.estimators import fit_rows, learn
+from products.learning.ground_area import ground_m2, ground_of_codes
 from products.learning.maps import class_colours, map_template, pixel_area
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
@@ -111,11 +112,31 @@ def test_the_map_has_a_class_and_a_share_for_each_class() -> None:
 def test_pixel_areas_add_up_to_the_area() -> None:
     codes = np.array([[1, 1, 2], [3, 0, 2]], np.uint8)
     inside = np.array([[True, True, True], [True, True, False]])
-    found = pixel_area(codes, inside, RECIPE.class_names, 30.0)
+    x, y = 4_300_015.0 + 30 * np.arange(3), 3_200_015.0 - 30 * np.arange(2)  # of an equal-area grid
+    found = pixel_area(ground_of_codes(codes, inside, 4, "EPSG:3035", x, y, 30.0), RECIPE.class_names)
     assert [(each["class"], each["area"]) for each in found] == [
         ("mangrove", 0.18), ("water", 0.09), ("other", 0.09), ("no data", 0.09),
     ]  # fmt: skip
     assert {each["unit"] for each in found} == {"ha"}
+
+
+def test_pixel_areas_are_those_of_the_ground_wherever_a_grid_stretches_it() -> None:
+    codes = np.ones((2000, 100), np.uint8)
+    x = 1_000_015.0 + 30 * np.arange(100)
+    for crs, top, bottom, hectares in (
+        (
+            "EPSG:3857",
+            8_399_738.0,
+            8_339_738.0,
+            4538.5,
+        ),  # at 60 degrees north, where a metre of the map is half of one on the ground
+        ("EPSG:6933", 6_000_000.0, 5_940_000.0, 18_000.0),
+    ):
+        y = np.linspace(top - 15, bottom + 15, 2000)
+        found = pixel_area(ground_of_codes(codes, codes > 0, 4, crs, x, y, 30.0), RECIPE.class_names)
+        whole = ground_m2(crs, x, y[:1000], 30.0).sum() + ground_m2(crs, x, y[1000:], 30.0).sum()
+        assert found[0]["area"] == pytest.approx(whole / 10_000, rel=1e-4)
+        assert found[0]["area"] == pytest.approx(hectares, rel=2e-3) and found[-1]["area"] == 0
 
 
 def test_every_class_has_a_colour_of_its_own() -> None:

@@ -9,11 +9,11 @@ import geopandas
 import numpy as np
 
 from products.errors import RequestError
+from products.learning.card_cells import first_of
 from products.scene_recipe import canonical_digest
 
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
 COLUMNS = ("id", "stratum", "design", "reference")
-MOST_NAMED = 5
 NEAR_M = 0.01
 
 
@@ -110,5 +110,4 @@ def _word(value: object) -> str:
 
 
 def _named(numbers: list[int]) -> str:
-    more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
-    return f"point{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:MOST_NAMED]))}{more}"
+    return f"point{'s' if len(numbers) > 1 else ''} {first_of(numbers)}"

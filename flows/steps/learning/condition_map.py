@@ -13,6 +13,8 @@ from flows.steps.pictures.map import map_picture
 from flows.steps.storage import Storage
 from products.area import Area
 from products.condition import NO, UNSEEN, YES, condition_codes, parse_condition
+from products.learning.ground_area import ground_of_codes
+from products.learning.maps import M2_PER_HA
 from products.pixel.causes import Cause
 
 COLOURS = {NO: (217, 200, 160), YES: (202, 0, 32)}
@@ -20,7 +22,7 @@ COLOURS = {NO: (217, 200, 160), YES: (202, 0, 32)}
 
 @dataclass(frozen=True, slots=True)
 class DatedMap:
-    """Where a map and its picture lie; the share of the area that was seen, and of that the share that is so, and its hectares."""
+    """Where a map and its picture lie; the share of the area that was seen, and of that the share that is so, and its hectares on the ground."""
 
     map: str
     picture: str
@@ -49,6 +51,8 @@ def write_condition_map(
     codes = condition_codes(parse_condition(when, frozenset(bands)), bands, is_clear)
     inside = covered_by(here, geobox)
     counts = np.bincount(codes[inside], minlength=YES + 1)
+    x, y = (geobox.coordinates[axis].values for axis in ("x", "y"))
+    ground_m2 = ground_of_codes(codes, inside, YES + 1, crs, x, y, float(geobox.resolution.x))
     n_seen, n_yes = int(counts[NO] + counts[YES]), int(counts[YES])
     tags = {"condition": when, "pass": pass_id, "codes": f"{UNSEEN}=not seen, {NO}=no, {YES}=yes"}
     table = {UNSEEN: (0, 0, 0, 0)} | {code: (*colour, 255) for code, colour in COLOURS.items()}
@@ -58,7 +62,7 @@ def write_condition_map(
         picture = map_picture(codes, geobox, names, COLOURS, f"{when}, {pass_id}")
         storage.write_bytes(f"{folder}/map.png", picture)
     share = n_yes / n_seen if n_seen else None
-    hectares = n_yes * geobox.resolution.x**2 / 10_000 if n_seen else None
+    hectares = float(ground_m2[YES]) / M2_PER_HA if n_seen else None
     clear_share = n_seen / max(int(inside.sum()), 1)
     return DatedMap(f"{folder}/map.tif", f"{folder}/map.png", clear_share, share, hectares)
 

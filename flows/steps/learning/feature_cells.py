@@ -8,13 +8,14 @@ from datacube_config.connection import Index
 from flows.steps.index.catalogue import PublishedCell, nothing_published, published_cells
 from products.area import Area
 from products.grid import PixelGrid, Tile
+from products.learning.card_cells import unbuilt_notes
 from products.period import Period
 from products.scene_recipe import SceneRecipe
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureCells:
-    """The published feature cells of an area and period, in tile and period order; `n_stale` of them are not what a build would make now."""
+    """The published feature cells of an area and period, in tile and period order; `n_stale` are not what a build would make now, `notes` say where none is."""
 
     recipe: SceneRecipe
     area: Area
@@ -23,6 +24,7 @@ class FeatureCells:
     periods: tuple[Period, ...]
     cells: dict[tuple[str, str], PublishedCell]
     n_stale: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def placed(self) -> Iterator[tuple[Tile, Period, PublishedCell]]:
@@ -53,4 +55,5 @@ def feature_cells(index: Index, recipe: SceneRecipe, area: Area, period: Period)
     cells = {place: cell for place, cell in found.items() if place[0] in wanted}
     if not cells:
         raise nothing_published(recipe, area, period)
-    return FeatureCells(recipe, area, grid, tiles, periods, cells)
+    notes = unbuilt_notes(recipe.name, [tile.label for tile in tiles], [period.label for period in periods], cells)
+    return FeatureCells(recipe, area, grid, tiles, periods, cells, notes=notes)

@@ -27,10 +27,10 @@ from products.learning.line_recipe import LineRecipe, LinesSpec
 from products.learning.line_scores import FoundLines, by_group, line_scores
 from products.learning.network_spec import NetworkSpec
 from products.learning.patches import free_positions
-from products.learning.training_ground import CellGround, PartOfCell
+from products.learning.training_ground import CellGround, PartOfCell, seen_codes
 from products.scene_recipe import canonical_digest
 
-LINES_VERSION = "lines-2"
+LINES_VERSION = "lines-3"
 LAYER = "lines"
 VALIDATION_EVERY = 5
 Tell = Callable[[str], None]
@@ -102,18 +102,20 @@ def _trained(
     if len(pictures) < 2:
         raise RequestError(f"{len(pictures)} pictures are left to learn from: expected two or more")
     every = min(VALIDATION_EVERY, len(pictures))
-    ground = [_ground(each, spec, validates=n % every == 0) for n, each in enumerate(pictures)]
+    ground = [picture_ground(each, spec, validates=n % every == 0) for n, each in enumerate(pictures)]
     names = tuple(f"band_{number}" for number in recipe.lines.bands)
     lesson = Lesson(kind, spec, names, recipe.class_names, lambda n: pictures[n].bands, ground, recipe.seed)
     place = TrainingPlace(room.folder / training, device, room.devices, room.nodes)
     return train_network(lesson, place, training, tell)
 
 
-def _ground(picture: LinedPicture, spec: NetworkSpec, validates: bool) -> CellGround:
-    """All patches of a picture, for training or for validation."""
-    codes = np.where(picture.is_line, 2, 1).astype(np.uint8)
+def picture_ground(picture: LinedPicture, spec: NetworkSpec, validates: bool) -> CellGround:
+    """All patches of a picture with a value in them, for training or for validation; pixels without any value are neither line nor background."""
+    codes = seen_codes(np.where(picture.is_line, 2, 1).astype(np.uint8), picture.bands)
+    if not codes.any():
+        raise RequestError(f"no pixel of the picture {picture.name} has a value: leave it and its label out")
     every = np.ones(codes.shape, np.bool_)
-    places = free_positions(every, every, spec.patch_px)
+    places = free_positions(every, codes > 0, spec.patch_px)
     if len(places) == 0:
         raise RequestError(
             f"the picture {picture.name} has {codes.shape[0]} x {codes.shape[1]} pixels, patches have {spec.patch_px}: lower patch_px"

@@ -22,6 +22,8 @@ from flows.steps.loading.warping import covered_by
 from flows.steps.pictures.map import map_picture
 from flows.steps.storage import Storage
 from products.area import Area
+from products.grid import PixelGrid
+from products.learning.ground_area import ground_of_codes
 from products.learning.learned import NO_PROBABILITY
 from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours, pixel_area
 from products.learning.trust_layers import APPLICABLE, NOT_MAPPED, UNCERTAINTY, inside_share
@@ -36,7 +38,7 @@ COG_OPTIONS = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "num_th
 
 @dataclass(frozen=True, slots=True)
 class MapFiles:
-    """Paths (or s3:// URLs) of what lies beside the cube, and of each period the hectares of each class and the share where the model is applicable."""
+    """Paths (or s3:// URLs) of what lies beside the cube; of each period the hectares of ground of each class and the share where the model is applicable."""
 
     collection: str | None
     cogs: tuple[str, ...]
@@ -60,6 +62,11 @@ class MapView:
     uncertainty: NDArray[np.uint8]
     inside: NDArray[np.bool_]
 
+    def ground_m2(self, grid: PixelGrid, n: int) -> NDArray[np.float64]:
+        """Square metres on the ground of the pixels of the area with each code 0 to n - 1, (n,)."""
+        x, y = (self.geobox.coordinates[axis].values for axis in ("x", "y"))
+        return ground_of_codes(self.codes, self.inside, n, grid.crs, x, y, grid.resolution_m)
+
 
 def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: str, area: Area) -> MapFiles:
     """Write the files of a map if they are not there yet; the collection, last, says that they are whole. StorageLost."""
@@ -78,9 +85,10 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
                 storage.write_bytes(f"{folder}/{period.label}/item.json", _json(items[-1]))
         cogs += [paths[name] for name in COGS]
         pictures.append(paths["quicklook.png"])
-        resolution = plan.grid.resolution_m
-        counted = pixel_area(view.codes, view.inside, model.recipe.class_names, resolution)
-        areas += [entry | {"period": period.label} for entry in counted]
+        names = model.recipe.class_names
+        areas += [
+            entry | {"period": period.label} for entry in pixel_area(view.ground_m2(plan.grid, len(names) + 1), names)
+        ]
         business.append({"period": period.label, "inside_share": inside_share(view.applicable, view.inside)})
     if not is_whole:
         with storage.writing(folder, what):

@@ -97,7 +97,8 @@ def map_cells(
 ) -> MapResult:
     """Map every feature cell that has no map cell of this model yet, then assemble cube and files. StorageLost if no cell could be mapped.
 
-    The cube keeps the other periods that it has; `asked_cube` and the files are of what is mapped here. Components have no files.
+    The cube keeps the other periods that it has; `asked_cube` and the files are of what is mapped here, periods without a cell left out. Components have no
+    files.
     """
     template = _template(model)
     declare_cells(index, template)
@@ -120,10 +121,12 @@ def map_cells(
     cells = _of_model(index, template.product, template.version, inputs, {*mapped, *fresh})
     if not cells:
         raise StorageLost(f"no cell of {inputs.area.name} could be mapped; the first, {failed[0][0]}: {failed[0][1]}")
-    plan = CubePlan(template, inputs.area.name, inputs.grid, inputs.tiles, inputs.periods, cells)
+    there = {label for _, label in cells}
+    periods = tuple(period for period in inputs.periods if period.label in there)
+    plan = CubePlan(template, inputs.area.name, inputs.grid, inputs.tiles, periods, cells)
     cube, asked = publish_cube(index, storage, plan), snapshot_alone(index, storage, plan)
     files = write_map_files(storage, model, plan, cube, inputs.area) if isinstance(model, Model) else NO_FILES
-    notes = _of_other_models(storage, cube, model)
+    notes = (*inputs.notes, *_of_other_models(storage, cube, model))
     return MapResult(model, tuple(mapped), tuple(fresh), tuple(failed), cube, asked, files, inputs.n_stale, notes)
 
 

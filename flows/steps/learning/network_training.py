@@ -19,15 +19,23 @@ from flows.steps.networks.deep_packages import require_deep
 from flows.steps.networks.network import Network
 from flows.steps.storage import Storage
 from products.devices import Backend
+from products.grid import Tile
 from products.learning.accuracy import assess
 from products.learning.estimators import samples_used
 from products.learning.network_spec import NetworkSpec
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
 from products.learning.splits import BlockSplit
-from products.learning.training_ground import VALIDATION_FOLD, CellGround, cell_ground, check_ground, network_rows
+from products.learning.training_ground import (
+    VALIDATION_FOLD,
+    CellGround,
+    cell_ground,
+    check_ground,
+    network_rows,
+    seen_codes,
+)
 
-NETWORKS_VERSION = "networks-2"
+NETWORKS_VERSION = "networks-3"
 TRAINING = "training"  # in the home: what a killed training of a network goes on from
 NETWORK_SOFTWARE = ("torch", "lightning", "segmentation-models-pytorch")
 
@@ -78,7 +86,7 @@ def learn_network(
         _, _, cell = placed[number]
         return named_features(opened_cell(inputs.storage, cell), samples.feature_names)
 
-    ground = [_ground(inputs, tile, recipe, split, spec) for tile, _, _ in placed]
+    ground = [_ground(inputs, tile, read(number), recipe, split) for number, (tile, _, _) in enumerate(placed)]
     check_ground(ground, spec, split, inputs.cells.grid.resolution_m)
     lesson = Lesson(kind, spec, samples.feature_names, recipe.class_names, read, ground, recipe.seed)
     room = inputs.room
@@ -94,11 +102,13 @@ def learn_network(
     return network, metrics | {"training": told} | said, answers, pictures
 
 
-def _ground(inputs: NetworkInputs, tile: Any, recipe: ModelRecipe, split: BlockSplit, spec: NetworkSpec) -> CellGround:  # noqa: ANN401
+def _ground(
+    inputs: NetworkInputs, tile: Tile, features: NDArray[np.float32], recipe: ModelRecipe, split: BlockSplit
+) -> CellGround:
     geobox = inputs.cells.grid.geobox(tile)
-    codes = inputs.labels.codes(geobox, recipe.samples)
+    codes = seen_codes(inputs.labels.codes(geobox, recipe.samples), features)
     x, y = geobox.coordinates["x"].values, geobox.coordinates["y"].values
-    return cell_ground(x, y, codes, split, spec.patch_px)
+    return cell_ground(x, y, codes, split, recipe.network[1].patch_px)
 
 
 def _metrics(

@@ -58,7 +58,7 @@ SOFTWARE = ("neocube", "scikit-learn", "numpy", "optuna")
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """What training gave: `trained` is False where the same model was there already."""
+    """What training gave: `trained` is False where the same model was there already; `notes` are of this call, beside those of the card."""
 
     id: UUID
     name: str
@@ -66,6 +66,7 @@ class TrainedModel:
     card: dict[str, Any]
     card_path: str
     n_stale: int
+    notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As the contract shows it."""
@@ -76,7 +77,7 @@ class TrainedModel:
             "simulated": self.card["simulated"],
             "metrics": {"score": self.card["score"], **self.card["metrics"]},
             "card": self.card_path,
-            "notes": self.card["notes"],
+            "notes": [*self.card["notes"], *self.notes],
             "stale_cells": self.n_stale,
         }
 
@@ -90,7 +91,8 @@ def found_model(
         return None
     if row.is_archived:
         promote_model(index, number, recipe)
-    return TrainedModel(number, recipe.name, False, read_card(files), files.path("card.md"), inputs.n_stale)
+    card = read_card(files)
+    return TrainedModel(number, recipe.name, False, card, files.path("card.md"), inputs.n_stale, inputs.notes)
 
 
 def published_model(
@@ -100,7 +102,8 @@ def published_model(
     recipe = draft.recipe
     bind_product(index, recipe.name, recipe.version, recipe.digest())
     publish_model(index, files, draft, beside, inputs.ids)
-    return TrainedModel(draft.id, recipe.name, True, dict(draft.card), files.path("card.md"), inputs.n_stale)
+    card, path = dict(draft.card), files.path("card.md")
+    return TrainedModel(draft.id, recipe.name, True, card, path, inputs.n_stale, inputs.notes)
 
 
 def learn_model(

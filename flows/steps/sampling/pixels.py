@@ -206,9 +206,9 @@ def notes_on(cells: SampledCells, sources: Sequence[OpenLabels]) -> tuple[str, .
 
 
 def epoch_notes(cells: SampledCells, source: OpenLabels) -> list[str]:
-    """That labels of one year are used for others; RequestError unless they are known to be stable."""
+    """That labels of one year are used for others, a cell being of the year that it is made for; RequestError unless they are known to be stable."""
     epoch, file = source.spec.epoch, source.source.file.name
-    years = sorted({each.time.start.year for each in cells.cells})
+    years = sorted({cells.recipe.step_of(each.time).start.year for each in cells.cells})
     if epoch is None or years == [epoch]:
         return []
     if not source.spec.stable_across:

@@ -1,0 +1,54 @@
+"""The dated map of a condition, of a cube of two passes on a grid that stretches the ground."""
+
+from pathlib import Path
+
+import numpy as np
+import odc.geo.xr  # noqa: F401 - gives datasets `.odc`
+import pytest
+import rasterio
+import xarray
+from odc.geo.geobox import Affine, GeoBox
+from odc.geo.geom import box
+
+from datacube_config.settings import Settings
+from flows.steps.learning.condition_map import write_condition_map
+from flows.steps.storage import open_storage
+from products.area import Area
+from products.condition import NO, UNSEEN, YES
+from products.learning.ground_area import ground_m2
+from products.pixel.causes import Cause
+
+CRS = "EPSG:3857"
+SIDE_PX, RESOLUTION_M, LEFT, TOP = 20, 30.0, 1_113_000.0, 8_399_730.0  # at 60 degrees north
+
+
+def write_cube(path: Path) -> None:
+    """Two passes: water in the west, in the second under cloud in the north."""
+    grid = GeoBox((SIDE_PX, SIDE_PX), Affine(RESOLUTION_M, 0, LEFT, 0, -RESOLUTION_M, TOP), CRS)
+    red = np.full((1, 2, SIDE_PX, SIDE_PX), 0.3, np.float32)
+    red[..., :5] = 0.02
+    cause = np.full((2, SIDE_PX, SIDE_PX), Cause.USED, np.uint8)
+    cause[1, :10] = Cause.CLOUD
+    arrays = {"reflectance": (("band", "time", "y", "x"), red), "cause": (("time", "y", "x"), cause)}
+    axes = {axis: grid.coordinates[axis].values for axis in ("y", "x")}
+    cube = xarray.Dataset(
+        arrays, {"band": np.array(["red"], object), "pass_id": ("time", np.array(["first", "second"], object)), **axes}
+    )
+    cube.odc.assign_crs(CRS).to_zarr(path, zarr_format=3, consolidated=False)
+
+
+@pytest.mark.parametrize(("pass_id", "n_yes"), [("first", 100), ("second", 50)])
+def test_hectares_are_those_of_the_ground(pass_id: str, n_yes: int, tmp_path: Path) -> None:
+    write_cube(tmp_path / "cube.zarr")
+    storage = open_storage(Settings(home=tmp_path / "home"))
+    frame = box(LEFT + 1, TOP - SIDE_PX * RESOLUTION_M + 1, LEFT + SIDE_PX * RESOLUTION_M - 1, TOP - 1, CRS)
+    area, folder = Area("north", frame.to_crs("EPSG:4326")), storage.path("answers")
+    made = write_condition_map(storage, str(tmp_path / "cube.zarr"), CRS, pass_id, "red < 0.1", area, folder)
+    with rasterio.open(storage.from_url(made.map)) as file:
+        codes, here = file.read(1), file.transform
+    assert (np.sum(codes == YES), np.sum(codes == NO)) == (n_yes, 3 * n_yes)
+    assert np.sum(codes == UNSEEN) == 400 - 4 * n_yes
+    x, y = here.c + 15 + 30 * np.arange(SIDE_PX), here.f - 15 - 30 * np.arange(SIDE_PX)
+    ground = ground_m2(CRS, x, y, RESOLUTION_M)[codes == YES].sum() / 10_000
+    assert made.hectares == pytest.approx(ground, rel=1e-6)
+    assert made.hectares == pytest.approx(n_yes * 0.0225, rel=0.01)  # of a metre of the grid, half is ground
