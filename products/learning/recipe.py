@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
 from products.learning.from_features import FromFeatures
+from products.learning.label_codes import LabelValue, label_codes
 from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.split_spec import SplitSpec
 from products.learning.temporal_spec import TemporalKind, TemporalSpec
@@ -15,7 +16,6 @@ from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
 from products.source_spec import Closed
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map", "features_file"}
-LabelValue = str | int
 
 
 def named_once(classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,18 +66,12 @@ class SamplesSpec(Closed):
     @property
     def codes_by_name(self) -> dict[LabelValue, int]:
         """Label value of a vector file -> class code; 0 for ignored values."""
-        codes: dict[LabelValue, int] = dict.fromkeys(self.ignore, 0)
-        for code, name in enumerate(self.classes, start=1):
-            codes |= dict.fromkeys(self.values.get(name, (name,)), code)
-        return codes
+        return label_codes(self.classes, self.values, self.ignore, [(name,) for name in self.classes])
 
     @property
     def codes_by_number(self) -> dict[LabelValue, int]:
         """Label value of a raster -> class code; 0 for ignored values."""
-        codes: dict[LabelValue, int] = dict.fromkeys(self.ignore, 0)
-        for code, name in enumerate(self.classes, start=1):
-            codes |= dict.fromkeys(self.values.get(name, (code,)), code)
-        return codes
+        return label_codes(self.classes, self.values, self.ignore, [(n,) for n in range(1, len(self.classes) + 1)])
 
 
 class SelectionSpec(Closed):

@@ -24,7 +24,8 @@ from flows.steps.learning.label_rasters import (
     shares_ground,
 )
 from products.errors import RequestError
-from products.learning.recipe import LabelValue, SamplesSpec
+from products.learning.label_codes import LabelValue
+from products.learning.recipe import SamplesSpec
 from products.learning.samples import inner_labels
 
 VECTOR_SUFFIXES = (".geojson", ".json", ".gpkg")
