@@ -27,6 +27,7 @@ from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
 from products.learning.splits import BlockSplit
 from products.learning.training_ground import VALIDATION_FOLD, CellGround, cell_ground, check_ground, network_rows
+from products.scene_recipe import canonical_digest
 
 if TYPE_CHECKING:
     from flows.steps.learning.training import FeatureCells
@@ -47,6 +48,14 @@ class TrainingRoom:
     def forget(self, number: UUID) -> None:
         """Remove what a training left to go on from, once its model is published."""
         shutil.rmtree(self.folder / str(number), ignore_errors=True)
+
+
+def training_name(number: UUID, recipe: ModelRecipe, trial: int | None = None) -> str:
+    """The name of a training of a model, or of one of its trials: where settings are tuned it goes on only from a killed one of the same settings."""
+    if recipe.tune is None:
+        return str(number)
+    settings = {name: getattr(recipe.estimator.spec, name) for name in recipe.tune.parameters}
+    return f"{number}/{'final' if trial is None else f'trial-{trial}'}-{canonical_digest(settings)[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
