@@ -13,6 +13,7 @@ from products.learning.leaks import (
     Leak,
     duplicate_spectra,
     label_derived,
+    overlapping_chips,
     refuse_leaks,
     same_location,
     touched,
@@ -44,13 +45,19 @@ class Labelled:
     class_names: tuple[str, ...]
 
 
-def audit_leaks(labelled: Labelled, plan: SplitPlan, spec: SplitSpec, simulated: bool) -> list[dict[str, Any]]:
-    """What was found and accepted, for the card; RequestError for any leak that is not accepted. Every fold is audited as the hold-out is."""
+def audit_leaks(
+    labelled: Labelled, plan: SplitPlan, spec: SplitSpec, simulated: bool, chip_side_m: float = 0.0
+) -> list[dict[str, Any]]:
+    """What was found and accepted, for the card; RequestError for any leak that is not accepted. Every fold is audited as the hold-out is.
+
+    A row may stand for a chip of `chip_side_m` about its place.
+    """
     split, found = plan.split, list[Leak]()
     for fold in range(split.folds):
         train, test = split.train_rows(fold), split.test_rows(fold)
         found += same_location(split.x, split.y, train, test)
         found += within_distance(split.x, split.y, train, test, split.buffer_m)
+        found += overlapping_chips(split.x, split.y, train, test, chip_side_m)
         found += duplicate_spectra(labelled.features, train, test, spec.accept)
     train, test = split.train_rows(split.holdout), split.test_rows(split.holdout)
     found += label_derived(

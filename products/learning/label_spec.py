@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from products.closed import Closed
 from products.errors import RequestError
-from products.learning.recipe import LabelValue, one_meaning
+from products.learning.label_codes import LabelValue, label_codes, one_meaning
 from products.period import Duration
 
 
@@ -60,12 +60,12 @@ class LabelsSpec(Closed):
 
     def codes(self, classes: Sequence[str], by_number: bool) -> dict[LabelValue, int]:
         """Label value -> class code 1, 2, …, and 0 for ignored ones; unnamed classes go by their code in a raster, by their name elsewhere."""
-        codes: dict[LabelValue, int] = dict.fromkeys(self.ignore, 0)
-        if self.class_name is None:
-            for code, name in enumerate(classes, start=1):
-                default: tuple[LabelValue, ...] = () if self.values and by_number else (code if by_number else name,)
-                codes |= dict.fromkeys(self.values.get(name, default), code)
-        return codes
+        if self.class_name is not None:
+            return dict.fromkeys(self.ignore, 0)
+        by_default: list[tuple[LabelValue, ...]] = [(name,) for name in classes]
+        if by_number:
+            by_default = [() if self.values else (code,) for code in range(1, len(classes) + 1)]
+        return label_codes(classes, self.values, self.ignore, by_default)
 
     def one_code(self, classes: Sequence[str]) -> int | None:
         """The code of `class`, if it is given."""

@@ -1,5 +1,6 @@
 """What would let a test know its answers: audited on the samples themselves, before anything is learned."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,12 +68,12 @@ def within_distance(x: Float64, y: Float64, train: Bools, test: Bools, buffer_m:
 
 def overlapping_chips(x: Float64, y: Float64, train: Bools, test: Bools, side_m: float) -> list[Leak]:
     """Tested chips, squares of `side_m` with centres x, y, that share ground with a training chip."""
-    if not (train.any() and test.any()):
+    if not (train.any() and test.any() and side_m > 0):
         return []
     place = np.column_stack([x, y])
     gap, _ = KDTree(place[train]).query(place[test], p=np.inf, distance_upper_bound=side_m * (1 - 1e-9))
     n = int(np.isfinite(gap).sum())
-    do = f"set buffer_m to {side_m:g} or more, the side of a chip"
+    do = f"set buffer_m to {math.ceil(side_m * math.sqrt(2))} or more, the diagonal of a chip"
     return (
         [Leak("overlapping_chips", f"{n} of {test.sum()} tested chips share pixels with training chips", do)]
         if n

@@ -1,6 +1,5 @@
 """The recipe of a model: what to learn from, how to split it, which estimator, and the map it makes."""
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -9,6 +8,7 @@ from products.closed import Closed
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
 from products.learning.from_features import FromFeatures
+from products.learning.label_codes import LabelValue, label_codes, one_meaning
 from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.split_spec import SplitSpec
 from products.learning.temporal_spec import TemporalKind, TemporalSpec
@@ -16,7 +16,6 @@ from products.learning.tune_spec import TuneSpec
 from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map", "features_file"}
-LabelValue = str | int
 YearOrPeriod = Annotated[str | None, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
 
@@ -27,14 +26,6 @@ def named_once(classes: tuple[str, ...]) -> tuple[str, ...]:
         if classes.count(name) > 1:
             raise RequestError(f"the class {name!r} stands twice in classes: name each once")
     return classes
-
-
-def one_meaning(values: Mapping[str, Sequence[LabelValue]], ignore: Sequence[LabelValue]) -> None:
-    """RequestError for a label value that stands twice in the values of classes and those to ignore."""
-    said = [value for each in values.values() for value in each] + list(ignore)
-    for value in said:
-        if said.count(value) > 1:
-            raise RequestError(f"the label value {value!r} stands twice in values and ignore: give it one meaning")
 
 
 class SamplesSpec(Closed):
@@ -72,10 +63,8 @@ class SamplesSpec(Closed):
 
     def codes(self, *, by_number: bool) -> dict[LabelValue, int]:
         """Label value of a raster, `by_number`, or of a vector file -> class code; 0 for ignored values."""
-        codes: dict[LabelValue, int] = dict.fromkeys(self.ignore, 0)
-        for code, name in enumerate(self.classes, start=1):
-            codes |= dict.fromkeys(self.values.get(name, (code if by_number else name,)), code)
-        return codes
+        own = [(code if by_number else name,) for code, name in enumerate(self.classes, start=1)]
+        return label_codes(self.classes, self.values, self.ignore, own)
 
 
 class SelectionSpec(Closed):

@@ -134,6 +134,25 @@ def test_the_card_tells_how_near_the_shares_are_on_chips_that_share_no_ground_wi
     assert (Path(trained.document()["card"]).parent / "feature_maps.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_set_whose_codes_mean_other_classes_gives_another_model(
+    coast: Coast, chips: tuple[FeatureCells, DrawnChips], trained: TrainedModel, tmp_path: Path
+) -> None:
+    """The pixels of both sets are the same, bit for bit: what changes is the order of `classes`, by which a raster's codes go."""
+    labels, swapped = coast.settings.home.parent / "labels.tif", ["water", "mangrove", "other"]
+    coast.draw(labels, name="coast_swapped_set", classes=swapped, chips={"size_px": SIZE_PX, "stride_px": 4})
+    cells, drawn = samples_to_train_on(
+        coast.index, find_samples(coast.index, coast.storage, "coast_swapped_set"), FEATURES
+    )
+    assert isinstance(drawn, DrawnChips) and (drawn.group["label"][...] == chips[1].group["label"][...]).all()
+    recipe = ModelRecipe.model_validate(MODEL)
+    found = learn_model(coast.index, coast.storage, recipe, cells, drawn, CPU, 1, TrainingRoom(tmp_path))
+    assert found.trained and found.id != trained.id
+    before, after = (each.card["metrics"]["trained_on"] for each in (trained, found))
+    assert (before["mangrove"], before["water"]) == (after["water"], after["mangrove"])
+    back = learn_model(coast.index, coast.storage, recipe, *chips, CPU, 1, TrainingRoom(tmp_path))
+    assert (back.trained, back.id) == (False, trained.id)
+
+
 def test_the_map_has_what_each_square_is_given_and_knows_its_cells(coast: Coast, trained: TrainedModel) -> None:
     model = find_model(coast.index, coast.storage, "coast_chips")
     assert isinstance(model, Model) and isinstance(model.learned, ChipNetwork) and model.id == trained.id

@@ -9,10 +9,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flows.steps.learning.honest_training import Answers, HonestTraining, planned_and_audited, with_honest_numbers
+from flows.steps.learning.honest_training import (
+    Answers,
+    HonestTraining,
+    labelled,
+    planned_and_audited,
+    with_honest_numbers,
+)
 from products.devices import choose_backend
+from products.errors import RequestError
 from products.learning.applicability import applicability_from_bytes
 from products.learning.estimators import learn, predicted
+from products.learning.honest import audit_leaks
 from products.learning.outliers import outliers
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, labelled_pixels
@@ -61,6 +69,18 @@ def samples(seed: int = 4) -> Samples:
 
 def planned(model: ModelRecipe, of: Samples) -> HonestTraining:
     return planned_and_audited(of, model, FEATURES, (), "EPSG:32647", simulated=True)
+
+
+def test_chips_that_share_ground_with_a_tested_one_are_found_by_the_audit() -> None:
+    model, of = recipe({"random_forest": {"trees": 5}}), samples()
+    made = planned(model, of)
+    assert audit_leaks(labelled(of, model), made.plan, model.split, True, chip_side_m=30) == made.leaks
+    with pytest.raises(
+        RequestError, match="tested chips share pixels with training chips: set buffer_m to 170 or more"
+    ):
+        audit_leaks(labelled(of, model), made.plan, model.split, True, chip_side_m=120)
+    wide = model.model_copy(update={"split": model.split.model_copy(update={"block_m": 480.0, "folds": 3})})
+    assert planned_and_audited(of, wide, FEATURES, (), "EPSG:32647", True, chip_side_m=120).plan.split.buffer_m > 169
 
 
 def answers(made: HonestTraining) -> Answers:

@@ -94,6 +94,25 @@ def test_a_run_that_cannot_be_written_says_that_the_model_is_there(tmp_path: Pat
     (tmp_path / "tracked" / "artifacts").write_text("no folder")
     with pytest.raises(StorageLost, match="the model some-id is trained and published, but MLflow at .* did not take"):
         Tracker(str(tmp_path / "tracked")).log(storage, document, {"version": 1})
+    assert [run.info.status for run in runs_of(tmp_path / "tracked", "coast")] == ["FAILED"]
+
+
+def test_names_that_mlflow_does_not_take_are_told_with_others_and_none_is_lost(tmp_path: Path) -> None:
+    storage, place = Storage(str(tmp_path / "store")), tmp_path / "tracked"
+    document = a_model(storage)
+    pictures = {"MLBS_61, strip 1": {"ap50": 0.5}, "Lake (north)": {"ap50": 0.4}, "a//b": {"ap50": 0.1}}
+    document["metrics"]["by_picture"] = pictures | {"a+b": {"ap50": 0.2}, "a,b": {"ap50": 0.3}, "long" * 80: {"n": 1}}
+    recipe = {"version": 1, "boxes": {"classes": {"Tree (dead)": ["d"], "Tree [dead]": ["e"]}}}
+    Tracker(str(place)).log(storage, document, recipe)
+    (run,) = runs_of(place, "coast")
+    told = {name: value for name, value in run.data.metrics.items() if name.startswith("by_picture.")}
+    assert told.pop(f"by_picture.{'long' * 80}"[:240]) == 1
+    assert told == {
+        "by_picture.MLBS_61_ strip 1.ap50": 0.5, "by_picture.Lake _north_.ap50": 0.4, "by_picture.a__b.ap50": 0.1,
+        "by_picture.a_b.ap50": 0.2, "by_picture.a_b.ap50_2": 0.3,
+    }  # fmt: skip
+    assert run.info.status == "FINISHED" and run.data.params["boxes.classes.Tree _dead_"] == "['d']"
+    assert run.data.params["boxes.classes.Tree _dead__2"] == "['e']"
 
 
 def test_a_place_that_cannot_be_used_is_told_before_the_training(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from flows.steps.learning.honest_training import HonestTraining, planned_and_audited
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingRoom, training_name
+from flows.steps.learning.temporal_training import learn_temporal
 from flows.steps.learning.tuning import tuned_recipe
 from products.devices import choose_backend
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, labelled_pixels
+from products.learning.tuning import with_settings
 from products.series_spec import SeriesRecipe
 
 pytest.importorskip("lightning", reason="the packages of the extra deep are not installed")
@@ -82,6 +84,45 @@ def test_a_network_learns_with_the_settings_that_agree_best_without_the_hold_out
     spoiled.loc[~made.plan.split.train_rows(made.plan.split.holdout), list(made.samples.feature_names)] = 99
     other = replace(made, samples=Samples(spoiled, made.samples.feature_names, made.samples.n_labelled, 0))
     assert study(other, tmp_path / "two") == (better, told)
+
+
+class Broken(Exception):
+    """A training ends here."""
+
+
+def test_a_killed_final_training_goes_on_with_the_settings_that_it_began_with_and_no_others(tmp_path: Path) -> None:
+    made, chosen = training(), [with_settings(MODEL, {"learning_rate": rate}) for rate in (0.001, 0.04)]
+
+    def learned(recipe: ModelRecipe, room: str, tell: Any = None) -> Any:
+        return learn_temporal(made, recipe, SERIES, CPU, TrainingRoom(tmp_path / room), NUMBER, tell)
+
+    def breaks_off(said: str) -> None:
+        if said.startswith("epoch 2"):
+            raise Broken
+
+    with pytest.raises(Broken, match=r"^$"):
+        learned(chosen[0], "shared", breaks_off)
+    said = list[str]()
+    other, undisturbed = learned(chosen[1], "shared", said.append)[0], learned(chosen[1], "alone")[0]
+    assert [each.split(",")[0] for each in said] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert other.digest() == undisturbed.digest()
+    said.clear()
+    learned(chosen[0], "shared", said.append)
+    assert [each.split(",")[0] for each in said] == ["epoch 3"]
+
+
+def test_where_the_first_weights_lie_is_no_part_of_the_name_of_a_trial() -> None:
+    """They are written anew into a temporary folder by each run, and their content is part of the id of the model."""
+    said = {**MODEL.model_dump(), "samples": {"classes": ["early", "late"], "product": "chips"}}
+    names = [
+        training_name(NUMBER, ModelRecipe.model_validate({**said, "estimator": {"chips": {"weights": path} | rate}}), 1)
+        for path, rate in (
+            ("/tmp/one/encoder.safetensors", {"learning_rate": 0.001}),
+            ("/tmp/two/encoder.safetensors", {"learning_rate": 0.001}),
+            ("/tmp/two/encoder.safetensors", {"learning_rate": 0.002}),
+        )
+    ]
+    assert names[0] == names[1] != names[2] and names[0].startswith(f"{NUMBER}/trial-1-")
 
 
 def test_a_recipe_that_does_not_tune_is_learned_as_it_is(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_chips_that_share_a_corner_are_found_and_those_that_touch_are_not() -> N
     assert overlapping_chips(x, y, train, test, 100) == []
     found = overlapping_chips(x, y, train, test, 101)
     assert "1 of 1 tested chips share pixels" in found[0].what
-    assert found[0].do == "set buffer_m to 101 or more, the side of a chip"
+    assert found[0].do == "set buffer_m to 143 or more, the diagonal of a chip"
     assert overlapping_chips(x, y, np.zeros(3, np.bool_), test, 101) == []
 
 

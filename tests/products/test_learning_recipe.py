@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from products.errors import RequestError
-from products.learning.recipe import ModelRecipe
+from products.learning.label_spec import LabelsSpec
+from products.learning.recipe import ModelRecipe, SamplesSpec
 from products.registry import model_recipe, parse_recipe
 
 MODEL: dict[str, Any] = {
@@ -73,6 +74,48 @@ def test_what_changes_the_model_changes_the_digest(changed: dict[str, Any]) -> N
 def test_a_recipe_that_cannot_be_meant_is_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recipe(**changed)
+
+
+@pytest.mark.parametrize(
+    ("said", "by_number", "message"),
+    [
+        (
+            {"values": {"mangrove": [1, 2]}},
+            True,
+            "the label value 2 is a value of mangrove, and is what water has where",
+        ),
+        (
+            {"values": {"water": [1, 4]}, "ignore": [2]},
+            True,
+            r"1 is a value of water, .*: give mangrove its values, or m",
+        ),
+        ({"values": {"water": [4]}, "ignore": [1]}, True, "the label value 1 stands in `ignore`, and is what mangrove"),
+        ({"ignore": [2]}, True, "the label value 2 stands in `ignore`, and is what water has"),
+        ({"values": {"mangrove": ["water"]}}, False, "the label value 'water' is a value of mangrove"),
+        ({"ignore": ["mangrove"]}, False, "the label value 'mangrove' stands in `ignore`, and is what mangrove has"),
+    ],
+)
+def test_a_value_that_is_named_does_not_mean_the_class_that_has_it_by_default(
+    said: dict[str, Any], by_number: bool, message: str
+) -> None:
+    classes = ("mangrove", "water")
+    spec = SamplesSpec.model_validate({"classes": classes, **said})
+    with pytest.raises(RequestError, match=message):
+        _ = spec.codes(by_number=by_number)
+    if not by_number or "values" not in said:  # values of a source of a training set leave no default to a raster
+        with pytest.raises(RequestError, match=message):
+            LabelsSpec.model_validate(said).codes(classes, by_number)
+
+
+def test_a_class_that_no_label_means_has_no_value() -> None:
+    spec = SamplesSpec.model_validate({"classes": ["mangrove", "water"], "values": {"mangrove": [1, 2], "water": []}})
+    assert spec.codes(by_number=True) == {1: 1, 2: 1}
+    named = SamplesSpec.model_validate({"classes": ["mangrove", "water"], "values": {"mangrove": [7]}, "ignore": [9]})
+    assert named.codes(by_number=True) == {9: 0, 7: 1, 2: 2} and named.codes(by_number=False) == {
+        9: 0,
+        7: 1,
+        "water": 2,
+    }
 
 
 def test_an_unknown_key_is_named_with_its_line() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from flows.steps.learning.drawn_chips import CHIP, DrawnChips
 from flows.steps.learning.honest_training import Answers, HonestTraining
 from flows.steps.learning.network_looks import chip_looks, looks_shown, surest
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingRoom, training_name
 from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.deep_packages import require_deep
 from products.devices import Backend
@@ -43,7 +43,7 @@ def learn_chips(
     chip, code = (samples.column(name).astype(np.int64) for name in (CHIP, "code"))
     held, validation = split.test_rows(split.holdout), split.test_rows(VALIDATION_FOLD)
     train, shares = network_rows(split), chips.shares(recipe)
-    network, told = chips_network(samples, split, recipe, chips, backend, room, str(number), tell)
+    network, told = chips_network(samples, split, recipe, chips, backend, room, training_name(number, recipe), tell)
     asked = network.on(backend.device)
     said = {"holdout": answered(asked, chips, chip[held]), "validation": answered(asked, chips, chip[validation])}
     scores = [

@@ -53,7 +53,8 @@ def planned_and_audited(
     resolution_m = features.grid.resolution_m
     receptive_m = features.margin_px * resolution_m + chip_side_m * math.sqrt(2)
     plan = plan_split(x, y, known.code, known.features, held, spec, receptive_m, recipe.seed, sites, samples.is_outlier)
-    return HonestTraining(samples, plan, audit_leaks(known, plan, spec, simulated), crs, resolution_m)
+    leaks = audit_leaks(known, plan, spec, simulated, chip_side_m)
+    return HonestTraining(samples, plan, leaks, crs, resolution_m)
 
 
 def _held_rows(started: NDArray[np.int64], cells: Sequence[Period], features: SceneRecipe, spec: SplitSpec) -> HeldRows:

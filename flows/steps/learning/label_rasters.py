@@ -16,7 +16,7 @@ from rasterio.warp import transform
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.label_ground import ground_in, meets
 from products.errors import RequestError
-from products.learning.recipe import LabelValue
+from products.learning.label_codes import LabelValue
 
 
 def opened_raster(file: LabelFile) -> Any:  # noqa: ANN401

@@ -25,8 +25,10 @@ from flows.steps.learning.label_rasters import (
     shares_ground,
 )
 from products.errors import RequestError
-from products.learning.recipe import LabelValue, SamplesSpec
+from products.learning.label_codes import LabelValue
+from products.learning.recipe import SamplesSpec
 from products.learning.samples import inner_labels
+from products.scene_recipe import canonical_digest
 
 VECTOR_SUFFIXES = (".geojson", ".json", ".gpkg")
 RASTER_SUFFIXES = (".tif", ".tiff")
@@ -38,12 +40,18 @@ Codes = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class LabelSource:
-    """What a label file says about itself; `simulated` where it comes from a known landscape."""
+    """What a label file says about itself; `simulated` where it comes from a known landscape, `class_names` where codes in it mean these."""
 
     file: LabelFile
     digest: str
     crs: str
     simulated: bool
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def meaning(self) -> str:
+        """The digest of the content, and of the classes that its codes mean: the same codes of other classes are other labels."""
+        return canonical_digest([self.digest, self.class_names]) if self.class_names else self.digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from products.learning.training_ground import (
     network_rows,
     seen_codes,
 )
+from products.scene_recipe import canonical_digest
 
 NETWORKS_VERSION = "networks-3"
 TRAINING = "training"  # in the home: what a killed training of a network goes on from
@@ -51,6 +52,14 @@ class TrainingRoom:
     def forget(self, number: UUID) -> None:
         """Remove what a training left to go on from, once its model is published."""
         shutil.rmtree(self.folder / str(number), ignore_errors=True)
+
+
+def training_name(number: UUID, recipe: ModelRecipe, trial: int | None = None) -> str:
+    """The name of a training of a model, or of one of its trials: where settings are tuned it goes on only from a killed one of the same settings."""
+    if recipe.tune is None:
+        return str(number)
+    settings = {name: getattr(recipe.estimator.spec, name) for name in recipe.tune.parameters}
+    return f"{number}/{'final' if trial is None else f'trial-{trial}'}-{canonical_digest(settings)[:8]}"
 
 
 @dataclass(frozen=True, slots=True)

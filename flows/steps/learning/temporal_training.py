@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 import numpy as np
 
 from flows.steps.learning.honest_training import Answers, HonestTraining
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingRoom, training_name
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.networks.temporal_network import TemporalNetwork
 from products.devices import Backend
@@ -44,7 +44,8 @@ def learn_temporal(
     samples, split = made.samples, made.plan.split
     code, held = samples.column("code").astype(np.int64), split.test_rows(split.holdout)
     train = network_rows(split)
-    network, told = series_network(samples, split, recipe, features, backend, room, str(number), tell)
+    name = training_name(number, recipe)
+    network, told = series_network(samples, split, recipe, features, backend, room, name, tell)
     asked = network.on(backend.device)
     scores = [
         assess(code[rows], predicted(asked, samples, rows), split.block[rows], recipe.class_names)

@@ -1,12 +1,15 @@
 """Trainings as runs of MLflow, where the settings name a place: a folder with a database file, or a server."""
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +21,8 @@ from products.errors import RequestError
 MODEL_TAG = "neocube.model"
 DATABASE, ARTIFACTS = "mlflow.db", "artifacts"
 MOST_CHARACTERS = 500  # of a value of a parameter: what all versions of MLflow take
+NOT_IN_A_NAME = re.compile(r"[^\w.\- :]")  # MLflow takes "/" too, but reads it as a path
+LONGEST_NAME = 240  # of 250 characters; the rest is for a number
 AT_ONCE = 100
 SHOWN = (".md", ".json", ".png")
 
@@ -55,25 +60,36 @@ class Tracker:
 
     def _logged(self, storage: Storage, document: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
         client, metrics = self._client, document["metrics"]
+        settings, told = taken(flattened(recipe)), taken(dict(numbers(metrics)))
         experiment = self._experiment(document["name"])
         wanted = f"tags.`{MODEL_TAG}` = '{document['model']}' and attributes.status = 'FINISHED'"
         if found := client.search_runs([experiment], filter_string=wanted, max_results=1):
             return str(found[0].info.run_id)
         tags = {MODEL_TAG: document["model"], "neocube.version": str(recipe["version"])}
         run = client.create_run(experiment, tags=tags, run_name=document["model"]).info.run_id
-        self._batch(run, flattened(recipe), [(*each, 0) for each in numbers(metrics)] + list(losses(metrics)))
+        try:
+            self._batch(run, settings, [(*each, 0) for each in told.items()] + list(losses(metrics)))
+            self._fill(run, experiment, storage, document)
+        except Exception:  # the same: a run that is not whole says so, where the place can still be told
+            with suppress(Exception):
+                client.set_terminated(run, "FAILED")
+            raise
+        client.set_terminated(run)
+        return str(run)
+
+    def _fill(self, run: str, experiment: str, storage: Storage, document: Mapping[str, Any]) -> None:
+        """Cards and pictures of a run, and the runs of the trials below it."""
+        client = self._client
         with tempfile.TemporaryDirectory(prefix="neocube-mlflow-") as folder:
             for path in storage.files(document["card"].rpartition("/")[0]):
                 if path.endswith(SHOWN):
                     (Path(folder) / path.rpartition("/")[2]).write_bytes(storage.read_bytes(path))
             client.log_artifacts(run, folder)
-        for number, trial in enumerate(metrics.get("tuning", {}).get("trials", []), start=1):
+        for number, trial in enumerate(document["metrics"].get("tuning", {}).get("trials", []), start=1):
             named = {"mlflow.parentRunId": run}
             below = client.create_run(experiment, tags=named, run_name=f"trial {number}").info.run_id
             self._batch(below, trial["settings"], [("agreement", trial["agreement"], 0)])
             client.set_terminated(below)
-        client.set_terminated(run)
-        return str(run)
 
     def _batch(self, run: str, settings: Mapping[str, Any], values: Sequence[tuple[str, float, int]]) -> None:
         from mlflow.entities import Metric, Param
@@ -128,6 +144,16 @@ def flattened(document: Mapping[str, Any], before: str = "") -> dict[str, Any]:
             found |= flattened(value, f"{name}.")
         elif not isinstance(value, list | tuple) or all(isinstance(each, str | int | float) for each in value):
             found[name] = value
+    return found
+
+
+def taken(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values by names that MLflow takes: what it does not is `_`, and of two names that are then the same the second ends in `_2`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        plain = NOT_IN_A_NAME.sub("_", name)[:LONGEST_NAME]
+        names = (plain if number == 1 else f"{plain}_{number}" for number in count(1))
+        found[next(each for each in names if each not in found)] = value
     return found
 
 

@@ -124,7 +124,7 @@ def learn_model(
     check_input(recipe, labels_file)
     labels = labels_file if isinstance(labels_file, Drawn) else open_labels(labels_file, recipe.samples)
     with first_weights(index, storage, recipe, inputs.recipe) as begun:
-        own = model_id(recipe, inputs.ids, labels.source.digest)
+        own = model_id(recipe, inputs.ids, labels.source.meaning)
         number, learned_as = identified(own, begun.recipe, inputs.recipe)
         files = ModelFiles(storage, recipe.name, number, learned_as)
         if found := found_model(index, files, number, recipe, inputs):

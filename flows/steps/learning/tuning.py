@@ -12,7 +12,7 @@ from flows.steps.learning.chip_training import answered, chips_network
 from flows.steps.learning.drawn_chips import CHIP, DrawnChips
 from flows.steps.learning.honest_training import HonestTraining
 from flows.steps.learning.labels import Labels
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingRoom, training_name
 from flows.steps.learning.temporal_training import series_network
 from flows.steps.learning.training_input import Drawn
 from products.devices import Backend
@@ -21,7 +21,7 @@ from products.learning.estimators import predicted
 from products.learning.recipe import ModelRecipe
 from products.learning.splits import BlockSplit
 from products.learning.tuning import Agreement, agreement_on_folds, inner_split, tuned
-from products.scene_recipe import SceneRecipe, canonical_digest
+from products.scene_recipe import SceneRecipe
 from products.series_spec import SeriesRecipe
 
 Tell = Callable[[str], None]
@@ -60,7 +60,7 @@ def _of_series(
     held = split.test_rows(split.holdout)
 
     def agreement(recipe: ModelRecipe, n: int) -> float:
-        network, _ = series_network(samples, split, recipe, features, backend, room, _training(number, recipe, n))
+        network, _ = series_network(samples, split, recipe, features, backend, room, training_name(number, recipe, n))
         guess = predicted(network.on(backend.device), samples, held)
         return float(assess(code[held], guess, split.block[held], recipe.class_names)["overall"])
 
@@ -75,7 +75,7 @@ def _of_chips(
     chip, code = (samples.column(name).astype(np.int64)[held] for name in (CHIP, "code"))
 
     def agreement(recipe: ModelRecipe, n: int) -> float:
-        network, _ = chips_network(samples, split, recipe, chips, backend, room, _training(number, recipe, n))
+        network, _ = chips_network(samples, split, recipe, chips, backend, room, training_name(number, recipe, n))
         guess = answered(network.on(backend.device), chips, chip).argmax(axis=1) + 1
         return float(assess(code, guess, split.block[held], recipe.class_names)["overall"])
 
@@ -85,9 +85,3 @@ def _of_chips(
 def _of_one_network(inner: BlockSplit) -> BlockSplit:
     """A network learns once for each trial: the first fold says when to stop, the last is answered."""
     return replace(inner, folds=inner.holdout)
-
-
-def _training(number: UUID, recipe: ModelRecipe, n: int) -> str:
-    """The name of the training of a trial: what a killed one goes on from is that of the same settings."""
-    settings = recipe.estimator.spec.model_dump(mode="json")
-    return f"{number}/trial-{n}-{canonical_digest(settings)[:8]}"

@@ -19,9 +19,9 @@ from flows.steps.learning.label_rasters import (
 )
 from flows.steps.learning.labels import LabelSource
 from flows.steps.sampling.label_grid import least_px, margin_px
+from products.learning.label_codes import LabelValue
 from products.learning.label_places import Codes, Places, inner_places
 from products.learning.label_spec import LabelsSpec
-from products.learning.recipe import LabelValue
 
 LEAST_FINE, MOST_FINE = 5, 16  # sub-pixels along each side of a pixel
 

@@ -48,14 +48,15 @@ def samples_to_train_on(index: Index, found: SampleSet, recipe: SceneRecipe) -> 
 def drawn_chips(found: SampleSet, recipe: SceneRecipe) -> DrawnChips:
     """The chips of a set, opened."""
     about, files = found.about, found.files
+    group = files.storage.open_group(files.path(CHIPS))
+    classes = tuple(str(group.attrs["flag_meanings"]).split())
     source = LabelSource(
         LabelFile(files.url(CHIPS), Path(files.path(CHIPS))),
         about["content_digest"],
         about["crs"],
         bool(about["simulated"]),
+        classes,
     )
-    group = files.storage.open_group(files.path(CHIPS))
-    classes = tuple(str(group.attrs["flag_meanings"]).split())
     names = stack_names(cell_template(recipe))
     return DrawnChips(source, group, names, classes, recipe.grid.resolution_m)
 
