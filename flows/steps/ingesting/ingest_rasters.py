@@ -34,6 +34,7 @@ from flows.steps.ingesting.raster_products import (
 )
 from flows.steps.loading.dataset_location import dataset_location
 from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.storage import path_of
 from products.antimeridian import in_one_piece
 from products.area import Area
 from products.errors import RequestError
@@ -158,16 +159,16 @@ class _Work:
                 fresh.append(document)
             elif dataset_location(here) == document.location:
                 self.report.unchanged += 1
-            elif self.files.exists(dataset_location(here).removeprefix("file://")):
+            elif self.files.exists(path_of(dataset_location(here))):
                 cause = f"known already, at {dataset_location(here)}: give this one another version, or remove one"
-                refused.append((document.location.removeprefix("file://"), cause))
+                refused.append((path_of(document.location), cause))
             elif _same_grid(here, document):
                 self.report.replaced += 1
                 if not self.report.dry_run:
                     self._move(here, document)
             else:
                 cause = f"known from {dataset_location(here)} with another grid: give this one another version"
-                refused.append((document.location.removeprefix("file://"), cause))
+                refused.append((path_of(document.location), cause))
         self.report.added += len(fresh)
         if fresh and not self.report.dry_run:
             with self.index.dc.index.transaction():
