@@ -19,7 +19,7 @@ from datacube_config.sources import FolderSource, RasterSource, SourceTable
 from flows.steps.archives.archive_files import ArchiveFiles, as_uri
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.archives.item_refused import ItemRefused
-from flows.steps.archives.items import FoundItem
+from flows.steps.archives.items import FoundItem, in_its_words
 from flows.steps.index.index_setup import add_product
 from flows.steps.ingesting.ingest_report import IngestReport
 from flows.steps.ingesting.quarantine import keep, kept_archives, kept_items, release
@@ -71,15 +71,16 @@ def ingest_rasters(
     _declare(index, name, source, dry_run)
     report = IngestReport(name, dry_run)
     work = _Work(index, name, location, files, access or RasterAccess(), report)
-    if isinstance(source, FolderSource):
-        work.take_folder(source)
-    else:
-        found = (each for each in find_rasters(source, location, files) if _in_period(each, period))
-        for batch in _batches(found):
-            work.take(source, batch, area)
-            report.seconds = round(time.monotonic() - started, 3)
-            if progress:
-                progress(report)
+    with in_its_words():
+        if isinstance(source, FolderSource):
+            work.take_folder(source)
+        else:
+            found = (each for each in find_rasters(source, location, files) if _in_period(each, period))
+            for batch in _batches(found):
+                work.take(source, batch, area)
+                report.seconds = round(time.monotonic() - started, 3)
+                if progress:
+                    progress(report)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
@@ -95,8 +96,9 @@ def retry_rasters(
     files, reports = ArchiveFiles(s3_options), []
     for name in (archive for archive in kept_archives(index) if archive in table.names):
         kept = [(found.id, found.place.root) for found in kept_items(index, files, name, only_due=False)]
-        release(index, name, [("", path) for path, _ in kept if not files.exists(path)])
-        roots = dict.fromkeys(root for path, root in kept if files.exists(path))
+        with in_its_words():
+            release(index, name, [("", path) for path, _ in kept if not files.exists(path)])
+            roots = dict.fromkeys(root for path, root in kept if files.exists(path))
         reports += [ingest_rasters(index, name, root, table, s3_options=s3_options, access=access) for root in roots]
     return reports
 
