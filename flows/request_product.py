@@ -79,7 +79,9 @@ def request_product(
         if train is None:
             announce_cube(built, recipe, place, period)
         else:
-            found |= outlasting(_run_chain)(Order(train, place, period, labels, then_map), built, keep_up)
+            drawn = area if area.lstrip().startswith("{") else None
+            order = Order(train, place, period, labels, then_map, drawn)
+            found |= outlasting(_run_chain)(order, built, keep_up)
         report(found)
     leave_markdown(
         "request", _summary(found), f"{recipe if is_name(recipe) else 'A recipe'} over {Path(place).stem}, {period}"
@@ -132,9 +134,9 @@ def _reported(request: str | None) -> Iterator[Callable[[dict[str, Any]], None]]
             with open_index(get_settings()) as index:
                 step(index, UUID(request), *how)
 
+    tell(begin)
     try:
         yield lambda found: tell(finish, "done", None, _kept(found))
-    tell(begin)
     except Exception as error:
         tell(finish, "failed", str(error) or type(error).__name__)
         raise
