@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "neocube"
-REVISION = "0005"  # of datacube_config.migrations
+REVISION = "0007"  # of datacube_config.migrations
 
 metadata = MetaData(schema=SCHEMA)
 
@@ -171,6 +171,7 @@ retirement = Table(
     _moment("applied_at"),
     Column("restored_at", DateTime(timezone=True)),
     Column("swept_at", DateTime(timezone=True)),
+    Column("sweep_began_at", DateTime(timezone=True)),
 )
 
 # A product that somebody asked for; `same_as` is the request whose outcome it shares.
@@ -202,6 +203,7 @@ request = Table(
     Column("run_id", Text),
     Column("cause", Text),
     Column("result", JSONB),
+    Column("began_at", DateTime(timezone=True)),  # its run, which may wait long after the start
     CheckConstraint(
         "state in ('asked', 'approved', 'running', 'done', 'failed', 'cancelled', 'refused')", name="request_state"
     ),

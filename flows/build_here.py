@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -68,6 +69,10 @@ Submit = Callable[[Settings, Batch], Any]  # a future, whose result is the outco
 Progress = Callable[[int, int], None]  # cells done, of so many
 RETRIES = 2
 NO_CUBES: dict[str, Any] = {"cube": None, "asked_cube": None}
+DIED = (
+    "a process of this build ended before its time: killed, or out of memory; run it again, "
+    "with fewer --workers or a smaller NEOCUBE_MEMORY_LIMIT_BYTES"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -163,13 +168,38 @@ def run_here(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome
 
 
 def run_in_processes(workers: int) -> RunBatches:
-    """Batches side by side, each in a process; one that raises ends the build, which resumes when it is run again."""
+    """Batches side by side, each in a process; one that raises ends the build, which resumes when it is run again.
+
+    Where a process is killed, the cells that are not published by then are failed.
+    """
 
     def run(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield from (future.result() for future in [pool.submit(build_batch, settings, batch) for batch in work])
+            futures = [_submitted(pool, settings, batch) for batch in work]
+            for batch, future in zip(work, futures, strict=True):
+                try:
+                    done = future.result()
+                except BrokenProcessPool:
+                    done = _left_behind(settings, batch)
+                yield done
 
     return run
+
+
+def _submitted(pool: ProcessPoolExecutor, settings: Settings, batch: Batch) -> "Future[list[Outcome]]":
+    """The outcomes of a batch to come; of a pool that lost a process by now, its failure."""
+    try:
+        return pool.submit(build_batch, settings, batch)
+    except BrokenProcessPool as error:
+        future = Future[list[Outcome]]()
+        future.set_exception(error)
+        return future
+
+
+def _left_behind(settings: Settings, batch: Batch) -> list[Outcome]:
+    """The cells of a batch that a dead process published, the others as failed."""
+    with open_index(settings) as index:
+        return [found_cell(index, cell.key, cell.id) or FailedCell(cell.key.label, DIED) for cell in batch.cells]
 
 
 @contextmanager

@@ -162,7 +162,9 @@ def _retirement(row: dict[str, Any]) -> str:
 
 def _undone(document: dict[str, Any]) -> str:
     lines = [f"{len(document['restored'])} restored"]
-    lines += [f"not restored {each['product']} {each['label']}: {each['why']}" for each in document["kept"]]
+    for each in document["kept"]:
+        what = " ".join(filter(None, (each["product"], each["label"])))  # a purged row has no product
+        lines.append(f"not restored {what}: {each['why']}")
     state = {True: "opened again", False: "stays closed: build it again"}
     return "\n".join(
         [*lines, *(f"cube {each['product']} {each['area']} {state[each['opened']]}" for each in document["cubes"])]

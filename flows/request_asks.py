@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from datacube_config.accounts import RequestLimits
 from flows.request_rules import check_extent, request_key
@@ -96,9 +96,17 @@ def area_argument(area: str, home: Path) -> str:
     if not area.lstrip().startswith("{"):
         return area
     path = home / "requests" / f"{meant.name}.geojson"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(area, encoding="utf-8")
+    keep_area(area, path)
     return str(path)
+
+
+def keep_area(geojson: str, path: Path) -> None:
+    """Write an area to a file, unless that is there: its name is that of its content."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+        partial.write_text(geojson, encoding="utf-8")
+        partial.replace(path)
 
 
 def _learned(train: str, recipe: SceneRecipe) -> str:

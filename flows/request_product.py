@@ -16,7 +16,7 @@ from flows.build_cube import build_cube
 from flows.lost_index import outlasting
 from flows.map_area import map_area
 from flows.request_asks import area_argument
-from flows.requesting import finish
+from flows.requesting import begin, finish
 from flows.run_artifacts import leave_markdown
 from flows.run_events import announce_cube, announce_model
 from flows.steps.areas import find_area
@@ -79,7 +79,9 @@ def request_product(
         if train is None:
             announce_cube(built, recipe, place, period)
         else:
-            found |= outlasting(_run_chain)(Order(train, place, period, labels, then_map), built, keep_up)
+            drawn = area if area.lstrip().startswith("{") else None
+            order = Order(train, place, period, labels, then_map, drawn)
+            found |= outlasting(_run_chain)(order, built, keep_up)
         report(found)
     leave_markdown(
         "request", _summary(found), f"{recipe if is_name(recipe) else 'A recipe'} over {Path(place).stem}, {period}"
@@ -124,18 +126,19 @@ def is_name(recipe: str) -> bool:
 
 @contextmanager
 def _reported(request: str | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """What ends the request that the run is for: as done, with what is handed in, or as failed, with the cause."""
+    """Begins the request that the run is for, and is what ends it: as done, with what is handed in, or as failed, with the cause."""
 
     @outlasting
-    def end(*how: Any) -> None:  # noqa: ANN401, of requesting.finish
+    def tell(step: Callable[..., None], *how: Any) -> None:  # noqa: ANN401, of requesting.finish
         if request:
             with open_index(get_settings()) as index:
-                finish(index, UUID(request), *how)
+                step(index, UUID(request), *how)
 
+    tell(begin)
     try:
-        yield lambda found: end("done", None, _kept(found))
+        yield lambda found: tell(finish, "done", None, _kept(found))
     except Exception as error:
-        end("failed", str(error) or type(error).__name__)
+        tell(finish, "failed", str(error) or type(error).__name__)
         raise
 
 

@@ -124,7 +124,7 @@ def decide(index: Index, account: Account, number: UUID, decision: Decision, rea
 
 
 def cancel(index: Index, account: Account, number: UUID) -> Request:
-    """End an open request of one's own, or any as an operator; a running one is charged for the time it took. The caller stops its run.
+    """End an open request of one's own, or any as an operator; a running one is charged for the time that its run took. The caller stops its run.
 
     Where others asked for the same, the oldest of them takes it over, and it runs on.
     """
@@ -153,13 +153,24 @@ def finish(
 ) -> None:
     """End a running request, or the one that took over its run, as the run did; what has ended stays as it is."""
     with ledger(index) as requests:
-        run = requests.get(number).run_id
-        for found in requests.in_state("running"):
-            if found.id != number and (run is None or found.run_id != run):
-                continue
+        for found in _of_run(requests, number):
             used = _used_core_hours(found, requests.now)
             requests.end(found.id, end, charged_share(end, found.core_hours, used), cause, result)
             requests.record("neocube", end, found.id, **({"cause": cause} if cause else {}))
+
+
+def begin(index: Index, number: UUID) -> None:
+    """Note that the run of a request, or of the one that took it over, has begun: what it takes counts from now on."""
+    with ledger(index) as requests:
+        for found in _of_run(requests, number):
+            requests.begin(found.id)
+
+
+def _of_run(requests: Ledger, number: UUID) -> list[Request]:
+    """The running requests that the run of a request is for: itself, or the one that took over its run."""
+    run = requests.get(number).run_id
+    running = requests.in_state("running")
+    return [row for row in running if row.id == number or (run is not None and row.run_id == run)]
 
 
 def turn_of(requests: Ledger, limits: RequestLimits) -> UUID | None:
@@ -238,7 +249,7 @@ def _of(account: Account) -> str:
 
 
 def _used_core_hours(found: Request, now: datetime) -> float:
-    if found.started_at is None or not found.plan["seconds"]:
+    if found.began_at is None or not found.plan["seconds"]:
         return 0.0
-    elapsed = (now - found.started_at).total_seconds()
+    elapsed = (now - found.began_at).total_seconds()
     return elapsed / found.plan["seconds"] * found.core_hours

@@ -1,6 +1,8 @@
 """Start what standing orders lack: trainings on new cubes and maps with new models, each once; without Prefect."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal
 
 from datacube_config.connection import Index, open_index
@@ -9,6 +11,7 @@ from datacube_config.settings import get_settings
 from flows.answer_here import ScenesGone, Tell, answer, notice_new
 from flows.failed_work import cell_causes, end_failed
 from flows.map_here import make_map
+from flows.request_asks import keep_area
 from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.index.follow_ups import (
@@ -20,6 +23,7 @@ from flows.steps.index.follow_ups import (
     finish,
     forget,
     is_done,
+    kept_orders,
     note,
     outstanding,
     standing_orders,
@@ -47,6 +51,10 @@ def tend_orders(
         def run_answer(work: FollowUp) -> dict[str, Any]:
             return answer(index, settings, work, tell)
 
+        for order in kept_orders(index):
+            if order.drawn:
+                with suppress(OSError):  # who reads the area says that it is not there
+                    keep_area(order.drawn, Path(order.area))
         if ANSWER in kinds:
             failed += notice_new(index, settings)
         if TRAIN in kinds:

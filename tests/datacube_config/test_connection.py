@@ -42,7 +42,7 @@ def test_an_older_schema_asks_for_init(embedded_settings: Settings) -> None:
     with open_index(embedded_settings) as index, index.engine.begin() as connection:
         connection.execute(text("update neocube.revision set version_num = '0000'"))
     with (
-        pytest.raises(IndexUnavailable, match="is at revision 0000, expected 0005: run `neocube init`"),
+        pytest.raises(IndexUnavailable, match="is at revision 0000, expected 0007: run `neocube init`"),
         open_index(embedded_settings),
     ):
         pytest.fail("the schema is older than the code")

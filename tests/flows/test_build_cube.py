@@ -1,9 +1,11 @@
 """Building features: what is made, what is left, what becomes stale."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +17,7 @@ from click.testing import CliRunner
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.build_here import build
+from flows.build_here import Batch, Outcome, build, run_in_processes
 from flows.cli import main
 from flows.plan_cells import plan
 from flows.steps.cubes.cube_pointers import CubeKey, current_cube
@@ -240,6 +242,31 @@ def test_more_unread_than_the_budget_fails_the_cell_and_names_the_file(
     assert report["failed"]
     assert "the failure budget is 0.0%" in report["failed"][0]["cause"] and broken.name in report["failed"][0]["cause"]
     assert len(cells_of(embedded_settings)) == report["built"]
+
+
+class DeadlyBatch(Batch):
+    """Cells whose process ends when it is handed them."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (137,)
+
+
+def test_a_build_whose_worker_is_killed_assembles_what_there_is_and_names_the_rest(
+    ingested_settings: Settings, small_recipe: Path
+) -> None:
+    def last_one_kills(settings: Settings, work: Sequence[Batch]) -> Iterator[list[Outcome]]:
+        *cells, last = [replace(batch, cells=(cell,)) for batch in work for cell in batch.cells]
+        deadly = DeadlyBatch(**{field.name: getattr(last, field.name) for field in fields(Batch)})
+        before = replace(last, cells=(cells[0].cells[0], *last.cells))
+        yield from run_in_processes(1)(settings, [*cells, deadly, before])
+
+    report = build(str(small_recipe), AREA, YEAR, run_batches=last_one_kills)
+    n_cells = len(cells_of(ingested_settings))
+    assert report["built"] == n_cells >= 3 and report["cube"] is not None
+    assert {each["cause"][:44] for each in report["failed"]} == {"a process of this build ended before its tim"}
+    assert len({each["cell"] for each in report["failed"]}) == 1
+    again = build(str(small_recipe), AREA, YEAR)
+    assert (again["built"], again["fresh"], again["failed"]) == (1, n_cells, [])
 
 
 def test_another_recipe_under_the_same_name_and_version_is_refused(

@@ -2,12 +2,15 @@
 
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from datacube_config.connection import Index
+from datacube_config.schema import harvest
 from flows.steps.archives.file_signature import holds_its_items, local_signature
 from flows.steps.ingesting.ingest_archive import IngestReport, ingest_archive
 from products.period import parse_period
@@ -46,6 +49,25 @@ def test_a_file_that_did_not_change_is_not_read_again(
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert path.stat().st_mtime_ns == times.st_mtime_ns
     assert ingest(index, path).unchanged == 0
+
+
+def test_an_archive_of_which_nothing_changed_was_asked_all_the_same(
+    index: Index, items: list[Item], tmp_path: Path, reads: list[str]
+) -> None:
+    path = tmp_path / "items.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    ingest(index, path)
+    with index.engine.begin() as connection:
+        connection.execute(update(harvest).values(updated=harvest.c.updated - timedelta(days=4)))
+        before = connection.execute(select(harvest)).mappings().one()
+    ingest(index, path, dry_run=True)
+    with index.engine.connect() as connection:
+        assert connection.execute(select(harvest)).mappings().one() == before
+    assert (ingest(index, path).unchanged, len(reads)) == (10, 1)
+    with index.engine.connect() as connection:
+        after = connection.execute(select(harvest)).mappings().one()
+    assert after["updated"] - before["updated"] > timedelta(days=3)
+    assert {**after, "updated": before["updated"]} == before
 
 
 def test_what_is_in_quarantine_or_part_of_another_scene_is_read_each_time(

@@ -1,6 +1,11 @@
 """What follows a cube or a model is remembered in the index and done once."""
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 from datacube_config.connection import Index
+from flows.request_asks import area_argument
 from flows.steps.index.follow_ups import (
     MAP,
     TRAIN,
@@ -11,11 +16,14 @@ from flows.steps.index.follow_ups import (
     finish,
     is_done,
     keep_standing,
+    kept_orders,
     note,
     outstanding,
     standing_orders,
 )
+from flows.tend_here import tend_here
 
+SQUARE = '{"type": "Polygon", "coordinates": [[[1, 1], [2, 1], [2, 2], [1, 2], [1, 1]]]}'
 TRAINING = FollowUp(TRAIN, "a model on a cube", {"recipe": "mangrove_extent"})
 MAPPING = FollowUp(MAP, "a map with the model", {"model": "an id"})
 ORDER = Order("mangrove_extent", "demo", "2020", "labels.geojson")
@@ -56,6 +64,19 @@ def test_a_kept_order_stands_once_however_often_it_is_asked_for(index: Index) ->
     keep_standing(index, ORDER)
     assert standing_orders(index) == [ORDER, *before]
     assert outstanding(index, TRAIN) == []
+
+
+def test_an_order_over_a_drawn_area_writes_its_file_again_where_each_run_has_a_home_of_its_own(
+    index: Index, tmp_path: Path
+) -> None:
+    place = area_argument(SQUARE, tmp_path / "home of a pod")
+    plain = Order("mangrove_extent", place, "2020", "labels.geojson")
+    keep_standing(index, plain)
+    keep_standing(index, replace(plain, drawn=SQUARE))
+    assert kept_orders(index) == [plain] and replace(plain, drawn=SQUARE).row.id == plain.row.id
+    shutil.rmtree(tmp_path / "home of a pod")
+    assert tend_here(["train", "map"])["failed"] == []
+    assert Path(place).read_text() == SQUARE
 
 
 def test_an_order_is_due_only_once_there_is_a_cube(index: Index) -> None:

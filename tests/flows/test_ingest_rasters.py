@@ -16,7 +16,7 @@ from datacube_config.sources import SourceTable, source_table
 from flows.cli import main
 from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.areas import find_area
-from flows.steps.ingesting.ingest_rasters import ingest_rasters
+from flows.steps.ingesting.ingest_rasters import ingest_rasters, retry_rasters
 from flows.steps.ingesting.quarantine import listed
 from flows.steps.ingesting.raster_files import raster_facts
 from flows.steps.ingesting.raster_products import raster_id
@@ -204,6 +204,25 @@ def test_two_files_of_one_raster_are_not_both_taken(tmp_path: Path, index: Index
     assert "give this one another version" in report.quarantined[0]["cause"]
     elsewhere = ingest_rasters(index, "global_mangrove_watch", str(tmp_path / "b"), TABLE)
     assert "known already, at file://" in elsewhere.quarantined[0]["cause"]
+
+
+@pytest.mark.parametrize("folder", ["plain", "ü b", "50% #1"])
+def test_a_second_copy_is_refused_whatever_the_folder_of_the_first_is_called(
+    tmp_path: Path, index: Index, folder: str
+) -> None:
+    first = write_tif(tmp_path / folder / "GMW_N04E100_2010_v3.tif")
+    copy = write_tif(tmp_path / f"{folder}_copy" / first.name)
+    assert ingest_rasters(index, "global_mangrove_watch", str(first.parent), TABLE).added == 1
+    report = ingest_rasters(index, "global_mangrove_watch", str(copy.parent), TABLE)
+    assert (report.replaced, [each["id"] for each in report.quarantined]) == (0, [str(copy)])
+    assert f"known already, at {first.as_uri()}" in report.quarantined[0]["cause"]
+    (dataset,) = index.dc.index.datasets.search(product="global_mangrove_watch")
+    assert dataset.uri == first.as_uri()
+    retry_rasters(index, TABLE)
+    assert [each["id"] for each in listed(index)] == [str(copy)]
+    copy.unlink()
+    retry_rasters(index, TABLE)
+    assert listed(index) == []
 
 
 def test_what_is_not_as_declared_goes_to_quarantine_and_comes_out_when_corrected(tmp_path: Path, index: Index) -> None:

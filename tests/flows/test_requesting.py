@@ -15,7 +15,7 @@ from datacube_config.connection import Index
 from datacube_config.schema import request
 from datacube_config.settings import Settings
 from flows.request_asks import Ask, area_argument, area_in, recipe_in
-from flows.requesting import NotAllowed, answer, cancel, decide, finish, submit, turn_of
+from flows.requesting import NotAllowed, answer, begin, cancel, decide, finish, submit, turn_of
 from flows.steps.service.request_rows import ledger, published_of
 from products.errors import RequestError
 from products.registry import DEFINITIONS
@@ -133,9 +133,10 @@ def test_a_cancelled_run_is_charged_for_its_time(index: Index) -> None:
     with ledger(index) as requests:
         number = requests.enter(new(), "approved")
         requests.start(number, "run")
+    begin(index, number)
     with index.engine.begin() as connection:
-        earlier = request.c.started_at - timedelta(seconds=50)
-        connection.execute(update(request).where(request.c.id == number).values(started_at=earlier))
+        earlier = request.c.began_at - timedelta(seconds=50)
+        connection.execute(update(request).where(request.c.id == number).values(began_at=earlier))
     with pytest.raises(NotAllowed, match="only who asked for it, or an operator"):
         cancel(index, BEN, number)
     found = cancel(index, ANA, number)
@@ -143,6 +144,35 @@ def test_a_cancelled_run_is_charged_for_its_time(index: Index) -> None:
     assert found.charged == pytest.approx(4.0, abs=0.4)
     with pytest.raises(RequestError, match="the request is cancelled already"):
         cancel(index, OPS, number)
+
+
+def test_waiting_for_prefect_or_a_worker_is_not_charged(index: Index) -> None:
+    with ledger(index) as requests:
+        waiting = requests.enter(new(), "approved")
+        requests.start(waiting, "run-1")
+        done = requests.enter(new(), "approved")
+        requests.start(done, "run-2")
+    with index.engine.begin() as connection:
+        connection.execute(update(request).values(started_at=request.c.started_at - timedelta(hours=9)))
+    with ledger(index) as requests:
+        assert requests.seconds_ahead() == 200.0
+    assert cancel(index, ANA, waiting).charged_core_hours == 0.0
+    begin(index, done)
+    finish(index, done, "done", result={})
+    with ledger(index) as requests:
+        assert requests.past_ratios() == pytest.approx([0.0], abs=0.1)
+
+
+def test_a_run_that_is_started_again_counts_from_when_it_begins(index: Index) -> None:
+    with ledger(index) as requests:
+        number = requests.enter(new(), "approved")
+        requests.start(number, "run")
+    begin(index, number)
+    with index.engine.begin() as connection:
+        connection.execute(update(request).values(began_at=request.c.began_at - timedelta(hours=9)))
+    with ledger(index) as requests:
+        requests.start(number)
+    assert cancel(index, ANA, number).charged_core_hours == 0.0
 
 
 def test_a_cancelled_request_that_others_share_is_taken_over_by_the_oldest(index: Index) -> None:
@@ -159,6 +189,9 @@ def test_a_cancelled_request_that_others_share_is_taken_over_by_the_oldest(index
         taken, follower = requests.get(heir), requests.get(third)
     assert (taken.state, taken.run_id, taken.same_as) == ("running", "run-1", None)
     assert (follower.state, follower.same_as) == ("running", heir)
+    begin(index, first)
+    with ledger(index) as requests:
+        assert requests.get(heir).began_at is not None and requests.get(first).began_at is None
     finish(index, first, "done", result={"built": {}})
     with ledger(index) as requests:
         assert [requests.get(each).state for each in (first, heir, third)] == ["cancelled", "done", "done"]
@@ -227,12 +260,15 @@ def test_the_end_is_expected_from_past_runs_and_from_what_is_ahead(index: Index,
         for _ in range(6):
             past = requests.enter(new(), "approved")
             requests.start(past, "run")
+            requests.begin(past)
             requests.end(past, "done", 1.0, result={"built": {"cube": "file:///c"}})
         requests.enter(new(), "approved")
-        requests.start(requests.enter(new(), "approved"), "run-2")
+        now = requests.enter(new(), "approved")
+        requests.start(now, "run-2")
+        requests.begin(now)
     with index.engine.begin() as connection:
-        earlier = request.c.started_at - timedelta(seconds=40)
-        connection.execute(update(request).where(request.c.started_at.is_not(None)).values(started_at=earlier))
+        earlier = request.c.began_at - timedelta(seconds=40)
+        connection.execute(update(request).where(request.c.began_at.is_not(None)).values(began_at=earlier))
     with ledger(index) as requests:
         assert requests.past_ratios() == pytest.approx([0.4] * 6, abs=0.01)
         assert requests.seconds_ahead() == pytest.approx(160, abs=1)

@@ -308,6 +308,53 @@ def test_undoing_asks_the_store_that_keeps_the_cells(home: Settings) -> None:
         assert undo(done["id"])["kept"] == []
 
 
+@pytest.mark.parametrize("is_mount_point", [False, True])
+def test_a_sweep_without_the_store_purges_nothing(home: Settings, is_mount_point: bool) -> None:
+    with chain(home) as made:
+        done = retire_selected(Selection(product="known"), yes=True)
+        root = Path(made.storage.root)
+        root.rename(root.with_name("elsewhere"))
+        if is_mount_point:
+            root.mkdir()
+        words = "holds nothing of known, known_map, of which 4 rows" if is_mount_point else "cannot read the store"
+        for options in ([], ["--yes"]):
+            swept = CliRunner().invoke(main, ["retire", "--sweep", done["id"], *options])
+            assert swept.exit_code == 2 and words in swept.stderr and "NEOCUBE_STORE_URL" in swept.stderr
+        if is_mount_point:
+            root.rmdir()
+        root.with_name("elsewhere").rename(root)
+        assert undo(done["id"])["kept"] == []
+        assert made.active() >= {*made.cells, *made.maps}
+
+
+def test_a_sweep_that_was_killed_at_its_end_finishes_where_no_folder_is_left(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with chain(home) as made:
+        done = retire_selected(Selection(product="known"), yes=True)
+        with monkeypatch.context() as inside:
+            inside.setattr(flows.steps.upkeep.sweeping, "_noted", interrupted)
+            with pytest.raises(KeyboardInterrupt, match="by the operator"):
+                sweep_retired([done["id"]], yes=True)
+        for product in ("known", "known_map"):
+            made.storage.remove(
+                made.storage.path("cells", product)
+            )  # as on S3, where a folder goes with its last object
+        assert sweep_retired([done["id"]], yes=True)["swept"][0]["rows"] == 1
+
+
+def test_an_undoing_that_restores_nothing_leaves_a_swept_retirement_swept(home: Settings) -> None:
+    with chain(home) as made:
+        done = retire_selected(Selection(product="known_map"), yes=True)
+        sweep_retired([done["id"]], yes=True)
+        assert not made.active() & set(made.maps)
+    undone = CliRunner().invoke(main, ["retire", "--undo", done["id"]])
+    assert undone.exit_code == 1 and "None" not in undone.stdout
+    assert "its row was purged by the sweep: build it again" in undone.stdout
+    (told,) = retirements()
+    assert told["swept_at"] is not None and told["restored_at"] is None
+
+
 def purging(call: int) -> Patch:
     """Die when the `call`-th row is to be purged."""
 

@@ -7,23 +7,25 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import fsspec
 import httpx
+from botocore.exceptions import BotoCoreError, ClientError
 
 from datacube_config.archives import archive_table
 from flows.steps.archives.json_documents import ITEM_BYTES, parse_document
 from flows.steps.archives.links_out import leads_out
 from flows.steps.archives.packed_files import is_packed_folder, packed_names
 from flows.steps.archives.signing import s3fs_options
-from flows.steps.archives.site_files import SiteFiles
+from flows.steps.archives.site_files import SiteFiles, SiteStopped
 
 SPOOL_BYTES = 8 << 20
 LISTED_FOLDERS = 4096
 NAMES_A_RUN = 10_000
 READERS = 8
 KEYS_A_PAGE = 1000
+S3_ERRORS: Final = (OSError, BotoCoreError, ClientError)  # how s3fs says that a bucket gives nothing
 SITES = ("http://", "https://")
 LINK = "a symbolic link out of the archive is not followed: ingest the folder that it leads to, or remove the link"
 
@@ -64,15 +66,17 @@ class ArchiveFiles:
                 yield stream
 
     def is_folder(self, location: str) -> bool:
-        """Whether a path or s3 prefix holds files."""
-        return bool(self.filesystem(location).isdir(location))
+        """Whether a path or s3 prefix holds files; SiteStopped."""
+        with reaching(location):
+            return bool(self.filesystem(location).isdir(location))
 
     def exists(self, location: str) -> bool:
-        """Whether there is anything at a path or s3 URL."""
-        return bool(self.filesystem(location).exists(location))
+        """Whether there is anything at a path or s3 URL; SiteStopped."""
+        with reaching(location):
+            return bool(self.filesystem(location).exists(location))
 
     def files_in(self, folder: str) -> frozenset[str]:
-        """The names of the files of one folder; none for a site that cannot be listed."""
+        """The names of the files of one folder; none for a site that cannot be listed. SiteStopped."""
         if folder.startswith(SITES):
             return frozenset()
         if folder not in self._listed:
@@ -83,7 +87,7 @@ class ArchiveFiles:
         """Each folder below `root` with the sorted names of its files; links to folders are not followed.
 
         `closed` is told of each local folder that is not looked into, and why: it cannot be listed, or a link leads to it out of `root`.
-        Of an s3:// prefix, runs of names in the order of the keys: a folder with folders in it may come more than once.
+        Of an s3:// prefix, runs of names in the order of the keys: a folder with folders in it may come more than once. SiteStopped.
         """
         if not root.startswith("s3://"):
             yield from self._walk_local(root, closed or (lambda folder, cause: None))
@@ -102,7 +106,7 @@ class ArchiveFiles:
             yield self._run(folder, names, is_whole)
 
     def read_many(self, paths: list[str]) -> Iterator[tuple[str, bytes | Exception]]:
-        """Up to 32 MiB and one byte at some paths of one kind, read side by side where they are far, or why there are none."""
+        """Up to 32 MiB and one byte at some paths of one kind, read side by side where they are far, or why there are none; SiteStopped."""
         if paths[0].startswith(SITES):
             with self.sites.client() as client, ThreadPoolExecutor(READERS) as pool:
                 yield from zip(paths, pool.map(lambda path: self._bytes(path, client), paths), strict=True)
@@ -112,7 +116,11 @@ class ArchiveFiles:
                 yield path, self._bytes(path)
             return
         found = self.filesystem(paths[0]).cat_ranges(paths, 0, ITEM_BYTES + 1, on_error="return")
-        yield from zip(paths, found, strict=True)
+        for path, content in zip(paths, found, strict=True):
+            if isinstance(content, BotoCoreError | ClientError):
+                with reaching(path):
+                    raise content
+            yield path, content
 
     def filesystem(self, location: str) -> Any:  # noqa: ANN401, an fsspec filesystem
         """The filesystem of a path or s3 URL."""
@@ -128,7 +136,8 @@ class ArchiveFiles:
         prefix = f"{prefix.rstrip('/')}/" if prefix else ""
         more: dict[str, str] = {}
         while True:
-            page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=KEYS_A_PAGE, **more)
+            with reaching(root):
+                page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=KEYS_A_PAGE, **more)
             for entry in page.get("Contents", ()):
                 if not entry["Key"].endswith("/"):
                     yield f"s3://{bucket}/{entry['Key']}"
@@ -169,10 +178,25 @@ class ArchiveFiles:
         if not folder.startswith("s3://"):
             return _local_names(folder)
         filesystem = self.filesystem(folder)
-        try:
-            return [Path(entry["name"]).name for entry in filesystem.ls(folder, detail=True) if entry["type"] == "file"]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        with reaching(folder):
+            try:
+                entries = filesystem.ls(folder, detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        return [Path(entry["name"]).name for entry in entries if entry["type"] == "file"]
+
+
+@contextmanager
+def reaching(location: str) -> Iterator[None]:
+    """SiteStopped, in one line, where an s3:// place throttles, refuses, does not answer or is not there."""
+    try:
+        yield
+    except S3_ERRORS as error:
+        if not location.startswith("s3://"):
+            raise
+        words = " ".join(str(error).split()) or type(error).__name__
+        remedy = "check the NEOCUBE_S3_ settings, or what archives.yaml says of its bucket, and run it again"
+        raise SiteStopped(f"{location}: {words}: {remedy}") from error
 
 
 def as_uri(location: str) -> str:

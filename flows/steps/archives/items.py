@@ -30,6 +30,7 @@ __all__ = [
     "api_item",
     "archive_location",
     "check_stated",
+    "in_its_words",
     "read_items",
     "read_pages",
     "reread",
@@ -80,7 +81,7 @@ def read_pages(archive: str, wanted: Wanted, files: ArchiveFiles) -> Iterator[li
         return queue_pages(known.url, _source(known.url, files, known))
     if known is None and location.startswith("sqs://"):
         return queue_pages(location, Source(location, files))
-    with _in_its_words():
+    with in_its_words():
         items = _known_items(known, wanted, files) if known else _items(location, wanted, files)
     is_whole = _tells_all(known.url if known else location, known, wanted)
     return with_asked(_pages(items), wanted.collections, location) if is_whole else _pages(items)
@@ -94,22 +95,26 @@ def stac_api(archive: str, wanted: Wanted, files: ArchiveFiles) -> StacApi | Non
         return api_of(known.url, known, wanted, files) if known.kind == "api" else None
     if not location.startswith(SITES):
         return None
-    with _in_its_words():
+    with in_its_words():
         landing = _landing(location, files)
     return api_of(location, None, wanted, files) if offers_search(landing) else None
 
 
 def reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
     """The items now at the place of one that could not be read: itself where there is still nothing else, none where its file was deleted."""
+    try:
+        return _reread(found, files)
+    except SiteStopped:
+        return [found]
+
+
+def _reread(found: FoundItem, files: ArchiveFiles) -> list[FoundItem]:
     location = found.place.location
     source = Source(found.place.root, files, found.place.hosts)
     if location.startswith("file://"):
         return _reread_local(found, unquote(location.removeprefix("file://")), source)
     if location.startswith(SITES):
-        try:
-            return list(items_at([location], source, quiet=True))
-        except SiteStopped:
-            return [found]
+        return list(items_at([location], source, quiet=True))
     if "://" in location and not location.startswith("s3://"):
         return [found]
     return _reread_file(found, location, source)
@@ -217,7 +222,7 @@ def _source(root: str, files: ArchiveFiles, known: KnownArchive | None) -> Sourc
 
 
 def _pages(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:
-    """Pages of items; what came before a site stopped is a page too."""
+    """Pages of items; what came before a site or bucket stopped is a page too."""
     while True:
         page: list[FoundItem] = []
         try:
@@ -232,8 +237,8 @@ def _pages(items: Iterator[FoundItem]) -> Iterator[list[FoundItem]]:
 
 
 @contextmanager
-def _in_its_words() -> Iterator[None]:
-    """ApiUnavailable for a site that stopped before there was anything to list."""
+def in_its_words() -> Iterator[None]:
+    """ApiUnavailable for a site or bucket that stopped before there was anything to list."""
     try:
         yield
     except SiteStopped as stopped:

@@ -10,6 +10,7 @@ from urllib.parse import unquote_plus
 
 import pyarrow.parquet
 
+from flows.steps.archives.archive_files import reaching
 from flows.steps.archives.found_items import FoundItem, Source
 from flows.steps.archives.items_static import items_at
 from products.errors import RequestError
@@ -56,7 +57,7 @@ def _csv_rows(location: str, manifest: dict[str, Any], source: Source) -> Iterat
     names = [name.strip() for name in str(manifest.get("fileSchema") or "Bucket, Key").split(",")]
     if "Key" not in names:
         raise RequestError(f"{location}: expected Key in the fileSchema of the inventory, got {names}")
-    with source.files.opened(location) as stream:
+    with reaching(location), source.files.opened(location) as stream:
         plain: Any = gzip.GzipFile(fileobj=stream) if location.endswith(".gz") else stream
         with io.TextIOWrapper(plain, encoding="utf-8", newline="") as text:
             for row in csv.reader(text):
@@ -65,7 +66,7 @@ def _csv_rows(location: str, manifest: dict[str, Any], source: Source) -> Iterat
 
 
 def _parquet_rows(location: str, _manifest: dict[str, Any], source: Source) -> Iterator[str]:
-    with source.files.opened(location) as stream, pyarrow.parquet.ParquetFile(stream) as table:
+    with reaching(location), source.files.opened(location) as stream, pyarrow.parquet.ParquetFile(stream) as table:
         names = [name for name in ("key", "is_latest", "is_delete_marker") if name in table.schema_arrow.names]
         for batch in table.iter_batches(ROWS_AT_ONCE, columns=names):
             for row in batch.to_pylist():

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from flows.steps.archives.archive_files import LINK, SITES
+from flows.steps.archives.archive_files import LINK, SITES, reaching
 from flows.steps.archives.delivered_scenes import delivered_in_file, delivered_in_folder, has_delivery, products_of
 from flows.steps.archives.found_items import FoundItem, Source, links_of, plain_location
 from flows.steps.archives.in_batches import in_batches
@@ -88,7 +88,7 @@ def file_items(location: str, source: Source) -> Iterator[FoundItem]:
         return iter([FoundItem(*each) for each in delivered])
     if location.lower().endswith(PARQUET):
         return parquet_items(location, source)
-    with source.files.opened(location) as stream:
+    with reaching(location), source.files.opened(location) as stream:
         raw = stream.read(ITEM_BYTES + 1)
     if len(raw) > ITEM_BYTES:
         return _streamed_items(location, source)

@@ -28,7 +28,7 @@ OK, TOO_MANY = 200, 429
 
 
 class SiteStopped(RuntimeError):
-    """A site that answers nothing more, in its own words."""
+    """A site or bucket that answers nothing more, in its own words."""
 
 
 class NoFile(OSError):

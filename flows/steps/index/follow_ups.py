@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -35,13 +35,17 @@ class FollowUp:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Train a model recipe on the cube of its features over an area and a period, and map these if `then_map`."""
+    """Train a model recipe on the cube of its features over an area and a period, and map these if `then_map`.
+
+    `drawn` is the GeoJSON of an area that is a file, for where that is missing; an order is the same with it and without.
+    """
 
     model: str
     area: str
     period: str
     labels: str | None = None
     then_map: bool = True
+    drawn: str | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -51,8 +55,14 @@ class Order:
     @property
     def row(self) -> FollowUp:
         """The row that it stands by."""
-        fields = asdict(self)
-        return FollowUp(STANDING, ", ".join(str(value) for value in fields.values()), fields)
+        asked = self.asked
+        drawn = {"drawn": self.drawn} if self.drawn else {}
+        return FollowUp(STANDING, ", ".join(str(value) for value in asked.values()), asked | drawn)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What tells it from others."""
+        return {name: value for name, value in asdict(self).items() if name != "drawn"}
 
     def training(self, cube: str) -> FollowUp:
         """The training that this order asks for on a cube snapshot."""
@@ -84,8 +94,11 @@ def standing_orders(index: Index) -> list[Order]:
 
 
 def keep_standing(index: Index, order: Order) -> None:
-    """Repeat an order whenever its cube changes."""
-    note(index, order.row)
+    """Repeat an order whenever its cube changes; one that stands keeps the area as it is drawn now."""
+    with index.engine.begin() as connection:
+        _note(connection, order.row)
+        row = follow_up.c.id == order.row.id
+        connection.execute(follow_up.update().where(row).values(parameters=order.row.parameters))
 
 
 def due(index: Index, order: Order, area_name: str) -> FollowUp | None:
@@ -135,7 +148,7 @@ def forget(index: Index, work: FollowUp) -> None:
 
 def end_order(index: Index, order: Order) -> int:
     """End an order and drop its trainings that are due, whose number it returns."""
-    training = {name: value for name, value in asdict(order).items() if name != "model"} | {"recipe": order.model}
+    training = {name: value for name, value in order.asked.items() if name != "model"} | {"recipe": order.model}
     is_due = (follow_up.c.kind == TRAIN) & follow_up.c.done_at.is_(None) & follow_up.c.parameters.contains(training)
     with index.engine.begin() as connection:
         connection.execute(delete(follow_up).where(follow_up.c.id == order.row.id))

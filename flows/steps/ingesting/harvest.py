@@ -148,6 +148,10 @@ class Thread:
             done["listed_at"] = listing.started
         self._write(done)
 
+    def touch(self) -> None:
+        """Note that the harvest was asked for, and found nothing to read."""
+        self._write({})
+
     def begin(self, first: PageRequest | None, *, is_full: bool) -> Listing:
         """A new listing; it begins now, by the clock of the database."""
         with self.engine.connect() as connection:

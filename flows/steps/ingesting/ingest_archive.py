@@ -171,6 +171,7 @@ def _of_files(
     with held_thread(take.index.engine, key, dry_run=take.report.dry_run) as thread:
         count = None if full else unchanged_items(thread)
         if count is not None:
+            thread.touch()
             yield Batch([], n_unread=count)
         else:
             begin = iter if take.report.dry_run else partial(begun_ahead, take, inside=inside)

@@ -17,7 +17,7 @@ from flows.steps.archives.archive_files import ArchiveFiles, as_uri
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.archives.in_batches import in_batches
 from flows.steps.archives.item_refused import ItemRefused
-from flows.steps.archives.items import FoundItem, check_stated
+from flows.steps.archives.items import FoundItem, check_stated, in_its_words
 from flows.steps.index.advisory_locks import alone
 from flows.steps.index.index_setup import add_product
 from flows.steps.ingesting.ingest_report import IngestReport
@@ -33,6 +33,7 @@ from flows.steps.ingesting.raster_products import (
 )
 from flows.steps.loading.dataset_location import dataset_location
 from flows.steps.loading.raster_access import RasterAccess
+from flows.steps.storage import path_of
 from products.antimeridian import in_one_piece
 from products.area import Area
 from products.errors import RequestError
@@ -70,15 +71,16 @@ def ingest_rasters(
     _declare(index, name, source, dry_run)
     report = IngestReport(name, dry_run)
     work = _Work(index, name, location, files, access or RasterAccess(), report)
-    if isinstance(source, FolderSource):
-        work.take_folder(source)
-    else:
-        found = (each for each in find_rasters(source, location, files) if _in_period(each, period))
-        for batch in in_batches(found, BATCH_RASTERS):
-            work.take(source, batch, area)
-            report.seconds = round(time.monotonic() - started, 3)
-            if progress:
-                progress(report)
+    with in_its_words():
+        if isinstance(source, FolderSource):
+            work.take_folder(source)
+        else:
+            found = (each for each in find_rasters(source, location, files) if _in_period(each, period))
+            for batch in in_batches(found, BATCH_RASTERS):
+                work.take(source, batch, area)
+                report.seconds = round(time.monotonic() - started, 3)
+                if progress:
+                    progress(report)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
@@ -94,8 +96,9 @@ def retry_rasters(
     files, reports = ArchiveFiles(s3_options), []
     for name in (archive for archive in kept_archives(index) if archive in table.names):
         kept = [(found.id, found.place.root) for found in kept_items(index, files, name, only_due=False)]
-        release(index, name, [("", path) for path, _ in kept if not files.exists(path)])
-        roots = dict.fromkeys(root for path, root in kept if files.exists(path))
+        with in_its_words():
+            release(index, name, [("", path) for path, _ in kept if not files.exists(path)])
+            roots = dict.fromkeys(root for path, root in kept if files.exists(path))
         reports += [ingest_rasters(index, name, root, table, s3_options=s3_options, access=access) for root in roots]
     return reports
 
@@ -158,16 +161,16 @@ class _Work:
                 fresh.append(document)
             elif dataset_location(here) == document.location:
                 self.report.unchanged += 1
-            elif self.files.exists(dataset_location(here).removeprefix("file://")):
+            elif self.files.exists(path_of(dataset_location(here))):
                 cause = f"known already, at {dataset_location(here)}: give this one another version, or remove one"
-                refused.append((document.location.removeprefix("file://"), cause))
+                refused.append((path_of(document.location), cause))
             elif _same_grid(here, document):
                 self.report.replaced += 1
                 if not self.report.dry_run:
                     self._move(here, document)
             else:
                 cause = f"known from {dataset_location(here)} with another grid: give this one another version"
-                refused.append((document.location.removeprefix("file://"), cause))
+                refused.append((path_of(document.location), cause))
         self.report.added += len(fresh)
         if fresh and not self.report.dry_run:
             with self.index.dc.index.transaction():

@@ -28,7 +28,10 @@ class NewRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request(NewRequest):
-    """A row of `neocube.request`; `to_build` is read while it runs only."""
+    """A row of `neocube.request`; `to_build` is read while it runs only.
+
+    It started when it was handed to Prefect, and began when its run did.
+    """
 
     id: UUID
     n_to_build: int
@@ -43,6 +46,7 @@ class Request(NewRequest):
     run_id: str | None
     cause: str | None
     result: Mapping[str, Any] | None
+    began_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,19 +73,19 @@ class Ledger:
 
     def seconds_ahead(self) -> float:
         """The planned seconds that are left of what runs, and of what waits for its turn."""
-        ran = func.coalesce(func.extract("epoch", func.now() - request.c.started_at), 0)
+        ran = func.coalesce(func.extract("epoch", func.now() - request.c.began_at), 0)
         left = func.greatest(PLANNED_S - ran, 0)
         query = select(func.coalesce(func.sum(left), 0.0))
         wanted = (request.c.state.in_(("approved", "running")), request.c.same_as.is_(None))
         return float(self._connection.execute(query.where(*wanted)).scalar_one())
 
     def past_ratios(self) -> list[float]:
-        """How long the last requests ran, from their start to their end, over what was planned."""
-        took = func.extract("epoch", request.c.ended_at - request.c.started_at) / PLANNED_S
+        """How long the last requests ran, from the beginning of their run to their end, over what was planned."""
+        took = func.extract("epoch", request.c.ended_at - request.c.began_at) / PLANNED_S
         wanted = (
             request.c.state == "done",
             request.c.same_as.is_(None),
-            request.c.started_at.is_not(None),
+            request.c.began_at.is_not(None),
             PLANNED_S > 0,
         )
         query = select(took).where(*wanted).order_by(request.c.ended_at.desc()).limit(PAST_REQUESTS)
@@ -134,7 +134,11 @@ class Ledger:
 
     def start(self, number: UUID, run_id: str | None = None) -> None:
         """Let a request run, and those that are the same; Prefect is told next."""
-        self._change(number, True, state="running", started_at=self.now, run_id=run_id)
+        self._change(number, True, state="running", started_at=self.now, began_at=None, run_id=run_id)
+
+    def begin(self, number: UUID) -> None:
+        """Note that the run of a request, and of those that are the same, has begun."""
+        self._change(number, True, began_at=self.now)
 
     def name_run(self, number: UUID, run_id: str) -> bool:
         """Remember which run makes a running request; False if it has ended, or another has it."""
@@ -166,6 +170,7 @@ class Ledger:
             state=was.state,
             approved_at=was.approved_at,
             started_at=was.started_at,
+            began_at=was.began_at,
             run_id=was.run_id,
         )
         self._connection.execute(update(request).where(request.c.same_as == number).values(same_as=heir.id))

@@ -9,12 +9,13 @@ from uuid import UUID, uuid5
 from sqlalchemy import text
 
 from datacube_config.connection import Index
+from datacube_config.errors import StorageUnavailable
 from flows.steps.index.advisory_locks import writer_of
 from flows.steps.index.index_rows import dataset_rows, lineage_rows
 from flows.steps.storage import Storage, path_of
 from flows.steps.storage_listing import cells_of_snapshot, children, snapshots
 from flows.steps.upkeep.unindexed import models_of
-from flows.steps.upkeep.whole_files import OF_NO_CELL, archived_rows, remove_files
+from flows.steps.upkeep.whole_files import OF_NO_CELL, archived_rows, remove_files, whole_file
 from products.errors import RequestError
 from products.identity import NAMESPACE
 
@@ -43,8 +44,9 @@ def to_sweep(index: Index, ids: Sequence[str], older_than_days: float | None, no
 
 
 def preview_sweep(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict[str, Any]:
-    """What sweeping a retirement would delete."""
+    """What sweeping a retirement would delete; StorageUnavailable if the store is not there."""
     found = archived_rows(index, retirement["dataset_ids"])
+    _check_store(index, storage, retirement, found)
     ids = {each["id"] for each in found}
     return {
         "id": str(retirement["id"]),
@@ -56,13 +58,18 @@ def preview_sweep(index: Index, storage: Storage, retirement: Mapping[str, Any])
 
 
 def sweep(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict[str, Any]:
-    """Delete the files and purge the rows; safe to repeat and to kill. What became active again since is left; scenes keep their rows."""
+    """Delete the files and purge the rows; safe to repeat and to kill. What became active again since is left; scenes keep their rows.
+
+    StorageUnavailable, and nothing is changed, if the store is not there.
+    """
     with writer_of(index, retirement["id"]):  # an undoing asks which files are there
         return _swept(index, storage, retirement)
 
 
 def _swept(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dict[str, Any]:
     found = archived_rows(index, retirement["dataset_ids"])
+    _check_store(index, storage, retirement, found)
+    _note_begun(index, retirement)
     ids = {each["id"] for each in found}
     maps, cubes = list(_maps(storage, found, ids)), list(_cubes(index, storage, found, ids))
     for folder, item in maps:
@@ -87,6 +94,30 @@ def _swept(index: Index, storage: Storage, retirement: Mapping[str, Any]) -> dic
         "maps": [folder for folder, _ in maps],
         "unindexed": [model.folder for model in unindexed],
     }
+
+
+def _check_store(
+    index: Index, storage: Storage, retirement: Mapping[str, Any], found: Sequence[Mapping[str, Any]]
+) -> None:
+    """StorageUnavailable where the store cannot be read, or has no folder of any product of the rows and no sweep of them began."""
+    if not found and all(index.dc.index.datasets.bulk_has(retirement["dataset_ids"])):
+        return  # scenes, which leave nothing in the store
+    storage.check_readable()
+    if not found or retirement["sweep_began_at"] is not None:
+        return
+    files = {each["product"]: whole_file(storage, each["family"], each["product"], each["id"]) for each in found}
+    if not any(storage.exists(file.rsplit("/", 2)[0]) for file in files.values()):
+        raise StorageUnavailable(
+            f"the store {storage.root} holds nothing of {', '.join(sorted(files))}, of which {len(found)} rows are to be swept: "
+            "see that it is mounted, and that NEOCUBE_STORE_URL is the store in which they were built"
+        )
+
+
+def _note_begun(index: Index, retirement: Mapping[str, Any]) -> None:
+    """Note that files go from now on: a sweep that was killed may find none left."""
+    begun = "update neocube.retirement set sweep_began_at = coalesce(sweep_began_at, now()) where id = :id"
+    with index.engine.begin() as connection:
+        connection.execute(text(begun), {"id": retirement["id"]})
 
 
 def _noted(index: Index, retirement: Mapping[str, Any]) -> None:

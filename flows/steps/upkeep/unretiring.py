@@ -67,7 +67,10 @@ on conflict do nothing returning 1
 
 
 def undo_retirement(index: Index, storage: Storage, number: str) -> dict[str, Any]:
-    """Restore what a retirement archived: `restored`, `kept` with the cause, `cubes` opened again or left closed. It waits for a sweep that runs."""
+    """Restore what a retirement archived: `restored`, `kept` with the cause, `cubes` opened again or left closed.
+
+    It waits for a sweep that runs. Where nothing comes back the retirement stays as it was, and can be swept.
+    """
     with index.engine.connect() as connection:
         asked = find_retirement(connection, number)
         connection.rollback()
@@ -94,9 +97,10 @@ def _undone(index: Index, storage: Storage, number: str, lost: Sequence[UUID]) -
         )
         restore_selected(connection, index, "wanted")
         cubes = [_reopened(connection, storage, rows, pointer) for pointer in found["pointers"]]
-        connection.execute(
-            text("update neocube.retirement set restored_at = now() where id = :id"), {"id": found["id"]}
-        )
+        if restored or any(cube["opened"] for cube in cubes):
+            connection.execute(
+                text("update neocube.retirement set restored_at = now() where id = :id"), {"id": found["id"]}
+            )
     return {"id": str(found["id"]), "restored": restored, "kept": kept, "cubes": cubes}
 
 
