@@ -4,7 +4,9 @@ import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from odc.geo.geom import point
@@ -14,9 +16,16 @@ from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.cli import main
 from flows.plan_cells import plan
+from flows.steps.cubes.cells import CellDraft, publish_cell
+from flows.steps.cubes.passport import _find_place
 from flows.steps.index.catalogue import published_cells
-from products.identity import KERNEL_VERSIONS
+from flows.steps.index.index_setup import add_product
+from flows.steps.storage import open_storage
+from products.errors import RequestError
+from products.grid import PixelGrid
+from products.identity import KERNEL_VERSIONS, CellKey
 from products.period import parse_period
+from products.template import ArrayTemplate, CellTemplate, odc_product_definition
 
 AREA, YEAR = "demo", "2020"
 PLACES = ["100.845,4.95", "100.8351,4.9413", "100.8547,4.9572"]
@@ -96,6 +105,24 @@ def test_a_wrong_question_is_refused(
 
         add_product(index.dc, odc_product_definition(features_template(features_recipe(str(small_recipe)))))
     assert words in answered(*arguments, exit_code=2)
+
+
+def test_a_cell_across_the_antimeridian_is_found_from_both_sides(embedded_settings: Settings) -> None:
+    grid, at = PixelGrid("EPSG:32701", 30.0, 64, 15.0), (180.0, -16.8)
+    (tile,) = grid.tiles(point(*at, "EPSG:4326").buffer(1e-7))
+    template = CellTemplate("known", 1, "known", (ArrayTemplate("features", "feature", ("red",), "float32", np.nan),))
+    key = CellKey("known", 1, tile, parse_period(YEAR))
+    with open_index(embedded_settings) as index:
+        add_product(index.dc, odc_product_definition(template))
+        draft = CellDraft(uuid4(), key, template, grid, "digest", {}, {})
+        publish_cell(index, open_storage(embedded_settings), draft, {"features": np.ones((1, 1, 64, 64), "f4")})
+        columns = {
+            _find_place(index, "known", (longitude, at[1]), key.period).pixel.affine.c
+            for longitude in (179.9995, -179.9995, 180.0005)
+        }
+        with pytest.raises(RequestError, match="there are 0: build it"):
+            _find_place(index, "known", (-179.5, at[1]), key.period)
+    assert len(columns) == 2
 
 
 def test_a_period_of_several_cells_is_refused(ingested_settings: Settings, small_recipe: Path, tmp_path: Path) -> None:

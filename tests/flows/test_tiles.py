@@ -2,6 +2,7 @@
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,39 @@ def test_a_tile_has_the_values_of_the_last_cell_and_is_clear_outside(published: 
     assert far[..., 3].max() == 0
     world = image.imread(io.BytesIO(tile_picture(layers, 0, 0, 0)))
     assert world.shape == (256, 256, 4)
+
+
+class OneLevel:
+    """Layers without overviews, one everywhere."""
+
+    limits = np.array([[0.0] * 3, [2.0] * 3])
+
+    def __init__(self, crs: str, longitude: float, latitude: float) -> None:
+        x, y = point(longitude, latitude, "EPSG:4326").to_crs(crs).coords[0]
+        box = GeoBox.from_bbox((x - 150e3, y - 150e3, x + 150e3, y + 150e3), crs, shape=(64, 64), tight=True)
+        ones = np.ones((3, 64, 64), np.float32)
+        self.levels = [xarray.DataArray(ones, dims=("feature", "y", "x"), coords=xr_coords(box))]
+
+
+@pytest.mark.parametrize(
+    ("crs", "longitude", "latitude"),
+    [("EPSG:32647", 100.8, 4.9), ("EPSG:32632", 9.0, 50.0), ("EPSG:32701", -179.9, -16.8), ("EPSG:3577", 134.0, -20.0)],
+)
+def test_every_tile_of_the_world_has_a_picture_and_those_over_the_cube_show_it(
+    crs: str, longitude: float, latitude: float
+) -> None:
+    layers: Any = OneLevel(crs, longitude, latitude)
+    for zoom in range(5):
+        address = tile_at(zoom, longitude, latitude)
+        seen = {
+            (column, row)
+            for column in range(2**zoom)
+            for row in range(2**zoom)
+            if image.imread(io.BytesIO(tile_picture(layers, zoom, column, row)))[..., 3].any()
+        }
+        near = {(address[0] + x) % 2**zoom for x in (-1, 0, 1)}
+        assert {column for column, _ in seen} <= near
+        assert address in seen
 
 
 def test_of_a_large_window_every_nth_pixel_is_read_and_lies_where_it_did(monkeypatch: pytest.MonkeyPatch) -> None:

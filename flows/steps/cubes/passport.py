@@ -23,6 +23,7 @@ from flows.steps.loading.manifest import AssetRead
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.storage import Storage
+from products.antimeridian import turns
 from products.errors import RequestError
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
@@ -80,8 +81,12 @@ def _find_place(index: Index, product: str, at: tuple[float, float], asked: Peri
     longitude, latitude = at
     if index.dc.index.products.get_by_name(product) is None:
         raise RequestError(f"no product {product!r} in the index: expected one that was built, see `neocube build`")
-    around = {"lon": Range(longitude - 1e-6, longitude + 1e-6), "lat": Range(latitude - 1e-6, latitude + 1e-6)}
-    rows = index.dc.index.datasets.search(product=product, time=Range(asked.start, asked.end), **around)
+    when, latitudes = Range(asked.start, asked.end), Range(latitude - 1e-6, latitude + 1e-6)
+    rows = [
+        row
+        for west, east in turns(longitude - 1e-6, longitude + 1e-6)
+        for row in index.dc.index.datasets.search(product=product, time=when, lat=latitudes, lon=Range(west, east))
+    ]
     there = [place for row in rows if (place := _at(row, at)) is not None]
     exact = [place for place in there if place.cell.period == asked.label]
     found = exact or [place for place in there if _has_middle_in(place.row, asked)]

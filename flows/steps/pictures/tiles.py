@@ -2,19 +2,20 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+import shapely
 import xarray
 from affine import Affine
 from matplotlib import image
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import BoundingBox
+from odc.geo.geom import BoundingBox, Geometry
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
@@ -27,6 +28,7 @@ from products.period import Period
 TILE_PX = 256
 HALF_M = math.pi * 6378137.0  # OGC 17-083r4, WebMercatorQuad: half the side of the world
 MOST_ZOOM = 22
+LEAST_WHOLE_ZOOM = 7  # from here on a tile is 2.8 degrees wide, less than the zones of UTM
 AROUND_PX = 2
 MOST_READ_PX = 2048  # a side: of more, every n-th pixel is read
 
@@ -79,12 +81,16 @@ def layers_of(layers: Layers) -> Layers:
 
 def tile_picture(layers: Layers, zoom: int, column: int, row: int) -> bytes:
     """A PNG of a tile, transparent where there is no value; RequestError for a tile that web maps do not have."""
-    target = tile_box(zoom, column, row)
-    finest = layers.levels[0]
-    ground = target.extent.to_crs(finest.odc.geobox.crs).boundingbox
-    wanted_m = max(ground.span_x, ground.span_y) / TILE_PX
-    fine_enough = [level for level in layers.levels if abs(level.odc.geobox.resolution.x) <= wanted_m] or [finest]
-    return _png(_warped(fine_enough[-1], ground, target), layers.limits)
+    target, finest = tile_box(zoom, column, row), layers.levels[0]
+    whole = [(slice(TILE_PX), slice(TILE_PX))]
+    pixels = np.full((finest.sizes["feature"], TILE_PX, TILE_PX), np.nan, np.float32)
+    for window in whole if zoom >= LEAST_WHOLE_ZOOM else _where_shown(finest.odc.geobox, target):
+        part = target[window]
+        ground = part.extent.to_crs(finest.odc.geobox.crs).boundingbox
+        wanted_m = max(ground.span_x, ground.span_y) / max(part.shape)
+        fine_enough = [level for level in layers.levels if abs(level.odc.geobox.resolution.x) <= wanted_m] or [finest]
+        pixels[:, *window] = _warped(fine_enough[-1], ground, part)
+    return _png(pixels, layers.limits)
 
 
 def tile_box(zoom: int, column: int, row: int) -> GeoBox:
@@ -105,7 +111,7 @@ def _warped(level: xarray.DataArray, ground: BoundingBox, target: GeoBox) -> NDA
     rows = _within(top, bottom, level.sizes["y"])
     step = max(1, -(-max(rows.stop - rows.start, columns.stop - columns.start) // MOST_READ_PX))
     window = level.isel(y=slice(rows.start, rows.stop, step), x=slice(columns.start, columns.stop, step))
-    warped = np.full((level.sizes["feature"], TILE_PX, TILE_PX), np.nan, np.float32)
+    warped = np.full((level.sizes["feature"], *target.shape), np.nan, np.float32)
     if 0 not in window.shape:
         first = source[rows, columns].affine  # every n-th pixel stands for n around its own middle
         affine = first * Affine.translation((1 - step) / 2, (1 - step) / 2) * Affine.scale(step)
@@ -114,6 +120,20 @@ def _warped(level: xarray.DataArray, ground: BoundingBox, target: GeoBox) -> NDA
             dst_transform=target.affine, dst_crs=str(target.crs), dst_nodata=np.nan, resampling=Resampling.bilinear,
         )  # fmt: skip
     return warped
+
+
+def _where_shown(source: GeoBox, target: GeoBox) -> Iterator[tuple[slice, slice]]:
+    """The rows and columns of a tile under which a cube lies, one after the other on both sides of the antimeridian.
+
+    The CRS of a cube does not reach over all of a tile that shows much of the world.
+    """
+    geometry, _ = as_geojson(source.extent)
+    for ground in shapely.get_parts(shapely.geometry.shape(geometry)):
+        shared = Geometry(ground, "EPSG:4326").to_crs(target.crs) & target.extent
+        if not shared.is_empty:
+            west, south, east, north = shared.boundingbox.bbox
+            (left, top), (right, bottom) = (~target.affine * corner for corner in ((west, north), (east, south)))
+            yield _within(top, bottom, TILE_PX), _within(left, right, TILE_PX)
 
 
 def _within(first: float, last: float, size: int) -> slice:
