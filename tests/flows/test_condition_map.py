@@ -12,7 +12,7 @@ from odc.geo.geom import box
 
 from datacube_config.settings import Settings
 from flows.steps.learning.condition_map import write_condition_map
-from flows.steps.storage import open_storage
+from flows.steps.storage import open_storage, path_of
 from products.area import Area
 from products.condition import NO, UNSEEN, YES
 from products.learning.ground_area import ground_m2
@@ -44,7 +44,7 @@ def test_hectares_are_those_of_the_ground(pass_id: str, n_yes: int, tmp_path: Pa
     frame = box(LEFT + 1, TOP - SIDE_PX * RESOLUTION_M + 1, LEFT + SIDE_PX * RESOLUTION_M - 1, TOP - 1, CRS)
     area, folder = Area("north", frame.to_crs("EPSG:4326")), storage.path("answers")
     made = write_condition_map(storage, str(tmp_path / "cube.zarr"), CRS, pass_id, "red < 0.1", area, folder)
-    with rasterio.open(storage.from_url(made.map)) as file:
+    with rasterio.open(path_of(made.map)) as file:
         codes, here = file.read(1), file.transform
     assert (np.sum(codes == YES), np.sum(codes == NO)) == (n_yes, 3 * n_yes)
     assert np.sum(codes == UNSEEN) == 400 - 4 * n_yes
