@@ -116,14 +116,14 @@ def test_a_cube_is_on_the_disk_before_it_is_said_to_be_whole(
 ) -> None:
     for tile in range(len(TILES)):
         publish(index, stored, tile)
-    cells, before, point = everything(Path(stored.root)), set(flushed), flows.steps.cubes.snapshot._point
+    cells, before, point = everything(Path(stored.root)), set(flushed), flows.steps.cubes.snapshot.point
     assert cells <= before
 
     def pointing(*arguments: Any) -> None:
         before.update(flushed)
         point(*arguments)
 
-    monkeypatch.setattr(flows.steps.cubes.snapshot, "_point", pointing)
+    monkeypatch.setattr(flows.steps.cubes.snapshot, "point", pointing)
     cube = Path(assembled(index, stored))
     names = everything(Path(stored.root))
     links = {path for path in names if Path(path).is_file() and Path(path).stat().st_nlink > 1}

@@ -57,22 +57,15 @@ def test_a_feature_whose_grid_is_not_true_to_the_ground_is_refused(
         check(feature, crs, *place)
 
 
-@pytest.mark.parametrize(
-    ("feature", "bounds", "message"),
-    [
-        ("aspect", (12, 78, 26, 79.5), "aspect in EPSG:32634: the grid's up is up to (9|10) degrees off north here"),
-        ("slope", (-20, 0, 20, 1), "slope in EPSG:32631: a metre of the ground is 1.00 to 1.0[0-9] metres of this grid here"),
-    ],
-)  # fmt: skip
-def test_of_an_area_wider_than_a_zone_parts_are_to_be_asked_for(
-    feature: str, bounds: tuple[float, float, float, float], message: str
-) -> None:
-    asked = recipe(TERRAIN.format(feature), "utm")
-    area = box(*bounds, "EPSG:4326")
+def test_an_area_near_a_pole_that_is_wider_than_a_zone_is_to_be_asked_for_in_parts() -> None:
+    asked = recipe(TERRAIN.format("aspect"), "utm")
+    area = box(12, 78, 26, 79.5, "EPSG:4326")
     grid = asked.grid.pixel_grid(area)
-    with pytest.raises(RequestError, match=message) as refused:
+    with pytest.raises(
+        RequestError, match="EPSG:32634: the grid's up is up to (9|10) degrees off north here"
+    ) as refused:
         asked.check_grid(grid, grid.tiles(area))
-    assert str(refused.value).endswith(f": ask for areas within one UTM zone each, or leave {feature} out")
+    assert str(refused.value).endswith(": ask for areas within one UTM zone each, or leave aspect out")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +86,7 @@ def test_others_are_not_refused(feature: str, crs: str, place: tuple[float, floa
     check(feature, crs, *place)
 
 
-@pytest.mark.parametrize("places", [[(100.845, 4.95), (30.01, -16.84)], [(100.845, 4.95), (130.0, 4.95)]])
+@pytest.mark.parametrize("places", [[(100.845, 4.95), (30.01, -16.84)], [(-20.0, 0.5), (20.0, 0.5)]])
 def test_one_zone_for_sites_far_apart_is_refused(places: list[tuple[float, float]]) -> None:
     asked = recipe("texture: {of: {feature: ndvi_p50}, measures: [contrast]}", "utm")
     boxes = [box(x, y, x + 0.05, y + 0.05, "EPSG:4326") for x, y in places]
