@@ -35,13 +35,14 @@ class Index:
         """Whether no band lies beyond the first `n_bands`."""
         return all(band < n_bands for band in _bands_of(self.program))
 
-    def without_shape(self) -> "Index":
-        """Without skewness and kurtosis."""
-        return replace(self, placed=tuple(pair for pair in self.placed if pair[1] not in SHAPE))
+    @property
+    def has_shape(self) -> bool:
+        """Whether skewness or kurtosis is wanted."""
+        return any(reducer in SHAPE for _, reducer in self.placed)
 
-    def of_shape(self) -> "Index":
-        """With skewness and kurtosis alone."""
-        return replace(self, placed=tuple(pair for pair in self.placed if pair[1] in SHAPE))
+    def part(self, shape: bool) -> "Index":
+        """With skewness and kurtosis alone, or with all but them."""
+        return replace(self, placed=tuple(pair for pair in self.placed if (pair[1] in SHAPE) == shape))
 
     def type_text(self, lanes: int) -> str:
         """The program as a class of CUDA C++ that reads the integers of an observation, and computes from them later."""

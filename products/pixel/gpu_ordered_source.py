@@ -82,9 +82,10 @@ def _alone(name: str, bodies: Sequence[str], room_numbers: int, n_scenes: int) -
 def _with_kernels(
     source: TemporalSource, texts: Sequence[str], name: str, bodies: Sequence[str], room_numbers: int
 ) -> TemporalSource:
-    named = [(f"{name}_{number}", body) for number, body in enumerate(bodies)]
-    entries = [entry(each, f"  {PIXEL}\n  {INSIDE}\n  {body}\n") for each, body in named]
-    kernels = tuple(Kernel(each, 1) for each, _ in named)
+    kernels = [Kernel(f"{name}_{number}", 1) for number in range(len(bodies))]
+    entries = [
+        entry(kernel, f"  {PIXEL}\n  {INSIDE}\n  {body}\n") for kernel, body in zip(kernels, bodies, strict=True)
+    ]
     text = "\n".join([source.text, *texts, *entries])
     return replace(source, text=text, kernels=(*source.kernels, *kernels), room_numbers=room_numbers)
 

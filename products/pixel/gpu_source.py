@@ -46,11 +46,12 @@ ARGUMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """An entry of the text; `lanes` threads compute a pixel, blocks have `threads`."""
+    """An entry of the text; `lanes` threads compute a pixel, blocks have `threads`; `largest` ones need all registers that a thread can have."""
 
     name: str
     lanes: int
     threads: int = THREADS
+    largest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,13 @@ def temporal_source(
         raise RequestError(
             f"a stack of {n_scenes} observations: the GPU takes at most {most}; shorten the period or use --device cpu"
         )
-    shapes = held_shapes(n_scenes, n_bands, with_mads) if n_bands else []
+    shapes = held_shapes(n_scenes, n_bands, with_mads)
     indices = list(indices_of(programs, reducers, n_bands + 3 * with_mads))
     beside = [index for index in indices if index.is_of_first(n_bands)] if shapes else []
     held = max((lanes * numbers for lanes, numbers in shapes), default=0)
-    kernels = [(Kernel(COUNTING, 1), f"  write_most_used(Pixel<1>({OF_PIXEL}), out);\n")] if n_bands else []
+    kernels: list[tuple[Kernel, str]] = []
+    if n_bands:
+        kernels.append((Kernel(COUNTING, 1), f"  write_most_used(Pixel<1>({OF_PIXEL}), out);\n"))
     for index in indices:
         if index not in beside:
             kernels += _index_kernels(index, n_scenes)
@@ -92,7 +95,7 @@ def temporal_source(
     sizes = {series_shape(n_scenes)[1], *(numbers for _, numbers in shapes)}
     texts = [_constants(), *_networks(sorted(sizes)), *(template(name) for name in TEMPLATES)]
     texts += [index.type_text(series_shape(n_scenes)[0]) for index in indices]
-    texts += [entry(kernel.name, body, kernel.threads) for kernel, body in kernels]
+    texts += [entry(kernel, body) for kernel, body in kernels]
     return TemporalSource("\n".join(texts), tuple(kernel for kernel, _ in kernels))
 
 
@@ -105,7 +108,7 @@ def _index_kernels(index: Index, n_scenes: int, less: int | None = None) -> Iter
     pixel = f"  const Pixel<{lanes}> pixel({OF_PIXEL});\n"
     if less is not None:
         pixel += f"  if (pixel.most_of_group(out) <= {less}) return;\n"
-    for name, part in (("index", index.without_shape()), ("shape", index.of_shape())):
+    for name, part in (("index", index.part(shape=False)), ("shape", index.part(shape=True))):
         if part.placed:
             series = f"Series<{lanes}, {numbers}> series(pixel, min_observations, {index.type_name}())"
             yield Kernel(f"{name}_{index.number}", lanes), f"{pixel}  {series};\n{part.statistics()}"
@@ -124,7 +127,7 @@ def _geomedians(
         )
         call = f"geomedian_held<{lanes}, {held}, {n_bands}, {mads}, {less}>(pixel, out, min_observations, others)"
         yield (
-            Kernel(f"geomedian_of_{lanes * held}", lanes, GEOMEDIAN_THREADS),
+            Kernel(f"geomedian_of_{lanes * held}", lanes, GEOMEDIAN_THREADS, any(index.has_shape for index in beside)),
             f"  const Pixel<{lanes}> pixel({OF_PIXEL});\n"
             f"  const auto others = [&](const Held<{lanes}, {held}, {n_bands}>& seen) {{\n{others}  }};\n  {call};\n",
         )
@@ -138,6 +141,8 @@ def _geomedians(
 
 def held_shapes(n_scenes: int, n_bands: int, with_mads: bool) -> list[tuple[int, int]]:
     """(lanes, observations of a lane) whose registers hold the stacks of a geomedian, few first; the fewer lanes, the less each computes again."""
+    if not n_bands:
+        return []
     numbers = max(n_bands, 3) if with_mads else n_bands
     room = min(HELD_NUMBERS // (n_bands + 1), (GEOMEDIAN_NUMBERS - CENTRE_NUMBERS * n_bands) // numbers, HELD_MOST)
     most, alike = room // STEP * STEP, -(-n_scenes // 8) * 8  # stacks of near sizes share a text
@@ -179,9 +184,10 @@ def template(name: str) -> str:
     return (Path(__file__).parent / f"{name}.cu").read_text(encoding="utf-8")
 
 
-def entry(name: str, body: str, threads: int = THREADS) -> str:
-    """The text of a kernel for blocks of so many threads."""
-    return f'extern "C" __global__ void __launch_bounds__({threads}) {name}({ARGUMENTS}) {{\n{body}}}\n'
+def entry(kernel: Kernel, body: str) -> str:
+    """The text of a kernel."""
+    bounds = f"{kernel.threads}, 1" if kernel.largest else f"{kernel.threads}"
+    return f'extern "C" __global__ void __launch_bounds__({bounds}) {kernel.name}({ARGUMENTS}) {{\n{body}}}\n'
 
 
 def _constants() -> str:
