@@ -157,6 +157,8 @@ def test_the_plan_follows_what_is_filled_in_and_says_what_is_wrong(opened: OpenP
 
 def test_an_area_is_drawn_on_the_map_with_the_mouse_and_moved_with_keys(opened: OpenPage) -> None:
     page = opened()
+    page.locator("#map").focus()
+    page.keyboard.press("Home")
     place = page.locator("#map").bounding_box()
     assert place is not None
     page.mouse.move(place["x"] + place["width"] * 0.5, place["y"] + place["height"] * 0.25)
@@ -170,8 +172,35 @@ def test_an_area_is_drawn_on_the_map_with_the_mouse_and_moved_with_keys(opened: 
     page.locator("#map").focus()
     page.keyboard.press("+")
     page.keyboard.press("ArrowRight")
-    x, _, width, _ = map(float, str(page.locator("#map").get_attribute("viewBox")).split())
+    x, _, width, _ = view_of(page)
     assert (x, width) == (-54, 180)
+
+
+def test_the_map_begins_at_the_scenes_with_the_coasts_around_which_a_near_look_hides(opened: OpenPage) -> None:
+    page = opened()
+    west, north, width, height = view_of(page)
+    assert width == 30
+    assert west < 100.8 < 100.9 < west + width
+    assert -north - height < 4.9 < 5.0 < -north
+    wait_for_script(page, "document.getElementById('land').getBBox().width > 350")
+    assert page.locator("#land").is_visible()
+    assert page.locator("#map text").count() == 0
+    page.locator("#map").scroll_into_view_if_needed()
+    scenes = page.locator("#map .scenes").first.bounding_box()
+    assert scenes is not None
+    page.mouse.move(scenes["x"] + scenes["width"] / 2, scenes["y"] + scenes["height"] / 2)
+    for _ in range(12):
+        page.mouse.wheel(0, -100)
+    wait_for_script(page, "document.getElementById('land').style.display === 'none'")
+    west, north, width, height = view_of(page)
+    assert width < 1
+    assert west < 100.8 < 100.9 < west + width
+    assert page.locator("#map text").all_text_contents() == ["demo", "matang"]
+
+
+def view_of(page: "Page") -> tuple[float, ...]:
+    """Left, top, width and height of the map in degrees, south positive."""
+    return tuple(map(float, str(page.locator("#map").get_attribute("viewBox")).split()))
 
 
 def test_an_area_comes_from_a_geojson_file(opened: OpenPage, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ const EDGES = ["west", "south", "east", "north"];
 function startMap(svg, form) {
   const known = JSON.parse(svg.dataset.map);
   const whole = { x: -180, y: -90, w: 360, h: 180 };
+  const COASTS_FROM = 1; // degrees across: nearer than that the outlines of land, true to 3 km, would mislead
+  const layer = svg.querySelector("g");
   let view = { ...whole };
   let from = null;
 
@@ -13,7 +15,7 @@ function startMap(svg, form) {
     const made = document.createElementNS("http://www.w3.org/2000/svg", name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
     if (text) made.append(Object.assign(document.createElementNS(made.namespaceURI, "title"), { textContent: text }));
-    svg.append(made);
+    layer.append(made);
     return made;
   };
   const box = (bounds, kind, text) => {
@@ -25,30 +27,44 @@ function startMap(svg, form) {
 
   function draw() {
     svg.setAttribute("viewBox", `${view.x} ${view.y} ${view.w} ${view.h}`);
-    svg.replaceChildren();
+    layer.replaceChildren();
+    byId("land").style.display = view.w < COASTS_FROM ? "none" : "";
     const step = [45, 15, 5, 1, 0.25, 0.05].find((each) => each <= view.w / 4) || 0.01;
     for (let x = Math.ceil(view.x / step) * step; x < view.x + view.w; x += step) add("line", { x1: x, x2: x, y1: view.y, y2: view.y + view.h });
     for (let y = Math.ceil(view.y / step) * step; y < view.y + view.h; y += step) add("line", { x1: view.x, x2: view.x + view.w, y1: y, y2: y });
     const most = Math.max(1, ...known.coverage.map((each) => each.scenes));
     for (const each of known.coverage) {
-      const shade = box(each.bounds, "scenes", `${each.scenes} scenes, ${each.first || ""} to ${each.last || ""}`);
-      shade.setAttribute("fill-opacity", 0.15 + 0.4 * each.scenes / most);
+      const [west, south, east, north] = each.bounds;
+      for (const shift of east > 180 ? [0, -360] : [0]) {
+        const shade = box([west + shift, south, east + shift, north], "scenes", `${each.scenes} scenes, ${each.first || ""} to ${each.last || ""}`);
+        shade.setAttribute("fill-opacity", 0.15 + 0.4 * each.scenes / most);
+      }
     }
-    for (const [name, edges] of Object.entries(known.areas)) box(edges, "known", name);
+    for (const [name, edges] of Object.entries(known.areas)) {
+      box(edges, "known", name);
+      if (edges[2] - edges[0] > view.w / 50) add("text", { x: edges[0], y: -edges[3] - view.w / 200, "font-size": view.w / 60 }).append(name);
+    }
     if (isDrawn()) box(bounds(), "drawn", "the area");
     byId("map-says").textContent = `Map from ${view.x.toFixed(2)} to ${(view.x + view.w).toFixed(2)}° longitude, ` +
       `${(-view.y - view.h).toFixed(2)} to ${(-view.y).toFixed(2)}° latitude.`;
   }
-  function show(edges) {
+  function show(edges, least = 0.1) {
     const [west, south, east, north] = edges.map(Number);
-    const width = Math.max(east - west, 2 * (north - south), 0.05) * 2;
+    const width = Math.min(360, Math.max(2 * (east - west), 4 * (north - south), least));
     view = { x: (west + east) / 2 - width / 2, y: -(south + north) / 2 - width / 4, w: width, h: width / 2 };
     draw();
   }
-  function zoom(factor) {
-    const width = Math.min(360, view.w * factor), height = width / 2;
-    view = { x: view.x + (view.w - width) / 2, y: view.y + (view.h - height) / 2, w: width, h: height };
+  // What lies at `at` stays there.
+  function zoom(factor, at = { x: view.x + view.w / 2, y: view.y + view.h / 2 }) {
+    const width = Math.min(360, view.w * factor), share = width / view.w;
+    view = { x: at.x + (view.x - at.x) * share, y: at.y + (view.y - at.y) * share, w: width, h: width / 2 };
     draw();
+  }
+  function showScenes() {
+    const all = known.coverage.map((each) => each.bounds.map(Number));
+    if (!all.length) { draw(); return; }
+    const least = (edge) => Math.min(...all.map((bounds) => bounds[edge])), most = (edge) => Math.max(...all.map((bounds) => bounds[edge]));
+    show([least(0), least(1), most(2), most(3)], 30);
   }
   const place = (event) => {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
@@ -68,7 +84,7 @@ function startMap(svg, form) {
   svg.addEventListener("pointermove", stretch);
   svg.addEventListener("pointerup", (event) => { stretch(event); from = null; form.dispatchEvent(new Event("input")); });
   svg.addEventListener("pointercancel", () => { from = null; });
-  svg.addEventListener("wheel", (event) => { event.preventDefault(); zoom(event.deltaY > 0 ? 1.4 : 1 / 1.4); }, { passive: false });
+  svg.addEventListener("wheel", (event) => { event.preventDefault(); zoom(event.deltaY > 0 ? 1.4 : 1 / 1.4, place(event)); }, { passive: false });
   svg.addEventListener("keydown", (event) => {
     const moves = { ArrowLeft: [-0.2, 0], ArrowRight: [0.2, 0], ArrowUp: [0, -0.2], ArrowDown: [0, 0.2] };
     if (moves[event.key]) { view.x += moves[event.key][0] * view.w; view.y += moves[event.key][1] * view.h; draw(); }
@@ -82,7 +98,7 @@ function startMap(svg, form) {
   form.elements.area.addEventListener("change", () => { if (form.elements.area.value) show(known.areas[form.elements.area.value]); });
   if (form.elements.area.value) show(known.areas[form.elements.area.value]);
   else if (isDrawn()) show(bounds());
-  else draw();
+  else showScenes();
 }
 
 // The plan, anew a moment after something changed; the answer of the last question is shown.
@@ -120,9 +136,10 @@ function followRequest(node) {
     if (answer && answer.ok) {
       const it = await answer.json();
       if (it.state !== node.dataset.state) { location.reload(); return; }
-      byId("progress").max = Math.max(it.cells.to_build, 1);
-      byId("progress").value = it.cells.built;
-      byId("cells").textContent = `${it.cells.built} of ${it.cells.to_build}`;
+      if (byId("progress")) {
+        byId("progress").value = it.cells.built;
+        byId("cells").textContent = `${it.cells.built} of ${it.cells.to_build}`;
+      }
     }
     setTimeout(look, 3000);
   }

@@ -20,7 +20,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from flows.steps.cubes.open_cube import count_overviews, open_snapshot
-from flows.steps.pictures.cube import as_periods, thinned
+from flows.steps.pictures.cube import as_periods, thinned, with_scenes
 from products.antimeridian import as_geojson
 from products.errors import RequestError
 from products.period import Period
@@ -43,11 +43,9 @@ class Layers:
     @cached_property
     def levels(self) -> tuple[xarray.DataArray, ...]:
         """(feature, y, x) of each level, lazy."""
-        n_levels = 1 + count_overviews(self.url, self.options)
-        cubes = [as_periods(open_snapshot(self.url, self.options, level)) for level in range(n_levels)]
-        names = [str(name) for name in cubes[0]["feature"].values]
+        names = [str(name) for name in self._cubes[0]["feature"].values]
         bands = ["red", "green", "blue"] if {"red", "green", "blue"} <= set(names) else names[:1]
-        return tuple(cube["features"].isel(period=-1).sel(feature=bands) for cube in cubes)
+        return tuple(cube["features"].isel(period=-1).sel(feature=bands) for cube in self._cubes)
 
     @cached_property
     def limits(self) -> NDArray[np.float64]:
@@ -60,9 +58,14 @@ class Layers:
 
     @cached_property
     def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in degrees; across the antimeridian west is larger than east."""
-        _, box = as_geojson(self.levels[0].odc.geobox.extent)
+        """West, south, east, north of where scenes lay, in degrees; across the antimeridian west is larger than east."""
+        _, box = as_geojson(with_scenes(self._cubes[-1])["features"].odc.geobox.extent)
         return box
+
+    @cached_property
+    def _cubes(self) -> tuple[xarray.Dataset, ...]:
+        n_levels = 1 + count_overviews(self.url, self.options)
+        return tuple(as_periods(open_snapshot(self.url, self.options, level)) for level in range(n_levels))
 
     @cached_property
     def last_period(self) -> Period:

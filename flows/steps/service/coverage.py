@@ -12,8 +12,14 @@ MOST_BOXES = 3000
 
 
 def scene_boxes(index: Index) -> list[dict[str, Any]]:
-    """Boxes of about the same place (west, south, east, north in degrees) with how many scenes each has, and from when to when."""
-    edges = [func.round(known_item.c.bounds[number] / STEP_DEGREES) * STEP_DEGREES for number in (1, 2, 3, 4)]
+    """Boxes round scenes of about the same place with how many each has, and from when to when.
+
+    Bounds are west, south, east, north in degrees, east beyond 180 across the antimeridian.
+    """
+    outwards = (func.floor, func.floor, func.ceil, func.ceil)
+    edges = [
+        outward(known_item.c.bounds[number] / STEP_DEGREES) * STEP_DEGREES for number, outward in enumerate(outwards, 1)
+    ]
     counted = (func.count(), func.min(known_item.c.acquired), func.max(known_item.c.acquired))
     query = (
         select(*edges, *counted)
