@@ -127,7 +127,7 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         *(_training_lines(metrics["training"]) if "training" in metrics else []),
         *(_share_lines(metrics["shares"]) if "shares" in metrics else []),
         *(_looks_lines(metrics["looks"]) if "looks" in metrics else []),
-        *(_importance_lines(metrics["permutation"]) if "permutation" in metrics else []),
+        *(_importance_lines(metrics) if "permutation" in metrics else []),
         *(_shap_lines(metrics["shap"]) if "shap" in metrics else []),
         *(tune_lines(metrics["tuning"]) if "tuning" in metrics else []),
         *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
@@ -168,18 +168,26 @@ def _looks_lines(looks: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _importance_lines(found: Mapping[str, Any]) -> list[str]:
-    told = [f"- {name}: {lost['mean']:.3f} (± {lost['std']:.3f})" for name, lost in list(found["lost"].items())[:10]]
-    return [
+def _importance_lines(metrics: Mapping[str, Any]) -> list[str]:
+    found = metrics["permutation"]
+    costly = [(name, lost) for name, lost in found["lost"].items() if lost["mean"] > 0][:10]
+    told = [f"- {name}: {lost['mean']:.3f} (± {lost['std']:.3f})" for name, lost in costly]
+    lines = [
         "## What it looks at",
         "",
         f"Agreement lost on {found['pixels']} pixels of the hold-out where one feature is shuffled, {found['repeats']} times; "
         "features that say the same cover for each other.",
         "",
-        *told,
+        *(told or ["- No feature costs any: the others cover for each."]),
         "",
-        "![importance](importance.png)",
     ]
+    if "importance" in metrics:
+        top = ", ".join(f"{name} {value:.3f}" for name, value in list(metrics["importance"].items())[:10])
+        lines += [
+            f"Share of each feature in the impurity that the forest's splits take away from the training pixels: {top}.",
+            "",
+        ]
+    return [*lines, "![importance](importance.png)"]
 
 
 def _shap_lines(found: Mapping[str, Any]) -> list[str]:

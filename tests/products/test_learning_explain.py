@@ -1,5 +1,7 @@
 """What a model looks at: shuffling what it needs costs agreement, shuffling noise does not."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,11 @@ def test_the_card_shows_permutation_and_shapley_values() -> None:
     assert "Model `id`, a random forest of 8 trees, from `coast_features`" in text
     assert "Credit: Landsat courtesy of the U.S. Geological Survey." in text
     assert "pixels of the hold-out where one feature is shuffled, 2 times" in text
+    assert re.search(r"splits take away from the training pixels: ndvi_p50 0\.\d{3}, noise 0\.\d{3}\.", text)
+    assert "- ndvi_p50: 0." in text
+    nothing = {name: {"mean": 0.0, "std": 0.0} for name in ("ndvi_p50", "noise")}
+    covered = {**metrics, "permutation": {**metrics["permutation"], "lost": nothing}}
+    assert "- No feature costs any: the others cover for each." in card_markdown(recipe, facts, covered)
     assert "![importance](importance.png)" in text and "![shap](shap.png)" in text
     assert list(metrics["shap"]["mean_absolute"]) == ["ndvi_p50", "noise"]
     assert metrics["shap"]["pixels"] == 200

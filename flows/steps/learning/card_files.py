@@ -19,7 +19,11 @@ def shown(
         "card.md": card_markdown(recipe, facts, metrics).encode(),
         "split.png": split_picture(samples.column("x"), samples.column("y"), split),
         "confusion.png": confusion_picture(matrix, recipe.class_names, score),
-        **({"importance.png": importance_picture(metrics["permutation"])} if "permutation" in metrics else {}),
+        **(
+            {"importance.png": importance_picture(metrics["permutation"], metrics.get("importance"))}
+            if "permutation" in metrics
+            else {}
+        ),
         **({"tuning.png": tuning_picture(metrics["tuning"])} if "tuning" in metrics else {}),
         **({"shap.png": shap_picture(metrics["shap"])} if "shap" in metrics else {}),
     }

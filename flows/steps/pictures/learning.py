@@ -55,15 +55,23 @@ def confusion_picture(matrix: Sequence[Sequence[int]], class_names: Sequence[str
     return png(figure)
 
 
-def importance_picture(permutation: Mapping[str, Any]) -> bytes:
-    """Bars of the agreement that shuffling each feature costs, with the deviation of the repeats; the twenty that cost most."""
-    lost = list(permutation["lost"].items())[:MOST_BARS]
-    figure = Figure(figsize=(5, 1 + 0.25 * len(lost)), layout="constrained")
-    axes = figure.subplots()
+def importance_picture(permutation: Mapping[str, Any], impurity: Mapping[str, float] | None = None) -> bytes:
+    """Bars of the agreement that shuffling each feature costs, with the deviation of the repeats; the twenty that cost most.
+
+    Beside them, of a forest, the twenty with the largest share in the decrease of impurity.
+    """
+    lost, splits = list(permutation["lost"].items())[:MOST_BARS], list((impurity or {}).items())[:MOST_BARS]
+    panels = 2 if splits else 1
+    figure = Figure(figsize=(5 * panels, 1 + 0.25 * len(lost)), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
     names, means, deviations = [n for n, _ in lost], [e["mean"] for _, e in lost], [e["std"] for _, e in lost]
-    axes.barh(names, means, xerr=deviations, color="C0", ecolor="black")
-    axes.invert_yaxis()
-    axes.set(xlabel="agreement lost where shuffled", title=f"{permutation['pixels']} pixels of the hold-out")
+    axes[0].barh(names, means, xerr=deviations, color="C0", ecolor="black")
+    axes[0].set(xlabel="agreement lost where shuffled", title=f"{permutation['pixels']} pixels of the hold-out")
+    if splits:
+        axes[1].barh([n for n, _ in splits], [share for _, share in splits], color="C1")
+        axes[1].set(xlabel="share in the decrease of impurity", title="splits of the forest, training pixels")
+    for each in axes:
+        each.invert_yaxis()
     return png(figure)
 
 
