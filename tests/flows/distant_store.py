@@ -17,13 +17,17 @@ _AT_ONCE = 1 << 18
 
 @dataclass
 class DistantStore:
-    """Its own URL, and what was asked of it: method and path with the first and last byte, how many bytes it answered, how many connections it had at once."""
+    """Its own URL, and what was asked of it: method and path with the first and last byte, how many bytes it answered, how many connections it had at once.
+
+    `silences` are seconds that the next pieces of answers are held back, one each.
+    """
 
     url: str = ""
     asked: list[tuple[str, str, tuple[int, int] | None]] = field(default_factory=list)
     answered_bytes: int = 0
     open_now: int = 0
     most_open: int = 0
+    silences: list[float] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def forget(self) -> None:
@@ -86,7 +90,7 @@ def _take(
     """Bytes as they come, each piece with the time when it is to arrive; an empty one where they end."""
     content = b"."
     while content:
-        content = b""
+        content, silence_s = b"", 0.0
         with suppress(OSError):  # the other end is gone
             content = source.recv(_AT_ONCE)
         if is_asking:
@@ -94,7 +98,8 @@ def _take(
         else:
             with store.lock:
                 store.answered_bytes += len(content)
-        pieces.put((max(time.monotonic(), opened if is_asking else 0.0) + delay_s, content))
+                silence_s = store.silences.pop(0) if store.silences and content else 0.0
+        pieces.put((max(time.monotonic(), opened if is_asking else 0.0) + delay_s + silence_s, content))
 
 
 def _give(

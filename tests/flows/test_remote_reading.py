@@ -1,5 +1,6 @@
 """Files in an object store: how many requests an asset takes, how many are under way at once, and the same pixels as from a disk."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from datacube_config.settings import Settings
 from flows.cell_memory import cell_bytes, fitting_strip_px
-from flows.steps.loading.gdal_options import HEADER_BYTES
+from flows.steps.loading.gdal_options import GDAL_OPTIONS, HEADER_BYTES
 from flows.steps.loading.raster_access import RasterAccess, raster_access
 from flows.steps.loading.reading import UnreadBand, read_band
 from flows.steps.loading.tile_block import load_observations
@@ -180,6 +181,22 @@ def scenes_of(bucket: Bucket, n_scenes: int) -> list[Scene]:
             )
         )
     return found
+
+
+def test_a_store_that_falls_silent_is_given_up_and_asked_again(bucket: Bucket) -> None:
+    assert 10 <= int(GDAL_OPTIONS["GDAL_HTTP_LOW_SPEED_TIME"]) <= 60
+    hasty = replace(
+        bucket, access=replace(bucket.access, options={**bucket.access.options, "GDAL_HTTP_LOW_SPEED_TIME": "1"})
+    )
+    pixels = noise(1600)
+    file = bucket.put("silent", pixels)
+    read(bucket, file, window(200, 100))
+    bucket.store.silences.append(15.0)
+
+    began = time.monotonic()
+    np.testing.assert_array_equal(read(hasty, file, window(200, 900)), pixels[900:1100, 900:1100])
+    assert time.monotonic() - began < 10
+    assert not bucket.store.silences
 
 
 def test_a_tile_is_read_by_more_threads_than_decode_and_no_more_than_are_set(bucket: Bucket) -> None:

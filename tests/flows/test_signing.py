@@ -191,6 +191,18 @@ def test_a_bucket_with_keys_of_its_own_is_read_with_the_profile(
     assert all("Credential=ESAKEY/" in str(each) for each in storage.payers) and storage.payers
 
 
+def test_a_profile_that_this_machine_lacks_is_a_file_that_is_not_read(
+    storage: Storage, read: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    rule = SigningRule(kind="s3", hosts=("open-bucket",), endpoint=storage.url, profile="lacking")
+    with pytest.raises(
+        UnreadBand, match=r"keys/a\.tif: the AWS profile lacking gives no keys on this machine: .*lacking"
+    ):
+        read("s3://open-bucket/keys/a.tif", (rule,))
+
+
 def test_listing_a_bucket_follows_the_same_rules(storage: Storage) -> None:
     ours = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": "https://minio.example.org"}}
     pays = s3fs_options("s3://usgs-landsat/a", ours, bucket_rule(storage, "requester-pays", "usgs-landsat"))

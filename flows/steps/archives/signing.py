@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import rasterio
+from botocore.exceptions import BotoCoreError
 from rasterio.session import AWSSession
 
 from datacube_config.archives import SigningRule
@@ -43,7 +44,7 @@ def signed(href: str) -> Iterator[str]:
         with rasterio.Env(**proxy_options(href)):
             yield signed_url(href, (rule,) if rule else ())
     elif rule is not None and rule.kind != "planetary-computer" and href.startswith("s3://"):
-        session = AWSSession(session=_profile(rule.profile, rule.region)) if rule.profile else None
+        session = _session(rule.profile, rule.region) if rule.profile else None
         with rasterio.Env(session=session, **gdal_options(rule)):
             yield href
     else:
@@ -103,6 +104,13 @@ def without_tokens(words: str) -> str:
 @lru_cache(4096)
 def _rule_of_host(host: str, rules: Sequence[SigningRule]) -> SigningRule | None:
     return next((rule for rule in rules if any(fnmatch(host, pattern) for pattern in rule.hosts)), None)
+
+
+def _session(profile: str, region: str | None) -> AWSSession:
+    try:
+        return AWSSession(session=_profile(profile, region))
+    except BotoCoreError as error:
+        raise OSError(f"the AWS profile {profile} gives no keys on this machine: {error}") from error
 
 
 @lru_cache(64)

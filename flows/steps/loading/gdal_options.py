@@ -15,6 +15,10 @@ GDAL_OPTIONS: Mapping[str, Any] = {
     "GDAL_CACHEMAX": 64,
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
+    # of its own GDAL waits for ever for a connection that says nothing
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
     "GDAL_INGESTED_BYTES_AT_OPEN": str(HEADER_BYTES),
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     # beyond it GDAL asks for the blocks of a window one after the other
