@@ -8,12 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.errors import RequestError
+from products.pixel import geomedian_newton
 from products.pixel.geomedian import (
+    GEOMEDIAN_DOUBT,
     GEOMEDIAN_STEPS,
     GEOMEDIAN_TOLERANCE,
+    LONG_STEPS,
     LONGEST_STRETCH,
     ON_OBSERVATION,
     SMALLEST_STEP,
+    UNIT_ROUNDING,
 )
 from products.pixel.gpu_index_source import OF_PIXEL, Index, indices_of, literal, number_text
 from products.pixel.harmonic import SINGULAR
@@ -37,7 +41,8 @@ STEP = 2  # observations in registers that are visited together
 COUNTING = "most_used"  # the kernel before those of the geomedian
 LARGEST_STACK = WARP * SERIES_NUMBERS
 LARGEST_GEOMEDIAN = 0xFFFF  # observations that a group's count, in the last 16 bits of a float32, can say
-TEMPLATES = ("temporal", "temporal_sorted", "temporal_mads", "temporal_series")
+CONJUGATE_TOLERANCE = 1e-8  # of the slope, in the equations of Newton's step
+TEMPLATES = ("temporal", "temporal_sorted", "temporal_mads", "temporal_anew", "temporal_series")
 ARGUMENTS = (
     "const unsigned short* block, const unsigned char* causes, const float2* terms, float* out, const double* table, double* room, "
     "int n_bands, int n_scenes, long long n_pixels, int min_observations"
@@ -137,6 +142,10 @@ def _geomedians(
             Kernel("geomedian_of_more", WARP, GEOMEDIAN_THREADS),
             f"  geomedian_streamed<{WARP}, {n_bands}, {mads}, {less}>(Pixel<{WARP}>({OF_PIXEL}), out, min_observations);\n",
         )
+    yield (
+        Kernel("geomedian_anew", 1, GEOMEDIAN_THREADS, largest=True),
+        f"  geomedian_anew<{n_bands}, {mads}>(Pixel<1>({OF_PIXEL}), out);\n",
+    )
 
 
 def held_shapes(n_scenes: int, n_bands: int, with_mads: bool) -> list[tuple[int, int]]:
@@ -196,15 +205,32 @@ def _constants() -> str:
         "LONGEST_STRETCH": LONGEST_STRETCH,
         "SMALLEST_STEP": SMALLEST_STEP,
         "ON_OBSERVATION": ON_OBSERVATION,
+        "GEOMEDIAN_DOUBT": GEOMEDIAN_DOUBT,
+        "UNIT_ROUNDING": UNIT_ROUNDING,
+    }
+    doubles = {"CONJUGATE_TOLERANCE": CONJUGATE_TOLERANCE} | {
+        name: getattr(geomedian_newton, name)
+        for name in (
+            "FIRST_RADIUS",
+            "SMALLER",
+            "LAST_RADIUS",
+            "NEWTON_TOLERANCE",
+            "SHORTEST_SHARE",
+            "ROUNDING",
+            "RIDGE",
+        )
     }
     integers = {
         "GEOMEDIAN_STEPS": GEOMEDIAN_STEPS,
+        "LONG_STEPS": LONG_STEPS,
+        "NEWTON_STEPS": geomedian_newton.NEWTON_STEPS,
         "GEOMEDIAN_WARPS": GEOMEDIAN_THREADS // WARP,
         "STEP": STEP,
         "MOST_USED": LARGEST_GEOMEDIAN,
     }
     lines = [f"#define {name} {literal(number)}\n" for name, number in numbers.items()]
     lines += [f"#define {name} {number}\n" for name, number in integers.items()]
+    lines += [f"#define {name} {number_text(number)}\n" for name, number in doubles.items()]
     return "".join(lines) + f"#define SINGULAR {number_text(SINGULAR)}\n"
 
 

@@ -7,6 +7,7 @@
 #define UNROLL _Pragma("unroll")
 #define UNROLL_BY_16 _Pragma("unroll 16")
 #define MOST_IS_LEFT 0xffe50000u
+#define DOUBTED 0xffe60000u
 #ifndef AS_IF_CHANGED
 #define AS_IF_CHANGED(x) asm volatile("" : "+f"(x))
 #endif
@@ -197,7 +198,7 @@ template <int B> struct Centre {
     UNROLL for (int b = 0; b < B; ++b) {
       const float f = pull[b] * scale;
       moved[b] = f - secant * (moved[b] + f - stepped[b]);
-      stepped[b] = f;
+      stepped[b] = goes ? f : stepped[b];
       stretched += moved[b] * moved[b];
     }
     const float longest = LONGEST_STRETCH * LONGEST_STRETCH * step;
@@ -213,7 +214,67 @@ template <int B> struct Centre {
   }
 };
 
-template <int L, int B, class Seen> __device__ __forceinline__ void geomedian(const Seen& seen, int n_used, float (&centre)[B]) {
+// Whether the centre may be farther than GEOMEDIAN_DOUBT from the median, and if so a long step towards it.
+// The rule of `_doubt` and `_long_step` in products/pixel/geomedian.py.
+template <int L, int B, class Seen> __device__ __forceinline__ bool is_doubted(const Seen& seen, int n_used, bool asked, Centre<B>& c) {
+  float pull[B], (&along)[B] = c.moved, square = 0.f, here = 0.f, weights = 0.f;
+  UNROLL for (int b = 0; b < B; ++b) square += c.stepped[b] * c.stepped[b];
+  const float shorter = square > 0.f ? rsqrtf(square) : 0.f;
+  UNROLL for (int b = 0; b < B; ++b) {
+    c.stepped[b] *= shorter;
+    pull[b] = along[b] = 0.f;
+  }
+  seen.each([&](const float (&v)[B], bool used, int) {
+    float away = 0.f, way = 0.f;
+    UNROLL for (int b = 0; b < B; ++b) {
+      away += (v[b] - c.at[b]) * (v[b] - c.at[b]);
+      way += (v[b] - c.at[b]) * c.stepped[b];
+    }
+    const bool is_on = away < ON_OBSERVATION * ON_OBSERVATION;
+    const float unit = rsqrtf(away), share = used & !is_on ? unit : 0.f, cube = share * share * share * way;
+    here += used & is_on ? 1.f : 0.f;
+    weights += share;
+    UNROLL for (int b = 0; b < B; ++b) {
+      pull[b] += share * (v[b] - c.at[b]);
+      along[b] += cube * (v[b] - c.at[b]);
+    }
+  });
+  here = tile_sum<L>(here);
+  weights = tile_sum<L>(weights);
+  float force = 0.f, length = 0.f;
+  UNROLL for (int b = 0; b < B; ++b) {
+    pull[b] = tile_sum<L>(pull[b]);
+    along[b] = tile_sum<L>(along[b]);
+    force += pull[b] * pull[b];
+    length += along[b] * along[b];
+  }
+  const float unit_of = length > 0.f ? rsqrtf(length) : 0.f;
+  UNROLL for (int b = 0; b < B; ++b) along[b] *= unit_of;
+  float least = 0.f;
+  seen.each([&](const float (&v)[B], bool used, int) {
+    float away = 0.f, way = 0.f;
+    UNROLL for (int b = 0; b < B; ++b) {
+      away += (v[b] - c.at[b]) * (v[b] - c.at[b]);
+      way += (v[b] - c.at[b]) * along[b];
+    }
+    const float unit = rsqrtf(away), share = used & away >= ON_OBSERVATION * ON_OBSERVATION ? unit : 0.f, cosine = way * share;
+    least += share * (1.f - cosine * cosine);
+  });
+  least = tile_sum<L>(least);
+  const float left = sqrtf(force) - here;
+  const bool doubts = asked && (left + UNIT_ROUNDING * (float)n_used > GEOMEDIAN_DOUBT * least || (here > 0.f && left > 0.f));
+  float slope = 0.f;
+  UNROLL for (int b = 0; b < B; ++b) slope += pull[b] * along[b];
+  const float extra = least > 0.f ? slope / least - slope / weights : 0.f;
+  UNROLL for (int b = 0; b < B; ++b) {
+    c.at[b] += doubts ? pull[b] / weights + extra * along[b] : 0.f;
+    c.stepped[b] = along[b];
+  }
+  return doubts;
+}
+
+// The centre, and whether it is doubted still after LONG_STEPS long steps.
+template <int L, int B, class Seen> __device__ __forceinline__ bool geomedian(const Seen& seen, int n_used, float (&centre)[B]) {
   Centre<B> c;
   UNROLL for (int b = 0; b < B; ++b) c.at[b] = c.moved[b] = c.stepped[b] = 0.f;
   seen.each([&](const float (&v)[B], bool used, int) {
@@ -240,5 +301,8 @@ template <int L, int B, class Seen> __device__ __forceinline__ void geomedian(co
     UNROLL for (int b = 0; b < B; ++b) pull[b] = tile_sum<L>(pull[b]);
     goes = c.move(pull, here, inverse, goes);
   }
+  bool doubts = n_used > 2;
+  for (int i = 0; i <= LONG_STEPS && __any_sync(EVERYONE, doubts); ++i) doubts = is_doubted<L, B>(seen, n_used, doubts, c);
   UNROLL for (int b = 0; b < B; ++b) centre[b] = c.at[b];
+  return doubts;
 }

@@ -118,13 +118,14 @@ template <int L, int B> __device__ __forceinline__ void medians(const Streamed<L
   }
 }
 
-// Writes the geomedian of what was seen, and the MADs.
+// Writes the geomedian of what was seen, and the MADs; a mark in place of the first band where the centre is doubted.
 template <bool WITH_MADS, int L, int B, class Seen>
 __device__ __forceinline__ void write_geomedian(const Pixel<L>& pixel, const Seen& seen, int n_used, float* out, int min_observations) {
   const bool is_enough = n_used >= min_observations;
   float centre[B];
-  geomedian<L, B>(seen, n_used, centre);
+  const bool doubts = geomedian<L, B>(seen, n_used, centre);
   UNROLL for (int b = 0; b < B; ++b) pixel.put(out, b, is_enough ? centre[b] : MISSING);
+  if (doubts & is_enough) pixel.put(out, 0, __uint_as_float(DOUBTED));
   if constexpr (WITH_MADS) {
     float median[3];
     medians(seen, centre, median);

@@ -15,3 +15,14 @@ def scene_series(
     spread = random.choice([50, 500, 3000], (1, 1, *shape))
     block = (level + random.normal(0, 1, (n_bands, n_scenes, *shape)) * spread).clip(1, 65535).astype(np.uint16)
     return block, (random.random((n_scenes, *shape)) > used).astype(np.uint8) * 3
+
+
+def hazy_series(
+    seed: int, n_bands: int, n_scenes: int, shape: tuple[int, int], noise: float = 10.0
+) -> tuple[Block, Causes]:
+    """The same ground under more and less haze: numbers whose bands rise and fall together, so that each pixel's observations lie near a line."""
+    random = np.random.default_rng(seed)
+    level = random.integers(3_000, 14_000, (n_bands, 1, *shape))
+    bright = 1 + 0.12 * random.normal(0, 1, (1, n_scenes, *shape))
+    block = (level * bright + random.normal(0, noise, (n_bands, n_scenes, *shape))).clip(1, 65535).astype(np.uint16)
+    return block, np.zeros((n_scenes, *shape), np.uint8)

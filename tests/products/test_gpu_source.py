@@ -29,6 +29,7 @@ from tests.products.nvrtc import compile_cuda, usage
 
 ARCHITECTURES = ("sm_70", "sm_90")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="NVRTC is installed on Linux only")
+ANEW = Kernel("geomedian_anew", 1, GEOMEDIAN_THREADS, largest=True)
 NO_PROGRAMS, NO_REDUCERS = np.zeros((0, 1, 2)), np.zeros((0, 1), np.float32)
 SPILLING = """
 extern "C" __global__ void in_registers(float* x) { x[threadIdx.x] *= 2.f; }
@@ -118,6 +119,7 @@ def test_each_number_of_observations_is_the_work_of_one_kernel(n: int, n_bands: 
         "most_used",
         *(f"geomedian_of_{limit}" for limit in limits),
         *["geomedian_of_more"] * (max(limits, default=0) < n),
+        "geomedian_anew",
     ]
 
 
@@ -131,14 +133,14 @@ def test_a_stack_is_refused_beyond_a_warp_of_sorted_numbers_or_beyond_what_a_gro
         temporal_source(6, False, *ndvi(0.5), LARGEST_STACK + 1)
     with pytest.raises(RequestError, match="a stack of 65536 observations: the GPU takes at most 65535; shorten the"):
         temporal_source(6, True, NO_PROGRAMS, NO_REDUCERS, LARGEST_GEOMEDIAN + 1)
-    assert temporal_source(6, True, NO_PROGRAMS, NO_REDUCERS, LARGEST_STACK + 1).kernels[-1].lanes == 32
+    assert temporal_source(6, True, NO_PROGRAMS, NO_REDUCERS, LARGEST_STACK + 1).kernels[-2].lanes == 32
 
 
 def test_the_features_of_indices_follow_the_geomedian_and_are_computed_where_its_observations_are_held() -> None:
     programs, reducers = two_indices()
     source = temporal_source(4, True, programs, reducers, 100)
 
-    assert source.kernels == (Kernel("most_used", 1), *held_by((1, 24), (2, 32), (4, 64), (8, 128)))
+    assert source.kernels == (Kernel("most_used", 1), *held_by((1, 24), (2, 32), (4, 64), (8, 128)), ANEW)
     for text in ("7, series.quantile((0.10000000149011612f))", "8, series.maximum()", "9, series.mean()"):
         assert source.text.count(f"series.put(pixel, out, {text});") == 4
     assert source.text.count("series.sort();") == 4
@@ -155,10 +157,11 @@ def test_an_index_has_a_kernel_where_the_geomedian_lacks_a_band_or_does_not_hold
         Kernel("most_used", 1),
         indices(2, 2)[0],
         *held_by((1, 24), (2, 32), (4, 64), (8, 128)),
+        ANEW,
     )
     limits = held_by((4, 64), (8, 128), (16, 256), (32, 512))
     assert deep.kernels == (
-        Kernel("most_used", 1), *indices(2, 32), *limits, Kernel("geomedian_of_more", 32, GEOMEDIAN_THREADS)
+        Kernel("most_used", 1), *indices(2, 32), *limits, Kernel("geomedian_of_more", 32, GEOMEDIAN_THREADS), ANEW
     )  # fmt: skip
     assert deep.text.count("if (pixel.most_of_group(out) <= 512) return;") == 2
 

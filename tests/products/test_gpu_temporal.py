@@ -19,7 +19,7 @@ from products.pixel.gpu_temporal import temporal_features_gpu
 from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD, temporal_features
 from tests.gpu_here import has_gpu
 from tests.products.host_cupy import use_host_cupy
-from tests.products.scene_series import Block, Causes, scene_series
+from tests.products.scene_series import Block, Causes, hazy_series, scene_series
 
 BANDS = ("blue", "green", "red", "nir", "swir1")
 TEXTS = ("(nir - red) / (nir + red)", "-(blue ** 2) + 3 * green - swir1 ** 0.5", "nir / (blue - blue)", "nir")
@@ -31,9 +31,8 @@ REDUCERS = np.array(
 ANY = [0, 1, 2]  # the places of the geomedian's bands
 N_FEATURES = len(ANY) + 3 + 16
 
-# reflectance against the reference; few observations: Weiszfeld is slow where one of them is almost the median
+# reflectance against the reference
 TOLERANCES = {"geomedian": 2e-5, "mads": 5e-5, "index": 5e-5, "shape": 2e-3}
-TOLERANCES_FEW = {"geomedian": 1e-4, "mads": 2e-4, "index": 5e-5, "shape": 2e-3}
 BETWEEN_LEAVES = {"geomedian": 4e-6, "mads": 4e-6, "index": 2e-6, "shape": 1e-3}
 
 Leaf = Callable[..., NDArray[np.float32]]
@@ -72,12 +71,12 @@ def limits(tolerances: dict[str, float]) -> list[float]:
     )
 
 
-def assert_agreement(leaf: Leaf, given: tuple[Any, ...], tolerances: dict[str, float] = TOLERANCES) -> Any:
+def assert_agreement(leaf: Leaf, given: tuple[Any, ...], between: dict[str, float] = BETWEEN_LEAVES) -> Any:
     """The features of the leaf, after comparison with the other leaf and the reference."""
     made, cpu, exact = leaf(*given), temporal_features(*given, threads=1), reference.temporal_features(*given)
     assert made.dtype == np.float32
     np.testing.assert_array_equal(np.isnan(made), np.isnan(cpu))
-    for layer, (near, nearest) in enumerate(zip(limits(tolerances), limits(BETWEEN_LEAVES), strict=True)):
+    for layer, (near, nearest) in enumerate(zip(limits(TOLERANCES), limits(between), strict=True)):
         np.testing.assert_allclose(made[layer], exact[layer], rtol=1e-5, atol=near, err_msg=f"feature {layer}")
         np.testing.assert_allclose(made[layer], cpu[layer], rtol=1e-5, atol=nearest, err_msg=f"feature {layer}")
     return made
@@ -85,7 +84,13 @@ def assert_agreement(leaf: Leaf, given: tuple[Any, ...], tolerances: dict[str, f
 
 @pytest.mark.parametrize("n_scenes", [1, 2, 3, 6, 23, 41])
 def test_every_feature_agrees(n_scenes: int, leaf: Leaf) -> None:
-    assert_agreement(leaf, arguments(*series(n_scenes, n_scenes)), TOLERANCES_FEW if n_scenes <= 12 else TOLERANCES)
+    assert_agreement(leaf, arguments(*series(n_scenes, n_scenes)))
+
+
+@pytest.mark.parametrize("n_scenes", [3, 4, 6, 10, 20, 600])
+def test_observations_near_a_line_agree(n_scenes: int, leaf: Leaf) -> None:
+    near = {"geomedian": 2e-5, "mads": 2e-5, "index": 2e-6, "shape": 1e-3}
+    assert_agreement(leaf, arguments(*hazy_series(n_scenes, len(BANDS), n_scenes, (1, 12))), near)
 
 
 @pytest.mark.parametrize("n_scenes", [70, 300, 880])
@@ -98,7 +103,7 @@ def test_pixels_without_observations_or_with_one_agree(n_scenes: int, leaf: Leaf
     block, causes = series(4, n_scenes)
     causes[:, 0, :7] = 2
     causes[1, 0, :3] = 0
-    made = assert_agreement(leaf, arguments(block, causes), TOLERANCES_FEW)
+    made = assert_agreement(leaf, arguments(block, causes))
 
     assert np.isnan(made[:, 0, 3:7]).all()
     np.testing.assert_allclose(made[3:6, 0, :3], 0, atol=2e-4)
@@ -113,7 +118,7 @@ def test_no_scene_at_all_is_nan(leaf: Leaf) -> None:
 
 def test_fewer_observations_than_asked_for_are_nan(leaf: Leaf) -> None:
     block, causes = series(5, 8)
-    made = assert_agreement(leaf, arguments(block, causes, min_observations=6), TOLERANCES_FEW)
+    made = assert_agreement(leaf, arguments(block, causes, min_observations=6))
     np.testing.assert_array_equal(np.isnan(made[0]), (causes == 0).sum(axis=0) < 6)
 
 
@@ -130,7 +135,7 @@ def test_equal_observations_have_no_deviation(n_scenes: int, leaf: Leaf) -> None
 def test_a_majority_of_equal_observations_is_the_median(leaf: Leaf) -> None:
     block, causes = series(7, 11, used=1.1)
     block[:, :6] = block[:, :1]
-    made = assert_agreement(leaf, arguments(block, causes), TOLERANCES_FEW)
+    made = assert_agreement(leaf, arguments(block, causes))
     np.testing.assert_allclose(made[0], block[3, 0] * 1e-4 - 0.1, atol=2e-5)
 
 
