@@ -17,7 +17,7 @@ from datacube_config.settings import Settings, get_settings
 from flows.plan_cells import plan_with
 from flows.planning import Plan, PlannedCell, batches
 from flows.run_logs import logged_run
-from flows.steps.cubes.building import BuiltCell, TooMuchUnread, Workshop, build_cell, found_cell, restored_cell
+from flows.steps.cubes.building import BuildContext, BuiltCell, TooMuchUnread, build_cell, found_cell, restored_cell
 from flows.steps.cubes.cell_store import DigestMismatch
 from flows.steps.cubes.cells import retire_cell
 from flows.steps.cubes.dask_cluster import dask_client
@@ -128,13 +128,13 @@ def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
     tides = tide_model_for(batch.recipe, settings.tide_models, settings.tide_model)
     access = raster_access(settings)
     told = configured_tides(settings.tide_models, settings.tide_model)
-    workshop = Workshop(settings.decode_thread_count, access, settings.failure_budget, batch.device, tides, told)
+    context = BuildContext(settings.decode_thread_count, access, settings.failure_budget, batch.device, tides, told)
     outcomes: list[Outcome] = []
     start_logs(settings.logs)
     with open_index(settings) as index:
         for cell in batch.cells:
             with logged(run=batch.run, cell=str(cell.id), label=cell.key.label):
-                outcomes.append(_outcome(index, storage, batch, cell, workshop))
+                outcomes.append(_outcome(index, storage, batch, cell, context))
     return outcomes
 
 
@@ -146,15 +146,15 @@ def build_on_worker(settings: Settings, batch: Batch) -> list[Outcome]:
         give_back()
 
 
-def _outcome(index: Index, storage: Storage, batch: Batch, cell: PlannedCell, workshop: Workshop) -> Outcome:
+def _outcome(index: Index, storage: Storage, batch: Batch, cell: PlannedCell, context: BuildContext) -> Outcome:
     if done := found_cell(index, cell.key, cell.id):
         _log.info("cell found, made since the plan")
         return done
     try:
-        if back := restored_cell(index, storage, batch.recipe, batch.grid, cell.key, cell.id, workshop.threads):
+        if back := restored_cell(index, storage, batch.recipe, batch.grid, cell.key, cell.id, context.threads):
             return back
         return build_cell(
-            index, storage, batch.recipe, batch.grid, cell.key, cell.scenes, cell.rasters, workshop, cell.strip_px
+            index, storage, batch.recipe, batch.grid, cell.key, cell.scenes, cell.rasters, context, cell.strip_px
         )
     except (TooMuchUnread, UnreadBand, StorageUnavailable, DigestMismatch, MemoryError) as error:
         _log.error("cell failed", extra={"cause": str(error)})

@@ -61,9 +61,9 @@ def lesson(**changed: Any) -> Any:
 def trained(folder: Path, training_id: str = "coast", **changed: Any) -> tuple[Any, dict[str, Any]]:
     """The network and what is told of it."""
     from flows.steps.networks.train_network import train_network
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
-    return train_network(lesson(**changed), TrainingPlace(folder), training_id)
+    return train_network(lesson(**changed), TrainerOptions(folder), training_id)
 
 
 def train_and_die(stage: str, folder: Path) -> None:

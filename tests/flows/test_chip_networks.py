@@ -73,9 +73,9 @@ def lesson(**changed: Any) -> Any:
 
 def trained(folder: Path, tell: Any = None, **changed: Any) -> tuple[Any, dict[str, Any]]:
     from flows.steps.networks.train_chips import train_chips
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
-    return train_chips(lesson(**changed), TrainingPlace(folder), "chips", tell)
+    return train_chips(lesson(**changed), TrainerOptions(folder), "chips", tell)
 
 
 @pytest.fixture(scope="module")

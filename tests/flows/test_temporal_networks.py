@@ -45,9 +45,9 @@ def lesson(kind: TemporalKind, **changed: Any) -> Any:
 
 def trained(kind: TemporalKind, folder: Path, tell: Any = None, **changed: Any) -> tuple[Any, dict[str, Any]]:
     from flows.steps.networks.train_temporal import train_temporal
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
-    return train_temporal(lesson(kind, **changed), TrainingPlace(folder), "courses", tell)
+    return train_temporal(lesson(kind, **changed), TrainerOptions(folder), "courses", tell)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from flows.steps.loading.cloud_model import OWN
 from flows.steps.networks.architecture import hasten_statistics
 from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.patch_reader import Batch
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
+from flows.steps.networks.training_loop import Tell, TrainerOptions, fit
 from products.learning.augmentation import augmented
 from products.learning.loop_spec import AugmentedSpec
 from products.learning.patches import batches, epoch_order
@@ -82,7 +82,7 @@ class MaskReader:
 
 
 def train_mask_network(
-    encoder: str, lesson: MaskLesson, place: TrainingPlace, said: str, tell: Tell | None = None
+    encoder: str, lesson: MaskLesson, options: TrainerOptions, said: str, tell: Tell | None = None
 ) -> tuple[bytes, dict[str, Any]]:
     """A safetensors file of the weights of the lowest validation loss, with what is `said` of them in its metadata; and how they came to be."""
     torch.manual_seed(lesson.seed)
@@ -98,6 +98,6 @@ def train_mask_network(
         lesson.seed,
         said,
     )
-    fit(classifier, place, tell)
+    fit(classifier, options, tell)
     state = {name: value.contiguous() for name, value in classifier.best.items()}
     return save(state, {OWN: said}), classifier.told()

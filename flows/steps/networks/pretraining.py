@@ -13,7 +13,7 @@ from flows.steps.networks.encoder_file import Encoder
 from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.network import bands_of
 from flows.steps.networks.patch_reader import Batch, CellsHeld, PatchPlaces, by_groups_of_cells
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
+from flows.steps.networks.training_loop import Tell, TrainerOptions, fit
 from products.errors import RequestError
 from products.learning.augmentation import augmented
 from products.learning.band_statistics import mean_and_std
@@ -88,7 +88,7 @@ class MaskedFiller(PixelClassifier):
 
 
 def pretrain(
-    lesson: MaskedLesson, place: TrainingPlace, training_id: str, tell: Tell | None = None
+    lesson: MaskedLesson, options: TrainerOptions, training_id: str, tell: Tell | None = None
 ) -> tuple[Encoder, dict[str, Any]]:
     """The encoder of the lowest validation loss, and how it came to be: losses in standard deviations, and that of filling in the mean."""
     spec, cells = lesson.spec, CellsHeld(lesson.read)
@@ -114,7 +114,7 @@ def pretrain(
         return MaskedReader(cells, places[is_train], share_of(order, rank, world), lesson, mean, std, epoch)
 
     filler = MaskedFiller(module, spec, reader, torch.ones(1), lesson.seed, training_id)
-    fit(filler, place, tell)
+    fit(filler, options, tell)
     weights = {
         name.removeprefix("encoder."): value.numpy()
         for name, value in filler.best.items()

@@ -14,7 +14,7 @@ from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.network import bands_of
 from flows.steps.networks.patch_reader import Batch
 from flows.steps.networks.start_weights import begun_with
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
+from flows.steps.networks.training_loop import Tell, TrainerOptions, fit
 from products.errors import RequestError
 from products.learning.augmentation import augmented
 from products.learning.band_statistics import class_weights, mean_and_std
@@ -85,11 +85,11 @@ class ChipClassifier(PixelClassifier):
 
 
 def train_chips(
-    lesson: ChipLesson, place: TrainingPlace, training_id: str, tell: Tell | None = None
+    lesson: ChipLesson, options: TrainerOptions, training_id: str, tell: Tell | None = None
 ) -> tuple[ChipNetwork, dict[str, Any]]:
     """The network of the lowest validation loss, and how it came to be: losses by epoch."""
     spec, n_classes = lesson.spec, len(lesson.class_names)
-    if lesson.train.size < spec.batch * place.devices * place.nodes or lesson.validation.size == 0:
+    if lesson.train.size < spec.batch * options.devices * options.nodes or lesson.validation.size == 0:
         raise RequestError(
             f"there are {lesson.train.size} chips to train on and {lesson.validation.size} to validate with: expected a batch of {spec.batch} "
             "or more for each device, and some; lower batch, block_m or buffer_m, or draw more chips"
@@ -113,7 +113,7 @@ def train_chips(
         return ChipReader(lesson, share_of(rows, rank, world), targets, mean, std, epoch)
 
     classifier = ChipClassifier(module, spec, reader, torch.from_numpy(weights), lesson.seed, training_id)
-    fit(classifier, place, tell)
+    fit(classifier, options, tell)
     best = {name: value.numpy() for name, value in classifier.best.items()}
     network = ChipNetwork(
         spec.encoder, spec.depth, lesson.size_px, spec.head, lesson.feature_names, lesson.class_names,

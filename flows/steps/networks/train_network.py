@@ -14,7 +14,7 @@ from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.network import Network
 from flows.steps.networks.patch_reader import CellsHeld, PatchPlaces, PatchReader, ReadingTime
 from flows.steps.networks.start_weights import begun
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
+from flows.steps.networks.training_loop import Tell, TrainerOptions, fit
 from products.learning.band_statistics import class_weights, mean_and_std
 from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.patches import epoch_order
@@ -38,7 +38,7 @@ class Lesson:
 
 
 def train_network(
-    lesson: Lesson, place: TrainingPlace, training_id: str, tell: Tell | None = None
+    lesson: Lesson, options: TrainerOptions, training_id: str, tell: Tell | None = None
 ) -> tuple[Network, dict[str, Any]]:
     """The network of the lowest validation loss, and how it came to be: losses by epoch, patches a second, the reader's own rate."""
     spec, started = lesson.spec, time.perf_counter()
@@ -52,7 +52,7 @@ def train_network(
     classifier = PixelClassifier(
         begun(shape, spec, lesson.seed), spec, reader_of, torch.from_numpy(weights), lesson.seed, training_id
     )
-    fit(classifier, place, tell)
+    fit(classifier, options, tell)
     best = {name: value.numpy() for name, value in classifier.best.items()}
     network = Network(
         lesson.kind, spec.encoder, spec.depth, spec.patch_px, spec.overlap_px, lesson.feature_names, lesson.class_names,

@@ -12,7 +12,7 @@ from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.patch_reader import Batch
 from flows.steps.networks.temporal_architecture import TemporalArchitecture, untrained_temporal
 from flows.steps.networks.temporal_network import TemporalNetwork, series_of
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
+from flows.steps.networks.training_loop import Tell, TrainerOptions, fit
 from products.errors import RequestError
 from products.learning.band_statistics import class_weights, mean_and_std
 from products.learning.patches import share_of
@@ -64,12 +64,12 @@ class SeriesReader:
 
 
 def train_temporal(
-    lesson: SeriesLesson, place: TrainingPlace, training_id: str, tell: Tell | None = None
+    lesson: SeriesLesson, options: TrainerOptions, training_id: str, tell: Tell | None = None
 ) -> tuple[TemporalNetwork, dict[str, Any]]:
     """The network of the lowest validation loss, and how it came to be: losses by epoch."""
     spec, n_steps, n_layers = lesson.spec, lesson.n_steps, len(lesson.layer_names)
     n_train = int(lesson.train.sum())
-    if n_train < spec.batch * place.devices * place.nodes or not lesson.validation.any():
+    if n_train < spec.batch * options.devices * options.nodes or not lesson.validation.any():
         raise RequestError(
             f"{lesson.kind} has {n_train} pixels to train on and {int(lesson.validation.sum())} to validate with: expected a batch of "
             f"{spec.batch} or more for each device, and some; lower batch, block_m or buffer_m, or label more places"
@@ -91,7 +91,7 @@ def train_temporal(
     classifier = PixelClassifier(
         untrained_temporal(shape, spec.dropout), spec, reader, torch.from_numpy(weights), lesson.seed, training_id
     )
-    fit(classifier, place, tell)
+    fit(classifier, options, tell)
     best = {name: value.numpy() for name, value in classifier.best.items()}
     network = TemporalNetwork(
         lesson.feature_names, lesson.class_names, lesson.kind, spec.sizes, n_steps, mean=mean, std=std, weights=best
