@@ -18,7 +18,8 @@ from sqlalchemy import make_url
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.build_here import Batch, FailedCell, Outcome, build, survived
+from flows.batch_runners import Batch, FailedCell, Outcome, survived
+from flows.build_here import build
 from flows.plan_cells import plan
 from flows.steps.cubes.dask_cluster import ProcessView, check_workers, place_of
 from flows.steps.ingesting.ingest_archive import ingest_archive

@@ -13,7 +13,8 @@ from odc.geo.geom import Geometry, box
 
 from flows import planning
 from flows.cell_memory import cell_bytes, fitting_strip_px
-from flows.planning import Cut, Plan, batches, cut_cells, make_plan
+from flows.planning import Plan, batches, make_plan
+from flows.tiling import Cut, cut_cells
 from products.area import Area, area_from_bounds
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
