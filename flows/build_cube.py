@@ -21,7 +21,7 @@ from flows.batch_runners import (
 )
 from flows.build_here import build
 from flows.failed_work import cell_causes, end_failed
-from flows.lost_index import outlasting
+from flows.index_retry import outlasting
 from flows.run_artifacts import in_subflow_run, leave_build, logged_flow, progress_bar
 from flows.run_events import announce_cube
 from flows.steps.service.prefect_processes import answers
