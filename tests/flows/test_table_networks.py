@@ -13,7 +13,7 @@ import shapely
 from click.testing import CliRunner
 
 from flows.cli import main
-from flows.steps.learning.model_files import READERS
+from flows.steps.learning.model_files import read_model
 from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.rasters_under_labels import at_steps, clear_series
 from flows.steps.learning.table_files import read_tables
@@ -77,7 +77,7 @@ def test_the_courses_of_a_place_never_seen_are_told_by_the_command_and_the_netwo
         "A fifth of the rows that were learned from, drawn by the seed, said when to stop"
         in (folder / "card.md").read_text()
     )
-    network = READERS["network.safetensors"]((folder / "network.safetensors").read_bytes(), "network")
+    network = read_model(folder / "network.safetensors")
     assert network.feature_names == tuple(f"ndvi_{step}" for step in range(1, 7))
     codes = network.classify(np.array([[0.1, 0.8, 0.3, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1, 0.8, 0.3]], np.float32).T)[
         0

@@ -24,6 +24,7 @@ from pystac.extensions.mlm import MLMExtension
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
+from flows import read_model
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.passport import passport_of
 from flows.steps.index.index_setup import init_index
@@ -31,7 +32,7 @@ from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
 from flows.steps.learning.model_export import answers, export_model, largest_difference
-from flows.steps.learning.model_files import READERS, ModelFiles, learned_file
+from flows.steps.learning.model_files import ModelFiles, learned_file
 from flows.steps.learning.models import Model, find_model
 from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.training import TrainedModel, learn_model
@@ -353,7 +354,7 @@ def test_shapley_values_stand_in_the_card_where_they_are_asked_for(coast: Coast)
 
 def test_the_file_of_a_model_is_read_by_its_name_and_asked(coast: Coast, trained: TrainedModel) -> None:
     path = Path(trained.card_path).with_name(FOREST)
-    model, pixels = READERS[path.name](path.read_bytes(), path.name), features_of(coast.truth).reshape(3, -1)
+    model, pixels = read_model(path), features_of(coast.truth).reshape(3, -1)
     assert isinstance(model, PixelModel)
     shares = model.probabilities(pixels)
     assert np.isnan(shares[:, 10 * 2 * TILE_PX + 10]).all()
@@ -365,6 +366,8 @@ def test_a_file_that_no_reader_knows_is_named() -> None:
         RequestError, match=r"the model m has card.md, tree.pkl: expected one of random_forest.npz, .*; a"
     ):
         learned_file(["card.md", "tree.pkl"], "the model m")
+    with pytest.raises(RequestError, match="models/m has tree.pkl: expected one of random_forest.npz, "):
+        read_model(Path("models/m/tree.pkl"))
 
 
 def test_the_item_of_a_model_says_what_the_mlm_extension_asks_for(coast: Coast, trained: TrainedModel) -> None:
