@@ -14,7 +14,18 @@ import pytest
 from products.errors import RequestError
 from products.learning.network_spec import UnetSpec
 from products.learning.splits import within_buffer
-from tests.flows.network_lesson import FEATURES, SPEC, STAGES, X, Y, features, lesson, split, trained, truth
+from tests.flows.network_training_data import (
+    FEATURES,
+    SPEC,
+    STAGES,
+    X,
+    Y,
+    features,
+    split,
+    trained,
+    training_data,
+    truth,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 REASON = "the packages of the extra deep are not installed"
@@ -56,12 +67,12 @@ def test_training_again_gives_the_same_weights_and_another_seed_gives_others(
     from flows.steps.networks.train_network import train_network
     from flows.steps.networks.training_loop import TrainerOptions
 
-    other = replace(lesson(epochs=1), seed=2)
+    other = replace(training_data(epochs=1), seed=2)
     assert train_network(other, TrainerOptions(tmp_path / "other"), "other")[0].digest() != undisturbed[0].digest()
 
 
 def killed(stage: str, folder: Path) -> None:
-    program = [sys.executable, "-m", "tests.flows.network_lesson", stage, str(folder)]
+    program = [sys.executable, "-m", "tests.flows.network_training_data", stage, str(folder)]
     assert subprocess.run(program, cwd=REPOSITORY, check=False, stderr=subprocess.DEVNULL).returncode == -9
 
 
@@ -84,7 +95,7 @@ def test_a_training_that_broke_off_ends_with_the_weights_of_an_undisturbed_one(
             raise Broken
 
     with pytest.raises(Broken, match=r"^$"):
-        train_network(lesson(), TrainerOptions(tmp_path), "coast", breaks_off)
+        train_network(training_data(), TrainerOptions(tmp_path), "coast", breaks_off)
     assert told[0].startswith("epoch 1, loss ")
     network, how = trained(tmp_path)
     assert how["losses"] == undisturbed[1]["losses"] and network.digest() == undisturbed[0].digest()

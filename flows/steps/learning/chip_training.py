@@ -75,18 +75,18 @@ def chips_network(
     training: str, tell: Callable[[str], None] | None = None,
 ) -> tuple[ChipNetwork, dict[str, Any]]:  # fmt: skip
     """The network of a recipe, learned from the chips of all blocks but the hold-out and the validation fold, and how it came to be."""
-    from flows.steps.networks.train_chips import ChipLesson, train_chips
+    from flows.steps.networks.train_chips import ChipTrainingData, train_chips
     from flows.steps.networks.training_loop import TrainerOptions
 
     if recipe.estimator.chips is None:
         raise TypeError(f"{recipe.estimator.kind} is no network of chips")
     chip = samples.column(CHIP).astype(np.int64)
-    lesson = ChipLesson(
+    data = ChipTrainingData(
         recipe.estimator.chips, chips.size_px, samples.feature_names, recipe.class_names, chips.read, chips.shares(recipe),
         chip[network_rows(split)], chip[split.test_rows(VALIDATION_FOLD)], recipe.seed,
     )  # fmt: skip
     options = TrainerOptions(resources.folder / training, backend.device, resources.devices, resources.nodes)
-    return train_chips(lesson, options, training, tell)
+    return train_chips(data, options, training, tell)
 
 
 def share_scores(

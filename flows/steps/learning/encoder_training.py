@@ -34,7 +34,7 @@ def learn_encoder(
 ) -> TrainedModel:  # fmt: skip
     """The encoder of this recipe and these cells: learned and published, or found if it is the active one already; RequestError without the extra `deep`."""
     require_deep()
-    from flows.steps.networks.pretraining import MaskedLesson, pretrain
+    from flows.steps.networks.pretraining import MaskedTrainingData, pretrain
     from flows.steps.networks.training_loop import TrainerOptions
 
     number = learned_id(recipe, inputs.ids, MASKED_VERSION)
@@ -44,11 +44,11 @@ def learn_encoder(
     placed = [cell for _, _, cell in inputs.placed]
     names = _names(storage, placed)
     train, validation = patch_places([_ground(storage, cell) for cell in placed], recipe.masked, recipe.seed)
-    lesson = MaskedLesson(
+    data = MaskedTrainingData(
         recipe.masked, names, lambda place: _features(storage, placed[place]), train, validation, recipe.seed
     )
     options = TrainerOptions(resources.folder / str(number), backend.device, resources.devices, resources.nodes)
-    encoder, told = pretrain(lesson, options, str(number), tell)
+    encoder, told = pretrain(data, options, str(number), tell)
     facts = _facts(number, encoder, inputs, sum(map(len, train)), backend)
     card = encoder_document(recipe, facts, told)
     draft = ModelDraft(number, recipe, encoder, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)

@@ -95,7 +95,7 @@ def _trained(
     tell: Tell | None,
 ) -> tuple[Network, dict[str, Any]]:
     """A network learned from some pictures; every fifth says when to stop, and nothing is learned from it."""
-    from flows.steps.networks.train_network import Lesson, train_network
+    from flows.steps.networks.train_network import TrainingData, train_network
     from flows.steps.networks.training_loop import TrainerOptions
 
     kind, spec = recipe.network
@@ -104,9 +104,9 @@ def _trained(
     every = min(VALIDATION_EVERY, len(pictures))
     ground = [picture_ground(each, spec, validates=n % every == 0) for n, each in enumerate(pictures)]
     names = tuple(f"band_{number}" for number in recipe.lines.bands)
-    lesson = Lesson(kind, spec, names, recipe.class_names, lambda n: pictures[n].bands, ground, recipe.seed)
+    data = TrainingData(kind, spec, names, recipe.class_names, lambda n: pictures[n].bands, ground, recipe.seed)
     options = TrainerOptions(resources.folder / training, device, resources.devices, resources.nodes)
-    return train_network(lesson, options, training, tell)
+    return train_network(data, options, training, tell)
 
 
 def picture_ground(picture: LinedPicture, spec: NetworkSpec, validates: bool) -> CellGround:

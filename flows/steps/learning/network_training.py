@@ -85,7 +85,7 @@ def learn_network(
     tell: Callable[[str], None] | None = None,
 ) -> tuple[Network, dict[str, Any], Answers, Mapping[str, bytes]]:  # fmt: skip
     """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, what it says of the hold-out, and pictures."""
-    from flows.steps.networks.train_network import Lesson, train_network
+    from flows.steps.networks.train_network import TrainingData, train_network
     from flows.steps.networks.training_loop import TrainerOptions
 
     kind, spec = recipe.network
@@ -97,10 +97,10 @@ def learn_network(
 
     ground = [_ground(inputs, tile, read(number), recipe, split) for number, (tile, _, _) in enumerate(placed)]
     check_ground(ground, spec, split, inputs.cells.grid.resolution_m)
-    lesson = Lesson(kind, spec, samples.feature_names, recipe.class_names, read, ground, recipe.seed)
+    data = TrainingData(kind, spec, samples.feature_names, recipe.class_names, read, ground, recipe.seed)
     resources = inputs.resources
     options = TrainerOptions(resources.folder / str(number), backend.device, resources.devices, resources.nodes)
-    network, told = train_network(lesson, options, str(number), tell)
+    network, told = train_network(data, options, str(number), tell)
     shares = _shares(
         inputs, network.on(backend.device), samples, split.test_rows(split.holdout) | split.test_rows(VALIDATION_FOLD)
     )

@@ -72,28 +72,28 @@ class TableNetwork:
         return network.probabilities(self._as_chips(rows)).argmax(axis=1) + 1
 
     def _series(self, values: Rows, target: Classes, validation: Chosen, options: "TrainerOptions") -> TemporalNetwork:
-        from flows.steps.networks.train_temporal import SeriesLesson, train_temporal
+        from flows.steps.networks.train_temporal import SeriesTrainingData, train_temporal
 
         asked, spec = self.recipe.estimator.temporal, self.recipe.table
         if asked is None:
             raise TypeError(f"{self.recipe.estimator.kind} is no network over time")
-        lesson = SeriesLesson(
+        data = SeriesTrainingData(
             *asked, spec.columns, spec.features, self.recipe.class_names, values, target, ~validation, validation, self.recipe.seed
         )  # fmt: skip
-        return train_temporal(lesson, options, self.training_id, self.made_by.tell)[0]
+        return train_temporal(data, options, self.training_id, self.made_by.tell)[0]
 
     def _chips(self, values: Rows, target: Classes, validation: Chosen, options: "TrainerOptions") -> ChipNetwork:
-        from flows.steps.networks.train_chips import ChipLesson, train_chips
+        from flows.steps.networks.train_chips import ChipTrainingData, train_chips
 
         asked, spec, chips = self.recipe.estimator.chips, self.recipe.table, self._as_chips(values)
         if asked is None:
             raise TypeError(f"{self.recipe.estimator.kind} is no network of chips")
         shares = np.eye(len(self.recipe.class_names), dtype=np.float32)[target - 1]
-        lesson = ChipLesson(
+        data = ChipTrainingData(
             asked, chips.shape[-1], spec.feature_names, self.recipe.class_names, chips.__getitem__, shares,
             np.flatnonzero(~validation), np.flatnonzero(validation), self.recipe.seed,
         )  # fmt: skip
-        return train_chips(lesson, options, self.training_id, self.made_by.tell)[0]
+        return train_chips(data, options, self.training_id, self.made_by.tell)[0]
 
     def _as_chips(self, values: Rows) -> Rows:
         side = self.recipe.table.chip_px or 1

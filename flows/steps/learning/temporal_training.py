@@ -69,14 +69,14 @@ def series_network(
     training: str, tell: Callable[[str], None] | None = None,
 ) -> tuple[TemporalNetwork, dict[str, Any]]:  # fmt: skip
     """The network of a recipe, learned from the rows of all blocks but the hold-out and the validation fold, and how it came to be."""
-    from flows.steps.networks.train_temporal import SeriesLesson, train_temporal
+    from flows.steps.networks.train_temporal import SeriesTrainingData, train_temporal
     from flows.steps.networks.training_loop import TrainerOptions
 
     if recipe.temporal is None:
         raise TypeError(f"{recipe.estimator.kind} is no network over time")
-    lesson = SeriesLesson(
+    data = SeriesTrainingData(
         *recipe.temporal, samples.feature_names, features.layer_names, recipe.class_names, samples.features,
         samples.column("code").astype(np.uint8), network_rows(split), split.test_rows(VALIDATION_FOLD), recipe.seed,
     )  # fmt: skip
     options = TrainerOptions(resources.folder / training, backend.device, resources.devices, resources.nodes)
-    return train_temporal(lesson, options, training, tell)
+    return train_temporal(data, options, training, tell)
