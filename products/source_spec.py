@@ -20,10 +20,11 @@ MAX_DILATE_PX, MAX_OPEN_PX = 50, 20
 class ClearSpec(Closed):
     """What counts as clear.
 
-    Clouds that a disk of `open_px` target pixels, or `open_m` metres, does not fit into are dropped; then cloud and shadow are grown by a disk of
-    `dilate_px` or `dilate_m`. Reflectance beyond `valid_range`, before harmonisation, is not used. Pixels of Sentinel-2 with at least so many percent of
-    `cloud_probability` are cloud. Pixels that the mask calls cloud in a share of at least `persistent_cloud` of their scenes are accounted as such, and used
-    with `keep: [persistent_cloud]`. A `model` masks beside the delivered mask, and `decide` says which of them counts.
+    Clouds that a disk of `open_px` target pixels, or `open_m` metres, does not fit into are dropped, which leaves what the masks say there beside cloud;
+    then cloud and shadow are grown by a disk of `dilate_px` or `dilate_m`. Reflectance beyond `valid_range`, before harmonisation, is not used. Pixels of
+    Sentinel-2 with at least so many percent of `cloud_probability` are cloud. Pixels that the mask calls cloud in a share of at least `persistent_cloud` of
+    their scenes are accounted as such, and used with `keep: [persistent_cloud]`. A `model` masks beside the delivered mask, and `decide` says which of
+    them counts.
     """
 
     dilate_px: int = Field(ge=0, le=MAX_DILATE_PX, default=0)

@@ -13,10 +13,11 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from flows.cell_memory import cell_bytes
+from flows.steps.loading.masking import causes_of_mask
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
-from products.pixel.causes import ACCOUNT_NAMES
+from products.pixel.causes import ACCOUNT_NAMES, Cause
 from products.registry import parse_recipe
 from products.scene import Scene
 from products.spec import FeaturesRecipe
@@ -155,6 +156,50 @@ def test_a_probability_that_cannot_be_read_leaves_the_scene_unread_and_one_that_
     plain = msi_recipe("{}")
     plain.check_scenes([replace(scene, bands=without)])
     assert cell_bytes(asked, 20, 2) > cell_bytes(plain, 20, 2)
+
+
+def test_what_is_no_cloud_after_opening_is_what_the_mask_says_beside_cloud(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
+    opened = "{open_px: 1}"
+    for day, (beside, name) in enumerate(((1 << 4, "shadow"), (1 << 2, "cirrus"), (1 << 5, "snow"), (0, "used"))):
+        scene = make_scene(day, put("qa_pixel", np.s_[8:9, 8:9], CLOUD | beside))
+        assert accounts("{}", [scene])["cloud"][8, 8] == 1
+        assert accounts(opened, [scene])[name][8, 8] == 1, name
+    both = make_scene(9, put("qa_pixel", np.s_[8:9, 8:9], 55052))  # a published value: cloud and cirrus
+    assert accounts(opened, [both])["cirrus"].sum() == 1
+    assert accounts("{open_px: 1, keep: [cirrus]}", [both])["used"].all()
+
+    classes = {3: "shadow", 10: "cirrus", 1: "saturated", 8: "used", 11: "snow"}
+
+    def paint(layers: dict[str, Pixels]) -> None:
+        for column, value in enumerate(classes):
+            put("scl", np.s_[8:9, 5 * column : 5 * column + 1], value)(layers)
+            put("cloud_probability", np.s_[8:9, 5 * column : 5 * column + 1], 60)(layers)
+
+    scene = with_probability(tmp_path, 0, paint)
+    likely = load_observations(
+        msi_recipe("{cloud_probability: 50, open_px: 1}"), [scene], GEOBOX, 1, RasterAccess()
+    ).seen
+    found = dict(zip(ACCOUNT_NAMES, likely.accounts, strict=True))
+    assert [found[name][8, 5 * column] for column, name in enumerate(classes.values())] == [1] * len(classes)
+    assert not found["cloud"].any()
+
+
+@pytest.mark.parametrize("decide", ["model", "either", "both"])
+def test_a_cloud_of_the_model_that_is_opened_away_leaves_what_the_masks_say_beside_it(
+    make_scene: MakeScene, decide: str
+) -> None:
+    delivered = np.full(GEOBOX.shape, CLEAR, np.uint16)
+    delivered[5, 5], delivered[5, 10], delivered[5, 15] = 23888, 30048, CLOUD
+    modelled = np.zeros(GEOBOX.shape, np.uint8)
+    modelled[5, 5:16:5], modelled[5, 20] = Cause.CLOUD, Cause.CLOUD
+    delivered[5, 25], modelled[5, 25] = CLOUD, Cause.SHADOW
+    asked = recipe(f"{{model: omnicloudmask, decide: {decide}, open_px: 1}}")
+    causes = np.empty(GEOBOX.shape, np.uint8)
+    causes_of_mask(asked.sources[0], make_scene(0), GEOBOX, delivered, None, causes, modelled)
+
+    assert causes[5, 5:26:5].tolist() == [Cause.SHADOW, Cause.SNOW, Cause.USED, Cause.USED, Cause.SHADOW]
 
 
 def test_a_saturated_band_that_is_not_read_and_its_neighbours_stay(make_scene: MakeScene) -> None:
