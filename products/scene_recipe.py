@@ -180,8 +180,8 @@ class SceneRecipe(Closed):
 
     @property
     def halo_px(self) -> int:
-        """How far, in pixels, masks are read beyond the bands: the largest opening and growth of clouds."""
-        return max(source.clear.halo_px(self.grid.resolution_m) for source in self.sources)
+        """How far, in pixels, masks are read beyond the bands: the largest opening and growth of clouds, by the recipe or by their mask band."""
+        return max(source.halo_px(self.grid.resolution_m, self.grid.crs) for source in self.sources)
 
     @property
     def margin_px(self) -> int:

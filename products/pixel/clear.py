@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.pixel.causes import NOT_EXPECTED, Cause
-from products.window.morphology import opened
+from products.window.morphology import dilate, opened
 
 Bytes = NDArray[np.uint8]
 Counts = NDArray[np.uint16]
@@ -114,6 +114,15 @@ def small_clouds(causes: Bytes, radius_px: float) -> NDArray[np.bool_]:
     inner = np.s_[border : causes.shape[0] - border, border : causes.shape[1] - border]
     found[inner] = is_cloud[inner] & ~opened(is_cloud, radius_px)
     return found
+
+
+def clear_far_from_clouds(causes: Bytes, radius_px: float, border: int) -> None:
+    """What is DILATED and farther than a radius in pixels from any CLOUD (y, x) becomes USED, in place, but for a border and the whole pixels of the radius."""
+    within = np.s_[border : causes.shape[0] - border, border : causes.shape[1] - border]
+    is_near = dilate(causes[within] == Cause.CLOUD, radius_px)
+    reach = border + math.floor(radius_px)
+    inner = causes[reach : causes.shape[0] - reach, reach : causes.shape[1] - reach]
+    inner[(inner == Cause.DILATED) & ~is_near] = Cause.USED
 
 
 def mark_likely(causes: Bytes, probability: Counts, limit: int) -> None:

@@ -14,6 +14,7 @@ from flows.steps.loading.warping import covered_by
 from products.pixel.causes import NOT_EXPECTED, Cause
 from products.pixel.clear import (
     cause_table,
+    clear_far_from_clouds,
     cloudy,
     keep_one_scene,
     look_up,
@@ -64,13 +65,34 @@ def causes_of_mask(
         causes[...] = decided(causes, modelled, source.clear.decide)
     if percent is not None and source.clear.cloud_probability is not None:
         mark_likely(causes, percent, source.clear.cloud_probability)
-    if opening_px := source.clear.opening_px(geobox.resolution.x):
-        dropped = small_clouds(causes, opening_px)
-        beside = _table(source, scene, (*keep, "cloud"))[values[dropped]]
-        if modelled is not None:
-            beside = decided(beside, without_cloud(modelled[dropped], beside), source.clear.decide)
-        causes[dropped] = beside
+    _open(source, scene, geobox, values, causes, modelled)
     return agreed
+
+
+def _open(
+    source: SourceSpec,
+    scene: Scene,
+    geobox: GeoBox,
+    values: NDArray[np.uint16],
+    causes: Causes,
+    modelled: Causes | None,
+) -> None:
+    """Drop clouds (y, x) that are too small, in place, and the ring that the mask band has around them, where its width is known."""
+    clear, resolution_m = source.clear, geobox.resolution.x
+    if not (opening_px := clear.opening_px(resolution_m)):
+        return
+    dropped = small_clouds(causes, opening_px)
+    delivered = values[dropped]
+    beside = _table(source, scene, (*clear.keep, "cloud"))[delivered]
+    if modelled is not None:
+        beside = decided(beside, without_cloud(modelled[dropped], beside), clear.decide)
+    ring_px = source.ring_px(resolution_m, str(geobox.crs))
+    if ring_px:
+        is_delivered = _table(source, scene, clear.keep)[delivered] == Cause.CLOUD
+        beside[is_delivered & (beside == Cause.USED)] = Cause.DILATED
+    causes[dropped] = beside
+    if ring_px:
+        clear_far_from_clouds(causes, ring_px, 2 * math.floor(opening_px))
 
 
 def _table(source: SourceSpec, scene: Scene, keep: tuple[str, ...]) -> Causes:
