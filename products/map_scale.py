@@ -12,6 +12,7 @@ from products.errors import RequestError
 from products.grid import PixelGrid, Tile
 
 MOST_OFF = 0.02  # of a length
+MOST_OFF_ANYWHERE = 0.1  # of a length, wherever a CRS is for: EPSG:3031 is 0.04 off at most, EPSG:3035 0.08, Mercator's many times its length
 MOST_TURNED_DEG = 5.0
 USE_UTM, NARROWER = "use crs: utm", "ask for areas within one UTM zone each"
 Float64 = npt.NDArray[np.float64]
@@ -29,6 +30,21 @@ def is_turned(crs: str) -> bool:
     """Whether north is not up everywhere in a CRS, as it nearly is in UTM and in Mercator's: grids of scenes may be turned against it."""
     operation = CRS(crs).coordinate_operation
     return operation is not None and not any(name in operation.method_name for name in ("Mercator", "Cylindrical"))
+
+
+@cache
+def is_true_anywhere(crs: str) -> bool:
+    """Whether the metres of a CRS, or of `utm`, are about those of the ground wherever it is for; not where nobody says what it is for."""
+    if crs == "utm":
+        return True
+    place = CRS(crs).area_of_use
+    if place is None:
+        return False
+    east = place.east + 360 * (place.east < place.west)
+    longitude, latitude = np.meshgrid(np.linspace(place.west, east, 9), np.linspace(place.south, place.north, 9))
+    factors = Proj(CRS(crs)).get_factors(longitude.ravel(), latitude.ravel())
+    scales = np.stack([factors.tissot_semimajor, factors.tissot_semiminor])
+    return bool(np.abs(scales[np.isfinite(scales)] - 1).max(initial=0.0) <= MOST_OFF_ANYWHERE)
 
 
 def check_true(

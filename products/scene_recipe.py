@@ -169,7 +169,9 @@ class SceneRecipe(Closed):
     @property
     def kernels_used(self) -> tuple[str, ...]:
         """The kernels whose versions are part of the ids of its cells: those of its kind, and those of what it asks for."""
-        return (*self.kernels, "model_mask") if self.mask_models else self.kernels
+        is_opening = any(source.clear.opening_px(self.grid.resolution_m) for source in self.sources)
+        own = {"model_mask": bool(self.mask_models), "opening": is_opening}
+        return (*self.kernels, *(kernel for kernel, is_used in own.items() if is_used))
 
     @property
     def with_agreement(self) -> bool:
@@ -178,8 +180,8 @@ class SceneRecipe(Closed):
 
     @property
     def halo_px(self) -> int:
-        """How far, in pixels, masks are read beyond the bands: the largest opening and growth of clouds."""
-        return max(source.clear.halo_px(self.grid.resolution_m) for source in self.sources)
+        """How far, in pixels, masks are read beyond the bands: the largest opening and growth of clouds, by the recipe or by their mask band."""
+        return max(source.halo_px(self.grid.resolution_m, self.grid.crs) for source in self.sources)
 
     @property
     def margin_px(self) -> int:

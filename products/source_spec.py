@@ -9,21 +9,24 @@ from pydantic import Field, model_validator
 from products.closed import Closed
 from products.errors import RequestError
 from products.external import ExternalProduct
+from products.map_scale import is_true_anywhere
 from products.pixel.model_mask import MODEL_BANDS, Decide
 from products.sensors import SENSORS, Sensor, sensors_of
-from products.window.morphology import radius_px
+from products.window.morphology import MAX_RADIUS_PX, radius_px
 from products.window.registration import MIN_SIDE_PX
 
 MAX_DILATE_PX, MAX_OPEN_PX = 50, 20
+QA_PIXEL_RING_M = 90.0  # bit 1 is set in a window of 7 by 7 pixels of 30 m around each pixel of cloud (CFMask: Zhu and Woodcock 2012, 3 pixels in 8 directions)
 
 
 class ClearSpec(Closed):
     """What counts as clear.
 
-    Clouds that a disk of `open_px` target pixels, or `open_m` metres, does not fit into are dropped; then cloud and shadow are grown by a disk of
-    `dilate_px` or `dilate_m`. Reflectance beyond `valid_range`, before harmonisation, is not used. Pixels of Sentinel-2 with at least so many percent of
-    `cloud_probability` are cloud. Pixels that the mask calls cloud in a share of at least `persistent_cloud` of their scenes are accounted as such, and used
-    with `keep: [persistent_cloud]`. A `model` masks beside the delivered mask, and `decide` says which of them counts.
+    Clouds that a disk of `open_px` target pixels, or `open_m` metres, does not fit into are dropped, which leaves what the masks say there beside cloud,
+    and with them the ring that QA_PIXEL has around them; then cloud and shadow are grown by a disk of `dilate_px` or `dilate_m`. Reflectance beyond
+    `valid_range`, before harmonisation, is not used. Pixels of Sentinel-2 with at least so many percent of `cloud_probability` are cloud. Pixels that the
+    mask calls cloud in a share of at least `persistent_cloud` of their scenes are accounted as such, and used with `keep: [persistent_cloud]`. A `model`
+    masks beside the delivered mask, and `decide` says which of them counts.
     """
 
     dilate_px: int = Field(ge=0, le=MAX_DILATE_PX, default=0)
@@ -66,10 +69,6 @@ class ClearSpec(Closed):
     def opening_px(self, resolution_m: float) -> float:
         """The radius in pixels of the disk that clouds must hold."""
         return float(self.open_px) if self.open_m is None else radius_px(self.open_m, resolution_m)
-
-    def halo_px(self, resolution_m: float) -> int:
-        """How far beyond a pixel the mask decides on it."""
-        return math.floor(self.growth_px(resolution_m)) + 2 * math.floor(self.opening_px(resolution_m))
 
     def check_pixels(self, resolution_m: float) -> None:
         """RequestError for metres that are less than a pixel, or more than masks reach."""
@@ -161,6 +160,22 @@ class SourceSpec(Closed):
                     f"the source {self.collection!r} has no {lacking.pop()}, which is read for nir where MSI is harmonised: "
                     "name it under `bands`, or say harmonise: {msi: none}"
                 )
+
+    def ring_px(self, resolution_m: float, crs: str) -> float:
+        """The radius in pixels of a disk around a cloud that holds all that QA_PIXEL calls dilated for it; 0 where no cloud is opened away, or where how wide
+        its ring is on such a grid cannot be said."""
+        is_its = self.product is None and any(sensor.mask == "qa_pixel" for sensor in self.sensors)
+        is_kept = self.clear.model is None or self.clear.decide == "either"
+        if not (is_its and is_kept and self.clear.opening_px(resolution_m) and is_true_anywhere(crs)):
+            return 0.0
+        side_px = math.ceil(radius_px(QA_PIXEL_RING_M, resolution_m))
+        ring_px = math.hypot(side_px, side_px)
+        return ring_px if ring_px <= MAX_RADIUS_PX else 0.0
+
+    def halo_px(self, resolution_m: float, crs: str) -> int:
+        """How far beyond a pixel the mask decides on it."""
+        beyond = max(self.clear.growth_px(resolution_m), self.ring_px(resolution_m, crs))
+        return math.floor(beyond) + 2 * math.floor(self.clear.opening_px(resolution_m))
 
     @property
     def family(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.pixel.causes import NOT_EXPECTED, Cause
-from products.window.morphology import opened
+from products.window.morphology import dilate, opened
 
 Bytes = NDArray[np.uint8]
 Counts = NDArray[np.uint16]
@@ -33,7 +33,7 @@ def cause_table(mask: str, keep: tuple[str, ...] = ()) -> Bytes:
     """uint8 (65536,): the cause of each value of `qa_pixel` or `scl`; causes named in `keep` count as used."""
     values = np.arange(65536)
     table = np.zeros(65536, np.uint8)
-    kept = {name.upper() for name in keep} & {"SNOW", "CIRRUS"}
+    kept = {name.upper() for name in keep}
     if mask == "qa_pixel":
         for bit, cause in _QA_PIXEL_BITS:
             if cause.name not in kept:
@@ -106,12 +106,23 @@ def cloudy(causes: Bytes) -> NDArray[np.bool_]:
     return found
 
 
-def open_clouds(causes: Bytes, radius_px: float) -> None:
-    """Clouds (y, x) into which a disk of a radius in pixels does not fit become USED, in place, but for a border of twice the whole pixels of it."""
+def small_clouds(causes: Bytes, radius_px: float) -> NDArray[np.bool_]:
+    """bool (y, x): clouds into which a disk of a radius in pixels does not fit; none in a border of twice the whole pixels of it."""
     border = 2 * math.floor(radius_px)
-    inner = np.s_[border : causes.shape[0] - border, border : causes.shape[1] - border]
     is_cloud = causes == Cause.CLOUD
-    causes[inner][is_cloud[inner] & ~opened(is_cloud, radius_px)] = Cause.USED
+    found = np.zeros_like(is_cloud)
+    inner = np.s_[border : causes.shape[0] - border, border : causes.shape[1] - border]
+    found[inner] = is_cloud[inner] & ~opened(is_cloud, radius_px)
+    return found
+
+
+def clear_far_from_clouds(causes: Bytes, radius_px: float, border: int) -> None:
+    """What is DILATED and farther than a radius in pixels from any CLOUD (y, x) becomes USED, in place, but for a border and the whole pixels of the radius."""
+    within = np.s_[border : causes.shape[0] - border, border : causes.shape[1] - border]
+    is_near = dilate(causes[within] == Cause.CLOUD, radius_px)
+    reach = border + math.floor(radius_px)
+    inner = causes[reach : causes.shape[0] - reach, reach : causes.shape[1] - reach]
+    inner[(inner == Cause.DILATED) & ~is_near] = Cause.USED
 
 
 def mark_likely(causes: Bytes, probability: Counts, limit: int) -> None:

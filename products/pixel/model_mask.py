@@ -45,6 +45,12 @@ def decided(delivered: Bytes, model: Bytes, decide: Decide) -> Bytes:
     return np.asarray(table[delivered, model])
 
 
+def without_cloud(model: Bytes, delivered: Bytes) -> Bytes:
+    """The causes of the model, but where it says cloud, and that is dropped: there the sky that the delivered mask sees, which has no cloud, or none."""
+    sky = np.where(np.isin(delivered, SKY), delivered, np.uint8(Cause.USED))
+    return np.where(model == Cause.CLOUD, sky, model)
+
+
 def agreement(delivered: Bytes, model: Bytes) -> Bytes:
     """uint8 (y, x): AGREED where both call cloud, shadow or cirrus or neither does, DISAGREED, or UNJUDGED where the delivered mask has no word on it."""
     judged = np.isin(delivered, [Cause.USED, Cause.DILATED, Cause.SNOW, *SKY])

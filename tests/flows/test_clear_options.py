@@ -13,10 +13,11 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from flows.cell_memory import cell_bytes
+from flows.steps.loading.masking import causes_of_mask
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from products.errors import RequestError
-from products.pixel.causes import ACCOUNT_NAMES
+from products.pixel.causes import ACCOUNT_NAMES, Cause
 from products.registry import parse_recipe
 from products.scene import Scene
 from products.spec import FeaturesRecipe
@@ -25,19 +26,19 @@ from tests.flows.scene_files import write_scene
 SIDE = 40
 GEOBOX = GeoBox((SIDE, SIDE), Affine(30, 0, 500_010, 0, -30, 300_000), CRS("EPSG:32647"))
 GROUND = GEOBOX.pad(12)
-CLEAR, FILL, CLOUD = 21824, 1, 22280
+CLEAR, FILL, CLOUD, RING = 21824, 1, 22280, 21762
 Pixels = NDArray[np.uint16]
 Paint = Callable[[dict[str, Pixels]], None]
 MakeScene = Callable[..., Scene]
 
 
-def recipe(clear: str, collection: str = "landsat-c2-l2") -> FeaturesRecipe:
+def recipe(clear: str, collection: str = "landsat-c2-l2", resolution_m: float = 30) -> FeaturesRecipe:
     found = parse_recipe(
         f"""
 name: clear_options
 version: 1
 kind: features
-grid: {{crs: "EPSG:32647", resolution_m: 30, tile_px: {SIDE}}}
+grid: {{crs: "EPSG:32647", resolution_m: {resolution_m}, tile_px: {SIDE}}}
 period: P1Y
 sources:
   - {{collection: {collection}, clear: {clear}}}
@@ -48,6 +49,25 @@ features:
     )
     assert isinstance(found, FeaturesRecipe)
     return found
+
+
+OWN = f"""
+name: own_masks
+version: 1
+kind: features
+grid: {{crs: "EPSG:32647", resolution_m: 30, tile_px: {SIDE}}}
+period: P1Y
+sources:
+  - product: own_landsat
+    sensor: oli
+    bands: {{red: red, nir: nir}}
+    scale: 0.0001
+    nodata: 0
+    mask: {{band: qa, bits: {{1: dilated, 3: cloud, 4: shadow}}}}
+    clear: {{open_px: 1}}
+features:
+  - geomedian: {{bands: [red, nir]}}
+"""
 
 
 def msi_recipe(clear: str) -> FeaturesRecipe:
@@ -71,7 +91,8 @@ def make_scene(tmp_path: Path) -> MakeScene:
 
 
 def accounts(clear: str, scenes: Iterable[Scene], geobox: GeoBox = GEOBOX) -> dict[str, Pixels]:
-    loaded = load_observations(recipe(clear), scenes, geobox, 2, RasterAccess())
+    asked = recipe(clear, resolution_m=geobox.resolution.x)
+    loaded = load_observations(asked, scenes, geobox, 2, RasterAccess())
     return dict(zip(ACCOUNT_NAMES, loaded.seen.accounts, strict=True))
 
 
@@ -93,7 +114,84 @@ def test_small_clouds_are_opened_away_before_clouds_grow(make_scene: MakeScene) 
     assert plain["cloud"][5, 5] == plain["dilated"][5, 7] == 1
     assert opened["used"][5, 5] == opened["used"][5, 7] == 1
     assert opened["cloud"][25, 25] == opened["dilated"][25, 31] == 1
-    assert recipe("{dilate_px: 2, open_px: 1}").halo_px == 4
+    assert recipe("{dilate_px: 5, open_px: 1}").halo_px == 7
+
+
+def cloud_with_ring(top: int, left: int, side: int) -> Paint:
+    """A cloud as QA_PIXEL has it: with three pixels in all directions that are dilated cloud."""
+
+    def paint(layers: dict[str, Pixels]) -> None:
+        put("qa_pixel", np.s_[top - 3 : top + side + 3, left - 3 : left + side + 3], RING)(layers)
+        put("qa_pixel", np.s_[top : top + side, left : left + side], CLOUD)(layers)
+
+    return paint
+
+
+@pytest.mark.parametrize("resolution_m", [10, 30])
+def test_the_ring_that_qa_pixel_has_around_a_cloud_goes_with_the_cloud(
+    make_scene: MakeScene, resolution_m: int
+) -> None:
+    scene = make_scene(0, cloud_with_ring(5, 5, 1))
+    geobox = GEOBOX.zoom_to(resolution=resolution_m)
+    native = (30 // resolution_m) ** 2
+    delivered, opened = accounts("{}", [scene], geobox), accounts("{open_m: 30}", [scene], geobox)
+
+    assert (delivered["cloud"].sum(), delivered["dilated"].sum()) == (native, 48 * native)
+    assert opened["used"].all()
+
+
+def test_a_cloud_that_is_left_keeps_its_ring_and_what_it_loses_at_corners_is_of_the_ring(
+    make_scene: MakeScene,
+) -> None:
+    def paint(layers: dict[str, Pixels]) -> None:
+        cloud_with_ring(20, 20, 6)(layers)
+        cloud_with_ring(31, 23, 1)(layers)
+        put("qa_pixel", np.s_[19:20, 22:23], RING | 1 << 4)(layers)
+
+    found = accounts("{open_px: 1}", [make_scene(0, paint)])
+    expected = np.zeros(GEOBOX.shape, bool)
+    expected[17:29, 17:29] = True
+    expected[17:29:11, 17:29:11] = False  # three pixels off a corner that is no cloud any more
+    cloud = np.zeros(GEOBOX.shape, bool)
+    cloud[20:26, 20:26] = True
+    cloud[20:26:5, 20:26:5] = False
+    np.testing.assert_array_equal(found["cloud"] == 1, cloud)
+    assert found["shadow"].sum() == found["shadow"][19, 22] == 1
+    sure = np.s_[:29]
+    np.testing.assert_array_equal((found["dilated"] + found["shadow"])[sure] == 1, (expected & ~cloud)[sure])
+    assert found["used"][31, 23] == 1 and found["used"][30:].all()
+
+
+@pytest.mark.parametrize("resolution_m", [10, 20, 25, 30, 45, 60, 100])
+def test_no_pixel_size_costs_a_cloud_its_ring(make_scene: MakeScene, resolution_m: int) -> None:
+    def paint(layers: dict[str, Pixels]) -> None:
+        layers["qa_pixel"][:30], layers["qa_pixel"][30:33] = CLOUD, RING
+
+    scene = make_scene(0, paint)
+    side = 900 // resolution_m
+    geobox = GeoBox((side, side), Affine(resolution_m, 0, 500_117, 0, -resolution_m, 299_893), GEOBOX.crs)
+    delivered = accounts("{}", [scene], geobox)
+    opened = accounts(f"{{open_m: {max(resolution_m, 30)}}}", [scene], geobox)
+
+    assert delivered["dilated"].any() and delivered["cloud"].any() and delivered["used"].any()
+    for name, layer in delivered.items():
+        np.testing.assert_array_equal(opened[name], layer, err_msg=name)
+
+
+def test_a_ring_whose_width_nobody_states_stays(make_scene: MakeScene) -> None:
+    own = parse_recipe(OWN, "own.yaml")
+    assert isinstance(own, FeaturesRecipe)
+    causes = np.empty(GEOBOX.shape, np.uint8)
+    values = np.full(GEOBOX.shape, CLEAR, np.uint16)
+    values[5:12, 5:12], values[8, 8] = RING, CLOUD
+    causes_of_mask(own.sources[0], make_scene(0), GEOBOX, values, None, causes)
+    assert (causes == Cause.DILATED).sum() == 48 and causes[8, 8] == Cause.USED
+    assert own.halo_px == recipe("{open_px: 1}", "sentinel-2-l2a").halo_px == 2
+    landsat = recipe("{open_px: 1}").sources[0]
+    assert landsat.halo_px(30, "utm") == landsat.halo_px(30, "EPSG:32647") == landsat.halo_px(30, "EPSG:3031") == 6
+    assert landsat.halo_px(30, "EPSG:3857") == landsat.halo_px(30, "EPSG:6933") == landsat.halo_px(0.25, "utm") == 2
+    for decide, halo_px in (("model", 2), ("both", 2), ("either", 6)):
+        assert recipe(f"{{model: omnicloudmask, decide: {decide}, open_px: 1}}").halo_px == halo_px
 
 
 def test_clouds_grow_and_are_opened_by_metres_as_by_pixels(make_scene: MakeScene) -> None:
@@ -157,6 +255,50 @@ def test_a_probability_that_cannot_be_read_leaves_the_scene_unread_and_one_that_
     assert cell_bytes(asked, 20, 2) > cell_bytes(plain, 20, 2)
 
 
+def test_what_is_no_cloud_after_opening_is_what_the_mask_says_beside_cloud(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
+    opened = "{open_px: 1}"
+    for day, (beside, name) in enumerate(((1 << 4, "shadow"), (1 << 2, "cirrus"), (1 << 5, "snow"), (0, "used"))):
+        scene = make_scene(day, put("qa_pixel", np.s_[8:9, 8:9], CLOUD | beside))
+        assert accounts("{}", [scene])["cloud"][8, 8] == 1
+        assert accounts(opened, [scene])[name][8, 8] == 1, name
+    both = make_scene(9, put("qa_pixel", np.s_[8:9, 8:9], 55052))  # a published value: cloud and cirrus
+    assert accounts(opened, [both])["cirrus"].sum() == 1
+    assert accounts("{open_px: 1, keep: [cirrus]}", [both])["used"].all()
+
+    classes = {3: "shadow", 10: "cirrus", 1: "saturated", 8: "used", 11: "snow"}
+
+    def paint(layers: dict[str, Pixels]) -> None:
+        for column, value in enumerate(classes):
+            put("scl", np.s_[8:9, 5 * column : 5 * column + 1], value)(layers)
+            put("cloud_probability", np.s_[8:9, 5 * column : 5 * column + 1], 60)(layers)
+
+    scene = with_probability(tmp_path, 0, paint)
+    likely = load_observations(
+        msi_recipe("{cloud_probability: 50, open_px: 1}"), [scene], GEOBOX, 1, RasterAccess()
+    ).seen
+    found = dict(zip(ACCOUNT_NAMES, likely.accounts, strict=True))
+    assert [found[name][8, 5 * column] for column, name in enumerate(classes.values())] == [1] * len(classes)
+    assert not found["cloud"].any()
+
+
+@pytest.mark.parametrize("decide", ["model", "either", "both"])
+def test_a_cloud_of_the_model_that_is_opened_away_leaves_what_the_masks_say_beside_it(
+    make_scene: MakeScene, decide: str
+) -> None:
+    delivered = np.full(GEOBOX.shape, CLEAR, np.uint16)
+    delivered[8, 8], delivered[8, 13], delivered[8, 18] = 23888, 30048, CLOUD
+    modelled = np.zeros(GEOBOX.shape, np.uint8)
+    modelled[8, 8:19:5], modelled[8, 23] = Cause.CLOUD, Cause.CLOUD
+    delivered[8, 28], modelled[8, 28] = CLOUD, Cause.SHADOW
+    asked = recipe(f"{{model: omnicloudmask, decide: {decide}, open_px: 1}}")
+    causes = np.empty(GEOBOX.shape, np.uint8)
+    causes_of_mask(asked.sources[0], make_scene(0), GEOBOX, delivered, None, causes, modelled)
+
+    assert causes[8, 8:29:5].tolist() == [Cause.SHADOW, Cause.SNOW, Cause.USED, Cause.USED, Cause.SHADOW]
+
+
 def test_a_saturated_band_that_is_not_read_and_its_neighbours_stay(make_scene: MakeScene) -> None:
     def paint(layers: dict[str, Pixels]) -> None:
         layers["qa_radsat"] = np.zeros(GROUND.shape, np.uint16)
@@ -172,8 +314,7 @@ def test_an_opened_tile_is_a_crop_of_the_whole(make_scene: MakeScene) -> None:
     random = np.random.default_rng(3)
 
     def paint(layers: dict[str, Pixels]) -> None:
-        cloud = random.random(GROUND.shape) < 0.35
-        layers["qa_pixel"][cloud] = CLOUD
+        layers["qa_pixel"][...] = random.choice([CLEAR, RING, CLOUD], GROUND.shape, p=[0.3, 0.3, 0.4])
 
     scene = make_scene(0, paint)
     clear = "{dilate_px: 1, open_px: 1}"

@@ -19,8 +19,8 @@ from products.pixel.clear import (
     mark_persistent,
     note_extremes,
     note_saturation,
-    open_clouds,
     refine,
+    small_clouds,
     unbalanced,
 )
 from products.sensors import SENSORS
@@ -84,6 +84,8 @@ def test_what_is_kept_counts_as_used() -> None:
     assert cause_table("scl", ("snow",))[11] == Cause.USED
     assert cause_table("scl", ("cirrus",))[10] == Cause.USED
     assert cause_table("scl")[10] == Cause.CIRRUS
+    assert cause_table("qa_pixel", ("cloud",))[[1 << 3, 1 << 3 | 1 << 4, 1 << 3 | 1]].tolist() == [0, 4, 2]
+    assert cause_table("scl", ("cloud",))[[3, 8, 9, 10]].tolist() == [4, 0, 0, 5]
 
 
 def test_an_unknown_scl_class_is_no_data() -> None:
@@ -129,15 +131,16 @@ def test_only_clear_pixels_become_dilated() -> None:
     assert one[0, 0].tolist() == [Cause.DILATED, 1, 2, 3, 7, 255]
 
 
-def test_clouds_smaller_than_the_disk_are_opened_away_and_shadows_stay() -> None:
+def test_clouds_into_which_the_disk_does_not_fit_are_small() -> None:
     wide = np.zeros((20, 20), np.uint8)
     wide[4:9, 4:9], wide[12, 12], wide[14, 6] = Cause.CLOUD, Cause.CLOUD, Cause.SHADOW
     wide[0, 0] = Cause.CLOUD
-    open_clouds(wide, 1)
+    small = small_clouds(wide, 1)
 
-    assert wide[12, 12] == Cause.USED and wide[14, 6] == Cause.SHADOW
-    assert (wide[4:9, 4:9] == Cause.CLOUD).sum() == 21  # a disk does not reach into corners
-    assert wide[0, 0] == Cause.CLOUD  # in the border, of which nothing can be said
+    assert small[12, 12] and small.sum() == 5
+    assert small[
+        4:9:4, 4:9:4
+    ].all()  # a disk does not reach into corners; in the border, of which nothing can be said, nothing is small
 
 
 def test_what_is_cloud_nearly_always_is_persistent() -> None:

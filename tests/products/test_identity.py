@@ -16,6 +16,7 @@ from products.map_scale import is_turned
 from products.period import Period, parse_period
 from products.registry import features_recipe, parse_recipe
 from products.scene import Angles, BandFile, Scene
+from products.source_spec import ClearSpec, SourceSpec
 from products.spec import FeaturesRecipe
 
 KEY = CellKey("mangrove_features", 1, Tile("EPSG:32647", -12, 3), parse_period("2020"))
@@ -154,3 +155,12 @@ def test_only_cells_that_average_onto_a_turned_grid_are_of_the_kernel_for_it() -
     assert scenes_cell_id(recipe, "digest", polar, [], SOURCES) == cell_id(
         polar, SOURCES, "digest", kernels=(*recipe.kernels, "turned")
     )
+
+
+@pytest.mark.parametrize("opening", [ClearSpec(open_px=1), ClearSpec(open_m=30)])
+def test_only_cells_of_recipes_that_open_clouds_are_of_the_kernel_for_it(opening: ClearSpec) -> None:
+    plain = features_recipe("mangrove_features")
+    sources = (plain.sources[0], SourceSpec(collection="sentinel-2-l2a", clear=opening))
+    opened = plain.model_copy(update={"sources": sources})
+    assert plain.kernels_used == plain.kernels
+    assert opened.kernels_used == (*plain.kernels, "opening")

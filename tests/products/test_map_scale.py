@@ -5,7 +5,7 @@ from odc.geo.geom import box
 
 from products.errors import RequestError
 from products.grid import PixelGrid
-from products.map_scale import check_true
+from products.map_scale import check_true, is_true_anywhere
 from products.registry import parse_recipe
 from products.spec import FeaturesRecipe
 
@@ -105,3 +105,20 @@ def test_corners_beyond_the_map_say_nothing() -> None:
     assert all(grid.geobox(tile).boundingbox.right > 17_367_530 for tile in edge)
     with pytest.raises(RequestError, match="metre of the ground is 0.9. to 1.0. metres"):
         check_true(grid, edge, ("slope",), ())
+
+
+def test_a_crs_is_true_where_it_is_for_or_somewhere_is_not() -> None:
+    true = (
+        "utm",
+        "EPSG:32601",
+        "EPSG:32760",
+        "EPSG:3031",
+        "EPSG:3413",
+        "EPSG:3035",
+        "EPSG:5070",
+        "EPSG:3577",
+        "EPSG:2193",
+    )
+    assert all(map(is_true_anywhere, true))
+    of_no_area = "+proj=tmerc +lon_0=9 +k=0.9996 +x_0=500000 +ellps=WGS84"
+    assert not any(map(is_true_anywhere, ("EPSG:3857", "EPSG:3395", "EPSG:6933", "EPSG:3832", of_no_area)))

@@ -15,6 +15,7 @@ from products.pixel.model_mask import (
     decided,
     model_causes,
     window_spans,
+    without_cloud,
 )
 from products.registry import DEFINITIONS, parse_recipe
 from products.spec import FeaturesRecipe
@@ -60,6 +61,12 @@ def test_what_counts_is_what_the_recipe_decides(decide: Decide, expected: list[i
 def test_what_a_mask_of_clouds_cannot_know_stays(decide: Decide) -> None:
     for seen in (USED, CLOUD, SHADOW, CIRRUS):
         assert decided(row(*UNTOUCHED), row(*[seen] * 5), decide).tolist() == [UNTOUCHED]
+
+
+def test_a_model_whose_cloud_is_dropped_sees_the_sky_that_the_delivered_mask_has_there() -> None:
+    model = row(CLOUD, CLOUD, CLOUD, CLOUD, SHADOW, CIRRUS, USED)
+    delivered = row(SHADOW, CIRRUS, SNOW, DILATED, USED, SHADOW, SHADOW)
+    assert without_cloud(model, delivered).tolist() == [[SHADOW, CIRRUS, USED, USED, SHADOW, CIRRUS, USED]]
 
 
 def test_agreement_is_about_sky_and_no_sky_and_only_where_the_delivered_mask_speaks() -> None:

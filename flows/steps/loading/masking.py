@@ -14,15 +14,16 @@ from flows.steps.loading.warping import covered_by
 from products.pixel.causes import NOT_EXPECTED, Cause
 from products.pixel.clear import (
     cause_table,
+    clear_far_from_clouds,
     cloudy,
     keep_one_scene,
     look_up,
     mark_grown,
     mark_likely,
     mark_persistent,
-    open_clouds,
+    small_clouds,
 )
-from products.pixel.model_mask import agreement, decided
+from products.pixel.model_mask import agreement, decided, without_cloud
 from products.scene import Scene
 from products.scene_recipe import SceneRecipe
 from products.sensors import SENSORS
@@ -48,25 +49,54 @@ def causes_of_mask(
     """Causes (y, x) by the values of the mask band (y, x), which the file covers where `covered`, or everywhere; by a model, if one was asked; and by
     the probability of clouds in percent (y, x), if that was.
 
-    Returns where (y, x) the two masks agree.
+    A cloud that is opened away leaves what all this says beside cloud. Returns where (y, x) the two masks agree.
     """
     keep = source.clear.keep
-    table = source.product.mask.table(keep) if source.product else cause_table(SENSORS[scene.sensor].mask, keep)
-    look_up(table, values, causes)
+    look_up(_table(source, scene, keep), values, causes)
     if covered is not None:
         causes[~covered] = NOT_EXPECTED
     if scene.sensor == "etm" and scene.acquired >= SLC_FAILED:
         causes[(causes == Cause.NODATA) & _footprint(scene, geobox)] = Cause.SLC_GAP
     agreed = None
     if modelled is not None:
-        kept = np.where(modelled == Cause.CIRRUS, np.uint8(Cause.USED), modelled) if "cirrus" in keep else modelled
-        agreed = agreement(causes, kept)
-        causes[...] = decided(causes, kept, source.clear.decide)
+        if "cirrus" in keep:
+            modelled = np.where(modelled == Cause.CIRRUS, np.uint8(Cause.USED), modelled)
+        agreed = agreement(causes, modelled)
+        causes[...] = decided(causes, modelled, source.clear.decide)
     if percent is not None and source.clear.cloud_probability is not None:
         mark_likely(causes, percent, source.clear.cloud_probability)
-    if opening_px := source.clear.opening_px(geobox.resolution.x):
-        open_clouds(causes, opening_px)
+    _open(source, scene, geobox, values, causes, modelled)
     return agreed
+
+
+def _open(
+    source: SourceSpec,
+    scene: Scene,
+    geobox: GeoBox,
+    values: NDArray[np.uint16],
+    causes: Causes,
+    modelled: Causes | None,
+) -> None:
+    """Drop clouds (y, x) that are too small, in place, and the ring that the mask band has around them, where its width is known."""
+    clear, resolution_m = source.clear, geobox.resolution.x
+    if not (opening_px := clear.opening_px(resolution_m)):
+        return
+    dropped = small_clouds(causes, opening_px)
+    delivered = values[dropped]
+    beside = _table(source, scene, (*clear.keep, "cloud"))[delivered]
+    if modelled is not None:
+        beside = decided(beside, without_cloud(modelled[dropped], beside), clear.decide)
+    ring_px = source.ring_px(resolution_m, str(geobox.crs))
+    if ring_px:
+        is_delivered = _table(source, scene, clear.keep)[delivered] == Cause.CLOUD
+        beside[is_delivered & (beside == Cause.USED)] = Cause.DILATED
+    causes[dropped] = beside
+    if ring_px:
+        clear_far_from_clouds(causes, ring_px, 2 * math.floor(opening_px))
+
+
+def _table(source: SourceSpec, scene: Scene, keep: tuple[str, ...]) -> Causes:
+    return source.product.mask.table(keep) if source.product else cause_table(SENSORS[scene.sensor].mask, keep)
 
 
 def causes_without_mask(scene: Scene, geobox: GeoBox, causes: Causes) -> None:
