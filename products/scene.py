@@ -10,6 +10,7 @@ from odc.geo.geom import Geometry
 from products.sensors import ANGLE_BANDS
 
 REMOTE_WINDOW_BYTES = 64_000_000  # compressed, of one file: what a reading thread fetches over a network at a time
+SATURATED, NEVER_SATURATED = 65535, 65536  # the largest DN of 16 bit; one that no file holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class BandPlace:
 
 @dataclass(frozen=True, slots=True)
 class BandFile:
-    """One band of a scene in a file: physical value = DN * scale + offset; `nodata` marks missing DN; `shape` is what the catalogue says.
+    """One band of a scene in a file: physical value = DN * scale + offset; `nodata` marks missing DN, `saturated` is the least DN that stands for all above it;
+    `shape` is what the catalogue says.
 
     `href` is the source; `places`, if any, are all to read from, it included, the preferred first. With `by_overview` pixels that are coarser
     than those of an overview of the file are made of that.
@@ -48,6 +50,7 @@ class BandFile:
     shape: tuple[int, ...] | None = None
     places: tuple[BandPlace, ...] = ()
     by_overview: bool = False
+    saturated: int = SATURATED
 
     @property
     def is_remote(self) -> bool:

@@ -149,14 +149,14 @@ def mark_persistent(causes: Bytes, is_of_source: NDArray[np.bool_], share: float
 
 
 @numba.njit(nogil=True, cache=True)
-def note_extremes(numbers: Counts, lowest: int, highest: int, extremes: Bytes) -> None:
-    """Add what one band (y, x) says to extremes (y, x): bit 0 no data (DN 0), bit 1 saturated (DN 65535), bit 2 beyond lowest to highest DN."""
-    low, high = np.uint16(lowest), np.uint16(highest)
+def note_extremes(numbers: Counts, lowest: int, highest: int, saturated: int, extremes: Bytes) -> None:
+    """Add what one band (y, x) says to extremes (y, x): bit 0 no data (DN 0), bit 1 at least the DN `saturated`, bit 2 beyond lowest to highest DN."""
+    low, high, full = np.uint16(lowest), np.uint16(highest), np.uint16(saturated)
     for y in range(numbers.shape[0]):
         row, noted = numbers[y], extremes[y]
         for x in range(row.size):
             beyond = np.uint8(row[x] < low) | np.uint8(row[x] > high)
-            noted[x] |= np.uint8(row[x] == 0) | np.uint8(row[x] == 65535) << np.uint8(1) | beyond << np.uint8(2)
+            noted[x] |= np.uint8(row[x] == 0) | np.uint8(row[x] >= full) << np.uint8(1) | beyond << np.uint8(2)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -59,8 +59,10 @@ def _places(lattice: Lattice, row: float, column: float, line: Doubles, places: 
 
 
 @numba.njit(nogil=True, cache=True)
-def _stored(value: float, nodata: int, largest: int) -> int:
-    """The integer nearest to a value, half up, that the type holds and that is not nodata."""
+def _stored(value: float, nodata: int, saturated: int, largest: int) -> int:
+    """The integer nearest to a value, half up, that the type holds and that is not nodata; of infinity `saturated`."""
+    if value == np.inf:
+        return saturated
     whole = int(np.floor(min(max(value, 0.0), float(largest)) + HALF_UP))
     if whole == nodata:
         return nodata + 1 if nodata < largest else nodata - 1
@@ -80,8 +82,8 @@ def warp_nearest(source: Integers, nodata: int, lattice: Lattice, out: Integers)
 
 
 @numba.njit(nogil=True, cache=True)
-def warp_average(source: Integers, nodata: int, lattice: Lattice, largest: int, out: Integers) -> None:
-    """The area-weighted mean of the valid source pixels under each target pixel into out (y, x); nodata where none is valid.
+def warp_average(source: Integers, nodata: int, saturated: int, lattice: Lattice, largest: int, out: Integers) -> None:
+    """The area-weighted mean of the valid source pixels under each target pixel into out (y, x); nodata where none is valid, `saturated` where one is.
 
     Under it lies the box between its upper left and its lower right corner in the source, as GDAL's `average` takes it.
     """
@@ -94,15 +96,16 @@ def warp_average(source: Integers, nodata: int, lattice: Lattice, largest: int, 
         for j in range(out.shape[1]):
             left, right = min(above[0, j], below[0, j + 1]), max(above[0, j], below[0, j + 1])
             top, bottom = min(above[1, j], below[1, j + 1]), max(above[1, j], below[1, j + 1])
-            total, weight = sum_in_box(source, nodata, top, bottom, left, right)
-            out[i, j] = _stored(total / weight, nodata, largest) if weight > 0.0 else nodata
+            total, weight = sum_in_box(source, nodata, saturated, top, bottom, left, right)
+            out[i, j] = _stored(total / weight, nodata, saturated, largest) if weight > 0.0 else nodata
 
 
 @numba.njit(nogil=True, cache=True)
 def warp_average_turned(
-    source: Integers, nodata: int, lattice: Lattice, n_places: int, largest: int, out: Integers
+    source: Integers, nodata: int, saturated: int, lattice: Lattice, n_places: int, largest: int, out: Integers
 ) -> None:
-    """The mean of the valid source pixels under n_places x n_places places of each target pixel into out (y, x); nodata where none is valid.
+    """The mean of the valid source pixels under n_places x n_places places of each target pixel into out (y, x); nodata where none is valid, `saturated`
+    where one is.
 
     For grids that are turned against each other: between two corners of a pixel lies no box of source pixels.
     """
@@ -117,18 +120,19 @@ def warp_average_turned(
             for j in range(width):
                 column, row = int(np.floor(places[0, j] + EDGE)), int(np.floor(places[1, j] + EDGE))
                 if 0 <= row < source.shape[0] and 0 <= column < source.shape[1] and source[row, column] != nodata:
-                    total[j] += source[row, column]
+                    value = source[row, column]
+                    total[j] += np.inf if value >= saturated else float(value)
                     count[j] += 1.0
         for j in range(width):
-            out[i, j] = _stored(total[j] / count[j], nodata, largest) if count[j] > 0.0 else nodata
+            out[i, j] = _stored(total[j] / count[j], nodata, saturated, largest) if count[j] > 0.0 else nodata
 
 
 @numba.njit(nogil=True, cache=True)
-def warp_cubic(source: Integers, nodata: int, lattice: Lattice, largest: int, out: Integers) -> None:
+def warp_cubic(source: Integers, nodata: int, saturated: int, lattice: Lattice, largest: int, out: Integers) -> None:
     """Cubic convolution (Keys 1981, IEEE Trans. ASSP 29, 1153; a = -0.5) of 4 x 4 source pixels about the centre of each target pixel, into out (y, x).
 
     Where one of them is not valid, of the valid ones of the nearest 2 x 2 by their bilinear weights; nodata where the pixel under the centre is not, as
-    GDAL has it. For source pixels about as large as target pixels.
+    GDAL has it, and `saturated` where one that counts is. For source pixels about as large as target pixels.
     """
     line, places = np.empty((2, lattice.columns.shape[1])), np.empty((2, out.shape[1]))
     for i in range(out.shape[0]):
@@ -141,8 +145,9 @@ def warp_cubic(source: Integers, nodata: int, lattice: Lattice, largest: int, ou
                 continue
             column, row = places[0, j] - 0.5, places[1, j] - 0.5
             first_row, first_column = int(np.floor(row + EDGE)), int(np.floor(column + EDGE))
-            value = _convolved(source, nodata, first_row, first_column, row - first_row, column - first_column)
-            out[i, j] = _stored(value, nodata, largest)
+            down, across = row - first_row, column - first_column
+            value = _convolved(source, nodata, saturated, first_row, first_column, down, across)
+            out[i, j] = _stored(value, nodata, saturated, largest)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -155,10 +160,13 @@ def _keys(share: float, k: int) -> float:
 
 
 @numba.njit(nogil=True, cache=True)
-def _convolved(source: Integers, nodata: int, row: int, column: int, down: float, across: float) -> float:
-    """The value at a place behind the centre of a pixel; one of the nearest 2 x 2 pixels is valid."""
+def _convolved(
+    source: Integers, nodata: int, saturated: int, row: int, column: int, down: float, across: float
+) -> float:
+    """The value at a place behind the centre of a pixel, infinite where a saturated one counts; one of the nearest 2 x 2 pixels is valid."""
     height, width = source.shape
     is_whole = row >= 1 and column >= 1 and row + 2 < height and column + 2 < width
+    is_full = False
     total = 0.0
     if is_whole:
         for k in range(-1, 3):
@@ -166,15 +174,28 @@ def _convolved(source: Integers, nodata: int, row: int, column: int, down: float
             for m in range(-1, 3):
                 value = source[row + k, column + m]
                 is_whole = is_whole and value != nodata
+                is_full = is_full or value >= saturated
                 part += _keys(across, m) * value
             total += _keys(down, k) * part
     if is_whole:
-        return total
+        return np.inf if is_full and _counts_saturated(source, saturated, row, column, down, across) else total
     total, weight = 0.0, 0.0
     for k in range(2):
         for m in range(2):
             if 0 <= row + k < height and 0 <= column + m < width and source[row + k, column + m] != nodata:
                 share = (down if k else 1.0 - down) * (across if m else 1.0 - across)
+                if source[row + k, column + m] >= saturated and share > EDGE:
+                    return np.inf
                 total += share * source[row + k, column + m]
                 weight += share
     return total / weight
+
+
+@numba.njit(nogil=True, cache=True)
+def _counts_saturated(source: Integers, saturated: int, row: int, column: int, down: float, across: float) -> bool:
+    """Whether one of the 4 x 4 pixels about a place behind the centre of a pixel is saturated and has a weight."""
+    for k in range(-1, 3):
+        for m in range(-1, 3):
+            if source[row + k, column + m] >= saturated and abs(_keys(down, k) * _keys(across, m)) > EDGE:
+                return True
+    return False

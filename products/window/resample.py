@@ -14,25 +14,31 @@ Integers = NDArray[np.uint16] | NDArray[np.uint8]
 
 
 @numba.njit(nogil=True, cache=True)
-def average(source: Integers, nodata: int, first_row: float, first_column: float, step: float, out: Integers) -> None:
+def average(
+    source: Integers, nodata: int, saturated: int, first_row: float, first_column: float, step: float, out: Integers
+) -> None:
     """Area-weighted mean of the valid source pixels under each target pixel, rounded half up, into out (y, x); `nodata` where none is valid, and only there.
 
-    The target pixel (i, j) covers source rows first_row + i * step to first_row + (i + 1) * step, and columns likewise, in source pixels.
+    The target pixel (i, j) covers source rows first_row + i * step to first_row + (i + 1) * step, and columns likewise, in source pixels. It is `saturated`
+    where a valid one under it is at least so large: a number that stands for all above it has no part in a mean.
     """
     for i in range(out.shape[0]):
         top, bottom = first_row + i * step, first_row + (i + 1) * step
         for j in range(out.shape[1]):
             left, right = first_column + j * step, first_column + (j + 1) * step
-            total, weight = sum_in_box(source, nodata, top, bottom, left, right)
+            total, weight = sum_in_box(source, nodata, saturated, top, bottom, left, right)
+            if total == np.inf:
+                out[i, j] = saturated
+                continue
             mean = int(total / weight + HALF_UP) if weight > 0.0 else nodata
             out[i, j] = mean + 1 if weight > 0.0 and mean == nodata else mean
 
 
 @numba.njit(nogil=True, cache=True)
 def sum_in_box(
-    source: Integers, nodata: int, top: float, bottom: float, left: float, right: float
+    source: Integers, nodata: int, saturated: int, top: float, bottom: float, left: float, right: float
 ) -> tuple[float, float]:
-    """The sum of the valid source pixels in a box of rows and columns, each times its share in it, and of these shares."""
+    """The sum of the valid source pixels in a box of rows and columns, each times its share in it, and of these shares; infinity where one is saturated."""
     row0, row1 = max(int(np.floor(top + EDGE)), 0), min(int(np.ceil(bottom - EDGE)), source.shape[0])
     column0, column1 = max(int(np.floor(left + EDGE)), 0), min(int(np.ceil(right - EDGE)), source.shape[1])
     total, weight = 0.0, 0.0
@@ -41,6 +47,8 @@ def sum_in_box(
         for column in range(column0, column1):
             value = source[row, column]
             if value != nodata:
+                if value >= saturated:
+                    return np.inf, 1.0
                 share = tall * (min(right, column + 1.0) - max(left, float(column)))
                 total += share * value
                 weight += share

@@ -310,6 +310,27 @@ def test_a_saturated_band_that_is_not_read_and_its_neighbours_stay(make_scene: M
     assert found["used"][1:3].all() and found["nodata"][3].all()
 
 
+FINE = GeoBox((3 * SIDE, 3 * SIDE), Affine(10, 0, 500_010, 0, -10, 300_000), CRS("EPSG:32647"))
+
+
+@pytest.mark.parametrize("number", [65535, 32767])
+def test_a_pixel_of_30_m_with_a_saturated_one_of_10_m_in_it_is_saturated(tmp_path: Path, number: int) -> None:
+    layers = {"red": np.full(FINE.shape, 1200), "nir": np.full(FINE.shape, 3000), "scl": np.full(FINE.shape, 4)}
+    layers["red"][::30, 2::30] = number
+    written = write_scene(tmp_path, "s2", layers, FINE, datetime(2020, 1, 1, tzinfo=UTC))
+    bands = {name: replace(file, scale=1e-4, offset=-0.1) for name, file in written.bands.items()}
+    bands |= {name: replace(bands[name], saturated=number) for name in ("red", "nir")}
+    scene = replace(written, collection="sentinel-2-l2a", sensor="msi", platform="sentinel-2a", bands=bands)
+    asked = msi_recipe("{valid_range: [-0.2, 1.6]}")
+    for geobox, step in ((GEOBOX, 10), (FINE[:SIDE, :SIDE], 30)):
+        seen = load_observations(asked, [scene], geobox, 1, RasterAccess()).seen
+        found = dict(zip(ACCOUNT_NAMES, seen.accounts, strict=True))
+        first = 0 if step == 10 else 2
+        assert found["saturated"][::step, first::step].all()
+        assert found["saturated"].sum() == found["saturated"][::step, first::step].sum()
+        assert (found["used"] + found["saturated"] == 1).all() and set(seen.block[0, 0][found["used"] == 1]) == {1200}
+
+
 def test_an_opened_tile_is_a_crop_of_the_whole(make_scene: MakeScene) -> None:
     random = np.random.default_rng(3)
 

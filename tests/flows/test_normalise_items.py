@@ -12,6 +12,7 @@ from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.archives.item_refused import ItemRefused, NotAScene
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import SceneDocument, normalise, scene_id
+from flows.steps.scenes.radiometry import saturated_dn
 from flows.steps.scenes.rendition_policy import rendition_difference, rendition_rank
 
 API = "https://stac.example.org/collections/c/items"
@@ -184,6 +185,23 @@ def test_the_offset_follows_the_catalogue_then_the_baseline_and_never_the_date(s
         ]
         red = scene_of(changed).document["properties"]["neocube:radiometry"]["red"]
         assert red == {"scale": 0.0001, "offset": expected, "nodata": 0}, (applied, baseline, stated)
+
+
+@pytest.mark.parametrize(
+    ("sensor", "rendition", "scale", "offset", "expected"),
+    [
+        ("msi", "05.09/20240101", 1e-4, -0.1, 32767),
+        ("msi", "05.09/20240101", 1e-4, 0.0, 31767),  # 1000 were taken off the file
+        ("msi", "02.14/20200219", 1e-4, 0.0, 32767),
+        ("msi", "05.09/20240101", 1e-4, 0.2, 65535),
+        ("msi", "05.09/20240101", 1.0, 0.0, 65535),
+        ("oli", "02/T1", 2.75e-5, -0.2, 65535),
+    ],
+)
+def test_sentinel_2_is_saturated_where_its_processor_cut_it_off_and_landsat_at_the_end_of_16_bit(
+    sensor: str, rendition: str, scale: float, offset: float, expected: int
+) -> None:
+    assert saturated_dn(sensor, rendition, scale, offset) == expected
 
 
 HOSTILE = [

@@ -1,5 +1,6 @@
 """A band file lands on the pixels of a tile: exactly where grids agree, resampled where not, and any crop the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -239,3 +240,59 @@ def test_a_file_that_is_not_as_large_as_catalogued_is_believed_with_a_note(tmp_p
 )
 def test_an_href_becomes_a_gdal_path(href: str, path: str) -> None:
     assert gdal_path(href) == path
+
+
+OTHERS = GeoBox((40, 40), Affine(30, 0, 500_300, 0, -30, 299_600), CRS("EPSG:32647"))
+POLAR = GeoBox((40, 40), Affine(30, 0, -1.6e6, 0, -30, -1.5e6), CRS("EPSG:3031"))
+GRIDS: dict[str, tuple[float, str, tuple[float, float] | None, GeoBox]] = {
+    "of the same map": (10, "EPSG:32647", CORNER, OTHERS),
+    "of the same map, half a pixel off": (30, "EPSG:32647", (499_215.0, 301_200.0), OTHERS),
+    "of another zone": (30, "EPSG:32646", None, OTHERS),
+    "in degrees": (0.0003, "EPSG:4326", None, OTHERS),
+    "turned": (30, "EPSG:32708", None, POLAR),
+}
+
+
+@pytest.mark.parametrize("grids", GRIDS)
+@pytest.mark.parametrize("method", ["average", "bilinear", "cubic"])
+def test_what_a_saturated_pixel_counts_in_is_saturated_and_all_else_as_without_it(
+    tmp_path: Path, method: str, grids: str
+) -> None:
+    resolution, crs, corner, geobox = GRIDS[grids]
+    if corner is None:
+        box = geobox.extent.to_crs(crs).boundingbox
+        corner = (box.left - 20.3 * resolution, box.top + 20.6 * resolution)
+    file = written(tmp_path / "band.tif", resolution, crs, corner)
+    with rasterio.open(file.href, "r+") as source:
+        smooth = np.maximum(source.read(1), 1)
+        source.write(smooth, 1)
+        row, column = (int(each) for each in source.index(*_middle(geobox, crs)))
+    reads = {}
+    for number in (8000, 9000, 65535):
+        with rasterio.open(file.href, "r+") as source:
+            numbers = smooth.copy()
+            numbers[row, column], numbers[row, column + 2] = number, 0
+            source.write(numbers, 1)
+        reads[number] = read(file, geobox, method)
+    weighed, marked = reads[8000] != reads[9000], reads[65535] == 65535
+    assert weighed.sum() >= 1 and marked[weighed].all()
+    assert marked.sum() <= (weighed.sum() if method == "average" and grids != "turned" else 30)
+    np.testing.assert_array_equal(reads[65535][~marked], reads[8000][~marked])
+    np.testing.assert_array_equal(read(file, geobox[11:31, 9:35], method), reads[65535][11:31, 9:35])
+
+
+def _middle(geobox: GeoBox, crs: str) -> tuple[float, float]:
+    x, y = geobox.extent.centroid.to_crs(crs).coords[0]
+    return x, y
+
+
+@pytest.mark.parametrize("method", ["nearest", "average", "bilinear", "cubic"])
+def test_a_nodata_of_65535_is_not_saturated(tmp_path: Path, method: str) -> None:
+    file = written(tmp_path / "band.tif")
+    with rasterio.open(file.href, "r+") as source:
+        source.nodata = 65535
+        numbers = np.full(source.shape, 8000, np.uint16)
+        numbers[50:53, 50:53] = 65535
+        source.write(numbers, 1)
+    found = read(replace(file, nodata=65535), target(30, 40), method)
+    assert set(np.unique(found)) <= {8000, 65535} and (found == 65535).sum() <= 4

@@ -7,6 +7,7 @@ import pytest
 import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
@@ -133,6 +134,25 @@ def test_a_real_sentinel_2_scene_becomes_a_cube(embedded_settings: Settings, sha
     assert float(used.mean()) > 0.5
     ndvi = cube.features.sel(feature="ndvi_p50").where(used)
     assert -0.2 < float(ndvi.median()) < 0.2
+
+
+def test_pixels_of_sentinel_2_that_sen2cor_cut_off_are_saturated_and_are_averaged_with_no_other(
+    embedded_settings: Settings, shared_data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "S2A_29RKH_20200219_0_L2A"
+    folder.mkdir()
+    for file in (shared_data / "sentinel2_l2a" / folder.name).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    with rasterio.open(folder / "B04.tif", "r+") as source:
+        for column, number in ((451, 65535), (460, 32767), (469, 32766)):
+            source.write(np.full((1, 1), number, np.uint16), 1, window=Window(column, 460, 1, 1))
+        own_grid = GeoBox(source.shape, source.transform, source.crs)[450:480, 450:480]
+    scene, recipe = ingested(embedded_settings, folder), recipe_file(tmp_path, "sentinel-2-l2a", 300)
+    for geobox, row, columns in ((own_grid, 10, [1, 10]), (own_grid.zoom_out(3), 3, [0, 3])):
+        seen = load_observations(features_recipe(str(recipe)), [scene], geobox, 1, RasterAccess()).seen
+        accounts = dict(zip(ACCOUNT_NAMES, seen.accounts, strict=True))
+        assert np.argwhere(accounts["saturated"]).tolist() == [[row, column] for column in columns]
+        assert accounts["used"].sum() > 90
 
 
 def test_a_folder_without_an_item_is_quarantined_with_that_cause(

@@ -161,7 +161,7 @@ def test_numbers_beyond_the_range_are_out_of_range_unless_something_worse() -> N
     mask = np.array([[0, 0, 0, 0, 8, 3]], np.uint8)
     extremes = np.zeros((1, 6), np.uint8)
     for band in ([500, 99, 501, 0, 99, 99], [300, 300, 300, 300, 300, 300]):
-        note_extremes(np.array([band], np.uint16), 100, 500, extremes)
+        note_extremes(np.array([band], np.uint16), 100, 500, 65535, extremes)
     refine(mask, extremes)
 
     assert mask[0].tolist() == [0, Cause.OUT_OF_RANGE, Cause.OUT_OF_RANGE, Cause.NODATA, Cause.DILATED, Cause.CLOUD]
@@ -170,10 +170,10 @@ def test_numbers_beyond_the_range_are_out_of_range_unless_something_worse() -> N
 OLI = SENSORS["oli"]
 
 
-def noted(*bands: list[int], saturation: list[int] | None = None) -> np.ndarray:
+def noted(*bands: list[int], saturation: list[int] | None = None, saturated: int = 65535) -> np.ndarray:
     extremes = np.zeros((1, len(bands[0])), np.uint8)
     for band in bands:
-        note_extremes(np.array([band], np.uint16), 0, 65535, extremes)
+        note_extremes(np.array([band], np.uint16), 0, 65535, saturated, extremes)
     if saturation:
         note_saturation(np.array([saturation], np.uint16), OLI.saturated_bits(["green"]), OLI.lost_bits, extremes)
     return extremes
@@ -224,6 +224,13 @@ def test_without_a_saturation_band_only_the_largest_number_is_saturated() -> Non
     refine(mask, noted([65535, 65534]))
 
     assert mask[0].tolist() == [Cause.SATURATED, Cause.USED]
+
+
+def test_where_a_file_holds_no_more_than_15_bit_its_largest_number_is_saturated() -> None:
+    mask = np.zeros((1, 3), np.uint8)
+    refine(mask, noted([65535, 32767, 32766], saturated=32767))
+
+    assert mask[0].tolist() == [Cause.SATURATED, Cause.SATURATED, Cause.USED]
 
 
 def test_the_order_of_the_bands_changes_no_cause() -> None:

@@ -19,7 +19,7 @@ def pixels(seed: int = 0, side: int = 60) -> NDArray[np.uint16]:
 def test_three_by_three_pixels_become_their_mean_rounded_half_up() -> None:
     source = pixels()
     out = np.empty((20, 20), np.uint16)
-    average(source, 0, 0.0, 0.0, 3.0, out)
+    average(source, 0, 65535, 0.0, 0.0, 3.0, out)
     blocks = source.reshape(20, 3, 20, 3).astype(float)
     valid = blocks > 0
 
@@ -30,14 +30,14 @@ def test_a_tie_is_rounded_up_whatever_the_coordinates_carry() -> None:
     source = np.array([[1, 2], [1, 2]], np.uint16)
     for noise in (-1e-9, 0.0, 1e-9):
         out = np.empty((1, 1), np.uint16)
-        average(source, 0, noise, noise, 2.0, out)
+        average(source, 0, 65535, noise, noise, 2.0, out)
         assert out[0, 0] == 2
 
 
 def test_pixels_that_are_half_under_the_target_count_half() -> None:
     source = np.array([[100, 400]], np.uint16)
     out = np.empty((1, 1), np.uint16)
-    average(source, 0, 0.0, 0.0, 1.5, out)
+    average(source, 0, 65535, 0.0, 0.0, 1.5, out)
 
     assert out[0, 0] == 200
 
@@ -45,14 +45,32 @@ def test_pixels_that_are_half_under_the_target_count_half() -> None:
 def test_missing_pixels_take_no_part_and_alone_they_stay_missing() -> None:
     source = np.array([[0, 10, 0, 0], [0, 0, 0, 0]], np.uint16)
     out = np.empty((1, 2), np.uint16)
-    average(source, 0, 0.0, 0.0, 2.0, out)
+    average(source, 0, 65535, 0.0, 0.0, 2.0, out)
 
     assert out.tolist() == [[10, 0]]
 
 
+@pytest.mark.parametrize(("saturated", "value"), [(65535, 65535), (32767, 32767), (32767, 40_000)])
+def test_a_mean_with_a_saturated_pixel_is_saturated_and_no_other(saturated: int, value: int) -> None:
+    source = np.full((6, 12), 1200, np.uint16)
+    source[1, 1], source[4, 3], source[0, 11] = value, saturated - 1, 0
+    out = np.empty((2, 4), np.uint16)
+    average(source, 0, saturated, 0.0, 0.0, 3.0, out)
+    bright = round((8 * 1200 + saturated - 1) / 9)
+    assert out.tolist() == [[saturated, 1200, 1200, 1200], [1200, bright, 1200, 1200]]
+
+
+@pytest.mark.parametrize("nodata", [0, 65535])
+def test_a_saturated_pixel_that_only_touches_a_target_pixel_or_is_nodata_has_no_part_in_it(nodata: int) -> None:
+    source, out = np.full((1, 4), 1200, np.uint16), np.empty((1, 2), np.uint16)
+    source[0, 2] = 65535
+    average(source, nodata, 65535, 0.0, 1e-9, 2.0, out)
+    assert out.tolist() == [[1200, 1200 if nodata else 65535]]
+
+
 def test_the_largest_numbers_do_not_wrap() -> None:
     out = np.empty((2, 2), np.uint16)
-    average(np.full((6, 6), 65535, np.uint16), 0, 0.0, 0.0, 3.0, out)
+    average(np.full((6, 6), 65535, np.uint16), 0, 65535, 0.0, 0.0, 3.0, out)
 
     assert (out == 65535).all()
 
@@ -77,10 +95,12 @@ def test_nearest_takes_the_pixel_under_the_centre_and_nothing_outside() -> None:
 )
 def test_a_crop_gives_the_same_pixels(step: float, first: float, top: int, left: int, by_area: bool) -> None:
     source = pixels(3)
-    kernel = average if by_area else nearest
     whole, part = np.empty((20, 20), np.uint16), np.empty((6, 7), np.uint16)
-    kernel(source, 0, first, first, step, whole)
-    kernel(source, 0, first + top * step, first + left * step, step, part)
+    for row, column, out in ((first, first, whole), (first + top * step, first + left * step, part)):
+        if by_area:
+            average(source, 0, 60_000, row, column, step, out)
+        else:
+            nearest(source, 0, row, column, step, out)
 
     np.testing.assert_array_equal(part, whole[top : top + 6, left : left + 7])
 
@@ -92,7 +112,7 @@ def test_pixels_nested_in_source_pixels_are_what_average_and_nearest_give(factor
     source = rng.integers(0, 5, (12, 14)).astype("uint16")
     found, mean, near = (np.empty((19, 23), "uint16") for _ in range(3))
     replicate(source, 0, row, column, factor, found)
-    average(source, 0, row / factor, column / factor, 1 / factor, mean)
+    average(source, 0, 65535, row / factor, column / factor, 1 / factor, mean)
     nearest(source, 0, row / factor, column / factor, 1 / factor, near)
     np.testing.assert_array_equal(found, mean)
     np.testing.assert_array_equal(found, near)
@@ -100,5 +120,5 @@ def test_pixels_nested_in_source_pixels_are_what_average_and_nearest_give(factor
 
 def test_a_mean_of_valid_pixels_is_never_nodata() -> None:
     source, out = np.array([[10000, 10002, 10001, 10001]], np.uint16), np.empty((1, 2), np.uint16)
-    average(source, 10001, 0.0, 0.0, 2.0, out)
+    average(source, 10001, 65535, 0.0, 0.0, 2.0, out)
     np.testing.assert_array_equal(out, [[10002, 10001]])

@@ -16,14 +16,16 @@ from flows.steps.index.scene_lookup import count_datasets, find_datasets
 from flows.steps.loading.dataset_location import band_href, dataset_location
 from flows.steps.loading.mirror_locations import with_mirrors
 from flows.steps.scenes.normalise import GRANULE
+from flows.steps.scenes.radiometry import saturated_dn
 from flows.steps.scenes.view_angles import angles_of
 from products.antimeridian import in_one_piece, meet
 from products.area import Area
 from products.errors import RequestError
 from products.passes import search_span
 from products.period import Period, as_utc
-from products.scene import BandFile, Scene
+from products.scene import SATURATED, BandFile, Scene
 from products.scene_recipe import SceneRecipe
+from products.sensors import SENSORS
 from products.source_spec import SourceSpec
 
 
@@ -81,18 +83,22 @@ def scene_of(dataset: Dataset) -> Scene:
     """The scene behind an ODC dataset of a source product."""
     document = dataset.metadata_doc
     facts = document["properties"]
+    sensor, rendition = facts["eo:instrument"], facts["neocube:rendition"]
+    reflectance = SENSORS[sensor].reflectance
     grids = {name: tuple(grid["shape"]) for name, grid in document["grids"].items()}
     base = dataset_location(dataset).rpartition("/")[0]
     bands = {}
     for name, measurement in document["measurements"].items():
         radiometry = facts["neocube:radiometry"].get(name, {"scale": 1.0, "offset": 0.0, "nodata": 0})
+        scale, offset = float(radiometry["scale"]), float(radiometry["offset"])
         bands[name] = BandFile(
             href=band_href(base, measurement["path"]),
-            scale=float(radiometry["scale"]),
-            offset=float(radiometry["offset"]),
+            scale=scale,
+            offset=offset,
             nodata=int(radiometry["nodata"]),
             layer=int(measurement.get("band", 1)),
             shape=grids[measurement.get("grid", "default")],
+            saturated=saturated_dn(sensor, rendition, scale, offset) if name in reflectance else SATURATED,
         )
     granule = document.get("accessories", {}).get(GRANULE)
     return Scene(
@@ -100,16 +106,16 @@ def scene_of(dataset: Dataset) -> Scene:
         item_id=facts["neocube:item_id"],
         product=dataset.product.name,
         collection=facts["neocube:collection"],
-        sensor=facts["eo:instrument"],
+        sensor=sensor,
         platform=facts["eo:platform"],
         acquired=acquired_at(dataset),
         acquisition=facts["neocube:acquisition"],
-        rendition=facts["neocube:rendition"],
+        rendition=rendition,
         revision=int(facts.get(REVISION, 0)),
         pass_id=facts["neocube:pass"],
         footprint=footprint_of(dataset),
         bands=bands,
-        angles=angles_of(facts, facts["eo:instrument"]),
+        angles=angles_of(facts, sensor),
         granule_metadata=(band_href(base, granule["path"]),) if granule else (),
     )
 

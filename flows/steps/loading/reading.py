@@ -150,18 +150,18 @@ def _read(
     source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any], wanted: WantedPixels | None,  # noqa: ANN401
 ) -> BandRead:  # fmt: skip
     if CRS(source.crs) != geobox.crs:
-        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out))
+        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out, file.saturated))
     to_source = ~source.transform * geobox.affine
     first_column, first_row, step = to_source.c, to_source.f, to_source.a
     if abs(to_source.e - step) > ALIGNED / max(out.shape) or to_source.b or to_source.d:
-        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out))
+        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out, file.saturated))
     covered = _covered(source.shape, first_row, first_column, step, out.shape)
     is_aligned = all(abs(value - round(value)) < ALIGNED for value in (first_row, first_column))
     if abs(step - 1) < ALIGNED / max(out.shape) and is_aligned:
         decoded = _read_aligned(source, file, round(first_row), round(first_column), out, wanted)
         return BandRead(decoded, covered)
     if resampling not in ("nearest", "average"):
-        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out))
+        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out, file.saturated))
     window = _window(source.shape, first_row, first_column, step, out.shape)
     if window is None:
         out[...] = file.nodata
@@ -176,8 +176,11 @@ def _read(
     if is_nested:
         replicate(pixels, file.nodata, round(rows), round(columns), factor, out)
         return BandRead(pixels.nbytes, covered)
-    kernel = average if resampling == "average" else nearest
-    kernel(pixels, file.nodata, first_row - window.row_off, first_column - window.col_off, step, out)
+    row, column = first_row - window.row_off, first_column - window.col_off
+    if resampling == "average":
+        average(pixels, file.nodata, file.saturated, row, column, step, out)
+    else:
+        nearest(pixels, file.nodata, row, column, step, out)
     return BandRead(pixels.nbytes, covered)
 
 

@@ -204,7 +204,7 @@ def _load_band(
             lambda noted: (
                 note_saturation(out, saturated, sensor.lost_bits, noted)
                 if is_bits
-                else note_extremes(out, lowest, highest, noted)
+                else note_extremes(out, lowest, highest, scene.bands[band].saturated, noted)
             ),
         )
     return asset

@@ -13,7 +13,7 @@ from flows.steps.loading.model_masks import Causes, causes_by_model, classifier
 from flows.steps.loading.read_attempts import attempt_read
 from flows.steps.loading.read_job import ReadJob
 from flows.steps.loading.reading import BandRead
-from products.scene import Scene
+from products.scene import NEVER_SATURATED, Scene
 from products.sensors import SENSORS
 from products.source_spec import SourceSpec
 
@@ -54,8 +54,11 @@ def _by_model(job: ReadJob, scene: Scene, source: SourceSpec, wide: GeoBox) -> t
     if source.clear.model_version is None:
         return None, 0
 
+    bands = {name: replace(file, saturated=NEVER_SATURATED) for name, file in scene.bands.items()}
+    picture = replace(scene, bands=bands)  # to a network what is saturated is bright
+
     def attempt(band: str, window: GeoBox, out: NDArray[np.uint16]) -> tuple[AssetRead, BandRead | None]:
         method = source.resampling_of(band)
-        return attempt_read(scene, band, job.failed, lambda: job.read(scene, band, window, method, out))
+        return attempt_read(scene, band, job.failed, lambda: job.read(picture, band, window, method, out))
 
     return causes_by_model(scene, wide, attempt, classifier(source.clear.model_version, job.access.mask_weights))

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -11,13 +12,16 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, box
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
+from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from flows.steps.loading.tiff_blocks import read_window
 from products.antimeridian import MAX_WIDTH_DEG, centre, in_one_piece, turned_shapes
 from products.grid import METRES_PER_DEGREE
+from products.scene import NEVER_SATURATED
 from products.window.lattice_warp import NODE_PX, Lattice, warp_average, warp_average_turned, warp_cubic, warp_nearest
+from products.window.resample import EDGE
 
 _RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
 SMOOTH: Final = {"average": warp_average, "cubic": warp_cubic}
@@ -31,6 +35,7 @@ Places = NDArray[np.float64]
 LEAST_TURN_DEG: Final = 10.0  # zones of UTM and Web Mercator are turned by less against each other
 LEAST_PLACES: Final = 4
 LEAST_COSINE: Final = 0.01  # of a latitude, as near a pole as a scale is worked out
+UNMARKED: Final = 255
 WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixels; 0 is refused
 
 
@@ -43,10 +48,11 @@ def covered_by(ground: Geometry, geobox: GeoBox) -> NDArray[np.bool_]:
 
 def warp(
     source: Any, layer: int, nodata: float, geobox: GeoBox, resampling: str, out: NDArray[Any],  # noqa: ANN401, an open rasterio dataset
+    saturated: int = NEVER_SATURATED,
 ) -> tuple[int, NDArray[np.bool_]]:  # fmt: skip
     """Reproject into out (y, x), exactly and with one scale for the whole file, so that any crop gives the same pixels. A float `out` gets NaN for nodata.
 
-    The bytes of decoded source pixels, and where (y, x) the file has pixels.
+    What one source pixel of at least `saturated` counts in is `saturated`. The bytes of decoded source pixels, and where (y, x) the file has pixels.
     """
     missing = np.nan if out.dtype.kind == "f" else nodata
     ground = GeoBox(source.shape, source.transform, CRS(source.crs)).extent
@@ -63,24 +69,44 @@ def warp(
     if _is_ours(source, layer, nodata, geobox, resampling, out):
         lattice = _lattice(source, geobox)
         if np.isfinite(lattice.columns).all() and np.isfinite(lattice.rows).all():
-            _warp_by_lattice(source, layer, int(nodata), geobox, lattice, resampling, out)
+            _warp_by_lattice(source, layer, int(nodata), saturated, geobox, lattice, resampling, out)
             return n_bytes, covered
-    scale = {"XSCALE": along_row / across, "YSCALE": along_column / down}
-    with WarpedVRT(
-        source,
-        crs=str(geobox.crs),
-        transform=geobox.affine,
-        height=out.shape[0],
-        width=out.shape[1],
-        resampling=Resampling[resampling],
-        src_nodata=nodata,
-        nodata=missing,
-        tolerance=WARP_TOLERANCE_PX,
-        **({"dtype": out.dtype.name} if out.dtype.kind == "f" else {}),
-        **{key: repr(float(value)) for key, value in scale.items()},
-    ) as warped:
+    options = {
+        "crs": str(geobox.crs), "transform": geobox.affine, "height": out.shape[0], "width": out.shape[1], "resampling": Resampling[resampling],
+        "tolerance": WARP_TOLERANCE_PX, "XSCALE": repr(float(along_row / across)), "YSCALE": repr(float(along_column / down)),
+    }  # fmt: skip
+    kind = {"dtype": out.dtype.name} if out.dtype.kind == "f" else {}
+    with WarpedVRT(source, src_nodata=nodata, nodata=missing, **options, **kind) as warped:
         warped.read(layer, out=out)
+    if resampling != "nearest" and out.dtype.kind != "f" and saturated <= np.iinfo(out.dtype).max:
+        beside_px = math.ceil(BESIDE_PX * max(1.0, across / along_row, down / along_column))
+        _mark_saturated(source, layer, nodata, saturated, _window_around(source, geobox, beside_px), options, out)
     return n_bytes, covered
+
+
+def _mark_saturated(
+    source: Any, layer: int, nodata: float, saturated: int, window: Window | None, options: Mapping[str, Any],  # noqa: ANN401
+    out: NDArray[Any],
+) -> None:  # fmt: skip
+    """Put `saturated` into out (y, x) where GDAL gives a weight to a pixel of the window that is at least so large: what is saturated, warped as they were."""
+    if window is None:
+        return
+    pixels = source.read(layer, window=window)
+    if pixels.max() < saturated:
+        return
+    height, width = pixels.shape
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8", "crs": source.crs}
+    marks = (pixels >= saturated).view(np.uint8)
+    marks[pixels == nodata] = UNMARKED
+    with MemoryFile() as memory:
+        with memory.open(**profile, transform=source.window_transform(window)) as file:
+            file.write(marks, 1)
+        with (
+            memory.open() as file,
+            WarpedVRT(file, src_nodata=UNMARKED, nodata=np.nan, dtype="float32", **options) as warped,
+        ):
+            weights = warped.read(1)
+    out[(np.abs(weights) > EDGE) & (out != nodata)] = saturated
 
 
 def _pieces(ground: Geometry, geobox: GeoBox) -> list[Geometry]:
@@ -127,7 +153,8 @@ def _is_ours(
 
 
 def _warp_by_lattice(
-    source: Any, layer: int, nodata: int, geobox: GeoBox, lattice: Lattice, resampling: str, out: NDArray[Any],  # noqa: ANN401
+    source: Any, layer: int, nodata: int, saturated: int, geobox: GeoBox, lattice: Lattice, resampling: str,  # noqa: ANN401
+    out: NDArray[Any],
 ) -> None:  # fmt: skip
     """Into out (y, x): the places of nodes of the target's grid are transformed exactly, and those of pixels between them by a cubic through four."""
     window = _window_around(source, geobox)
@@ -140,9 +167,10 @@ def _warp_by_lattice(
     if resampling == "nearest":
         warp_nearest(pixels, nodata, moved, out)
     elif resampling == "average" and turn_of(source, geobox) > LEAST_TURN_DEG:
-        warp_average_turned(pixels, nodata, moved, _places_across(source, geobox), np.iinfo(pixels.dtype).max, out)
+        n_places = _places_across(source, geobox)
+        warp_average_turned(pixels, nodata, saturated, moved, n_places, np.iinfo(pixels.dtype).max, out)
     else:
-        SMOOTH[resampling](pixels, nodata, moved, np.iinfo(pixels.dtype).max, out)
+        SMOOTH[resampling](pixels, nodata, saturated, moved, np.iinfo(pixels.dtype).max, out)
 
 
 def turn_of(source: Any, geobox: GeoBox) -> float:  # noqa: ANN401, an open rasterio dataset
@@ -181,13 +209,16 @@ def _in_source(source: Any, geobox: GeoBox, column: Places, row: Places) -> tupl
     return columns, rows
 
 
-def _window_around(source: Any, geobox: GeoBox) -> Window | None:  # noqa: ANN401
-    """The source pixels that may lie under the target or beside it; None where there are none."""
+def _window_around(source: Any, geobox: GeoBox, beside_px: int = BESIDE_PX) -> Window | None:  # noqa: ANN401
+    """The source pixels that may lie under the target or beside it; None where there are none. All, where the map of the source does not hold the target."""
     y, x = np.linspace(0, geobox.height, OUTLINE_PLACES), np.linspace(0, geobox.width, OUTLINE_PLACES)
     column = np.concatenate([x, x, np.zeros_like(y), np.full_like(y, geobox.width)])
     row = np.concatenate([np.zeros_like(x), np.full_like(x, geobox.height), y, y])
+    edges = _in_source(source, geobox, column, row)
+    if not np.isfinite(edges).all():
+        return Window(0, 0, source.width, source.height)
     (left, right), (top, bottom) = (
-        (max(math.floor(places.min()) - BESIDE_PX, 0), min(math.ceil(places.max()) + BESIDE_PX, size))
-        for places, size in zip(_in_source(source, geobox, column, row), (source.width, source.height), strict=True)
+        (max(math.floor(places.min()) - beside_px, 0), min(math.ceil(places.max()) + beside_px, size))
+        for places, size in zip(edges, (source.width, source.height), strict=True)
     )
     return None if left >= right or top >= bottom else Window(left, top, right - left, bottom - top)

@@ -4,6 +4,7 @@ from typing import Any
 
 from flows.steps.archives.item_refused import ItemRefused, brief
 from flows.steps.scenes.item_facts import number
+from products.scene import SATURATED
 from products.sensors import ANGLE_BANDS, Sensor
 
 Radiometry = dict[str, float | int | None]
@@ -12,6 +13,9 @@ Radiometry = dict[str, float | int | None]
 LANDSAT_SCALE, LANDSAT_OFFSET, LANDSAT_QA_FILL = 2.75e-5, -0.2, 1
 # Sentinel-2 Products Specification Document 14.9: quantification value 10000, BOA_ADD_OFFSET -1000 from baseline 04.00.
 MSI_SCALE, MSI_OFFSET, MSI_OFFSET_BASELINE = 1e-4, -0.1, "04.00"
+# Sen2Cor cuts reflectance off at 32767, the most that its JPEG 2000 files of 15 bit hold (PSD: DN 1 to 2^15 - 1); the 65535 that the metadata state for
+# SATURATED does not fit into them. ESA on what it calls nominal: https://forum.step.esa.int/t/44294
+MSI_LARGEST = 32767
 ANGLE_SCALE, NO_ANGLE = 0.01, -32768
 MAX_DN = 65535
 NUMBERS, LARGEST = {int, float}, 1e300
@@ -40,6 +44,14 @@ def band_radiometry(
             f"impossible radiometry of {band}: expected scale, offset and nodata of reflectance, got {brief(found)}"
         )
     return found
+
+
+def saturated_dn(sensor: str, rendition: str, scale: float, offset: float) -> int:
+    """The least DN of a band of reflectance that stands for all above it: of MSI where Sen2Cor cut it off, also in a file whose offset was applied since."""
+    if sensor != "msi" or scale != MSI_SCALE:
+        return SATURATED
+    written = MSI_OFFSET if rendition.partition("/")[0] >= MSI_OFFSET_BASELINE else 0.0
+    return {0.0: MSI_LARGEST + round(written / MSI_SCALE), written: MSI_LARGEST}.get(offset, SATURATED)
 
 
 def _msi_offset(stated: float | None, properties: dict[str, Any], baseline: str | None) -> float:
