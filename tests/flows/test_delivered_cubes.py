@@ -127,6 +127,29 @@ def test_what_was_made_is_done_at_once_whatever_joined_the_cube_and_cited_as_bef
     assert asked(client, recipe, LATE, BEN)["state"] == "approved"
 
 
+def test_a_request_of_an_earlier_release_shows_its_own_period_of_a_cube_that_had_grown(
+    client: TestClient, asked_index: Index, recipe: str, tmp_path: Path
+) -> None:
+    halves = recipe.replace("{length: P1Y, step: P6M}", "P6M").replace("long_cells", "half_cells")
+    file = tmp_path / "halves.recipe.yaml"
+    file.write_text(halves)
+    first, second = "2020-01-01/2020-06-30", "2020-07-01/2020-12-31"
+    build(str(file), AREA, second)
+    row = asked(client, halves, first)
+    with ledger(asked_index) as requests:
+        requests.start(UUID(row["id"]), "run")
+    report = build(str(file), AREA, first)
+    grown = open_snapshot(report["cube"])
+    assert grown.sizes["period"] == 2
+    finish(asked_index, UUID(row["id"]), "done", None, {"built": {"cube": report["cube"]}, "model": None, "map": None})
+    document = client.get(f"/api/requests/{row['id']}", headers=ANA).json()
+    opened = Requested(Page("http://127.0.0.1", SecretStr("none")), document).open()
+    assert list(opened.period.values) == [grown.period.values[0]]
+    picture = client.get(f"/api/requests/{row['id']}/quicklook.png", headers=ANA).content
+    assert picture == quicklook_picture(grown.isel(period=[0]))
+    assert picture != quicklook_picture(grown)
+
+
 def content(cited: dict[str, Any]) -> str:
     """The digest of what is cited."""
     found = re.search(r"Content ([0-9a-f]{16})$", cited["citation"])
