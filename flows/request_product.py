@@ -143,11 +143,11 @@ def _reported(request: str | None) -> Iterator[Callable[[dict[str, Any]], None]]
 
 
 def _kept(found: dict[str, Any]) -> dict[str, Any]:
-    """What a request keeps of its result: where the cube, the model and the map lie."""
+    """What a request keeps of its result: where the cube, the model and the map lie, and that the cube has nothing but what was asked for."""
     built, trained, mapped = found["built"], found["trained"], found["mapped"]
     counts = {name: built[name] for name in ("built", "fresh", "seconds", "bytes_read")}
     return {
-        "built": counts | {"cube": built["asked_cube"]},
+        "built": counts | {"cube": built["asked_cube"], "alone": True},
         "model": trained["model"] if trained else None,
         "map": mapped["asked_cube"] if mapped else None,
     }

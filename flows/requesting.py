@@ -33,7 +33,7 @@ from flows.request_rules import (
 from flows.steps.index.catalogue import count_scenes
 from flows.steps.service.request_kinds import NewRequest, Request
 from flows.steps.service.request_rows import OPEN, Ledger, are_active, has_learned_from, ledger, reading
-from flows.steps.storage import Storage, open_storage, path_of
+from flows.steps.storage import Storage, open_storage, path_of, read_from
 from flows.steps.storage_listing import cells_of_snapshot, is_whole_snapshot
 from products.errors import RequestError
 
@@ -88,7 +88,7 @@ def _expected(index: Index, settings: Settings, plan: Plan) -> ExpectedEnd:
 def submit(index: Index, settings: Settings, account: Account, project: str, ask: Ask) -> Request:
     """Enter a request: done at once where it is there, the same as an open one for the same, approved, or asked of an operator.
 
-    Who asked for it already gets that request.
+    Who asked for it already gets that request. StorageUnavailable where the cube of one that is done cannot be looked at.
     """
     _check_project(account, project)
     found = answer(index, settings, ask)
@@ -98,8 +98,9 @@ def submit(index: Index, settings: Settings, account: Account, project: str, ask
         to_build=[cell.id for cell in found.plan.to_build], core_hours=found.core_hours,
         price=float(found.document["price"]["amount"]), currency=settings.price_currency,
     )  # fmt: skip
+    there = _done(index, open_storage(settings), found)
     with ledger(index) as requests:
-        done = _done(index, open_storage(settings), requests, found)
+        done = there and next((row for row in requests.done_with(new.key) if row.id == there.id), None)
         if had := _had(requests, new, done):
             return had
         number = _enter(requests, new, done, settings.requests)
@@ -185,12 +186,13 @@ def turn_of(requests: Ledger, limits: RequestLimits) -> UUID | None:
     return chosen.id if chosen else None
 
 
-def _done(index: Index, storage: Storage, requests: Ledger, found: Answer) -> Request | None:
-    """The newest request for the same that is done and still what is there, whatever else was built since."""
+def _done(index: Index, storage: Storage, found: Answer) -> Request | None:
+    """The newest request for the same that is done and still what is there, whatever else was built since; nobody waits while the store is read."""
     if not found.is_there:
         return None
     cells = [cell.id for cell in found.plan.cells]
-    done = requests.done_with(found.asked.key)
+    with reading(index) as requests:
+        done = requests.done_with(found.asked.key)
     return next((row for row in done if _is_still_there(index, storage, row, cells)), None)
 
 
@@ -207,9 +209,10 @@ def _is_still_there(index: Index, storage: Storage, row: Request, cells: Sequenc
 
 
 def _held(storage: Storage, url: str) -> set[UUID]:
-    """The cells of a snapshot; none where it is not whole in the store any more."""
+    """The cells of a snapshot; none where it is not whole in the store any more. StorageUnavailable."""
     path = path_of(url)
-    return cells_of_snapshot(storage, path) if is_whole_snapshot(storage, path) else set()
+    with read_from(f"the cube {path}"):
+        return cells_of_snapshot(storage, path) if is_whole_snapshot(storage, path) else set()
 
 
 def _had(requests: Ledger, new: NewRequest, done: Request | None) -> Request | None:

@@ -18,6 +18,7 @@ from flows.request_page.shown import (
     cube_url,
     documents_of,
     index_of,
+    is_cube_alone,
     made,
     plan_summary,
     request_document,
@@ -27,7 +28,7 @@ from flows.request_page.sign_in import Caller, settings_of
 from flows.request_page.zipped import zipped
 from flows.request_parsing import Ask, understand
 from flows.requesting import cancel, check_cancel, decide, submit
-from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.open_cube import as_asked, open_snapshot
 from flows.steps.pictures.cube import COVERAGE_PX, QUICKLOOK_PX, coverage_picture, cube_for_picture, quicklook_picture
 from flows.steps.service.coverage import scene_boxes
 from flows.steps.service.prefect_runs import cancel_run
@@ -127,9 +128,14 @@ def picture(number: UUID, picture: str, request: Request, account: Caller) -> Re
     if picture not in PICTURES:
         raise HTTPException(404, f"expected {' or '.join(PICTURES)}, got {picture!r}")
     draw, pixels = PICTURES[picture]
-    url = cube_url(index_of(request), account, number)
-    cube = cube_for_picture(url, s3_options(settings_of(request)), pixels)
-    return Response(draw(cube), media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+    row = made(index_of(request), account, number)
+    assert row.result is not None
+    cube = cube_for_picture(row.result["built"]["cube"], s3_options(settings_of(request)), pixels)
+    return Response(
+        draw(as_asked(cube, row.period, is_cube_alone(row))),
+        media_type="image/png",
+        headers={"Cache-Control": "private, max-age=3600"},
+    )
 
 
 @router.get("/requests/{number}/cube.zip")

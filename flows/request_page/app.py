@@ -16,7 +16,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 
 from datacube_config.connection import is_lost, open_index
-from datacube_config.errors import IndexUnavailable
+from datacube_config.errors import IndexUnavailable, StorageUnavailable
 from datacube_config.settings import Settings, get_settings
 from flows.request_page import api, pages, tiles
 from flows.request_page.dispatch import dispatching
@@ -40,6 +40,7 @@ STATUS: dict[type[Exception], int] = {
     FileNotFoundError: 410,
     IndexUnavailable: 503,
     PrefectDidNotAnswer: 503,
+    StorageUnavailable: 503,
 }
 
 

@@ -63,6 +63,11 @@ def made(index: Index, account: Account, number: UUID) -> Row:
     return row
 
 
+def is_cube_alone(row: Row) -> bool:
+    """Whether the cube of a request has what it asked for alone; one of an earlier release has what had joined it too."""
+    return bool(row.result and row.result["built"].get("alone"))
+
+
 def documents_of(index: Index, account: Account) -> list[dict[str, Any]]:
     """The requests that an account may see, newest first."""
     with reading(index) as requests:
@@ -91,6 +96,7 @@ def plan_summary(found: Answer, settings: Settings) -> dict[str, Any]:
 def request_document(index: Index, row: Row) -> dict[str, Any]:
     """A request as JSON, with the share of its cells that are published."""
     n_built = row.n_to_build if row.state == "done" else published_of(index, row.to_build or ())
+    built = (row.result or {}).get("built", {})
     times = {name: getattr(row, name) for name in ("asked_at", "approved_at", "started_at", "ended_at")}
     return {
         "id": str(row.id),
@@ -104,7 +110,8 @@ def request_document(index: Index, row: Row) -> dict[str, Any]:
         "core_hours": {"planned": round(row.core_hours, 4), "charged": row.charged_core_hours},
         "price": {"planned": row.price, "charged": row.charged, "currency": row.currency},
         "seconds": row.plan.get("seconds"),
-        "cube": (row.result or {}).get("built", {}).get("cube"),
+        "cube": built.get("cube"),
+        "cube_alone": is_cube_alone(row),
     }
 
 

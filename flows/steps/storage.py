@@ -208,16 +208,12 @@ class Storage:
 
     def check_readable(self) -> None:
         """StorageUnavailable, naming the place, if the root is not there or cannot be listed; nothing is written."""
-        try:
+        with read_from(f"the store {self.root}"):
             if self.is_local:
                 with os.scandir(self.root):
                     return
             bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
             self.filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
-        except GIVEN_OUT as error:
-            raise StorageUnavailable(
-                f"cannot read the store {self.root}: {error}; check NEOCUBE_STORE_URL and its permissions"
-            ) from error
 
     def check_writable(self) -> None:
         """StorageUnavailable, naming the place, if nothing can be written below the root."""
@@ -229,6 +225,15 @@ class Storage:
             raise StorageUnavailable(
                 f"cannot write to the store {self.root}: {error}; check NEOCUBE_STORE_URL and its permissions"
             ) from error
+
+
+@contextmanager
+def read_from(what: str) -> Iterator[None]:
+    """StorageUnavailable, in one line that names what is read, if its store gives out."""
+    try:
+        yield
+    except GIVEN_OUT as error:
+        raise StorageUnavailable(f"cannot read {what}: {error}; check NEOCUBE_STORE_URL and its permissions") from error
 
 
 def path_of(url: str) -> str:

@@ -17,10 +17,12 @@ import pyarrow.parquet
 import pytest
 import rustac
 import s3fs
+from click.testing import CliRunner
 
 from datacube_config.archives import use_archives
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
+from flows.cli import main
 from flows.steps.archives import archive_files, items_queue, items_static
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.items import (
@@ -37,6 +39,7 @@ from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.ingesting.quarantine import kept_items, listed
 from flows.steps.scenes.footprint import read_file_grid
 from flows.steps.scenes.normalise import normalise
+from flows.steps.service.prefect_processes import free_port
 from products.errors import RequestError
 from tests.flows.gone_items import gone_items
 
@@ -284,6 +287,41 @@ def test_a_message_that_was_not_settled_comes_again(
     send(queue, item(1))
     assert ids(next(pages(queue, s3_options)))[:1] == ["n001"]
     assert ids(next(pages(queue, s3_options)))[:1] == ["n001"]
+
+
+def created(bucket: str, key: str) -> Item:
+    """What S3 tells of an object that was put."""
+    return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]}
+
+
+def test_what_a_bucket_that_does_not_answer_has_waits_in_the_queue_and_the_rest_of_the_page_is_told(
+    queue: Any, embedded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "REGION": REGION}
+    for name, value in (said | {"ACCESS_KEY_ID": "reader", "SECRET_ACCESS_KEY": "secret"}).items():
+        monkeypatch.setenv(f"NEOCUBE_S3_{name}", value)
+    send(queue, item(1))
+    send(queue, created("silent", "new/two.json"))
+    done = CliRunner().invoke(main, ["ingest", f"sqs://{queue[1]}", "--json"])
+    report = json.loads(done.stdout)
+    assert (done.exit_code, report["found"]) == (1, 1), done.output
+    words = "s3://silent/new/two.json: Could not connect to the endpoint"
+    assert words in report["stopped"][0]["cause"] and "15 minutes" in report["stopped"][0]["cause"]
+    assert waiting(queue) == (0, 1)
+    send(queue, created("silent", "new/three.json"))
+    alone = CliRunner().invoke(main, ["ingest", f"sqs://{queue[1]}"])
+    assert alone.exit_code == 2 and "s3://silent/new/three.json: Could not connect" in alone.stderr, alone.output
+    assert waiting(queue) == (0, 2)
+
+
+def test_a_message_that_names_a_bucket_as_none_is_called_stops_no_other(queue: Any, s3_options: dict[str, Any]) -> None:
+    send(queue, created("no bucket!", "a.json"))
+    send(queue, item(1))
+    (page,) = pages(queue, s3_options)
+    assert sorted(ids(page)) == ["a.json", "n001"]
+    assert 'Invalid bucket name "no bucket!"' in causes(page)["a.json"]
+    acknowledge(page)
+    assert waiting(queue) == (0, 0)
 
 
 POISON = [

@@ -2,7 +2,9 @@
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.pictures.cube import quicklook_picture
 from flows.steps.pictures.tiles import Layers, tile_picture
 from flows.steps.service.page_client import Page
+from flows.steps.service.prefect_processes import free_port
 from flows.steps.service.request_rows import ledger
 from flows.steps.storage import path_of
 
@@ -125,6 +128,63 @@ def test_what_was_made_is_done_at_once_whatever_joined_the_cube_and_cited_as_bef
     shutil.rmtree(path_of(other["cube"]))
     Path(path_of(other["cube"]).removesuffix(".zarr") + ".complete").unlink()
     assert asked(client, recipe, LATE, BEN)["state"] == "approved"
+
+
+def test_a_request_of_an_earlier_release_shows_its_own_period_of_a_cube_that_had_grown(
+    client: TestClient, asked_index: Index, recipe: str, tmp_path: Path
+) -> None:
+    halves = recipe.replace("{length: P1Y, step: P6M}", "P6M").replace("long_cells", "half_cells")
+    file = tmp_path / "halves.recipe.yaml"
+    file.write_text(halves)
+    first, second = "2020-01-01/2020-06-30", "2020-07-01/2020-12-31"
+    build(str(file), AREA, second)
+    row = asked(client, halves, first)
+    with ledger(asked_index) as requests:
+        requests.start(UUID(row["id"]), "run")
+    report = build(str(file), AREA, first)
+    grown = open_snapshot(report["cube"])
+    assert grown.sizes["period"] == 2
+    finish(asked_index, UUID(row["id"]), "done", None, {"built": {"cube": report["cube"]}, "model": None, "map": None})
+    document = client.get(f"/api/requests/{row['id']}", headers=ANA).json()
+    opened = Requested(Page("http://127.0.0.1", SecretStr("none")), document).open()
+    assert list(opened.period.values) == [grown.period.values[0]]
+    picture = client.get(f"/api/requests/{row['id']}/quicklook.png", headers=ANA).content
+    assert picture == quicklook_picture(grown.isel(period=[0]))
+    assert picture != quicklook_picture(grown)
+
+
+def test_a_store_that_does_not_answer_is_told_and_nobody_waits_for_it(
+    asked_settings: Settings, client: TestClient, asked_index: Index, recipe: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "long.recipe.yaml"
+    file.write_text(recipe)
+    number = UUID(asked(client, recipe, LATE)["id"])
+    with ledger(asked_index) as requests:
+        requests.start(number, "run")
+    build(str(file), AREA, LATE)
+    finish(asked_index, number, "done", None, {"built": {"cube": "s3://silent/cubes/long.zarr"}})
+    away = {
+        "store_url": "s3://silent/store",
+        "s3_endpoint_url": f"http://127.0.0.1:{free_port()}",
+        "s3_region": "eu-west-1",
+        "s3_anonymous": True,
+    }
+    accounts = (Account(name="ben", role="researcher", projects=("coast",), token_hash=hashed_token("ben")),)
+    settings = asked_settings.model_copy(update={"accounts": accounts, **away})
+    body = {"recipe": recipe, "area": AREA, "period": LATE, "project": "coast"}
+    waits = []
+    with TestClient(create_app(settings)) as page, ThreadPoolExecutor(1) as pool:
+        begun = time.monotonic()
+        answer = pool.submit(page.post, "/api/requests", json=body, headers=BEN)
+        while not answer.done():
+            asks = time.monotonic()
+            with ledger(asked_index):
+                waits.append(time.monotonic() - asks)
+            time.sleep(0.05)
+        took = time.monotonic() - begun
+    assert answer.result().status_code == 503
+    assert "cannot read the cube s3://silent/cubes/long.zarr: Could not connect" in answer.result().json()["detail"]
+    assert max(waits) < took / 2
 
 
 def content(cited: dict[str, Any]) -> str:

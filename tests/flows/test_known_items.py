@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from datacube_config.connection import Index
+from flows.steps.archives import raw_items
 from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.items import Wanted, read_items
 from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
+from flows.steps.ingesting import item_keys
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.ingesting.ingest_report import IngestReport
 from flows.steps.ingesting.item_keys import item_digest, key_text
@@ -202,6 +204,34 @@ def test_of_two_items_of_one_id_the_first_stays_and_the_other_is_told(
     assert counted(ingest(index, archive)) == (3, 0, 1, 1, 1)
     (tmp_path / "a/item.json").unlink()
     assert counted(ingest(index, archive)) == (2, 0, 1, 1, 0)
+
+
+@pytest.mark.parametrize("reading", [*raw_items.EARLIER, raw_items.READING])
+@pytest.mark.parametrize("is_collection", [False, True])
+@pytest.mark.parametrize("has_secret", [False, True])
+def test_of_two_items_of_one_id_the_known_one_stays_whatever_release_read_it(
+    reading: bytes, is_collection: bool, has_secret: bool, index: Index, items: list[Item], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    known, other = copy.deepcopy(items[0]), copy.deepcopy(items[0])
+    if has_secret:
+        known["assets"]["red"]["href"] += "?sig=abc"
+    other["properties"]["eo:cloud_cover"] = 12.5
+
+    def put(**documents: Item) -> str:
+        if is_collection:
+            return written(tmp_path / "items.json", list(documents.values()))
+        return in_folders(tmp_path, **documents)
+
+    with monkeypatch.context() as before:
+        for module in (raw_items, item_keys):
+            before.setattr(module, "READING", reading)
+        assert ingest(index, put(x=known)).added == 1
+    archive = put(w=other, x=known)
+    for _ in range(2):
+        assert counted(ingest(index, archive, full=True)) == (2, 0, 0, 1, 1)
+        (dataset,) = index.dc.index.datasets.search(product="sentinel2_msi_l2a")
+        assert dataset.metadata.cloud_cover == items[0]["properties"]["eo:cloud_cover"]
 
 
 def refused(item: Item) -> Item:

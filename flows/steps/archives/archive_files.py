@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final
 
 import fsspec
 import httpx
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from datacube_config.archives import archive_table
 from flows.steps.archives.json_documents import ITEM_BYTES, parse_document
@@ -117,6 +117,9 @@ class ArchiveFiles:
             return
         found = self.filesystem(paths[0]).cat_ranges(paths, 0, ITEM_BYTES + 1, on_error="return")
         for path, content in zip(paths, found, strict=True):
+            if isinstance(content, ParamValidationError):
+                yield path, ValueError(" ".join(str(content).split()))
+                continue
             if isinstance(content, BotoCoreError | ClientError):
                 with reaching(path):
                     raise content

@@ -13,6 +13,8 @@ from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.found_items import FoundItem, Source, links_of
 from flows.steps.archives.items_static import items_at
 from flows.steps.archives.json_documents import parse_document
+from flows.steps.archives.polite_requests import ApiUnavailable
+from flows.steps.archives.site_files import SiteStopped
 from products.errors import RequestError
 
 PAGE_MESSAGES = 200
@@ -41,18 +43,21 @@ class _Delivery:
 def queue_pages(location: str, source: Source) -> Iterator[list[FoundItem]]:
     """The items of the messages that wait in a queue, a page at a time, until it is empty.
 
-    A message stays until all its items are acknowledged; one that is not comes again after 15 minutes.
+    A message stays until all its items are acknowledged; one that is not comes again after 15 minutes. ApiUnavailable, after the items
+    before, where one names an object in a bucket that does not answer: it stays too.
     """
     client, url = _client(location, source.files)
     while True:
-        page, n_messages = [], 0
-        while n_messages < PAGE_MESSAGES:
-            messages = _received(client, url)
-            if not messages:
-                break
-            n_messages += len(messages)
-            for message in messages:
-                page += _announced(message, url, source, client)
+        page, n_messages = list[FoundItem](), 0
+        try:
+            while n_messages < PAGE_MESSAGES and (messages := _received(client, url)):
+                n_messages += len(messages)
+                for message in messages:
+                    page += _announced(message, url, source, client)
+        except SiteStopped as stopped:
+            if page:
+                yield page
+            raise ApiUnavailable(f"{stopped}: messages that are not settled come again after 15 minutes") from stopped
         if not n_messages:
             return
         yield page

@@ -13,6 +13,7 @@ import orjson
 from flows.steps.archives.href_secrets import without_secrets
 
 READING = b"4"  # part of every digest: another number, with any change of what is read from an item, and the next full listing reads every one anew
+EARLIER = (b"3", b"2", b"1")  # what it was before: that an item is the known one of its id is told by these too
 FEW = 40  # members, of which the names are remembered
 HREF = re.compile(rb'"href"\s*:\s*"((?:[^"\\]|\\.)*)"')
 NOT_CONTENT = "links"  # they say where a copy of an item lies
@@ -60,7 +61,8 @@ def raw_item(members: Members, alternate: str | None = None) -> RawItem | None:
         name, collection = (orjson.loads(bytes(members.get(key, b"null"))) for key in ("id", "collection"))
     except orjson.JSONDecodeError:
         return None
-    return RawItem(members, name, collection, _digest(members, alternate)) if isinstance(name, str) and name else None
+    is_named = isinstance(name, str) and name
+    return RawItem(members, name, collection, members_digest(members, alternate)) if is_named else None
 
 
 def text_of(members: Members) -> bytes:
@@ -82,9 +84,9 @@ def _has_secret(href: bytes) -> bool:
     return without_secrets(written) != written
 
 
-def _digest(members: Members, alternate: str | None) -> bytes:
-    """SHA-256 of the members of an item as they are written, in the order of their names."""
-    parts: list[bytes | msgspec.Raw] = [READING, (alternate or "").encode()]
+def members_digest(members: Members, alternate: str | None, reading: bytes | None = None) -> bytes:
+    """SHA-256 of the members of an item as they are written, in the order of their names; `reading`: one of those before."""
+    parts: list[bytes | msgspec.Raw] = [reading or READING, (alternate or "").encode()]
     for name, written in _content(tuple(members)) if len(members) <= FEW else _content.__wrapped__(tuple(members)):
         parts += (written, members[name])
     return hashlib.sha256(b"\n".join(parts)).digest()

@@ -19,7 +19,7 @@ from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of
 from flows.steps.cubes.geozarr import SELF, without_geozarr
 from flows.steps.storage import storage_at
 from products.errors import RequestError
-from products.period import Period
+from products.period import Period, parse_period
 from products.registry import scene_recipe
 
 LEAST_CHUNK_PX = 1024  # shards of smaller tiles are read several at a time
@@ -106,6 +106,11 @@ def within(cube: xarray.Dataset, asked: Period) -> xarray.Dataset:
         overlaps = (cube["period"].values < last) & (cube["period_end"].values > first)
         chosen = chosen.isel(period=np.flatnonzero(overlaps))
     return chosen
+
+
+def as_asked(cube: xarray.Dataset, period: str, is_alone: bool) -> xarray.Dataset:
+    """The cube of a request as it asked for it: whole where it has these cells alone, else, as it has what joined it too, `within` the period."""
+    return cube if is_alone else within(cube, parse_period(period))
 
 
 def find_cube(index: Index, product: str, area: str, crs: str | None = None) -> CubePointer:

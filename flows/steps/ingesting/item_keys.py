@@ -2,25 +2,35 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
-from flows.steps.archives.found_items import FoundItem
-from flows.steps.archives.raw_items import READING
+from flows.steps.archives.found_items import FoundItem, UnreadItem
+from flows.steps.archives.raw_items import EARLIER, READING, members_digest
 
 UNREADABLE = b""  # the digest of what could not be read: a name in quarantine, not an item
 KEY_BYTES = 500
 
 
-def item_digest(document: dict[str, Any]) -> bytes:
-    """SHA-256 of an item's canonical JSON without its links, which say where a copy of it lies."""
+def item_digest(document: dict[str, Any], reading: bytes | None = None) -> bytes:
+    """SHA-256 of an item's canonical JSON without its links, which say where a copy of it lies; `reading`: one of those before."""
     content = {name: value for name, value in document.items() if name != "links"}
     try:
         canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # numbers beyond 64 bits, lone surrogates
         canonical = json.dumps(content, sort_keys=True, default=str).encode()
-    return hashlib.sha256(READING + canonical).digest()
+    return hashlib.sha256((reading or READING) + canonical).digest()
+
+
+def earlier_digests(found: FoundItem) -> Iterator[bytes]:
+    """What releases before knew an item by, if it said the same: digests of its text and of its document."""
+    for reading in EARLIER:
+        if isinstance(found, UnreadItem):
+            yield members_digest(found.raw.members, found.alternate, reading)
+        if found.document is not None:
+            yield item_digest(found.document, reading)
 
 
 def key_text(value: object) -> str:

@@ -1,5 +1,6 @@
 """What an archive was seen to hold: the digest of each item, the scene it became, when it was last seen."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,7 +12,7 @@ import orjson
 from sqlalchemy import Engine, text
 
 from flows.steps.archives.found_items import FoundItem, UnreadItem
-from flows.steps.ingesting.item_keys import UNREADABLE, item_digest, item_key
+from flows.steps.ingesting.item_keys import UNREADABLE, earlier_digests, item_digest, item_key
 
 OTHER = "another item of this id in this archive is taken: give that at {} an id of its own, or remove one"
 
@@ -137,6 +138,11 @@ def _others(
     for item in items:
         if _is_as_known(item, taken):
             chosen.setdefault(item.key, item.digest)
+    n_of_key = Counter(item.key for item in items)
+    for item in items:
+        row = taken.get(item.key)
+        if row and n_of_key[item.key] > 1 and item.key not in chosen and row.digest in earlier_digests(item.found):
+            chosen[item.key] = item.digest
     return [item for item in items if chosen.setdefault(item.key, item.digest) != item.digest]
 
 
