@@ -1,4 +1,4 @@
-"""The statistics over time from integers in memory, beside geomad, NumPy, numbagg and bottleneck, with the same threads.
+"""The statistics over time from integers in memory, beside geomad, NumPy, numbagg and bottleneck, with the same threads (NumPy: one).
 
 `python tests/bench/kernel_rates.py` prints the rows as JSON, in well under a minute.
 """

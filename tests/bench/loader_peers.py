@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -58,16 +60,22 @@ def stackstac_way(items: Path, target: Path, threads: int) -> None:
 
 
 def eolearn_way(items: Path, target: Path, threads: int) -> None:
-    """Patches of 1024 px: ImportFromTiffTask of each band, SpatialResizeTask to 10 m, MaskFeatureTask by SCL, geomad in a MapFeatureTask, SaveTask."""
+    """Patches of 1024 px, so many at once as threads, each on one, as its EOExecutor has them: ImportFromTiffTask of each band, SpatialResizeTask to 10 m,
+    MaskFeatureTask by SCL, geomad in a MapFeatureTask, SaveTask.
+    """
     shutil.rmtree(target, ignore_errors=True)
     folders = sorted(path.name for path in items.parent.iterdir() if path.is_dir())
     times = [datetime.strptime(name, NAME_OF_DATE) for name in folders]
     save = SaveTask(str(target), features=[(FeatureType.DATA_TIMELESS, "features")], overwrite_permission=OverwritePermission.OVERWRITE_PATCH)  # fmt: skip
-    for row in range(0, SIDE_PX, PATCH_PX):
-        for column in range(0, SIDE_PX, PATCH_PX):
-            box = tile_geobox()[row : row + PATCH_PX, column : column + PATCH_PX].boundingbox.bbox
-            patch = EOPatch(bbox=BBox(box, CRS("32647")), timestamps=times)
-            save.execute(_computed(_loaded(patch, items.parent, folders), threads), eopatch_folder=f"{row}_{column}")
+
+    def make(row: int, column: int) -> None:
+        box = tile_geobox()[row : row + PATCH_PX, column : column + PATCH_PX].boundingbox.bbox
+        patch = EOPatch(bbox=BBox(box, CRS("32647")), timestamps=times)
+        save.execute(_computed(_loaded(patch, items.parent, folders)), eopatch_folder=f"{row}_{column}")
+
+    corners = range(0, SIDE_PX, PATCH_PX)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(make, *zip(*product(corners, corners), strict=True)))
 
 
 def _loaded(patch: EOPatch, archive: Path, folders: list[str]) -> EOPatch:
@@ -84,7 +92,7 @@ def _loaded(patch: EOPatch, archive: Path, folders: list[str]) -> EOPatch:
     return patch
 
 
-def _computed(patch: EOPatch, threads: int) -> EOPatch:
+def _computed(patch: EOPatch) -> EOPatch:
     bands = [(FeatureType.DATA, band) for band in REFLECTANCE]
     MergeFeatureTask(bands, (FeatureType.DATA, "bands")).execute(patch)
     for feature in bands:
@@ -92,14 +100,14 @@ def _computed(patch: EOPatch, threads: int) -> EOPatch:
     MaskFeatureTask((FeatureType.DATA, "bands"), (FeatureType.MASK, "scl"), NOT_CLEAR).execute(patch)
 
     def reduce(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _statistics(values.transpose(1, 2, 3, 0) * np.float32(1e-4), threads)
+        return _statistics(values.transpose(1, 2, 3, 0) * np.float32(1e-4))
 
     return MapFeatureTask((FeatureType.DATA, "bands"), (FeatureType.DATA_TIMELESS, "features"), reduce).execute(patch)
 
 
-def _statistics(block: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+def _statistics(block: NDArray[np.float32]) -> NDArray[np.float32]:
     """(y, x, band, time) to (y, x, feature): geomad's defaults."""
     block = np.ascontiguousarray(block)
-    median = geomad.nangeomedian_pcm(block, num_threads=threads)
-    mads = [mad(block, median, num_threads=threads) for mad in (geomad.smad_pcm, geomad.emad_pcm, geomad.bcmad_pcm)]
+    median = geomad.nangeomedian_pcm(block, num_threads=1)
+    mads = [mad(block, median, num_threads=1) for mad in (geomad.smad_pcm, geomad.emad_pcm, geomad.bcmad_pcm)]
     return np.concatenate([median, np.stack(mads, axis=-1)], axis=-1).astype(np.float32)

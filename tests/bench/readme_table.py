@@ -32,7 +32,7 @@ LINES = (
     Line(("one 30 m mangrove year of 512 px, ",), "a 30 m mangrove year, 5 satellites, 512 px", "odc.stac and geomad", True),
     Line(("the same mangrove year from an object store",), "the same from S3, 50 ms away", "odc.stac and geomad", True),
     Line(("geomedian and three MADs from integers in memory, ",), "geomedian and MADs, from integers", "geomad", True),
-    Line(("five percentiles of one band, ", "np.nanquantile"), "five percentiles of a band", "`np.nanquantile`", True),
+    Line(("five percentiles of one band, ", "np.nanquantile"), "five percentiles of a band", "`np.nanquantile`, one thread", True),
     Line(("five percentiles of one band, ", "numbagg"), "five percentiles of a band", "numbagg"),
     Line(("five percentiles of one band, ", "bottleneck"), "five percentiles of a band", "bottleneck"),
     Line(("a forest of ", "beside scikit-learn"), "a forest over 512 x 1024 px, 100 trees", "scikit-learn", True),
