@@ -245,6 +245,18 @@ def test_sites_are_left_out_by_name_and_must_hold_all_samples(coast: Coast, tmp_
     sites.assign(name=["below", "above"]).to_file(moved)
     other = coast.train(**asked, split=MODEL.split.model_copy(update={"sites": str(moved)}))
     assert other.trained and set(other.card["metrics"]["by_site"]["sites"]) == {"below", "above"}
+    overlapping = [shapely.box(whole.left, whole.bottom, whole.right, middle + 90), shapes[1]]
+    sites.set_geometry(overlapping, crs=32647).to_file(path)
+    with pytest.raises(
+        RequestError, match=r"samples lie in both south and north of .*sites.geojson: .* cut the polygons"
+    ):
+        coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"sites": str(path)}))
+    for missing in (None, " "):
+        sites.assign(name=["south", missing]).to_file(path)
+        with pytest.raises(
+            RequestError, match=r"1 of 2 polygons of .* have no `name`, the first is feature 2: name each"
+        ):
+            coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"sites": str(path)}))
     sites[:1].to_file(path)
     with pytest.raises(RequestError, match=r"samples lie in no site of .*sites.geojson"):
         coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"sites": str(path)}))
