@@ -44,6 +44,18 @@ def test_open_cube_keeps_the_periods_asked_for(published: Any) -> None:
     np.testing.assert_array_equal(cube.red.values, published.features[1:, 0])
 
 
+@pytest.mark.usefixtures("home_of_product")
+def test_open_cube_takes_the_path_of_a_recipe(published: Any, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "{name: known_features, version: 1, kind: features, grid: {resolution_m: 30}, period: P1Y, sources: "
+        "[{collection: landsat-c2-l2}], features: [{geomedian: {bands: [red, nir]}}]}"
+    )
+    assert flows.open_cube(str(recipe), area="matang").identical(flows.open_cube("known_features", area="matang"))
+    with pytest.raises(RequestError, match=r"none\.yaml"):
+        flows.open_cube(str(tmp_path / "none.yaml"), area="matang")
+
+
 def test_odc_geo_and_rioxarray_know_where_a_cube_is(published: Any) -> None:
     cube = open_snapshot(published.cube_url)
     for found in (cube, cube.features, cube.class_map):

@@ -20,7 +20,7 @@ from flows.steps.cubes.geozarr import SELF, without_geozarr
 from flows.steps.storage import storage_at
 from products.errors import RequestError
 from products.period import Period
-from products.registry import scene_recipe
+from products.registry import YAML, scene_recipe
 
 LEAST_CHUNK_PX = 1024  # shards of smaller tiles are read several at a time
 GRID_MAPPING = "spatial_ref"
@@ -135,8 +135,12 @@ def snapshot_asked_for(index: Index, cube: str, area: str | None, crs: str | Non
         return cube
     if area is None:
         raise RequestError(f"expected an area with a product's name, as {cube} --area AREA, or a path ending in .zarr")
-    product = scene_recipe(cube).name if cube.endswith((".yaml", ".yml")) else cube
-    return find_cube(index, product, find_area(area).name, crs).snapshot_url
+    return find_cube(index, product_named(cube), find_area(area).name, crs).snapshot_url
+
+
+def product_named(text: str) -> str:
+    """The product that a name, or the path of its recipe, means; RequestError where there is no such file."""
+    return scene_recipe(text).name if text.endswith(YAML) else text
 
 
 def _as_stored(store: Store, group: str | None) -> xarray.Dataset:
