@@ -139,7 +139,8 @@ def _mapped(
     seen = whole - hectares["no data"]
     found = hectares[subscription.when] if subscription.when else None
     share = found / seen if found is not None and seen else None
-    return DatedMap(mapped["cogs"][0], mapped["quicklooks"][0], seen / whole if whole else 0.0, share, found)
+    where = mapped["cogs"][0] if len(mapped["quicklooks"]) == 1 else mapped["stac"]
+    return DatedMap(where, mapped["quicklooks"][0], seen / whole if whole else 0.0, share, found)
 
 
 def _scenes(index: Index, settings: Settings, subscription: Subscription, ground: Area, span: Period) -> list[Scene]:

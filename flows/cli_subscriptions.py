@@ -102,12 +102,12 @@ def _wanted(
     from flows.steps.index.subscriptions import Subscription
     from flows.steps.learning.models import find_model
     from flows.steps.storage import open_storage
-    from products.registry import features_at, read_recipe, recipe_names, scene_recipe
+    from products.registry import YAML, features_at, read_recipe, recipe_names, scene_recipe
     from products.scene_recipe import SceneRecipe
 
     model: str | None = None
     recipe = product
-    if product.endswith((".yaml", ".yml")):
+    if product.endswith(YAML):
         scene_recipe(product)
         recipe = Path(product).read_text(encoding="utf-8")
     elif product not in recipe_names() or not isinstance(read_recipe(product), SceneRecipe):

@@ -5,7 +5,15 @@ import xarray
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.steps.areas import find_area
-from flows.steps.cubes.open_cube import count_overviews, features_apart, find_cube, open_snapshot, within
+from flows.steps.cubes.open_cube import (
+    count_overviews,
+    features_apart,
+    find_cube,
+    known_recipe,
+    open_snapshot,
+    product_named,
+    within,
+)
 from flows.steps.storage import s3_options
 from products.errors import RequestError
 from products.period import parse_period
@@ -16,14 +24,17 @@ def open_cube(
 ) -> xarray.Dataset:
     """The newest version's cube, lazy: one variable (period, y, x) per feature, and `accounts` (period, cause, y, x); for passes (time, y, x) per band.
 
-    `period` is as on the command line and keeps the cells whose middle, or the passes whose beginning it holds; all by default.
-    `crs` is needed where the area has several zones. `level` 1, 2, … is an overview: pixels 4, 16, … times as wide.
+    `name` is a product's, or the path of its recipe. `period` is as on the command line and keeps the passes that begin in it and the cells that `build`
+    makes of it, or whose middle it holds; all by default. `crs` is needed where the area has several zones. `level` 1, 2, … is an overview: pixels 4, 16, …
+    times as wide.
     """
     settings = get_settings()
     with open_index(settings) as index:
-        pointer = find_cube(index, name, find_area(area).name, crs)
+        pointer = find_cube(index, product_named(name), find_area(area).name, crs)
     url, options = pointer.snapshot_url, s3_options(settings)
     if level and not 0 <= level <= (held := count_overviews(url, options)):
         raise RequestError(f"expected a level from 0 to {held} of {name} over {area}, got {level}")
     cube = open_snapshot(url, options, level)
-    return features_apart(cube if period is None else within(cube, parse_period(period)))
+    if period is not None:
+        cube = within(cube, parse_period(period), known_recipe(name, pointer.version))
+    return features_apart(cube)

@@ -27,7 +27,7 @@ from flows.steps.storage import open_storage, s3_options
 from products.devices import DeviceChoice
 from products.errors import RequestError
 from products.period import parse_period
-from products.registry import recipe_names, scene_recipe
+from products.registry import YAML, recipe_names, scene_recipe
 from products.scene_recipe import SceneRecipe
 
 Move = Callable[[float | None, str], None]  # a share of the work or None, and words
@@ -116,7 +116,7 @@ class Passport:
 
 def passport(product: str, at: tuple[float, float], period: str) -> Passport:
     """The passport of the pixel at a longitude and latitude of a recipe's product, by its name or path, or of a map."""
-    is_path = product.endswith((".yaml", ".yml"))
+    is_path = product.endswith(YAML)
 
     def find_recipe(name: str) -> SceneRecipe | None:
         return scene_recipe(product if is_path else name) if is_path or name in recipe_names() else None

@@ -3,12 +3,14 @@
 import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import shapely
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
+from shapely.geometry.base import BaseGeometry
 
 from products.errors import RequestError
 
@@ -58,19 +60,27 @@ class PixelGrid:
         """The tiles that share ground with an area given in any CRS, ordered by row and column; none beyond the reach of the CRS."""
         step = _edge_step(area.crs, self.resolution_m * self.tile_px)
         here = area.to_crs(CRS(self.crs), resolution=step, wrapdateline=False)
-        side = self.tile_px * self.resolution_m
-        box = here.boundingbox
-        if not max(map(abs, box.bbox)) <= REACH_M:
+        if not max(map(abs, here.boundingbox.bbox)) <= REACH_M:
             return ()
-        ground = here if here.is_valid else Geometry(shapely.make_valid(here.geom), here.crs)
-        rows = range(math.floor((self.anchor_m - box.top) / side), math.ceil((self.anchor_m - box.bottom) / side))
-        columns = range(math.floor((box.left - self.anchor_m) / side), math.ceil((box.right - self.anchor_m) / side))
-        if len(rows) * len(columns) > MAX_TILES:
-            raise RequestError(
-                f"the area spans {len(rows)} x {len(columns)} tiles, at most {MAX_TILES} are allowed: ask for less ground"
-            )
-        found = [Tile(self.crs, row, column) for row in rows for column in columns]
-        return tuple(tile for tile in found if self.geobox(tile).extent.intersection(ground).area > 0)
+        ground = shapely.make_valid(here.geom)
+        polygons = [part for part in shapely.get_parts(shapely.get_parts(ground)) if part.area]
+        spans = [self._span(polygon) for polygon in polygons]
+        together, *each = (len(rows) * len(columns) for rows, columns in (self._span(ground), *spans))
+        n_tiles = min(together, sum(each))
+        if n_tiles > MAX_TILES:
+            raise RequestError(f"the area spans {n_tiles} tiles, at most {MAX_TILES} are allowed: ask for less ground")
+        found: set[Tile] = set()
+        for polygon, (rows, columns) in zip(polygons, spans, strict=True):
+            beside = {Tile(self.crs, row, column) for row in rows for column in columns} - found
+            found |= {tile for tile in beside if self.geobox(tile).extent.geom.intersection(polygon).area > 0}
+        return tuple(sorted(found))
+
+    def _span(self, shape: BaseGeometry) -> tuple[range, range]:
+        """The rows and the columns of tiles that the box of a shape in the CRS meets."""
+        side = self.tile_px * self.resolution_m
+        left, bottom, right, top = shape.bounds
+        rows = range(math.floor((self.anchor_m - top) / side), math.ceil((self.anchor_m - bottom) / side))
+        return rows, range(math.floor((left - self.anchor_m) / side), math.ceil((right - self.anchor_m) / side))
 
     def mosaic(self, tiles: "tuple[Tile, ...]") -> GeoBox:
         """The smallest GeoBox of whole tiles that holds them all."""
@@ -78,6 +88,28 @@ class PixelGrid:
         corner = self.geobox(Tile(self.crs, min(rows), min(columns)))
         shape = ((max(rows) - min(rows) + 1) * self.tile_px, (max(columns) - min(columns) + 1) * self.tile_px)
         return GeoBox(shape, corner.affine, CRS(self.crs))
+
+    def pieces(self, tiles: "tuple[Tile, ...]", most_px: int) -> "tuple[tuple[Tile, ...], ...]":
+        """The tiles in groups whose mosaics share no pixel and have at most `most_px` pixels, or one tile; cut where there is most ground between tiles."""
+        todo, done = [tiles], []
+        while todo:
+            group = todo.pop()
+            if len(group) == 1 or math.prod(self.mosaic(group).shape) <= most_px:
+                done.append(group)
+            else:
+                todo += _apart(group)
+        return tuple(sorted(done))
+
+
+def _apart(tiles: tuple[Tile, ...]) -> list[tuple[Tile, ...]]:
+    """The tiles in two groups: on both sides of the widest band of rows or columns without a tile, or in halves along the longer side where there is none."""
+    places = {axis: sorted({getattr(tile, axis) for tile in tiles}) for axis in ("row", "column")}
+    gaps = [(after - before, after, axis) for axis, found in places.items() for before, after in pairwise(found)]
+    width, start, axis = max(gaps)
+    if width == 1:
+        axis = max(places, key=lambda name: len(places[name]))
+        start = places[axis][len(places[axis]) // 2]
+    return [tuple(tile for tile in tiles if (getattr(tile, axis) < start) is is_before) for is_before in (True, False)]
 
 
 def no_tile(area: str, crs: str) -> RequestError:

@@ -22,6 +22,8 @@ from products.source_spec import ClearSpec, SourceSpec
 from products.spec import FeaturesRecipe
 
 SIDE_PX = 256
+RIM_PX = 0.75  # what edges bend in degrees changes neither the outermost pixels of a picture nor their size
+EDGE_PX = 16
 TRUE_COLOUR = ("red", "green", "blue")
 POINTS = 8  # a side of the lattice on which views are counted
 VIEWS, MOST_PASSES = 4, 24
@@ -44,15 +46,17 @@ def preview_box(recipe: SceneRecipe, area: Geometry) -> GeoBox:
 
 
 def area_around(recipe: SceneRecipe, longitude: float, latitude: float) -> Area:
-    """The ground of SIDE_PX product pixels a side around a place, for a look at the pixels of the product themselves."""
+    """The ground of SIDE_PX product pixels a side around a place, but for a rim, for a look at the pixels of the product themselves."""
     name = f"{longitude:g},{latitude:g}"
     place = point(longitude, latitude, CRS("EPSG:4326"))
     grid = recipe.grid.pixel_grid(place)
     x, y = place.to_crs(CRS(grid.crs)).coords[0]
     if not max(abs(x), abs(y)) <= REACH_M:
         raise no_tile(name, grid.crs)
-    reach = (SIDE_PX - 2) * grid.resolution_m / 2
-    return Area(name, in_one_piece(box(x - reach, y - reach, x + reach, y + reach, CRS(grid.crs))))
+    left, bottom = (math.floor((at - grid.anchor_m) / grid.resolution_m) - SIDE_PX // 2 for at in (x, y))
+    edges = (left + RIM_PX, bottom + RIM_PX, left + SIDE_PX - RIM_PX, bottom + SIDE_PX - RIM_PX)
+    ground = box(*(grid.anchor_m + edge * grid.resolution_m for edge in edges), CRS(grid.crs))
+    return Area(name, in_one_piece(ground.segmented(EDGE_PX * grid.resolution_m)))
 
 
 def preview_recipe(recipe: SceneRecipe, resolution_m: float) -> FeaturesRecipe:

@@ -31,7 +31,11 @@ def trust_arrays() -> tuple[ArrayTemplate, ...]:
     )
 
 
-def inside_share(applicable: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> float | None:
-    """Share of the mapped pixels `inside` an area (y, x) to which the model is applicable; None where nothing is mapped."""
-    known = applicable[inside & (applicable != NOT_MAPPED)]
-    return round(float((known == 1).mean()), 6) if known.size else None
+def applicable_counts(applicable: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """How many of the mapped pixels `inside` an area (y, x) the model is not applicable to, and to how many it is, (2,)."""
+    return np.bincount(applicable[inside & (applicable != NOT_MAPPED)], minlength=2)
+
+
+def inside_share(counts: npt.NDArray[np.int64]) -> float | None:
+    """Share of mapped pixels to which the model is applicable, of their `applicable_counts`; None where nothing is mapped."""
+    return round(float(counts[1] / counts.sum()), 6) if counts.any() else None

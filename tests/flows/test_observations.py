@@ -25,9 +25,11 @@ from flows.build_here import build
 from flows.cli import main
 from flows.plan_cells import plan
 from flows.planning import Plan
+from flows.steps.cubes.cube_times import utc
 from flows.steps.cubes.exporting import export_cube
 from flows.steps.cubes.odc_reader import BY_PASS
 from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.passport import passport_of
 from flows.steps.cubes.pinning import pin_snapshot
 from flows.steps.cubes.strips import CellWork, make_content
 from flows.steps.index.catalogue import published_passes
@@ -35,6 +37,7 @@ from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.pictures.cube import as_periods, coverage_picture, quicklook_picture
+from flows.steps.pictures.tiles import Layers
 from flows.steps.storage import open_storage
 from products.errors import RequestError
 from products.period import Period, parse_period
@@ -207,6 +210,23 @@ def test_a_new_scene_adds_its_pass_only_and_one_that_goes_takes_it_away(
         assert (third["built"], third["retired"]) == (0, len(cells))
         assert set(cells_of(ingested_settings).values()) == before
         assert third["cube"] == first["cube"] != second["cube"]
+
+
+def test_the_map_of_a_request_shows_the_clearest_pass_and_says_what_a_pixel_of_it_is_made_of(
+    built: Built, passes_recipe: str
+) -> None:
+    layers, cube = Layers(built.cube), open_snapshot(built.cube).load()
+    clearest = int((cube["cause"] == Cause.USED).sum(["y", "x"]).argmax("time"))
+    np.testing.assert_array_equal(layers.levels[0].values, cube["reflectance"].values[clearest][:1])
+    assert layers.last_period.contains(utc(cube["time"].values[clearest]))
+    west, south, east, north = layers.bounds
+    at, recipe = ((west + east) / 2, (south + north) / 2), scene_recipe(passes_recipe)
+    with open_index(built.settings) as index:
+        storage = open_storage(built.settings)
+        said = passport_of(index, storage, NAME, lambda _: recipe, at, layers.last_period, 1, RasterAccess())
+    assert said["scenes"] and {scene["platform"] for scene in said["scenes"]} == {
+        str(cube["platform"].values[clearest])
+    }
 
 
 def test_dc_load_reads_the_passes_that_a_cube_has(built: Built) -> None:

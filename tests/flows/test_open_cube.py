@@ -17,6 +17,7 @@ from flows.steps.cubes.open_cube import find_cube, open_snapshot, within
 from flows.steps.storage import path_of
 from products.errors import RequestError
 from products.period import parse_period
+from products.spec import FeaturesRecipe
 
 
 @pytest.fixture
@@ -44,6 +45,18 @@ def test_open_cube_keeps_the_periods_asked_for(published: Any) -> None:
     np.testing.assert_array_equal(cube.red.values, published.features[1:, 0])
 
 
+@pytest.mark.usefixtures("home_of_product")
+def test_open_cube_takes_the_path_of_a_recipe(published: Any, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "{name: known_features, version: 1, kind: features, grid: {resolution_m: 30}, period: P1Y, sources: "
+        "[{collection: landsat-c2-l2}], features: [{geomedian: {bands: [red, nir]}}]}"
+    )
+    assert flows.open_cube(str(recipe), area="matang").identical(flows.open_cube("known_features", area="matang"))
+    with pytest.raises(RequestError, match=r"none\.yaml"):
+        flows.open_cube(str(tmp_path / "none.yaml"), area="matang")
+
+
 def test_odc_geo_and_rioxarray_know_where_a_cube_is(published: Any) -> None:
     cube = open_snapshot(published.cube_url)
     for found in (cube, cube.features, cube.class_map):
@@ -67,6 +80,44 @@ def test_a_period_that_the_cube_lacks_is_refused_with_what_it_has(published: Any
         RequestError, match=r"no cell of 2015: it has 2, from 2019-01-01 to 2021-01-01 \(end excluded\)"
     ):
         within(open_snapshot(published.cube_url), parse_period("2015"))
+
+
+@pytest.mark.parametrize(
+    ("length", "step", "asked", "begins"),
+    [
+        ("P2Y", "P1Y", "2021", ["2021-01-01"]),
+        ("P4Y", "P1Y", "2020", ["2020-01-01"]),
+        ("P3Y", "P1Y", "2020", ["2019-01-01"]),
+        ("P36M", "P1Y", "2020/2021", ["2020-01-01", "2021-01-01"]),
+        ("P3M", "P1Y", "2020-01/2020-02", ["2020-01-01"]),
+    ],
+)
+def test_the_cells_of_a_period_are_those_that_a_build_of_it_makes(
+    length: str, step: str, asked: str, begins: list[str]
+) -> None:
+    recipe = FeaturesRecipe.model_validate(
+        {
+            "name": "overlapping",
+            "version": 1,
+            "kind": "features",
+            "grid": {"resolution_m": 30},
+            "period": {"length": length, "step": step},
+            "sources": [{"collection": "landsat-c2-l2"}],
+            "features": [{"geomedian": {"bands": ["red", "nir"]}}],
+        }
+    )
+    cells = recipe.periods_in(parse_period("2017/2023"))
+    edges = [
+        np.array([edge.replace(tzinfo=None) for edge in each], "datetime64[ns]")
+        for each in zip(*((cell.start, cell.end) for cell in cells), strict=True)
+    ]
+    cube = xarray.Dataset(
+        {"features": ("period", np.zeros(len(cells)))}, {"period": edges[0], "period_end": ("period", edges[1])}
+    )
+    found = within(cube, parse_period(asked), recipe)
+    assert list(np.datetime_as_string(found["period"].values, "D")) == begins
+    if length != "P3M":
+        assert [cell.start.date().isoformat() for cell in recipe.periods_in(parse_period(asked))] == begins
 
 
 def test_a_cube_that_is_not_there_is_refused_with_those_that_are(published: Any) -> None:

@@ -25,6 +25,7 @@ from products.errors import RequestError
 from products.grid import PixelGrid
 from products.identity import KERNEL_VERSIONS, CellKey
 from products.period import parse_period
+from products.spec import FeaturesRecipe
 from products.template import ArrayTemplate, CellTemplate, odc_product_definition
 
 AREA, YEAR = "demo", "2020"
@@ -117,12 +118,39 @@ def test_a_cell_across_the_antimeridian_is_found_from_both_sides(embedded_settin
         draft = CellDraft(uuid4(), key, template, grid, "digest", {}, {})
         publish_cell(index, open_storage(embedded_settings), draft, {"features": np.ones((1, 1, 64, 64), "f4")})
         columns = {
-            _find_place(index, "known", (longitude, at[1]), key.period).pixel.affine.c
+            _find_place(index, "known", (longitude, at[1]), key.period, lambda _: None).pixel.affine.c
             for longitude in (179.9995, -179.9995, 180.0005)
         }
         with pytest.raises(RequestError, match="there are 0: build it"):
-            _find_place(index, "known", (-179.5, at[1]), key.period)
+            _find_place(index, "known", (-179.5, at[1]), key.period, lambda _: None)
     assert len(columns) == 2
+
+
+def test_of_cells_that_overlap_the_one_that_a_build_of_the_period_makes_is_found(embedded_settings: Settings) -> None:
+    recipe = FeaturesRecipe.model_validate(
+        {
+            "name": "known",
+            "version": 1,
+            "kind": "features",
+            "grid": {"crs": "EPSG:32647", "resolution_m": 30, "tile_px": 64},
+            "period": {"length": "P2Y", "step": "P1Y"},
+            "sources": [{"collection": "landsat-c2-l2"}],
+            "features": [{"geomedian": {"bands": ["red", "nir"]}}],
+        }
+    )
+    at = (100.845, 4.95)
+    ground = point(*at, "EPSG:4326").buffer(1e-7)
+    grid = recipe.grid.pixel_grid(ground)
+    (tile,) = grid.tiles(ground)
+    template = CellTemplate("known", 1, "known", (ArrayTemplate("features", "feature", ("red",), "float32", np.nan),))
+    with open_index(embedded_settings) as index:
+        add_product(index.dc, odc_product_definition(template))
+        for period in recipe.periods_in(parse_period("2019/2022")):
+            draft = CellDraft(uuid4(), CellKey("known", 1, tile, period), template, grid, "digest", {}, {})
+            publish_cell(index, open_storage(embedded_settings), draft, {"features": np.ones((1, 1, 64, 64), "f4")})
+        for year in ("2019", "2020", "2021", "2022"):
+            found = _find_place(index, "known", at, parse_period(year), lambda _: recipe)
+            assert found.cell.period == recipe.periods_in(parse_period(year))[0].label
 
 
 def test_a_period_of_several_cells_is_refused(ingested_settings: Settings, small_recipe: Path, tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
 from flows.steps.pictures.cube import as_periods, coverage_picture, quicklook_picture
+from flows.steps.pictures.tiles import Layers
 from products.errors import RequestError
+from products.period import parse_period
 from products.registry import DEFINITIONS
 from products.series import compute_series, series_arrays
 from products.series_spec import SeriesRecipe
@@ -121,6 +123,14 @@ def test_the_gallery_of_a_series_shows_its_features_and_steps(
     cube = open_snapshot(cube_url)
     assert answer.stdout == f"{cube.sizes['feature']} features, {cube.sizes['time']} steps in {picture}\n"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_map_of_a_request_shows_the_best_observed_step_and_has_its_cell(cube_url: str) -> None:
+    layers, cube = Layers(cube_url), open_snapshot(cube_url).load()
+    best = int(cube["observed"].sum(["y", "x"]).argmax("time"))
+    (first,) = layers.levels[0]["feature"].values
+    np.testing.assert_array_equal(layers.levels[0].values[0], cube["series"].sel(feature=first).values[best])
+    assert layers.last_period == parse_period(YEAR)
 
 
 def test_the_passport_of_a_series_says_what_each_scene_gave(cube_url: str, series_recipe: str) -> None:

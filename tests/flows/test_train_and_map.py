@@ -18,7 +18,7 @@ import rasterio
 import shapely
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
-from odc.geo.geom import box
+from odc.geo.geom import Geometry, box
 from pyproj import Geod
 from pystac.extensions.mlm import MLMExtension
 
@@ -253,6 +253,18 @@ def test_sites_are_left_out_by_name_and_must_hold_all_samples(coast: Coast, tmp_
     sites.assign(name=["below", "above"]).to_file(moved)
     other = coast.train(**asked, split=MODEL.split.model_copy(update={"sites": str(moved)}))
     assert other.trained and set(other.card["metrics"]["by_site"]["sites"]) == {"below", "above"}
+    overlapping = [shapely.box(whole.left, whole.bottom, whole.right, middle + 90), shapes[1]]
+    sites.set_geometry(overlapping, crs=32647).to_file(path)
+    with pytest.raises(
+        RequestError, match=r"samples lie in both south and north of .*sites.geojson: .* cut the polygons"
+    ):
+        coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"sites": str(path)}))
+    for missing in (None, " "):
+        sites.assign(name=["south", missing]).to_file(path)
+        with pytest.raises(
+            RequestError, match=r"1 of 2 polygons of .* have no `name`, the first is feature 2: name each"
+        ):
+            coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"sites": str(path)}))
     sites[:1].to_file(path)
     with pytest.raises(RequestError, match=r"samples lie in no site of .*sites.geojson"):
         coast.train(**asked, seed=9, split=MODEL.split.model_copy(update={"sites": str(path)}))
@@ -631,6 +643,43 @@ def test_pixel_areas_are_those_inside_the_area(mapped: MapResult) -> None:
     ground_m2 = abs(Geod(ellps="WGS84").geometry_area_perimeter(AREA.geometry.geom)[0])
     assert total == pytest.approx(ground_m2 / 10_000, rel=5e-5)
     assert json.dumps(document)
+
+
+def test_sites_an_ocean_apart_are_rasters_of_their_own(coast: Coast, trained: TrainedModel) -> None:
+    coast.train()
+    equal_area = FEATURES.grid.model_copy(update={"crs": "EPSG:6933"})
+    recipe = FEATURES.model_copy(update={"name": "far_features", "grid": equal_area})
+    grid = equal_area.pixel_grid(AREA.geometry)
+    (malaysia, *_), (ecuador, *_) = (
+        grid.tiles(box(*at, CRS("EPSG:4326"))) for at in ((100.8, 4.8, 100.81, 4.81), (-80, -3, -79.99, -2.99))
+    )
+    publish_features(coast.index, coast.storage, features_of(coast.truth), (malaysia, ecuador), recipe, grid)
+    sites = [grid.geobox(tile).pad(-9).extent.to_crs(CRS("EPSG:4326")).geom for tile in (malaysia, ecuador)]
+    area = Area("far_coasts", Geometry(shapely.union_all(sites), CRS("EPSG:4326")))
+    model = find_model(coast.index, coast.storage, "coast_model")
+    cells = feature_cells(coast.index, recipe, area, YEAR)
+    mapped = map_cells(coast.index, coast.storage, model, cells, 1)
+    classes = [path_of(url) for url in mapped.files.cogs if url.endswith("map_class.tif")]
+    assert [Path(path).parent.name for path in classes] == ["2020_1", "2020_2"]
+    truths = coast.truth[:, :TILE_PX], coast.truth[:, TILE_PX:]
+    for path, tile, codes in zip(classes, (malaysia, ecuador), truths, strict=True):
+        with rasterio.open(path) as file:
+            assert max(file.shape) <= TILE_PX - 16
+            window = file.window(*grid.geobox(tile).pad(-12).extent.boundingbox.bbox).round_offsets().round_lengths()
+            assert (file.read(1, window=window) == codes[12:-12, 12:-12]).mean() > 0.9
+    total = sum(each["area"] for each in mapped.files.pixel_area)
+    ground_m2 = sum(abs(Geod(ellps="WGS84").geometry_area_perimeter(site)[0]) for site in sites)
+    assert total == pytest.approx(ground_m2 / 10_000, rel=1e-3)
+    assert [each["period"] for each in mapped.files.applicability] == ["2020"]
+    collection = pystac.Collection.from_file(path_of(str(mapped.files.collection)))
+    assert [item.id for item in collection.get_items()] == [
+        "coast_map_far_coasts_2020_1",
+        "coast_map_far_coasts_2020_2",
+    ]
+    overall, *each = collection.extent.spatial.bboxes
+    assert len(each) == 2 and (overall[0], overall[2]) == (min(b[0] for b in each), max(b[2] for b in each))
+    again = map_cells(coast.index, coast.storage, model, cells, 1)
+    assert again.files == mapped.files
 
 
 def test_the_quicklook_is_a_picture(coast: Coast, mapped: MapResult) -> None:

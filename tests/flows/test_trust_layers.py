@@ -5,7 +5,7 @@ import pytest
 
 from flows.steps.learning.applicability_file import trust_layers
 from products.learning.applicability import applicability
-from products.learning.trust_layers import NOT_MAPPED, inside_share
+from products.learning.trust_layers import NOT_MAPPED, applicable_counts, inside_share
 
 SIDE_PX = 20
 
@@ -17,7 +17,7 @@ def test_a_model_is_not_applicable_to_a_pixel_that_is_mapped_without_one_of_its_
     features = random.normal(0, 1, (3, SIDE_PX, SIDE_PX)).astype(np.float32)
     percent = np.full((1, 2, SIDE_PX, SIDE_PX), 50, np.uint8)
     everywhere = np.ones((SIDE_PX, SIDE_PX), np.bool_)
-    whole = inside_share(trust_layers(area, features, percent, 1)["applicable"][0], everywhere)
+    whole = inside_share(applicable_counts(trust_layers(area, features, percent, 1)["applicable"][0], everywhere))
     assert whole is not None and whole > 0.9
     features[1, :10] = np.nan
     features[:, 10:12], percent[:, :, 10:12] = np.nan, NOT_MAPPED
@@ -25,4 +25,4 @@ def test_a_model_is_not_applicable_to_a_pixel_that_is_mapped_without_one_of_its_
     applicable = layers["applicable"][0]
     assert np.isnan(layers["dissimilarity"][0, :12]).all() and (layers["uncertainty"][0, :10] == 100).all()
     assert (applicable[:10] == 0).all() and (applicable[10:12] == NOT_MAPPED).all() and (applicable[12:] < 2).all()
-    assert inside_share(applicable, everywhere) == pytest.approx(whole * 8 / 18, abs=0.04)
+    assert inside_share(applicable_counts(applicable, everywhere)) == pytest.approx(whole * 8 / 18, abs=0.04)

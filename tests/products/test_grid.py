@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,3 +144,43 @@ def test_a_ring_round_a_pole_has_tiles_at_every_longitude() -> None:
     tiles = grid.tiles(box(-180.0, -80.0, 180.0, -79.0, "EPSG:4326"))
     assert {(tile.row < 0, tile.column < 0) for tile in tiles} == {(a, b) for a in (True, False) for b in (True, False)}
     assert Tile(grid.crs, 0, 0) not in tiles
+
+
+def test_sites_an_ocean_apart_have_their_own_tiles_and_none_between() -> None:
+    grid = PixelGrid("EPSG:6933", 10.0, 64, 0.0)
+    sites = [box(100.80, 4.80, 100.82, 4.81, "EPSG:4326"), box(-80.0, -3.0, -79.98, -2.99, "EPSG:4326")]
+    both = Geometry(sites[0].geom | sites[1].geom, "EPSG:4326")
+    assert grid.tiles(both) == tuple(sorted({*grid.tiles(sites[0]), *grid.tiles(sites[1])}))
+
+
+def test_more_tiles_than_anyone_builds_are_refused() -> None:
+    with pytest.raises(RequestError, match="the area spans 2[0-9]{6} tiles, at most 1000000 are allowed: ask for less"):
+        PixelGrid("EPSG:6933", 10.0, 64, 0.0).tiles(box(100, 0, 110, 10, "EPSG:4326"))
+
+
+def test_far_ground_is_in_pieces_of_its_own_that_share_no_pixel() -> None:
+    at = [(0, 0), (0, 1), (1, 0), (40, 3), (41, 3), (2, 9000)]
+    tiles = tuple(sorted(Tile(GRID.crs, row, column) for row, column in at))
+    assert GRID.pieces(tiles, 256 * 256 * 42 * 9001) == (tiles,)
+    assert [[(tile.row, tile.column) for tile in piece] for piece in GRID.pieces(tiles, 256 * 256 * 4)] == [
+        [(0, 0), (0, 1), (1, 0)], [(2, 9000)], [(40, 3), (41, 3)],
+    ]  # fmt: skip
+
+
+@given(st.sets(st.tuples(st.integers(-30, 30), st.integers(-30, 30)), min_size=1), st.integers(1, 50))
+def test_pieces_hold_every_tile_once_and_are_no_larger_than_asked(places: set[tuple[int, int]], most: int) -> None:
+    tiles = tuple(sorted(Tile(GRID.crs, row, column) for row, column in places))
+    pieces = GRID.pieces(tiles, most * 256 * 256)
+    assert sorted(tile for piece in pieces for tile in piece) == list(tiles)
+    taken = np.zeros((61, 61), np.int64)
+    for piece in pieces:
+        rows, columns = np.array([(tile.row + 30, tile.column + 30) for tile in piece]).T
+        box = taken[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        box += 1
+        assert box.size <= most
+    assert taken.max() == 1
+
+
+def test_one_solid_area_is_cut_in_halves() -> None:
+    tiles = tuple(Tile(GRID.crs, row, column) for row in range(4) for column in range(8))
+    assert [len(piece) for piece in GRID.pieces(tiles, 256 * 256 * 8)] == [8, 8, 8, 8]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from odc.geo.geom import box
+from odc.geo.geom import box, point
 
 from products.area import area_from_bounds
 from products.errors import RequestError
@@ -54,10 +54,29 @@ def test_a_picture_has_at_most_256_pixels_that_are_whole_groups_of_product_pixel
     assert found.extent.contains(area.to_crs(grid.crs, resolution=0.01).buffer(-0.001))
 
 
-def test_around_a_place_pixels_are_those_of_the_product() -> None:
-    found = preview_box(RECIPE, area_around(RECIPE, 100.845, 4.95).geometry)
-    assert found.resolution.x == RECIPE.grid.resolution_m
-    assert 250 <= min(found.shape) <= max(found.shape) <= SIDE_PX
+@pytest.mark.parametrize("resolution_m", [0.5, 10, 30, 500])
+@pytest.mark.parametrize(
+    ("place", "crs"),
+    [
+        ((100.845, 4.95), "utm"),
+        ((-80.0123, -2.9971), "utm"),
+        ((15.6, 78.2), "utm"),
+        ((179.9999, 66.3), "utm"),
+        ((100.845, 4.95), "EPSG:6933"),
+        ((-80.0123, -2.9971), "EPSG:6933"),
+        ((15.6, 78.2), "EPSG:6933"),
+    ],
+)
+def test_around_a_place_lie_256_x_256_pixels_of_the_product(
+    place: tuple[float, float], resolution_m: float, crs: str
+) -> None:
+    grid = RECIPE.grid.model_copy(update={"crs": crs, "resolution_m": resolution_m})
+    recipe = RECIPE.model_copy(update={"grid": grid})
+    found = preview_box(recipe, area_around(recipe, *place).geometry)
+    assert (found.resolution.x, found.shape) == (resolution_m, (SIDE_PX, SIDE_PX))
+    x, y = point(*place, "EPSG:4326").to_crs(found.crs).coords[0]
+    column, row = ~found.affine * (x, y)
+    assert (int(column), int(row)) in {(SIDE_PX // 2, SIDE_PX // 2), (SIDE_PX // 2, SIDE_PX // 2 - 1)}
 
 
 def test_ground_beyond_the_reach_of_a_grid_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from zarr.abc.store import Store
 from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
 from flows.steps.areas import find_area
-from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of
+from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of, utc
 from flows.steps.cubes.geozarr import SELF, without_geozarr
 from flows.steps.storage import storage_at
 from products.errors import RequestError
 from products.period import Period, parse_period
-from products.registry import scene_recipe
+from products.registry import YAML, read_recipe, recipe_names, scene_recipe
+from products.scene_recipe import SceneRecipe
 
 LEAST_CHUNK_PX = 1024  # shards of smaller tiles are read several at a time
 GRID_MAPPING = "spatial_ref"
@@ -90,12 +92,18 @@ def features_apart(cube: xarray.Dataset) -> xarray.Dataset:
     return cube
 
 
-def within(cube: xarray.Dataset, asked: Period) -> xarray.Dataset:
-    """The cells of a cube whose middle lies in a period, or the passes and steps that begin in it; RequestError if there is none."""
+def within(cube: xarray.Dataset, asked: Period, recipe: SceneRecipe | None = None) -> xarray.Dataset:
+    """The cells of a cube whose middle lies in a period, or the passes and steps that begin in it; RequestError if there is none.
+
+    With its recipe, a cell that is longer than its step, as composites that overlap, belongs where the step does: as `build` takes the period.
+    """
     first, last = (np.datetime64(instant.replace(tzinfo=None), "ns") for instant in (asked.start, asked.end))
     dim = "time" if "time" in cube.dims else "period"
     begins, ends = edges_of(cube, dim)
-    belongs = begins + (ends - begins) // 2 if dim == "period" else begins
+    belongs = begins
+    if dim == "period":
+        spans = [Period(utc(begin), utc(end)) for begin, end in zip(begins, ends, strict=True)]
+        belongs = np.array([middle_of(span, recipe).replace(tzinfo=None) for span in spans], "datetime64[ns]")
     kept = np.flatnonzero((belongs >= first) & (belongs < last))
     if kept.size == 0:
         held = f"{np.datetime_as_string(begins.min(), 'D')} to {np.datetime_as_string(ends.max(), 'D')} (end excluded)"
@@ -111,6 +119,13 @@ def within(cube: xarray.Dataset, asked: Period) -> xarray.Dataset:
 def as_asked(cube: xarray.Dataset, period: str, is_alone: bool) -> xarray.Dataset:
     """The cube of a request as it asked for it: whole where it has these cells alone, else, as it has what joined it too, `within` the period."""
     return cube if is_alone else within(cube, parse_period(period))
+
+
+def middle_of(cell: Period, recipe: SceneRecipe | None) -> datetime:
+    """The middle of a cell, or of its step by a known recipe where that is shorter."""
+    spans = (cell, recipe.step_of(cell)) if recipe else (cell,)
+    shortest = min(spans, key=lambda span: span.end - span.start)
+    return shortest.start + (shortest.end - shortest.start) / 2
 
 
 def find_cube(index: Index, product: str, area: str, crs: str | None = None) -> CubePointer:
@@ -140,8 +155,20 @@ def snapshot_asked_for(index: Index, cube: str, area: str | None, crs: str | Non
         return cube
     if area is None:
         raise RequestError(f"expected an area with a product's name, as {cube} --area AREA, or a path ending in .zarr")
-    product = scene_recipe(cube).name if cube.endswith((".yaml", ".yml")) else cube
-    return find_cube(index, product, find_area(area).name, crs).snapshot_url
+    return find_cube(index, product_named(cube), find_area(area).name, crs).snapshot_url
+
+
+def product_named(text: str) -> str:
+    """The product that a name, or the path of its recipe, means; RequestError where there is no such file."""
+    return scene_recipe(text).name if text.endswith(YAML) else text
+
+
+def known_recipe(text: str, version: int) -> SceneRecipe | None:
+    """The recipe that a name or a path means, if its cells are made of scenes and it is of the version."""
+    if not text.endswith(YAML) and text not in recipe_names():
+        return None
+    recipe = read_recipe(text)
+    return recipe if isinstance(recipe, SceneRecipe) and recipe.version == version else None
 
 
 def _as_stored(store: Store, group: str | None) -> xarray.Dataset:

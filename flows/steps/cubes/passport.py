@@ -14,8 +14,8 @@ from odc.geo.geom import point
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import CODE, QUALITY, TIDES
-from flows.steps.cubes.open_cube import open_snapshot
-from flows.steps.index.catalogue import PublishedCell, published_cell, scene_of
+from flows.steps.cubes.open_cube import middle_of, open_snapshot
+from flows.steps.index.catalogue import PublishedCell, published_cell, scene_of, time_of
 from flows.steps.index.external_products import external_scene
 from flows.steps.index.index_rows import source_ids
 from flows.steps.loading.coregistration import measure_shifts
@@ -25,6 +25,7 @@ from flows.steps.loading.tile_block import load_observations
 from flows.steps.storage import Storage
 from products.antimeridian import turns
 from products.errors import RequestError
+from products.passes import search_span
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.scene import Scene
@@ -50,10 +51,10 @@ def passport_of(
 ) -> dict[str, Any]:  # fmt: skip
     """JSON-able: `cell`, `scenes`, `counts`, `quality`, `recipe`, `model`, `code`. RequestError where there is no cell, or several.
 
-    The cell of exactly the time asked for, or else the one whose middle lies in it.
+    The cell of exactly the time asked for, or else the one that `build` makes of it, or whose middle lies in it where the recipe is not known.
     A map has the scenes, counts and quality of the features that it was made of. `fate` of a scene is null where the recipe is not known any more.
     """
-    place = _find_place(index, product, at, asked)
+    place = _find_place(index, product, at, asked, find_recipe)
     of, sources = place, _sources(index, place)
     if not _is_features(place.row):
         of = next((found for row in sources if _is_features(row) and (found := _at(row, at))), place)
@@ -77,11 +78,14 @@ def _sources(index: Index, place: CellPixel) -> list[Dataset]:
     return list(index.dc.index.datasets.bulk_get(source_ids(index, place.cell.id)))
 
 
-def _find_place(index: Index, product: str, at: tuple[float, float], asked: Period) -> CellPixel:
+def _find_place(
+    index: Index, product: str, at: tuple[float, float], asked: Period, find_recipe: FindRecipe
+) -> CellPixel:
     longitude, latitude = at
     if index.dc.index.products.get_by_name(product) is None:
         raise RequestError(f"no product {product!r} in the index: expected one that was built, see `neocube build`")
-    when, latitudes = Range(asked.start, asked.end), Range(latitude - 1e-6, latitude + 1e-6)
+    span = search_span([asked])
+    when, latitudes = Range(span.start, span.end), Range(latitude - 1e-6, latitude + 1e-6)
     rows = [
         row
         for west, east in turns(longitude - 1e-6, longitude + 1e-6)
@@ -89,7 +93,8 @@ def _find_place(index: Index, product: str, at: tuple[float, float], asked: Peri
     ]
     there = [place for row in rows if (place := _at(row, at)) is not None]
     exact = [place for place in there if place.cell.period == asked.label]
-    found = exact or [place for place in there if _has_middle_in(place.row, asked)]
+    recipe = find_recipe(product) if there and not exact else None
+    found = exact or [place for place in there if _belongs_in(place, asked, recipe)]
     newest = [place for place in found if place.cell.version == max(each.cell.version for each in found)]
     if len(newest) != 1:
         periods = ", ".join(sorted(place.cell.period for place in newest))
@@ -111,9 +116,9 @@ def _at(row: Dataset, at: tuple[float, float]) -> CellPixel | None:
     return CellPixel(row, published_cell(row), tile, tile[line : line + 1, column : column + 1])
 
 
-def _has_middle_in(row: Dataset, asked: Period) -> bool:
-    middle = row.time.begin + (row.time.end - row.time.begin) / 2
-    return asked.contains(middle)
+def _belongs_in(place: CellPixel, asked: Period, recipe: SceneRecipe | None) -> bool:
+    is_of = recipe is not None and recipe.version == place.cell.version
+    return asked.contains(middle_of(time_of(place.cell), recipe if is_of else None))
 
 
 def _is_features(row: Dataset) -> bool:

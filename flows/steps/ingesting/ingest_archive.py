@@ -70,6 +70,7 @@ def ingest_archive(
     api = stac_api(archive, wanted, files)
     if not dry_run:
         _retry(take, only_due=True)
+        take.begin_listing()
 
     def inside(found: FoundItem) -> bool:
         return _in_scope(found, wanted.collections, area, period)

@@ -23,6 +23,11 @@ class FirstRows(list[T]):
                 self.append(each)
         return self
 
+    def withdraw(self, row: T) -> None:
+        """Uncount one that was added, and is among the first, as if it never had been."""
+        self.remove(row)
+        self.total -= 1
+
 
 @dataclass(slots=True)
 class IngestReport:

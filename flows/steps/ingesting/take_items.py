@@ -26,7 +26,7 @@ from flows.steps.scenes.scene_pool import Read, ScenePool
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """One run of ingest: where it writes, how it reads pixels, and what it tells."""
+    """One run of ingest: where it writes, how it reads pixels, and what it tells; what it `refused`, of its listing or `tried_again` before, by key."""
 
     index: Index
     archive: str
@@ -36,6 +36,21 @@ class Take:
     radiometric_check: Literal["auto", "off"] = "auto"
     run: UUID = field(default_factory=uuid4)
     pool: ScenePool = field(default_factory=lambda: ScenePool(0))
+    refused: dict[tuple[str, str], list["Refused"]] = field(default_factory=dict)
+    tried_again: dict[tuple[str, str], list["Refused"]] = field(default_factory=dict)
+
+    def begin_listing(self) -> None:
+        """What was refused until now was tried from quarantine."""
+        self.tried_again.update(self.refused)
+        self.refused.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An item that is refused, as the report tells it, and what is told where another item of its id is taken."""
+
+    row: dict[str, str]
+    is_another: str
 
 
 @dataclass(slots=True)
@@ -129,7 +144,7 @@ def take_prepared(take: Take, prepared: Prepared) -> Taken:
     report.unchanged += decision.unchanged + sifted.unchanged
     report.skipped += [{"id": name, "note": note} for name, note in sifted.skipped]
     report.skipped += [{"id": item.found.id, "note": note} for item, note in (*outcome.notes, *outcome.others)]
-    report.quarantined += [{"id": item.found.id, "cause": cause} for item, cause in outcome.refused]
+    _tell_refused(take, outcome)
     return Taken(prepared.n_items - sifted.repeated, len(outcome.scenes) + sifted.unchanged, sifted.repeated)
 
 
@@ -144,6 +159,23 @@ def _try_others(take: Take, outcome: _Outcome, others: Sequence[FreshItem]) -> N
         outcome.take_turns(_checked(take, items, take.pool.submit([item.found for item in items], take.archive)()))
         others = [item for item in others if turn.get(item.key) is not item]
     outcome.others += [(item, item.is_another) for item in others]
+
+
+def _tell_refused(take: Take, outcome: _Outcome) -> None:
+    """Add what is refused to the report; what was refused before and has its id taken now is told as another, or, as it lay in quarantine, not at all."""
+    report = take.report
+    for key in outcome.passed_keys:
+        for before in take.refused.pop(key, ()):
+            report.quarantined.withdraw(before.row)
+            report.skipped += [{"id": before.row["id"], "note": f"{before.row['cause']}; {before.is_another}"}]
+        for before in take.tried_again.pop(key, ()):
+            report.quarantined.withdraw(before.row)
+            report.found -= 1
+    for item, cause in outcome.refused:
+        row = {"id": item.found.id, "cause": cause}
+        report.quarantined += [row]
+        if report.quarantined[-1] is row:
+            take.refused.setdefault(item.key, []).append(Refused(row, item.is_another))
 
 
 def _checked(take: Take, fresh: Sequence[FreshItem], readings: Sequence[Reading]) -> _Outcome:

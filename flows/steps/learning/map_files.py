@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
+import shapely
 import xarray
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
 
 from flows.steps.cubes.open_cube import geobox_of, open_snapshot
 from flows.steps.cubes.snapshot import CubePlan
@@ -22,17 +24,18 @@ from flows.steps.loading.warping import covered_by
 from flows.steps.pictures.map import map_picture
 from flows.steps.storage import Storage
 from products.area import Area
-from products.grid import PixelGrid
+from products.grid import PixelGrid, Tile
 from products.learning.ground_area import ground_of_codes
 from products.learning.learned import NO_PROBABILITY
 from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours, pixel_area
-from products.learning.trust_layers import APPLICABLE, NOT_MAPPED, UNCERTAINTY, inside_share
+from products.learning.trust_layers import APPLICABLE, NOT_MAPPED, UNCERTAINTY, applicable_counts, inside_share
 from products.period import Period
 from products.scene_recipe import canonical_digest
 
 COLLECTION = "collection.json"
 SHOWN = (MAP_CLASS, PROBABILITY, APPLICABLE, UNCERTAINTY)
 COGS = tuple(f"{name}.tif" for name in SHOWN)
+MOST_PX = 2**28  # of a raster: 16384 x 16384
 COG_OPTIONS = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "num_threads": "1"}
 
 
@@ -52,8 +55,9 @@ NO_FILES = MapFiles(None, (), (), ())
 
 @dataclass(frozen=True, slots=True)
 class MapView:
-    """One period of a map, cut to the bounding box of the area; `inside` marks pixel centres in the area, (y, x)."""
+    """One period of a map, cut to the bounding box of the area or of a piece of it; `inside` marks pixel centres in the area, (y, x)."""
 
+    label: str
     period: Period
     geobox: GeoBox
     codes: NDArray[np.uint8]
@@ -69,47 +73,60 @@ class MapView:
 
 
 def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: str, area: Area) -> MapFiles:
-    """Write the files of a map if they are not there yet; the collection, last, says that they are whole. StorageLost."""
-    name = canonical_digest([plan.digest, area.geometry.wkt])[:16]
+    """Write the files of a map if they are not there yet, large ones as several rasters; the collection, last, says that they are whole. StorageLost."""
+    pieces = plan.grid.pieces(plan.tiles, MOST_PX)
+    name = canonical_digest([plan.digest, area.geometry.wkt, *([len(pieces)] if len(pieces) > 1 else [])])[:16]
     folder = storage.path("maps", plan.template.product, plan.area, plan.grid.crs.replace(":", "_").lower(), name)
     is_whole, what = storage.exists(f"{folder}/{COLLECTION}"), f"the files of the map {plan.template.product}"
     cube = open_snapshot(cube_url, storage.options)
-    cogs, pictures, areas, items, business = [], [], [], [], []
+    cogs, pictures, areas, business = [], [], [], []
+    items: dict[str, dict[str, Any]] = {}
+    names = model.recipe.class_names
     for period in plan.periods:
-        view = map_view(cube, plan.grid.crs, period, area)
-        paths = {key: f"{folder}/{period.label}/{key}" for key in (*COGS, "quicklook.png")}
-        if not is_whole:
-            items.append(item_document(model, plan, view.geobox, period))
-            with storage.writing(folder, what):
-                write_period(storage, paths, view, model)
-                storage.write_bytes(f"{folder}/{period.label}/item.json", _json(items[-1]))
-        cogs += [paths[name] for name in COGS]
-        pictures.append(paths["quicklook.png"])
-        names = model.recipe.class_names
-        areas += [
-            entry | {"period": period.label} for entry in pixel_area(view.ground_m2(plan.grid, len(names) + 1), names)
-        ]
-        business.append({"period": period.label, "inside_share": inside_share(view.applicable, view.inside)})
+        ground_m2, applicable = np.zeros(len(names) + 1), np.zeros(2, np.int64)
+        for view in map_views(cube, plan.grid, pieces, period, area):
+            paths = {key: f"{folder}/{view.label}/{key}" for key in (*COGS, "quicklook.png")}
+            if not is_whole:
+                items[view.label] = item_document(model, plan, view.geobox, period, view.label)
+                with storage.writing(folder, what):
+                    write_view(storage, paths, view, model)
+                    storage.write_bytes(f"{folder}/{view.label}/item.json", _json(items[view.label]))
+            cogs += [paths[name] for name in COGS]
+            pictures.append(paths["quicklook.png"])
+            ground_m2 += view.ground_m2(plan.grid, len(names) + 1)
+            applicable += applicable_counts(view.applicable, view.inside)
+        areas += [entry | {"period": period.label} for entry in pixel_area(ground_m2, names)]
+        business.append({"period": period.label, "inside_share": inside_share(applicable)})
     if not is_whole:
         with storage.writing(folder, what):
             storage.write_bytes(f"{folder}/{COLLECTION}", _json(collection_document(model, plan, items)))
     return MapFiles(f"{folder}/{COLLECTION}", tuple(cogs), tuple(pictures), tuple(areas), tuple(business))
 
 
-def map_view(cube: xarray.Dataset, crs: str, period: Period, area: Area) -> MapView:
-    """The part of a map cube in one of its periods that the area's bounding box covers."""
-    whole = geobox_of(cube, crs)
+def map_views(
+    cube: xarray.Dataset, grid: PixelGrid, pieces: Sequence[tuple[Tile, ...]], period: Period, area: Area
+) -> Iterator[MapView]:
+    """The parts of a map cube in one of its periods that the bounding boxes of the area on each piece of the grid cover, `2020`, or `2020_1`, `2020_2`, …"""
+    whole = geobox_of(cube, grid.crs)
     here = area.geometry.to_crs(whole.crs)
-    window = whole.overlap_roi(whole.enclosing(here), tol=0.01)
     start = np.datetime64(period.start.replace(tzinfo=None), "ns")
-    cut = cube.sel(period=start).isel(y=window[0], x=window[1])
-    geobox = whole[window]
-    codes, percent, applicable, uncertainty = (cut[name].values for name in SHOWN)
-    return MapView(period, geobox, codes, percent, applicable, uncertainty, covered_by(here, geobox))
+    for number, tiles in enumerate(pieces, start=1):
+        window = whole.overlap_roi(whole.enclosing(_on(grid.mosaic(tiles), here)), tol=0.01)
+        cut = cube.sel(period=start).isel(y=window[0], x=window[1])
+        geobox = whole[window]
+        codes, percent, applicable, uncertainty = (cut[name].values for name in SHOWN)
+        label = f"{period.label}_{number}" if len(pieces) > 1 else period.label
+        yield MapView(label, period, geobox, codes, percent, applicable, uncertainty, covered_by(here, geobox))
 
 
-def write_period(storage: Storage, paths: dict[str, str], view: MapView, model: Model) -> None:
-    """The COGs and the quicklook of one period."""
+def _on(mosaic: GeoBox, ground: Geometry) -> Geometry:
+    """The ground that lies on a mosaic; all of the mosaic where it has but the bulge of an edge."""
+    clipped = shapely.clip_by_rect(shapely.make_valid(ground.geom), *mosaic.extent.boundingbox.bbox)
+    return mosaic.extent if clipped.is_empty else Geometry(clipped, ground.crs)
+
+
+def write_view(storage: Storage, paths: dict[str, str], view: MapView, model: Model) -> None:
+    """The COGs and the quicklook of one piece in one period."""
     names, colours = model.recipe.class_names, class_colours(model.recipe.class_names)
     table = {0: (0, 0, 0, 0)} | {code: (*colour, 255) for code, colour in colours.items()}
     tags = {"classes": ", ".join(f"{code}={name}" for code, name in enumerate(names, start=1)), "model": str(model.id)}
@@ -126,7 +143,7 @@ def write_period(storage: Storage, paths: dict[str, str], view: MapView, model: 
         layer = cog(pixels[None], view.geobox, NOT_MAPPED, overviews, tags, (name,))
         storage.write_bytes(paths[f"{name}.tif"], layer)
     storage.write_bytes(paths["probability.tif"], shares)
-    title = f"{model.recipe.map.name} {view.period.label}" + (" (simulated data)" if model.simulated else "")
+    title = f"{model.recipe.map.name} {view.label}" + (" (simulated data)" if model.simulated else "")
     storage.write_bytes(paths["quicklook.png"], map_picture(view.codes, view.geobox, names, colours, title))
 
 

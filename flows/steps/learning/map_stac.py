@@ -1,6 +1,6 @@
-"""STAC for a map: one item for each period, and the collection that holds them. Links and assets are relative."""
+"""STAC for a map: one item for each period and piece, and the collection that holds them. Links and assets are relative."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -22,20 +22,20 @@ EXTENSIONS = (
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
-def item_document(model: Model, plan: CubePlan, geobox: GeoBox, period: Period) -> dict[str, Any]:
-    """The item of one period of a map; its class values are told by the classification extension."""
+def item_document(model: Model, plan: CubePlan, geobox: GeoBox, period: Period, label: str) -> dict[str, Any]:
+    """The item of one period of a map, or of one piece of it; its class values are told by the classification extension."""
     geometry, box = as_geojson(geobox.extent)
     end = period.end - timedelta(microseconds=1)
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
         "stac_extensions": list(EXTENSIONS),
-        "id": f"{plan.template.product}_{plan.area}_{period.label}",
+        "id": f"{plan.template.product}_{plan.area}_{label}",
         "collection": plan.template.product,
         "geometry": geometry,
         "bbox": list(box),
         "properties": {
-            "title": f"{plan.template.title}, {plan.area}, {period.label}",
+            "title": f"{plan.template.title}, {plan.area}, {label}",
             "datetime": None,
             "start_datetime": _utc(period.start.isoformat()),
             "end_datetime": _utc(end.isoformat()),
@@ -55,10 +55,10 @@ def item_document(model: Model, plan: CubePlan, geobox: GeoBox, period: Period) 
     }
 
 
-def collection_document(model: Model, plan: CubePlan, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The collection of a map over one area and CRS, whose items have the same pixels."""
-    starts = [item["properties"]["start_datetime"] for item in items]
-    ends = [item["properties"]["end_datetime"] for item in items]
+def collection_document(model: Model, plan: CubePlan, items: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The collection of a map over one area and CRS, of its items by the folder of each."""
+    starts = [item["properties"]["start_datetime"] for item in items.values()]
+    ends = [item["properties"]["end_datetime"] for item in items.values()]
     note = " Made from simulated data: it shows no real place." if model.simulated else ""
     return {
         "type": "Collection",
@@ -68,12 +68,26 @@ def collection_document(model: Model, plan: CubePlan, items: Sequence[dict[str, 
         "title": plan.template.title,
         "description": f"{plan.template.title} over {plan.area}, by model {model.id}.{note}",
         "license": "other",
-        "extent": {"spatial": {"bbox": [items[0]["bbox"]]}, "temporal": {"interval": [[min(starts), max(ends)]]}},
+        "extent": {
+            "spatial": {"bbox": _boxes([item["bbox"] for item in items.values()])},
+            "temporal": {"interval": [[min(starts), max(ends)]]},
+        },
         "links": [
             {"rel": "root", "href": "./collection.json", "type": "application/json"},
-            *({"rel": "item", "href": f"./{p.label}/item.json", "type": "application/geo+json"} for p in plan.periods),
+            *({"rel": "item", "href": f"./{folder}/item.json", "type": "application/geo+json"} for folder in items),
         ],
     }
+
+
+def _boxes(boxes: Sequence[list[float]]) -> list[list[float]]:
+    """Where the items lie, each place once, after the box of them all where there are several; that goes round the world where one crosses the antimeridian."""
+    each = [list(box) for box in dict.fromkeys(map(tuple, boxes))]
+    if len(each) == 1:
+        return each
+    wests, souths, easts, norths = zip(*each, strict=True)
+    is_across = any(west > east for west, east in zip(wests, easts, strict=True))
+    west, east = (-180.0, 180.0) if is_across else (min(wests), max(easts))
+    return [[west, min(souths), east, max(norths)], *each]
 
 
 def _assets(model: Model) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def sites_digest(path: str) -> str:
 
 
 def named_sites(path: str, x: NDArray[np.float64], y: NDArray[np.float64], crs: str) -> tuple[Int64, tuple[str, ...]]:
-    """The site of each place by a file of polygons with a column `name`; RequestError if it has none, or a sample lies in no site."""
+    """The site of each place by a file of polygons with a column `name`; RequestError if one has none, or a sample lies in no site or in two."""
     try:
         table = geopandas.read_file(path)
     except (OSError, ValueError, RuntimeError) as error:
@@ -51,11 +51,22 @@ def named_sites(path: str, x: NDArray[np.float64], y: NDArray[np.float64], crs: 
         raise RequestError(
             f"expected polygons with a column `name` and a CRS in {path}, got columns {', '.join(table.columns)}"
         )
+    nameless = table["name"].isna() | (table["name"].astype(str).str.strip() == "")
+    if nameless.any():
+        raise RequestError(
+            f"{nameless.sum()} of {len(table)} polygons of {path} have no `name`, the first is feature {nameless.argmax() + 1}: name each site"
+        )
     here = table.to_crs(crs)
     names = tuple(dict.fromkeys(str(name) for name in here["name"]))
     site = np.full(x.shape, -1, np.int64)
     for name, shape in zip(here["name"], here.geometry, strict=True):
-        site[shapely.contains_xy(shape, x, y)] = names.index(str(name))
+        within, number = shapely.contains_xy(shape, x, y), names.index(str(name))
+        taken = site[within & (site >= 0) & (site != number)]
+        if taken.size:
+            raise RequestError(
+                f"{taken.size} of {x.size} samples lie in both {names[taken[0]]} and {name} of {path}: expected all inside one; cut the polygons apart"
+            )
+        site[within] = number
     outside = int((site < 0).sum())
     if outside:
         raise RequestError(

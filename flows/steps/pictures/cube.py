@@ -70,10 +70,8 @@ def as_periods(cube: xarray.Dataset) -> xarray.Dataset:
     """The cube with features and accounts of periods: of passes all accounts together and the clearest pass, of a series its best observed step."""
     if "time" not in cube.dims:
         return cube
-    n_seen = cube["cause"] == int(Cause.USED) if "cause" in cube.data_vars else cube["observed"]
-    best = int(n_seen.sum(["y", "x"]).argmax("time"))
-    layers = cube["reflectance"].rename(band="feature") if "reflectance" in cube else cube["series"]
-    features = layers.isel(time=best, drop=True)
+    features = layers_shown(cube, best_time(cube))
+    n_seen = _seen(cube)
     if "accounts" in cube:
         return xarray.Dataset({"features": features, "accounts": cube["accounts"]}, attrs=cube.attrs)
     counts = [(cube["cause"] != NOT_EXPECTED).sum("time"), n_seen.sum("time")]
@@ -81,6 +79,23 @@ def as_periods(cube: xarray.Dataset) -> xarray.Dataset:
     last = {"period": cube["time"].values[-1:], "cause": ["expected", "used"]}
     accounts = xarray.DataArray(stack, last, ("period", "cause", "y", "x"))
     return xarray.Dataset({"features": features, "accounts": accounts}, attrs=cube.attrs)
+
+
+def best_time(cube: xarray.Dataset) -> int:
+    """The number of the clearest pass or the best observed step; -1, the last, of a cube of periods."""
+    return int(_seen(cube).sum(["y", "x"]).argmax("time")) if "time" in cube.dims else -1
+
+
+def layers_shown(cube: xarray.Dataset, number: int) -> xarray.DataArray:
+    """The features, bands or series at a numbered period, pass or step, (feature, y, x)."""
+    if "time" not in cube.dims:
+        return cube["features"].isel(period=number)
+    layers = cube["reflectance"].rename(band="feature") if "reflectance" in cube else cube["series"]
+    return layers.isel(time=number, drop=True)
+
+
+def _seen(cube: xarray.Dataset) -> xarray.DataArray:
+    return cube["cause"] == int(Cause.USED) if "cause" in cube.data_vars else cube["observed"]
 
 
 def thinned(layer: xarray.DataArray, most_px: int) -> NDArray[np.generic]:

@@ -4,7 +4,6 @@ import io
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -19,10 +18,12 @@ from odc.geo.geom import BoundingBox, Geometry
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
+from flows.steps.cubes.cube_times import edges_of, utc
 from flows.steps.cubes.open_cube import count_overviews, open_snapshot
-from flows.steps.pictures.cube import as_periods, thinned, with_scenes
+from flows.steps.pictures.cube import as_periods, best_time, layers_shown, thinned, with_scenes
 from products.antimeridian import as_geojson
 from products.errors import RequestError
+from products.passes import Pass
 from products.period import Period
 
 TILE_PX = 256
@@ -43,9 +44,21 @@ class Layers:
     @cached_property
     def levels(self) -> tuple[xarray.DataArray, ...]:
         """(feature, y, x) of each level, lazy."""
-        names = [str(name) for name in self._cubes[0]["feature"].values]
+        layers = [layers_shown(cube, self.number) for cube in self.stored]
+        names = [str(name) for name in layers[0]["feature"].values]
         bands = ["red", "green", "blue"] if {"red", "green", "blue"} <= set(names) else names[:1]
-        return tuple(cube["features"].isel(period=-1).sel(feature=bands) for cube in self._cubes)
+        return tuple(each.sel(feature=bands) for each in layers)
+
+    @cached_property
+    def stored(self) -> tuple[xarray.Dataset, ...]:
+        """The snapshot and its overviews, lazy."""
+        n_levels = 1 + count_overviews(self.url, self.options)
+        return tuple(open_snapshot(self.url, self.options, level) for level in range(n_levels))
+
+    @cached_property
+    def number(self) -> int:
+        """Which period, pass or step is shown at all levels: the last period, the clearest pass or the best observed step."""
+        return best_time(self.stored[-1])
 
     @cached_property
     def limits(self) -> NDArray[np.float64]:
@@ -59,21 +72,22 @@ class Layers:
     @cached_property
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east, north of where scenes lay, in degrees; across the antimeridian west is larger than east."""
-        _, box = as_geojson(with_scenes(self._cubes[-1])["features"].odc.geobox.extent)
+        _, box = as_geojson(with_scenes(as_periods(self.stored[-1]))["features"].odc.geobox.extent)
         return box
-
-    @cached_property
-    def _cubes(self) -> tuple[xarray.Dataset, ...]:
-        n_levels = 1 + count_overviews(self.url, self.options)
-        return tuple(as_periods(open_snapshot(self.url, self.options, level)) for level in range(n_levels))
 
     @cached_property
     def last_period(self) -> Period:
         """The time of the cell that is shown."""
-        cube = open_snapshot(self.url, self.options)
-        ends = (cube["period"].values[-1], cube["period_end"].values[-1])
-        start, end = (datetime.fromtimestamp(int(each.astype("datetime64[s]").astype(int)), UTC) for each in ends)
-        return Period(start, end)
+        cube, number = self.stored[0], self.number
+        dim = "period" if "period" in cube.dims else "time"
+        starts, ends = edges_of(cube, dim)
+        if dim == "period" and "time" in cube.dims:
+            number = int(np.flatnonzero(starts <= cube["time"].values[number])[-1])
+        start, end = utc(starts[number]), utc(ends[number])
+        if "pass_id" not in cube.variables:
+            return Period(start, end)
+        named = (str(cube[name].values[number]) for name in ("pass_id", "platform"))
+        return Pass(start, end, *named)
 
 
 @lru_cache(maxsize=32)
