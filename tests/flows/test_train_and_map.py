@@ -653,6 +653,17 @@ def test_an_unbuilt_period_says_what_to_build(coast: Coast) -> None:
         feature_cells(coast.index, FEATURES, AREA, year)
 
 
+def test_cells_of_an_area_are_those_of_its_tiles(coast: Coast) -> None:
+    one = Area("one", GRID.mosaic(TILES[:1]).pad(-3).extent.to_crs(CRS("EPSG:4326")))
+    cells = feature_cells(coast.index, FEATURES, one, YEAR)
+    assert cells.ids == [cell.id for _, _, cell in cells.placed] and len(cells.ids) == 1
+
+
+def test_the_label_of_some_periods_is_from_the_first_to_the_last(coast: Coast) -> None:
+    for period, label in ((YEAR, "2020"), (parse_period("2019/2021"), "2019 to 2021")):
+        assert feature_cells(coast.index, FEATURES, AREA, period).period_label == label
+
+
 @pytest.mark.parametrize("name", ["coast_modle", "coast_features", "61f9a897-7873-436a-9a46-a6d0fd2e019d"])
 def test_an_unknown_model_lists_the_known(coast: Coast, trained: TrainedModel, name: str) -> None:
     with pytest.raises(RequestError, match=f"unknown model '{name}': expected the name or the id .*coast_model"):
