@@ -564,6 +564,8 @@ def test_a_map_of_another_year_joins_the_cube_and_has_files_of_its_own(tmp_path:
         assert [str(start)[:4] for start in cube.period.values] == ["2019", "2020"]
         assert cube.attrs["neocube:models"] == {"2019": [str(model.id)], "2020": [str(model.id)]}
         np.testing.assert_array_equal(cube.map_class.values[1:], open_snapshot(first.cube).map_class.values)
+        asked = open_snapshot(grown.asked_cube)
+        assert (list(asked.period.values), asked.attrs["neocube:missing"]) == ([cube.period.values[0]], [])
         assert {each["period"] for each in grown.files.pixel_area} == {"2019"}
         with rasterio.open(path_of(grown.files.cogs[0])) as file:
             column, row = (round(offset) for offset in ~MOSAIC.affine * (file.transform.c, file.transform.f))
@@ -708,6 +710,17 @@ def test_an_unbuilt_period_says_what_to_build(coast: Coast) -> None:
         RequestError, match=r"build it first \(neocube build coast_features --period 2011, with the same --area\)"
     ):
         feature_cells(coast.index, FEATURES, AREA, year)
+
+
+def test_cells_of_an_area_are_those_of_its_tiles(coast: Coast) -> None:
+    one = Area("one", GRID.mosaic(TILES[:1]).pad(-3).extent.to_crs(CRS("EPSG:4326")))
+    cells = feature_cells(coast.index, FEATURES, one, YEAR)
+    assert cells.ids == [cell.id for _, _, cell in cells.placed] and len(cells.ids) == 1
+
+
+def test_the_label_of_some_periods_is_from_the_first_to_the_last(coast: Coast) -> None:
+    for period, label in ((YEAR, "2020"), (parse_period("2019/2021"), "2019 to 2021")):
+        assert feature_cells(coast.index, FEATURES, AREA, period).period_label == label
 
 
 @pytest.mark.parametrize("name", ["coast_modle", "coast_features", "61f9a897-7873-436a-9a46-a6d0fd2e019d"])
