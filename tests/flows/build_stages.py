@@ -22,6 +22,6 @@ STAGES = {
     "before the cube": before(flows.build_here, "publish_cube"),
     "with half a cube linked": after(flows.steps.cubes.snapshot, "_link", 2),
     "with a cube linked, not marked complete": after(flows.steps.cubes.snapshot, "assemble"),
-    "before the pointer": before(flows.steps.cubes.snapshot, "_point"),
-    "after the pointer": after(flows.steps.cubes.snapshot, "_point"),
+    "before the pointer": before(flows.steps.cubes.snapshot, "point"),
+    "after the pointer": after(flows.steps.cubes.snapshot, "point"),
 }

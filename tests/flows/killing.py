@@ -17,9 +17,10 @@ def die(*_: object, **__: object) -> None:
 
 def before(owner: Any, name: str, call: int = 1) -> Patch:
     """Die when `owner.name` is called for the `call`-th time, instead of doing it."""
+    original = getattr(owner, name)
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        original, calls = getattr(owner, name), iter(range(1, 1_000_000))
+        calls = iter(range(1, 1_000_000))
         monkeypatch.setattr(owner, name, lambda *a, **k: die() if next(calls) == call else original(*a, **k))
 
     return patch
@@ -27,9 +28,10 @@ def before(owner: Any, name: str, call: int = 1) -> Patch:
 
 def after(owner: Any, name: str, call: int = 1) -> Patch:
     """Die when the `call`-th call of `owner.name` is done."""
+    original = getattr(owner, name)
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        original, calls = getattr(owner, name), iter(range(1, 1_000_000))
+        calls = iter(range(1, 1_000_000))
 
         def done(*a: Any, **k: Any) -> Any:
             result = original(*a, **k)
