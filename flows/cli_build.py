@@ -158,18 +158,17 @@ def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str,
     from datacube_config.settings import get_settings
     from flows.steps.areas import find_area
     from flows.steps.cubes.cell_tides import told_tides
-    from flows.steps.cubes.open_cube import find_cube, known_recipe, within
+    from flows.steps.cubes.open_cube import find_cube, known_recipe, product_named, within
     from flows.steps.pictures.cube import cube_for_picture
     from flows.steps.pictures.gallery import TILE_PX, picture_of_kind
     from flows.steps.pictures.tides import tides_picture
     from flows.steps.storage import s3_options
     from products.period import parse_period
-    from products.registry import scene_recipe
 
-    settings, wanted, ground = get_settings(), scene_recipe(recipe), find_area(area)
+    settings, name, ground = get_settings(), product_named(recipe), find_area(area)
     path, tides_path = output_path(out), output_path(tides) if tides else None
     with open_index(settings) as index:
-        pointer = find_cube(index, wanted.name, ground.name)
+        pointer = find_cube(index, name, ground.name)
         cube = cube_for_picture(pointer.snapshot_url, s3_options(settings), TILE_PX)
         cube = within(cube, parse_period(period), known_recipe(recipe, pointer.version)) if period else cube
         told = told_tides(index, cube) if tides else []

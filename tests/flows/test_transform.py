@@ -23,6 +23,7 @@ from flows.steps.learning.mapping import MapResult, map_cells
 from flows.steps.learning.models import Transform, find_model
 from flows.steps.learning.training import TrainedModel
 from flows.steps.learning.transforming import draw_pixels, learn_transform
+from flows.steps.pictures.gallery import picture_of_kind
 from flows.steps.storage import Storage, open_storage
 from products.area import Area
 from products.devices import choose_backend
@@ -172,6 +173,12 @@ def test_the_cube_has_the_components_of_every_pixel(coast: Coast, mapped: MapRes
         assert found.dtype == np.float32
         assert np.isnan(found[5, 7]) and np.isnan(found).sum() == 1
         assert np.nanmax(np.abs(found.ravel() - expected[layer])) < 1e-5
+
+
+def test_the_components_have_a_picture(coast: Coast, mapped: MapResult) -> None:
+    picture, held = picture_of_kind(open_snapshot(mapped.cube))
+    assert picture.startswith(b"\x89PNG")
+    assert held == {"features": 2}
 
 
 def test_a_cell_of_components_has_lineage_and_opens_with_dc_load(

@@ -105,9 +105,14 @@ def thinned(layer: xarray.DataArray, most_px: int) -> NDArray[np.generic]:
 
 
 def with_scenes(cube: xarray.Dataset) -> xarray.Dataset:
-    """The last period, cut to the rows and columns over which any scene lay; all of it where none did."""
+    """The last period, cut to the rows and columns over which any scene lay, or of a cube without accounts that have values; all of it where none have."""
     last = cube.isel(period=-1)
-    expected = last["accounts"].sel(cause="expected").values > 0
+    if "accounts" in last:
+        expected = last["accounts"].sel(cause="expected").values > 0
+    elif "features" in last:
+        expected = np.isfinite(last["features"].values).any(axis=0)
+    else:
+        return last
     if not expected.any():
         return last
     rows, columns = np.flatnonzero(expected.any(axis=1)), np.flatnonzero(expected.any(axis=0))

@@ -9,17 +9,23 @@ from matplotlib.figure import Figure
 
 from flows.steps.pictures.cube import thinned, with_scenes
 from flows.steps.pictures.times import passes_picture, series_picture
+from products.errors import RequestError
 
 COLUMNS = 6
 TILE_PX = 160
 
 
 def picture_of_kind(cube: xarray.Dataset) -> tuple[bytes, dict[str, int]]:
-    """The PNG that shows a cube of features, passes or a series, and how many of what it holds."""
+    """The PNG that shows a cube of features, passes or a series, and how many of what it holds; RequestError for a map of classes."""
     if "reflectance" in cube:
         return passes_picture(cube), {"passes": cube.sizes["time"]}
     if "series" in cube:
         return series_picture(cube), {"features": cube.sizes["feature"], "steps": cube.sizes["time"]}
+    if "features" not in cube:
+        name = cube.attrs.get("neocube:product", "the cube")
+        raise RequestError(
+            f"{name} has no features to draw, as it is a map of classes: its picture lies beside its GeoTIFFs"
+        )
     return gallery_picture(cube), {"features": cube.sizes["feature"]}
 
 
