@@ -5,7 +5,7 @@ import xarray
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.steps.areas import find_area
-from flows.steps.cubes.open_cube import count_overviews, features_apart, find_cube, open_snapshot, within
+from flows.steps.cubes.open_cube import count_overviews, find_cube, open_snapshot, variables_of, within
 from flows.steps.storage import s3_options
 from products.errors import RequestError
 from products.period import parse_period
@@ -26,4 +26,4 @@ def open_cube(
     if level and not 0 <= level <= (held := count_overviews(url, options)):
         raise RequestError(f"expected a level from 0 to {held} of {name} over {area}, got {level}")
     cube = open_snapshot(url, options, level)
-    return features_apart(cube if period is None else within(cube, parse_period(period)))
+    return variables_of(cube if period is None else within(cube, parse_period(period)))

@@ -19,7 +19,7 @@ from flows import build_here, map_here, train_here
 from flows.html_display import passport_html, progress_html, request_html
 from flows.preview_here import Preview, preview_with
 from flows.steps.areas import find_area
-from flows.steps.cubes.open_cube import features_apart, open_snapshot
+from flows.steps.cubes.open_cube import open_snapshot, variables_of
 from flows.steps.cubes.passport import passport_of
 from flows.steps.loading.raster_access import raster_access
 from flows.steps.service.page_client import Page
@@ -175,7 +175,7 @@ class Requested:
         """Its cube, which has the cells that it asked for and no others, as `open_cube` gives it; RequestError while there is none."""
         if not self.document["cube"]:
             raise RequestError(f"the request is {self.state} and has no cube: wait() for it")
-        return features_apart(open_snapshot(str(self.document["cube"]), s3_options(get_settings())))
+        return variables_of(open_snapshot(str(self.document["cube"]), s3_options(get_settings())))
 
     def __repr__(self) -> str:
         return f"Request of {self.document['product']} over {self.document['area']}: {self.state}"

@@ -14,6 +14,7 @@ from products.window.overviews import Method, level_sides
 
 CELL_KIND = "neocube_cell"  # the ODC metadata type of what is derived
 CHUNK_PX = 512
+FILL_VALUE = "_FillValue"  # of an array of integers: the one that xarray and CF readers take for missing
 
 
 @dataclass(frozen=True, slots=True)

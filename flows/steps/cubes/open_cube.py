@@ -19,12 +19,16 @@ from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of
 from flows.steps.cubes.geozarr import SELF, without_geozarr
 from flows.steps.storage import storage_at
 from products.errors import RequestError
+from products.learning.maps import MAP_CLASS, PROBABILITY
+from products.learning.trust_layers import APPLICABLE, UNCERTAINTY
 from products.period import Period
 from products.registry import scene_recipe
+from products.template import FILL_VALUE
 
 LEAST_CHUNK_PX = 1024  # shards of smaller tiles are read several at a time
 GRID_MAPPING = "spatial_ref"
 BESIDE_TIME = ("period_end", "time_end", "pass_id", "platform")
+MAP_LAYERS = (MAP_CLASS, PROBABILITY, APPLICABLE, UNCERTAINTY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class CubePointer:
 def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int = 0) -> xarray.Dataset:
     """A snapshot or a cell as stored, dask-lazy by shards, CRS known to odc-geo and rioxarray; `options` are s3fs's.
 
-    A `level` above 0 is an overview of a snapshot.
+    Integers stay integers, and `_FillValue` says which of them means missing. A `level` above 0 is an overview of a snapshot.
     """
     place = storage_at(url, options)
     try:
@@ -51,10 +55,17 @@ def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int
     stored = stored.set_coords([name for name in (GRID_MAPPING, *BESIDE_TIME) if name in stored.variables])
     stored.coords.to_dataset().load()
     stored.attrs = without_geozarr(stored.attrs)
-    for array in stored.data_vars.values():
+    for name, array in stored.data_vars.items():
         array.attrs.pop("grid_mapping", None)
         array.encoding["grid_mapping"] = GRID_MAPPING
+        if name in MAP_LAYERS:  # older maps have no attribute that says it
+            array.attrs.setdefault(FILL_VALUE, array.dtype.type(array.encoding["fill_value"]))
     return stored.assign({name: array.chunk(_lazy_chunks(array)) for name, array in stored.data_vars.items()})
+
+
+def variables_of(cube: xarray.Dataset) -> xarray.Dataset:
+    """What a researcher opens: a snapshot with one variable per feature, NaN where a layer of a map has no value."""
+    return features_apart(xarray.decode_cf(cube, decode_times=False, decode_coords=False))
 
 
 def asked_snapshot(url: str, options: Mapping[str, Any] | None = None) -> xarray.Dataset:
@@ -142,9 +153,15 @@ def snapshot_asked_for(index: Index, cube: str, area: str | None, crs: str | Non
 def _as_stored(store: Store, group: str | None) -> xarray.Dataset:
     """Cubes have consolidated metadata, cells do not."""
     try:
-        return xarray.open_zarr(store, group=group, consolidated=True, chunks=None, zarr_format=3)
+        return _opened(store, group, consolidated=True)
     except ValueError:
-        return xarray.open_zarr(store, group=group, consolidated=False, chunks=None, zarr_format=3)
+        return _opened(store, group, consolidated=False)
+
+
+def _opened(store: Store, group: str | None, consolidated: bool) -> xarray.Dataset:
+    return xarray.open_zarr(
+        store, group=group, consolidated=consolidated, chunks=None, zarr_format=3, mask_and_scale=False
+    )
 
 
 def _lazy_chunks(array: xarray.DataArray) -> dict[Hashable, int]:
