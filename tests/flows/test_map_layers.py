@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import xarray
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
@@ -76,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Maps:
         template, product="older_map", arrays=tuple(replace(each, attributes={}) for each in template.arrays)
     )
     is_mapped = np.random.default_rng(2).random((SIDE, SIDE)) < 0.4
-    area = write_shapes(folder / "coast.geojson", [GRID.mosaic([TILE]).extent.to_crs(CRS("EPSG:4326"))])
+    area = write_shapes(folder / "coast.geojson", [GRID.mosaic((TILE,)).extent.to_crs(CRS("EPSG:4326"))])
     arrays, cubes = map_arrays(template, is_mapped), {}
     init_index(settings, folder)
     with open_index(settings) as index:
@@ -131,6 +132,16 @@ def test_a_netcdf_file_of_a_map_says_what_is_missing(made: Maps, tmp_path: Path,
         for layer in LAYERS:
             np.testing.assert_array_equal(stored[layer].values, made.arrays[layer])
             assert stored[layer].dtype == stored[layer].attrs["_FillValue"].dtype == np.uint8
+
+
+def test_layers_of_shares_are_in_percent_in_every_form(made: Maps, opened: Any, tmp_path: Path) -> None:
+    cube = opened("coast_map")
+    assert {cube[name].attrs["units"] for name in ("probability", "uncertainty")} == {"percent"}
+    export_cube(made.cubes["coast_map"], {}, str(tmp_path), "cog")
+    for name, n_layers in (("probability", 3), ("uncertainty", 1)):
+        (path,) = tmp_path.glob(f"*_{name}.tif")
+        with rasterio.open(path) as file:
+            assert file.units == ("percent",) * n_layers
 
 
 def test_what_reads_maps_for_itself_still_has_their_codes(made: Maps) -> None:

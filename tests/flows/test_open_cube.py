@@ -17,6 +17,7 @@ from flows.steps.cubes.open_cube import find_cube, open_snapshot, within
 from flows.steps.storage import path_of
 from products.errors import RequestError
 from products.period import parse_period
+from tests.flows.published_product import SAID
 
 
 @pytest.fixture
@@ -34,6 +35,14 @@ def test_open_cube_gives_one_lazy_variable_per_feature(published: Any) -> None:
     assert cube.red.dims == ("period", "y", "x")
     np.testing.assert_array_equal(cube.smad.values, published.features[:, 2])
     np.testing.assert_array_equal(cube.accounts.sel(cause="used").values, published.arrays["accounts"][:, 1])
+
+
+@pytest.mark.usefixtures("home_of_product")
+def test_variables_have_units_and_long_names(published: Any) -> None:
+    cube = flows.open_cube("known_features", area="matang")
+    assert {name: cube[name].attrs for name in SAID} == SAID
+    assert xarray.open_zarr(path_of(published.cube_url)).attrs["neocube:layers"] == SAID
+    assert "neocube:layers" not in cube.attrs
 
 
 @pytest.mark.usefixtures("home_of_product")

@@ -16,7 +16,7 @@ from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
 from flows.steps.areas import find_area
 from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of
-from flows.steps.cubes.geozarr import SELF, without_geozarr
+from flows.steps.cubes.geozarr import LAYERS, SELF, without_geozarr
 from flows.steps.storage import storage_at
 from products.errors import RequestError
 from products.learning.maps import MAP_CLASS, PROBABILITY
@@ -92,11 +92,14 @@ def geobox_of(cube: xarray.Dataset, crs: str) -> GeoBox:
 
 
 def features_apart(cube: xarray.Dataset) -> xarray.Dataset:
-    """The cube with one variable per feature in place of `features`, or per band in place of `reflectance`."""
+    """The cube with one variable per feature in place of `features`, or per band in place of `reflectance`, each with its unit."""
+    said: Mapping[str, Mapping[str, str]] = cube.attrs.get(LAYERS, {})
+    cube = cube.drop_attrs(deep=False).assign_attrs({name: each for name, each in cube.attrs.items() if name != LAYERS})
     for stack in list(cube.data_vars.values()):
         for dim in LAYER_DIMS:
             if dim in stack.dims:
-                apart = {str(n): stack.isel({dim: layer}, drop=True) for layer, n in enumerate(stack[dim].values)}
+                named = enumerate(map(str, stack[dim].values))
+                apart = {n: stack.isel({dim: layer}, drop=True).assign_attrs(said.get(n, {})) for layer, n in named}
                 cube = cube.drop_vars([str(stack.name), dim]).assign(apart)
     return cube
 
