@@ -1,5 +1,6 @@
 """The layers of a map say what a value means: missing is NaN for xarray, in the store, in open_cube and in NetCDF, of older maps too."""
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,7 @@ TILE = Tile("EPSG:32647", -276, 359)
 YEAR = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 LAYERS = ("map_class", "probability", "applicable", "uncertainty")
 MAPS = ("coast_map", "older_map")
+MADE = {"neocube:model": "6b8bd0ac-0b8d-5a52-8a0d-0a3ac2b6a3a1"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Maps:
             add_product(index.dc, odc_product_definition(each))
             key = CellKey(each.product, each.version, TILE, YEAR)
             number = cell_id(key, [SourceKey("cell", "1")], RECIPE.digest())
-            publish_cell(index, storage, CellDraft(number, key, each, GRID, RECIPE.digest(), {}), arrays)
+            publish_cell(index, storage, CellDraft(number, key, each, GRID, RECIPE.digest(), {}, MADE), arrays)
             cells = published_cells(index, each.product, each.version, [YEAR])
             plan = CubePlan(each, find_area(str(area)).name, GRID, (TILE,), (YEAR,), cells)
             cubes[each.product] = publish_cube(index, storage, plan)
@@ -142,6 +144,15 @@ def test_layers_of_shares_are_in_percent_in_every_form(made: Maps, opened: Any, 
         (path,) = tmp_path.glob(f"*_{name}.tif")
         with rasterio.open(path) as file:
             assert file.units == ("percent",) * n_layers
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_what_open_cube_gives_can_be_written_as_netcdf(made: Maps, opened: Any, tmp_path: Path, name: str) -> None:
+    opened(name).to_netcdf(tmp_path / "mine.nc")
+    with xarray.open_dataset(tmp_path / "mine.nc", engine="h5netcdf", decode_coords="all") as read:
+        check_missing(read, made)
+        assert json.loads(read.attrs["neocube:models"]) == {"2020": [MADE["neocube:model"]]}
+        assert read.odc.crs.epsg == 32647 and read.map_class.encoding["dtype"] == np.uint8
 
 
 def test_what_reads_maps_for_itself_still_has_their_codes(made: Maps) -> None:

@@ -46,6 +46,20 @@ def test_variables_have_units_and_long_names(published: Any) -> None:
 
 
 @pytest.mark.usefixtures("home_of_product")
+def test_a_dataset_and_an_opened_store_without_nested_attributes_can_be_written(published: Any, tmp_path: Path) -> None:
+    flows.open_cube("known_features", area="matang").to_netcdf(tmp_path / "ours.nc")
+    plain = xarray.open_zarr(path_of(published.cube_url))
+    nested = ("neocube:layers", "multiscales", "zarr_conventions")
+    plain.attrs = {name: said for name, said in plain.attrs.items() if name not in nested}
+    plain.to_netcdf(tmp_path / "plain.nc")
+    for name in ("ours", "plain"):
+        with xarray.open_dataset(tmp_path / f"{name}.nc", decode_coords="all") as read:
+            assert read.rio.crs.to_epsg() == 32647
+            red = read.red if name == "ours" else read.features.sel(feature="red")
+            np.testing.assert_array_equal(red.values, published.features[:, 0])
+
+
+@pytest.mark.usefixtures("home_of_product")
 def test_open_cube_keeps_the_periods_asked_for(published: Any) -> None:
     cube = flows.open_cube("known_features", area="matang", period="2020")
     np.testing.assert_array_equal(cube.period.values, np.array(["2020-01-01"], "datetime64[ns]"))

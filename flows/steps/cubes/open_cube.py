@@ -1,5 +1,6 @@
 """Cubes as lazy xarray datasets."""
 
+import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,9 +93,14 @@ def geobox_of(cube: xarray.Dataset, crs: str) -> GeoBox:
 
 
 def features_apart(cube: xarray.Dataset) -> xarray.Dataset:
-    """The cube with one variable per feature in place of `features`, or per band in place of `reflectance`, each with its unit."""
+    """The cube with one variable per feature in place of `features`, or per band in place of `reflectance`, each with its unit.
+
+    Mappings in the attributes become JSON text, as no file format but Zarr takes them.
+    """
     said: Mapping[str, Mapping[str, str]] = cube.attrs.get(LAYERS, {})
-    cube = cube.drop_attrs(deep=False).assign_attrs({name: each for name, each in cube.attrs.items() if name != LAYERS})
+    kept = {name: each for name, each in cube.attrs.items() if name != LAYERS}
+    texts = {name: json.dumps(each) for name, each in kept.items() if isinstance(each, Mapping)}
+    cube = cube.drop_attrs(deep=False).assign_attrs(kept | texts)
     for stack in list(cube.data_vars.values()):
         for dim in LAYER_DIMS:
             if dim in stack.dims:
