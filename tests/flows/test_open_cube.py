@@ -81,6 +81,15 @@ def test_plain_xarray_opens_the_same_pixels(published: Any) -> None:
     assert list(plain.feature.values) == ["red", "ndvi_p50", "smad"]
 
 
+def test_plain_xarray_knows_where_a_cube_is_and_when_its_periods_end(published: Any) -> None:
+    plain = xarray.open_zarr(path_of(published.cube_url))
+    assert set(plain.data_vars) == {"features", "accounts", "class_map"}
+    assert {"spatial_ref", "period_end"} <= set(plain.features.coords)
+    for found in (plain, plain.features, plain.class_map):
+        assert found.rio.crs.to_epsg() == 32647 and found.odc.crs.epsg == 32647
+    np.testing.assert_array_equal(plain.period_end.values, np.array(["2020-01-01", "2021-01-01"], "datetime64[ns]"))
+
+
 def test_a_chunk_holds_whole_shards_of_one_layer(published: Any) -> None:
     assert open_snapshot(published.cube_url).features.chunks == ((1, 1), (1, 1, 1), (64,), (64,))
 
