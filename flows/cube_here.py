@@ -7,11 +7,11 @@ from datacube_config.settings import get_settings
 from flows.steps.areas import find_area
 from flows.steps.cubes.open_cube import (
     count_overviews,
-    features_apart,
     find_cube,
     known_recipe,
     open_snapshot,
     product_named,
+    variables_of,
     within,
 )
 from flows.steps.storage import s3_options
@@ -38,4 +38,4 @@ def open_cube(
     cube = open_snapshot(url, options, level)
     if period is not None:
         cube = within(cube, parse_period(period), known_recipe(name, pointer.version))
-    return features_apart(cube)
+    return variables_of(cube)

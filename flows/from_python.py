@@ -19,7 +19,7 @@ from flows import build_here, map_here, train_here
 from flows.html_display import passport_html, progress_html, request_html
 from flows.preview_here import Preview, preview_with
 from flows.steps.areas import find_area
-from flows.steps.cubes.open_cube import as_asked, features_apart, open_snapshot
+from flows.steps.cubes.open_cube import as_asked, open_snapshot, variables_of
 from flows.steps.cubes.passport import passport_of
 from flows.steps.loading.raster_access import raster_access
 from flows.steps.service.page_client import Page
@@ -176,7 +176,7 @@ class Requested:
         if not self.document["cube"]:
             raise RequestError(f"the request is {self.state} and has no cube: wait() for it")
         cube = open_snapshot(str(self.document["cube"]), s3_options(get_settings()))
-        return features_apart(as_asked(cube, str(self.document["period"]), bool(self.document.get("cube_alone"))))
+        return variables_of(as_asked(cube, str(self.document["period"]), bool(self.document.get("cube_alone"))))
 
     def __repr__(self) -> str:
         return f"Request of {self.document['product']} over {self.document['area']}: {self.state}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from products.layer_units import feature_attributes, reflectance_attributes, series_attributes
 from products.observations_spec import ObservationsRecipe
 from products.pixel.causes import ACCOUNT_NAMES, NOT_EXPECTED, Cause
 from products.series_spec import SeriesRecipe
@@ -14,12 +15,14 @@ from products.window.overviews import Method, level_sides
 
 CELL_KIND = "neocube_cell"  # the ODC metadata type of what is derived
 CHUNK_PX = 512
+FILL_VALUE = "_FillValue"  # of an array of integers: the one that xarray and CF readers take for missing
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayTemplate:
     """One array of a cell, a single shard over the whole tile: `dims` begin with period or time and end with y, x; `layer_dim` is the one between.
 
+    `layer_attributes` are what is said of each layer by itself, by its name: `units` and `long_name`.
     `overview` is how its overviews are made, `fill_value` what they take for missing (of counts nothing is).
     """
 
@@ -32,6 +35,7 @@ class ArrayTemplate:
     time_dim: str = "period"
     n_times: int = 1
     overview: Method = "mean"
+    layer_attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -81,6 +85,11 @@ class CellTemplate:
     steps: Steps | None = None
 
     @property
+    def layer_attributes(self) -> dict[str, Mapping[str, str]]:
+        """What is said of each layer of its arrays by itself, by name."""
+        return {name: said for array in self.arrays for name, said in array.layer_attributes.items()}
+
+    @property
     def measurements(self) -> dict[str, tuple[str, int]]:
         """Measurement name -> (array, layer); of arrays with several times `ndvi_1`, `ndvi_2`, …, their layers counted time after time."""
         found: dict[str, tuple[str, int]] = {}
@@ -105,16 +114,18 @@ class CellTemplate:
 def features_template(recipe: FeaturesRecipe) -> CellTemplate:
     """`features(period, feature, y, x)` float32 with NaN as missing, and `accounts(period, cause, y, x)` uint16, number of observations."""
     features = ArrayTemplate(
-        "features", "feature", recipe.feature_names, "float32", float("nan"), _precision(recipe.precision_bits)
-    )
+        "features", "feature", recipe.feature_names, "float32", float("nan"), _precision(recipe.precision_bits),
+        layer_attributes=feature_attributes(recipe.features),
+    )  # fmt: skip
     return CellTemplate(recipe.name, recipe.version, recipe.title, (features, _accounts()))
 
 
 def observations_template(recipe: ObservationsRecipe) -> CellTemplate:
     """`reflectance(time, band, y, x)` float32 with NaN where there is no data, and `cause(time, y, x)` uint8: 0 is clear, 255 not observed."""
     reflectance = ArrayTemplate(
-        "reflectance", "band", recipe.used_bands, "float32", float("nan"), _precision(recipe.precision_bits), "time"
-    )
+        "reflectance", "band", recipe.used_bands, "float32", float("nan"), _precision(recipe.precision_bits), "time",
+        layer_attributes=reflectance_attributes(recipe.used_bands),
+    )  # fmt: skip
     flags: dict[str, str | float | list[int]] = {
         "long_name": "why an observation is not used",
         "flag_values": [*map(int, Cause), NOT_EXPECTED],
@@ -127,7 +138,10 @@ def observations_template(recipe: ObservationsRecipe) -> CellTemplate:
 def series_template(recipe: SeriesRecipe) -> CellTemplate:
     """`series(time, feature, y, x)` float32, `observed(time, y, x)` uint16, 0 where a step is filled, and `accounts(period, cause, y, x)` uint16."""
     n_steps, precision = recipe.steps.n_steps, _precision(recipe.precision_bits)
-    series = ArrayTemplate("series", "feature", recipe.layer_names, "float32", float("nan"), precision, "time", n_steps)
+    series = ArrayTemplate(
+        "series", "feature", recipe.layer_names, "float32", float("nan"), precision, "time", n_steps,
+        layer_attributes=series_attributes(recipe),
+    )  # fmt: skip
     counted: dict[str, str | float | list[int]] = {"units": "1", "long_name": "observations used in the step"}
     observed = ArrayTemplate("observed", None, (), "uint16", 0, counted, "time", n_steps, "mean_count")
     return CellTemplate(recipe.name, recipe.version, recipe.title, (series, observed, _accounts()), recipe.steps)
@@ -149,14 +163,14 @@ def odc_product_definition(template: CellTemplate) -> dict[str, object]:
     """The ODC product document of a template: one measurement per feature or layer."""
     arrays = {array.name: array for array in template.arrays}
     measurements = []
-    for name, (array_name, _) in template.measurements.items():
+    for name, (array_name, place) in template.measurements.items():
         array = arrays[array_name]
+        layer = array.layers[place % len(array.layers)] if array.layers else ""
+        units = array.layer_attributes.get(layer, array.attributes).get("units", "1")
         nodata: float | int | str = array.fill_value
         if isinstance(nodata, float) and np.isnan(nodata):
             nodata = "NaN"
-        measurements.append(
-            {"name": name, "dtype": array.dtype, "nodata": nodata, "units": str(array.attributes.get("units", "1"))}
-        )
+        measurements.append({"name": name, "dtype": array.dtype, "nodata": nodata, "units": str(units)})
     return {
         "name": template.product,
         "description": template.title or template.product,

@@ -10,7 +10,7 @@ from products.learning.learned import NO_PROBABILITY
 from products.learning.pca_recipe import PcaRecipe
 from products.learning.recipe import ModelRecipe
 from products.learning.trust_layers import trust_arrays
-from products.template import ArrayTemplate, CellTemplate
+from products.template import FILL_VALUE, ArrayTemplate, CellTemplate
 
 MAP_CLASS, PROBABILITY = "map_class", "probability"
 M2_PER_HA = 10_000.0
@@ -26,15 +26,28 @@ def map_template(recipe: ModelRecipe) -> CellTemplate:
 
     Overviews have the commonest class and the mean share of the pixels that are mapped.
     """
-    meanings = ", ".join(f"{code} {name}" for code, name in enumerate(recipe.class_names, start=1))
     layers = tuple(f"{PROBABILITY}_{name}" for name in recipe.class_names)
-    classes = ArrayTemplate(
-        MAP_CLASS, None, (), "uint8", 0, {"units": "1", "long_name": f"class: {meanings}"}, overview="mode"
-    )
-    share = {"units": "percent", "long_name": "probability of the class"}
+    classes = ArrayTemplate(MAP_CLASS, None, (), "uint8", 0, _class_flags(recipe.class_names), overview="mode")
+    share: dict[str, str | float | list[int]] = {
+        FILL_VALUE: NO_PROBABILITY,
+        "units": "percent",
+        "long_name": "probability of the class",
+    }
     probability = ArrayTemplate(PROBABILITY, "class", layers, "uint8", NO_PROBABILITY, share)
     title = f"Map by {recipe.title or recipe.name}"
     return CellTemplate(recipe.map.name, recipe.version, title, (classes, probability, *trust_arrays()))
+
+
+def _class_flags(class_names: Sequence[str]) -> dict[str, str | float | list[int]]:
+    """What `map_class` says of its codes; blanks part CF's `flag_meanings`, so that those of a name become `_`."""
+    named = dict(enumerate(class_names, start=1))
+    return {
+        FILL_VALUE: 0,
+        "units": "1",
+        "long_name": "class: " + ", ".join(f"{code} {name}" for code, name in named.items()),
+        "flag_values": [*named],
+        "flag_meanings": " ".join("_".join(name.split()) for name in class_names),
+    }
 
 
 def components_template(recipe: PcaRecipe) -> CellTemplate:

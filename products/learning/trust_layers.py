@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from products.template import ArrayTemplate
+from products.template import FILL_VALUE, ArrayTemplate
 
 DISSIMILARITY, APPLICABLE, UNCERTAINTY = "dissimilarity", "applicable", "uncertainty"
 NOT_MAPPED = 255
@@ -16,11 +16,13 @@ def trust_arrays() -> tuple[ArrayTemplate, ...]:
         "long_name": "dissimilarity to the training samples (Meyer and Pebesma 2021)",
     }
     flags: dict[str, str | float | list[int]] = {
+        FILL_VALUE: NOT_MAPPED,
         "long_name": "whether the pixel has all features and lies in the model's area of applicability",
         "flag_values": [0, 1],
         "flag_meanings": "outside inside",
     }
     entropy: dict[str, str | float | list[int]] = {
+        FILL_VALUE: NOT_MAPPED,
         "units": "percent",
         "long_name": "entropy of the probabilities by that of equal ones",
     }

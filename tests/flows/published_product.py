@@ -25,12 +25,19 @@ TILE_PX = 32
 GRID = PixelGrid("EPSG:32647", 30.0, TILE_PX, 15.0)
 TILES = tuple(Tile(GRID.crs, row, column) for row in (-552, -551) for column in (718, 719))
 PERIODS = tuple(Period(datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)) for year in (2019, 2020))
+SAID = {
+    "red": {"units": "1", "long_name": "red reflectance, geometric median"},
+    "ndvi_p50": {"units": "1", "long_name": "percentile 50 over time of NDVI"},
+    "smad": {"units": "degree", "long_name": "an angle"},
+}
 TEMPLATE = CellTemplate(
     "known_features",
     1,
     "Annual features of known values",
     (
-        ArrayTemplate("features", "feature", ("red", "ndvi_p50", "smad"), "float32", float("nan")),
+        ArrayTemplate(
+            "features", "feature", ("red", "ndvi_p50", "smad"), "float32", float("nan"), layer_attributes=SAID
+        ),
         ArrayTemplate("accounts", "cause", ("expected", "used"), "uint16", 0, {}, overview="mean_count"),
         ArrayTemplate("class_map", None, (), "uint8", 255, {}, overview="mode"),
     ),

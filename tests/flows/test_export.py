@@ -21,6 +21,7 @@ from flows.steps.cubes.exporting import export_cube, writing_into
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.storage import path_of, s3_options
 from products.errors import RequestError
+from tests.flows.published_product import SAID
 
 FEATURES = ("red", "ndvi_p50", "smad")
 
@@ -36,6 +37,8 @@ def test_a_cog_a_period_has_the_features_as_named_bands(published: Any, tmp_path
         with rasterio.open(tmp_path / "files" / f"{stem}_{year}.tif") as file:
             np.testing.assert_array_equal(file.read(), published.features[number])
             assert (file.descriptions, file.dtypes[0], file.crs.to_epsg()) == (FEATURES, "float32", 32647)
+            assert file.units == tuple(SAID[name]["units"] for name in FEATURES)
+            assert [file.tags(band)["long_name"] for band in file.indexes] == [SAID[n]["long_name"] for n in FEATURES]
             assert np.isnan(file.nodata) and file.transform == published.mosaic.affine
             assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
             assert file.tags()["start_datetime"] == f"{year}-01-01T00:00:00+00:00"
@@ -85,6 +88,7 @@ def test_a_netcdf_file_is_cf_and_reads_back_equal(published: Any, tmp_path: Path
         for layer, name in enumerate(FEATURES):
             np.testing.assert_array_equal(file[name].values, published.features[:, layer])
             assert file[name].dtype == np.float32
+            assert {key: file[name].attrs[key] for key in SAID[name]} == SAID[name]
         np.testing.assert_array_equal(file.accounts.values, published.arrays["accounts"])
         np.testing.assert_array_equal(file.class_map.values, published.arrays["class_map"])
         assert list(file.cause.values) == ["expected", "used"]

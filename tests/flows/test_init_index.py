@@ -15,9 +15,12 @@ from sqlalchemy import create_engine, text
 
 from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
-from flows.steps.index.index_setup import METADATA_TYPES, PRODUCT_DEFINITIONS, init_index
+from flows.steps.index.cell_product import declare_cells
+from flows.steps.index.index_setup import METADATA_TYPES, PRODUCT_DEFINITIONS, add_product, init_index
 from products.errors import RequestError
+from products.registry import features_recipe
 from products.sensors import ANGLE_BANDS, SENSORS
+from products.template import features_template, odc_product_definition
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCE_PRODUCTS = sorted(sensor.product for sensor in SENSORS.values())
@@ -184,6 +187,17 @@ def test_an_index_of_before_gains_the_measurements_of_now(any_settings: Settings
     init_index(any_settings, PRODUCT_DEFINITIONS)
     with open_index(any_settings) as index:
         assert list(index.dc.index.products.get_by_name("landsat_oli_c2_l2").measurements) == names
+
+
+def test_an_index_of_before_is_told_the_units_of_features(any_settings: Settings) -> None:
+    template = features_template(features_recipe("every_surrounding"))
+    definition: dict[str, Any] = odc_product_definition(template)
+    before = [each | {"units": "1"} for each in definition["measurements"]]
+    with open_index(any_settings) as index:
+        add_product(index.dc, {**definition, "measurements": before})
+        declare_cells(index, template)
+        measurements = index.dc.index.products.get_by_name("every_surrounding").measurements
+        assert [measurements[name].units for name in ("slope", "land_distance")] == ["degree", "metre"]
 
 
 def test_measurements_that_stored_scenes_would_not_fit_are_refused(embedded_settings: Settings, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from flows.steps.storage import path_of
 from products.errors import RequestError
 from products.period import parse_period
 from products.spec import FeaturesRecipe
+from tests.flows.published_product import SAID
 
 
 @pytest.fixture
@@ -35,6 +36,28 @@ def test_open_cube_gives_one_lazy_variable_per_feature(published: Any) -> None:
     assert cube.red.dims == ("period", "y", "x")
     np.testing.assert_array_equal(cube.smad.values, published.features[:, 2])
     np.testing.assert_array_equal(cube.accounts.sel(cause="used").values, published.arrays["accounts"][:, 1])
+
+
+@pytest.mark.usefixtures("home_of_product")
+def test_variables_have_units_and_long_names(published: Any) -> None:
+    cube = flows.open_cube("known_features", area="matang")
+    assert {name: cube[name].attrs for name in SAID} == SAID
+    assert xarray.open_zarr(path_of(published.cube_url)).attrs["neocube:layers"] == SAID
+    assert "neocube:layers" not in cube.attrs
+
+
+@pytest.mark.usefixtures("home_of_product")
+def test_a_dataset_and_an_opened_store_without_nested_attributes_can_be_written(published: Any, tmp_path: Path) -> None:
+    flows.open_cube("known_features", area="matang").to_netcdf(tmp_path / "ours.nc")
+    plain = xarray.open_zarr(path_of(published.cube_url))
+    nested = ("neocube:layers", "multiscales", "zarr_conventions")
+    plain.attrs = {name: said for name, said in plain.attrs.items() if name not in nested}
+    plain.to_netcdf(tmp_path / "plain.nc")
+    for name in ("ours", "plain"):
+        with xarray.open_dataset(tmp_path / f"{name}.nc", decode_coords="all") as read:
+            assert read.rio.crs.to_epsg() == 32647
+            red = read.red if name == "ours" else read.features.sel(feature="red")
+            np.testing.assert_array_equal(red.values, published.features[:, 0])
 
 
 @pytest.mark.usefixtures("home_of_product")
@@ -78,6 +101,15 @@ def test_plain_xarray_opens_the_same_pixels(published: Any) -> None:
     plain = xarray.open_zarr(path_of(published.cube_url))
     np.testing.assert_array_equal(plain.features.values, published.features)
     assert list(plain.feature.values) == ["red", "ndvi_p50", "smad"]
+
+
+def test_plain_xarray_knows_where_a_cube_is_and_when_its_periods_end(published: Any) -> None:
+    plain = xarray.open_zarr(path_of(published.cube_url))
+    assert set(plain.data_vars) == {"features", "accounts", "class_map"}
+    assert {"spatial_ref", "period_end"} <= set(plain.features.coords)
+    for found in (plain, plain.features, plain.class_map):
+        assert found.rio.crs.to_epsg() == 32647 and found.odc.crs.epsg == 32647
+    np.testing.assert_array_equal(plain.period_end.values, np.array(["2020-01-01", "2021-01-01"], "datetime64[ns]"))
 
 
 def test_a_chunk_holds_whole_shards_of_one_layer(published: Any) -> None:

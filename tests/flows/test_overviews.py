@@ -144,7 +144,9 @@ def test_a_level_of_a_cube_has_the_means_and_the_places_of_the_pixels_below(
 
 def test_the_tile_and_its_overviews_are_what_plain_xarray_opens(written: Written) -> None:
     whole = xarray.open_zarr(written.cube)
-    assert set(whole.data_vars) == {"features", "accounts", "classes", "period_end", "spatial_ref"}
+    for each in (whole, xarray.open_zarr(written.cube, group="1")):
+        assert set(each.data_vars) == {"features", "accounts", "classes"}
+        assert {"period_end", "spatial_ref"} <= set(each.coords)
     assert whole.sizes == {"period": 1, "cause": 2, "y": 512, "x": 512, "feature": 3}
     assert list(xarray.open_groups(written.cube, engine="zarr")) == ["/", "/1", "/2"]
 

@@ -608,7 +608,7 @@ def test_threads_and_tiles_give_the_same_pixels(coast: Coast, mapped: MapResult)
 
 
 def test_the_cogs_are_cut_to_the_area_coloured_and_described(coast: Coast, mapped: MapResult) -> None:
-    classes, shares, applicable, _ = (path_of(url) for url in mapped.files.cogs)
+    classes, shares, applicable, uncertainty = (path_of(url) for url in mapped.files.cogs)
     with rasterio.open(classes) as file:
         assert (file.crs.to_epsg(), file.res, file.nodata) == (32647, (30.0, 30.0), 0)
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
@@ -622,7 +622,9 @@ def test_the_cogs_are_cut_to_the_area_coloured_and_described(coast: Coast, mappe
         assert set(np.unique(file.read(1))) <= {0, 1, 255}
     with rasterio.open(shares) as file:
         assert file.descriptions == ("probability_mangrove", "probability_water", "probability_other")
-        assert file.nodata == 255
+        assert (file.nodata, file.units) == (255, ("percent",) * 3)
+    with rasterio.open(uncertainty) as file:
+        assert (file.nodata, file.units) == (255, ("percent",))
 
 
 def test_the_collection_leads_to_items_whose_files_are_there(coast: Coast, mapped: MapResult) -> None:

@@ -119,8 +119,11 @@ def create_array(
 
 
 def write_coordinates(group: zarr.Group, template: CellTemplate, geobox: GeoBox, periods: Sequence[Period]) -> None:
-    """Those of time, y, x, spatial_ref and the names of the layers."""
-    for time in time_coordinates(template, periods):
+    """Those of time, y, x, spatial_ref and the names of the layers; the group names those that are not dimensions, as xarray does."""
+    times = time_coordinates(template, periods)
+    beside = [time.name for time in times if time.name != time.dim]
+    group.attrs["coordinates"] = " ".join([*beside, "spatial_ref"])
+    for time in times:
         if isinstance(time.values, tuple):
             _put_names(group, time.name, time.values, time.dim)
         else:

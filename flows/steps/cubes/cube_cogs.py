@@ -1,6 +1,6 @@
 """A cube as cloud-optimised GeoTIFFs: one a period and array, its layers as named bands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from rasterio.windows import Window
 
 from flows.steps.cubes.cube_stac import georeferenced
 from flows.steps.cubes.cube_times import CubeTime, times_of
+from flows.steps.cubes.geozarr import LAYERS
 
 COG_OPTIONS: Final = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "bigtiff": "IF_SAFER"}
 ROWS_AT_ONCE: Final = 1024
@@ -31,11 +32,14 @@ def write_cogs(cube: xarray.Dataset, folder: Path, name: str) -> None:
         for array, layers in time.arrays.data_vars.items():
             suffix = "" if array in MAIN_ARRAYS else f"_{array}"
             tags = _tags(cube, time)
-            write_cog(layers, geobox, folder / f"{name}_{time.label.replace('/', '_')}{suffix}.tif", tags)
+            target = folder / f"{name}_{time.label.replace('/', '_')}{suffix}.tif"
+            write_cog(layers, geobox, target, tags, cube.attrs.get(LAYERS, {}))
 
 
-def write_cog(layers: xarray.DataArray, geobox: GeoBox, target: Path, tags: dict[str, str]) -> None:
-    """A COG of ([layer], y, x), read and written some rows at a time."""
+def write_cog(
+    layers: xarray.DataArray, geobox: GeoBox, target: Path, tags: dict[str, str], said: Mapping[str, Mapping[str, str]]
+) -> None:
+    """A COG of ([layer], y, x), read and written some rows at a time; `said` are units and long names by layer."""
     stack = layers if layers.ndim == 3 else layers.expand_dims("layer")
     names = [str(value) for value in stack[stack.dims[0]].values] if layers.ndim == 3 else [str(layers.name)]
     is_float = layers.dtype.kind == "f"
@@ -47,6 +51,10 @@ def write_cog(layers: xarray.DataArray, geobox: GeoBox, target: Path, tags: dict
             file.write(pixels, band, window=Window(0, rows, geobox.width, pixels.shape[0]))
         file.update_tags(**tags)
         file.descriptions = tuple(names)
+        attributes = [{**layers.attrs, **said.get(each, {})} for each in names]
+        file.units = tuple(each.get("units", "") for each in attributes)
+        for band, each in enumerate(attributes, start=1):
+            file.update_tags(band, **({"long_name": each["long_name"]} if "long_name" in each else {}))
     rasterio.shutil.copy(plain, target, **COG_OPTIONS, overview_resampling="AVERAGE" if is_float else "NEAREST")
     plain.unlink()
 

@@ -1,7 +1,5 @@
 """A cube as one NetCDF-4 file with CF conventions: a variable for each feature, and the accounts."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +16,7 @@ TIME: Final = {"units": "days since 1970-01-01", "calendar": "proleptic_gregoria
 def write_netcdf(cube: xarray.Dataset, folder: Path, name: str) -> None:
     """`<name>.nc`: NetCDF-4 (HDF5), deflated; NaN is missing; lists in the attributes joined by blanks, `:` in their names by `_`."""
     file = features_apart(cube)
-    file.attrs = {key.replace(":", "_"): _attribute(value) for key, value in cube.attrs.items()}
+    file.attrs = {key.replace(":", "_"): _attribute(value) for key, value in file.attrs.items()}
     for variable, array in file.variables.items():
         array.attrs = {key.replace(":", "_"): _attribute(value, array.dtype) for key, value in array.attrs.items()}
         array.encoding = dict(TIME) if str(variable) in ("period", "period_end") else {}
@@ -33,9 +31,7 @@ def _chunks(array: xarray.Variable) -> tuple[int, ...]:
 
 
 def _attribute(value: object, dtype: np.dtype[Any] | None = None) -> Any:  # noqa: ANN401
-    """Lists of numbers in the type of their variable, as CF wants `flag_values`; other lists as one text, mappings as JSON."""
-    if isinstance(value, Mapping):
-        return json.dumps(value)
+    """Lists of numbers in the type of their variable, as CF wants `flag_values`; other lists as one text."""
     if dtype is not None and isinstance(value, list) and all(isinstance(each, int) for each in value):
         return np.asarray(value, dtype)
     return " ".join(map(str, value)) if isinstance(value, list) else value

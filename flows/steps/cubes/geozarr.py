@@ -9,6 +9,7 @@ from products.template import CellTemplate
 from products.window.overviews import FACTOR, Method
 
 SELF: Final = "."
+LAYERS: Final = "neocube:layers"  # of each layer of a stack its `units` and `long_name`
 RESAMPLING: Final[dict[Method, str]] = {"mean": "average", "mean_count": "average", "mode": "mode"}
 # https://github.com/zarr-conventions, version 0.1 of each
 CONVENTIONS: Final = {

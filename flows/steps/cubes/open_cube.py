@@ -1,5 +1,6 @@
 """Cubes as lazy xarray datasets."""
 
+import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,16 +18,20 @@ from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
 from flows.steps.areas import find_area
 from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of, utc
-from flows.steps.cubes.geozarr import SELF, without_geozarr
+from flows.steps.cubes.geozarr import LAYERS, SELF, without_geozarr
 from flows.steps.storage import storage_at
 from products.errors import RequestError
+from products.learning.maps import MAP_CLASS, PROBABILITY
+from products.learning.trust_layers import APPLICABLE, UNCERTAINTY
 from products.period import Period, parse_period
 from products.registry import YAML, read_recipe, recipe_names, scene_recipe
 from products.scene_recipe import SceneRecipe
+from products.template import FILL_VALUE
 
 LEAST_CHUNK_PX = 1024  # shards of smaller tiles are read several at a time
 GRID_MAPPING = "spatial_ref"
 BESIDE_TIME = ("period_end", "time_end", "pass_id", "platform")
+MAP_LAYERS = (MAP_CLASS, PROBABILITY, APPLICABLE, UNCERTAINTY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class CubePointer:
 def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int = 0) -> xarray.Dataset:
     """A snapshot or a cell as stored, dask-lazy by shards, CRS known to odc-geo and rioxarray; `options` are s3fs's.
 
-    A `level` above 0 is an overview of a snapshot.
+    Integers stay integers, and `_FillValue` says which of them means missing. A `level` above 0 is an overview of a snapshot.
     """
     place = storage_at(url, options)
     try:
@@ -53,10 +58,17 @@ def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int
     stored = stored.set_coords([name for name in (GRID_MAPPING, *BESIDE_TIME) if name in stored.variables])
     stored.coords.to_dataset().load()
     stored.attrs = without_geozarr(stored.attrs)
-    for array in stored.data_vars.values():
+    for name, array in stored.data_vars.items():
         array.attrs.pop("grid_mapping", None)
         array.encoding["grid_mapping"] = GRID_MAPPING
+        if name in MAP_LAYERS:  # older maps have no attribute that says it
+            array.attrs.setdefault(FILL_VALUE, array.dtype.type(array.encoding["fill_value"]))
     return stored.assign({name: array.chunk(_lazy_chunks(array)) for name, array in stored.data_vars.items()})
+
+
+def variables_of(cube: xarray.Dataset) -> xarray.Dataset:
+    """What a researcher opens: a snapshot with one variable per feature, NaN where a layer of a map has no value."""
+    return features_apart(xarray.decode_cf(cube, decode_times=False, decode_coords=False))
 
 
 def asked_snapshot(url: str, options: Mapping[str, Any] | None = None) -> xarray.Dataset:
@@ -83,11 +95,19 @@ def geobox_of(cube: xarray.Dataset, crs: str) -> GeoBox:
 
 
 def features_apart(cube: xarray.Dataset) -> xarray.Dataset:
-    """The cube with one variable per feature in place of `features`, or per band in place of `reflectance`."""
+    """The cube with one variable per feature in place of `features`, or per band in place of `reflectance`, each with its unit.
+
+    Mappings in the attributes become JSON text, as no file format but Zarr takes them.
+    """
+    said: Mapping[str, Mapping[str, str]] = cube.attrs.get(LAYERS, {})
+    kept = {name: each for name, each in cube.attrs.items() if name != LAYERS}
+    texts = {name: json.dumps(each) for name, each in kept.items() if isinstance(each, Mapping)}
+    cube = cube.drop_attrs(deep=False).assign_attrs(kept | texts)
     for stack in list(cube.data_vars.values()):
         for dim in LAYER_DIMS:
             if dim in stack.dims:
-                apart = {str(n): stack.isel({dim: layer}, drop=True) for layer, n in enumerate(stack[dim].values)}
+                named = enumerate(map(str, stack[dim].values))
+                apart = {n: stack.isel({dim: layer}, drop=True).assign_attrs(said.get(n, {})) for layer, n in named}
                 cube = cube.drop_vars([str(stack.name), dim]).assign(apart)
     return cube
 
@@ -174,9 +194,15 @@ def known_recipe(text: str, version: int) -> SceneRecipe | None:
 def _as_stored(store: Store, group: str | None) -> xarray.Dataset:
     """Cubes have consolidated metadata, cells do not."""
     try:
-        return xarray.open_zarr(store, group=group, consolidated=True, chunks=None, zarr_format=3)
+        return _opened(store, group, consolidated=True)
     except ValueError:
-        return xarray.open_zarr(store, group=group, consolidated=False, chunks=None, zarr_format=3)
+        return _opened(store, group, consolidated=False)
+
+
+def _opened(store: Store, group: str | None, consolidated: bool) -> xarray.Dataset:
+    return xarray.open_zarr(
+        store, group=group, consolidated=consolidated, chunks=None, zarr_format=3, mask_and_scale=False
+    )
 
 
 def _lazy_chunks(array: xarray.DataArray) -> dict[Hashable, int]:

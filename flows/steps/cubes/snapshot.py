@@ -17,7 +17,7 @@ from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, write_coordinates
 from flows.steps.cubes.cells import QUALITY, cell_path
 from flows.steps.cubes.cube_pointers import CubeKey, last_cube, point
-from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
+from flows.steps.cubes.geozarr import LAYERS, geozarr_attributes, level_geobox
 from flows.steps.index.advisory_locks import chooser_of, writer_of
 from flows.steps.index.catalogue import PublishedCell, published_cell, published_cells, time_of
 from flows.steps.storage import Storage, path_of
@@ -203,6 +203,7 @@ def _attributes(plan: CubePlan) -> dict[str, Any]:
         "neocube:product": plan.template.product,
         "neocube:version": plan.template.version,
         "neocube:area": plan.area,
+        **({LAYERS: said} if (said := plan.template.layer_attributes) else {}),
     }
 
 

@@ -11,7 +11,7 @@ from products.template import CELL_KIND, CellTemplate, odc_product_definition
 
 
 def declare_cells(index: Index, template: CellTemplate) -> None:
-    """Add the product of a template to the index if it is not there; RequestError as `check_cells`."""
+    """Add the product of a template to the index if it is not there, or tell it the units; RequestError as `check_cells`."""
     check_cells(index, template)
     add_product(index.dc, odc_product_definition(template))
 
@@ -37,4 +37,5 @@ def check_cells(index: Index, template: CellTemplate) -> None:
 
 
 def _by_name(measurements: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {each["name"]: each for each in measurements}
+    """The measurements without their units: those of a known product may be older than the units of features."""
+    return {each["name"]: {key: value for key, value in each.items() if key != "units"} for each in measurements}

@@ -51,7 +51,7 @@ def init_index(settings: Settings, definitions: Path) -> dict[str, Any]:
 
 
 def add_product(dc: Datacube, document: dict[str, Any], may_grow: bool = False) -> None:
-    """Add a product definition, or change what ODC lets change; RequestError where datasets would no longer fit.
+    """Add a product definition, or change what ODC lets change, and units; RequestError where datasets would no longer fit.
 
     A product that `may_grow` may gain measurements, which datasets of before lack: ODC calls that unsafe.
     """
@@ -71,8 +71,10 @@ def _define(held: Any, document: dict[str, Any], kind: str, way_out: str, may_gr
             if (known := held.get_by_name(document["name"])) is None:
                 raise
     if known and get_doc_changes(known.definition, definition := jsonify_document(wanted.definition)):
+        is_sound = only_units_differ(known.definition, definition)
+        is_sound |= may_grow and only_gains_measurements(known.definition, definition)
         try:
-            held.update(wanted, may_grow and only_gains_measurements(known.definition, definition))
+            held.update(wanted, is_sound)
         except ValueError as error:
             raise RequestError(f"{kind} {document['name']} is already defined otherwise: {error}: {way_out}") from error
 
@@ -82,6 +84,15 @@ def only_gains_measurements(known: Mapping[str, Any], wanted: Mapping[str, Any])
     before, after = ({each["name"]: each for each in of["measurements"]} for of in (known, wanted))
     rest = [{key: value for key, value in of.items() if key != "measurements"} for of in (known, wanted)]
     return rest[0] == rest[1] and all(after.get(name) == measurement for name, measurement in before.items())
+
+
+def only_units_differ(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether two definitions are the same but for the units of their measurements, which say nothing of the values."""
+    return _unitless(known) == _unitless(wanted)
+
+
+def _unitless(definition: Mapping[str, Any]) -> dict[str, Any]:
+    return {**definition, "measurements": [each | {"units": ""} for each in definition.get("measurements", [])]}
 
 
 @contextmanager

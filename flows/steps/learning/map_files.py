@@ -134,13 +134,14 @@ def write_view(storage: Storage, paths: dict[str, str], view: MapView, model: Mo
         tags["simulated"] = "yes"
     classes = cog(view.codes[None], view.geobox, 0, "MODE", tags, (MAP_CLASS,), table)
     shares = cog(
-        view.percent, view.geobox, NO_PROBABILITY, "AVERAGE", tags, [f"{PROBABILITY}_{name}" for name in names]
-    )
+        view.percent, view.geobox, NO_PROBABILITY, "AVERAGE", tags, [f"{PROBABILITY}_{name}" for name in names],
+        unit="percent",
+    )  # fmt: skip
     storage.write_bytes(paths["map_class.tif"], classes)
-    for name, pixels, overviews in (
-        (APPLICABLE, view.applicable, "MODE"), (UNCERTAINTY, view.uncertainty, "AVERAGE"),
+    for name, pixels, overviews, unit in (
+        (APPLICABLE, view.applicable, "MODE", "1"), (UNCERTAINTY, view.uncertainty, "AVERAGE", "percent"),
     ):  # fmt: skip
-        layer = cog(pixels[None], view.geobox, NOT_MAPPED, overviews, tags, (name,))
+        layer = cog(pixels[None], view.geobox, NOT_MAPPED, overviews, tags, (name,), unit=unit)
         storage.write_bytes(paths[f"{name}.tif"], layer)
     storage.write_bytes(paths["probability.tif"], shares)
     title = f"{model.recipe.map.name} {view.label}" + (" (simulated data)" if model.simulated else "")
@@ -155,8 +156,9 @@ def cog(
     tags: dict[str, str],
     descriptions: Sequence[str],
     colours: Mapping[int, tuple[int, ...]] | None = None,
+    unit: str = "1",
 ) -> bytes:
-    """A cloud-optimised GeoTIFF of (band, y, x) uint8; `overviews` is the resampling of its overviews."""
+    """A cloud-optimised GeoTIFF of (band, y, x) uint8; `overviews` is the resampling of its overviews, `unit` that of all bands."""
     with tempfile.TemporaryDirectory(prefix="neocube-") as folder:
         plain, final = Path(folder) / "plain.tif", Path(folder) / "cog.tif"
         profile = {"count": pixels.shape[0], "dtype": "uint8", "nodata": nodata, "crs": str(geobox.crs)}
@@ -165,6 +167,7 @@ def cog(
             file.write(pixels)
             file.update_tags(**tags)
             file.descriptions = tuple(descriptions)
+            file.units = (unit,) * len(pixels)
             if colours:
                 file.write_colormap(1, dict(colours))
         rasterio.shutil.copy(plain, final, **COG_OPTIONS, overview_resampling=overviews)
