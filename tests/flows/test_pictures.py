@@ -56,6 +56,15 @@ def test_pictures_are_cut_to_the_ground_that_any_scene_covered() -> None:
     assert pixels(quicklook_picture(part)).shape[:2] == (240, 60)
 
 
+def test_the_coverage_is_headed_by_its_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda _, text: heads.append(text))
+    ends = np.array(["2020-01-01", "2021-01-01"], "datetime64[ns]")
+    coverage_picture(cube())
+    coverage_picture(cube().assign_coords(period_end=("period", ends)))
+    assert heads == ["known_features, 2020-01-01", "known_features, 2020"]
+
+
 def test_a_cube_without_colours_is_shown_in_grey() -> None:
     shown = pixels(quicklook_picture(cube(names=("ndvi_p50",))))
     np.testing.assert_array_equal(shown[..., 0], shown[..., 2])

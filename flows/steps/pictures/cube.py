@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from flows.steps.cubes.cube_times import utc
 from flows.steps.cubes.open_cube import count_overviews, open_snapshot
+from products.period import Period
 from products.pixel.causes import NOT_EXPECTED, Cause
 
 COVERAGE_PX = 600
@@ -43,7 +45,7 @@ def coverage_picture(cube: xarray.Dataset) -> bytes:
         np.ma.masked_equal(counts, 0), cmap=colours, norm=BoundaryNorm(steps, colours.N), interpolation="nearest"
     )
     axes.set_axis_off()
-    axes.set_title(f"{cube.attrs.get('neocube:product', 'cube')}, {_year(cube)}")
+    axes.set_title(f"{cube.attrs.get('neocube:product', 'cube')}, {_when(cube)}")
     figure.colorbar(shown, ax=axes, ticks=steps, label="clear observations used", shrink=0.8)
     empty = Patch(facecolor=NOTHING, edgecolor="grey", label=f"none: {np.mean(counts == 0):.1%} of the picture")
     figure.legend(handles=[empty], loc="outside lower center", frameon=False)
@@ -136,5 +138,9 @@ def _steps(most: int) -> list[int]:
     return list(range(1, max(most, 1) + width + 1, width))
 
 
-def _year(cube: xarray.Dataset) -> str:
-    return str(np.datetime_as_string(cube["period"].values[-1], unit="D"))
+def _when(cube: xarray.Dataset) -> str:
+    """The last period as people write it; of one whose end is not known its first day."""
+    start = cube["period"].values[-1]
+    if "period_end" not in cube.variables:
+        return str(np.datetime_as_string(start, unit="D"))
+    return Period(utc(start), utc(cube["period_end"].values[-1])).label
