@@ -139,7 +139,7 @@ def build_batch(settings: Settings, batch: Batch) -> list[Outcome]:
 
 
 def build_on_worker(settings: Settings, batch: Batch) -> list[Outcome]:
-    """The same on a worker of a cluster, which gets no further task while it has too much memory: none is kept."""
+    """Build the cells of a batch on a worker of a cluster, which gets no further task while it has too much memory: none is kept."""
     try:
         return build_batch(settings, batch)
     finally:
