@@ -138,7 +138,7 @@ def make_plan(
     memory = CellMemory(cut.recipe, threads, remote_threads, budget_bytes, on_gpu, device_free_bytes)
     touching = dict(zip(cut.tiles, _by_tile(cut, scenes), strict=True))
     beneath = dict(zip(cut.tiles, _by_tile(cut, rasters), strict=True))
-    cut.recipe.check_grid(cut.grid, cut.tiles)
+    cut.recipe.check_grid(cut.grid, cut.tiles, cut.area.geometry)
     cut.recipe.check_scenes(scenes)
     cells, empty = list[PlannedCell](), list[str]()
     recipe_digest = cut.recipe.digest()

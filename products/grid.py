@@ -56,10 +56,14 @@ class PixelGrid:
         affine = Affine(self.resolution_m, 0.0, left, 0.0, -self.resolution_m, top)
         return GeoBox((size, size), affine, CRS(self.crs))
 
+    def here(self, area: Geometry) -> Geometry:
+        """An area given in any CRS on this one, its edges as bent as they are here."""
+        step = _edge_step(area.crs, self.resolution_m * self.tile_px)
+        return area.to_crs(CRS(self.crs), resolution=step, wrapdateline=False)
+
     def tiles(self, area: Geometry) -> tuple[Tile, ...]:
         """The tiles that share ground with an area given in any CRS, ordered by row and column; none beyond the reach of the CRS."""
-        step = _edge_step(area.crs, self.resolution_m * self.tile_px)
-        here = area.to_crs(CRS(self.crs), resolution=step, wrapdateline=False)
+        here = self.here(area)
         if not max(map(abs, here.boundingbox.bbox)) <= REACH_M:
             return ()
         ground = shapely.make_valid(here.geom)

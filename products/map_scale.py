@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import shapely
+from odc.geo.geom import Geometry
 from pyproj import CRS, Proj
 
 from products.errors import RequestError
@@ -62,9 +64,10 @@ def check_true(
     factors = factors_at(grid.crs, *_places(grid, tiles))
     scales = _scales(factors)
     if _off(scales) > MOST_OFF:
+        remedy = "use a smaller tile_px" if in_chosen_zone else "use crs: utm"
         raise RequestError(
             f"{(*of_lengths, *of_north)[0]} in {grid.crs}: a metre of the ground is {scales.min():.2f} to {scales.max():.2f} metres of this grid here, "
-            f"expected within {MOST_OFF:.0%} of 1: use crs: utm, or leave {_listed(of_lengths, of_north)} out"
+            f"expected within {MOST_OFF:.0%} of 1: {remedy}, or leave {_listed(of_lengths, of_north)} out"
         )
     turned = np.abs(np.asarray(factors.meridian_convergence, np.float64))
     most = turned[np.isfinite(turned)].max(initial=0.0)
@@ -76,9 +79,13 @@ def check_true(
         )
 
 
-def check_one_zone(grid: PixelGrid, tiles: Sequence[Tile]) -> None:
-    """RequestError where the UTM zone of an area's centre is too far from some of its tiles: sites of several zones in one area."""
-    off = _off(_scales(factors_at(grid.crs, *_places(grid, tiles))))
+def check_one_zone(grid: PixelGrid, area: Geometry) -> None:
+    """RequestError where the UTM zone of an area's centre is too far from some of its ground: sites of several zones in one area.
+
+    Held along the area's outline: the tiles under a small area may reach much farther than it does.
+    """
+    x, y = shapely.get_coordinates(grid.here(area).geom).T
+    off = _off(_scales(factors_at(grid.crs, x, y)))
     if off > MOST_OFF:
         raise RequestError(
             f"crs: utm is {grid.crs} here, the zone of the area's centre, whose metres are up to {off:.0%} off at the far end of the area, expected within "

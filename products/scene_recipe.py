@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
+from odc.geo.geom import Geometry
 from pydantic import Field, field_validator, model_validator
 
 from products.closed import Closed
@@ -156,10 +157,10 @@ class SceneRecipe(Closed):
                     "that has it (Earth Search, Collection 1), or leave cloud_probability out"
                 )
 
-    def check_grid(self, grid: PixelGrid, tiles: Sequence[Tile]) -> None:
-        """RequestError for tiles that the UTM zone of the area's centre does not show true to the ground."""
+    def check_grid(self, grid: PixelGrid, tiles: Sequence[Tile], area: Geometry) -> None:
+        """RequestError for an area that the UTM zone of its centre does not show true to the ground."""
         if self.grid.crs == "utm":
-            check_one_zone(grid, tiles)
+            check_one_zone(grid, area)
 
     @property
     def mask_models(self) -> tuple[str, ...]:

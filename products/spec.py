@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
+from odc.geo.geom import Geometry
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
 from products.errors import RequestError
@@ -127,9 +128,9 @@ class FeaturesRecipe(SceneRecipe):
             self.coregister.check([source.collection for source in self.sources], self.used_bands, self.grid.tile_px)
         return self
 
-    def check_grid(self, grid: PixelGrid, tiles: Sequence[Tile]) -> None:
+    def check_grid(self, grid: PixelGrid, tiles: Sequence[Tile], area: Geometry) -> None:
         """RequestError also for tiles where a metre or the up of the grid is not that of the ground, and a feature needs them."""
-        super().check_grid(grid, tiles)
+        super().check_grid(grid, tiles, area)
         steps = [step for step in self.features if isinstance(step, WindowStep)]
         of_lengths = [name for step in steps for name in step.of_lengths()]
         of_north = [name for step in steps for name in step.of_north()]

@@ -11,6 +11,7 @@ from matplotlib import image
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import point
 from odc.geo.xr import xr_coords
+from pyproj import Transformer
 
 from flows.steps.pictures import tiles
 from flows.steps.pictures.tiles import Layers, layers_of, tile_box, tile_picture
@@ -61,15 +62,17 @@ def test_a_tile_has_the_values_of_the_last_cell_and_is_clear_outside(published: 
     assert world.shape == (256, 256, 4)
 
 
+Bounds = tuple[float, float, float, float]
+
+
 class OneLevel:
-    """Layers without overviews, one everywhere."""
+    """Layers without overviews, one everywhere in a box of a CRS, 200 pixels wide."""
 
     limits = np.array([[0.0] * 3, [2.0] * 3])
 
-    def __init__(self, crs: str, longitude: float, latitude: float) -> None:
-        x, y = point(longitude, latitude, "EPSG:4326").to_crs(crs).coords[0]
-        box = GeoBox.from_bbox((x - 150e3, y - 150e3, x + 150e3, y + 150e3), crs, shape=(64, 64), tight=True)
-        ones = np.ones((3, 64, 64), np.float32)
+    def __init__(self, crs: str, bounds: Bounds) -> None:
+        box = GeoBox.from_bbox(bounds, crs, resolution=(bounds[2] - bounds[0]) / 200, tight=True)
+        ones = np.ones((3, *box.shape), np.float32)
         self.levels = [xarray.DataArray(ones, dims=("feature", "y", "x"), coords=xr_coords(box))]
 
 
@@ -80,7 +83,8 @@ class OneLevel:
 def test_every_tile_of_the_world_has_a_picture_and_those_over_the_cube_show_it(
     crs: str, longitude: float, latitude: float
 ) -> None:
-    layers: Any = OneLevel(crs, longitude, latitude)
+    x, y = point(longitude, latitude, "EPSG:4326").to_crs(crs).coords[0]
+    layers: Any = OneLevel(crs, (x - 150e3, y - 150e3, x + 150e3, y + 150e3))
     for zoom in range(5):
         address = tile_at(zoom, longitude, latitude)
         seen = {
@@ -92,6 +96,33 @@ def test_every_tile_of_the_world_has_a_picture_and_those_over_the_cube_show_it(
         near = {(address[0] + x) % 2**zoom for x in (-1, 0, 1)}
         assert {column for column, _ in seen} <= near
         assert address in seen
+
+
+@pytest.mark.parametrize(
+    ("crs", "bounds", "address"),
+    [
+        ("EPSG:3413", (-700e3, -3400e3, 900e3, -600e3), (2, 1, 0)),
+        ("EPSG:3413", (-700e3, -3400e3, 900e3, -600e3), (3, 2, 1)),
+        ("EPSG:3413", (-1500e3, -1500e3, 1500e3, 1500e3), (0, 0, 0)),
+        ("EPSG:3035", (2500e3, 1400e3, 7400e3, 5500e3), (2, 2, 0)),
+        ("EPSG:5070", (-2400e3, 200e3, 2300e3, 3200e3), (3, 1, 2)),
+        ("EPSG:32633", (300e3, 7560e3, 700e3, 7960e3), (5, 17, 6)),
+    ],
+)
+def test_a_cube_whose_sides_are_bent_on_the_map_is_shown_wholly(
+    crs: str, bounds: Bounds, address: tuple[int, int, int]
+) -> None:
+    layers: Any = OneLevel(crs, bounds)
+    shown = image.imread(io.BytesIO(tile_picture(layers, *address)))[..., 3] > 0
+    column, row = np.meshgrid(np.arange(256) + 0.5, np.arange(256) + 0.5)
+    x, y = Transformer.from_crs("EPSG:3857", crs, always_xy=True).transform(
+        *(tile_box(*address).affine * (column, row))
+    )
+    west, south, east, north = bounds
+    pixel = (east - west) / 200
+    inside = (x > west + pixel) & (x < east - pixel) & (y > south + pixel) & (y < north - pixel)
+    assert inside.sum() > 5000
+    assert not (inside & ~shown).any()
 
 
 def test_of_a_large_window_every_nth_pixel_is_read_and_lies_where_it_did(monkeypatch: pytest.MonkeyPatch) -> None:

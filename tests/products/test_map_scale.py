@@ -36,7 +36,7 @@ def check(feature: str, crs: str, longitude: float, latitude: float) -> None:
     asked = recipe(feature, crs)
     area = box(longitude, latitude, longitude + 0.1, latitude + 0.1, "EPSG:4326")
     grid = asked.grid.pixel_grid(area)
-    asked.check_grid(grid, grid.tiles(area))
+    asked.check_grid(grid, grid.tiles(area), area)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_an_area_near_a_pole_that_is_wider_than_a_zone_is_to_be_asked_for_in_par
     with pytest.raises(
         RequestError, match="EPSG:32634: the grid's up is up to (9|10) degrees off north here"
     ) as refused:
-        asked.check_grid(grid, grid.tiles(area))
+        asked.check_grid(grid, grid.tiles(area), area)
     assert str(refused.value).endswith(": ask for areas within one UTM zone each, or leave aspect out")
 
 
@@ -96,7 +96,30 @@ def test_one_zone_for_sites_far_apart_is_refused(places: list[tuple[float, float
     with pytest.raises(
         RequestError, match=r"crs: utm is EPSG:32\d+ here, .* off at the far end of the area, .* 2%: ask"
     ):
-        asked.check_grid(grid, grid.tiles(sites))
+        asked.check_grid(grid, grid.tiles(sites), sites)
+
+
+PLAIN = "texture: {of: {feature: ndvi_p50}, measures: [contrast]}"
+
+
+def small_area_under_large_tiles(feature: str, resolution_m: float, tile_px: int) -> None:
+    asked = recipe(feature, "utm")
+    area = box(98.0, 8.0, 98.1, 8.1, "EPSG:4326")
+    chosen = asked.grid.pixel_grid(area)
+    grid = PixelGrid(chosen.crs, resolution_m, tile_px, chosen.anchor_m)
+    asked.check_grid(grid, grid.tiles(area), area)
+
+
+@pytest.mark.parametrize(("resolution_m", "tile_px"), [(500, 4096), (1000, 2048), (250, 8192)])
+def test_a_small_area_is_not_refused_for_the_far_corners_of_its_large_tiles(resolution_m: float, tile_px: int) -> None:
+    small_area_under_large_tiles(PLAIN, resolution_m, tile_px)
+
+
+def test_features_in_metres_are_made_of_whole_tiles_which_are_to_be_smaller_then() -> None:
+    message = "slope in EPSG:32647: a metre of the ground is 1.00 to 1.03 metres .*: use a smaller tile_px, or leave slope out"
+    with pytest.raises(RequestError, match=message):
+        small_area_under_large_tiles(TERRAIN.format("slope"), 500, 4096)
+    small_area_under_large_tiles(TERRAIN.format("slope"), 500, 256)
 
 
 def test_corners_beyond_the_map_say_nothing() -> None:

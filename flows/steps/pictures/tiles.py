@@ -31,6 +31,7 @@ HALF_M = math.pi * 6378137.0  # OGC 17-083r4, WebMercatorQuad: half the side of 
 MOST_ZOOM = 22
 LEAST_WHOLE_ZOOM = 7  # from here on a tile is 2.8 degrees wide, less than the zones of UTM
 AROUND_PX = 2
+SIDE_PARTS = 100  # of the longest side of what is shown in another CRS
 MOST_READ_PX = 2048  # a side: of more, every n-th pixel is read
 
 
@@ -72,7 +73,7 @@ class Layers:
     @cached_property
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east, north of where scenes lay, in degrees; across the antimeridian west is larger than east."""
-        _, box = as_geojson(with_scenes(as_periods(self.stored[-1]))["features"].odc.geobox.extent)
+        _, box = as_geojson(_outline(with_scenes(as_periods(self.stored[-1]))["features"].odc.geobox))
         return box
 
     @cached_property
@@ -103,7 +104,7 @@ def tile_picture(layers: Layers, zoom: int, column: int, row: int) -> bytes:
     pixels = np.full((finest.sizes["feature"], TILE_PX, TILE_PX), np.nan, np.float32)
     for window in whole if zoom >= LEAST_WHOLE_ZOOM else _where_shown(finest.odc.geobox, target):
         part = target[window]
-        ground = part.extent.to_crs(finest.odc.geobox.crs).boundingbox
+        ground = _outline(part).to_crs(finest.odc.geobox.crs).boundingbox
         wanted_m = max(ground.span_x, ground.span_y) / max(part.shape)
         fine_enough = [level for level in layers.levels if abs(level.odc.geobox.resolution.x) <= wanted_m] or [finest]
         pixels[:, *window] = _warped(fine_enough[-1], ground, part)
@@ -144,13 +145,20 @@ def _where_shown(source: GeoBox, target: GeoBox) -> Iterator[tuple[slice, slice]
 
     The CRS of a cube does not reach over all of a tile that shows much of the world.
     """
-    geometry, _ = as_geojson(source.extent)
+    geometry, _ = as_geojson(_outline(source))
     for ground in shapely.get_parts(shapely.geometry.shape(geometry)):
         shared = Geometry(ground, "EPSG:4326").to_crs(target.crs) & target.extent
         if not shared.is_empty:
             west, south, east, north = shared.boundingbox.bbox
             (left, top), (right, bottom) = (~target.affine * corner for corner in ((west, north), (east, south)))
             yield _within(top, bottom, TILE_PX), _within(left, right, TILE_PX)
+
+
+def _outline(box: GeoBox) -> Geometry:
+    """The extent of a box with many places along its sides, which are bent in another CRS."""
+    extent = box.extent
+    sides = extent.boundingbox
+    return extent.segmented(max(sides.span_x, sides.span_y) / SIDE_PARTS)
 
 
 def _within(first: float, last: float, size: int) -> slice:
