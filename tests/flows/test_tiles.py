@@ -125,6 +125,11 @@ def test_a_cube_whose_sides_are_bent_on_the_map_is_shown_wholly(
     assert not (inside & ~shown).any()
 
 
+def test_a_tile_beyond_the_reach_of_the_crs_of_a_cube_is_clear() -> None:
+    layers: Any = OneLevel("EPSG:32633", (400e3, 1000e3, 700e3, 1300e3))
+    assert image.imread(io.BytesIO(tile_picture(layers, 7, 35, 62)))[..., 3].max() == 0
+
+
 def test_of_a_large_window_every_nth_pixel_is_read_and_lies_where_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
     box = GeoBox.from_bbox((500_000, 500_000, 507_680, 507_680), "EPSG:32647", resolution=30, tight=True)
     ramp = np.broadcast_to(np.arange(256, dtype=np.float32), (1, 256, 256))

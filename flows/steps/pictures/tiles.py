@@ -105,6 +105,8 @@ def tile_picture(layers: Layers, zoom: int, column: int, row: int) -> bytes:
     for window in whole if zoom >= LEAST_WHOLE_ZOOM else _where_shown(finest.odc.geobox, target):
         part = target[window]
         ground = _outline(part).to_crs(finest.odc.geobox.crs).boundingbox
+        if not np.isfinite(ground.bbox).all():  # beyond the reach of the cube's CRS
+            continue
         wanted_m = max(ground.span_x, ground.span_y) / max(part.shape)
         fine_enough = [level for level in layers.levels if abs(level.odc.geobox.resolution.x) <= wanted_m] or [finest]
         pixels[:, *window] = _warped(fine_enough[-1], ground, part)
