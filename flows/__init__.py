@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flows.from_python import train as train
     from flows.plan_cells import plan as plan
     from flows.steps.cubes.odc_reader import BY_PASS as BY_PASS
+    from flows.steps.learning.model_files import read_model as read_model
     from flows.steps.learning.rasters_under_labels import at_steps as at_steps
     from flows.steps.learning.rasters_under_labels import clear_series as clear_series
     from flows.steps.learning.rasters_under_labels import under_labels as under_labels
@@ -31,6 +32,7 @@ HOMES = {
     "preview": "flows.from_python",
     "request": "flows.from_python",
     "task_runner": "flows.dask_runner",
+    "read_model": "flows.steps.learning.model_files",
     "under_labels": "flows.steps.learning.rasters_under_labels",
     "at_steps": "flows.steps.learning.rasters_under_labels",
     "clear_series": "flows.steps.learning.rasters_under_labels",
@@ -48,6 +50,7 @@ __all__ = [
     "passport",
     "plan",
     "preview",
+    "read_model",
     "request",
     "task_runner",
     "train",

@@ -9,19 +9,19 @@ from prefect.cache_policies import NO_CACHE
 from prefect.settings import get_current_settings
 
 from datacube_config.settings import Settings, get_settings
-from flows.build_here import (
+from flows.batch_runners import (
     Batch,
     Outcome,
     RunBatches,
     Submit,
-    build,
     build_on_worker,
     dask_tasks,
     run_on_dask,
     side_by_side,
 )
+from flows.build_here import build
 from flows.failed_work import cell_causes, end_failed
-from flows.lost_index import outlasting
+from flows.index_retry import outlasting
 from flows.run_artifacts import in_subflow_run, leave_build, logged_flow, progress_bar
 from flows.run_events import announce_cube
 from flows.steps.service.prefect_processes import answers

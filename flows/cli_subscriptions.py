@@ -37,7 +37,7 @@ def subscribe(
     """
     from datacube_config.connection import open_index
     from datacube_config.settings import get_settings
-    from flows.answer_here import checked
+    from flows.answer_subscriptions import checked
     from flows.steps.index.subscriptions import keep
 
     settings = get_settings()

@@ -6,8 +6,8 @@ from typing import Any
 from prefect import flow
 
 from flows.failed_work import end_failed
+from flows.index_retry import outlasting
 from flows.ingest_here import take_in
-from flows.lost_index import outlasting
 from flows.mirror_archive import mirror_archive
 from flows.run_artifacts import leave_table, logged_flow, progress_bar
 from flows.run_events import announce_scenes

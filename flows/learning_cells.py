@@ -6,12 +6,13 @@ from uuid import UUID
 
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
-from flows.planning import cut_cells, make_plan
+from flows.planning import make_plan
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.loading.model_keys import model_keys
 from flows.steps.loading.rasters import find_rasters
 from flows.steps.sampling.sampled_cells import SampledCells, sampled_cells
+from flows.tiling import cut_cells
 from products.area import Area
 from products.errors import RequestError
 from products.learning.recipe import LearnedRecipe

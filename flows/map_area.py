@@ -6,7 +6,7 @@ from prefect import flow
 
 from datacube_config.settings import get_settings
 from flows.failed_work import cell_causes, end_failed
-from flows.lost_index import outlasting
+from flows.index_retry import outlasting
 from flows.map_here import make_map
 from flows.run_artifacts import leave_map, logged_flow, progress_bar
 from products.devices import DeviceChoice

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings, get_settings
-from flows.planning import Plan, cut_cells, make_plan
+from flows.planning import Plan, make_plan
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes, published_cells, published_passes
 from flows.steps.index.cell_product import check_cells
@@ -14,6 +14,7 @@ from flows.steps.loading.cloud_model import require_models
 from flows.steps.loading.model_keys import model_keys
 from flows.steps.loading.rasters import find_rasters
 from flows.steps.loading.tides import configured_tides, tide_model_for
+from flows.tiling import cut_cells
 from products.area import Area
 from products.cell_content import cell_template
 from products.devices import FEATURES, Backend, DeviceChoice, choose_backend

@@ -13,9 +13,9 @@ from pydantic import Field
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows.build_cube import build_cube
-from flows.lost_index import outlasting
+from flows.index_retry import outlasting
 from flows.map_area import map_area
-from flows.request_asks import area_argument
+from flows.request_parsing import area_argument
 from flows.requesting import begin, finish
 from flows.run_artifacts import leave_markdown
 from flows.run_events import announce_cube, announce_model

@@ -13,7 +13,7 @@ from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.plan_cells import plan_with
 from flows.planning import Plan
-from flows.request_asks import Ask, Asked, understand
+from flows.request_parsing import Ask, Asked, understand
 from flows.request_rules import (
     Charge,
     End,

@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 
 from datacube_config.settings import get_settings
-from flows.lost_index import outlasting
+from flows.index_retry import outlasting
 from flows.run_artifacts import leave_markdown, leave_picture, logged_flow
 from flows.sample_here import sample
 from flows.steps.storage import open_storage

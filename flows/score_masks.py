@@ -7,12 +7,13 @@ from typing import Any
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings, get_settings
-from flows.planning import Plan, cut_cells, make_plan
+from flows.planning import Plan, make_plan
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.loading.cloud_model import require_models
 from flows.steps.loading.raster_access import raster_access
 from flows.steps.simulation.mask_truth import MaskTruth, StratumFates, read_truth, tile_fates
+from flows.tiling import cut_cells
 from products.errors import RequestError
 from products.period import parse_period
 from products.pixel.mask_scores import Fates, mask_scores

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 
 from datacube_config.settings import get_settings
-from flows.answer_here import Tell
+from flows.answer_subscriptions import Tell
 from flows.failed_work import WorkFailed
 from flows.map_area import map_area
 from flows.run_alerts import alert

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from datacube_config.connection import Index, open_index
 from datacube_config.errors import IndexLost
 from datacube_config.settings import get_settings
-from flows.answer_here import ScenesGone, Tell, answer, notice_new
+from flows.answer_subscriptions import ScenesGone, Tell, answer, notice_new
 from flows.failed_work import cell_causes, end_failed
 from flows.map_here import make_map
-from flows.request_asks import keep_area
+from flows.request_parsing import keep_area
 from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.index.follow_ups import (

@@ -9,7 +9,7 @@ from flows.run_logs import logged_run
 from flows.steps.areas import find_area
 from flows.steps.learning.encoder_training import learn_encoder
 from flows.steps.learning.label_files import label_file
-from flows.steps.learning.network_training import TRAINING, TrainingRoom
+from flows.steps.learning.network_training import TRAINING, TrainingResources
 from flows.steps.learning.tracking import tracker_at
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.learning.transforming import learn_transform
@@ -77,7 +77,7 @@ def _trained(
     with open_index(settings) as index, label_file(place, s3_options(settings)) as file:
         cells = cells_with_state(index, settings, input_recipe(features_at(spec)), ground, span)
         return learn_model(
-            index, storage, spec, cells, file, backend, settings.decode_thread_count, _room(settings), tell
+            index, storage, spec, cells, file, backend, settings.decode_thread_count, _resources(settings), tell
         )
 
 
@@ -92,7 +92,7 @@ def _train_without_labels(
             cells = cells_with_state(index, settings, features_recipe(features_at(recipe)), area, period)
             return learn_transform(index, storage, recipe, cells, backend)
         cells = cells_with_state(index, settings, input_recipe(features_at(recipe)), area, period)
-        return learn_encoder(index, storage, recipe, cells, backend, _room(settings), tell)
+        return learn_encoder(index, storage, recipe, cells, backend, _resources(settings), tell)
 
 
 def train_on_samples(recipe: ModelRecipe, name_or_id: str, backend: Backend, tell: Tell | None = None) -> TrainedModel:
@@ -104,9 +104,9 @@ def train_on_samples(recipe: ModelRecipe, name_or_id: str, backend: Backend, tel
         found = find_samples(index, storage, name_or_id)
         cells, drawn = samples_to_train_on(index, found, input_recipe(features_at(recipe)))
         return learn_model(
-            index, storage, recipe, cells, drawn, backend, settings.decode_thread_count, _room(settings), tell
+            index, storage, recipe, cells, drawn, backend, settings.decode_thread_count, _resources(settings), tell
         )
 
 
-def _room(settings: Settings) -> TrainingRoom:
-    return TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
+def _resources(settings: Settings) -> TrainingResources:
+    return TrainingResources(settings.home / TRAINING, settings.train_devices, settings.train_nodes)

@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.lost_index import outlasting
+from flows.index_retry import outlasting
 from flows.run_artifacts import in_subflow_run, leave_markdown, logged_flow
 from flows.run_events import announce_model
 from flows.steps.learning.training import TrainedModel

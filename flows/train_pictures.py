@@ -7,7 +7,7 @@ from typing import Any
 from datacube_config.settings import get_settings
 from flows.steps.learning.box_training import learn_boxes
 from flows.steps.learning.line_training import learn_lines
-from flows.steps.learning.network_training import TRAINING, TrainingRoom
+from flows.steps.learning.network_training import TRAINING, TrainingResources
 from flows.steps.learning.tracking import tracker_at
 from flows.steps.storage import open_storage
 from products.devices import NETWORKS, choose_backend
@@ -26,12 +26,12 @@ def train_pictures(
     tracker = tracker_at(settings.mlflow_uri)
     storage = open_storage(settings)
     storage.check_writable()
-    room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
+    resources = TrainingResources(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
     chosen = choose_backend(device, NETWORKS).device
     if isinstance(wanted, LineRecipe):
-        found = learn_lines(storage, wanted, Path(folder), room, chosen, tell)
+        found = learn_lines(storage, wanted, Path(folder), resources, chosen, tell)
     else:
-        found = learn_boxes(storage, wanted, Path(folder), room, chosen, tell)
+        found = learn_boxes(storage, wanted, Path(folder), resources, chosen, tell)
     if tracker:
         tracker.log(storage, found, found["recipe"])
     return found

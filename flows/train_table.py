@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from datacube_config.settings import get_settings
-from flows.steps.learning.network_training import TRAINING, TrainingRoom
+from flows.steps.learning.network_training import TRAINING, TrainingResources
 from flows.steps.learning.table_training import learn_table
 from flows.steps.learning.tracking import tracker_at
 from flows.steps.storage import open_storage
@@ -23,9 +23,9 @@ def train_table(
     tracker = tracker_at(settings.mlflow_uri)
     storage = open_storage(settings)
     storage.check_writable()
-    room = TrainingRoom(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
+    resources = TrainingResources(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
     backend = choose_backend(device, NETWORKS if wanted.estimator.is_network else LEARNING)
-    found = learn_table(storage, wanted, tables, settings.decode_thread_count, backend, room, tell)
+    found = learn_table(storage, wanted, tables, settings.decode_thread_count, backend, resources, tell)
     if tracker:
         tracker.log(storage, found, found["recipe"])
     return found

@@ -24,7 +24,7 @@ from products.scene import Scene
 from products.source_spec import HarmoniseSpec, file_band
 from products.spec import FeaturesRecipe
 from products.tide import TideSpec, at_tide
-from products.window_features import Place, Rasters, window_features, without_margin
+from products.window_features import DeviceContext, Rasters, window_features, without_margin
 from products.window_spec import WindowStep
 
 Stack = NDArray[np.float32]
@@ -110,7 +110,7 @@ def _full_features(
     if not any(isinstance(step, WindowStep) for step in recipe.features):
         return _in_recipe_order(recipe, layers, counts, threads, whole)
     inner = {name: without_margin(layer, recipe.margin_px) for name, layer in layers.items()}
-    shaped = window_features(recipe, layers, rasters or {}, Place(device, say))
+    shaped = window_features(recipe, layers, rasters or {}, DeviceContext(device, say))
     return _in_recipe_order(recipe, inner | shaped, counts, threads)
 
 

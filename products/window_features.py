@@ -26,18 +26,18 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DeviceContext:
     """Where window features are computed; on a GPU, who is told of what goes otherwise than planned."""
 
     device: Device = "cpu"
     say: Say | None = None
 
 
-HERE = Place()
+ON_CPU = DeviceContext()
 
 
 def window_features(
-    recipe: FeaturesRecipe, layers: Layers, rasters: Rasters, place: Place = HERE
+    recipe: FeaturesRecipe, layers: Layers, rasters: Rasters, context: DeviceContext = ON_CPU
 ) -> dict[str, NDArray[np.float32]]:
     """float32 (y, x) by name, of layers and rasters (y + 2 margin, x + 2 margin) with the margin of the recipe.
 
@@ -46,7 +46,7 @@ def window_features(
     made: dict[str, NDArray[np.float32]] = {}
     for step in recipe.features:
         if isinstance(step, WindowStep):
-            made |= dict(zip(step.names(), _layers_of(step, recipe, layers, rasters, place), strict=True))
+            made |= dict(zip(step.names(), _layers_of(step, recipe, layers, rasters, context), strict=True))
     return made
 
 
@@ -78,19 +78,19 @@ def without_margin(layer: NDArray[Number], margin_px: int) -> NDArray[Number]:
 
 
 def _layers_of(
-    step: WindowStep, recipe: FeaturesRecipe, layers: Layers, rasters: Rasters, place: Place
+    step: WindowStep, recipe: FeaturesRecipe, layers: Layers, rasters: Rasters, context: DeviceContext
 ) -> list[NDArray[np.float32]]:
     resolution_m = recipe.grid.resolution_m
     halo_px = step.margin_px(resolution_m)
     spare_px = recipe.margin_px - halo_px
     if isinstance(step, TextureStep):
         values = without_margin(layers[step.of.layer], spare_px)
-        found = _computed(step, step.measures, values, halo_px, partial(_texture, step), place)
+        found = _computed(step, step.measures, values, halo_px, partial(_texture, step), context)
         return [found[measure] for measure in step.measures]
     raster = step.raster()
     if isinstance(step, TerrainStep) and raster:
         elevation = without_margin(rasters[raster].values, spare_px)
-        found = _computed(step, _shaped(step), elevation, halo_px, partial(_terrain, step, resolution_m), place)
+        found = _computed(step, _shaped(step), elevation, halo_px, partial(_terrain, step, resolution_m), context)
         inner = without_margin(elevation, halo_px)
         return [inner if measure == "elevation" else found[measure] for measure in step.measures]
     if isinstance(step, DistanceStep) and raster:
@@ -100,13 +100,13 @@ def _layers_of(
 
 def _computed(
     step: WindowStep, measures: Sequence[str], values: NDArray[np.float32], halo_px: int,
-    kernel: Callable[[Sequence[str], Array], dict[str, Array]], place: Place,
+    kernel: Callable[[Sequence[str], Array], dict[str, Array]], context: DeviceContext,
 ) -> dict[str, NDArray[np.float32]]:  # fmt: skip
     """float32 (y, x) by measure, of values (y + 2 halo, x + 2 halo), each measure in its place."""
-    there = device_measures(step) if place.device == "gpu" else ()
+    there = device_measures(step) if context.device == "gpu" else ()
     here = [measure for measure in measures if measure not in there]
     found = kernel(here, values) if here else {}
-    return found | (device_strips(values, halo_px, partial(kernel, there), place.say) if there else {})
+    return found | (device_strips(values, halo_px, partial(kernel, there), context.say) if there else {})
 
 
 def _distance(step: DistanceStep, raster: RasterLayer, spare_px: int, resolution_m: float) -> NDArray[np.float32]:

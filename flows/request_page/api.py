@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from datacube_config.accounts import Account
 from flows.preview_here import preview_with
-from flows.request_asks import Ask, understand
 from flows.request_page.shown import (
     answered,
     citation,
@@ -26,6 +25,7 @@ from flows.request_page.shown import (
 )
 from flows.request_page.sign_in import Caller, settings_of
 from flows.request_page.zipped import zipped
+from flows.request_parsing import Ask, understand
 from flows.requesting import cancel, check_cancel, decide, submit
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.pictures.cube import COVERAGE_PX, QUICKLOOK_PX, coverage_picture, cube_for_picture, quicklook_picture

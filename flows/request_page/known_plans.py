@@ -7,7 +7,7 @@ from threading import Lock
 
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
-from flows.request_asks import Ask
+from flows.request_parsing import Ask
 from flows.requesting import Answer, answer, renewed
 from flows.steps.index.index_rows import snapshot_of
 

@@ -11,7 +11,6 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from datacube_config.accounts import Account
-from flows.request_asks import Ask, area_in
 from flows.request_page.api import cancelled, looked_at
 from flows.request_page.recipe_form import recipe_fields, recipe_text, scene_recipes, trainable_models
 from flows.request_page.shown import answered, documents_of, index_of, plan_summary, request_document, visible
@@ -24,6 +23,7 @@ from flows.request_page.sign_in import (
     session_account,
     settings_of,
 )
+from flows.request_parsing import Ask, area_in
 from flows.requesting import NotAllowed, decide, submit
 from flows.steps.areas import named_areas
 from flows.steps.service.coverage import scene_boxes

@@ -8,8 +8,8 @@ from fastapi import HTTPException, Request
 from datacube_config.accounts import Account
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
-from flows.request_asks import Ask
 from flows.request_page.known_plans import KnownPlans
+from flows.request_parsing import Ask
 from flows.requesting import Answer
 from flows.steps.cubes.citation import Maker, citation_of
 from flows.steps.cubes.open_cube import open_snapshot

@@ -6,9 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from datacube_config.accounts import Account
-from flows.request_asks import recipe_in
 from flows.request_page.shown import cube_url, index_of, visible
 from flows.request_page.sign_in import Caller, settings_of
+from flows.request_parsing import recipe_in
 from flows.steps.cubes.passport import passport_of
 from flows.steps.loading.raster_access import raster_access
 from flows.steps.pictures.tiles import Layers, layers_of, tile_picture

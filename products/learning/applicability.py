@@ -1,4 +1,4 @@
-"""Where a model has business: the area of applicability of Meyer and Pebesma 2021, Methods in Ecology and Evolution 12, 1620-1633."""
+"""The area of applicability of a model: Meyer and Pebesma 2021, Methods in Ecology and Evolution 12, 1620-1633."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a card says beside the scores of the hold-out: intervals, calibration, sites, edges, leaks, and where the model has business."""
+"""What a card says beside the scores of the hold-out: intervals, calibration, sites, edges, leaks, and where the model is applicable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -20,11 +20,12 @@ from rounds import row_of, take_turns
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
-from flows.planning import cut_cells, make_plan
+from flows.planning import make_plan
 from flows.steps.areas import find_area
 from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.simulation.archive import Simulation, write_archive
+from flows.tiling import cut_cells
 from products.area import Area
 from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE

@@ -111,8 +111,8 @@ def _trainings() -> dict[str, tuple[str, str, int]]:
 
 def _trained(device: Any, precision: Any, epochs: int) -> dict[str, Any]:
     """Patches a second of a U-Net of patches of 128 pixels, the reader's own rate, and the losses."""
-    from flows.steps.networks.train_network import Lesson, train_network
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.train_network import TrainingData, train_network
+    from flows.steps.networks.training_loop import TrainerOptions
     from products.learning.network_spec import UnetSpec
     from products.learning.training_ground import CellGround, PartOfCell
 
@@ -127,10 +127,10 @@ def _trained(device: Any, precision: Any, epochs: int) -> dict[str, Any]:
     ground = [CellGround(part, PartOfCell(places[::50], codes), np.ones_like(codes, bool))]
     spec = UnetSpec(patch_px=patch, batch=32, patches=1024, epochs=epochs, patience=epochs, precision=precision)
     names = tuple(f"feature_{number}" for number in range(18))
-    lesson = Lesson("unet", spec, names, ("a", "b"), lambda _: features, ground, 0)
+    data = TrainingData("unet", spec, names, ("a", "b"), lambda _: features, ground, 0)
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        _, told = train_network(lesson, TrainingPlace(Path(folder), device), "bench")
+        _, told = train_network(data, TrainerOptions(Path(folder), device), "bench")
         seconds = time.perf_counter() - started
     return {
         "seconds": round(seconds, 2),

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.build_here import build
-from flows.request_asks import Ask
+from flows.request_parsing import Ask
 from flows.requesting import answer, finish
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.service.request_rows import ledger

@@ -24,7 +24,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Room:
+class MachineGroup:
     """Machines, and the address at which they reach this host."""
 
     address: str
@@ -37,7 +37,7 @@ class Room:
 
 
 @contextmanager
-def machines(folder: Path, n: int = 2) -> Iterator[Room]:
+def machines(folder: Path, n: int = 2) -> Iterator[MachineGroup]:
     """Some machines for the block, with folders in `folder`."""
     folders = [folder / f"machine-{i}" for i in range(n)]
     for each in folders:
@@ -48,10 +48,10 @@ def machines(folder: Path, n: int = 2) -> Iterator[Room]:
         for i, each in enumerate(folders):
             here, there = (f"10.213.{third}.{4 * i + part}" for part in (1, 2))
             if not stack.enter_context(_network(f"nc{token}{i}", here, there)):
-                yield Room("127.0.0.1", tuple(Machine((), each, "127.0.0.1") for each in folders))
+                yield MachineGroup("127.0.0.1", tuple(Machine((), each, "127.0.0.1") for each in folders))
                 return
             found.append(Machine(("ip", "netns", "exec", f"nc{token}{i}"), each, there))
-        yield Room(f"10.213.{third}.1", tuple(found))
+        yield MachineGroup(f"10.213.{third}.1", tuple(found))
 
 
 @contextmanager

@@ -270,7 +270,7 @@ def test_a_detector_sees_a_shrunk_picture_by_the_mean_of_its_known_pixels() -> N
 def test_boxes_found_in_a_shrunk_picture_are_in_the_pixels_of_the_picture(neocube_home: Path, tmp_path: Path) -> None:
     pytest.importorskip("torchvision", reason=REASON)
     from flows.steps.networks.train_detector import train_detector
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
     draw = np.random.default_rng(1)
     bands, boxes = draw.normal(60, 8, (1, 160, 160)).astype(np.float32), list[list[float]]()
@@ -281,7 +281,7 @@ def test_boxes_found_in_a_shrunk_picture_are_in_the_pixels_of_the_picture(neocub
     shrunk = RetinanetSpec(
         zoom=0.5, anchor_px=24, levels=2, patch_px=96, batch=4, patches=64, epochs=4, learning_rate=0.001
     )
-    detector, _ = train_detector([picture], shrunk, ("square",), 1, TrainingPlace(tmp_path / "work"), "t")
+    detector, _ = train_detector([picture], shrunk, ("square",), 1, TrainerOptions(tmp_path / "work"), "t")
     assert detector.describe().endswith("pictures shrunk 2 times")
     found, _ = detector.found(picture)
     sure = found.found_boxes[np.argsort(-found.confidence)[:4]]
@@ -312,7 +312,7 @@ def test_a_detector_has_anchors_for_squares_and_long_boxes_of_all_its_sizes(leve
 def test_a_detector_killed_in_training_goes_on_at_the_rate_where_it_was(tmp_path: Path) -> None:
     pytest.importorskip("torchvision", reason=REASON)
     from flows.steps.networks.train_detector import train_detector
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
     box = np.array([[8.0, 8.0, 20.0, 20.0]])
     bands = np.random.default_rng(1).normal(size=(1, 48, 48)).astype(np.float32)
@@ -324,8 +324,8 @@ def test_a_detector_killed_in_training_goes_on_at_the_rate_where_it_was(tmp_path
             if stop and said.startswith("epoch 2"):
                 raise RuntimeError("killed")
 
-        place = TrainingPlace(tmp_path / folder)
-        return train_detector(pictures, small, ("it",), 1, place, "t", tell)[0].digest()
+        options = TrainerOptions(tmp_path / folder)
+        return train_detector(pictures, small, ("it",), 1, options, "t", tell)[0].digest()
 
     with pytest.raises(RuntimeError, match="killed"):
         train("killed", stop=True)

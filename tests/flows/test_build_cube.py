@@ -17,7 +17,8 @@ from click.testing import CliRunner
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.build_here import Batch, Outcome, build, run_in_processes
+from flows.batch_runners import Batch, Outcome, run_in_processes
+from flows.build_here import build
 from flows.cli import main
 from flows.plan_cells import plan
 from flows.steps.cubes.cube_pointers import CubeKey, current_cube

@@ -92,7 +92,7 @@ def learn(index: Index, storage: Storage, name: str) -> UUID:
 
 
 @pytest.mark.parametrize(
-    ("product", "room", "adder", "publishing"),
+    ("product", "module", "adder", "publishing"),
     [
         (TEMPLATE.product, flows.steps.cubes.cells, "_add", publish),
         (SAMPLES["name"], flows.steps.sampling.sample_sets, "add_derived", draw),
@@ -100,10 +100,10 @@ def learn(index: Index, storage: Storage, name: str) -> UUID:
     ],
 )
 def test_of_two_that_are_published_at_once_one_is_active(
-    product: str, room: ModuleType, adder: str, publishing: Callable[[Index, Storage, str], UUID],
+    product: str, module: ModuleType, adder: str, publishing: Callable[[Index, Storage, str], UUID],
     any_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    storage, both, add = Storage(str(tmp_path / "store")), Barrier(2), getattr(room, adder)
+    storage, both, add = Storage(str(tmp_path / "store")), Barrier(2), getattr(module, adder)
 
     def adding(*arguments: Any) -> None:
         with suppress(BrokenBarrierError):
@@ -114,7 +114,7 @@ def test_of_two_that_are_published_at_once_one_is_active(
         with open_index(any_settings) as index:
             return publishing(index, storage, name)
 
-    monkeypatch.setattr(room, adder, adding)
+    monkeypatch.setattr(module, adder, adding)
     with open_index(any_settings) as index:
         add_product(index.dc, odc_product_definition(TEMPLATE))
         with ThreadPoolExecutor(2) as pool:

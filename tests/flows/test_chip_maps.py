@@ -18,7 +18,7 @@ from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import map_cells
 from flows.steps.learning.models import Model, find_model
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.learning.training_input import check_input
 from flows.steps.networks.chip_network import ChipNetwork
@@ -98,8 +98,8 @@ def chips(coast: Coast) -> tuple[FeatureCells, DrawnChips]:
 def trained(
     coast: Coast, chips: tuple[FeatureCells, DrawnChips], tmp_path_factory: pytest.TempPathFactory
 ) -> TrainedModel:
-    room = TrainingRoom(tmp_path_factory.mktemp("room"))
-    return learn_model(coast.index, coast.storage, ModelRecipe.model_validate(MODEL), *chips, CPU, 1, room)
+    resources = TrainingResources(tmp_path_factory.mktemp("training"))
+    return learn_model(coast.index, coast.storage, ModelRecipe.model_validate(MODEL), *chips, CPU, 1, resources)
 
 
 def test_the_rows_of_a_set_of_chips_are_their_centres_main_classes_and_means(
@@ -145,11 +145,11 @@ def test_a_set_whose_codes_mean_other_classes_gives_another_model(
     )
     assert isinstance(drawn, DrawnChips) and drawn.source.digest == chips[1].source.digest
     recipe = ModelRecipe.model_validate(MODEL)
-    found = learn_model(coast.index, coast.storage, recipe, cells, drawn, CPU, 1, TrainingRoom(tmp_path))
+    found = learn_model(coast.index, coast.storage, recipe, cells, drawn, CPU, 1, TrainingResources(tmp_path))
     assert found.trained and found.id != trained.id
     before, after = (each.card["metrics"]["trained_on"] for each in (trained, found))
     assert (before["mangrove"], before["water"]) == (after["water"], after["mangrove"])
-    back = learn_model(coast.index, coast.storage, recipe, *chips, CPU, 1, TrainingRoom(tmp_path))
+    back = learn_model(coast.index, coast.storage, recipe, *chips, CPU, 1, TrainingResources(tmp_path))
     assert (back.trained, back.id) == (False, trained.id)
 
 

@@ -60,22 +60,22 @@ def known_chips(n: int = 96) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return chips.astype(np.float32), np.stack([1 - share, share], axis=1)
 
 
-def lesson(**changed: Any) -> Any:
-    from flows.steps.networks.train_chips import ChipLesson
+def training_data(**changed: Any) -> Any:
+    from flows.steps.networks.train_chips import ChipTrainingData
 
     chips, shares = known_chips()
     numbers = np.arange(len(chips))
     spec = ChipSpec.model_validate(SMALL | changed)
-    return ChipLesson(
+    return ChipTrainingData(
         spec, SIZE_PX, NAMES, CLASSES, lambda chosen: chips[chosen], shares, numbers[:64], numbers[64:], 1
     )
 
 
 def trained(folder: Path, tell: Any = None, **changed: Any) -> tuple[Any, dict[str, Any]]:
     from flows.steps.networks.train_chips import train_chips
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
-    return train_chips(lesson(**changed), TrainingPlace(folder), "chips", tell)
+    return train_chips(training_data(**changed), TrainerOptions(folder), "chips", tell)
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,14 @@ from sqlalchemy import make_url
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from flows.build_here import Batch, FailedCell, Outcome, build, survived
+from flows.batch_runners import Batch, FailedCell, Outcome, survived
+from flows.build_here import build
 from flows.plan_cells import plan
 from flows.steps.cubes.dask_cluster import ProcessView, check_workers, place_of
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from products.errors import RequestError
 from tests.flows.file_digests import digests
-from tests.flows.machines import Machine, Room, machines, relay
+from tests.flows.machines import Machine, MachineGroup, machines, relay
 from tests.waiting import wait_until
 
 AREA, YEAR = "demo", "2020"
@@ -46,7 +47,7 @@ class Cluster:
 
     address: str
     workers: tuple[subprocess.Popen[bytes], ...]
-    room: Room
+    group: MachineGroup
 
 
 @pytest.fixture
@@ -62,12 +63,12 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         with (machine.folder / "dask.log").open("ab") as log:
             return subprocess.Popen(command, env=environment, cwd=machine.folder, stdout=log, stderr=log)
 
-    with machines(tmp_path) as room:
-        scheduler = start(Machine((), tmp_path, room.address), "scheduler", "--port", "0")
+    with machines(tmp_path) as group:
+        scheduler = start(Machine((), tmp_path, group.address), "scheduler", "--port", "0")
         worker = ("worker", "--nthreads", "1", "--no-nanny", "--memory-limit", "0")
-        workers = tuple(start(machine, *worker) for machine in room.machines)
+        workers = tuple(start(machine, *worker) for machine in group.machines)
         try:
-            yield Cluster(address_in(place), workers, room)
+            yield Cluster(address_in(place), workers, group)
         finally:
             for process in (*workers, scheduler):
                 process.kill()
@@ -102,8 +103,8 @@ def index_of_the_room(
     assert server_settings.index_url is not None
     url = make_url(server_settings.index_url.get_secret_value())
     assert url.host and url.port
-    with relay(cluster.room.address, (url.host, url.port)) as port:
-        reached = url.set(host=cluster.room.address, port=port).render_as_string(hide_password=False)
+    with relay(cluster.group.address, (url.host, url.port)) as port:
+        reached = url.set(host=cluster.group.address, port=port).render_as_string(hide_password=False)
         with monkeypatch.context() as patch:
             patch.setenv("NEOCUBE_INDEX_URL", reached)
             patch.setenv("NEOCUBE_INDEX_DRIVER", server_settings.index_driver)
@@ -130,9 +131,9 @@ def test_two_machines_of_which_one_is_killed_build_what_one_process_builds(
         one = build(recipe, AREA, YEAR)
     assert one["failed"] == []
 
-    assert seen_by(cluster, os.path.realpath, ".") == {str(each.folder) for each in cluster.room.machines}
+    assert seen_by(cluster, os.path.realpath, ".") == {str(each.folder) for each in cluster.group.machines}
     networks = seen_by(cluster, os.readlink, "/proc/self/ns/net") | {str(Path("/proc/self/ns/net").readlink())}
-    assert len(networks) == (3 if cluster.room.has_networks else 1)
+    assert len(networks) == (3 if cluster.group.has_networks else 1)
     killed: list[int] = []
 
     def kill_one_when_cells_appear() -> None:

@@ -13,7 +13,7 @@ from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.map_here import make_map
-from flows.request_asks import Ask, recipe_in
+from flows.request_parsing import Ask, recipe_in
 from flows.requesting import finish, submit
 from flows.retire import retire_selected
 from flows.steps.index.index_rows import source_ids

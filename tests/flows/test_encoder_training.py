@@ -16,7 +16,7 @@ from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.first_weights import Begun, first_weights, holdout_seen_by
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.models import find_encoder, find_model
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.training import TrainedModel, learn_model
 from products.devices import choose_backend
 from products.errors import RequestError
@@ -64,9 +64,9 @@ def inputs_of(coast: Coast) -> FeatureCells:
 
 def learned(coast: Coast, **changed: Any) -> TrainedModel:
     recipe = MaskedRecipe.model_validate(MASKED | changed)
-    room = TrainingRoom(coast.settings.home / "training")
+    resources = TrainingResources(coast.settings.home / "training")
     return learn_encoder(
-        coast.index, coast.storage, recipe, feature_cells(coast.index, FEATURES, AREA, YEAR), CPU, room
+        coast.index, coast.storage, recipe, feature_cells(coast.index, FEATURES, AREA, YEAR), CPU, resources
     )
 
 
@@ -139,8 +139,8 @@ def test_a_network_begins_with_the_encoder_whose_name_its_recipe_has(
     with rasterio.open(labels, "w", driver="GTiff", crs="EPSG:32647", transform=MOSAIC.affine, **shape) as file:
         file.write(coast.truth, 1)
     recipe, file_of = ModelRecipe.model_validate(MODEL), LabelFile(str(labels), labels)
-    cells, room = inputs_of(coast), TrainingRoom(tmp_path)
-    made = learn_model(coast.index, coast.storage, recipe, cells, file_of, CPU, 1, room)
+    cells, resources = inputs_of(coast), TrainingResources(tmp_path)
+    made = learn_model(coast.index, coast.storage, recipe, cells, file_of, CPU, 1, resources)
     assert any(note.startswith("It begins with the encoder coast_encoder, which saw") for note in made.card["notes"])
     assert made.card["trained_from"]["holdout_seen_by"] == "coast_encoder"
     model: Any = find_model(coast.index, coast.storage, "coast_network")

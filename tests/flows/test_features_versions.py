@@ -14,7 +14,7 @@ from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
 from flows.steps.learning.feature_cells import feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.learned_version import learned_version
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.sampling.drawing import DrawnSet
 from flows.steps.sampling.sample_files import DOCUMENT
@@ -79,9 +79,9 @@ def trained(coast: Coast, labels: Path, folder: Path) -> TrainedModel:
         }
     )
     cells = feature_cells(coast.index, FEATURES, AREA, YEAR)
-    room = TrainingRoom(folder)
+    resources = TrainingResources(folder)
     return learn_model(
-        coast.index, coast.storage, recipe, cells, LabelFile(str(labels), labels), choose_backend("cpu"), 1, room
+        coast.index, coast.storage, recipe, cells, LabelFile(str(labels), labels), choose_backend("cpu"), 1, resources
     )
 
 

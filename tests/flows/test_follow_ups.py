@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from datacube_config.connection import Index
-from flows.request_asks import area_argument
+from flows.request_parsing import area_argument
 from flows.steps.index.follow_ups import (
     MAP,
     TRAIN,

@@ -90,7 +90,7 @@ def answers(made: HonestTraining) -> Answers:
 
 @pytest.mark.parametrize("estimator", ["tempcnn", "chips", "unet"])
 @pytest.mark.parametrize("folds", [3, 4])
-def test_a_network_has_business_where_it_learned_and_not_where_it_was_told_to_stop(estimator: str, folds: int) -> None:
+def test_a_network_is_applicable_where_it_learned_and_not_where_it_was_told_to_stop(estimator: str, folds: int) -> None:
     model, found = recipe({estimator: {}}, folds), samples()
     split = planned(model, found).plan.split
     validation = split.test_rows(VALIDATION_FOLD)
@@ -144,7 +144,7 @@ def test_no_model_of_other_sites_has_learned_from_an_outlier() -> None:
     assert seen == [0, 0]
 
 
-def test_a_model_of_single_pixels_has_business_in_all_blocks_but_the_hold_out() -> None:
+def test_a_model_of_single_pixels_is_applicable_in_all_blocks_but_the_hold_out() -> None:
     model, found = recipe({"random_forest": {}}), samples()
     made = planned(model, found)
     _, files = with_honest_numbers(made, model, answers(made), {})

@@ -30,7 +30,7 @@ Item = dict[str, Any]
 State = dict[str, list[Any]]
 
 
-take, thread = flows.steps.ingesting.take_items, flows.steps.ingesting.harvest.Thread
+take, cursor = flows.steps.ingesting.take_items, flows.steps.ingesting.harvest.HarvestCursor
 STAGES = {
     "before the first batch is sifted": before(take, "sift"),
     "with a page normalised, not indexed": before(take, "take_scenes", 2),
@@ -38,10 +38,10 @@ STAGES = {
     "with a page committed, quarantine as it was": before(take, "release", 2),
     "before what was refused is kept": before(take, "keep", 2),
     "before items are remembered": before(take, "remember", 3),
-    "with items remembered, the page not stored": before(thread, "keep_page", 3),
-    "after the page is stored": after(thread, "keep_page", 3),
-    "at the end of the listing": before(thread, "complete"),
-    "after the end": after(thread, "complete"),
+    "with items remembered, the page not stored": before(cursor, "keep_page", 3),
+    "after the page is stored": after(cursor, "keep_page", 3),
+    "at the end of the listing": before(cursor, "complete"),
+    "after the end": after(cursor, "complete"),
 }
 
 
@@ -136,7 +136,7 @@ def test_an_ingest_killed_again_and_again_comes_to_its_end(
 ) -> None:
     api.searches.clear()
     for _ in range(5):
-        assert killed_by(lambda: ingest(embedded_settings, api.url), after(thread, "keep_page")) == signal.SIGKILL
+        assert killed_by(lambda: ingest(embedded_settings, api.url), after(cursor, "keep_page")) == signal.SIGKILL
     report = ingest(embedded_settings, api.url)
     assert (report.resumed, report.pages) == (True, 1)
     assert len(api.searches) == 6
@@ -179,8 +179,8 @@ FOLDER_STAGES = {
     "inside the transaction of a batch": before(flows.steps.index.scene_index, "record_reasons", 2),
     "with a batch committed, its items not remembered": before(take, "remember", 2),
     "with what was lost half marked": after(flows.steps.ingesting.harvest_files, "mark_gone"),
-    "at the end of the listing": before(thread, "complete"),
-    "after the end": after(thread, "complete"),
+    "at the end of the listing": before(cursor, "complete"),
+    "after the end": after(cursor, "complete"),
 }
 
 

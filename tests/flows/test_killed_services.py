@@ -13,9 +13,9 @@ from datacube_config.connection import database_url, open_index
 from datacube_config.embedded import revive
 from datacube_config.errors import IndexDown
 from datacube_config.settings import Settings
-from flows import lost_index
+from flows import index_retry
 from flows.build_cube import build_cube
-from flows.lost_index import outlasting
+from flows.index_retry import outlasting
 from flows.plan_cells import plan
 from flows.steps.service.kept_processes import keep_running, kept
 from flows.steps.service.prefect_processes import (
@@ -103,7 +103,7 @@ def check_cells(settings: Settings, planned: set[str]) -> None:
 def test_work_is_gone_on_with_when_its_index_answers_again(
     embedded_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lost_index, "EVERY_S", 0.0)
+    monkeypatch.setattr(index_retry, "EVERY_S", 0.0)
     postmaster = embedded_settings.home / "postgres" / "postmaster.pid"
     tries: list[int] = []
 
@@ -122,8 +122,8 @@ def test_work_is_gone_on_with_when_its_index_answers_again(
 def test_an_index_that_stays_away_and_other_errors_end_the_work(
     embedded_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lost_index, "EVERY_S", 0.0)
-    monkeypatch.setattr(lost_index, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(index_retry, "EVERY_S", 0.0)
+    monkeypatch.setattr(index_retry, "PATIENCE_S", 0.2)
     nowhere = f"postgresql://who:secret@127.0.0.1:{free_port()}/none"
     monkeypatch.setenv("NEOCUBE_INDEX_URL", nowhere)
     tries: list[int] = []

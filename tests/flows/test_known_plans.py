@@ -6,9 +6,9 @@ import pytest
 
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
-from flows.request_asks import Ask
 from flows.request_page import known_plans
 from flows.request_page.known_plans import KnownPlans
+from flows.request_parsing import Ask
 from flows.requesting import answer
 from products.errors import RequestError
 

@@ -22,7 +22,7 @@ from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, map_cells
 from flows.steps.learning.models import Model, find_model
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.networks.network import Network
 from flows.steps.storage import Storage, open_storage, path_of
@@ -92,7 +92,7 @@ class Coast:
         recipe, path = MODEL.model_copy(update=changed), labels or self.labels
         return learn_model(
             self.index, self.storage, recipe, self.cells(EVERYWHERE), LabelFile(str(path), path), CPU, 1,
-            TrainingRoom(path.parent),
+            TrainingResources(path.parent),
         )  # fmt: skip
 
     def map(self, area: Area) -> MapResult:
@@ -231,7 +231,7 @@ def test_the_map_is_that_of_the_whole_area_at_once(coast: Coast, mapped: MapResu
     assert (cube["map_class"].values == truth())[is_there].mean() > 0.6
 
 
-def test_where_the_model_has_business_is_told_of_every_pixel_that_is_mapped(mapped: MapResult) -> None:
+def test_where_the_model_is_applicable_is_told_of_every_pixel_that_is_mapped(mapped: MapResult) -> None:
     cube = open_snapshot(mapped.cube).isel(period=0)
     codes, applicable, index = (cube[name].values for name in ("map_class", "applicable", "dissimilarity"))
     assert codes[10, 10] > 0 and np.isnan(index[10, 10]) and applicable[10, 10] == 0

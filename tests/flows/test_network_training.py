@@ -14,7 +14,18 @@ import pytest
 from products.errors import RequestError
 from products.learning.network_spec import UnetSpec
 from products.learning.splits import within_buffer
-from tests.flows.network_lesson import FEATURES, SPEC, STAGES, X, Y, features, lesson, split, trained, truth
+from tests.flows.network_training_data import (
+    FEATURES,
+    SPEC,
+    STAGES,
+    X,
+    Y,
+    features,
+    split,
+    trained,
+    training_data,
+    truth,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 REASON = "the packages of the extra deep are not installed"
@@ -54,14 +65,14 @@ def test_training_again_gives_the_same_weights_and_another_seed_gives_others(
 ) -> None:
     assert trained(tmp_path / "again")[0].digest() == undisturbed[0].digest()
     from flows.steps.networks.train_network import train_network
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
-    other = replace(lesson(epochs=1), seed=2)
-    assert train_network(other, TrainingPlace(tmp_path / "other"), "other")[0].digest() != undisturbed[0].digest()
+    other = replace(training_data(epochs=1), seed=2)
+    assert train_network(other, TrainerOptions(tmp_path / "other"), "other")[0].digest() != undisturbed[0].digest()
 
 
 def killed(stage: str, folder: Path) -> None:
-    program = [sys.executable, "-m", "tests.flows.network_lesson", stage, str(folder)]
+    program = [sys.executable, "-m", "tests.flows.network_training_data", stage, str(folder)]
     assert subprocess.run(program, cwd=REPOSITORY, check=False, stderr=subprocess.DEVNULL).returncode == -9
 
 
@@ -74,7 +85,7 @@ def test_a_training_that_broke_off_ends_with_the_weights_of_an_undisturbed_one(
     epoch: int, undisturbed: tuple[Any, dict[str, Any], Path], tmp_path: Path
 ) -> None:
     from flows.steps.networks.train_network import train_network
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
     told: list[str] = []
 
@@ -84,7 +95,7 @@ def test_a_training_that_broke_off_ends_with_the_weights_of_an_undisturbed_one(
             raise Broken
 
     with pytest.raises(Broken, match=r"^$"):
-        train_network(lesson(), TrainingPlace(tmp_path), "coast", breaks_off)
+        train_network(training_data(), TrainerOptions(tmp_path), "coast", breaks_off)
     assert told[0].startswith("epoch 1, loss ")
     network, how = trained(tmp_path)
     assert how["losses"] == undisturbed[1]["losses"] and network.digest() == undisturbed[0].digest()
@@ -161,18 +172,18 @@ def classifier(network: Any, **changed: Any) -> Any:
 
 @pytest.mark.parametrize(("precision", "more"), [("32", ""), ("bf16-mixed", ", or precision bf16-mixed .*: take 32")])
 def test_a_loss_that_is_no_number_is_told_with_step_and_likely_cause(precision: str, more: str, tmp_path: Path) -> None:
-    from flows.steps.networks.training_loop import TrainingPlace, fit
+    from flows.steps.networks.training_loop import TrainerOptions, fit
 
     learning = classifier(Fails(), learning_rate=0.5, precision=precision)
     message = (
         r"the loss is no number at step 1 of epoch 1: the learning rate of 0.5 is likely too high: lower it" + more
     )
     with pytest.raises(RequestError, match=message):
-        fit(learning, TrainingPlace(tmp_path))
+        fit(learning, TrainerOptions(tmp_path))
 
 
 def test_the_learning_rate_of_one_cycle_goes_up_and_down_to_nearly_nothing_broken_off_or_not(tmp_path: Path) -> None:
-    from flows.steps.networks.training_loop import TrainingPlace, fit
+    from flows.steps.networks.training_loop import TrainerOptions, fit
 
     def rates(folder: Path, ends: int | None = None) -> list[float]:
         found: list[float] = []
@@ -185,7 +196,7 @@ def test_the_learning_rate_of_one_cycle_goes_up_and_down_to_nearly_nothing_broke
 
         learning = classifier(torch.nn.Conv2d(2, 3, 1), learning_rate=0.5, schedule="one_cycle", epochs=20, patience=20)
         with contextlib.suppress(Broken):
-            fit(learning, TrainingPlace(folder), tell)
+            fit(learning, TrainerOptions(folder), tell)
         return found
 
     whole = rates(tmp_path / "whole")
@@ -208,22 +219,22 @@ def test_a_cycle_of_few_steps_reaches_the_highest_rate_at_the_second(n_steps: in
 
 
 def test_a_full_gpu_is_told_with_what_to_lower(tmp_path: Path) -> None:
-    from flows.steps.networks.training_loop import TrainingPlace, fit
+    from flows.steps.networks.training_loop import TrainerOptions, fit
 
     full = classifier(Fails(torch.cuda.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(RequestError, match="the GPU is full: a batch of 4 patches of 16 px does not fit; lower batch"):
-        fit(full, TrainingPlace(tmp_path))
+        fit(full, TrainerOptions(tmp_path))
 
 
 def test_a_place_that_cannot_be_is_refused_and_several_processes_work_by_ddp(tmp_path: Path) -> None:
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
-    assert [TrainingPlace(tmp_path, "cpu", *each).strategy for each in ((1, 1), (2, 1), (1, 2))] == [
+    assert [TrainerOptions(tmp_path, "cpu", *each).strategy for each in ((1, 1), (2, 1), (1, 2))] == [
         "auto",
         "ddp",
         "ddp",
     ]
     with pytest.raises(RequestError, match="expected at least one device and one node, got 0 and 1"):
-        TrainingPlace(tmp_path, "cpu", 0)
+        TrainerOptions(tmp_path, "cpu", 0)
     with pytest.raises(RequestError, match=r"1000 GPUs are asked for, this machine has \d+: lower the number"):
-        TrainingPlace(tmp_path, "gpu", 1000)
+        TrainerOptions(tmp_path, "gpu", 1000)

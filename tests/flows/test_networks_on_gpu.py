@@ -13,8 +13,8 @@ REASON = "the packages of the extra deep are not installed"
 torch = pytest.importorskip("torch", reason=REASON)
 for package in ("lightning", "segmentation_models_pytorch", "safetensors"):
     pytest.importorskip(package, reason=REASON)
-from tests.flows.network_lesson import features as coast  # noqa: E402
-from tests.flows.network_lesson import lesson, split, truth  # noqa: E402
+from tests.flows.network_training_data import features as coast  # noqa: E402
+from tests.flows.network_training_data import split, training_data, truth  # noqa: E402
 from tests.flows.random_networks import of_chips, of_patches, over_time  # noqa: E402
 
 AS_ON_THE_CPU, BUT_FOR = (
@@ -58,10 +58,10 @@ def test_a_network_answers_on_a_gpu_as_on_the_cpu_and_the_same_each_time(kind: s
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed", "16-mixed"])
 def test_a_network_that_learned_on_a_gpu_knows_blocks_it_never_saw(precision: str, tmp_path: Path) -> None:
     from flows.steps.networks.train_network import train_network
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
-    given = lesson(precision=precision, epochs=6, patches=64)
-    network, told = train_network(given, TrainingPlace(tmp_path, "gpu"), "coast")
+    given = training_data(precision=precision, epochs=6, patches=64)
+    network, told = train_network(given, TrainerOptions(tmp_path, "gpu"), "coast")
     losses = [each["train"] for each in told["losses"]]
     assert losses[-1] < 0.8 * losses[0]
     shares = network.on("gpu").probabilities_of_window(coast())
@@ -74,12 +74,12 @@ def test_a_network_that_learned_on_a_gpu_knows_blocks_it_never_saw(precision: st
 @needs_gpu
 def test_a_gpu_that_is_full_is_told_in_one_line(tmp_path: Path) -> None:
     from flows.steps.networks.train_network import train_network
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
     torch.cuda.set_per_process_memory_fraction(1e-4)
     try:
         with pytest.raises(RequestError, match="the GPU is full: a batch of 4 patches of 16 px does not fit"):
-            train_network(lesson(), TrainingPlace(tmp_path, "gpu"), "full")
+            train_network(training_data(), TrainerOptions(tmp_path, "gpu"), "full")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 

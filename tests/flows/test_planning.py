@@ -11,9 +11,10 @@ import pytest
 import shapely
 from odc.geo.geom import Geometry, box
 
-from flows import planning
+from flows import planning, tiling
 from flows.cell_memory import cell_bytes, fitting_strip_px
-from flows.planning import Cut, Plan, batches, cut_cells, make_plan
+from flows.planning import Plan, batches, make_plan
+from flows.tiling import Cut, cut_cells
 from products.area import Area, area_from_bounds
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
@@ -114,7 +115,7 @@ def test_a_period_that_cuts_a_cell_is_refused() -> None:
 
 
 def test_too_many_cells_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "MAX_CELLS", 7)
+    monkeypatch.setattr(tiling, "MAX_CELLS", 7)
     with pytest.raises(RequestError, match="4 tiles x 2 periods are more than 7 cells: ask for less, or larger tiles"):
         cut("2019/2020")
 

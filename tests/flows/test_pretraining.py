@@ -85,13 +85,13 @@ def scene() -> NDArray[np.float32]:
 def learned(folder: Path, **changed: Any) -> tuple[Any, dict[str, Any]]:
     pytest.importorskip("lightning", reason=REASON)
     pytest.importorskip("segmentation_models_pytorch", reason=REASON)
-    from flows.steps.networks.pretraining import MaskedLesson, pretrain
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.pretraining import MaskedTrainingData, pretrain
+    from flows.steps.networks.training_loop import TrainerOptions
 
     spec = MaskedSpec.model_validate(SMALL | changed)
     places = patch_places([CellPixels(X, Y, np.isfinite(scene()).any(axis=0))], spec, 1)
-    lesson = MaskedLesson(spec, NAMES, lambda _: scene(), *places, 1)
-    return pretrain(lesson, TrainingPlace(folder), "waves")
+    data = MaskedTrainingData(spec, NAMES, lambda _: scene(), *places, 1)
+    return pretrain(data, TrainerOptions(folder), "waves")
 
 
 @pytest.fixture(scope="module")

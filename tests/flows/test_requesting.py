@@ -14,7 +14,7 @@ from datacube_config.accounts import Account, RequestLimits
 from datacube_config.connection import Index
 from datacube_config.schema import request
 from datacube_config.settings import Settings
-from flows.request_asks import Ask, area_argument, area_in, recipe_in
+from flows.request_parsing import Ask, area_argument, area_in, recipe_in
 from flows.requesting import NotAllowed, answer, begin, cancel, decide, finish, submit, turn_of
 from flows.steps.service.request_rows import ledger, published_of
 from products.errors import RequestError

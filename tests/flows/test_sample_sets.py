@@ -12,7 +12,7 @@ import pytest
 import shapely
 from odc.geo.geom import box
 
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.training import learn_model
 from flows.steps.sampling.drawing import DrawnSet
 from flows.steps.sampling.sample_files import DOCUMENT, TABLE, read_table
@@ -266,12 +266,12 @@ def test_a_model_learns_from_the_set_and_descends_from_its_cells(coast: Coast, l
     drawn, recipe = coast.draw(labels, name="trained_samples"), ModelRecipe.model_validate(MODEL)
     found = find_samples(coast.index, coast.storage, "trained_samples")
     cells, samples = samples_to_train_on(coast.index, found, FEATURES)
-    room = TrainingRoom(tmp_path / "training")
-    model = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1, room)
+    resources = TrainingResources(tmp_path / "training")
+    model = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1, resources)
     assert model.card["metrics"]["holdout"]["overall"] > 0.9
     row = coast.index.dc.index.datasets.get(model.id, include_sources=True)
     assert {source.id for source in row.sources.values()} == set(coast.cells.ids)
-    again = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1, room)
+    again = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1, resources)
     assert (again.id, again.trained, drawn.set.about["rows"]["water"]) == (model.id, False, 100)
 
 
@@ -314,8 +314,8 @@ def test_a_model_learns_from_no_outlier_and_is_tested_on_them(coast: Coast, labe
     table = coast.table(drawn)
     recipe = ModelRecipe.model_validate(MODEL | {"name": "tested_model", "map": {"name": "tested_map"}})
     cells, samples = samples_to_train_on(coast.index, drawn.set, FEATURES)
-    room = TrainingRoom(tmp_path / "training")
-    model = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1, room)
+    resources = TrainingResources(tmp_path / "training")
+    model = learn_model(coast.index, coast.storage, recipe, cells, samples, choose_backend("cpu"), 1, resources)
     blocks, metrics = geopandas.read_parquet(Path(model.card_path).with_name("split.parquet")), model.card["metrics"]
     corners = blocks.bounds[["minx", "miny"]].to_numpy() // 300
     is_holdout = dict(zip(map(tuple, corners), blocks["is_holdout"], strict=True))

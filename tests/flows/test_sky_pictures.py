@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from flows.cli import main
 from flows.steps.areas import find_area
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.table_files import read_tables
 from flows.steps.learning.table_networks import TableNetworks
 from flows.steps.simulation.archive import Simulation, write_archive
@@ -114,7 +114,7 @@ def test_what_made_up_skies_teach_is_worth_something_on_real_squares(shared_data
         read_tables([str(tmp_path / "pictures" / f"{name}.npz") for name in sorted(COLLECTIONS)]), recipe
     )
     rows = drawn(skies, np.ones(skies.n_rows, np.bool_), 500, recipe.seed)
-    networks = TableNetworks(TrainingRoom(tmp_path / "room"), "skies", choose_backend("cpu"))
+    networks = TableNetworks(TrainingResources(tmp_path / "training"), "skies", choose_backend("cpu"))
     network = networks(recipe, 1).fit(skies.values[rows], skies.target[rows].astype(np.int64))
     real = sample_table(read_tables([str(shared_data / "labels/clouds" / f"{name}.npz") for name in REAL]), recipe)
     told = network.predict(real.values)

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.answer_here import checked
+from flows.answer_subscriptions import checked
 from flows.build_here import build
 from flows.cli import main
 from flows.steps.areas import find_area

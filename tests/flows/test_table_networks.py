@@ -13,8 +13,8 @@ import shapely
 from click.testing import CliRunner
 
 from flows.cli import main
-from flows.steps.learning.model_files import READERS
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.model_files import read_model
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.rasters_under_labels import at_steps, clear_series
 from flows.steps.learning.table_files import read_tables
 from flows.steps.learning.table_networks import TableNetworks, validation_rows
@@ -46,7 +46,7 @@ estimator:
 
 
 def metrics_of(recipe: TableRecipe, frame: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    networks = TableNetworks(TrainingRoom(folder), "trial", choose_backend("cpu"))
+    networks = TableNetworks(TrainingResources(folder), "trial", choose_backend("cpu"))
     return tried(sample_table(frame, recipe), recipe, 1, networks)
 
 
@@ -77,7 +77,7 @@ def test_the_courses_of_a_place_never_seen_are_told_by_the_command_and_the_netwo
         "A fifth of the rows that were learned from, drawn by the seed, said when to stop"
         in (folder / "card.md").read_text()
     )
-    network = READERS["network.safetensors"]((folder / "network.safetensors").read_bytes(), "network")
+    network = read_model(folder / "network.safetensors")
     assert network.feature_names == tuple(f"ndvi_{step}" for step in range(1, 7))
     codes = network.classify(np.array([[0.1, 0.8, 0.3, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1, 0.8, 0.3]], np.float32).T)[
         0
@@ -108,7 +108,7 @@ def test_a_network_is_a_file_of_weights_that_another_begins_with(tmp_path: Path)
     pytest.importorskip("segmentation_models_pytorch", reason=REASON)
     recipe = recipe_of(CHIPS.replace("epochs: 4", "epochs: 1"))
     table = sample_table(read_tables(pictures(tmp_path)), recipe)
-    networks = TableNetworks(TrainingRoom(tmp_path / "room"), "trial", choose_backend("cpu"))
+    networks = TableNetworks(TrainingResources(tmp_path / "training"), "trial", choose_backend("cpu"))
     first = networks(recipe, 1).fit(table.values, table.target.astype(np.int64)).learned
     assert first is not None
     path = tmp_path / "network.safetensors"

@@ -14,7 +14,7 @@ from affine import Affine
 from click.testing import CliRunner
 
 from flows.cli import main
-from flows.steps.learning.model_files import READERS
+from flows.steps.learning.model_files import read_model
 from flows.steps.learning.rasters_under_labels import clear_series, reduced, under_labels, values_at
 from flows.steps.learning.table_files import read_tables, tables_digest
 from products.errors import RequestError
@@ -172,7 +172,7 @@ def test_training_on_tables_prints_metrics_and_card_and_does_it_once(neocube_hom
     assert card.read_text().startswith("# sides, version 1") and "![trial](trial.png)" in card.read_text()
     assert document["pictures"] == [str(card.with_name("trial.png"))]
     assert card.with_name("trial.png").read_bytes().startswith(b"\x89PNG")
-    model = READERS["linear.npz"]((Path(document["card"]).parent / "linear.npz").read_bytes(), "linear.npz")
+    model = read_model(Path(document["card"]).parent / "linear.npz")
     assert model.classify(np.array([[-1.0, 1.0]], np.float32))[0].tolist() == [1, 2]
     again = CliRunner().invoke(main, asked)
     assert f"model {document['model']} was there already" in again.stdout

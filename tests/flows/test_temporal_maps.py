@@ -22,7 +22,7 @@ from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import map_cells
 from flows.steps.learning.models import Model, find_model
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.temporal_training import temporal_id
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.networks.temporal_network import TemporalNetwork
@@ -94,8 +94,8 @@ class Coast:
 
     def train(self, **changed: Any) -> TrainedModel:
         recipe, labels = MODEL.model_copy(update=changed), LabelFile(str(self.labels), self.labels)
-        room = TrainingRoom(self.labels.parent)
-        return learn_model(self.index, self.storage, recipe, self.cells, labels, CPU, 1, room)
+        resources = TrainingResources(self.labels.parent)
+        return learn_model(self.index, self.storage, recipe, self.cells, labels, CPU, 1, resources)
 
     def model(self, name: str = "coast_courses") -> Model:
         found = find_model(self.index, self.storage, name)

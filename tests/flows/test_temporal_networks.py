@@ -34,20 +34,20 @@ def courses(n: int = 400, seed: int = 4) -> tuple[NDArray[np.float32], NDArray[n
     return series.reshape(n, -1).astype(np.float32), code
 
 
-def lesson(kind: TemporalKind, **changed: Any) -> Any:
-    from flows.steps.networks.train_temporal import SeriesLesson
+def training_data(kind: TemporalKind, **changed: Any) -> Any:
+    from flows.steps.networks.train_temporal import SeriesTrainingData
 
     features, code = courses()
     rows = np.arange(code.size)
     spec = TEMPORAL_SPECS[kind].model_validate(SIZES[kind] | LOOP | changed)
-    return SeriesLesson(kind, spec, NAMES, LAYERS, CLASSES, features, code, rows < 300, rows >= 300, 1)
+    return SeriesTrainingData(kind, spec, NAMES, LAYERS, CLASSES, features, code, rows < 300, rows >= 300, 1)
 
 
 def trained(kind: TemporalKind, folder: Path, tell: Any = None, **changed: Any) -> tuple[Any, dict[str, Any]]:
     from flows.steps.networks.train_temporal import train_temporal
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
-    return train_temporal(lesson(kind, **changed), TrainingPlace(folder), "courses", tell)
+    return train_temporal(training_data(kind, **changed), TrainerOptions(folder), "courses", tell)
 
 
 @pytest.fixture(scope="module")

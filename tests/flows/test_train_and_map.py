@@ -24,6 +24,7 @@ from pystac.extensions.mlm import MLMExtension
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
+from flows import read_model
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.cubes.passport import passport_of
 from flows.steps.index.index_setup import init_index
@@ -31,9 +32,9 @@ from flows.steps.learning.feature_cells import FeatureCells, feature_cells
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.mapping import MapResult, classify_cell, map_cells
 from flows.steps.learning.model_export import answers, export_model, largest_difference
-from flows.steps.learning.model_files import READERS, ModelFiles, learned_file
+from flows.steps.learning.model_files import ModelFiles, learned_file
 from flows.steps.learning.models import Model, find_model
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.training import TrainedModel, learn_model
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.storage import Storage, open_storage, path_of
@@ -103,7 +104,14 @@ class Coast:
         recipe = MODEL.model_copy(update=changed)
         path = labels or self.labels
         return learn_model(
-            self.index, self.storage, recipe, self.cells, LabelFile(str(path), path), CPU, 1, TrainingRoom(path.parent)
+            self.index,
+            self.storage,
+            recipe,
+            self.cells,
+            LabelFile(str(path), path),
+            CPU,
+            1,
+            TrainingResources(path.parent),
         )
 
     def map(self, name: str = "coast_model") -> MapResult:
@@ -346,7 +354,7 @@ def test_shapley_values_stand_in_the_card_where_they_are_asked_for(coast: Coast)
 
 def test_the_file_of_a_model_is_read_by_its_name_and_asked(coast: Coast, trained: TrainedModel) -> None:
     path = Path(trained.card_path).with_name(FOREST)
-    model, pixels = READERS[path.name](path.read_bytes(), path.name), features_of(coast.truth).reshape(3, -1)
+    model, pixels = read_model(path), features_of(coast.truth).reshape(3, -1)
     assert isinstance(model, PixelModel)
     shares = model.probabilities(pixels)
     assert np.isnan(shares[:, 10 * 2 * TILE_PX + 10]).all()
@@ -358,6 +366,8 @@ def test_a_file_that_no_reader_knows_is_named() -> None:
         RequestError, match=r"the model m has card.md, tree.pkl: expected one of random_forest.npz, .*; a"
     ):
         learned_file(["card.md", "tree.pkl"], "the model m")
+    with pytest.raises(RequestError, match="models/m has tree.pkl: expected one of random_forest.npz, "):
+        read_model(Path("models/m/tree.pkl"))
 
 
 def test_the_item_of_a_model_says_what_the_mlm_extension_asks_for(coast: Coast, trained: TrainedModel) -> None:
@@ -453,7 +463,7 @@ def test_the_map_agrees_with_the_known_coast(coast: Coast, mapped: MapResult) ->
     assert list(cube["class"].values) == ["probability_mangrove", "probability_water", "probability_other"]
 
 
-def test_the_map_says_where_the_model_has_business_and_how_sure_it_is(coast: Coast, mapped: MapResult) -> None:
+def test_the_map_says_where_the_model_is_applicable_and_how_sure_it_is(coast: Coast, mapped: MapResult) -> None:
     cube = open_snapshot(mapped.cube)
     index, applicable, uncertainty = (cube[name].values[0] for name in ("dissimilarity", "applicable", "uncertainty"))
     assert np.isnan(index[10, 10]) and (applicable[10, 10], uncertainty[10, 10]) == (255, 255)
@@ -569,8 +579,8 @@ def test_periods_and_tiles_without_a_cell_are_told_and_only_what_was_built_is_ma
         f"coast_features has no cell in 1 of 3 tiles of its periods, which stay empty: {beyond.label} in 2020; {hint}"
     )
     assert (wider.notes, wider.fresh) == ((empty,), mapped.mapped or mapped.fresh)
-    labels, room = LabelFile(str(coast.labels), coast.labels), TrainingRoom(coast.labels.parent)
-    again = learn_model(coast.index, coast.storage, MODEL, three_years, labels, CPU, 1, room)
+    labels, resources = LabelFile(str(coast.labels), coast.labels), TrainingResources(coast.labels.parent)
+    again = learn_model(coast.index, coast.storage, MODEL, three_years, labels, CPU, 1, resources)
     assert (again.id, again.trained, again.document()["notes"][-1]) == (trained.id, False, left_out)
 
 

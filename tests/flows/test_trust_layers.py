@@ -10,7 +10,7 @@ from products.learning.trust_layers import NOT_MAPPED, inside_share
 SIDE_PX = 20
 
 
-def test_a_pixel_that_is_mapped_without_one_of_its_features_counts_as_one_without_business() -> None:
+def test_a_model_is_not_applicable_to_a_pixel_that_is_mapped_without_one_of_its_features() -> None:
     random = np.random.default_rng(3)
     names, fold = ("a", "b", "c"), np.arange(300) % 3
     area = applicability(names, random.normal(0, 1, (300, 3)).astype(np.float32), fold, dict.fromkeys(names, 1.0), 0)

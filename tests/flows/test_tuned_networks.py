@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flows.steps.learning.honest_training import HonestTraining, planned_and_audited
-from flows.steps.learning.network_training import TrainingRoom, training_name
+from flows.steps.learning.network_training import TrainingResources, training_name
 from flows.steps.learning.temporal_training import learn_temporal
 from flows.steps.learning.tuning import tuned_recipe
 from products.devices import choose_backend
@@ -68,7 +68,7 @@ def training() -> HonestTraining:
 
 
 def study(made: HonestTraining, folder: Path, tell: Any = None) -> tuple[ModelRecipe, dict[str, Any]]:
-    return tuned_recipe(made, MODEL, SERIES, cast(Any, None), CPU, 1, TrainingRoom(folder), NUMBER, tell)
+    return tuned_recipe(made, MODEL, SERIES, cast(Any, None), CPU, 1, TrainingResources(folder), NUMBER, tell)
 
 
 def test_a_network_learns_with_the_settings_that_agree_best_without_the_hold_out(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ class Broken(Exception):
 def test_a_killed_final_training_goes_on_with_the_settings_that_it_began_with_and_no_others(tmp_path: Path) -> None:
     made, chosen = training(), [with_settings(MODEL, {"learning_rate": rate}) for rate in (0.001, 0.04)]
 
-    def learned(recipe: ModelRecipe, room: str, tell: Any = None) -> Any:
-        return learn_temporal(made, recipe, SERIES, CPU, TrainingRoom(tmp_path / room), NUMBER, tell)
+    def learned(recipe: ModelRecipe, folder: str, tell: Any = None) -> Any:
+        return learn_temporal(made, recipe, SERIES, CPU, TrainingResources(tmp_path / folder), NUMBER, tell)
 
     def breaks_off(said: str) -> None:
         if said.startswith("epoch 2"):
@@ -127,5 +127,5 @@ def test_where_the_first_weights_lie_is_no_part_of_the_name_of_a_trial() -> None
 
 def test_a_recipe_that_does_not_tune_is_learned_as_it_is(tmp_path: Path) -> None:
     plain = MODEL.model_copy(update={"tune": None})
-    found = tuned_recipe(training(), plain, SERIES, cast(Any, None), CPU, 1, TrainingRoom(tmp_path), NUMBER)
+    found = tuned_recipe(training(), plain, SERIES, cast(Any, None), CPU, 1, TrainingResources(tmp_path), NUMBER)
     assert found == (plain, {}) and not any(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from products.window import device_strips as strips
 from products.window.terrain import MEASURES as TERRAIN
 from products.window.texture import HISTOGRAM_MEASURES
 from products.window.texture import MEASURES as TEXTURE
-from products.window_features import HERE, Place, device_measures, window_device_bytes, window_features
+from products.window_features import ON_CPU, DeviceContext, device_measures, window_device_bytes, window_features
 from products.window_spec import WindowStep
 from tests.products.host_cupy import use_host_cupy
 from tests.products.window_recipes import DISTANCE_LINE, SIDE, TERRAIN_LINE, TEXTURE_LINE, given, recipe
@@ -24,14 +24,14 @@ def test_window_features_are_the_same_on_both_devices(
 ) -> None:
     asked = recipe(TEXTURE_LINE, TERRAIN_LINE, DISTANCE_LINE)
     layers, rasters = given(asked)
-    here = window_features(asked, layers, rasters, HERE)
+    here = window_features(asked, layers, rasters, ON_CPU)
     use_host_cupy(monkeypatch, tmp_path)
     monkeypatch.setattr(strips, "STRIP_PIXELS", strip_pixels)
     sent: list[tuple[int, ...]] = []
     cupy = importlib.import_module("cupy")
     array = cupy.array
     monkeypatch.setattr(cupy, "array", lambda values: (sent.append(values.shape), array(values))[1])
-    there = window_features(asked, layers, rasters, Place("gpu"))
+    there = window_features(asked, layers, rasters, DeviceContext("gpu"))
 
     assert list(there) == list(here) == [name for step in asked.features[1:] for name in step.names()]
     for name, layer in here.items():
@@ -57,7 +57,7 @@ def test_a_full_device_takes_smaller_strips_and_says_so(tmp_path: Path, monkeypa
     layers, rasters = given(asked)
     here = window_features(asked, layers, rasters)
     use_host_cupy(monkeypatch, tmp_path, largest=4 * 48 * 20)
-    there = window_features(asked, layers, rasters, Place("gpu", said.append))
+    there = window_features(asked, layers, rasters, DeviceContext("gpu", said.append))
     assert said == [
         "the device has too little memory for window features of 40 rows: trying 20",
         "the device has too little memory for window features of 20 rows: trying 10",
@@ -67,7 +67,7 @@ def test_a_full_device_takes_smaller_strips_and_says_so(tmp_path: Path, monkeypa
 
     use_host_cupy(monkeypatch, tmp_path, largest=100)
     with pytest.raises(DeviceFull, match="too little memory for one row of 40 pixels of a window feature"):
-        window_features(asked, layers, rasters, Place("gpu", said.append))
+        window_features(asked, layers, rasters, DeviceContext("gpu", said.append))
 
 
 def test_the_device_memory_of_window_features_is_planned() -> None:

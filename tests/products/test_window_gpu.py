@@ -11,7 +11,7 @@ from products.window.distance import signed_distance_m
 from products.window.morphology import dilate, opened
 from products.window.registration import measure_shift
 from products.window.sliding import array_namespace
-from products.window_features import Place, window_features
+from products.window_features import DeviceContext, window_features
 from tests.products.window_recipes import DISTANCE_LINE, TERRAIN_LINE, TEXTURE_LINE, given, recipe
 
 pytestmark = pytest.mark.gpu
@@ -70,7 +70,7 @@ def test_window_features_of_a_build_are_the_same(cupy: ModuleType, monkeypatch: 
     layers, rasters = given(asked)
     here = window_features(asked, layers, rasters)
     monkeypatch.setattr(device_strips, "STRIP_PIXELS", 700)
-    for name, layer in window_features(asked, layers, rasters, Place("gpu")).items():
+    for name, layer in window_features(asked, layers, rasters, DeviceContext("gpu")).items():
         np.testing.assert_allclose(layer, here[name], rtol=1e-6, atol=1e-5, err_msg=name)
 
 

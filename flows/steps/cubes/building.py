@@ -56,7 +56,7 @@ class BuiltCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class BuildContext:
     """What building needs beside the cell: threads, how files are opened, the share of pixels that may be unread, the device that computes, the tide
     model if one is needed, and one whose tides are told where none is.
     """
@@ -77,17 +77,17 @@ def build_cell(
     key: CellKey,
     scenes: tuple[Scene, ...],
     rasters: tuple[RasterFile, ...],
-    workshop: Workshop,
+    context: BuildContext,
     strip_px: int | None = None,
 ) -> BuiltCell:
     """Make and publish one cell; TooMuchUnread if the read failures exceed the budget, UnreadBand if a raster cannot be read.
 
     A cell that already has what could be read is left. It is made in strips of `strip_px` rows; MemoryError where not even 16 rows fit.
     """
-    begun, tides, told = time.monotonic(), workshop.tides, None
+    begun, tides, told = time.monotonic(), context.tides, None
     if tides:
         scenes, told = with_tides(tides, scenes, grid.geobox(key.tile), key.period)
-    models = model_keys(recipe, tides.name if tides else None, workshop.access.mask_weights)
+    models = model_keys(recipe, tides.name if tides else None, context.access.mask_weights)
     others = [*(raster.key for raster in rasters), *models]
     recipe_digest = recipe.digest()
 
@@ -95,36 +95,36 @@ def build_cell(
         return scenes_cell_id(recipe, recipe_digest, key, scenes, others, manifest.unread_scenes)
 
     def is_wanted(manifest: ReadManifest, counts: NDArray[np.uint16]) -> bool:
-        _check_budget(key, manifest, counts, workshop.failure_budget)
+        _check_budget(key, manifest, counts, context.failure_budget)
         return not _is_active(index, number_of(manifest))
 
-    registered = measure_shifts(recipe, scenes, grid.geobox(key.tile), key.period, workshop.threads, workshop.access)
+    registered = measure_shifts(recipe, scenes, grid.geobox(key.tile), key.period, context.threads, context.access)
     work = CellWork(
-        recipe, grid, key, scenes, rasters, workshop.threads, workshop.access, strip_px or recipe.grid.tile_px,
-        workshop.device, registered,
+        recipe, grid, key, scenes, rasters, context.threads, context.access, strip_px or recipe.grid.tile_px,
+        context.device, registered,
     )  # fmt: skip
     content = make_content(work, is_wanted)
     _tell_unread(content.manifest)
     manifest, accounts = content.manifest, _in_observations(content.accounts)
     number, published = number_of(manifest), False
     if is_wanted(manifest, content.accounts) and content.layers is not None:
-        if workshop.described_tides and not tides:
-            _, told = with_tides(workshop.described_tides, scenes, grid.geobox(key.tile), recipe.seen_in(key.period))
+        if context.described_tides and not tides:
+            _, told = with_tides(context.described_tides, scenes, grid.geobox(key.tile), recipe.seen_in(key.period))
         read = tuple(scene for scene in scenes if scene.id not in manifest.unread_scenes)
         properties = {
             "neocube:manifest": manifest.document() | ({"building": list(content.notes)} if content.notes else {}),
             "neocube:accounts": accounts,
             QUALITY: quality_of(recipe, scenes, content, registered),
             "eo:platform": _platforms(read),
-            "neocube:device": workshop.device,
+            "neocube:device": context.device,
             "neocube:decoded_bytes": manifest.decoded_bytes,
-            **({TIDES: told} if tides or workshop.described_tides else {}),
+            **({TIDES: told} if tides or context.described_tides else {}),
         }
         lineage = {"scene": [scene.id for scene in read], "raster": sorted({raster.id for raster in rasters})}
-        spent = Spent(begun, workshop.threads, {"loading": content.loading_s, "computing": content.computing_s})
+        spent = Spent(begun, context.threads, {"loading": content.loading_s, "computing": content.computing_s})
         draft = CellDraft(number, key, cell_template(recipe), grid, recipe_digest, lineage, properties, spent)
         arrays = cell_arrays(recipe, content.layers, content.accounts)
-        published = publish_cell(index, storage, draft, arrays, workshop.threads)
+        published = publish_cell(index, storage, draft, arrays, context.threads)
     return BuiltCell(key, number, published, manifest.decoded_bytes, manifest.document(), accounts, content.notes)
 
 

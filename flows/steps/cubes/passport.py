@@ -35,7 +35,7 @@ NOT_GIVEN = "not_expected"  # no ground of the scene, or another scene of its pa
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CellPixel:
     """A pixel of a cell: its row in the index, and the geobox of the cell and of the pixel alone."""
 
     row: Dataset
@@ -72,12 +72,12 @@ def passport_of(
     }  # fmt: skip
 
 
-def _sources(index: Index, place: Place) -> list[Dataset]:
+def _sources(index: Index, place: CellPixel) -> list[Dataset]:
     """The active and archived datasets that a cell was made of."""
     return list(index.dc.index.datasets.bulk_get(source_ids(index, place.cell.id)))
 
 
-def _find_place(index: Index, product: str, at: tuple[float, float], asked: Period) -> Place:
+def _find_place(index: Index, product: str, at: tuple[float, float], asked: Period) -> CellPixel:
     longitude, latitude = at
     if index.dc.index.products.get_by_name(product) is None:
         raise RequestError(f"no product {product!r} in the index: expected one that was built, see `neocube build`")
@@ -100,7 +100,7 @@ def _find_place(index: Index, product: str, at: tuple[float, float], asked: Peri
     return newest[0]
 
 
-def _at(row: Dataset, at: tuple[float, float]) -> Place | None:
+def _at(row: Dataset, at: tuple[float, float]) -> CellPixel | None:
     """The pixel of a cell that holds a place in degrees."""
     grid = row.metadata_doc["grids"]["default"]
     tile = GeoBox(tuple(grid["shape"]), Affine(*grid["transform"][:6]), CRS(row.metadata_doc["crs"]))
@@ -108,7 +108,7 @@ def _at(row: Dataset, at: tuple[float, float]) -> Place | None:
     column, line = (math.floor(value) for value in ~tile.affine * (x, y))
     if not (0 <= line < tile.shape[0] and 0 <= column < tile.shape[1]):
         return None
-    return Place(row, published_cell(row), tile, tile[line : line + 1, column : column + 1])
+    return CellPixel(row, published_cell(row), tile, tile[line : line + 1, column : column + 1])
 
 
 def _has_middle_in(row: Dataset, asked: Period) -> bool:
@@ -121,7 +121,7 @@ def _is_features(row: Dataset) -> bool:
     return "neocube:tile" in facts and "neocube:model" not in facts
 
 
-def _counts(storage: Storage, place: Place) -> dict[str, int]:
+def _counts(storage: Storage, place: CellPixel) -> dict[str, int]:
     """Observations of the pixel by fate, as the cell stores them: a pass has one, or none."""
     cell = open_snapshot(place.cell.location.removesuffix("/zarr.json"), storage.options)
     x, y = (float(place.pixel.coordinates[axis].values[0]) for axis in ("x", "y"))
@@ -135,7 +135,7 @@ def _counts(storage: Storage, place: Place) -> dict[str, int]:
 
 
 def _scenes(
-    index: Index, sources: Sequence[Dataset], place: Place, recipe: SceneRecipe | None, threads: int, access: RasterAccess
+    index: Index, sources: Sequence[Dataset], place: CellPixel, recipe: SceneRecipe | None, threads: int, access: RasterAccess
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The scenes of a cell of features in written order, with what became of each at the pixel: read again, by the recipe."""
     failed = {

@@ -1,4 +1,4 @@
-"""The thread of a harvest, kept in `neocube.harvest`: how far a listing has come, and from where the next one goes on."""
+"""The cursor of a harvest, kept in `neocube.harvest`: how far a listing has come, and from where the next one goes on."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -122,7 +122,7 @@ class Listing:
 
 
 @dataclass(slots=True)
-class Thread:
+class HarvestCursor:
     """The row of a harvest; without `is_kept` (a trial, or another process holds it) it is read and never written."""
 
     engine: Engine
@@ -175,13 +175,13 @@ class Thread:
 
 
 @contextmanager
-def held_thread(engine: Engine, key: HarvestKey, *, dry_run: bool) -> Iterator[Thread]:
-    """The thread of a harvest; kept by one process at a time, others that harvest the same leave it alone."""
+def locked_cursor(engine: Engine, key: HarvestKey, *, dry_run: bool) -> Iterator[HarvestCursor]:
+    """The cursor of a harvest; kept by one process at a time, others that harvest the same leave it alone."""
     if dry_run:
-        yield Thread(engine, key, False)
+        yield HarvestCursor(engine, key, False)
         return
     with alone_if_free(engine, f"neocube harvest {key}") as is_kept:
-        yield Thread(engine, key, is_kept)
+        yield HarvestCursor(engine, key, is_kept)
 
 
 def is_full_due(state: Any, now: datetime, *, forced: bool) -> bool:  # noqa: ANN401, a row or None

@@ -9,7 +9,7 @@ from flows.steps.archives.file_signature import local_signature
 from flows.steps.archives.found_items import FoundItem, UnreadItem
 from flows.steps.archives.items import Wanted, read_pages
 from flows.steps.ingesting.gone_items import Scope, has_gone, mark_gone, unseen
-from flows.steps.ingesting.harvest import FULL_LISTING_EVERY, Batch, Thread
+from flows.steps.ingesting.harvest import FULL_LISTING_EVERY, Batch, HarvestCursor
 from flows.steps.ingesting.pages_ahead import read_ahead
 from flows.steps.ingesting.quarantine import has_kept
 from products.period import Period
@@ -17,9 +17,9 @@ from products.period import Period
 Begin = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 
-def unchanged_items(thread: Thread) -> int | None:
+def unchanged_items(cursor: HarvestCursor) -> int | None:
     """How many items a local archive has, if its files are those that were all taken before; None if it is to be read."""
-    state, archive, engine = thread.state(), thread.key.archive, thread.engine
+    state, archive, engine = cursor.state(), cursor.key.archive, cursor.engine
     if state is None or state.signature is None or datetime.now(UTC) - state.listed_at >= FULL_LISTING_EVERY:
         return None
     if has_kept(engine, archive) or has_gone(engine, archive) or local_signature(archive) != state.signature:
@@ -32,15 +32,15 @@ def file_batches(
     wanted: Wanted,
     period: Period | None,
     files: ArchiveFiles,
-    thread: Thread,
+    cursor: HarvestCursor,
     begin: Begin = iter,
 ) -> Iterator[Batch]:
     """The items of an archive; each batch is done when the next is asked for. What was not among them is gone.
 
     `begin`: hands batches on, and may have some read ahead, but for an archive that is told what was taken.
     """
-    listing, is_whole, all_scenes = thread.begin(None, is_full=True), _lists_all(archive), True
-    signature = local_signature(thread.key.archive)
+    listing, is_whole, all_scenes = cursor.begin(None, is_full=True), _lists_all(archive), True
+    signature = local_signature(cursor.key.archive)
     pages, lists_all = read_pages(archive, wanted, files), _lists_all(archive)
     pages = read_ahead(pages) if signature else pages
     batches = (Batch(items, since=listing.started if lists_all else None) for items in pages)
@@ -49,19 +49,19 @@ def file_batches(
         yield batch
         listing.n_items += batch.n_new
         all_scenes &= batch.n_scenes == batch.n_new
-    if not thread.is_kept or not is_whole:
+    if not cursor.is_kept or not is_whole:
         return
     scope = Scope(
-        thread.key.archive,
+        cursor.key.archive,
         _names(wanted.collections),
         wanted.bounds,
         period.start if period else None,
         period.end if period else None,
     )
-    for missing in unseen(thread.engine, scope, listing.started):
-        mark_gone(thread.engine, scope.archive, [key[:2] for key in missing], listing.started)
+    for missing in unseen(cursor.engine, scope, listing.started):
+        mark_gone(cursor.engine, scope.archive, [key[:2] for key in missing], listing.started)
         yield Batch([], gone=tuple(key[1] for key in missing))
-    thread.complete(listing, signature=signature if all_scenes else None)
+    cursor.complete(listing, signature=signature if all_scenes else None)
 
 
 def _lists_all(archive: str) -> bool:

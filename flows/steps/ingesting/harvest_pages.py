@@ -17,7 +17,7 @@ from flows.steps.archives.stac_api import (
     is_by_position,
 )
 from flows.steps.ingesting.gone_items import Scope, mark_gone, unseen
-from flows.steps.ingesting.harvest import Batch, Listing, Thread, goes_on_from, is_full_due, resumable
+from flows.steps.ingesting.harvest import Batch, HarvestCursor, Listing, goes_on_from, is_full_due, resumable
 from products.period import Period
 
 PASSES = 4
@@ -49,32 +49,32 @@ class ApiHarvest:
         return Scope(archive, collections, self.wanted.bounds, start, end)
 
 
-def api_batches(harvest: ApiHarvest, thread: Thread, *, forced: bool) -> Iterator[Batch]:
+def api_batches(harvest: ApiHarvest, cursor: HarvestCursor, *, forced: bool) -> Iterator[Batch]:
     """The pages of a collection; each is done when the next is asked for. ApiUnavailable in the provider's words."""
-    state, now = thread.state(), datetime.now(UTC)
+    state, now = cursor.state(), datetime.now(UTC)
     marks, compare = _marks(harvest)
     is_full = is_full_due(state, now, forced=forced) or state.mark not in marks
-    listing = resumable(state, now, is_full=is_full) if thread.is_kept else None
+    listing = resumable(state, now, is_full=is_full) if cursor.is_kept else None
     if listing is not None:
         try:
-            yield from _listed(harvest, thread, listing, marks, resumed=True)
+            yield from _listed(harvest, cursor, listing, marks, resumed=True)
         except RequestRejected:  # its page token is too old: from the beginning
             listing = None
     if listing is None:
         search = harvest.search() if is_full else _since(harvest, state.mark, state.high_water, compare)
-        listing = thread.begin(first_request(harvest.api.url, search), is_full=is_full)
-        yield from _listed(harvest, thread, listing, marks)
+        listing = cursor.begin(first_request(harvest.api.url, search), is_full=is_full)
+        yield from _listed(harvest, cursor, listing, marks)
     if not listing.is_full and listing.n_items == 0:
         # The item at the mark itself should have come: it is gone, or the API does not compare as it says.
-        listing = thread.begin(first_request(harvest.api.url, harvest.search()), is_full=True)
-        yield from _listed(harvest, thread, listing, marks)
-    if listing.is_full and thread.is_kept and not listing.is_moving:
-        yield from _missing(harvest, thread, listing)
-    thread.complete(listing, marks)
+        listing = cursor.begin(first_request(harvest.api.url, harvest.search()), is_full=True)
+        yield from _listed(harvest, cursor, listing, marks)
+    if listing.is_full and cursor.is_kept and not listing.is_moving:
+        yield from _missing(harvest, cursor, listing)
+    cursor.complete(listing, marks)
 
 
 def _listed(
-    harvest: ApiHarvest, thread: Thread, listing: Listing, marks: tuple[str, ...], *, resumed: bool = False
+    harvest: ApiHarvest, cursor: HarvestCursor, listing: Listing, marks: tuple[str, ...], *, resumed: bool = False
 ) -> Iterator[Batch]:
     """The pages of a listing; all of them again while items may have slipped past, because it moved under its page numbers."""
     n_before = listing.n_items if resumed else 0
@@ -91,21 +91,21 @@ def _listed(
             has_moved |= n_pages > 1 and page.matched != matched
             matched, listing.request = page.matched, page.following
             listing.note(page.features, marks)
-            thread.keep_page(listing)
+            cursor.keep_page(listing)
         listing.is_moving = has_moved and is_by_number
         if not listing.is_moving or listing.n_passes == PASSES:
             return
         listing.n_passes, listing.request, listing.is_moving, n_before = listing.n_passes + 1, listing.first, False, 0
 
 
-def _missing(harvest: ApiHarvest, thread: Thread, listing: Listing) -> Iterator[Batch]:
+def _missing(harvest: ApiHarvest, cursor: HarvestCursor, listing: Listing) -> Iterator[Batch]:
     """What the listing lacks of what is known: items that are still there by their ids, and tombstones for the others."""
-    archive = thread.key.archive
-    for missing in unseen(thread.engine, harvest.scope(archive), listing.started):
+    archive = cursor.key.archive
+    for missing in unseen(cursor.engine, harvest.scope(archive), listing.started):
         still = _by_ids(harvest, [item_id for _, item_id, _ in missing])
         there = {found.id for found in still}
         gone = [(collection, item_id) for collection, item_id, _ in missing if item_id not in there]
-        mark_gone(thread.engine, archive, gone, listing.started)
+        mark_gone(cursor.engine, archive, gone, listing.started)
         yield Batch(still, gone=tuple(item_id for _, item_id in gone))
 
 

@@ -18,7 +18,7 @@ from flows.steps.archives.rate_limit import bucket_of
 from flows.steps.archives.site_files import SiteFiles
 from flows.steps.archives.stac_api import Provider
 from flows.steps.ingesting.batches_ahead import Inside, begun, begun_ahead
-from flows.steps.ingesting.harvest import Batch, HarvestKey, area_key, held_thread, period_key
+from flows.steps.ingesting.harvest import Batch, HarvestKey, area_key, locked_cursor, period_key
 from flows.steps.ingesting.harvest_files import file_batches, unchanged_items
 from flows.steps.ingesting.harvest_pages import ApiHarvest, api_batches
 from flows.steps.ingesting.ingest_report import IngestReport, Progress
@@ -154,8 +154,8 @@ def _of_api(
             harvest = ApiHarvest(api, collection, wanted, period, take.files, provider)
             key = HarvestKey(take.archive, collection, area_key(area), period_key(period))
             try:
-                with held_thread(engine, key, dry_run=dry_run) as thread:
-                    yield from api_batches(harvest, thread, forced=full)
+                with locked_cursor(engine, key, dry_run=dry_run) as cursor:
+                    yield from api_batches(harvest, cursor, forced=full)
             except ApiUnavailable as error:
                 if not take.report.found:
                     raise
@@ -168,15 +168,15 @@ def _of_files(
     """The items of an archive that is listed whole each time."""
     area, period = limits
     key = HarvestKey(take.archive, ",".join(sorted(wanted.collections)), area_key(area), period_key(period))
-    with held_thread(take.index.engine, key, dry_run=take.report.dry_run) as thread:
-        count = None if full else unchanged_items(thread)
+    with locked_cursor(take.index.engine, key, dry_run=take.report.dry_run) as cursor:
+        count = None if full else unchanged_items(cursor)
         if count is not None:
-            thread.touch()
+            cursor.touch()
             yield Batch([], n_unread=count)
         else:
             begin = iter if take.report.dry_run else partial(begun_ahead, take, inside=inside)
             try:
-                yield from file_batches(archive, wanted, period, take.files, thread, begin)
+                yield from file_batches(archive, wanted, period, take.files, cursor, begin)
             except ApiUnavailable as error:
                 if not take.report.found:
                     raise

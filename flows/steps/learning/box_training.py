@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 from flows.steps.learning.box_files import image_paths, label_path, read_boxed
 from flows.steps.learning.found_boxes import Answer, boxes_picture, found_boxes, of_class, precision_curves
 from flows.steps.learning.left_out import answered_in_turn, dealt
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.shape_files import geopackages
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.storage import Storage
@@ -31,7 +31,7 @@ Tell = Callable[[str], None]
 
 
 def learn_boxes(
-    storage: Storage, recipe: BoxRecipe, folder: Path, room: TrainingRoom, device: Device, tell: Tell | None = None
+    storage: Storage, recipe: BoxRecipe, folder: Path, resources: TrainingResources, device: Device, tell: Tell | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """`model`, `name`, `metrics`, `notes` and `card` of a recipe on a folder of pictures; read from the card where the same was learned before."""
     require_deep()
@@ -44,7 +44,7 @@ def learn_boxes(
     pictures = [part for part, _ in cut]
 
     def train(chosen: list[int], part: str) -> tuple["Detector", dict[str, Any]]:
-        return _trained([pictures[n] for n in chosen], recipe, room, device, f"{number}/{part}", tell)
+        return _trained([pictures[n] for n in chosen], recipe, resources, device, f"{number}/{part}", tell)
 
     parts = dealt([each.name for each in pictures], recipe.folds)
     answers, detector, told = answered_in_turn(parts, train, lambda found, n: found.found(pictures[n]))
@@ -61,7 +61,7 @@ def learn_boxes(
     written = {DETECTOR: detector.to_bytes(), CARD_TEXT: card.encode(), **shown, **tables}
     told_too = {LAYER: [model.path(name) for name in tables], "weights_digest": detector.digest()}
     document = model.publish(recipe, metrics, notes, written, told_too)
-    room.forget(number)
+    resources.forget(number)
     return document
 
 
@@ -94,10 +94,10 @@ def _number(recipe: BoxRecipe, folder: Path, names: Sequence[str]) -> UUID:
 
 
 def _trained(
-    pictures: Sequence[BoxedPicture], recipe: BoxRecipe, room: TrainingRoom, device: Device, training: str, tell: Tell | None
+    pictures: Sequence[BoxedPicture], recipe: BoxRecipe, resources: TrainingResources, device: Device, training: str, tell: Tell | None
 ) -> tuple["Detector", dict[str, Any]]:  # fmt: skip
     from flows.steps.networks.train_detector import train_detector
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
-    place = TrainingPlace(room.folder / training, device, room.devices, room.nodes)
-    return train_detector(pictures, recipe.retinanet, recipe.class_names, recipe.seed, place, training, tell)
+    options = TrainerOptions(resources.folder / training, device, resources.devices, resources.nodes)
+    return train_detector(pictures, recipe.retinanet, recipe.class_names, recipe.seed, options, training, tell)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from flows.steps.learning.drawn_chips import CHIP, DrawnChips
 from flows.steps.learning.honest_training import Answers, HonestTraining
 from flows.steps.learning.network_looks import chip_looks, looks_shown, surest
-from flows.steps.learning.network_training import TrainingRoom, training_name
+from flows.steps.learning.network_training import TrainingResources, training_name
 from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.deep_packages import require_deep
 from products.devices import Backend
@@ -35,7 +35,7 @@ def chips_id(model: UUID, spec: ChipSpec) -> UUID:
 
 
 def learn_chips(
-    made: HonestTraining, recipe: ModelRecipe, chips: DrawnChips, backend: Backend, room: TrainingRoom, number: UUID,
+    made: HonestTraining, recipe: ModelRecipe, chips: DrawnChips, backend: Backend, resources: TrainingResources, number: UUID,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[ChipNetwork, dict[str, Any], Answers, Mapping[str, bytes]]:  # fmt: skip
     """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, what it says of the hold-out, and pictures."""
@@ -43,7 +43,9 @@ def learn_chips(
     chip, code = (samples.column(name).astype(np.int64) for name in (CHIP, "code"))
     held, validation = split.test_rows(split.holdout), split.test_rows(VALIDATION_FOLD)
     train, shares = network_rows(split), chips.shares(recipe)
-    network, told = chips_network(samples, split, recipe, chips, backend, room, training_name(number, recipe), tell)
+    network, told = chips_network(
+        samples, split, recipe, chips, backend, resources, training_name(number, recipe), tell
+    )
     asked = network.on(backend.device)
     said = {"holdout": answered(asked, chips, chip[held]), "validation": answered(asked, chips, chip[validation])}
     scores = [
@@ -69,22 +71,22 @@ def learn_chips(
 
 
 def chips_network(
-    samples: Samples, split: BlockSplit, recipe: ModelRecipe, chips: DrawnChips, backend: Backend, room: TrainingRoom,
+    samples: Samples, split: BlockSplit, recipe: ModelRecipe, chips: DrawnChips, backend: Backend, resources: TrainingResources,
     training: str, tell: Callable[[str], None] | None = None,
 ) -> tuple[ChipNetwork, dict[str, Any]]:  # fmt: skip
     """The network of a recipe, learned from the chips of all blocks but the hold-out and the validation fold, and how it came to be."""
-    from flows.steps.networks.train_chips import ChipLesson, train_chips
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.train_chips import ChipTrainingData, train_chips
+    from flows.steps.networks.training_loop import TrainerOptions
 
     if recipe.estimator.chips is None:
         raise TypeError(f"{recipe.estimator.kind} is no network of chips")
     chip = samples.column(CHIP).astype(np.int64)
-    lesson = ChipLesson(
+    data = ChipTrainingData(
         recipe.estimator.chips, chips.size_px, samples.feature_names, recipe.class_names, chips.read, chips.shares(recipe),
         chip[network_rows(split)], chip[split.test_rows(VALIDATION_FOLD)], recipe.seed,
     )  # fmt: skip
-    place = TrainingPlace(room.folder / training, backend.device, room.devices, room.nodes)
-    return train_chips(lesson, place, training, tell)
+    options = TrainerOptions(resources.folder / training, backend.device, resources.devices, resources.nodes)
+    return train_chips(data, options, training, tell)
 
 
 def share_scores(

@@ -13,7 +13,7 @@ from flows.steps.learning.cell_windows import feature_stack, opened_cell
 from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import ENCODER, ModelFiles
-from flows.steps.learning.network_training import NETWORK_SOFTWARE, TrainingRoom
+from flows.steps.learning.network_training import NETWORK_SOFTWARE, TrainingResources
 from flows.steps.learning.training import TrainedModel, found_model, learned_id, published_model, software_versions
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.networks.encoder_file import Encoder
@@ -29,13 +29,13 @@ SOFTWARE = ("neocube", "numpy", *NETWORK_SOFTWARE)
 
 
 def learn_encoder(
-    index: Index, storage: Storage, recipe: MaskedRecipe, inputs: FeatureCells, backend: Backend, room: TrainingRoom,
+    index: Index, storage: Storage, recipe: MaskedRecipe, inputs: FeatureCells, backend: Backend, resources: TrainingResources,
     tell: Callable[[str], None] | None = None,
 ) -> TrainedModel:  # fmt: skip
     """The encoder of this recipe and these cells: learned and published, or found if it is the active one already; RequestError without the extra `deep`."""
     require_deep()
-    from flows.steps.networks.pretraining import MaskedLesson, pretrain
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.pretraining import MaskedTrainingData, pretrain
+    from flows.steps.networks.training_loop import TrainerOptions
 
     number = learned_id(recipe, inputs.ids, MASKED_VERSION)
     files = ModelFiles(storage, recipe.name, number, ENCODER)
@@ -44,17 +44,17 @@ def learn_encoder(
     placed = [cell for _, _, cell in inputs.placed]
     names = _names(storage, placed)
     train, validation = patch_places([_ground(storage, cell) for cell in placed], recipe.masked, recipe.seed)
-    lesson = MaskedLesson(
+    data = MaskedTrainingData(
         recipe.masked, names, lambda place: _features(storage, placed[place]), train, validation, recipe.seed
     )
-    place = TrainingPlace(room.folder / str(number), backend.device, room.devices, room.nodes)
-    encoder, told = pretrain(lesson, place, str(number), tell)
+    options = TrainerOptions(resources.folder / str(number), backend.device, resources.devices, resources.nodes)
+    encoder, told = pretrain(data, options, str(number), tell)
     facts = _facts(number, encoder, inputs, sum(map(len, train)), backend)
     card = encoder_document(recipe, facts, told)
     draft = ModelDraft(number, recipe, encoder, card, inputs.grid.mosaic(inputs.tiles), inputs.periods)
     beside = {"card.md": encoder_markdown(recipe, facts, told).encode()}
     trained = published_model(index, files, draft, beside, inputs)
-    room.forget(number)
+    resources.forget(number)
     return trained
 
 

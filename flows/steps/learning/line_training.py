@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flows.steps.learning.left_out import answered_in_turn, dealt
 from flows.steps.learning.line_files import compared_frames, compared_picture
 from flows.steps.learning.model_files import NETWORK
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.picture_files import LinedPicture, Picture, pictures_digest, read_pictures
 from flows.steps.learning.shape_files import geopackages
 from flows.steps.networks.deep_packages import require_deep
@@ -37,7 +37,7 @@ Tell = Callable[[str], None]
 
 
 def learn_lines(
-    storage: Storage, recipe: LineRecipe, folder: Path, room: TrainingRoom, device: Device, tell: Tell | None = None
+    storage: Storage, recipe: LineRecipe, folder: Path, resources: TrainingResources, device: Device, tell: Tell | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """`model`, `name`, `metrics`, `notes` and `card` of a recipe on a folder of pictures; read from the card where the same was learned before."""
     require_deep()
@@ -48,7 +48,7 @@ def learn_lines(
     pictures = read_pictures(folder, recipe.lines)
 
     def train(chosen: list[int], part: str) -> tuple[Network, dict[str, Any]]:
-        return _trained([pictures[n] for n in chosen], recipe, room, device, f"{number}/{part}", tell)
+        return _trained([pictures[n] for n in chosen], recipe, resources, device, f"{number}/{part}", tell)
 
     parts = dealt([each.group for each in pictures], recipe.folds)
     answers, network, told = answered_in_turn(
@@ -61,7 +61,7 @@ def learn_lines(
     written = {NETWORK: network.to_bytes(), "lines.png": compared_picture(pictures, answers), CARD_TEXT: card.encode()}
     told_too = {LAYER: [model.path(name) for name in tables], "weights_digest": network.digest()}
     document = model.publish(recipe, metrics, notes, written | tables, told_too)
-    room.forget(number)
+    resources.forget(number)
     return document
 
 
@@ -89,14 +89,14 @@ def _number(recipe: LineRecipe, folder: Path) -> UUID:
 def _trained(
     pictures: Sequence[LinedPicture],
     recipe: LineRecipe,
-    room: TrainingRoom,
+    resources: TrainingResources,
     device: Device,
     training: str,
     tell: Tell | None,
 ) -> tuple[Network, dict[str, Any]]:
     """A network learned from some pictures; every fifth says when to stop, and nothing is learned from it."""
-    from flows.steps.networks.train_network import Lesson, train_network
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.train_network import TrainingData, train_network
+    from flows.steps.networks.training_loop import TrainerOptions
 
     kind, spec = recipe.network
     if len(pictures) < 2:
@@ -104,9 +104,9 @@ def _trained(
     every = min(VALIDATION_EVERY, len(pictures))
     ground = [picture_ground(each, spec, validates=n % every == 0) for n, each in enumerate(pictures)]
     names = tuple(f"band_{number}" for number in recipe.lines.bands)
-    lesson = Lesson(kind, spec, names, recipe.class_names, lambda n: pictures[n].bands, ground, recipe.seed)
-    place = TrainingPlace(room.folder / training, device, room.devices, room.nodes)
-    return train_network(lesson, place, training, tell)
+    data = TrainingData(kind, spec, names, recipe.class_names, lambda n: pictures[n].bands, ground, recipe.seed)
+    options = TrainerOptions(resources.folder / training, device, resources.devices, resources.nodes)
+    return train_network(data, options, training, tell)
 
 
 def picture_ground(picture: LinedPicture, spec: NetworkSpec, validates: bool) -> CellGround:

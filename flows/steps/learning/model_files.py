@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -75,6 +76,11 @@ def learned_file(names: Iterable[str], origin: str) -> str:
             f"{origin} has {', '.join(there) or 'no file'}: expected one of {', '.join(READERS)}; a newer neocube may read it"
         )
     return found
+
+
+def read_model(path: Path) -> Learned | Components | Encoder:
+    """What a model has learned, from its file, whose name tells the kind; RequestError for a name that cannot be read here."""
+    return READERS[learned_file([path.name], str(path.parent))](path.read_bytes(), str(path))
 
 
 def read_learned(files: ModelFiles) -> Learned | Components | Encoder:

@@ -42,7 +42,7 @@ NETWORK_SOFTWARE = ("torch", "lightning", "segmentation-models-pytorch")
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRoom:
+class TrainingResources:
     """Where networks are trained: `folder` keeps what a killed training goes on from; several devices and nodes share the work."""
 
     folder: Path
@@ -69,7 +69,7 @@ class NetworkInputs:
     storage: Storage
     cells: FeatureCells
     labels: Labels
-    room: TrainingRoom
+    resources: TrainingResources
 
 
 def network_id(model: UUID, spec: NetworkSpec) -> UUID:
@@ -85,8 +85,8 @@ def learn_network(
     tell: Callable[[str], None] | None = None,
 ) -> tuple[Network, dict[str, Any], Answers, Mapping[str, bytes]]:  # fmt: skip
     """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, what it says of the hold-out, and pictures."""
-    from flows.steps.networks.train_network import Lesson, train_network
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.train_network import TrainingData, train_network
+    from flows.steps.networks.training_loop import TrainerOptions
 
     kind, spec = recipe.network
     placed = [each for each in inputs.cells.placed if inputs.labels.overlaps(inputs.cells.grid.geobox(each[0]))]
@@ -97,10 +97,10 @@ def learn_network(
 
     ground = [_ground(inputs, tile, read(number), recipe, split) for number, (tile, _, _) in enumerate(placed)]
     check_ground(ground, spec, split, inputs.cells.grid.resolution_m)
-    lesson = Lesson(kind, spec, samples.feature_names, recipe.class_names, read, ground, recipe.seed)
-    room = inputs.room
-    place = TrainingPlace(room.folder / str(number), backend.device, room.devices, room.nodes)
-    network, told = train_network(lesson, place, str(number), tell)
+    data = TrainingData(kind, spec, samples.feature_names, recipe.class_names, read, ground, recipe.seed)
+    resources = inputs.resources
+    options = TrainerOptions(resources.folder / str(number), backend.device, resources.devices, resources.nodes)
+    network, told = train_network(data, options, str(number), tell)
     shares = _shares(
         inputs, network.on(backend.device), samples, split.test_rows(split.holdout) | split.test_rows(VALIDATION_FOLD)
     )

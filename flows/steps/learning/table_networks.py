@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.networks.chip_network import ChipNetwork
 from flows.steps.networks.temporal_network import TemporalNetwork
 from products.devices import Backend
@@ -15,7 +15,7 @@ from products.errors import RequestError
 from products.learning.table_recipe import TableRecipe
 
 if TYPE_CHECKING:
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
 VALIDATION_SHARE = 5  # one of so many rows of a class says when to stop
 Tell = Callable[[str], None]
@@ -30,7 +30,7 @@ Chosen = NDArray[np.bool_]
 class TableNetworks:
     """Makes one network after the other for the trial of a recipe; each is trained in a folder of its own, and goes on from there after a kill."""
 
-    room: TrainingRoom
+    resources: TrainingResources
     number: str
     backend: Backend
     tell: Tell | None = None
@@ -53,13 +53,13 @@ class TableNetwork:
 
     def fit(self, values: Floats, target: Codes) -> "TableNetwork":
         """Learned from rows (n, feature; or feature and pixel) of class codes (n,), of which a fifth says when to stop."""
-        from flows.steps.networks.training_loop import TrainingPlace
+        from flows.steps.networks.training_loop import TrainerOptions
 
         validation = validation_rows(target, self.recipe.seed)
-        room, device = self.made_by.room, self.made_by.backend.device
-        place = TrainingPlace(room.folder / self.training_id, device, room.devices, room.nodes)
+        resources, device = self.made_by.resources, self.made_by.backend.device
+        options = TrainerOptions(resources.folder / self.training_id, device, resources.devices, resources.nodes)
         learn = self._series if self.recipe.estimator.temporal else self._chips
-        self.learned = learn(values.astype(np.float32), target.astype(np.uint8), validation, place)
+        self.learned = learn(values.astype(np.float32), target.astype(np.uint8), validation, options)
         return self
 
     def predict(self, values: Floats) -> Codes:
@@ -71,29 +71,29 @@ class TableNetwork:
             raise TypeError("a network is asked before it has learned")
         return network.probabilities(self._as_chips(rows)).argmax(axis=1) + 1
 
-    def _series(self, values: Rows, target: Classes, validation: Chosen, place: "TrainingPlace") -> TemporalNetwork:
-        from flows.steps.networks.train_temporal import SeriesLesson, train_temporal
+    def _series(self, values: Rows, target: Classes, validation: Chosen, options: "TrainerOptions") -> TemporalNetwork:
+        from flows.steps.networks.train_temporal import SeriesTrainingData, train_temporal
 
         asked, spec = self.recipe.estimator.temporal, self.recipe.table
         if asked is None:
             raise TypeError(f"{self.recipe.estimator.kind} is no network over time")
-        lesson = SeriesLesson(
+        data = SeriesTrainingData(
             *asked, spec.columns, spec.features, self.recipe.class_names, values, target, ~validation, validation, self.recipe.seed
         )  # fmt: skip
-        return train_temporal(lesson, place, self.training_id, self.made_by.tell)[0]
+        return train_temporal(data, options, self.training_id, self.made_by.tell)[0]
 
-    def _chips(self, values: Rows, target: Classes, validation: Chosen, place: "TrainingPlace") -> ChipNetwork:
-        from flows.steps.networks.train_chips import ChipLesson, train_chips
+    def _chips(self, values: Rows, target: Classes, validation: Chosen, options: "TrainerOptions") -> ChipNetwork:
+        from flows.steps.networks.train_chips import ChipTrainingData, train_chips
 
         asked, spec, chips = self.recipe.estimator.chips, self.recipe.table, self._as_chips(values)
         if asked is None:
             raise TypeError(f"{self.recipe.estimator.kind} is no network of chips")
         shares = np.eye(len(self.recipe.class_names), dtype=np.float32)[target - 1]
-        lesson = ChipLesson(
+        data = ChipTrainingData(
             asked, chips.shape[-1], spec.feature_names, self.recipe.class_names, chips.__getitem__, shares,
             np.flatnonzero(~validation), np.flatnonzero(validation), self.recipe.seed,
         )  # fmt: skip
-        return train_chips(lesson, place, self.training_id, self.made_by.tell)[0]
+        return train_chips(data, options, self.training_id, self.made_by.tell)[0]
 
     def _as_chips(self, values: Rows) -> Rows:
         side = self.recipe.table.chip_px or 1

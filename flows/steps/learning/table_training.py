@@ -7,7 +7,7 @@ from uuid import uuid5
 
 from flows.steps.learning.chip_training import CHIPS_VERSION
 from flows.steps.learning.model_files import NETWORK
-from flows.steps.learning.network_training import TrainingRoom
+from flows.steps.learning.network_training import TrainingResources
 from flows.steps.learning.table_files import read_tables, tables_digest
 from flows.steps.learning.table_networks import TableNetworks
 from flows.steps.learning.table_pictures import trial_pictures
@@ -26,7 +26,7 @@ from products.scene_recipe import canonical_digest
 
 
 def learn_table(
-    storage: Storage, recipe: TableRecipe, places: Sequence[str], n_jobs: int, backend: Backend, room: TrainingRoom,
+    storage: Storage, recipe: TableRecipe, places: Sequence[str], n_jobs: int, backend: Backend, resources: TrainingResources,
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """`model`, `name`, `metrics`, `notes`, `card` and `pictures` of a recipe on its tables; read from the card where the same was tried before."""
@@ -40,7 +40,7 @@ def learn_table(
     if known := model.known():
         return known
     table = sample_table(frame, recipe)
-    network = TableNetworks(room, str(number), backend, tell) if recipe.estimator.is_network else None
+    network = TableNetworks(resources, str(number), backend, tell) if recipe.estimator.is_network else None
     answers = answered(table, recipe, n_jobs, network)
     metrics = scored(table, recipe, answers, n_jobs)
     pictures = trial_pictures(frame, table, recipe, answers, metrics)
@@ -50,7 +50,7 @@ def learn_table(
     files = {learned: fitted(table, recipe, n_jobs, network).to_bytes()} if recipe.class_names else {}
     told = {"tables_digest": digest, "pictures": [model.path(name) for name in pictures]}
     made = model.publish(recipe, metrics, notes, files | pictures | {CARD_TEXT: card.encode()}, told)
-    room.forget(number)
+    resources.forget(number)
     return made
 
 

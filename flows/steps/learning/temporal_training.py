@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 import numpy as np
 
 from flows.steps.learning.honest_training import Answers, HonestTraining
-from flows.steps.learning.network_training import TrainingRoom, training_name
+from flows.steps.learning.network_training import TrainingResources, training_name
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.networks.temporal_network import TemporalNetwork
 from products.devices import Backend
@@ -37,7 +37,7 @@ def temporal_id(model: UUID, recipe: ModelRecipe, features: SceneRecipe) -> UUID
 
 
 def learn_temporal(
-    made: HonestTraining, recipe: ModelRecipe, features: SeriesRecipe, backend: Backend, room: TrainingRoom, number: UUID,
+    made: HonestTraining, recipe: ModelRecipe, features: SeriesRecipe, backend: Backend, resources: TrainingResources, number: UUID,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[TemporalNetwork, dict[str, Any], Answers]:  # fmt: skip
     """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, and what it says of the hold-out."""
@@ -45,7 +45,7 @@ def learn_temporal(
     code, held = samples.column("code").astype(np.int64), split.test_rows(split.holdout)
     train = network_rows(split)
     name = training_name(number, recipe)
-    network, told = series_network(samples, split, recipe, features, backend, room, name, tell)
+    network, told = series_network(samples, split, recipe, features, backend, resources, name, tell)
     asked = network.on(backend.device)
     scores = [
         assess(code[rows], predicted(asked, samples, rows), split.block[rows], recipe.class_names)
@@ -65,18 +65,18 @@ def learn_temporal(
 
 
 def series_network(
-    samples: Samples, split: BlockSplit, recipe: ModelRecipe, features: SeriesRecipe, backend: Backend, room: TrainingRoom,
+    samples: Samples, split: BlockSplit, recipe: ModelRecipe, features: SeriesRecipe, backend: Backend, resources: TrainingResources,
     training: str, tell: Callable[[str], None] | None = None,
 ) -> tuple[TemporalNetwork, dict[str, Any]]:  # fmt: skip
     """The network of a recipe, learned from the rows of all blocks but the hold-out and the validation fold, and how it came to be."""
-    from flows.steps.networks.train_temporal import SeriesLesson, train_temporal
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.train_temporal import SeriesTrainingData, train_temporal
+    from flows.steps.networks.training_loop import TrainerOptions
 
     if recipe.temporal is None:
         raise TypeError(f"{recipe.estimator.kind} is no network over time")
-    lesson = SeriesLesson(
+    data = SeriesTrainingData(
         *recipe.temporal, samples.feature_names, features.layer_names, recipe.class_names, samples.features,
         samples.column("code").astype(np.uint8), network_rows(split), split.test_rows(VALIDATION_FOLD), recipe.seed,
     )  # fmt: skip
-    place = TrainingPlace(room.folder / training, backend.device, room.devices, room.nodes)
-    return train_temporal(lesson, place, training, tell)
+    options = TrainerOptions(resources.folder / training, backend.device, resources.devices, resources.nodes)
+    return train_temporal(data, options, training, tell)

@@ -32,7 +32,7 @@ from flows.steps.learning.models import promote_model, publish_model
 from flows.steps.learning.network_training import (
     NETWORK_SOFTWARE,
     NetworkInputs,
-    TrainingRoom,
+    TrainingResources,
     learn_network,
 )
 from flows.steps.learning.split_layer import sites_digest
@@ -114,7 +114,7 @@ def learn_model(
     labels_file: LabelFile | Drawn,
     backend: Backend,
     n_jobs: int,
-    room: TrainingRoom,
+    resources: TrainingResources,
     tell: Callable[[str], None] | None = None,
 ) -> TrainedModel:
     """The model of this recipe, cells and labels: learned and published, or found if it is the active one already."""
@@ -137,9 +137,11 @@ def learn_model(
         made = planned_and_audited(
             samples, recipe, inputs.recipe, inputs.periods, inputs.grid.crs, simulated, chip_side_m
         )
-        better, study = tuned_recipe(made, begun.recipe, inputs.recipe, labels, backend, n_jobs, room, number, tell)
+        better, study = tuned_recipe(
+            made, begun.recipe, inputs.recipe, labels, backend, n_jobs, resources, number, tell
+        )
         model, metrics, answers, pictures = _learned(
-            storage, better, inputs, labels, made, backend, n_jobs, room, number, tell
+            storage, better, inputs, labels, made, backend, n_jobs, resources, number, tell
         )
     metrics, beside = with_honest_numbers(made, recipe, answers, metrics | study)
     seen_by = holdout_seen_by(index, begun, made.plan.split, made.crs)
@@ -149,22 +151,22 @@ def learn_model(
     draft = ModelDraft(number, recipe, model, card, mosaic, inputs.periods, begun.encoder)
     files_beside = {**shown(recipe, facts, metrics, samples, made.plan.split), **beside, **pictures}
     trained = published_model(index, files, draft, files_beside, inputs)
-    room.forget(number)
+    resources.forget(number)
     return trained
 
 
 def _learned(
     storage: Storage, recipe: ModelRecipe, inputs: FeatureCells, labels: Labels | Drawn, made: HonestTraining, backend: Backend,
-    n_jobs: int, room: TrainingRoom, number: UUID, tell: Callable[[str], None] | None,
+    n_jobs: int, resources: TrainingResources, number: UUID, tell: Callable[[str], None] | None,
 ) -> tuple[Learned, dict[str, Any], Answers, Mapping[str, bytes]]:  # fmt: skip
     """What the estimator of a recipe learned, its metrics, what it says of the hold-out, and pictures."""
     if recipe.has_network and not isinstance(labels, Drawn):
-        given = NetworkInputs(storage, inputs, labels, room)
+        given = NetworkInputs(storage, inputs, labels, resources)
         return learn_network(given, recipe, made.samples, made.plan.split, backend, number, tell)
     if recipe.temporal and isinstance(inputs.recipe, SeriesRecipe):
-        return *learn_temporal(made, recipe, inputs.recipe, backend, room, number, tell), {}
+        return *learn_temporal(made, recipe, inputs.recipe, backend, resources, number, tell), {}
     if recipe.estimator.chips and isinstance(labels, DrawnChips):
-        return learn_chips(made, recipe, labels, backend, room, number, tell)
+        return learn_chips(made, recipe, labels, backend, resources, number, tell)
     model, metrics = learn(backend, made.samples, made.plan.split, recipe, n_jobs)
     return model, metrics, answers_of(model, made, recipe, backend, n_jobs), {}
 

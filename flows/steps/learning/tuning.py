@@ -12,7 +12,7 @@ from flows.steps.learning.chip_training import answered, chips_network
 from flows.steps.learning.drawn_chips import CHIP, DrawnChips
 from flows.steps.learning.honest_training import HonestTraining
 from flows.steps.learning.labels import Labels
-from flows.steps.learning.network_training import TrainingRoom, training_name
+from flows.steps.learning.network_training import TrainingResources, training_name
 from flows.steps.learning.temporal_training import series_network
 from flows.steps.learning.training_input import Drawn
 from products.devices import Backend
@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 
 def tuned_recipe(
     made: HonestTraining, recipe: ModelRecipe, features: SceneRecipe, labels: Labels | Drawn, backend: Backend,
-    n_jobs: int, room: TrainingRoom, number: UUID, tell: Tell | None = None,
+    n_jobs: int, resources: TrainingResources, number: UUID, tell: Tell | None = None,
 ) -> tuple[ModelRecipe, dict[str, Any]]:  # fmt: skip
     """The recipe with the settings that agree best inside the training blocks, and the study for the metrics; as it is where it asks for none."""
     spec = recipe.tune
@@ -37,9 +37,9 @@ def tuned_recipe(
         return recipe, {}
     inner = inner_split(made.plan.split, made.samples.column("code").astype(np.int64), spec.folds, recipe.seed)
     if recipe.temporal and isinstance(features, SeriesRecipe):
-        agreement = _of_series(made, inner, features, backend, room, number)
+        agreement = _of_series(made, inner, features, backend, resources, number)
     elif recipe.estimator.chips and isinstance(labels, DrawnChips):
-        agreement = _of_chips(made, inner, labels, backend, room, number)
+        agreement = _of_chips(made, inner, labels, backend, resources, number)
     else:
         agreement = agreement_on_folds(backend, made.samples, inner, n_jobs)
     until = time.monotonic() + (spec.seconds or np.inf)
@@ -54,13 +54,20 @@ def tuned_recipe(
 
 
 def _of_series(
-    made: HonestTraining, inner: BlockSplit, features: SeriesRecipe, backend: Backend, room: TrainingRoom, number: UUID
+    made: HonestTraining,
+    inner: BlockSplit,
+    features: SeriesRecipe,
+    backend: Backend,
+    resources: TrainingResources,
+    number: UUID,
 ) -> Agreement:
     samples, split, code = made.samples, _of_one_network(inner), made.samples.column("code").astype(np.int64)
     held = split.test_rows(split.holdout)
 
     def agreement(recipe: ModelRecipe, n: int) -> float:
-        network, _ = series_network(samples, split, recipe, features, backend, room, training_name(number, recipe, n))
+        network, _ = series_network(
+            samples, split, recipe, features, backend, resources, training_name(number, recipe, n)
+        )
         guess = predicted(network.on(backend.device), samples, held)
         return float(assess(code[held], guess, split.block[held], recipe.class_names)["overall"])
 
@@ -68,14 +75,19 @@ def _of_series(
 
 
 def _of_chips(
-    made: HonestTraining, inner: BlockSplit, chips: DrawnChips, backend: Backend, room: TrainingRoom, number: UUID
+    made: HonestTraining,
+    inner: BlockSplit,
+    chips: DrawnChips,
+    backend: Backend,
+    resources: TrainingResources,
+    number: UUID,
 ) -> Agreement:
     samples, split = made.samples, _of_one_network(inner)
     held = split.test_rows(split.holdout)
     chip, code = (samples.column(name).astype(np.int64)[held] for name in (CHIP, "code"))
 
     def agreement(recipe: ModelRecipe, n: int) -> float:
-        network, _ = chips_network(samples, split, recipe, chips, backend, room, training_name(number, recipe, n))
+        network, _ = chips_network(samples, split, recipe, chips, backend, resources, training_name(number, recipe, n))
         guess = answered(network.on(backend.device), chips, chip).argmax(axis=1) + 1
         return float(assess(code, guess, split.block[held], recipe.class_names)["overall"])
 

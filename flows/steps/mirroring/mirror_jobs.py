@@ -61,7 +61,7 @@ def mirror_order(
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class CopyContext:
     """What copying needs beside the order: files, how rasters are opened, and the word to stop."""
 
     files: FileAccess
@@ -117,28 +117,28 @@ def jobs_of(
         yield MirrorJob(scene, (GRANULE,), next(iter(rows.get((scene.id, GRANULE), ())), None))
 
 
-def have_file(job: MirrorJob, order: MirrorOrder, work: Workplace) -> Outcome:
+def have_file(job: MirrorJob, order: MirrorOrder, context: CopyContext) -> Outcome:
     """Keep what the mirror has, or copy it; a source that fails is tried again unless that is of no use. CopyFailed, StorageUnavailable."""
-    damage = _damage(job.kept, order, work) if job.kept is not None else ""
+    damage = _damage(job.kept, order, context) if job.kept is not None else ""
     if job.kept is not None and not damage and (job.is_metadata or _is_enough(job.kept, order)):
         return Outcome("kept")
     for attempt in range(1, ATTEMPTS):
         try:
-            return _copied(job, damage, order, work)
+            return _copied(job, damage, order, context)
         except CopyFailed as failure:
-            if failure.is_final or work.stop.wait(max(2**attempt, failure.wait_s)):
+            if failure.is_final or context.stop.wait(max(2**attempt, failure.wait_s)):
                 raise
-    return _copied(job, damage, order, work)
+    return _copied(job, damage, order, context)
 
 
-def _damage(kept: Row[Any], order: MirrorOrder, work: Workplace) -> str:
+def _damage(kept: Row[Any], order: MirrorOrder, context: CopyContext) -> str:
     """What is wrong with a copy, by its size, or by its checksum where that is asked for; nothing if it is right."""
     try:
         if order.verify:
-            found: tuple[int, str] = file_digest(kept.href, work.files, work.stop)
+            found: tuple[int, str] = file_digest(kept.href, context.files, context.stop)
             right = (kept.size_bytes, kept.sha256)
         else:
-            found, right = (work.files.size_of(kept.href), ""), (kept.size_bytes, "")
+            found, right = (context.files.size_of(kept.href), ""), (kept.size_bytes, "")
     except FileNotFoundError:
         return f"{kept.href} is gone"
     except (CopyFailed, OSError) as error:
@@ -156,26 +156,30 @@ def _is_enough(kept: Row[Any], order: MirrorOrder) -> bool:
     return clip is None or (order.ground is not None and holds_window(clip, window_over(order.ground, clip)))
 
 
-def _copied(job: MirrorJob, damage: str, order: MirrorOrder, work: Workplace) -> Outcome:
+def _copied(job: MirrorJob, damage: str, order: MirrorOrder, context: CopyContext) -> Outcome:
     """A copy that serves the order and all that the one before it served."""
     stem = f"{order.root}/{job.scene.product}/{job.scene.acquired:%Y}/{job.scene.id}/{job.bands[0]}"
     if job.is_metadata:
-        return Outcome("copied", copy_file(job.href, stem + _suffix(job.href), work.files, work.stop), damage=damage)
+        return Outcome(
+            "copied", copy_file(job.href, stem + _suffix(job.href), context.files, context.stop), damage=damage
+        )
     kept = clip_from(job.kept.clip) if job.kept is not None else None
     ground = None if job.kept is not None and kept is None else order.ground
     is_staged = order.stage or (job.kept is not None and job.kept.encoding == STAGED)
     is_packed = is_packed_folder(job.href)
     asked = None
     if ground is not None or is_staged or is_packed:
-        asked = window_to_copy(job.href, ground, kept, work.access)
+        asked = window_to_copy(job.href, ground, kept, context.access)
         if asked is None:
             return Outcome("outside", damage=damage)
     if asked is None or (asked.is_whole and not is_staged and not is_packed):
-        return Outcome("copied", copy_file(job.href, stem + _suffix(job.href), work.files, work.stop), damage=damage)
+        return Outcome(
+            "copied", copy_file(job.href, stem + _suffix(job.href), context.files, context.stop), damage=damage
+        )
     encoding = STAGED if is_staged else CLIPPED
     part = "" if asked.is_whole else "-r{}c{}h{}w{}".format(*asked.window)
     target = f"{stem}{part}-{encoding}.tif"
-    made = recode_file(job.href, target, encoding, asked.window, work.access, work.files, work.stop)
+    made = recode_file(job.href, target, encoding, asked.window, context.access, context.files, context.stop)
     return Outcome("copied", made.copied, made.clip, encoding, damage)
 
 

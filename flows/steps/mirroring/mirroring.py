@@ -20,7 +20,7 @@ from flows.steps.index.catalogue import scene_of
 from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.loading.mirror_locations import recorded_copies
 from flows.steps.loading.raster_access import RasterAccess
-from flows.steps.mirroring.mirror_jobs import MirrorJob, MirrorOrder, Outcome, Workplace, have_file, jobs_of
+from flows.steps.mirroring.mirror_jobs import CopyContext, MirrorJob, MirrorOrder, Outcome, have_file, jobs_of
 from products.area import Area
 from products.period import Period
 from products.scene import Scene
@@ -60,20 +60,20 @@ def mirror_scenes(
 ) -> MirrorReport:
     """Have the files of some scenes at a mirror. Safe to repeat and to kill; StorageUnavailable if the mirror gives out."""
     started, report = time.monotonic(), MirrorReport(order.root)
-    work = Workplace(files, access, threading.Event())
+    context = CopyContext(files, access, threading.Event())
     with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
         try:
             for batch in in_batches(scenes, SCENES_AT_ONCE):
                 rows = recorded_copies(index, [scene.id for scene in batch], order.root)
                 jobs = [job for scene in batch for job in jobs_of(scene, order, rows)]
-                doing = {pool.submit(have_file, job, order, work): job for job in jobs}
+                doing = {pool.submit(have_file, job, order, context): job for job in jobs}
                 for done in as_completed(doing):
                     _settle(index, report, doing[done], done, files)
                     report.seconds = round(time.monotonic() - started, 3)
                     if progress:
                         progress(report)
         finally:
-            work.stop.set()
+            context.stop.set()
             pool.shutdown(cancel_futures=True)
     return report
 

@@ -43,7 +43,7 @@ LEAST_CONFIDENCE = 0.05
 Floats = NDArray[np.float32]
 
 
-class AsTheyAre(GeneralizedRCNNTransform):
+class UnscaledTransform(GeneralizedRCNNTransform):
     """What torchvision does to pictures before and to boxes after, at one scale: its own skips resizing in training only."""
 
     def resize(
@@ -71,7 +71,7 @@ def untrained_detector(spec: RetinanetSpec, n_bands: int, n_classes: int) -> Ret
     network = RetinaNet(
         pyramid, n_classes + 1, anchor_generator=anchors, head=_head(n_classes), score_thresh=LEAST_CONFIDENCE
     )
-    network.transform = AsTheyAre(0, 0, [0.0] * n_bands, [1.0] * n_bands)
+    network.transform = UnscaledTransform(0, 0, [0.0] * n_bands, [1.0] * n_bands)
     return network
 
 

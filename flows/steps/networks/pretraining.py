@@ -13,7 +13,7 @@ from flows.steps.networks.encoder_file import Encoder
 from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.network import bands_of
 from flows.steps.networks.patch_reader import Batch, CellsHeld, PatchPlaces, by_groups_of_cells
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
+from flows.steps.networks.training_loop import Tell, TrainerOptions, fit
 from products.errors import RequestError
 from products.learning.augmentation import augmented
 from products.learning.band_statistics import mean_and_std
@@ -27,7 +27,7 @@ SHARE_OF_VALIDATION = 4  # an epoch's patches divided by the patches that valida
 
 
 @dataclass(frozen=True)
-class MaskedLesson:
+class MaskedTrainingData:
     """What an encoder is to learn: `read(number)` gives the features of a cell (feature, y, x); places of patches by cell."""
 
     spec: MaskedSpec
@@ -45,17 +45,17 @@ class MaskedReader:
     cells: CellsHeld
     places: PatchPlaces
     order: NDArray[np.int64]
-    lesson: MaskedLesson
+    data: MaskedTrainingData
     mean: Floats
     std: Floats
     epoch: int | None
 
     def __len__(self) -> int:
-        return self.order.size // self.lesson.spec.batch
+        return self.order.size // self.data.spec.batch
 
     def __iter__(self) -> Iterator[Batch]:
-        order = by_groups_of_cells(self.order, self.places.cell, self.lesson.seed, self.epoch or 0)
-        for chosen in batches(order, self.lesson.spec.batch):
+        order = by_groups_of_cells(self.order, self.places.cell, self.data.seed, self.epoch or 0)
+        for chosen in batches(order, self.data.spec.batch):
             patches = [self._patch(int(number)) for number in chosen]
             given = np.stack([features for features, _ in patches])
             hidden = np.stack([mask for _, mask in patches])[:, None]
@@ -64,10 +64,10 @@ class MaskedReader:
             yield torch.from_numpy(bands), torch.from_numpy(told.astype(np.float32))
 
     def _patch(self, number: int) -> tuple[Floats, NDArray[np.bool_]]:
-        spec, side = self.lesson.spec, self.lesson.spec.patch_px
+        spec, side = self.data.spec, self.data.spec.patch_px
         row, column = int(self.places.row[number]), int(self.places.column[number])
         features = self.cells[int(self.places.cell[number])][:, row : row + side, column : column + side]
-        draw = np.random.default_rng([self.lesson.seed, 0 if self.epoch is None else self.epoch + 1, number])
+        draw = np.random.default_rng([self.data.seed, 0 if self.epoch is None else self.epoch + 1, number])
         if self.epoch is not None:
             features = augmented(features, np.zeros((side, side), np.uint8), spec, draw)[0]
         return features, drawn_mask(spec, draw)
@@ -88,39 +88,39 @@ class MaskedFiller(PixelClassifier):
 
 
 def pretrain(
-    lesson: MaskedLesson, place: TrainingPlace, training_id: str, tell: Tell | None = None
+    data: MaskedTrainingData, options: TrainerOptions, training_id: str, tell: Tell | None = None
 ) -> tuple[Encoder, dict[str, Any]]:
     """The encoder of the lowest validation loss, and how it came to be: losses in standard deviations, and that of filling in the mean."""
-    spec, cells = lesson.spec, CellsHeld(lesson.read)
-    for name, of_cells in (("learn from", lesson.train), ("validate with", lesson.validation)):
+    spec, cells = data.spec, CellsHeld(data.read)
+    for name, of_cells in (("learn from", data.train), ("validate with", data.validation)):
         if sum(map(len, of_cells)) == 0:
             raise RequestError(
                 f"no patch of {spec.patch_px} px to {name} fits between the blocks of {spec.block_m:g} m: change block_m or seed, lower patch_px, or "
                 "take a wider area"
             )
     mean, std = mean_and_std(
-        ((values, np.ones(values.shape[1:], np.bool_)) for values in map(lesson.read, range(len(lesson.train)))),
-        lesson.feature_names,
+        ((values, np.ones(values.shape[1:], np.bool_)) for values in map(data.read, range(len(data.train)))),
+        data.feature_names,
     )
-    n_bands = len(lesson.feature_names) + 1
-    torch.manual_seed(lesson.seed)
+    n_bands = len(data.feature_names) + 1
+    torch.manual_seed(data.seed)
     module: Any = untrained(Architecture("unet", spec.encoder, spec.depth, n_bands, n_bands - 1))
-    places = {is_train: PatchPlaces.of(lesson.train if is_train else lesson.validation) for is_train in (True, False)}
+    places = {is_train: PatchPlaces.of(data.train if is_train else data.validation) for is_train in (True, False)}
 
     def reader(epoch: int | None, rank: int, world: int) -> MaskedReader:
         is_train = epoch is not None
         wanted = spec.patches if is_train else max(spec.batch * world, spec.patches // SHARE_OF_VALIDATION)
-        order = epoch_order(places[is_train].size, wanted, lesson.seed, 0 if epoch is None else epoch + 1)
-        return MaskedReader(cells, places[is_train], share_of(order, rank, world), lesson, mean, std, epoch)
+        order = epoch_order(places[is_train].size, wanted, data.seed, 0 if epoch is None else epoch + 1)
+        return MaskedReader(cells, places[is_train], share_of(order, rank, world), data, mean, std, epoch)
 
-    filler = MaskedFiller(module, spec, reader, torch.ones(1), lesson.seed, training_id)
-    fit(filler, place, tell)
+    filler = MaskedFiller(module, spec, reader, torch.ones(1), data.seed, training_id)
+    fit(filler, options, tell)
     weights = {
         name.removeprefix("encoder."): value.numpy()
         for name, value in filler.best.items()
         if name.startswith("encoder.")
     }
-    return Encoder(spec.encoder, spec.depth, lesson.feature_names, weights), {
+    return Encoder(spec.encoder, spec.depth, data.feature_names, weights), {
         **filler.told(),
         "validation": min(each["validation"] for each in filler.history),
         "by_mean": round(_error_of_mean(reader(None, 0, 1)), 6),

@@ -14,7 +14,7 @@ from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.network import bands_of
 from flows.steps.networks.patch_reader import Batch
 from flows.steps.networks.start_weights import begun_with
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
+from flows.steps.networks.training_loop import Tell, TrainerOptions, fit
 from products.errors import RequestError
 from products.learning.augmentation import augmented
 from products.learning.band_statistics import class_weights, mean_and_std
@@ -29,7 +29,7 @@ AT_ONCE = 64  # chips read for means
 
 
 @dataclass(frozen=True)
-class ChipLesson:
+class ChipTrainingData:
     """What a network is to learn: `read(numbers)` gives chips (n, feature, y, x), `shares` (n, class) what each is; numbers to train on and validate with."""
 
     spec: ChipSpec
@@ -47,7 +47,7 @@ class ChipLesson:
 class ChipReader:
     """Batches of an epoch, bands (n, band, y, x) and what each chip is; of training what fills no batch is left out, and chips are turned by seed and epoch."""
 
-    lesson: ChipLesson
+    data: ChipTrainingData
     order: Rows
     targets: torch.Tensor
     mean: Floats
@@ -55,21 +55,21 @@ class ChipReader:
     epoch: int | None
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.order.size, self.lesson.spec.batch)
+        whole, rest = divmod(self.order.size, self.data.spec.batch)
         return whole + (self.epoch is None and rest > 0)
 
     def __iter__(self) -> Iterator[Batch]:
-        size = self.lesson.spec.batch
+        size = self.data.spec.batch
         for number in range(len(self)):
             chosen = self.order[number * size : (number + 1) * size]
-            chips = self.lesson.read(chosen)
+            chips = self.data.read(chosen)
             if self.epoch is not None:
                 chips = np.stack([self._turned(chip, int(n)) for chip, n in zip(chips, chosen, strict=True)])
             yield torch.from_numpy(bands_of(chips, self.mean, self.std)), self.targets[torch.from_numpy(chosen)]
 
     def _turned(self, chip: Floats, number: int) -> Floats:
-        draw = np.random.default_rng([self.lesson.seed, self.epoch or 0, number])
-        return augmented(chip, np.zeros(chip.shape[1:], np.uint8), self.lesson.spec, draw)[0]
+        draw = np.random.default_rng([self.data.seed, self.epoch or 0, number])
+        return augmented(chip, np.zeros(chip.shape[1:], np.uint8), self.data.spec, draw)[0]
 
 
 class ChipClassifier(PixelClassifier):
@@ -85,46 +85,40 @@ class ChipClassifier(PixelClassifier):
 
 
 def train_chips(
-    lesson: ChipLesson, place: TrainingPlace, training_id: str, tell: Tell | None = None
+    data: ChipTrainingData, options: TrainerOptions, training_id: str, tell: Tell | None = None
 ) -> tuple[ChipNetwork, dict[str, Any]]:
     """The network of the lowest validation loss, and how it came to be: losses by epoch."""
-    spec, n_classes = lesson.spec, len(lesson.class_names)
-    if lesson.train.size < spec.batch * place.devices * place.nodes or lesson.validation.size == 0:
+    spec, n_classes = data.spec, len(data.class_names)
+    if data.train.size < spec.batch * options.devices * options.nodes or data.validation.size == 0:
         raise RequestError(
-            f"there are {lesson.train.size} chips to train on and {lesson.validation.size} to validate with: expected a batch of {spec.batch} "
+            f"there are {data.train.size} chips to train on and {data.validation.size} to validate with: expected a batch of {spec.batch} "
             "or more for each device, and some; lower batch, block_m or buffer_m, or draw more chips"
         )
-    mean, std = mean_and_std(_parts(lesson), lesson.feature_names)
-    main = (lesson.shares.argmax(axis=1) + 1).astype(np.uint8)
+    mean, std = mean_and_std(_parts(data), data.feature_names)
+    main = (data.shares.argmax(axis=1) + 1).astype(np.uint8)
     is_classes = spec.head == "classes"
-    weights = class_weights([main[lesson.train]], lesson.class_names) if is_classes else np.ones(n_classes, np.float32)
-    targets = torch.from_numpy(main.astype(np.int64) - 1 if is_classes else lesson.shares)
-    shape = ChipArchitecture(spec.encoder, spec.depth, len(lesson.feature_names) + 1, n_classes)
-    module = begun_with(
-        lambda name: untrained_chips(shape, name, spec.dropout), spec.encoder, spec.weights, lesson.seed
-    )
+    weights = class_weights([main[data.train]], data.class_names) if is_classes else np.ones(n_classes, np.float32)
+    targets = torch.from_numpy(main.astype(np.int64) - 1 if is_classes else data.shares)
+    shape = ChipArchitecture(spec.encoder, spec.depth, len(data.feature_names) + 1, n_classes)
+    module = begun_with(lambda name: untrained_chips(shape, name, spec.dropout), spec.encoder, spec.weights, data.seed)
 
     def reader(epoch: int | None, rank: int, world: int) -> ChipReader:
-        rows = (
-            lesson.validation
-            if epoch is None
-            else np.random.default_rng([lesson.seed, epoch]).permutation(lesson.train)
-        )
-        return ChipReader(lesson, share_of(rows, rank, world), targets, mean, std, epoch)
+        rows = data.validation if epoch is None else np.random.default_rng([data.seed, epoch]).permutation(data.train)
+        return ChipReader(data, share_of(rows, rank, world), targets, mean, std, epoch)
 
-    classifier = ChipClassifier(module, spec, reader, torch.from_numpy(weights), lesson.seed, training_id)
-    fit(classifier, place, tell)
+    classifier = ChipClassifier(module, spec, reader, torch.from_numpy(weights), data.seed, training_id)
+    fit(classifier, options, tell)
     best = {name: value.numpy() for name, value in classifier.best.items()}
     network = ChipNetwork(
-        spec.encoder, spec.depth, lesson.size_px, spec.head, lesson.feature_names, lesson.class_names,
+        spec.encoder, spec.depth, data.size_px, spec.head, data.feature_names, data.class_names,
         mean=mean, std=std, weights=best,
     )  # fmt: skip
     return network, classifier.told()
 
 
-def _parts(lesson: ChipLesson) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:
+def _parts(data: ChipTrainingData) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:
     """The chips to train on as pixels side by side."""
-    for start in range(0, lesson.train.size, AT_ONCE):
-        chips = lesson.read(np.sort(lesson.train[start : start + AT_ONCE]))
+    for start in range(0, data.train.size, AT_ONCE):
+        chips = data.read(np.sort(data.train[start : start + AT_ONCE]))
         flat = chips.transpose(1, 0, 2, 3).reshape(chips.shape[1], len(chips), -1)
         yield flat, np.ones(flat.shape[1:], np.bool_)

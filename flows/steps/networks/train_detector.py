@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from flows.steps.networks.detector import Detector, normalised, rescaled, untrained_detector
 from flows.steps.networks.lightning_module import PixelClassifier
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
+from flows.steps.networks.training_loop import Tell, TrainerOptions, fit
 from products.learning.box_recipe import RetinanetSpec
 from products.learning.boxes import BoxedPicture, crop, turned
 
@@ -80,7 +80,7 @@ def train_detector(
     spec: RetinanetSpec,
     class_names: tuple[str, ...],
     seed: int,
-    place: TrainingPlace,
+    options: TrainerOptions,
     training_id: str,
     tell: Tell | None = None,
 ) -> tuple[Detector, dict[str, Any]]:
@@ -96,7 +96,7 @@ def train_detector(
         return CropReader(pictures, spec, mean, std, seed, epoch, rank, world)
 
     finder = BoxFinder(network, spec, reader, torch.ones(1), seed, training_id)
-    fit(finder, place, tell)
+    fit(finder, options, tell)
     weights = {name: value.numpy() for name, value in finder.best.items()}
     return Detector(spec, class_names, mean, std, weights), {"epochs": len(finder.history), "losses": finder.history}
 

@@ -14,7 +14,7 @@ from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.network import Network
 from flows.steps.networks.patch_reader import CellsHeld, PatchPlaces, PatchReader, ReadingTime
 from flows.steps.networks.start_weights import begun
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
+from flows.steps.networks.training_loop import Tell, TrainerOptions, fit
 from products.learning.band_statistics import class_weights, mean_and_std
 from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.patches import epoch_order
@@ -25,7 +25,7 @@ SHARE_OF_VALIDATION = 4  # an epoch's patches divided by the patches that valida
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingData:
     """What a network is to learn: from `read(number)`, the features of a cell (feature, y, x), on the `ground` of each."""
 
     kind: Kind
@@ -38,47 +38,43 @@ class Lesson:
 
 
 def train_network(
-    lesson: Lesson, place: TrainingPlace, training_id: str, tell: Tell | None = None
+    data: TrainingData, options: TrainerOptions, training_id: str, tell: Tell | None = None
 ) -> tuple[Network, dict[str, Any]]:
     """The network of the lowest validation loss, and how it came to be: losses by epoch, patches a second, the reader's own rate."""
-    spec, started = lesson.spec, time.perf_counter()
+    spec, started = data.spec, time.perf_counter()
     told = ReadingTime()
-    mean, std = mean_and_std(
-        ((lesson.read(n), each.is_free) for n, each in enumerate(lesson.ground)), lesson.feature_names
-    )
-    weights = class_weights((each.train.codes for each in lesson.ground), lesson.class_names)
-    shape = Architecture(lesson.kind, spec.encoder, spec.depth, len(lesson.feature_names) + 1, len(lesson.class_names))
-    reader_of = _readers(lesson, mean, std, told)
+    mean, std = mean_and_std(((data.read(n), each.is_free) for n, each in enumerate(data.ground)), data.feature_names)
+    weights = class_weights((each.train.codes for each in data.ground), data.class_names)
+    shape = Architecture(data.kind, spec.encoder, spec.depth, len(data.feature_names) + 1, len(data.class_names))
+    reader_of = _readers(data, mean, std, told)
     classifier = PixelClassifier(
-        begun(shape, spec, lesson.seed), spec, reader_of, torch.from_numpy(weights), lesson.seed, training_id
+        begun(shape, spec, data.seed), spec, reader_of, torch.from_numpy(weights), data.seed, training_id
     )
-    fit(classifier, place, tell)
+    fit(classifier, options, tell)
     best = {name: value.numpy() for name, value in classifier.best.items()}
     network = Network(
-        lesson.kind, spec.encoder, spec.depth, spec.patch_px, spec.overlap_px, lesson.feature_names, lesson.class_names,
+        data.kind, spec.encoder, spec.depth, spec.patch_px, spec.overlap_px, data.feature_names, data.class_names,
         mean=mean, std=std, weights=best,
     )  # fmt: skip
     return network, _told(classifier, told, time.perf_counter() - started)
 
 
 def _readers(
-    lesson: Lesson, mean: Floats, std: Floats, told: ReadingTime
+    data: TrainingData, mean: Floats, std: Floats, told: ReadingTime
 ) -> Callable[[int | None, int, int], PatchReader]:
     """By epoch (None: validation), rank and number of processes."""
-    cells, spec = CellsHeld(lesson.read), lesson.spec
+    cells, spec = CellsHeld(data.read), data.spec
     parts = {
-        is_train: [each.train if is_train else each.validation for each in lesson.ground] for is_train in (True, False)
+        is_train: [each.train if is_train else each.validation for each in data.ground] for is_train in (True, False)
     }
     places = {is_train: PatchPlaces.of([part.places for part in part_of]) for is_train, part_of in parts.items()}
 
     def reader(epoch: int | None, rank: int, world: int) -> PatchReader:
         is_train = epoch is not None
         wanted = spec.patches if is_train else max(spec.batch * world, spec.patches // SHARE_OF_VALIDATION)
-        order = epoch_order(places[is_train].size, wanted, lesson.seed, 0 if epoch is None else epoch + 1)
+        order = epoch_order(places[is_train].size, wanted, data.seed, 0 if epoch is None else epoch + 1)
         codes = [part.codes for part in parts[is_train]]
-        return PatchReader(
-            cells, codes, places[is_train], order, spec, mean, std, lesson.seed, epoch, told, rank, world
-        )
+        return PatchReader(cells, codes, places[is_train], order, spec, mean, std, data.seed, epoch, told, rank, world)
 
     return reader
 

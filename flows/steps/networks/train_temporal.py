@@ -12,7 +12,7 @@ from flows.steps.networks.lightning_module import PixelClassifier
 from flows.steps.networks.patch_reader import Batch
 from flows.steps.networks.temporal_architecture import TemporalArchitecture, untrained_temporal
 from flows.steps.networks.temporal_network import TemporalNetwork, series_of
-from flows.steps.networks.training_loop import Tell, TrainingPlace, fit
+from flows.steps.networks.training_loop import Tell, TrainerOptions, fit
 from products.errors import RequestError
 from products.learning.band_statistics import class_weights, mean_and_std
 from products.learning.patches import share_of
@@ -24,7 +24,7 @@ Rows = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class SeriesLesson:
+class SeriesTrainingData:
     """What a network is to learn: `features` (n, step and layer), step after step, of class `code` (n,); `train` and `validation` rows."""
 
     kind: TemporalKind
@@ -64,36 +64,36 @@ class SeriesReader:
 
 
 def train_temporal(
-    lesson: SeriesLesson, place: TrainingPlace, training_id: str, tell: Tell | None = None
+    data: SeriesTrainingData, options: TrainerOptions, training_id: str, tell: Tell | None = None
 ) -> tuple[TemporalNetwork, dict[str, Any]]:
     """The network of the lowest validation loss, and how it came to be: losses by epoch."""
-    spec, n_steps, n_layers = lesson.spec, lesson.n_steps, len(lesson.layer_names)
-    n_train = int(lesson.train.sum())
-    if n_train < spec.batch * place.devices * place.nodes or not lesson.validation.any():
+    spec, n_steps, n_layers = data.spec, data.n_steps, len(data.layer_names)
+    n_train = int(data.train.sum())
+    if n_train < spec.batch * options.devices * options.nodes or not data.validation.any():
         raise RequestError(
-            f"{lesson.kind} has {n_train} pixels to train on and {int(lesson.validation.sum())} to validate with: expected a batch of "
+            f"{data.kind} has {n_train} pixels to train on and {int(data.validation.sum())} to validate with: expected a batch of "
             f"{spec.batch} or more for each device, and some; lower batch, block_m or buffer_m, or label more places"
         )
-    steps = lesson.features[lesson.train].reshape(-1, n_layers).T[:, None]
-    mean, std = mean_and_std([(steps, np.ones(steps.shape[1:], np.bool_))], lesson.layer_names)
-    weights = class_weights([lesson.code[lesson.train]], lesson.class_names)
-    shape = TemporalArchitecture(lesson.kind, spec.sizes, n_layers, n_steps, len(lesson.class_names))
-    torch.manual_seed(lesson.seed)
-    series = torch.from_numpy(series_of(lesson.features, n_steps, mean, std))
-    numbers = torch.from_numpy(lesson.code.astype(np.int64) - 1)
+    steps = data.features[data.train].reshape(-1, n_layers).T[:, None]
+    mean, std = mean_and_std([(steps, np.ones(steps.shape[1:], np.bool_))], data.layer_names)
+    weights = class_weights([data.code[data.train]], data.class_names)
+    shape = TemporalArchitecture(data.kind, spec.sizes, n_layers, n_steps, len(data.class_names))
+    torch.manual_seed(data.seed)
+    series = torch.from_numpy(series_of(data.features, n_steps, mean, std))
+    numbers = torch.from_numpy(data.code.astype(np.int64) - 1)
 
     def reader(epoch: int | None, rank: int, world: int) -> SeriesReader:
-        rows = np.flatnonzero(lesson.validation if epoch is None else lesson.train)
+        rows = np.flatnonzero(data.validation if epoch is None else data.train)
         if epoch is not None:
-            rows = np.random.default_rng([lesson.seed, epoch]).permutation(rows)
+            rows = np.random.default_rng([data.seed, epoch]).permutation(rows)
         return SeriesReader(series, numbers, share_of(rows, rank, world), spec.batch, is_whole=epoch is None)
 
     classifier = PixelClassifier(
-        untrained_temporal(shape, spec.dropout), spec, reader, torch.from_numpy(weights), lesson.seed, training_id
+        untrained_temporal(shape, spec.dropout), spec, reader, torch.from_numpy(weights), data.seed, training_id
     )
-    fit(classifier, place, tell)
+    fit(classifier, options, tell)
     best = {name: value.numpy() for name, value in classifier.best.items()}
     network = TemporalNetwork(
-        lesson.feature_names, lesson.class_names, lesson.kind, spec.sizes, n_steps, mean=mean, std=std, weights=best
+        data.feature_names, data.class_names, data.kind, spec.sizes, n_steps, mean=mean, std=std, weights=best
     )
     return network, classifier.told()

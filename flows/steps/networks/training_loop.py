@@ -23,7 +23,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingPlace:
+class TrainerOptions:
     """Where the loop runs: `folder` holds its checkpoint and nothing else is written; several `devices` and `nodes` work by DDP, under Slurm as well."""
 
     folder: Path
@@ -45,33 +45,35 @@ class TrainingPlace:
         return "ddp" if self.devices * self.nodes > 1 else "auto"
 
 
-def fit(classifier: PixelClassifier, place: TrainingPlace, tell: Tell | None = None) -> None:
+def fit(classifier: PixelClassifier, options: TrainerOptions, tell: Tell | None = None) -> None:
     """Train until validation stops getting better or the epochs are over, from the last checkpoint in the folder if there is one.
 
     RequestError where the loss is no number, a GPU is full, or the checkpoint belongs to another training.
     """
-    place.folder.mkdir(parents=True, exist_ok=True)
-    path = place.folder / CHECKPOINT
+    options.folder.mkdir(parents=True, exist_ok=True)
+    path = options.folder / CHECKPOINT
     begun = _checked(path, classifier.training_id) if path.exists() else None
     if begun and begun["is_done"]:
         classifier.history, classifier.best = begun["history"], begun["best"]
         return
     try:
         with _quiet_and_deterministic():
-            _trainer(classifier, place, tell).fit(classifier, ckpt_path=str(path) if begun else None, weights_only=True)
+            _trainer(classifier, options, tell).fit(
+                classifier, ckpt_path=str(path) if begun else None, weights_only=True
+            )
     except torch.cuda.OutOfMemoryError as error:
         raise RequestError(f"the GPU is full: {classifier.spec.what_is_full}, or train with --device cpu") from error
 
 
-def _trainer(classifier: PixelClassifier, place: TrainingPlace, tell: Tell | None) -> lightning.Trainer:
+def _trainer(classifier: PixelClassifier, options: TrainerOptions, tell: Tell | None) -> lightning.Trainer:
     spec = classifier.spec
     callbacks: list[Callback] = [
         EarlyStopping("validation", patience=spec.patience, check_finite=False),
-        LastCheckpoint(place.folder / CHECKPOINT, tell),
+        LastCheckpoint(options.folder / CHECKPOINT, tell),
     ]
     return lightning.Trainer(
-        accelerator=place.device, devices=place.devices, num_nodes=place.nodes, strategy=place.strategy, precision=spec.precision,
-        max_epochs=spec.epochs, callbacks=callbacks, default_root_dir=place.folder, deterministic=place.device == "cpu",
+        accelerator=options.device, devices=options.devices, num_nodes=options.nodes, strategy=options.strategy, precision=spec.precision,
+        max_epochs=spec.epochs, callbacks=callbacks, default_root_dir=options.folder, deterministic=options.device == "cpu",
         reload_dataloaders_every_n_epochs=1, num_sanity_val_steps=0, use_distributed_sampler=False, benchmark=False,
         logger=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip

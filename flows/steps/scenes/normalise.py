@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-import shapely
 from odc.geo.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
@@ -14,7 +13,8 @@ from flows.steps.archives.asset_hrefs import ItemPlace, exists, resolve_href
 from flows.steps.archives.item_refused import ItemRefused, brief
 from flows.steps.scenes.acquisition import Identity
 from flows.steps.scenes.band_assets import band_assets
-from flows.steps.scenes.convex_ring import Box, Ring, bounds_of, convex_ring
+from flows.steps.scenes.convex_ring import Ring, bounds_of, convex_ring
+from flows.steps.scenes.eo3_geometry import extent, geojson_footprint, grid_spatial, named_grids
 from flows.steps.scenes.footprint import (
     AssetGrid,
     ReadGrid,
@@ -24,7 +24,6 @@ from flows.steps.scenes.footprint import (
     project_rings,
     turn_inside,
 )
-from flows.steps.scenes.geojson_polygons import is_one_ring
 from flows.steps.scenes.item_facts import number
 from flows.steps.scenes.landsat_identity import refuse_temperature
 from flows.steps.scenes.radiometry import band_radiometry
@@ -120,7 +119,7 @@ def place_rings(drafts: Iterable[Draft]) -> dict[int, Ring]:
 def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
     """The EO3 document of a draft, whose ring was placed or is None; ItemRefused with the cause."""
     item, identity, hrefs = one.item, one.identity, one.hrefs
-    names, grids = _grid_names(one.grids)
+    names, grids = named_grids(one.grids)
     default = grids["default"]
     crs, geometry, note = _located(one, default, ring)
     number_ = scene_id(identity.sensor.product, identity.acquisition, identity.rendition)
@@ -144,8 +143,8 @@ def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
         "measurements": {band: _measurement(href, names[band]) for band, href in hrefs.items()},
         "accessories": {GRANULE: {"path": one.granule}} if one.granule else {},
         "lineage": {},
-        "grid_spatial": {"projection": _projection(crs, default, geometry)},
-        "extent": _extent(bounds),
+        "grid_spatial": grid_spatial(crs, default, geometry),
+        "extent": extent(bounds),
     }
     return SceneDocument(
         number_,
@@ -166,7 +165,7 @@ def _located(one: Draft, grid: AssetGrid, ring: Ring | None) -> tuple[str, dict[
         vertices = list(map(list, ring if turn > 0 else reversed(ring)))
         return str(one.crs), {"type": "Polygon", "coordinates": [vertices]}, None
     located = locate(one.crs, grid, _shape_of(one))
-    return str(located.crs), _geojson(_polygonal(located.footprint)), located.note
+    return str(located.crs), geojson_footprint(located.footprint), located.note
 
 
 def _shape_of(one: Draft) -> BaseGeometry:
@@ -219,20 +218,6 @@ def _granule_href(asset: dict[str, Any] | None, place: ItemPlace) -> str | None:
     return href if exists(href, place) else None
 
 
-def _grid_names(grids: dict[str, AssetGrid]) -> tuple[dict[str, str], dict[str, AssetGrid]]:
-    """The name of each band's grid, and the grids by name: the finest is EO3's default, others go by their pixel size in CRS units."""
-    # Most bands share the very same few grids.
-    same = {id(grid): grid for grid in grids.values()}
-    finest_first = sorted(dict.fromkeys(same.values()), key=lambda grid: (abs(grid.transform[0]), grid.transform))
-    named: dict[str, AssetGrid] = {}
-    for grid in finest_first:
-        name = f"g{abs(grid.transform[0]):g}".replace(".", "p") if named else "default"
-        named[name if name not in named else f"{name}_{len(named)}"] = grid
-    names = {grid: name for name, grid in named.items()}
-    of = {number: names[grid] for number, grid in same.items()}
-    return {band: of[id(grid)] for band, grid in grids.items()}, named
-
-
 def _measurement(href: str, grid: str) -> dict[str, Any]:
     return {"path": href} if grid == "default" else {"path": href, "grid": grid}
 
@@ -259,37 +244,3 @@ def _properties(item: dict[str, Any], identity: Identity, archive: str) -> dict[
         found["neocube:simulated"] = True
     cloud = number(item["properties"].get("eo:cloud_cover"))
     return found if cloud is None else {**found, "eo:cloud_cover": cloud}
-
-
-def _polygonal(shape: BaseGeometry) -> BaseGeometry:
-    """The polygons of a shape, exteriors counter-clockwise, without the lines that making it valid may leave."""
-    if shape.geom_type not in ("Polygon", "MultiPolygon"):
-        shape = shapely.union_all([part for part in shapely.get_parts(shape) if part.geom_type.endswith("Polygon")])
-    return shapely.orient_polygons(shape)
-
-
-def _geojson(shape: BaseGeometry) -> dict[str, Any]:
-    """GeoJSON of a polygon or several."""
-    if is_one_ring(shape):
-        return {"type": "Polygon", "coordinates": [shapely.get_coordinates(shape).tolist()]}
-    polygons = [[_ring(one.exterior), *map(_ring, one.interiors)] for one in shapely.get_parts(shape)]
-    is_one = shape.geom_type == "Polygon"
-    return {"type": shape.geom_type, "coordinates": polygons[0] if is_one else polygons}
-
-
-def _ring(ring: shapely.LinearRing) -> list[list[float]]:
-    coordinates: list[list[float]] = shapely.get_coordinates(ring).tolist()
-    return coordinates
-
-
-def _projection(crs: str, grid: AssetGrid, geometry: dict[str, Any]) -> dict[str, Any]:
-    """What the index calls `grid_spatial`, as datacube's `prep_eo3` writes it."""
-    corners = zip(("ul", "ur", "lr", "ll"), grid.corners, strict=True)
-    points = {name: {"x": x, "y": y} for name, (x, y) in corners}
-    return {"spatial_reference": crs, "geo_ref_points": points, "valid_data": geometry}
-
-
-def _extent(bounds: Box) -> dict[str, dict[str, float]]:
-    """Bounds in degrees, beyond 180 across the antimeridian."""
-    west, south, east, north = bounds
-    return {"lon": {"begin": west, "end": east}, "lat": {"begin": south, "end": north}}

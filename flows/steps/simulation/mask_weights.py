@@ -38,16 +38,16 @@ def write_mask_weights(
     encoders = network_files(VERSION)
     if held := [name for name in encoders if (folder / name).exists()]:
         raise RequestError(f"{folder} holds {held[0]} already, which may be published weights: choose another folder")
-    from flows.steps.networks.mask_network import MaskLesson, train_mask_network
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.mask_network import MaskTrainingData, train_mask_network
+    from flows.steps.networks.training_loop import TrainerOptions
 
     pictures = [_picture(seen) for seen in sky_pictures(archive, BANDS)]
     n_train = len(pictures) * 4 // 5
-    lesson = MaskLesson(loop, patches, pictures[:n_train], pictures[n_train:], seed)
+    data = MaskTrainingData(loop, patches, pictures[:n_train], pictures[n_train:], seed)
     told: dict[str, Any] = {}
     for name, encoder in encoders.items():
         with TemporaryDirectory() as place:
-            content, told[name] = train_mask_network(encoder, lesson, TrainingPlace(Path(place)), SAID, tell)
+            content, told[name] = train_mask_network(encoder, data, TrainerOptions(Path(place)), SAID, tell)
         with naming_folder_in_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)

@@ -49,21 +49,21 @@ def split() -> BlockSplit:
     return split_blocks(columns, rows, truth().ravel().astype(np.int64), 720.0, 4, 30.0, SEED)
 
 
-def lesson(**changed: Any) -> Any:
+def training_data(**changed: Any) -> Any:
     """What `train_network` is given; `changed` of the recipe."""
-    from flows.steps.networks.train_network import Lesson
+    from flows.steps.networks.train_network import TrainingData
 
     spec = UnetSpec.model_validate(SPEC | changed)
     ground = [cell_ground(X, Y, truth(), split(), spec.patch_px)]
-    return Lesson("unet", spec, FEATURES, CLASSES, lambda _: features(), ground, SEED)
+    return TrainingData("unet", spec, FEATURES, CLASSES, lambda _: features(), ground, SEED)
 
 
 def trained(folder: Path, training_id: str = "coast", **changed: Any) -> tuple[Any, dict[str, Any]]:
     """The network and what is told of it."""
     from flows.steps.networks.train_network import train_network
-    from flows.steps.networks.training_loop import TrainingPlace
+    from flows.steps.networks.training_loop import TrainerOptions
 
-    return train_network(lesson(**changed), TrainingPlace(folder), training_id)
+    return train_network(training_data(**changed), TrainerOptions(folder), training_id)
 
 
 def train_and_die(stage: str, folder: Path) -> None:
