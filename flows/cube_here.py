@@ -23,7 +23,8 @@ def open_cube(
     with open_index(settings) as index:
         pointer = find_cube(index, name, find_area(area).name, crs)
     url, options = pointer.snapshot_url, s3_options(settings)
-    if level and not 0 <= level <= (held := count_overviews(url, options)):
+    held = count_overviews(url, options) if level else 0
+    if not 0 <= level <= held:
         raise RequestError(f"expected a level from 0 to {held} of {name} over {area}, got {level}")
     cube = open_snapshot(url, options, level)
     return features_apart(cube if period is None else within(cube, parse_period(period)))

@@ -148,12 +148,12 @@ class Requested:
         return str(self.document["state"])
 
     def refresh(self) -> "Requested":
-        """The same, as it stands now."""
+        """This request, looked at again."""
         self.document = self.page.asked("GET", f"/requests/{self.document['id']}")
         return self
 
     def wait(self, timeout_s: float = float("inf")) -> "Requested":
-        """The same once it has ended, or after some time as it stands then."""
+        """This request once it has ended, or after some time as it stands then."""
         until = time.monotonic() + timeout_s
         with progress(f"{self.document['product']} over {self.document['area']}") as move:
             while self.refresh().state in OPEN_STATES and time.monotonic() < until:
@@ -163,7 +163,7 @@ class Requested:
         return self
 
     def cancel(self) -> "Requested":
-        """The same, cancelled."""
+        """This request, cancelled."""
         self.document = self.page.asked("POST", f"/requests/{self.document['id']}/cancel")
         return self
 

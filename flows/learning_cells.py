@@ -31,7 +31,7 @@ def cells_with_state(index: Index, settings: Settings, recipe: SceneRecipe, area
 def sampled_with_state(
     index: Index, settings: Settings, recipe: SceneRecipe, area: Area, period: Period
 ) -> SampledCells:
-    """The same of the cells of any recipe that training sets are drawn from."""
+    """The published cells, of any recipe, that a training set is drawn from, which know how many of them a build would make anew or retire."""
     cells = sampled_cells(index, recipe, area, period)
     active = {(each.tile.label, each.label): each.cell.id for each in cells.cells}
     return replace(cells, n_stale=_n_stale(index, settings, recipe, area, period, active))

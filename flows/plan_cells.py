@@ -37,7 +37,7 @@ def plan_with(
     index: Index, settings: Settings, recipe: SceneRecipe, area: str | Area, period: str, device: DeviceChoice, provisional: bool,
     workers: int = 1, elsewhere: bool = False,
 ) -> Plan:  # fmt: skip
-    """The same on an open index, for workers that share the memory of this machine, or on workers elsewhere."""
+    """The exact cells to build by an open index, for workers that share the memory of this machine, or on workers elsewhere."""
     configured_tides(settings.tide_models, settings.tide_model)
     tide_model_for(recipe, settings.tide_models, settings.tide_model)
     settle = timedelta(days=settings.settle_days)

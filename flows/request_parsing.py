@@ -38,7 +38,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The same, understood."""
+    """What somebody asks for, understood: its recipe, area and period, checked."""
 
     ask: Ask
     recipe: SceneRecipe

@@ -175,5 +175,5 @@ def _summary(found: dict[str, Any]) -> str:
     if found["trained"]:
         lines.append(f"- model: `{found['trained']['model']}`, {found['trained']['metrics']['score']}")
     if found["mapped"]:
-        lines.append(f"- map: `{found['mapped']['cube']}`")
+        lines.append(f"- map: `{found['mapped']['asked_cube']}`")
     return "\n".join(lines)

@@ -170,7 +170,7 @@ def charged_share(end: End, planned_core_hours: float, used_core_hours: float) -
 
 
 def request_key(recipe: SceneRecipe, area: Area, period: Period, train: str | None) -> UUID:
-    """The same for requests of the same pixels over the same ground and time, and of the same model."""
+    """The key that requests share which ask for the same pixels over the same ground and time, and for the same model."""
     ground = area.geometry.geom.normalize().wkb_hex
     said = [recipe.name, str(recipe.version), recipe.digest(), ground, period.label, train or ""]
     return uuid5(NAMESPACE, "|".join(["request", *said]))

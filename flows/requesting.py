@@ -75,7 +75,7 @@ def answer(index: Index, settings: Settings, ask: Ask) -> Answer:
 
 
 def renewed(index: Index, settings: Settings, found: Answer) -> Answer:
-    """The same plan, and when it would end as the queue stands now."""
+    """An answer with its plan, and when that would end as the queue stands now."""
     return replace(found, expected=_expected(index, settings, found.plan))
 
 

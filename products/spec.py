@@ -23,7 +23,7 @@ from products.feature_step import OneIndexStep, Step
 from products.grid import PixelGrid, Tile
 from products.grid_spec import PeriodSpec
 from products.identity import FEATURE_KERNELS
-from products.map_scale import NARROWER, USE_UTM, check_true
+from products.map_scale import check_true
 from products.period import Period
 from products.pixel.precision import MANTISSA_BITS
 from products.scene_recipe import SceneRecipe
@@ -132,8 +132,8 @@ class FeaturesRecipe(SceneRecipe):
         super().check_grid(grid, tiles)
         steps = [step for step in self.features if isinstance(step, WindowStep)]
         of_lengths = [name for step in steps for name in step.of_lengths()]
-        remedy = NARROWER if self.grid.crs == "utm" else USE_UTM
-        check_true(grid, tiles, of_lengths, [name for step in steps for name in step.of_north()], remedy)
+        of_north = [name for step in steps for name in step.of_north()]
+        check_true(grid, tiles, of_lengths, of_north, in_chosen_zone=self.grid.crs == "utm")
 
     @property
     def feature_names(self) -> tuple[FeatureName, ...]:

@@ -57,12 +57,12 @@ class AskBody(BaseModel):
 
     @property
     def ask(self) -> Ask:
-        """The same for `flows.requesting`."""
+        """The ask as `flows.requesting` takes it."""
         return Ask(self.recipe, self.area, self.period, self.train or None)
 
 
 class RequestBody(AskBody):
-    """The same, for a project."""
+    """What is asked for, and the project that it is for."""
 
     project: Line
 

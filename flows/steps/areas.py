@@ -105,8 +105,7 @@ def _shape_of_file(path: Path) -> BaseGeometry:
     shapes = shapely.make_valid(table.geometry.values)
     if table.crs.is_geographic:
         return shapely.union_all(table.set_geometry(shapes).to_crs("EPSG:4326").geometry.values)
-    crs = CRS(
-        table.crs
-    )  # metres across the antimeridian are a belt round the world in degrees, unless they are cut there
+    # metres across the antimeridian are a belt round the world in degrees, unless they are cut there
+    crs = CRS(table.crs)
     there = [shape for shape in shapes if shape is not None and not shape.is_empty]
     return shapely.union_all([shapely.geometry.shape(as_geojson(Geometry(shape, crs))[0]) for shape in there])

@@ -56,7 +56,7 @@ class Applicability:
         return arrays_digest([FORMAT, self.feature_names], self._arrays)
 
     def to_bytes(self) -> bytes:
-        """The same bytes for the same content: a zip of .npy arrays and a JSON header."""
+        """Its bytes, which its content alone decides: a zip of .npy arrays and a JSON header."""
         return packed(FORMAT, {"feature_names": self.feature_names}, self._arrays)
 
     @property

@@ -38,7 +38,7 @@ class Components:
         return arrays_digest([FORMAT, self.feature_names], self._arrays)
 
     def to_bytes(self) -> bytes:
-        """The same bytes for the same components."""
+        """The components as bytes that their content alone decides."""
         return packed(FORMAT, {"feature_names": self.feature_names}, self._arrays)
 
     def transform(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

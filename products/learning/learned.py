@@ -146,7 +146,7 @@ class ArrayModel(PixelModel):
         return arrays_digest([self.FORMAT, self.feature_names, self.class_names], self.arrays)
 
     def to_bytes(self) -> bytes:
-        """The same bytes for the same model: a zip of .npy arrays and a JSON header."""
+        """The model as bytes that its content alone decides: a zip of .npy arrays and a JSON header."""
         names = {"feature_names": self.feature_names, "class_names": self.class_names}
         return packed(self.FORMAT, names, self.arrays)
 

@@ -30,7 +30,7 @@ class LoopSpec(Closed):
 
 
 class AugmentedSpec(LoopSpec):
-    """The same on squares of pixels, which change from epoch to epoch.
+    """How a network learns from squares of pixels, which change from epoch to epoch.
 
     `flip` and `rotate` turn squares by mirrors and quarter turns, `mirror` swaps left and right only, for pictures that have an up;
     `noise` (standard deviation `noise_std`) and `brightness` (at most `brightness_shift`, one for all pixels of a feature) add, in

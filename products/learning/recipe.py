@@ -123,7 +123,7 @@ class LearnedRecipe(FromFeatures):
 
 
 class MappedRecipe(LearnedRecipe):
-    """The same, with the product that its maps belong to."""
+    """A recipe of what maps: it names the product of its maps."""
 
     map: MapSpec
 
@@ -219,7 +219,7 @@ class ModelRecipe(MappedRecipe):
         return self.samples.classes
 
     def digest(self) -> str:
-        """The same without the place of the labels, the name of the training set, and the place of the sites."""
+        """SHA-256 of what decides the model but its data: without the place of the labels, the name of the training set, and the place of the sites."""
         document = self.model_dump(mode="json", exclude_defaults=True, exclude=NOT_PIXELS)
         for place in ("labels", "product"):
             document["samples"].pop(place, None)

@@ -58,5 +58,5 @@ def check_numbers(truth: Float64, predicted: Float64) -> None:
 
 
 def rounded(scores: dict[str, Any], digits: int = 6) -> dict[str, Any]:
-    """The same for a card."""
+    """The scores as a card shows them: numbers that are not whole with so many digits."""
     return {name: round(value, digits) if isinstance(value, float) else value for name, value in scores.items()}

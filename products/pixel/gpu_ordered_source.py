@@ -19,7 +19,7 @@ SCRATCH = 6  # numbers for each step of a smooth series
 
 
 def with_ordered(source: TemporalSource, programs: Programs, asked: TimeOrdered, feature: int) -> TemporalSource:
-    """The same with kernels for what is asked for, whose layers begin at a feature; `table` is `ordered_table` of it."""
+    """The source with kernels also for what is ordered in time, whose layers begin at a feature; `table` is `ordered_table` of it."""
     bodies = list(_ordered_bodies(programs, asked, feature))
     return _with_kernels(source, [template("temporal_ordered")], "ordered", bodies, scratch_numbers(asked))
 

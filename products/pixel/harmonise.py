@@ -47,7 +47,7 @@ HLS_MSI_B_TO_OLI: Mapping[str, Line] = MappingProxyType(
         "swir2": (0.9867, 0.0004),
     }
 )
-"""The same for Sentinel-2B."""
+"""Sentinel-2B to OLI, of the same sources."""
 
 TO_OLI: Mapping[str, Mapping[str, Line]] = MappingProxyType(
     {

@@ -42,7 +42,7 @@ class TimeOrdered(NamedTuple):
         return picked + fitted + N_METRICS * len(self.seasons)
 
     def with_bands(self, order: Integers) -> "TimeOrdered":
-        """The same with bands counted in the given order."""
+        """What is asked for, where the bands of the block lie in another order."""
         place = np.argsort(order)
         best = self.best.copy()
         best[:, 2:] = np.where(best[:, 2:] >= 0, place[best[:, 2:]], -1)

@@ -64,7 +64,7 @@ def _squared_px(mask: Array, halo: int) -> Array:
 
 
 def _squared_by_shifts(mask: Array, halo: int) -> Array:
-    """The same for any array library: the nearest True of each column first, then the nearest column."""
+    """int64 (y, x) squared distances as `_squared_px` gives, in any array library: the nearest True of each column first, then the nearest column."""
     xp = array_namespace(mask)
     rows, columns = mask.shape[0] - 2 * halo, mask.shape[1] - 2 * halo
     beyond = xp.asarray(2 * (halo + 1) ** 2, dtype=xp.int64)

@@ -17,8 +17,13 @@ NUMBER = UUID("c5f0a1d2-0000-4000-9abc-0123456789ab")
 
 
 def held(index: Index, lock: AbstractContextManager[bool]) -> list[int]:
-    with lock, index.engine.connect() as connection:
-        return list(connection.scalars(text(HELD)))
+    """The numbers that are held while a lock is, and no more afterwards: a pooled session outlives it."""
+    with lock as is_held, index.engine.connect() as connection:
+        numbers = list(connection.scalars(text(HELD)))
+        assert is_held
+    with index.engine.connect() as connection:
+        assert list(connection.scalars(text(HELD))) == []
+    return numbers
 
 
 @pytest.mark.parametrize("wait", [True, False])

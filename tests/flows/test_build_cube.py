@@ -4,10 +4,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
@@ -17,7 +20,7 @@ from click.testing import CliRunner
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
-from flows.batch_runners import Batch, Outcome, run_in_processes
+from flows.batch_runners import Batch, Outcome, _submitted, run_in_processes
 from flows.build_here import build
 from flows.cli import main
 from flows.plan_cells import plan
@@ -268,6 +271,14 @@ def test_a_build_whose_worker_is_killed_assembles_what_there_is_and_names_the_re
     assert len({each["cell"] for each in report["failed"]}) == 1
     again = build(str(small_recipe), AREA, YEAR)
     assert (again["built"], again["fresh"], again["failed"]) == (1, n_cells, [])
+
+
+def test_a_batch_for_processes_of_which_one_died_before_fails_as_those_that_they_had() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with pytest.raises(BrokenProcessPool, match="terminated abruptly"):
+            pool.submit(os._exit, 137).result()
+        found = _submitted(pool, cast(Settings, None), cast(Batch, None))
+    assert isinstance(found.exception(), BrokenProcessPool)
 
 
 def test_another_recipe_under_the_same_name_and_version_is_refused(

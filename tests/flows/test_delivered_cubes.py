@@ -20,7 +20,7 @@ from datacube_config.settings import Settings
 from flows.build_here import build
 from flows.from_python import Requested
 from flows.request_page.app import create_app
-from flows.request_product import _kept
+from flows.request_product import _kept, _summary
 from flows.requesting import finish
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.pictures.cube import quicklook_picture
@@ -69,6 +69,15 @@ def made(index: Index, request: dict[str, Any], recipe: Path) -> dict[str, Any]:
     report = build(str(recipe), AREA, request["period"])
     finish(index, number, "done", None, _kept({"built": report, "trained": None, "mapped": None}))
     return report
+
+
+def test_a_request_keeps_and_names_the_cube_and_the_map_that_it_asked_for() -> None:
+    counts = {"built": 1, "fresh": 0, "seconds": 2.0, "bytes_read": 3}
+    cubes = [{"cube": f"/{what}/grown.zarr", "asked_cube": f"/{what}/asked.zarr"} for what in ("features", "map")]
+    found = {"built": counts | cubes[0], "trained": None, "mapped": cubes[1]}
+    kept = _kept(found)
+    assert (kept["built"], kept["map"]) == (counts | {"cube": "/features/asked.zarr"}, "/map/asked.zarr")
+    assert _summary(found) == "- cube: `/features/asked.zarr`\n- map: `/map/asked.zarr`"
 
 
 @pytest.mark.parametrize("order", [(EARLY, LATE), (LATE, EARLY)])

@@ -16,9 +16,10 @@ from flows.build_here import build
 from flows.plan_cells import plan
 from flows.retire import retire_selected, sweep_retired
 from flows.steps.cubes.cells import CellDraft, publish_cell, retire_cell
+from flows.steps.cubes.cube_pointers import CubeKey, last_cube
 from flows.steps.cubes.open_cube import find_cube, open_snapshot
 from flows.steps.cubes.snapshot import CubePlan, publish_cube
-from flows.steps.storage import open_storage
+from flows.steps.storage import open_storage, path_of
 from flows.steps.upkeep.retire_selection import Selection
 from products.errors import RequestError
 from products.grid import Tile
@@ -182,6 +183,17 @@ def test_a_retirement_takes_what_it_retires_out_of_a_cube_and_no_other_year(
     again = put(index, embedded_settings, 1)
     assert held(again)[0] == ["2019", "2020"]
     assert held(again)[1] == held(first)[1] | {str(cells(index)[TILES[2].label, PERIODS[1].label].id)}
+
+
+def test_of_a_cube_that_was_closed_twice_the_snapshot_that_it_had_last_is_known(
+    index: Index, embedded_settings: Settings
+) -> None:
+    publish(embedded_settings, index)
+    for number in (0, 1):
+        path = put(index, embedded_settings, number)
+        retire_selected(Selection(product=TEMPLATE.product, period=PERIODS[number].label), yes=True)
+    found = last_cube(index, CubeKey(TEMPLATE.product, TEMPLATE.version, "growing", GRID.crs))
+    assert found is not None and path_of(found.snapshot_url) == path
 
 
 def test_two_years_that_are_published_at_once_are_both_there(index: Index, embedded_settings: Settings) -> None:

@@ -14,12 +14,14 @@ from sqlalchemy import text
 
 from datacube_config.connection import Index
 from flows.steps.archives.archive_files import ArchiveFiles
+from flows.steps.archives.asset_hrefs import ItemPlace
+from flows.steps.archives.found_items import FoundItem
 from flows.steps.archives.items import Wanted, read_items
 from flows.steps.areas import find_area
 from flows.steps.index.scene_index import list_scenes
 from flows.steps.ingesting.ingest_archive import ingest_archive
 from flows.steps.ingesting.ingest_report import IngestReport
-from flows.steps.ingesting.item_keys import item_digest, key_text
+from flows.steps.ingesting.item_keys import item_digest, item_key, key_text
 from flows.steps.ingesting.quarantine import listed
 from flows.steps.ingesting.take_items import Take, prepare, take_prepared
 from flows.steps.scenes import read_scenes
@@ -52,6 +54,7 @@ def test_the_digest_is_of_what_an_item_says_not_of_how_it_is_written(items: list
     changed["assets"]["red"]["href"] += "?"
     assert item_digest(changed) != item_digest(item)
     assert item_digest({"a": 2**70}) != item_digest({"a": 2**70 + 1})
+    assert item_digest({"a": 2**70, "b": 1}) == item_digest({"b": 1, "a": 2**70, "links": []})
     assert len(item_digest({"a": "\ud800", "b": float("nan")})) == 32
 
 
@@ -63,8 +66,24 @@ def test_any_text_makes_a_key_that_the_database_can_hold(value: str) -> None:
     assert key_text(key) == key
 
 
-def test_texts_too_long_for_a_key_stay_apart() -> None:
-    assert key_text("a" * 2000 + "b") != key_text("a" * 2000 + "c")
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [("a\x00b", "ab"), ("\ud800", "?"), ("é" * 250, "é" * 250), ("a" * 500, "a" * 500), (None, ""), (5, "5")],
+)
+def test_a_key_says_what_the_database_can_hold_of_a_value(value: object, key: str) -> None:
+    assert key_text(value) == key
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_texts_too_long_for_a_key_are_short_and_stay_apart(letter: str) -> None:
+    keys = [key_text(letter * 2000 + end) for end in "bc"]
+    assert keys[0] != keys[1] and all(len(key.encode()) <= 500 for key in keys)
+
+
+@pytest.mark.parametrize(("said", "key"), [({"collection": "c"}, "c"), ({"collection": 5}, ""), ({"a": 1}, "")])
+def test_a_collection_that_is_no_text_is_none(said: Item, key: str) -> None:
+    place = ItemPlace("/items/a.json", "/items", "/items", ArchiveFiles().files_in)
+    assert item_key(FoundItem("a", place, said)) == (key, "a")
 
 
 def test_unchanged_items_are_counted_and_not_read_again(

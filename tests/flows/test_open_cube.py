@@ -44,6 +44,15 @@ def test_open_cube_keeps_the_periods_asked_for(published: Any) -> None:
     np.testing.assert_array_equal(cube.red.values, published.features[1:, 0])
 
 
+@pytest.mark.usefixtures("home_of_product")
+def test_open_cube_refuses_another_crs_and_an_overview_that_is_not_there(published: Any) -> None:
+    with pytest.raises(RequestError, match=r"expected crs= as one of EPSG:32647 for .*, got EPSG:32648"):
+        flows.open_cube("known_features", area="matang", crs="EPSG:32648")
+    for level in (-1, 1):
+        with pytest.raises(RequestError, match=f"a level from 0 to 0 of known_features over matang, got {level}"):
+            flows.open_cube("known_features", area="matang", level=level)
+
+
 def test_odc_geo_and_rioxarray_know_where_a_cube_is(published: Any) -> None:
     cube = open_snapshot(published.cube_url)
     for found in (cube, cube.features, cube.class_map):

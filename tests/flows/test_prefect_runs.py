@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect import flow
 
 from datacube_config.connection import database_url, open_index
 from datacube_config.settings import Settings
@@ -23,7 +24,7 @@ from flows.failed_work import WorkFailed
 from flows.ingest import ingest
 from flows.map_area import map_area
 from flows.request_product import recipe_argument, request_product
-from flows.run_artifacts import MOST_IMAGE_BYTES
+from flows.run_artifacts import MOST_IMAGE_BYTES, leave_build
 from flows.run_events import CUBE_PUBLISHED, MODEL_PUBLISHED, SCENES_ARRIVED
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes
@@ -311,3 +312,10 @@ def test_a_trial_on_tables_leaves_its_card_and_picture(served: Served, tmp_path:
     assert {key: each["type"] for key, each in left.items()} == {"table-card": "markdown", "table-trial": "image"}
     assert left["table-card"]["data"].startswith("# sides, version 1") and document["trained"]
     assert left["table-trial"]["description"] == f"Model sides {document['model']}"
+
+
+def test_the_pictures_of_a_build_are_of_what_it_was_asked_for(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    report = {"cells": [], "failed": [], "unread": [], "built": 0, "fresh": 1}
+    flow(leave_build)(report | {"cube": "/grown.zarr", "asked_cube": "/asked.zarr"}, served.settings)
+    (said,) = (each.getMessage() for each in caplog.records if each.getMessage().startswith("no pictures of"))
+    assert said.startswith("no pictures of /asked.zarr: ")

@@ -5,7 +5,7 @@ import math
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import update
@@ -34,6 +34,23 @@ SQUARE = '{"type": "Polygon", "coordinates": [[[1, 1], [2, 1], [2, 2], [1, 2], [
 def index(asked_index: Index) -> Index:
     """An index with the small archive and no requests."""
     return asked_index
+
+
+@pytest.fixture
+def begun(index: Index) -> UUID:
+    """A request of ana whose run has begun."""
+    with ledger(index) as requests:
+        number = requests.enter(new(), "approved")
+        requests.start(number, "run")
+    begin(index, number)
+    return number
+
+
+def ran_for(index: Index, number: UUID, time: timedelta) -> None:
+    """Say that the run of a request began that long ago."""
+    with index.engine.begin() as connection:
+        earlier = request.c.began_at - time
+        connection.execute(update(request).where(request.c.id == number).values(began_at=earlier))
 
 
 def outline(corners: int) -> str:
@@ -118,32 +135,24 @@ def test_a_quota_counts_what_is_planned_and_what_was_charged(index: Index, asked
     assert submit(index, settings, ANA, "coast", DEMO).state == "approved"
 
 
-def test_a_failed_run_is_refunded_and_ends_once(index: Index) -> None:
+def test_a_failed_run_is_refunded_and_ends_once(index: Index, begun: UUID) -> None:
+    ran_for(index, begun, timedelta(seconds=50))
+    finish(index, begun, "failed", cause="a cell failed")
+    finish(index, begun, "done", result={})
     with ledger(index) as requests:
-        number = requests.enter(new(), "approved")
-        requests.start(number, "run")
-    finish(index, number, "failed", cause="a cell failed")
-    finish(index, number, "done", result={})
-    with ledger(index) as requests:
-        found = requests.get(number)
+        found = requests.get(begun)
     assert (found.state, found.cause, found.charged_core_hours, found.charged) == ("failed", "a cell failed", 0.0, 0.0)
 
 
-def test_a_cancelled_run_is_charged_for_its_time(index: Index) -> None:
-    with ledger(index) as requests:
-        number = requests.enter(new(), "approved")
-        requests.start(number, "run")
-    begin(index, number)
-    with index.engine.begin() as connection:
-        earlier = request.c.began_at - timedelta(seconds=50)
-        connection.execute(update(request).where(request.c.id == number).values(began_at=earlier))
+def test_a_cancelled_run_is_charged_for_its_time(index: Index, begun: UUID) -> None:
+    ran_for(index, begun, timedelta(seconds=50))
     with pytest.raises(NotAllowed, match="only who asked for it, or an operator"):
-        cancel(index, BEN, number)
-    found = cancel(index, ANA, number)
+        cancel(index, BEN, begun)
+    found = cancel(index, ANA, begun)
     assert found.state == "cancelled"
     assert found.charged == pytest.approx(4.0, abs=0.4)
     with pytest.raises(RequestError, match="the request is cancelled already"):
-        cancel(index, OPS, number)
+        cancel(index, OPS, begun)
 
 
 def test_waiting_for_prefect_or_a_worker_is_not_charged(index: Index) -> None:
@@ -163,16 +172,11 @@ def test_waiting_for_prefect_or_a_worker_is_not_charged(index: Index) -> None:
         assert requests.past_ratios() == pytest.approx([0.0], abs=0.1)
 
 
-def test_a_run_that_is_started_again_counts_from_when_it_begins(index: Index) -> None:
+def test_a_run_that_is_started_again_counts_from_when_it_begins(index: Index, begun: UUID) -> None:
+    ran_for(index, begun, timedelta(hours=9))
     with ledger(index) as requests:
-        number = requests.enter(new(), "approved")
-        requests.start(number, "run")
-    begin(index, number)
-    with index.engine.begin() as connection:
-        connection.execute(update(request).values(began_at=request.c.began_at - timedelta(hours=9)))
-    with ledger(index) as requests:
-        requests.start(number)
-    assert cancel(index, ANA, number).charged_core_hours == 0.0
+        requests.start(begun)
+    assert cancel(index, ANA, begun).charged_core_hours == 0.0
 
 
 def test_a_cancelled_request_that_others_share_is_taken_over_by_the_oldest(index: Index) -> None:

@@ -552,6 +552,8 @@ def test_a_map_of_another_year_joins_the_cube_and_has_files_of_its_own(tmp_path:
         assert [str(start)[:4] for start in cube.period.values] == ["2019", "2020"]
         assert cube.attrs["neocube:models"] == {"2019": [str(model.id)], "2020": [str(model.id)]}
         np.testing.assert_array_equal(cube.map_class.values[1:], open_snapshot(first.cube).map_class.values)
+        asked = open_snapshot(grown.asked_cube)
+        assert (list(asked.period.values), asked.attrs["neocube:missing"]) == ([cube.period.values[0]], [])
         assert {each["period"] for each in grown.files.pixel_area} == {"2019"}
         with rasterio.open(path_of(grown.files.cogs[0])) as file:
             column, row = (round(offset) for offset in ~MOSAIC.affine * (file.transform.c, file.transform.f))

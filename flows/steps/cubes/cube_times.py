@@ -45,7 +45,7 @@ def span_of(cube: xarray.Dataset) -> tuple[np.datetime64, np.datetime64]:
 
 
 def utc(instant: np.datetime64) -> datetime:
-    """The same as a datetime, to the microsecond."""
+    """An instant of a cube as a datetime, to the microsecond."""
     return datetime.fromtimestamp(int(instant.astype("datetime64[us]").astype(np.int64)) / 1e6, UTC)
 
 

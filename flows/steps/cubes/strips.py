@@ -161,7 +161,7 @@ def _empty(recipe: SceneRecipe) -> tuple[NDArray[np.float32], Counts]:
 
 
 def _halved(work: CellWork, lacking: str) -> CellWork:
-    """The same with half the rows, a multiple of 16; MemoryError where it has no more than that."""
+    """The work in strips of half the rows, a multiple of 16; MemoryError where they have no more than that."""
     rows = min(work.strip_px, work.grid.tile_px)
     if rows <= ROWS_PER_TASK:
         raise MemoryError(

@@ -29,7 +29,7 @@ class FollowUp:
 
     @property
     def id(self) -> UUID:
-        """The same for the same kind and subject."""
+        """An id of its kind and subject alone."""
         return uuid5(NAMESPACE, f"{self.kind}|{self.subject}")
 
 

@@ -38,7 +38,7 @@ class DrawnChips:
 
     @property
     def side_m(self) -> float:
-        """The same on the ground."""
+        """The side of a chip on the ground."""
         return self.size_px * self.resolution_m
 
     def read(self, numbers: NDArray[np.int64]) -> Floats:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,11 +148,11 @@ def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
     if spec.class_field not in table.columns:
         fields = ", ".join(str(name) for name in table.columns if name != table.geometry.name)
         raise RequestError(f"the label file {file} has no field {spec.class_field!r}: expected one of {fields}")
-    check_classed(file, table[spec.class_field][table.geometry.notna()])
+    placed = table[~(table.geometry.isna() | table.geometry.is_empty)]
     groups: dict[int, list[BaseGeometry]] = {}
-    for value, shape in zip(table[spec.class_field], table.geometry, strict=True):
-        if shape is not None and not shape.is_empty:
-            groups.setdefault(_code(file, value, spec), []).append(_polygon(file, shape))
+    found = shape_codes(file, placed[spec.class_field], spec.codes(by_number=False), keys="samples.")
+    for code, shape in zip(found, placed.geometry, strict=True):
+        groups.setdefault(code, []).append(_polygon(file, shape))
     shapes = {
         code: geopandas.GeoSeries(shapely.get_parts(_surface(np.array([shapely.union_all(members)]))), crs=table.crs)
         for code, members in groups.items()
@@ -170,24 +171,24 @@ def check_degrees(file: LabelFile, table: geopandas.GeoDataFrame) -> None:
         )
 
 
-def check_classed(file: LabelFile, said: pd.Series) -> None:
-    """RequestError where the field of the class has no value for some shapes."""
+def shape_codes(file: LabelFile, said: pd.Series, meaning: Mapping[LabelValue, int], keys: str = "") -> list[int]:
+    """The class code of each shape by the field of its class; RequestError for none and for an unknown one. `keys` stands before the recipe's keys."""
     if said.isna().any():
         raise RequestError(
             f"{int(said.isna().sum())} of {len(said)} shapes of the label file {file} have no class in {said.name!r}: fill it in, or take them out"
         )
-
-
-def _code(file: LabelFile, value: Any, spec: SamplesSpec) -> int:  # noqa: ANN401
-    plain = int(value) if isinstance(value, float | np.integer | np.floating) and float(value).is_integer() else value
-    codes = spec.codes(by_number=False)
-    if plain not in codes:
-        known = ", ".join(map(str, codes))
-        raise RequestError(
-            f"the label file {file} has the class {plain!r}: expected one of {known}; "
-            "say in samples.values what it means, or list it in samples.ignore"
-        )
-    return codes[plain]
+    plain = [
+        int(value) if isinstance(value, float | np.integer | np.floating) and float(value).is_integer() else value
+        for value in said
+    ]
+    for value in plain:
+        if value not in meaning:
+            known = ", ".join(map(str, meaning))
+            raise RequestError(
+                f"the label file {file} has the class {value!r}: expected one of {known}; "
+                f"say in {keys}values what it means, or list it in {keys}ignore"
+            )
+    return [meaning[value] for value in plain]
 
 
 def _polygon(file: LabelFile, shape: BaseGeometry) -> BaseGeometry:

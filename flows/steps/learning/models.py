@@ -53,7 +53,7 @@ class Model:
     features_version: int | None
 
     def on(self, device: str) -> "Model":
-        """The same model, asked on `auto`, `cpu` or `gpu`; RequestError for a GPU that is not there, or a model that none can ask."""
+        """This model, asked on `auto`, `cpu` or `gpu`; RequestError for a GPU that is not there, or a model that none can ask."""
         lack = "" if isinstance(self.learned, SavedNetwork) else f"{self.learned.describe()} maps on the CPU"
         chosen = choose_backend(device, () if lack else NETWORKS, lack).device
         return replace(self, learned=self.learned.on(chosen)) if isinstance(self.learned, SavedNetwork) else self
@@ -76,7 +76,7 @@ class Transform:
     device: ClassVar[Device] = "cpu"
 
     def on(self, device: str) -> "Transform":
-        """The same; RequestError for a GPU."""
+        """This transform, which has the CPU only; RequestError for a GPU."""
         choose_backend(device, (), "components are computed on the CPU")
         return self
 
@@ -153,7 +153,7 @@ def find_model(index: Index, storage: Storage, name_or_id: str) -> Model | Trans
 
 
 def find_encoder(index: Index, storage: Storage, name_or_id: str) -> PublishedEncoder:
-    """The same of an encoder."""
+    """The active encoder of the highest version of a name, or that with the id; RequestError otherwise."""
     found = find_learned(index, storage, name_or_id)
     if not isinstance(found, PublishedEncoder):
         raise RequestError(f"the model {name_or_id} is no encoder: expected one learned by a recipe with `masked`")
@@ -161,7 +161,7 @@ def find_encoder(index: Index, storage: Storage, name_or_id: str) -> PublishedEn
 
 
 def find_learned(index: Index, storage: Storage, name_or_id: str) -> Model | Transform | PublishedEncoder:
-    """The same of whatever was learned."""
+    """The active model, transform or encoder of the highest version of a name, or that with the id; RequestError otherwise."""
     files, learned, said = _found(index, storage, name_or_id)
     card = read_card(files)
     version = learned_version(index, card["trained_from"])

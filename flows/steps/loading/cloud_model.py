@@ -32,7 +32,7 @@ def require_models(recipe: SceneRecipe, weights: Path | str | None) -> None:
 
 
 def require_model(version: int, weights: Path | str | None) -> None:
-    """The same for one version of the weights."""
+    """RequestError unless one version of the model can run, with the weights in a folder, or those that the package has or can download."""
     if find_spec(PACKAGE) is None:
         raise RequestError(f"masks by {PACKAGE} need its package: pip install 'neocube[deep]', or leave `model` out")
     downloads = import_module(f"{PACKAGE}.download_models")

@@ -100,7 +100,7 @@ def _read_raster(job: ReadJob, scene: Scene, band: str, out: NDArray[np.float32]
 
 
 def _by_granule(job: ReadJob, scene: Scene, numbers: Numbers) -> tuple[list[AssetRead], Lost | None]:
-    """The same by the grids of angles in the metadata of a granule."""
+    """What was read of the grids of angles in the metadata of a granule, and where (y, x) they have none, None if it failed; numbers are adjusted elsewhere."""
     found: list[AngleGrids] = []
 
     def read() -> BandRead:

@@ -67,7 +67,7 @@ def read_opened(
     source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any],  # noqa: ANN401, an open rasterio dataset
     wanted: WantedPixels | None = None,
 ) -> BandRead:  # fmt: skip
-    """The same from an open file; UnreadBand if it fails."""
+    """Read a band of an open file onto `geobox` into out (y, x), as `read_band` does; UnreadBand if it fails."""
     try:
         _require_whole_numbers(source, file)
         _require_ground(source)

@@ -74,7 +74,7 @@ class MaskedReader:
 
 
 class MaskedFiller(PixelClassifier):
-    """The same loop with the mean absolute error of what is to be told."""
+    """The training loop with the mean absolute error of hidden values as its loss."""
 
     def _loss(self, batch: Batch, part: str) -> torch.Tensor:
         bands, told = batch
@@ -128,6 +128,6 @@ def pretrain(
 
 
 def _error_of_mean(batches_of: MaskedReader) -> float:
-    """The same error where the mean is filled in, which is 0 as features are normalised."""
+    """The mean absolute error of filling in the mean, which is 0 as features are normalised."""
     told = torch.cat([told[torch.isfinite(told)].abs() for _, told in batches_of])
     return float(told.double().mean())

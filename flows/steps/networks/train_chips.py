@@ -73,7 +73,7 @@ class ChipReader:
 
 
 class ChipClassifier(PixelClassifier):
-    """The same loop; frozen stages keep their weights until they thaw."""
+    """The training loop on whole chips; frozen stages keep their weights until they thaw."""
 
     spec: ChipSpec
     network: ChipNet

@@ -78,7 +78,7 @@ class Layers:
 
 @lru_cache(maxsize=32)
 def layers_of(layers: Layers) -> Layers:
-    """The same, with what was read of it before: snapshots never change."""
+    """These layers with what was read of them before: snapshots never change."""
     return layers
 
 

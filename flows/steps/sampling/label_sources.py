@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import geopandas
 import numpy as np
@@ -11,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.label_ground import on_grid
 from flows.steps.learning.label_rasters import opened_raster
-from flows.steps.learning.labels import LabelSource, check_classed, label_source, says_simulated
+from flows.steps.learning.labels import LabelSource, label_source, says_simulated, shape_codes
 from flows.steps.sampling.label_grid import margin_px
 from flows.steps.sampling.label_tables import SHAPES, column_of, read_shapes
 from flows.steps.sampling.raster_labels import EpochRasterLabels
@@ -56,9 +55,7 @@ def _open_shapes(files: LabelFiles, classes: Sequence[str], ground: GeoBox) -> S
     said = table.crs.to_string()
     one = spec.one_code(classes)
     if one is None:
-        values = column_of(file, table, spec.class_field)
-        check_classed(file, values)
-        codes = [_code(file, value, spec, classes) for value in values]
+        codes = shape_codes(file, column_of(file, table, spec.class_field), spec.codes(classes, by_number=False))
     else:
         codes = [one] * len(table)
     broken = ~table.geometry.is_valid
@@ -96,14 +93,3 @@ def _with_more(source: LabelSource, files: Sequence[LabelFile]) -> LabelSource:
         return source
     digests = [source.digest, *(label_source(file, source.crs, False).digest for file in files)]
     return LabelSource(source.file, canonical_digest(digests), source.crs, source.simulated)
-
-
-def _code(file: LabelFile, value: Any, spec: LabelsSpec, classes: Sequence[str]) -> int:  # noqa: ANN401
-    known = spec.codes(classes, by_number=False)
-    plain = int(value) if isinstance(value, float | np.integer | np.floating) and float(value).is_integer() else value
-    if plain not in known:
-        names = ", ".join(str(name) for name in known)
-        raise RequestError(
-            f"the label file {file} has the class {plain!r}: expected one of {names}; say in values what it means, or list it in ignore"
-        )
-    return known[plain]

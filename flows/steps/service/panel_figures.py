@@ -33,7 +33,7 @@ class Figures:
         return replace(self, is_age=True)
 
     def share_of(self, whole: "Figures") -> "Figures":
-        """The same over `whole`, of the same labels, where that is above 0."""
+        """These figures over `whole`, of the same labels, where that is above 0."""
         return replace(self, whole=whole)
 
     @property

@@ -222,7 +222,7 @@ def dispatcher(index: Index) -> Iterator[bool]:
 
 @contextmanager
 def reading(index: Index) -> Iterator[Ledger]:
-    """The same for reading, and for lines of the log: nobody waits."""
+    """The requests for reading, and for lines of the log: nobody waits."""
     with index.engine.begin() as connection:
         yield Ledger(connection)
 

@@ -83,7 +83,7 @@ def _is_first_rendition(scene: WrittenScene) -> bool:
 
 
 def _duplicate(directory: Path, scene: WrittenScene, rng: np.random.Generator) -> tuple[Item, Details]:
-    """The same rendition under another item id and path, its files copied."""
+    """A rendition of the archive once more, under another item id and path, its files copied."""
     original = str(scene.item["id"])
     name = original.replace("_0_L2A", "_0_L2A_copy") if scene.one.is_msi else f"{original}_SR"
     shutil.copytree(directory / scene.folder, directory / scene.item["collection"] / name)
