@@ -25,6 +25,7 @@ from flows.steps.learning.label_rasters import (
     opened_raster,
     shares_ground,
 )
+from flows.steps.vector_files import read_vector_file
 from products.errors import RequestError
 from products.learning.label_codes import LabelValue
 from products.learning.recipe import SamplesSpec
@@ -137,7 +138,7 @@ def open_labels(file: LabelFile, spec: SamplesSpec) -> Labels:
 
 def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
     try:
-        table = geopandas.read_file(file.path)
+        table = read_vector_file(file.path)
     except (DataSourceError, OSError, ValueError) as error:
         raise RequestError(f"{file} is not a readable label file: {error}") from error
     if not isinstance(table, geopandas.GeoDataFrame) or table.empty:
