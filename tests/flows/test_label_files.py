@@ -273,7 +273,10 @@ def test_real_mangrove_tiles_are_read_as_a_finer_raster(shared_data: Path) -> No
     ("name", "message"),
     [
         ("absent.geojson", "no label file at .*absent.geojson"),
-        ("labels.csv", "cannot read labels from .*labels.csv: expected .geojson, .gpkg or .tif"),
+        (
+            "labels.csv",
+            "cannot read labels from .*labels.csv: expected .geojson, .gpkg or .tif; draw a training set .*: neocube sample, see docs",
+        ),
         ("broken.geojson", "broken.geojson is not a readable label file"),
         ("broken.tif", "broken.tif is not a readable label raster"),
         ("empty.geojson", "empty.geojson has no polygons"),

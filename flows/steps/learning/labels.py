@@ -145,7 +145,10 @@ def open_labels(file: LabelFile, spec: SamplesSpec) -> Labels:
         return _vector(file, spec)
     if file.suffix in RASTER_SUFFIXES:
         return _raster(file, spec)
-    raise RequestError(f"cannot read labels from {file}: expected .geojson, .gpkg or .tif")
+    raise RequestError(
+        f"cannot read labels from {file}: expected .geojson, .gpkg or .tif; "
+        "draw a training set from a table of points first: neocube sample, see docs/recipes.md"
+    )
 
 
 def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
