@@ -4,10 +4,13 @@ from typing import Any
 
 import click
 
-from flows.console import as_json_option, device_option, emit, output_path, place_at, progress_on_stderr, written
+from flows.arguments import place_at
+from flows.console import as_json_option, device_option, emit, output_path, progress_on_stderr, written
 
 area_option = click.option("--area", required=True, help="A name, a path, or west,south,east,north.")
-period_option = click.option("--period", required=True, help="Such as 2020, 2020-03 or 2019-01-01/2020-12-31.")
+period_option = click.option(
+    "--period", required=True, help="Whole periods of the recipe, such as 2020 or 2018-01-01/2020-12-31."
+)
 provisional_option = click.option("--provisional", is_flag=True, help="Also periods that have not settled yet.")
 
 

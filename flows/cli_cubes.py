@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import click
 
-from flows.console import as_json_option, emit, output_path, place_at, progress_on_stderr, written
+from flows.arguments import place_at
+from flows.console import as_json_option, emit, output_path, progress_on_stderr, written
 from products.errors import RequestError
 
 cube_area_option = click.option("--area", help="With a product's name: a name, a path, or west,south,east,north.")

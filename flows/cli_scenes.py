@@ -123,7 +123,8 @@ def scenes(as_json: bool, product: str | None, area: str | None, period: str | N
     with open_index(get_settings()) as index:
         rows = list_scenes(index, product, bounds, span)
     lines = [f"{each['datetime']}  {each['item_id']}  {each['status']}" for each in rows]
-    emit(rows, as_json, lambda _: "\n".join(lines))
+    asked = "".join(f" {how} {what}" for how, what in (("of", product), ("over", area), ("in", period)) if what)
+    emit(rows, as_json, lambda _: "\n".join(lines) or f"no scene{asked} is indexed")
 
 
 @click.command()
@@ -163,7 +164,7 @@ def quarantine(as_json: bool, retry: bool) -> None:
             click.echo(f"{tried} tried, {tried - refused} passed", err=True)
         rows = listed(index)
     words = (f"{each['since']}  {each['id']}  {each['cause']}" for each in rows)
-    emit(rows, as_json, lambda _: "\n".join(words), failed=refused > 0)
+    emit(rows, as_json, lambda _: "\n".join(words) or "nothing is in quarantine", failed=refused > 0)
 
 
 def _ingested(report: dict[str, Any]) -> str:

@@ -24,17 +24,6 @@ def emit(document: object, as_json: bool, render: Callable[[Any], str], *, faile
         sys.exit(1)
 
 
-def place_at(at: str) -> tuple[float, float]:
-    """Longitude and latitude; RequestError."""
-    try:
-        longitude, latitude = (float(part) for part in at.split(","))
-    except ValueError:
-        longitude = latitude = float("nan")
-    if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
-        raise RequestError(f"expected --at as LON,LAT in degrees, such as 100.845,4.95, got {at!r}")
-    return longitude, latitude
-
-
 def output_path(place: str) -> Path:
     """Where a file is to be written, in a folder that is there or is made; RequestError, before the work, if it cannot be."""
     path = Path(place)

@@ -2,7 +2,7 @@
 
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from datacube_config.connection import open_index
 from datacube_config.settings import get_settings
 from flows import build_here, map_here, train_here
+from flows.arguments import AnyArea, AnyPeriod, area_text, period_text, place_at
 from flows.html_display import passport_html, progress_html, request_html
 from flows.preview_here import Preview, preview_with
 from flows.steps.areas import find_area
@@ -71,34 +72,36 @@ def _notebook_progress(doing: str) -> Iterator[Move]:
 
 
 def build(
-    recipe: str, area: str, period: str, device: DeviceChoice = "auto", workers: int = 1, provisional: bool = False,
+    recipe: str, area: AnyArea, period: AnyPeriod, device: DeviceChoice = "auto", workers: int = 1, provisional: bool = False,
     dask: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Build what is missing or stale, as `neocube build` does; its report."""
     with progress(f"building {recipe}") as move:
         return build_here.build(
-            recipe, area, period, device, workers, provisional, dask,
+            recipe, area_text(area), period_text(period), device, workers, provisional, dask,
             progress=lambda done, of: move(done / of, f"{done} of {of} cells"),
         )  # fmt: skip
 
 
 def train(
     recipe: str,
-    area: str | None = None,
-    period: str | None = None,
+    area: AnyArea | None = None,
+    period: AnyPeriod | None = None,
     labels: str | Path | None = None,
     device: DeviceChoice = "auto",
 ) -> dict[str, Any]:
     """Learn the model of a recipe, as `neocube train` does; its report."""
     with progress(f"training {recipe}") as move:
+        where, when = area if area is None else area_text(area), period if period is None else period_text(period)
         place = None if labels is None else str(labels)
-        return train_here.train(recipe, area, period, place, device, lambda said: move(None, said)).document()
+        return train_here.train(recipe, where, when, place, device, lambda said: move(None, said)).document()
 
 
-def make_map(model: str, area: str, period: str, device: DeviceChoice = "auto") -> dict[str, Any]:
+def make_map(model: str, area: AnyArea, period: AnyPeriod, device: DeviceChoice = "auto") -> dict[str, Any]:
     """Map an area with a trained model, as `neocube map` does; its report."""
-    with progress(f"mapping {area}") as move:
-        return map_here.make_map(model, area, period, lambda step: move(step.share, step.key.label), device).document()
+    where, when = area_text(area), period_text(period)
+    with progress(f"mapping {where}") as move:
+        return map_here.make_map(model, where, when, lambda step: move(step.share, step.key.label), device).document()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +117,25 @@ class Passport:
         return passport_html(self.document)
 
 
-def passport(product: str, at: tuple[float, float], period: str) -> Passport:
+def passport(product: str, at: Sequence[float], period: AnyPeriod) -> Passport:
     """The passport of the pixel at a longitude and latitude of a recipe's product, by its name or path, or of a map."""
     is_path = product.endswith(YAML)
 
     def find_recipe(name: str) -> SceneRecipe | None:
         return scene_recipe(product if is_path else name) if is_path or name in recipe_names() else None
 
-    settings, asked = get_settings(), parse_period(period)
+    place, settings, asked = place_at(at), get_settings(), parse_period(period_text(period))
     name = scene_recipe(product).name if is_path else product
     threads, access = settings.decode_thread_count, raster_access(settings)
     with open_index(settings) as index:
-        return Passport(passport_of(index, open_storage(settings), name, find_recipe, at, asked, threads, access))
+        return Passport(passport_of(index, open_storage(settings), name, find_recipe, place, asked, threads, access))
 
 
-def preview(recipe: str, area: str, period: str) -> Preview:
+def preview(recipe: str, area: AnyArea, period: AnyPeriod) -> Preview:
     """A quick look at what a recipe would show, as `neocube preview` makes it; a notebook shows its picture."""
-    settings = get_settings()
-    with open_index(settings) as index, progress(f"looking at {area}"):
-        return preview_with(index, settings, scene_recipe(recipe), find_area(area), parse_period(period))
+    settings, where, asked = get_settings(), area_text(area), parse_period(period_text(period))
+    with open_index(settings) as index, progress(f"looking at {where}"):
+        return preview_with(index, settings, scene_recipe(recipe), find_area(where), asked)
 
 
 @dataclass(slots=True)
@@ -186,7 +189,7 @@ class Requested:
 
 
 def request(
-    recipe: str, area: str, period: str, train: str | None = None, *, project: str, page: str | None = None,
+    recipe: str, area: AnyArea, period: AnyPeriod, train: str | None = None, *, project: str, page: str | None = None,
     token: str | None = None,
 ) -> Requested:  # fmt: skip
     """Ask a request page for a product; recipe and area are names, texts, or the paths of files that hold them.
@@ -198,8 +201,10 @@ def request(
     if secret is None:
         raise RequestError("expected a token of the request page: set NEOCUBE_TOKEN; `neocube account` makes one")
     place = Page(page or settings.page_url, secret)
-    texts = {"recipe": _text(recipe, ".yaml", ".yml"), "area": _text(area, ".geojson", ".json")}
-    asked = place.asked("POST", "/requests", {**texts, "period": period, "train": train, "project": project})
+    texts = {"recipe": _text(recipe, ".yaml", ".yml"), "area": _text(area_text(area), ".geojson", ".json")}
+    asked = place.asked(
+        "POST", "/requests", {**texts, "period": period_text(period), "train": train, "project": project}
+    )
     return Requested(place, asked)
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings, get_settings
+from flows.arguments import AnyArea, AnyPeriod, area_text, period_text
 from flows.planning import Plan, make_plan
 from flows.steps.areas import find_area
 from flows.steps.index.catalogue import find_scenes, published_cells, published_passes
@@ -26,11 +27,15 @@ from products.registry import scene_recipe
 from products.scene_recipe import SceneRecipe
 
 
-def plan(recipe: str, area: str, period: str, device: DeviceChoice = "auto", provisional: bool = False) -> Plan:
+def plan(
+    recipe: str, area: AnyArea, period: AnyPeriod, device: DeviceChoice = "auto", provisional: bool = False
+) -> Plan:
     """The exact cells to build, with scenes, bytes and memory, before anything is done; RequestError if the request is wrong."""
     settings = get_settings()
     with open_index(settings) as index:
-        return plan_with(index, settings, scene_recipe(recipe), area, period, device, provisional)
+        return plan_with(
+            index, settings, scene_recipe(recipe), area_text(area), period_text(period), device, provisional
+        )
 
 
 def plan_with(

@@ -145,8 +145,12 @@ def parse_period(text: str) -> Period:
     if len(parts) != 2:
         raise RequestError(_expected(text))
     if "T" in parts[0] or "T" in parts[1]:
-        return Period(_instant(parts[0]), _instant(parts[1]))
-    return Period(_unit(parts[0]).start, _unit(parts[1]).end)
+        start, end = _instant(parts[0]), _instant(parts[1])
+    else:
+        start, end = _unit(parts[0]).start, _unit(parts[1]).end
+    if not start < end:
+        raise RequestError(f"a period must end after it starts, got {text!r}")
+    return Period(start, end)
 
 
 def _unit(text: str) -> Period:

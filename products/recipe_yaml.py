@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from products.errors import RequestError
 from products.formula import near
@@ -62,7 +62,15 @@ def _refuse_repeated_keys(node: yaml.Node, origin: str) -> None:
         _refuse_repeated_keys(child, origin)
 
 
-def sentence(origin: str, root: yaml.Node, model: type[BaseModel], entry: Any) -> str:  # noqa: ANN401
+def sentences(origin: str, root: yaml.Node, model: type[BaseModel], error: ValidationError) -> str:
+    """The faults that pydantic found, a line each; a list is not called too short for the want of its own faulty entries."""
+    entries = error.errors()
+    faulty = {entry["loc"][:depth] for entry in entries for depth in range(len(entry["loc"]))}
+    told = (entry for entry in entries if entry["type"] != "too_short" or entry["loc"] not in faulty)
+    return "\n".join(_sentence(origin, root, model, entry) for entry in told)
+
+
+def _sentence(origin: str, root: yaml.Node, model: type[BaseModel], entry: Any) -> str:  # noqa: ANN401
     """One fault that pydantic found, with its line and key, and near keys for an unknown one."""
     place = tuple(part for part in entry["loc"])
     where = ".".join(str(part) for part in place)

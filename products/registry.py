@@ -15,7 +15,7 @@ from products.learning.recipe import ModelRecipe
 from products.learning.samples_recipe import SamplesRecipe
 from products.learning.table_recipe import TableRecipe
 from products.observations_spec import ObservationsRecipe
-from products.recipe_yaml import composed, line_of, sentence
+from products.recipe_yaml import composed, line_of, sentences
 from products.scene_recipe import SceneRecipe
 from products.series_spec import SeriesRecipe
 from products.spec import FeaturesRecipe
@@ -184,7 +184,7 @@ def parse_recipe(text: str, origin: str) -> Recipe:
     try:
         recipe = made.model_validate(document)
     except ValidationError as error:
-        raise RequestError("\n".join(sentence(origin, root, made, entry) for entry in error.errors())) from error
+        raise RequestError(sentences(origin, root, made, error)) from error
     assert isinstance(recipe, Recipe)
     return recipe
 

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import geopandas
 import shapely
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
 import datacube_config
+from flows.steps.vector_files import read_vector_file
 from products.antimeridian import as_geojson
 from products.area import Area, area_from_bounds, area_from_shape
 from products.errors import RequestError
@@ -95,7 +95,7 @@ def _polygons(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401, JSON
 
 def _shape_of_file(path: Path) -> BaseGeometry:
     try:
-        table = geopandas.read_file(path)
+        table = read_vector_file(path)
     except (OSError, ValueError, RuntimeError) as error:
         raise RequestError(f"the area file {path} cannot be read: {error}") from error
     if table.empty:

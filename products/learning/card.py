@@ -39,6 +39,7 @@ class TrainingFacts:
     credits: tuple[str, ...] = ()
     holdout_seen_by: str | None = None
     n_outliers: int = 0
+    label_values: tuple[str, ...] = ()
 
 
 def score_name(simulated: bool) -> str:
@@ -55,6 +56,8 @@ def card_notes(recipe: ModelRecipe, facts: TrainingFacts) -> list[str]:
         f"at most {recipe.samples.max_per_class} a class were drawn.",
         "The hold-out is no probability sample: areas and map accuracy with intervals need one.",
     ]
+    if facts.label_values:
+        notes.insert(0, f"Label values: {', '.join(facts.label_values)}.")
     if recipe.selection:
         notes.append(
             f"The features were chosen by {recipe.selection.method.replace('_', ' ')} on the folds, without the hold-out: "

@@ -1,6 +1,9 @@
 """Which class code a label value means, where a recipe says it or a class has its value by default."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from products.errors import RequestError
 
@@ -30,6 +33,28 @@ def label_codes(
                 )
             codes[value] = code
     return codes
+
+
+def plain_values(said: Iterable[Any]) -> list[LabelValue]:
+    """Values of a column, whole numbers as int."""
+    return [
+        int(value) if isinstance(value, float | np.integer | np.floating) and float(value).is_integer() else value
+        for value in said
+    ]
+
+
+def told_values(
+    counts: Mapping[LabelValue, int], meaning: Mapping[LabelValue, int], classes: Sequence[str], unit: str
+) -> tuple[str, ...]:
+    """What each label value of a file was taken for, by class: `1 as mangrove (32 shapes)`, `9 as none (4 shapes)`; 0 without a meaning is left out."""
+    known = sorted(
+        (value for value in counts if value in meaning),
+        key=lambda value: (meaning[value] or len(meaning) + 1, str(value)),
+    )
+    return tuple(
+        f"{value} as {classes[meaning[value] - 1] if meaning[value] else 'none'} ({counts[value]} {unit if counts[value] != 1 else unit[:-1]})"
+        for value in known
+    )
 
 
 def one_meaning(values: Mapping[str, Sequence[LabelValue]], ignore: Sequence[LabelValue]) -> None:

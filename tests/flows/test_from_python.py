@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -50,6 +51,24 @@ def test_a_plan_shows_itself_with_its_price(monkeypatch: pytest.MonkeyPatch) -> 
     assert "mangrove features" in shown and "over demo" in shown
     n_cells, n_to_build = len(made.cells), len(made.to_build)
     assert repr(made) == f"Plan of mangrove_features over demo: {n_cells} cells, {n_to_build} to build"
+
+
+def test_a_year_as_a_number_and_an_area_as_four_numbers_are_what_the_command_takes_as_text() -> None:
+    west, south, east, north = 100.83, 4.93, 100.86, 4.96
+    made = flows.plan("mangrove_features", area=(west, south, east, north), period=2020)
+    written = flows.plan("mangrove_features", area=f"{west},{south},{east},{north}", period="2020")
+    assert made.area.name == written.area.name
+    assert [cell.id for cell in made.cells] == [cell.id for cell in written.cells]
+    with pytest.raises(RequestError, match=r"there is no cube of .*mangrove_features|no cube"):
+        flows.open_cube("mangrove_features", area=[west, south, east, north], period=2020)
+    with pytest.raises(RequestError, match="expected an area as a name, .*, got a int"):
+        flows.plan("mangrove_features", area=5, period=2020)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at", [(4.95, 100.845), "4.95,100.845", (100.845,), (None, 4.95)])
+def test_a_place_is_longitude_and_latitude(at: Any) -> None:
+    with pytest.raises(RequestError, match=r"expected at as LON,LAT in degrees, such as 100\.845,4\.95, got .*"):
+        flows.passport("mangrove_features", at=at, period=2020)
 
 
 def test_a_request_is_followed_until_it_ends_and_can_be_cancelled(asked_index: Index) -> None:

@@ -115,6 +115,20 @@ def test_values_and_ignored_ones_are_translated(tmp_path: Path) -> None:
     assert np.bincount(found.ravel()).tolist() == [2500 - 9, 9]
 
 
+def test_what_each_value_was_taken_for_is_told_with_how_many_have_it(tmp_path: Path) -> None:
+    wanted = spec(values={"mangrove": ["mangrove", 1], "water": ["water", 2]}, ignore=[9])
+    corners = zip((2, 1.0, 2, 9), (5, 15, 25, 35), strict=True)
+    numbers = geojson(tmp_path / "n.geojson", [(value, square(corner, corner, 3)) for value, corner in corners])
+    assert open_labels(numbers, wanted).told([GRID], wanted) == (
+        "1 as mangrove (1 shape)", "2 as water (2 shapes)", "9 as none (1 shape)",
+    )  # fmt: skip
+    values = np.zeros((50, 50), np.uint8)
+    values[:2], values[10] = 3, 1
+    wanted = spec()
+    told = open_labels(raster(tmp_path / "n.tif", values, GRID), wanted).told([GRID], wanted)
+    assert told == ("1 as mangrove (50 pixels)", "3 as other (100 pixels)")
+
+
 def test_a_file_that_says_simulated_is_known_as_such(tmp_path: Path) -> None:
     labels = [("mangrove", square(5, 5, 3))]
     assert open_labels(geojson(tmp_path / "s.geojson", labels, simulated=True), spec()).source.simulated
@@ -259,7 +273,10 @@ def test_real_mangrove_tiles_are_read_as_a_finer_raster(shared_data: Path) -> No
     ("name", "message"),
     [
         ("absent.geojson", "no label file at .*absent.geojson"),
-        ("labels.csv", "cannot read labels from .*labels.csv: expected .geojson, .gpkg or .tif"),
+        (
+            "labels.csv",
+            "cannot read labels from .*labels.csv: expected .geojson, .gpkg or .tif; draw a training set .*: neocube sample, see docs",
+        ),
         ("broken.geojson", "broken.geojson is not a readable label file"),
         ("broken.tif", "broken.tif is not a readable label raster"),
         ("empty.geojson", "empty.geojson has no polygons"),

@@ -1,6 +1,7 @@
 """`train`, `map` and `tend` as commands, and what all commands have in common."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,6 +70,10 @@ def test_training_prints_the_model_its_metrics_and_its_card(built: Built) -> Non
     assert again.exit_code == 0
     assert again.stdout.startswith(f"model {document['model']} was there already\nregression score")
     assert again.stdout.rstrip().endswith(f"card {document['card']}")
+    told = re.search(
+        r"^note: Label values: mangrove as mangrove \(\d+ shapes\), water as water .*\.$", again.stdout, re.M
+    )
+    assert told and told[0].removeprefix("note: ") in Path(document["card"]).read_text()
 
 
 def test_a_model_of_simulated_scenes_has_a_regression_score_whatever_its_labels_say(

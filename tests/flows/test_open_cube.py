@@ -63,6 +63,7 @@ def test_a_dataset_and_an_opened_store_without_nested_attributes_can_be_written(
 @pytest.mark.usefixtures("home_of_product")
 def test_open_cube_keeps_the_periods_asked_for(published: Any) -> None:
     cube = flows.open_cube("known_features", area="matang", period="2020")
+    xarray.testing.assert_identical(flows.open_cube("known_features", area="matang", period=2020), cube)
     np.testing.assert_array_equal(cube.period.values, np.array(["2020-01-01"], "datetime64[ns]"))
     np.testing.assert_array_equal(cube.period_end.values, np.array(["2021-01-01"], "datetime64[ns]"))
     np.testing.assert_array_equal(cube.red.values, published.features[1:, 0])

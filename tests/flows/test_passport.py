@@ -90,8 +90,8 @@ def test_in_words_it_says_cell_shares_and_scenes(ingested_settings: Settings, sm
     ("arguments", "words"),
     [
         (("nothing", "--at", PLACES[0], "--period", YEAR), "no product 'nothing' in the index"),
-        (("mangrove_features", "--at", "10", "--period", YEAR), "expected --at as LON,LAT in degrees"),
-        (("mangrove_features", "--at", "200,5", "--period", YEAR), "expected --at as LON,LAT in degrees"),
+        (("mangrove_features", "--at", "10", "--period", YEAR), "expected at as LON,LAT in degrees"),
+        (("mangrove_features", "--at", "200,5", "--period", YEAR), "expected at as LON,LAT in degrees"),
         (("mangrove_features", "--at", PLACES[0], "--period", "20x"), "expected a period"),
         (("mangrove_features", "--at", "10,5", "--period", YEAR), "there are 0: build it, or ask for another place"),
     ],

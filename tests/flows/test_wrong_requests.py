@@ -22,7 +22,7 @@ from flows.steps.index.catalogue import published_cells
 from products.errors import RequestError
 from products.period import parse_period
 from products.registry import DEFINITIONS
-from tests.flows.command_line import failed, neocube, refused
+from tests.flows.command_line import answered, failed, neocube, refused
 from tests.flows.small_disks import mounted
 
 AREA, YEAR = "demo", "2020"
@@ -145,6 +145,20 @@ def test_scenes_of_what_is_no_product_of_scenes_are_refused(
 ) -> None:
     assert ingested_settings.index_url is None
     refused(neocube("scenes", "--product", product), "no source product of scenes", *words)
+
+
+def test_an_empty_answer_says_what_there_is_none_of(ingested_settings: Settings) -> None:
+    assert ingested_settings.index_url is None
+    none = ("scenes", "--product", "sentinel2_msi_l2a", "--area", AREA, "--period", "2019")
+    assert neocube(*none).stdout == "no scene of sentinel2_msi_l2a over demo in 2019 is indexed\n"
+    assert neocube("quarantine").stdout == "nothing is in quarantine\n"
+    assert [answered(*none), answered("quarantine")] == [[], []]
+
+
+@pytest.mark.parametrize("command", ["plan", "build"])
+def test_help_shows_periods_that_yearly_recipes_take(command: str) -> None:
+    shown = " ".join(neocube(command, "--help").stdout.split())
+    assert "whole periods of the recipe, such as 2020 or 2018-01-01/2020-12-31." in shown.lower()
 
 
 @pytest.mark.parametrize("days", ["nan", "inf", "1e+300", "-1"])

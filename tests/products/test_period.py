@@ -60,9 +60,15 @@ def test_an_unreadable_period_is_answered_with_examples(text: str) -> None:
         parse_period(text)
 
 
+@pytest.mark.parametrize("text", ["2020/2019", "2020-06-01/2020-05-31", "2020-01-01T00:00Z/2020-01-01T00:00Z"])
+def test_a_written_period_that_ends_before_it_starts_is_quoted(text: str) -> None:
+    with pytest.raises(RequestError, match=f"a period must end after it starts, got '{text}'$"):
+        parse_period(text)
+
+
 def test_a_period_that_ends_before_it_starts_is_refused() -> None:
     with pytest.raises(RequestError, match="must end after it starts, got 2021-01-01"):
-        parse_period("2021/2020")
+        Period(day("2021-01-01"), day("2020-01-01"))
 
 
 def test_instants_without_a_time_zone_are_refused() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import spyndex
+import yaml
 
 from products.errors import RequestError
 from products.registry import DEFINITIONS, features_recipe, model_recipe, parse_recipe, read_recipe, recipe_names
@@ -13,6 +14,7 @@ from products.source_spec import file_band
 from products.spec import FeaturesRecipe
 
 TEXT = (DEFINITIONS / "mangrove_features.recipe.yaml").read_text()
+LANDSAT, SENTINEL = TEXT.splitlines(keepends=True)[7:9]
 HEAD = TEXT[: TEXT.index("features:\n")]
 
 
@@ -261,6 +263,29 @@ def test_several_mistakes_are_answered_at_once() -> None:
     text = changed("tile_px", "tilepx").replace("p10,", "q10,")
     with pytest.raises(RequestError, match=r"line 5.*tilepx(?s:.)*line 14.*q10"):
         parsed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (with_features("index: {names: [NDVX], reduce: [p50]}"), "line 12, features.0.index: unknown index 'NDVX'"),
+        (
+            TEXT.replace(LANDSAT + SENTINEL, "  - {collektion: landsat-c2-l2}\n"),
+            "line 8, sources.0.collection: Field required",
+        ),
+    ],
+)
+def test_the_only_entry_of_a_list_is_its_own_fault_and_not_a_list_that_is_too_short(text: str, message: str) -> None:
+    with pytest.raises(RequestError, match=re.escape(message)) as refused:
+        parsed(text)
+    assert "at least 1 item" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["sources", "features"])
+def test_an_empty_list_is_too_short(key: str) -> None:
+    document = yaml.safe_load(TEXT) | {key: []}
+    with pytest.raises(RequestError, match=f"{key}: Tuple should have at least 1 item"):
+        parse_recipe(yaml.safe_dump(document), "mine.yaml")
 
 
 @pytest.mark.parametrize(

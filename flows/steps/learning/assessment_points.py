@@ -8,6 +8,7 @@ from typing import Any
 import geopandas
 import numpy as np
 
+from flows.steps.vector_files import read_vector_file
 from products.errors import RequestError
 from products.learning.card_cells import first_of
 from products.scene_recipe import canonical_digest
@@ -96,7 +97,7 @@ def read_references(sample: Path, design: Mapping[str, Any]) -> dict[int, str]:
 
 def _table(sample: Path) -> geopandas.GeoDataFrame:
     try:
-        table = geopandas.read_file(sample, engine="pyogrio")
+        table = read_vector_file(sample)
     except (OSError, ValueError, RuntimeError) as error:
         raise RequestError(f"the sample {sample} cannot be read: {error}") from error
     lacks = [name for name in COLUMNS if name not in table.columns]

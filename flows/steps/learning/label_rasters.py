@@ -1,6 +1,7 @@
 """A raster of label values, or of what decides them, on the pixels of a grid."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,17 @@ def label_values(file: Any, geobox: GeoBox) -> np.ma.MaskedArray[Any, Any]:  # n
     add_alpha = file.nodata is None and ColorInterp.alpha not in file.colorinterp
     with WarpedVRT(file, resampling=Resampling.nearest, add_alpha=add_alpha, **options) as view:
         return view.read(1, masked=True)
+
+
+def value_counts(file: LabelFile, geoboxes: Iterable[GeoBox]) -> Counter[LabelValue]:
+    """How many pixels of some grids have each value of a label raster."""
+    counts: Counter[LabelValue] = Counter()
+    with opened_raster(file) as raster:
+        for geobox in geoboxes:
+            if shares_ground(raster, geobox):
+                values, numbers = np.unique(label_values(raster, geobox).compressed(), return_counts=True)
+                counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+    return counts
 
 
 def class_codes(

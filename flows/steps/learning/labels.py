@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,11 @@ from flows.steps.learning.label_rasters import (
     label_values,
     opened_raster,
     shares_ground,
+    value_counts,
 )
+from flows.steps.vector_files import read_vector_file
 from products.errors import RequestError
-from products.learning.label_codes import LabelValue
+from products.learning.label_codes import LabelValue, plain_values, told_values
 from products.learning.recipe import SamplesSpec
 from products.learning.samples import inner_labels
 from products.scene_recipe import canonical_digest
@@ -61,6 +64,7 @@ class VectorLabels:
 
     source: LabelSource
     shapes: dict[int, geopandas.GeoSeries]
+    counts: Mapping[LabelValue, int]
 
     def codes(self, geobox: GeoBox, spec: SamplesSpec) -> Codes:
         """Class codes (y, x), 0 where a pixel is not wholly inside one class and `edge_px` from its edge."""
@@ -81,6 +85,10 @@ class VectorLabels:
         """Whether any label shares ground with the grid."""
         frame = shapely.box(*geobox.extent.boundingbox.bbox)
         return any(_surface(on_grid(shapes, geobox).to_numpy()).intersects(frame) for shapes in self.shapes.values())
+
+    def told(self, geoboxes: Iterable[GeoBox], spec: SamplesSpec) -> tuple[str, ...]:
+        """What each value of the file was taken for, and of how many shapes in the file it is the value."""
+        return told_values(self.counts, spec.codes(by_number=False), spec.classes, "shapes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,11 @@ class RasterLabels:
         """Whether the raster shares ground with the grid."""
         with opened_raster(self.source.file) as file:
             return shares_ground(file, geobox)
+
+    def told(self, geoboxes: Iterable[GeoBox], spec: SamplesSpec) -> tuple[str, ...]:
+        """What each value of the raster was taken for, and how many pixels of some grids have it."""
+        counts = value_counts(self.source.file, geoboxes)
+        return told_values(counts, self.meaning, spec.classes, "pixels")
 
     def _codes_on(self, file: Any, geobox: GeoBox) -> Codes:  # noqa: ANN401
         return class_codes(self.source.file, label_values(file, geobox), self.meaning, keys="samples.")
@@ -132,12 +145,15 @@ def open_labels(file: LabelFile, spec: SamplesSpec) -> Labels:
         return _vector(file, spec)
     if file.suffix in RASTER_SUFFIXES:
         return _raster(file, spec)
-    raise RequestError(f"cannot read labels from {file}: expected .geojson, .gpkg or .tif")
+    raise RequestError(
+        f"cannot read labels from {file}: expected .geojson, .gpkg or .tif; "
+        "draw a training set from a table of points first: neocube sample, see docs/recipes.md"
+    )
 
 
 def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
     try:
-        table = geopandas.read_file(file.path)
+        table = read_vector_file(file.path)
     except (DataSourceError, OSError, ValueError) as error:
         raise RequestError(f"{file} is not a readable label file: {error}") from error
     if not isinstance(table, geopandas.GeoDataFrame) or table.empty:
@@ -157,7 +173,8 @@ def _vector(file: LabelFile, spec: SamplesSpec) -> VectorLabels:
         code: geopandas.GeoSeries(shapely.get_parts(_surface(np.array([shapely.union_all(members)]))), crs=table.crs)
         for code, members in groups.items()
     }
-    return VectorLabels(label_source(file, str(table.crs), says_simulated(file)), shapes)
+    counts = Counter(plain_values(placed[spec.class_field]))
+    return VectorLabels(label_source(file, str(table.crs), says_simulated(file)), shapes, counts)
 
 
 def check_degrees(file: LabelFile, table: geopandas.GeoDataFrame) -> None:
@@ -177,10 +194,7 @@ def shape_codes(file: LabelFile, said: pd.Series, meaning: Mapping[LabelValue, i
         raise RequestError(
             f"{int(said.isna().sum())} of {len(said)} shapes of the label file {file} have no class in {said.name!r}: fill it in, or take them out"
         )
-    plain = [
-        int(value) if isinstance(value, float | np.integer | np.floating) and float(value).is_integer() else value
-        for value in said
-    ]
+    plain = plain_values(said)
     for value in plain:
         if value not in meaning:
             known = ", ".join(map(str, meaning))

@@ -16,6 +16,7 @@ import rasterio.warp
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
+from flows.steps.vector_files import read_vector_file
 from products.errors import RequestError
 
 
@@ -24,7 +25,7 @@ def under_labels(labels: Path, bands: Mapping[str, tuple[Path, int]]) -> pd.Data
 
     A pixel belongs to a polygon that holds its centre; `place` numbers points and polygons from 0, so that all pixels of one are left out together.
     """
-    frame = geopandas.read_file(labels)
+    frame = read_vector_file(labels)
     if frame.crs is None:
         raise RequestError(f"{labels} names no CRS: expected labels that say where they are")
     place, x, y = _pixels_of(frame, next(iter(bands.values()))[0])
@@ -69,7 +70,7 @@ def clear_series(
     points: Path, scenes: Sequence[Mapping[str, Path]], quality: str, cloud_bit: int
 ) -> dict[str, NDArray[np.float64]]:
     """(scene, point) of each band at points, NaN where the scene has no pixel, its quality band has the cloud bit, or is fill (bit 0)."""
-    frame = geopandas.read_file(points)
+    frame = read_vector_file(points)
     x, y = frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy()
     bands: dict[str, list[NDArray[np.float64]]] = {}
     for scene in scenes:
@@ -83,7 +84,7 @@ def clear_series(
 
 def reduced(points: Path, series: Mapping[str, NDArray[np.float64]], percentiles: Sequence[int]) -> pd.DataFrame:
     """The columns of points, and of each band `NAME_p50`, … over the scenes that are clear there, and `n_clear`; NaN where none is."""
-    table = pd.DataFrame(geopandas.read_file(points).drop(columns="geometry"))
+    table = pd.DataFrame(read_vector_file(points).drop(columns="geometry"))
     for name, values in series.items():
         seen = np.isfinite(values).any(axis=0)
         for percentile in percentiles:
@@ -99,7 +100,7 @@ def at_steps(points: Path, series: Mapping[str, NDArray[np.float64]], days: Sequ
 
     Straight lines between clear scenes, before the first and after the last of them their values; NaN where none is clear.
     """
-    table = pd.DataFrame(geopandas.read_file(points).drop(columns="geometry"))
+    table = pd.DataFrame(read_vector_file(points).drop(columns="geometry"))
     known = np.array([day.toordinal() for day in days], dtype=np.float64)
     order, asked = np.argsort(known, kind="stable"), np.linspace(known.min(), known.max(), steps)
     columns: dict[str, NDArray[np.float64]] = {}

@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from flows.steps.vector_files import read_vector_file
 from products.errors import RequestError
 from products.learning.splits import BlockSplit
 
@@ -44,7 +45,7 @@ def sites_digest(path: str) -> str:
 def named_sites(path: str, x: NDArray[np.float64], y: NDArray[np.float64], crs: str) -> tuple[Int64, tuple[str, ...]]:
     """The site of each place by a file of polygons with a column `name`; RequestError if one has none, or a sample lies in no site or in two."""
     try:
-        table = geopandas.read_file(path)
+        table = read_vector_file(path)
     except (OSError, ValueError, RuntimeError) as error:
         raise RequestError(f"the sites {path} cannot be read: {error}") from error
     if "name" not in table.columns or table.crs is None or table.empty:

@@ -5,11 +5,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import geopandas
 import numpy as np
 import pandas as pd
 from pyogrio.errors import DataSourceError
 
+from flows.steps.vector_files import read_vector_file
 from products.errors import RequestError
 
 CHIP_BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
@@ -48,7 +48,7 @@ def _read(path: Path) -> pd.DataFrame:
         if path.suffix == ".npz":
             return _chip(path)
         if path.suffix in VECTOR:
-            return pd.DataFrame(geopandas.read_file(path).drop(columns="geometry"))
+            return pd.DataFrame(read_vector_file(path).drop(columns="geometry"))
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path) if path.suffix == ".csv" else _columns(path)

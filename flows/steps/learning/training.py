@@ -145,7 +145,9 @@ def learn_model(
         )
     metrics, beside = with_honest_numbers(made, recipe, answers, metrics | study)
     seen_by = holdout_seen_by(index, begun, made.plan.split, made.crs)
-    facts = training_facts(number, model, inputs, labels, samples, backend, simulated, credit_lines(sources), seen_by)
+    facts = training_facts(
+        number, recipe, model, inputs, labels, samples, backend, simulated, credit_lines(sources), seen_by
+    )
     card = card_document(recipe, facts, metrics)
     mosaic = inputs.grid.mosaic(inputs.tiles)
     draft = ModelDraft(number, recipe, model, card, mosaic, inputs.periods, begun.encoder)
@@ -172,7 +174,7 @@ def _learned(
 
 
 def training_facts(
-    number: UUID, model: Learned, inputs: FeatureCells, labels: Labels | Drawn, samples: Samples, backend: Backend,
+    number: UUID, recipe: ModelRecipe, model: Learned, inputs: FeatureCells, labels: Labels | Drawn, samples: Samples, backend: Backend,
     simulated: bool, credit: Sequence[str], seen_by: str | None,
 ) -> TrainingFacts:  # fmt: skip
     """What the card says the model came from."""
@@ -190,6 +192,9 @@ def training_facts(
         labels=labels.source.file.name,
         labels_digest=labels.source.digest,
         labels_crs=labels.source.crs,
+        label_values=()
+        if isinstance(labels, Drawn)
+        else labels.told(map(inputs.grid.geobox, inputs.tiles), recipe.samples),
         n_labelled=samples.n_labelled,
         n_without_features=samples.n_without_features,
         n_outliers=0 if samples.is_outlier is None else int(samples.is_outlier.sum()),

@@ -13,6 +13,7 @@ from pyproj.exceptions import CRSError
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import check_degrees
 from flows.steps.sampling.coco import coco_shapes, is_coco
+from flows.steps.vector_files import read_vector_file
 from products.errors import RequestError
 
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -71,7 +72,7 @@ def column_of(file: LabelFile, table: pd.DataFrame, name: str) -> pd.Series:
 
 def _from_gdal(file: LabelFile) -> geopandas.GeoDataFrame:
     try:
-        table = geopandas.read_file(file.path)
+        table = read_vector_file(file.path)
     except (DataSourceError, OSError, ValueError) as error:
         raise RequestError(f"{file} is not a readable label file: {error}") from error
     if not isinstance(table, geopandas.GeoDataFrame):
