@@ -34,6 +34,10 @@ class Step(Closed):
         """The names of its layers, in cube order."""
         raise TypeError(f"{type(self).__name__} has no layers of its own")
 
+    def named(self, name: str) -> str:
+        """The name of one of its layers, behind what tells them from those of another such feature."""
+        return name
+
     def bands(self) -> Bands:
         """The bands it reads; none of its own by default."""
         return ()
@@ -68,7 +72,7 @@ class LimitedStep(Step):
 
     def named(self, name: str) -> str:
         """`low_tide_NAME` or `high_tide_NAME`, or the name itself."""
-        return f"{self.tide.prefix}_{name}" if self.tide else name
+        return super().named(f"{self.tide.prefix}_{name}" if self.tide else name)
 
     def limited_to(self) -> tuple[str, ...]:
         """The collections whose scenes it uses; all if empty."""
@@ -113,8 +117,8 @@ class OneIndexStep(LimitedStep):
         return ((self.prefix, index_formula(str(self.index), KNOWN_BANDS, self.constants)),)
 
 
-class WholeStep(LimitedStep):
-    """A feature of whole observations, whose layers `name:` may begin with."""
+class NamedStep(Step):
+    """A feature whose layers begin with its `name:`, where it has one."""
 
     name: str | None = None
 
@@ -127,6 +131,10 @@ class WholeStep(LimitedStep):
     def named(self, name: str) -> str:
         """The name, behind that of the feature and that of its tide."""
         return super().named(f"{self.name}_{name}" if self.name else name)
+
+
+class WholeStep(NamedStep, LimitedStep):
+    """A feature of whole observations."""
 
 
 class BandsStep(WholeStep):
