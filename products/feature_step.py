@@ -1,5 +1,6 @@
 """What every feature of a recipe has: names, bands, formulas and the sources it is limited to."""
 
+import re
 from typing import Any, ClassVar
 
 from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
@@ -12,6 +13,9 @@ from products.tide import TideSpec
 
 KNOWN_BANDS = frozenset(band for sensor in SENSORS.values() for band in sensor.reflectance)
 PLAIN_REDUCERS = ("mean", "std", "min", "max", "median", "count", "range", "iqr", "skewness", "kurtosis")
+PERCENTILE = re.compile(
+    r"p([0-9]+)(?:_([0-9]+))?"
+)  # decimals behind an underscore: a reducer is part of a measurement's name
 Bands = tuple[str, ...]
 Constants = dict[str, FiniteFloat]  # of an index of the catalogue, by its symbols
 Limit = tuple[str | TideSpec, ...]  # the collections, and the tide, of the scenes that are used; all if empty
@@ -191,11 +195,13 @@ def checked_reducers(reduce: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def quantile_of(reducer: str) -> float | None:
-    """The quantile in 0..1 that `p50` or `median` means; None for the other reducers; RequestError for what is none."""
+    """The quantile in 0..1 that `p50`, `p2_5` or `median` means; None for the other reducers; RequestError for what is none."""
     if reducer == "median":
         return 0.5
     if reducer in PLAIN_REDUCERS:
         return None
-    if reducer.startswith("p") and reducer[1:].isdigit() and 0 <= int(reducer[1:]) <= 100:
-        return int(reducer[1:]) / 100
-    raise RequestError(f"unknown reducer {reducer!r}: expected p0 to p100, {', '.join(PLAIN_REDUCERS)}")
+    if found := PERCENTILE.fullmatch(reducer):
+        percent = float(f"{found[1]}.{found[2] or 0}")
+        if percent <= 100:
+            return percent / 100
+    raise RequestError(f"unknown reducer {reducer!r}: expected p0 to p100 (p2_5 for 2.5), {', '.join(PLAIN_REDUCERS)}")
