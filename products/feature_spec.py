@@ -148,7 +148,7 @@ class BandStep(NamedStep, LimitedStep):
 class TasselledCapStep(NamedStep, LimitedStep):
     """Brightness, greenness and wetness of every clear observation, reduced over time."""
 
-    coefficients: Literal["crist1985", "huang2002", "baig2014"] = "crist1985"
+    coefficients: Literal["crist1985", "huang2002", "baig2014", "shi2019"] = "crist1985"
     reduce: Reducers = Field(min_length=1)
 
     @field_validator("reduce")
