@@ -10,6 +10,7 @@ from products.feature_step import (
     BandsStep,
     Constants,
     LimitedStep,
+    NamedStep,
     OneIndexStep,
     Step,
     WholeStep,
@@ -119,7 +120,7 @@ class IndexStep(LimitedStep):
         return tuple(f"{name}_{reducer}" for name, _ in self.formulas() for reducer in self.reduce)
 
 
-class BandStep(LimitedStep):
+class BandStep(NamedStep, LimitedStep):
     """Bands of every clear observation, reduced over time."""
 
     names_asked: tuple[str, ...] = Field(alias="names", min_length=1)
@@ -144,10 +145,10 @@ class BandStep(LimitedStep):
         return tuple(f"{name}_{reducer}" for name, _ in self.formulas() for reducer in self.reduce)
 
 
-class TasselledCapStep(LimitedStep):
+class TasselledCapStep(NamedStep, LimitedStep):
     """Brightness, greenness and wetness of every clear observation, reduced over time."""
 
-    coefficients: Literal["crist1985", "huang2002", "baig2014"] = "crist1985"
+    coefficients: Literal["crist1985", "huang2002", "baig2014", "shi2019"] = "crist1985"
     reduce: Reducers = Field(min_length=1)
 
     @field_validator("reduce")

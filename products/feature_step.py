@@ -1,5 +1,6 @@
 """What every feature of a recipe has: names, bands, formulas and the sources it is limited to."""
 
+import re
 from typing import Any, ClassVar
 
 from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
@@ -12,6 +13,9 @@ from products.tide import TideSpec
 
 KNOWN_BANDS = frozenset(band for sensor in SENSORS.values() for band in sensor.reflectance)
 PLAIN_REDUCERS = ("mean", "std", "min", "max", "median", "count", "range", "iqr", "skewness", "kurtosis")
+PERCENTILE = re.compile(
+    r"p([0-9]+)(?:_([0-9]+))?"
+)  # decimals behind an underscore: a reducer is part of a measurement's name
 Bands = tuple[str, ...]
 Constants = dict[str, FiniteFloat]  # of an index of the catalogue, by its symbols
 Limit = tuple[str | TideSpec, ...]  # the collections, and the tide, of the scenes that are used; all if empty
@@ -33,6 +37,10 @@ class Step(Closed):
     def names(self) -> tuple[str, ...]:
         """The names of its layers, in cube order."""
         raise TypeError(f"{type(self).__name__} has no layers of its own")
+
+    def named(self, name: str) -> str:
+        """The name of one of its layers, behind what tells them from those of another such feature."""
+        return name
 
     def bands(self) -> Bands:
         """The bands it reads; none of its own by default."""
@@ -68,7 +76,7 @@ class LimitedStep(Step):
 
     def named(self, name: str) -> str:
         """`low_tide_NAME` or `high_tide_NAME`, or the name itself."""
-        return f"{self.tide.prefix}_{name}" if self.tide else name
+        return super().named(f"{self.tide.prefix}_{name}" if self.tide else name)
 
     def limited_to(self) -> tuple[str, ...]:
         """The collections whose scenes it uses; all if empty."""
@@ -113,8 +121,8 @@ class OneIndexStep(LimitedStep):
         return ((self.prefix, index_formula(str(self.index), KNOWN_BANDS, self.constants)),)
 
 
-class WholeStep(LimitedStep):
-    """A feature of whole observations, whose layers `name:` may begin with."""
+class NamedStep(Step):
+    """A feature whose layers begin with its `name:`, where it has one."""
 
     name: str | None = None
 
@@ -127,6 +135,10 @@ class WholeStep(LimitedStep):
     def named(self, name: str) -> str:
         """The name, behind that of the feature and that of its tide."""
         return super().named(f"{self.name}_{name}" if self.name else name)
+
+
+class WholeStep(NamedStep, LimitedStep):
+    """A feature of whole observations."""
 
 
 class BandsStep(WholeStep):
@@ -183,11 +195,13 @@ def checked_reducers(reduce: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def quantile_of(reducer: str) -> float | None:
-    """The quantile in 0..1 that `p50` or `median` means; None for the other reducers; RequestError for what is none."""
+    """The quantile in 0..1 that `p50`, `p2_5` or `median` means; None for the other reducers; RequestError for what is none."""
     if reducer == "median":
         return 0.5
     if reducer in PLAIN_REDUCERS:
         return None
-    if reducer.startswith("p") and reducer[1:].isdigit() and 0 <= int(reducer[1:]) <= 100:
-        return int(reducer[1:]) / 100
-    raise RequestError(f"unknown reducer {reducer!r}: expected p0 to p100, {', '.join(PLAIN_REDUCERS)}")
+    if found := PERCENTILE.fullmatch(reducer):
+        percent = float(f"{found[1]}.{found[2] or 0}")
+        if percent <= 100:
+            return percent / 100
+    raise RequestError(f"unknown reducer {reducer!r}: expected p0 to p100 (p2_5 for 2.5), {', '.join(PLAIN_REDUCERS)}")

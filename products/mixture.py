@@ -7,6 +7,7 @@ from products.errors import RequestError
 from products.feature_step import (
     KNOWN_BANDS,
     LimitedStep,
+    NamedStep,
     checked_bands,
     checked_name,
     checked_reducers,
@@ -17,7 +18,7 @@ Spectrum = dict[str, float]
 ALIKE = 1e8  # condition of the equations beyond which float32 reflectance cannot tell surfaces apart
 
 
-class MixtureStep(LimitedStep):
+class MixtureStep(NamedStep, LimitedStep):
     """Shares of surfaces with known spectra in every clear observation, reduced over time.
 
     Least squares with shares that add up to 1 (Settle and Drake 1993, Int. J. Remote Sens. 14, 1159-1177); a share may be below 0 or above 1 where a pixel is

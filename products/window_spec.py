@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from products.closed import Closed
 from products.errors import RequestError
-from products.feature_step import Step, checked_name
+from products.feature_step import NamedStep, Step, checked_name
 from products.formula import near
 from products.window.distance import halo_px as distance_halo_px
 from products.window.terrain import FACING, FROM_GRADIENT
@@ -68,7 +68,7 @@ class TextureOf(Closed):
         return self.feature or f"{str(self.index).lower()}_{self.reduce}"
 
 
-class TextureStep(WindowStep):
+class TextureStep(NamedStep, WindowStep):
     """Grey-level co-occurrence measures (Haralick et al. 1973, IEEE Trans. SMC 3, 610-621) in a square window."""
 
     of: TextureOf
@@ -88,14 +88,14 @@ class TextureStep(WindowStep):
 
     def names(self) -> tuple[str, ...]:
         """`ndvi_p50_contrast_7`, …"""
-        return tuple(f"{self.of.layer}_{measure}_{self.window_px}" for measure in self.measures)
+        return tuple(self.named(f"{self.of.layer}_{measure}_{self.window_px}") for measure in self.measures)
 
     def margin_px(self, resolution_m: float) -> int:
         """Half of the window."""
         return self.window_px // 2
 
 
-class TerrainStep(WindowStep):
+class TerrainStep(NamedStep, WindowStep):
     """Shape of the ground from an elevation model (`source`: a product with a band in metres)."""
 
     source: str = "copernicus_dem_glo30"
@@ -112,7 +112,9 @@ class TerrainStep(WindowStep):
 
     def names(self) -> tuple[str, ...]:
         """`slope`, …, `position_11`."""
-        return tuple(f"{measure}_{self.window_px}" if measure == "position" else measure for measure in self.measures)
+        return tuple(
+            self.named(f"{measure}_{self.window_px}" if measure == "position" else measure) for measure in self.measures
+        )
 
     def margin_px(self, resolution_m: float) -> int:
         """The widest halo of its measures."""
@@ -120,11 +122,11 @@ class TerrainStep(WindowStep):
 
     def of_lengths(self) -> tuple[str, ...]:
         """What follows from the gradient."""
-        return tuple(measure for measure in self.measures if measure in FROM_GRADIENT)
+        return tuple(self.named(measure) for measure in self.measures if measure in FROM_GRADIENT)
 
     def of_north(self) -> tuple[str, ...]:
         """Where a slope faces, and its light."""
-        return tuple(measure for measure in self.measures if measure in FACING)
+        return tuple(self.named(measure) for measure in self.measures if measure in FACING)
 
     def raster(self) -> RasterInput:
         """The elevation, bilinear."""

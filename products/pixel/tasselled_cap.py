@@ -33,8 +33,17 @@ BAIG2014: Weights = MappingProxyType(
 )
 """Baig et al. 2014, Remote Sensing Letters 5, 423-431: at-satellite reflectance of OLI."""
 
+SHI2019: Weights = MappingProxyType(
+    {
+        "brightness": (0.3510, 0.3813, 0.3437, 0.7196, 0.2396, 0.1949),
+        "greenness": (-0.3599, -0.3533, -0.4734, 0.6633, 0.0087, -0.2856),
+        "wetness": (0.2578, 0.2305, 0.0883, 0.1071, -0.7611, -0.5308),
+    }
+)
+"""Shi and Xu 2019, IEEE JSTARS, doi:10.1109/JSTARS.2019.2938388: at-sensor reflectance of MSI, with B8 for the near infrared."""
+
 TASSELLED_CAP: Mapping[str, Weights] = MappingProxyType(
-    {"crist1985": CRIST1985, "huang2002": HUANG2002, "baig2014": BAIG2014}
+    {"crist1985": CRIST1985, "huang2002": HUANG2002, "baig2014": BAIG2014, "shi2019": SHI2019}
 )
 
 

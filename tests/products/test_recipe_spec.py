@@ -82,6 +82,7 @@ def test_one_index_with_two_values_of_a_constant_needs_two_names() -> None:
         ("medoid: {bands: [red, nir]}", ("medoid_red", "medoid_nir")),
         ("best: {index: NDVI, bands: [red]}", ("max_ndvi_red",)),
         ("band: {names: [red], reduce: [mean, count]}", ("red_mean", "red_count")),
+        ("index: {names: [NDVI], reduce: [p2_5, p97_5]}", ("ndvi_p2_5", "ndvi_p97_5")),
         ("tasselled_cap: {reduce: [median]}", ("brightness_median", "greenness_median", "wetness_median")),
         ("harmonics: {index: NDVI}", ("ndvi_level", "ndvi_amplitude_1", "ndvi_day_1", "ndvi_rmse")),
         ("harmonics: {formula: nir - red, name: gap, trend: true}", ("gap_level", "gap_trend", "gap_amplitude_1", "gap_day_1", "gap_rmse")),
@@ -90,6 +91,54 @@ def test_one_index_with_two_values_of_a_constant_needs_two_names() -> None:
 )  # fmt: skip
 def test_every_kind_names_its_layers(entry: str, names: tuple[str, ...]) -> None:
     assert parsed(with_features(entry)).feature_names == names
+
+
+SAME_LAYERS = {
+    "texture": ("of: {index: NDVI}, measures: [contrast], levels: 8", "of: {index: NDVI}, measures: [contrast]", "ndvi_p50_contrast_7"),
+    "terrain": ("source: tandem_dem, measures: [slope, position]", "measures: [slope, position]", "slope"),
+    "tasselled_cap": ("coefficients: baig2014, reduce: [p50], sources: [landsat-c2-l2]", "reduce: [p50], sources: [sentinel-2-l2a]", "brightness_p50"),
+    "band": ("names: [red], reduce: [p50], sources: [landsat-c2-l2]", "names: [red], reduce: [p50], sources: [sentinel-2-l2a]", "red_p50"),
+    "mixture": (
+        "endmembers: {water: {red: 0.03, nir: 0.02}, sand: {red: 0.3, nir: 0.4}}, reduce: [p50]",
+        "endmembers: {water: {red: 0.02, nir: 0.01}, sand: {red: 0.3, nir: 0.4}}, reduce: [p50]",
+        "mixture_water_p50",
+    ),
+    "mads": ("sources: [landsat-c2-l2]", "sources: [sentinel-2-l2a]", "smad"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SAME_LAYERS)
+def test_two_features_with_the_same_layers_are_told_apart_by_name(kind: str) -> None:
+    one, other, layer = SAME_LAYERS[kind]
+    medians = [
+        f"geomedian: {{bands: [red, nir], name: {name}, sources: [{source}]}}"
+        for name, source in (("l", "landsat-c2-l2"), ("s", "sentinel-2-l2a"))
+    ]
+    with pytest.raises(RequestError, match=rf"two features are called '{layer}': give one of them another `name:`"):
+        parsed(with_features(*medians, f"{kind}: {{{one}}}", f"{kind}: {{{other}}}"))
+    both = parsed(with_features(*medians, f"{kind}: {{{one}, name: first}}", f"{kind}: {{{other}}}"))
+    n_layers = (len(both.feature_names) - 4) // 2
+    named, plain = both.feature_names[4 : 4 + n_layers], both.feature_names[4 + n_layers :]
+    assert named == tuple(f"first_{name}" for name in plain) and plain[0] == layer
+
+
+@pytest.mark.parametrize("kind", SAME_LAYERS)
+def test_a_name_that_is_not_given_leaves_the_digest(kind: str) -> None:
+    _, said, _ = SAME_LAYERS[kind]
+    median = "geomedian: {bands: [red, nir], sources: [sentinel-2-l2a]}"
+    plain, empty, named = (
+        parsed(with_features(median, f"{kind}: {{{said}{name}}}")) for name in ("", ", name: null", ", name: another")
+    )
+    assert plain.digest() == empty.digest() != named.digest()
+    with pytest.raises(
+        RequestError, match="expected a name of lower-case letters, digits and underscores, got 'My one'"
+    ):
+        parsed(with_features(median, f"{kind}: {{{said}, name: My one}}"))
+
+
+def test_a_name_stands_behind_that_of_the_tide() -> None:
+    entry = "band: {names: [red], name: s2, reduce: [p50], tide: {lowest: 0.2}}"
+    assert parsed(with_features(entry)).feature_names == ("low_tide_s2_red_p50",)
 
 
 def test_a_feature_may_be_limited_to_the_sources_that_have_its_bands() -> None:
@@ -212,8 +261,14 @@ MISTAKES = [
     ("mads: {}", "madz: {}", 13, "unknown feature 'madz'; near ones: mads"),
     ("mads: {}", "mads", 13, "expected one feature as `- kind: {…}` with a kind of geomedian, mads, medoid, best, index"),
     ("NDVI,", "NDVX,", 14, "unknown index 'NDVX'; near ones: NDVI"),
-    ("p10,", "q10,", 14, "unknown reducer 'q10': expected p0 to p100, mean, std, min, max"),
+    ("p10,", "q10,", 14, "unknown reducer 'q10': expected p0 to p100 (p2_5 for 2.5), mean, std, min, max"),
     ("p10,", "p101,", 14, "unknown reducer 'p101'"),
+    ("p10,", "p2.5,", 14, "unknown reducer 'p2.5': expected p0 to p100 (p2_5 for 2.5), mean"),
+    ("p10,", "p100_5,", 14, "unknown reducer 'p100_5'"),
+    ("p10,", "p_5,", 14, "unknown reducer 'p_5'"),
+    ("p10,", "p5_,", 14, "unknown reducer 'p5_'"),
+    ("p10,", "p2_5, p2_5,", 14, "the reducer 'p2_5' stands twice"),
+    ("p10,", "p², p50", 14, "unknown reducer 'p²'"),
     ("[p10, p50, p90]", "[]", 14, "at least 1 item"),
     ("count: {}", "count: {}\n  - count: {}", 11, "two features are called 'count_used': leave one of them out"),
     ("count: {}", "index: {names: [NDVI], reduce: [p50]}", 11, "two features are called 'ndvi_p50': give one of them another `name:`"),

@@ -129,6 +129,16 @@ def test_the_shape_of_a_distribution_is_that_of_scipy_and_equal_numbers_have_non
     np.testing.assert_allclose(fast[-4, 0, 1:], scipy.stats.iqr(nir, axis=0), atol=1e-6)
 
 
+def test_a_percentile_may_have_decimals() -> None:
+    block, causes = series(13, 41, used=1.1)
+    *before, _, least = arguments(block, causes)
+    asked = reducers([("p2_5", "p97_5", "p0_125"), *[()] * 3])
+    found = temporal_features(*before, asked, least, threads=1)[-3:]
+    nir, red = (block[band] * np.float32(gain) + bias for band, gain, bias in ((3, 1e-4, -0.1), (2, 2.7e-5, -0.2)))
+    expected = np.percentile((nir - red) / (nir + red), [2.5, 97.5, 0.125], axis=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=INDEX_TOLERANCE)
+
+
 def test_two_observations_meet_half_way() -> None:
     block = np.array([10_000, 12_000], np.uint16)[None, :, None, None].repeat(4, axis=0)
     fast, _ = both(block, np.zeros((2, 1, 1), np.uint8))

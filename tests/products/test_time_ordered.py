@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from products.feature_program import FeatureProgram, feature_program
+from products.feature_spec import TasselledCapStep
 from products.period import Period
 from products.pixel import ordered_reference as exact
 from products.pixel.harmonic import DAYS_A_YEAR, basis, years_since
 from products.pixel.reference import index_values
 from products.pixel.season import SEASON_METRICS, season_of, smooth
+from products.pixel.tasselled_cap import BANDS, CRIST1985, TASSELLED_CAP
 from products.pixel.temporal import temporal_features
 from products.registry import parse_recipe
 from products.spec import FeaturesRecipe
@@ -375,9 +377,14 @@ def test_a_real_landsat_series_fits_as_least_squares_says(shared_data: Path) -> 
 
 
 def test_tasselled_cap_weights_are_those_published(shared_data: Path) -> None:
-    from products.pixel.tasselled_cap import BANDS, CRIST1985
-
     published = json.loads((shared_data / "reference" / "facts" / "tasselled_cap_crist1985.json").read_text())
 
     assert tuple(published["bands"]) == BANDS
     assert {name: tuple(weights) for name, weights in published["TM_reflectance_Crist1985"].items()} == dict(CRIST1985)
+
+
+@pytest.mark.parametrize("coefficients", ["huang2002", "baig2014", "shi2019"])
+def test_the_components_of_a_tasselled_cap_are_of_length_one_and_square_to_each_other(coefficients: str) -> None:
+    step = TasselledCapStep.model_validate({"coefficients": coefficients, "reduce": ["p50"]})
+    weights = np.array(list(TASSELLED_CAP[step.coefficients].values()))
+    np.testing.assert_allclose(weights @ weights.T, np.eye(3), atol=2e-4)
