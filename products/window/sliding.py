@@ -1,11 +1,14 @@
 """Sums and extremes over sliding windows, for any array library: a value depends on its window alone, so any crop gives the same bits."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 Array = Any  # of NumPy, CuPy, or another library that follows the array API standard
+STRIP_ROWS = 64  # on the CPU, so that what one strip needs stays in the cache
 
 
 def array_namespace(array: Array) -> ModuleType:
@@ -34,6 +37,23 @@ def window_any(mask: Array, rows: int, columns: int) -> Array:
 def interior(array: Array, halo_px: int) -> Array:
     """The view of the array (y + 2 halo, x + 2 halo) without its halo."""
     return array[halo_px : array.shape[0] - halo_px, halo_px : array.shape[1] - halo_px]
+
+
+def in_row_strips(values: Array, halo_px: int, kernel: Callable[[Array], Mapping[str, Array]]) -> dict[str, Array]:
+    """What a kernel makes of values (y + 2 halo, x + 2 halo): arrays (y, x) by name; with NumPy in strips of rows, else whole.
+
+    A strip has STRIP_ROWS rows, or as many as its two halos where these are more: most of its work would be halo.
+    """
+    if not isinstance(values, np.ndarray):
+        return dict(kernel(values))
+    rows, columns = values.shape[0] - 2 * halo_px, values.shape[1] - 2 * halo_px
+    made: dict[str, Array] = {}
+    strip_rows = max(STRIP_ROWS, 2 * halo_px)
+    for first in range(0, rows, strip_rows):
+        last = min(first + strip_rows, rows)
+        for name, layer in kernel(values[first : last + 2 * halo_px]).items():
+            made.setdefault(name, np.empty((rows, columns), layer.dtype))[first:last] = layer
+    return made
 
 
 def check_halo(shape: tuple[int, ...], halo_px: int) -> None:

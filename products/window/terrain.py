@@ -12,6 +12,7 @@ from products.window.sliding import (
     Array,
     array_namespace,
     check_halo,
+    in_row_strips,
     interior,
     window_maximum,
     window_sum,
@@ -50,6 +51,29 @@ def terrain(
         raise ValueError(f"expected an odd window of 3 pixels or more, got {position_window_px}")
     halo = max(halo_px(measure, position_window_px) for measure in measures)
     check_halo(elevation_m.shape, halo)
+    return in_row_strips(
+        elevation_m, halo, lambda strip: _strip(strip, measures, resolution_m, halo, position_window_px)
+    )
+
+
+def position(elevation: Array, window_px: int) -> Array:
+    """float64 (y, x), metres: each pixel less the mean of the others of its window that are not NaN; NaN where it is, or all of them are."""
+    xp = array_namespace(elevation)
+    missing = xp.isnan(elevation)
+    present = xp.where(missing, xp.zeros_like(elevation), elevation)
+    known = xp.astype(~missing, xp.int32)
+    centre, halo = interior(elevation, window_px // 2), window_px // 2
+    others = window_sum(known, window_px, window_px) - interior(known, halo)
+    total = window_sum(present, window_px, window_px) - interior(present, halo)
+    count = xp.astype(others, xp.float64)
+    alone = others == 0
+    mean = total / xp.where(alone, xp.ones_like(count), count)
+    return xp.where(alone, xp.full_like(centre, xp.nan), centre - mean)
+
+
+def _strip(
+    elevation_m: Array, measures: Sequence[str], resolution_m: float, halo: int, position_window_px: int
+) -> dict[str, Array]:
     xp = array_namespace(elevation_m)
     elevation = xp.astype(elevation_m, xp.float64)
     near = interior(elevation, halo - 1)
@@ -66,21 +90,6 @@ def terrain(
             value = _facing(measure, east, south)
         found[measure] = xp.astype(value, xp.float32)
     return found
-
-
-def position(elevation: Array, window_px: int) -> Array:
-    """float64 (y, x), metres: each pixel less the mean of the others of its window that are not NaN; NaN where it is, or all of them are."""
-    xp = array_namespace(elevation)
-    missing = xp.isnan(elevation)
-    present = xp.where(missing, xp.zeros_like(elevation), elevation)
-    known = xp.astype(~missing, xp.int32)
-    centre, halo = interior(elevation, window_px // 2), window_px // 2
-    others = window_sum(known, window_px, window_px) - interior(known, halo)
-    total = window_sum(present, window_px, window_px) - interior(present, halo)
-    count = xp.astype(others, xp.float64)
-    alone = others == 0
-    mean = total / xp.where(alone, xp.ones_like(count), count)
-    return xp.where(alone, xp.full_like(centre, xp.nan), centre - mean)
 
 
 def _gradient(z: Array, resolution_m: float) -> tuple[Array, Array]:

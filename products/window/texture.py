@@ -11,17 +11,14 @@ else 1. Tolerance against the float64 reference: 1e-6 relative, for homogeneity 
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from products.window.pair_histogram import FIXED_POINT, pair_histogram_sums
 from products.window.pair_sums import inverse_bits, pair_sums
-from products.window.sliding import Array, array_namespace, check_halo
+from products.window.sliding import Array, array_namespace, check_halo, in_row_strips
 
 MEASURES = ("contrast", "dissimilarity", "homogeneity", "mean", "variance", "correlation", "asm", "energy", "entropy")
 HISTOGRAM_MEASURES = frozenset({"asm", "energy", "entropy"})
 MAX_WINDOW_PX = 63  # the largest whose sums of 256 levels fit in int32
 MAX_LEVELS = 256
-STRIP_ROWS = 64  # on the CPU, so that what one strip needs stays in the cache
 _NEEDS = {
     "contrast": ("square",), "dissimilarity": ("absolute",), "homogeneity": ("inverse",), "mean": ("total",),
     "variance": ("total", "squares"), "correlation": ("total", "squares", "square"),
@@ -37,14 +34,7 @@ def texture(
     NaN where the window has no pair; the correlation of a window of one grey level is 1.
     """
     _check(values, measures, window_px, low, high, levels)
-    xp = array_namespace(values)
-    rows = values.shape[0] - window_px + 1
-    strip = STRIP_ROWS if isinstance(values, np.ndarray) else rows
-    strips = [
-        _strip(values[start : min(start + strip, rows) + window_px - 1, :], measures, window_px, low, high, levels)
-        for start in range(0, rows, strip)
-    ]
-    return {measure: xp.concat([each[measure] for each in strips], axis=0) for measure in measures}
+    return in_row_strips(values, window_px // 2, lambda strip: _strip(strip, measures, window_px, low, high, levels))
 
 
 def grey_levels(values: Array, low: float, high: float, levels: int) -> Array:

@@ -12,6 +12,7 @@ from datacube_config.settings import Settings
 from flows.cell_memory import cell_bytes
 from flows.plan_cells import plan
 from products.registry import features_recipe
+from tests.flows.hills import ground_of, take_in, write_hill
 
 AREA, YEAR = "demo", "2020"
 SCRIPT = Path(__file__).parents[1] / "bench" / "peak_memory.py"
@@ -28,6 +29,16 @@ features:
   - texture: {of: {feature: ndvi_p50}, window_px: 5, measures: [contrast]}
   - count: {}
 """
+GROUND = """name: ground
+version: 1
+kind: features
+grid: {crs: utm, resolution_m: 30, tile_px: 1536, anchor: landsat}
+period: P1Y
+sources: [{collection: sentinel-2-l2a}]
+features:
+  - index: {names: [NDVI], reduce: [p50]}
+  - terrain: {source: hill, measures: [slope, aspect, eastness, northness, position]}
+"""
 
 
 @pytest.mark.parametrize("strip_px", [pytest.param(1536, marks=pytest.mark.full), 256])
@@ -36,6 +47,20 @@ def test_a_build_keeps_within_ten_percent_of_its_planned_peak(
 ) -> None:
     recipe = tmp_path / "wide.recipe.yaml"
     recipe.write_text(RECIPE)
+    check_peak(recipe, strip_px, monkeypatch)
+
+
+@pytest.mark.full
+def test_a_build_with_terrain_keeps_within_ten_percent_of_its_planned_peak(
+    ingested_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "ground.recipe.yaml"
+    recipe.write_text(GROUND)
+    take_in(ingested_settings, write_hill(tmp_path / "hills", ground_of(str(recipe)), step=30.0))
+    check_peak(recipe, 1536, monkeypatch)
+
+
+def check_peak(recipe: Path, strip_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan(str(recipe), AREA, YEAR)
     (cell,) = made.cells
     budget = cell_bytes(features_recipe(str(recipe)), len(cell.scenes), made.threads, strip_px)

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 
 from datacube_config.connection import open_index
 from datacube_config.settings import Settings
-from datacube_config.sources import SourceTable, source_table
+from datacube_config.sources import source_table
 from flows.build_here import build
 from flows.learning_cells import cells_with_state
 from flows.plan_cells import plan
@@ -21,54 +20,15 @@ from products.errors import RequestError
 from products.period import parse_period
 from products.registry import features_recipe
 from products.window.terrain import terrain
+from tests.flows.hills import AREA, ground_of, take_in, write_hill
 
-AREA, YEAR = "demo", "2020"
-TABLE = SourceTable.model_validate(
-    {
-        "rasters": {
-            "hill": {
-                "title": "A hill", "kind": "elevation", "license": "CC0-1.0", "credit": "made up", "files": ["hill_*.tif"],
-                "name": r"hill_(?P<tile>[a-z]+)\.tif", "time": "static",
-                "bands": {"elevation": {"dtype": "float32", "nodata": -9999, "units": "metre"}, "land": {"dtype": "float32", "nodata": -9999, "layer": 2}},
-            },
-            "shore": {
-                "title": "Land of some days", "kind": "label", "license": "CC0-1.0", "credit": "made up", "files": ["shore_*.tif"],
-                "name": r"shore_(?P<date>\d{8})\.tif", "time": "date",
-                "bands": {"land": {"dtype": "float32", "nodata": -9999, "layer": 2}},
-            },
-        }
-    }
-)  # fmt: skip
+YEAR = "2020"
 FEATURES = """  - index: {names: [NDVI], reduce: [p50]}
   - texture: {of: {index: MNDWI}, window_px: 5, measures: [contrast, entropy], levels: 16}
   - texture: {of: {feature: ndvi_p50}, window_px: 3, measures: [mean]}
   - terrain: {source: hill, measures: [elevation, slope, position], window_px: 7}
   - distance: {source: hill, band: land, at_least: 1, max_distance_m: 300, name: coast, signed: true}
 """
-
-
-def write_hill(folder: Path, ground: GeoBox, name: str = "whole") -> Path:
-    """Elevation and land on a finer grid than the recipe's, over the ground and a bit more."""
-    box = ground.boundingbox
-    step, margin = 10.0, 1500.0
-    width, height = int((box.right - box.left + 2 * margin) // step), int((box.top - box.bottom + 2 * margin) // step)
-    x, y = np.meshgrid(np.arange(width) * step, np.arange(height) * step)
-    elevation = (0.02 * x + 40 * np.sin(y / 500)).astype("float32")
-    land = (np.sin(x / 700) + np.cos(y / 900) > 0).astype("float32")
-    folder.mkdir(parents=True, exist_ok=True)
-    profile = {
-        "driver": "GTiff",
-        "height": height,
-        "width": width,
-        "count": 2,
-        "dtype": "float32",
-        "crs": str(ground.crs),
-    }
-    transform = from_origin(box.left - margin, box.top + margin, step, step)
-    with rasterio.open(folder / f"hill_{name}.tif", "w", **profile, nodata=-9999, transform=transform) as file:
-        file.write(elevation, 1)
-        file.write(land, 2)
-    return folder
 
 
 def recipe_file(folder: Path, tile_px: int, features: str = FEATURES, name: str = "shaped") -> str:
@@ -89,20 +49,8 @@ features:
     return str(path)
 
 
-def take_in(settings: Settings, folder: Path, name: str = "hill", n_rasters: int = 1) -> None:
-    with open_index(settings) as index:
-        report = ingest_rasters(index, name, str(folder), TABLE)
-    assert (report.added + report.unchanged, report.quarantined) == (n_rasters, [])
-
-
 def features_of(report: dict[str, object]) -> xr.DataArray:
     return xr.open_zarr(str(report["cube"]))["features"].load()
-
-
-def ground_of(recipe: str) -> GeoBox:
-    made = features_recipe(recipe)
-    grid = made.grid.pixel_grid(find_area(AREA).geometry)
-    return grid.mosaic(grid.tiles(find_area(AREA).geometry))
 
 
 @pytest.mark.full

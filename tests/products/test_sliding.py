@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from products.window.sliding import array_namespace, check_halo, interior, window_any, window_maximum, window_sum
+from products.window.sliding import (
+    STRIP_ROWS,
+    Array,
+    array_namespace,
+    check_halo,
+    in_row_strips,
+    interior,
+    window_any,
+    window_maximum,
+    window_sum,
+)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 7, 8, 11])
@@ -47,3 +57,21 @@ def test_an_array_narrower_than_its_halos_is_refused() -> None:
         check_halo((4, 9), 2)
     with pytest.raises(ValueError, match=r"expected an array \(y, x\) wider .* got the shape \(9, 9, 9\)"):
         check_halo((9, 9, 9), 2)
+
+
+@pytest.mark.parametrize("halo_px", [0, 2, STRIP_ROWS])
+@pytest.mark.parametrize("rows", [1, STRIP_ROWS, 2 * STRIP_ROWS + 1])
+def test_strips_of_rows_make_the_same_as_the_whole(rows: int, halo_px: int) -> None:
+    values = np.random.default_rng(rows).integers(-9, 9, (rows + 2 * halo_px, 3 + 2 * halo_px))
+    side, given = 2 * halo_px + 1, list[int]()
+
+    def kernel(strip: Array) -> dict[str, Array]:
+        given.append(strip.shape[0] - 2 * halo_px)
+        return {"sum": window_sum(strip, side, side), "centre": interior(strip, halo_px)}
+
+    found = in_row_strips(values, halo_px, kernel)
+    assert sum(given) == rows and max(given) <= max(STRIP_ROWS, 2 * halo_px)
+    whole = in_row_strips(array_api_strict.asarray(values), halo_px, kernel)
+    assert given[-1] == rows
+    for name, layer in whole.items():
+        np.testing.assert_array_equal(found[name], np.asarray(layer), strict=True)

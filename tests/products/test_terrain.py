@@ -1,6 +1,7 @@
 """Terrain: planes and cones by hand, gdaldem's numbers, the papers' formulas; missing neighbours as stated."""
 
 import math
+import tracemalloc
 
 import array_api_strict
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from products.window import reference
+from products.window.sliding import STRIP_ROWS
 from products.window.terrain import MEASURES, halo_px, terrain
 
 Doubles = NDArray[np.float64]
@@ -143,6 +145,27 @@ def test_any_crop_gives_the_same_bits(elevation: NDArray[np.float32], crop: tupl
     for measure, value in whole.items():
         rows, columns = value.shape
         np.testing.assert_array_equal(part[measure], value[top : rows - bottom, left : columns - right], strict=True)
+
+
+def test_what_is_computed_in_strips_of_rows_has_the_same_bits() -> None:
+    elevation = hills(5, (2 * STRIP_ROWS + 27, 19))
+    found = terrain(elevation, MEASURES, 30.0, 7)
+    for first in range(0, elevation.shape[0] - 6, 20):
+        part = terrain(elevation[first : first + 26], MEASURES, 30.0, 7)
+        for measure, value in part.items():
+            expected = found[measure][first : first + 20]
+            np.testing.assert_array_equal(value, expected, err_msg=measure, strict=True)
+
+
+def test_little_memory_is_held_beside_the_layers_that_are_made() -> None:
+    elevation = hills(6, (1024, 512)).astype(np.float32)
+    tracemalloc.start()
+    try:
+        found = terrain(elevation, MEASURES, 30.0, 11)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak - sum(layer.nbytes for layer in found.values()) < 16 * elevation.size
 
 
 def test_turned_ground_has_turned_terrain() -> None:
