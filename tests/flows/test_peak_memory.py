@@ -57,10 +57,10 @@ def test_a_build_with_terrain_keeps_within_ten_percent_of_its_planned_peak(
     recipe = tmp_path / "ground.recipe.yaml"
     recipe.write_text(GROUND)
     take_in(ingested_settings, write_hill(tmp_path / "hills", ground_of(str(recipe)), step=30.0))
-    check_peak(recipe, 1536, monkeypatch)
+    check_peak(recipe, 1536, monkeypatch, most=1.0)  # 1.08 to 1.10 when terrain was computed undivided, 0.88 since
 
 
-def check_peak(recipe: Path, strip_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_peak(recipe: Path, strip_px: int, monkeypatch: pytest.MonkeyPatch, most: float = 1.1) -> None:
     made = plan(str(recipe), AREA, YEAR)
     (cell,) = made.cells
     budget = cell_bytes(features_recipe(str(recipe)), len(cell.scenes), made.threads, strip_px)
@@ -71,5 +71,5 @@ def check_peak(recipe: Path, strip_px: int, monkeypatch: pytest.MonkeyPatch) -> 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["planned_bytes"] <= budget
-    assert found["peak_bytes"] <= 1.1 * found["planned_bytes"], found
+    assert found["peak_bytes"] <= most * found["planned_bytes"], found
     assert found["peak_bytes"] > 0.6 * found["planned_bytes"], found
