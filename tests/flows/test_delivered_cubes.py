@@ -79,7 +79,7 @@ def test_a_request_keeps_and_names_the_cube_and_the_map_that_it_asked_for() -> N
     cubes = [{"cube": f"/{what}/grown.zarr", "asked_cube": f"/{what}/asked.zarr"} for what in ("features", "map")]
     found = {"built": counts | cubes[0], "trained": None, "mapped": cubes[1]}
     kept = _kept(found)
-    assert (kept["built"], kept["map"]) == (counts | {"cube": "/features/asked.zarr"}, "/map/asked.zarr")
+    assert (kept["built"], kept["map"]) == (counts | {"cube": "/features/asked.zarr", "alone": True}, "/map/asked.zarr")
     assert _summary(found) == "- cube: `/features/asked.zarr`\n- map: `/map/asked.zarr`"
 
 
