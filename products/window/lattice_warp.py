@@ -6,12 +6,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from products.window.resample import EDGE, Integers, sum_in_box
+from products.window.resample import EDGE, Doubles, Integers, pixels_between
+from products.window.window_lanes import BOX, SMALL_BOX, sum_of_box, sum_of_cubic, sum_of_small_box
 
 NODE_PX: Final = 16  # target pixels between nodes
 HALF_UP: Final = 0.5
-
-Doubles = NDArray[np.float64]
 
 
 class Lattice(NamedTuple):
@@ -35,30 +34,43 @@ def _weights(share: float, weights: Doubles) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _places(lattice: Lattice, row: float, column: float, line: Doubles, places: Doubles) -> None:
-    """Columns and rows in the source, into places (2, x), of places one target pixel apart in a row, the first `row` and `column` target pixels from the first
-    corner. `line` (2, node x) is room for the lattice there.
+def _across(lattice: Lattice, column: float, n: int) -> tuple[NDArray[np.int64], Doubles]:
+    """The first of four nodes about each of n places in a row, one target pixel apart and the first `column` target pixels from the first corner, (n,), and
+    their weights (n, 4).
     """
-    weights = np.empty(4)
-    down = lattice.top + row / NODE_PX
-    first = int(down) - 1
-    _weights(down - (first + 1), weights)
-    for x in range(line.shape[1]):
-        line[0, x], line[1, x] = 0.0, 0.0
-        for k in range(4):
-            line[0, x] += weights[k] * lattice.columns[first + k, x]
-            line[1, x] += weights[k] * lattice.rows[first + k, x]
-    for x in range(places.shape[1]):
+    firsts, weights = np.empty(n, np.int64), np.empty((n, 4))
+    for x in range(n):
         across = lattice.left + (column + x) / NODE_PX
-        first = int(across) - 1
-        _weights(across - (first + 1), weights)
-        places[0, x], places[1, x] = 0.0, 0.0
-        for k in range(4):
-            places[0, x] += weights[k] * line[0, first + k]
-            places[1, x] += weights[k] * line[1, first + k]
+        firsts[x] = int(across) - 1
+        _weights(across - (firsts[x] + 1), weights[x])
+    return firsts, weights
 
 
 @numba.njit(nogil=True, cache=True)
+def _places(
+    lattice: Lattice, row: float, firsts: NDArray[np.int64], weights: Doubles, line: Doubles, places: Doubles
+) -> None:
+    """Columns and rows in the source, into places (2, x), of the places of `_across` in a row, `row` target pixels below the first corner.
+
+    `line` (2, node x) is room for the lattice there.
+    """
+    down = lattice.top + row / NODE_PX
+    first, shares = int(down) - 1, np.empty(4)
+    _weights(down - (first + 1), shares)
+    for x in range(line.shape[1]):
+        line[0, x], line[1, x] = 0.0, 0.0
+        for k in range(4):
+            line[0, x] += shares[k] * lattice.columns[first + k, x]
+            line[1, x] += shares[k] * lattice.rows[first + k, x]
+    for x in range(places.shape[1]):
+        column, below, node = 0.0, 0.0, firsts[x]
+        for k in range(4):
+            column += weights[x, k] * line[0, node + k]
+            below += weights[x, k] * line[1, node + k]
+        places[0, x], places[1, x] = column, below
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def _stored(value: float, nodata: int, saturated: int, largest: int) -> int:
     """The integer nearest to a value, half up, that the type holds and that is not nodata; of infinity `saturated`."""
     if value == np.inf:
@@ -73,8 +85,9 @@ def _stored(value: float, nodata: int, saturated: int, largest: int) -> int:
 def warp_nearest(source: Integers, nodata: int, lattice: Lattice, out: Integers) -> None:
     """The source pixel under the centre of each target pixel into out (y, x); nodata outside the source."""
     line, places = np.empty((2, lattice.columns.shape[1])), np.empty((2, out.shape[1]))
+    firsts, weights = _across(lattice, 0.5, out.shape[1])
     for i in range(out.shape[0]):
-        _places(lattice, i + 0.5, 0.5, line, places)
+        _places(lattice, i + 0.5, firsts, weights, line, places)
         for j in range(out.shape[1]):
             column, row = int(np.floor(places[0, j] + EDGE)), int(np.floor(places[1, j] + EDGE))
             inside = 0 <= row < source.shape[0] and 0 <= column < source.shape[1]
@@ -89,15 +102,64 @@ def warp_average(source: Integers, nodata: int, saturated: int, lattice: Lattice
     """
     line = np.empty((2, lattice.columns.shape[1]))
     above, below = np.empty((2, out.shape[1] + 1)), np.empty((2, out.shape[1] + 1))
-    _places(lattice, 0.0, 0.0, line, below)
+    firsts, weights = _across(lattice, 0.0, out.shape[1] + 1)
+    _places(lattice, 0.0, firsts, weights, line, below)
     for i in range(out.shape[0]):
         above, below = below, above
-        _places(lattice, i + 1.0, 0.0, line, below)
-        for j in range(out.shape[1]):
-            left, right = min(above[0, j], below[0, j + 1]), max(above[0, j], below[0, j + 1])
-            top, bottom = min(above[1, j], below[1, j + 1]), max(above[1, j], below[1, j + 1])
-            total, weight = sum_in_box(source, nodata, saturated, top, bottom, left, right)
-            out[i, j] = _stored(total / weight, nodata, saturated, largest) if weight > 0.0 else nodata
+        _places(lattice, i + 1.0, firsts, weights, line, below)
+        _average_row(source, nodata, saturated, above, below, largest, out[i])
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _average_row(
+    source: Integers, nodata: int, saturated: int, above: Doubles, below: Doubles, largest: int, out: Integers
+) -> None:
+    """One row of `warp_average`, into out (x,): the corners of its pixels lie at columns and rows `above` and `below` (2, x + 1)."""
+    height, width = source.shape
+    flat = source.reshape(-1)
+    for j in range(out.size):
+        left, right = _in_order(above[0, j], below[0, j + 1])
+        top, bottom = _in_order(above[1, j], below[1, j + 1])
+        row, column = int(np.floor(top + EDGE)), int(np.floor(left + EDGE))
+        y0, y1, x0, x1 = top - row, bottom - row, left - column, right - column
+        rows, columns = SMALL_BOX if y1 <= SMALL_BOX[0] and x1 <= SMALL_BOX[1] else BOX
+        is_lacking = is_full = True
+        total, weight = 0.0, (bottom - top) * (right - left)
+        if 0 <= row <= height - rows and 0 <= column <= width - columns and y1 <= rows and x1 <= columns:
+            at = row * width + column
+            if rows == SMALL_BOX[0]:
+                total, is_lacking, is_full = sum_of_small_box(flat, at, width, y0, y1, x0, x1, nodata, saturated)
+            else:
+                total, is_lacking, is_full = sum_of_box(flat, at, width, y0, y1, x0, x1, nodata, saturated)
+        if is_lacking or is_full:
+            total, weight = _sum_in_box(source, nodata, saturated, top, bottom, left, right)
+        out[j] = _stored(total / weight, nodata, saturated, largest) if weight > 0.0 else nodata
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def _in_order(a: float, b: float) -> tuple[float, float]:
+    return (a, b) if a < b else (b, a)
+
+
+@numba.njit(nogil=True, cache=True)
+def _sum_in_box(
+    source: Integers, nodata: int, saturated: int, top: float, bottom: float, left: float, right: float
+) -> tuple[float, float]:
+    """The sum of the valid source pixels in a box of rows and columns, each times its share in it, and of these shares; infinity where one is saturated."""
+    row0, row1 = pixels_between(top, bottom, source.shape[0])
+    column0, column1 = pixels_between(left, right, source.shape[1])
+    total, weight = 0.0, 0.0
+    for row in range(row0, row1):
+        tall = min(bottom, row + 1.0) - max(top, float(row))
+        for column in range(column0, column1):
+            value = source[row, column]
+            if value != nodata:
+                if value >= saturated:
+                    return np.inf, 1.0
+                share = tall * (min(right, column + 1.0) - max(left, float(column)))
+                total += share * value
+                weight += share
+    return total, weight
 
 
 @numba.njit(nogil=True, cache=True)
@@ -116,7 +178,8 @@ def warp_average_turned(
         total[:], count[:] = 0.0, 0.0
         for k in range(n_places * n_places):
             down, across = (k // n_places + 0.5) / n_places, (k % n_places + 0.5) / n_places
-            _places(lattice, i + down, across, line, places)
+            firsts, weights = _across(lattice, across, width)
+            _places(lattice, i + down, firsts, weights, line, places)
             for j in range(width):
                 column, row = int(np.floor(places[0, j] + EDGE)), int(np.floor(places[1, j] + EDGE))
                 if 0 <= row < source.shape[0] and 0 <= column < source.shape[1] and source[row, column] != nodata:
@@ -135,22 +198,37 @@ def warp_cubic(source: Integers, nodata: int, saturated: int, lattice: Lattice, 
     GDAL has it, and `saturated` where one that counts is. For source pixels about as large as target pixels.
     """
     line, places = np.empty((2, lattice.columns.shape[1])), np.empty((2, out.shape[1]))
+    firsts, weights = _across(lattice, 0.5, out.shape[1])
     for i in range(out.shape[0]):
-        _places(lattice, i + 0.5, 0.5, line, places)
-        for j in range(out.shape[1]):
-            under_row, under_column = int(np.floor(places[1, j] + EDGE)), int(np.floor(places[0, j] + EDGE))
-            inside = 0 <= under_row < source.shape[0] and 0 <= under_column < source.shape[1]
-            if not inside or source[under_row, under_column] == nodata:
-                out[i, j] = nodata
-                continue
-            column, row = places[0, j] - 0.5, places[1, j] - 0.5
-            first_row, first_column = int(np.floor(row + EDGE)), int(np.floor(column + EDGE))
-            down, across = row - first_row, column - first_column
-            value = _convolved(source, nodata, saturated, first_row, first_column, down, across)
-            out[i, j] = _stored(value, nodata, saturated, largest)
+        _places(lattice, i + 0.5, firsts, weights, line, places)
+        _cubic_row(source, nodata, saturated, places, largest, out[i])
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _cubic_row(source: Integers, nodata: int, saturated: int, places: Doubles, largest: int, out: Integers) -> None:
+    """One row of `warp_cubic`, into out (x,): the centres of its pixels lie at columns and rows `places` (2, x)."""
+    height, width = source.shape
+    flat = source.reshape(-1)
+    for j in range(out.size):
+        under_row, under_column = int(np.floor(places[1, j] + EDGE)), int(np.floor(places[0, j] + EDGE))
+        if not (0 <= under_row < height and 0 <= under_column < width) or source[under_row, under_column] == nodata:
+            out[j] = nodata
+            continue
+        row, column = int(np.floor(places[1, j] - 0.5 + EDGE)), int(np.floor(places[0, j] - 0.5 + EDGE))
+        down, across = places[1, j] - 0.5 - row, places[0, j] - 0.5 - column
+        is_lacking = is_full = True
+        value = 0.0
+        if row >= 1 and column >= 1 and row + 2 < height and column + 2 < width:
+            at = (row - 1) * width + column - 1
+            value, is_lacking, is_full = sum_of_cubic(flat, at, width, down, across, nodata, saturated)
+        if is_lacking:
+            value = _bilinear(source, nodata, saturated, row, column, down, across)
+        elif is_full and _counts_saturated(source, saturated, row, column, down, across):
+            value = np.inf
+        out[j] = _stored(value, nodata, saturated, largest)
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def _keys(share: float, k: int) -> float:
     """The weight of the pixel k = -1, 0, 1 or 2 behind the first, for a place behind it by a share of a pixel."""
     away = abs(share - k)
@@ -160,25 +238,11 @@ def _keys(share: float, k: int) -> float:
 
 
 @numba.njit(nogil=True, cache=True)
-def _convolved(
+def _bilinear(
     source: Integers, nodata: int, saturated: int, row: int, column: int, down: float, across: float
 ) -> float:
-    """The value at a place behind the centre of a pixel, infinite where a saturated one counts; one of the nearest 2 x 2 pixels is valid."""
+    """The value at a place behind the centre of a pixel by the valid ones of 2 x 2, one of which is; infinite where a saturated one counts."""
     height, width = source.shape
-    is_whole = row >= 1 and column >= 1 and row + 2 < height and column + 2 < width
-    is_full = False
-    total = 0.0
-    if is_whole:
-        for k in range(-1, 3):
-            part = 0.0
-            for m in range(-1, 3):
-                value = source[row + k, column + m]
-                is_whole = is_whole and value != nodata
-                is_full = is_full or value >= saturated
-                part += _keys(across, m) * value
-            total += _keys(down, k) * part
-    if is_whole:
-        return np.inf if is_full and _counts_saturated(source, saturated, row, column, down, across) else total
     total, weight = 0.0, 0.0
     for k in range(2):
         for m in range(2):

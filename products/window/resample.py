@@ -11,6 +11,7 @@ HALF_UP = (
 EDGE = 1e-6  # source pixels: a place this close to the next pixel lies in it, as grids that share lines leave it to rounding
 
 Integers = NDArray[np.uint16] | NDArray[np.uint8]
+Doubles = NDArray[np.float64]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -22,11 +23,16 @@ def average(
     The target pixel (i, j) covers source rows first_row + i * step to first_row + (i + 1) * step, and columns likewise, in source pixels. It is `saturated`
     where a valid one under it is at least so large: a number that stands for all above it has no part in a mean.
     """
+    first_columns, wides = _columns_under(first_column, step, out.shape[1], source.shape[1])
+    totals, weights = np.empty(source.shape[1]), np.empty(source.shape[1])
     for i in range(out.shape[0]):
-        top, bottom = first_row + i * step, first_row + (i + 1) * step
+        _sum_down(source, nodata, saturated, first_row + i * step, first_row + (i + 1) * step, totals, weights)
         for j in range(out.shape[1]):
-            left, right = first_column + j * step, first_column + (j + 1) * step
-            total, weight = sum_in_box(source, nodata, saturated, top, bottom, left, right)
+            total, weight = 0.0, 0.0
+            for k in range(wides.shape[1]):
+                if wides[j, k] > 0.0:  # infinity times nothing is no number
+                    total += wides[j, k] * totals[first_columns[j] + k]
+                    weight += wides[j, k] * weights[first_columns[j] + k]
             if total == np.inf:
                 out[i, j] = saturated
                 continue
@@ -35,24 +41,42 @@ def average(
 
 
 @numba.njit(nogil=True, cache=True)
-def sum_in_box(
-    source: Integers, nodata: int, saturated: int, top: float, bottom: float, left: float, right: float
-) -> tuple[float, float]:
-    """The sum of the valid source pixels in a box of rows and columns, each times its share in it, and of these shares; infinity where one is saturated."""
-    row0, row1 = max(int(np.floor(top + EDGE)), 0), min(int(np.ceil(bottom - EDGE)), source.shape[0])
-    column0, column1 = max(int(np.floor(left + EDGE)), 0), min(int(np.ceil(right - EDGE)), source.shape[1])
-    total, weight = 0.0, 0.0
-    for row in range(row0, row1):
+def _columns_under(
+    first_column: float, step: float, n: int, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The first source column under each of n target columns, (n,), and how much of it and of each behind it lies there, (n, most)."""
+    firsts, wides = np.zeros(n, np.int64), np.zeros((n, int(np.ceil(step)) + 1))
+    for j in range(n):
+        left, right = first_column + j * step, first_column + (j + 1) * step
+        firsts[j], end = pixels_between(left, right, width)
+        for column in range(firsts[j], end):
+            wides[j, column - firsts[j]] = min(right, column + 1.0) - max(left, float(column))
+    return firsts, wides
+
+
+@numba.njit(nogil=True, cache=True)
+def pixels_between(first: float, last: float, size: int) -> tuple[int, int]:
+    """The first of `size` source pixels in a row that lies between two places, and the one behind the last; a place close to an edge is the edge."""
+    return max(int(np.floor(first + EDGE)), 0), min(int(np.ceil(last - EDGE)), size)
+
+
+@numba.njit(nogil=True, cache=True)
+def _sum_down(
+    source: Integers, nodata: int, saturated: int, top: float, bottom: float, totals: Doubles, weights: Doubles
+) -> None:
+    """Of each source column the sum of valid pixels between two rows, each times its share of a pixel's height, and of these shares, into (x,);
+    the sum is infinity where one is saturated.
+    """
+    totals[:], weights[:] = 0.0, 0.0
+    first, end = pixels_between(top, bottom, source.shape[0])
+    for row in range(first, end):
         tall = min(bottom, row + 1.0) - max(top, float(row))
-        for column in range(column0, column1):
+        for column in range(source.shape[1]):
             value = source[row, column]
-            if value != nodata:
-                if value >= saturated:
-                    return np.inf, 1.0
-                share = tall * (min(right, column + 1.0) - max(left, float(column)))
-                total += share * value
-                weight += share
-    return total, weight
+            is_valid = value != nodata
+            number = np.inf if value >= saturated else float(value)
+            totals[column] += tall * number if is_valid else 0.0
+            weights[column] += tall if is_valid else 0.0
 
 
 @numba.njit(nogil=True, cache=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from flows.steps.cubes.open_cube import geobox_of, open_snapshot
 from flows.steps.learning.map_files import cog
-from flows.steps.loading.warping import covered_by
+from flows.steps.loading.source_grid import covered_by
 from flows.steps.pictures.map import map_picture
 from flows.steps.storage import Storage
 from products.area import Area

@@ -20,7 +20,7 @@ from flows.steps.cubes.open_cube import geobox_of, open_snapshot
 from flows.steps.cubes.snapshot import CubePlan
 from flows.steps.learning.map_stac import collection_document, item_document
 from flows.steps.learning.models import Model
-from flows.steps.loading.warping import covered_by
+from flows.steps.loading.source_grid import covered_by
 from flows.steps.pictures.map import map_picture
 from flows.steps.storage import Storage
 from products.area import Area

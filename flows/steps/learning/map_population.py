@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from flows.steps.cubes.cube_times import CubeTime, times_of
 from flows.steps.cubes.open_cube import geobox_of
-from flows.steps.loading.warping import covered_by
+from flows.steps.loading.source_grid import covered_by
 from products.area import Area
 from products.errors import RequestError
 from products.learning.ground_area import ground_m2

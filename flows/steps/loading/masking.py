@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from flows.steps.loading.warping import covered_by
+from flows.steps.loading.source_grid import covered_by
 from products.pixel.causes import NOT_EXPECTED, Cause
 from products.pixel.clear import (
     cause_table,

@@ -15,9 +15,10 @@ from rasterio.windows import Window
 from flows.steps.archives.raster_drivers import driver_of, require_self_contained
 from flows.steps.archives.signing import signed, without_tokens
 from flows.steps.loading.remote_memory import forget_file
+from flows.steps.loading.source_grid import SourceGrid
 from flows.steps.loading.tiff_blocks import IsNeeded, fill_around, read_window
 from flows.steps.loading.wanted_pixels import WantedPixels
-from flows.steps.loading.warping import pixel_sides, warp
+from flows.steps.loading.warping import warp
 from products.scene import BandFile
 from products.window.resample import average, nearest, replicate
 
@@ -188,7 +189,7 @@ def _overview(source: Any, file: BandFile, geobox: GeoBox) -> int | None:  # noq
     """The number of the coarsest overview whose pixels are no wider than those of a geobox in metres; None for the file itself."""
     if not file.by_overview or not source.crs.is_projected:
         return None
-    side = max(pixel_sides(source))
+    side = max(SourceGrid.of(source).sides())
     fine = [factor for factor in source.overviews(file.layer) if factor * side <= geobox.resolution.x]
     return len(fine) - 1 if fine else None
 
