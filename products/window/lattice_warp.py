@@ -121,10 +121,10 @@ def _average_row(
         left, right = _in_order(above[0, j], below[0, j + 1])
         top, bottom = _in_order(above[1, j], below[1, j + 1])
         row, column = int(np.floor(top + EDGE)), int(np.floor(left + EDGE))
-        y0, y1, x0, x1 = top - row, bottom - row, left - column, right - column
+        y0, y1, x0, x1 = max(top - row, 0.0), _end(bottom - row), max(left - column, 0.0), _end(right - column)
         rows, columns = SMALL_BOX if y1 <= SMALL_BOX[0] and x1 <= SMALL_BOX[1] else BOX
         is_lacking = is_full = True
-        total, weight = 0.0, (bottom - top) * (right - left)
+        total, weight = 0.0, (y1 - y0) * (x1 - x0)
         if 0 <= row <= height - rows and 0 <= column <= width - columns and y1 <= rows and x1 <= columns:
             at = row * width + column
             if rows == SMALL_BOX[0]:
@@ -139,6 +139,13 @@ def _average_row(
 @numba.njit(nogil=True, cache=True, forceinline=True)
 def _in_order(a: float, b: float) -> tuple[float, float]:
     return (a, b) if a < b else (b, a)
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def _end(place: float) -> float:
+    """A place, or the edge of a pixel that it has only just passed."""
+    edge = np.floor(place)
+    return edge if place - edge <= EDGE else place
 
 
 @numba.njit(nogil=True, cache=True)

@@ -8,8 +8,6 @@ from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-from products.window.resample import EDGE
-
 BIT, INTEGER, DOUBLE = ir.IntType(1), ir.IntType(32), ir.DoubleType()
 SMALL_BOX: Final = (3, 4)  # rows and columns
 BOX: Final = (5, 8)
@@ -65,13 +63,12 @@ class _Window:
 
 
 def _shares(window: _Window, first: Any, last: Any) -> Any:  # noqa: ANN401
-    """How much of each pixel lies between two places, in pixels from the first; nothing of one that is only touched."""
+    """How much of each pixel lies between two places, in pixels from the first."""
     builder, low, high = window.builder, window.upwards(0.0), window.upwards(1.0)
     first, last = window.spread(first), window.spread(last)
     low = builder.select(builder.fcmp_ordered(">", first, low), first, low)
     high = builder.select(builder.fcmp_ordered("<", last, high), last, high)
-    share = builder.fsub(high, low)
-    return builder.select(builder.fcmp_ordered(">", share, window.number(EDGE)), share, window.number(0.0))
+    return builder.select(builder.fcmp_ordered(">", high, low), builder.fsub(high, low), window.number(0.0))
 
 
 def _keys(window: _Window, share: Any) -> Any:  # noqa: ANN401
