@@ -10,7 +10,9 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from rasterio._env import get_gdal_config
 
+from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.reading import UnreadBand, gdal_path, read_band, warp_band
 from products.scene import BandFile
 
@@ -296,3 +298,9 @@ def test_a_nodata_of_65535_is_not_saturated(tmp_path: Path, method: str) -> None
         source.write(numbers, 1)
     found = read(replace(file, nodata=65535), target(30, 40), method)
     assert set(np.unique(found)) <= {8000, 65535} and (found == 65535).sum() <= 4
+
+
+def test_gdal_keeps_a_row_of_blocks_so_that_a_coarse_look_decodes_each_once() -> None:
+    blocks_of_a_row = 11 * 1024 * 1024 * 2  # bytes of 10 m Sentinel-2 of 10,980 pixels
+    with RasterAccess().env():
+        assert get_gdal_config("GDAL_CACHEMAX") > blocks_of_a_row
