@@ -84,6 +84,18 @@ def _planner(n_cells: int) -> Callable[[], None]:
 
 def _building_row(root: Path) -> dict[str, Any]:
     """Seconds of a cell of 16 pixels a side: what is left of its cost where it has next to no pixels."""
+    strip, whole = small_archive(root)
+    n_few, n_many = _build(root, strip), _build(root, whole)  # the first compiles
+    ours, peer, limit = f"a cell of {n_many}", f"a cell of {n_few}", "3 % of a one-minute cell"
+    seconds = take_turns({ours: partial(_build, root, whole), peer: partial(_build, root, strip)}, 2)
+    each = {ours: [value / n_many for value in seconds[ours]], peer: [value / n_few for value in seconds[peer]]}
+    each[limit] = [MINUTE_SHARE_S] * 2
+    name = f"building a cell of {n_many} small cells ({TILE_PX} px), from the plan to the cube"
+    return row_of(name, _precise(each), ours, peer, limit)
+
+
+def small_archive(root: Path) -> tuple[str, str]:
+    """A home with the scenes of a small archive; areas of few small cells and of more."""
     shutil.rmtree(root, ignore_errors=True)
     os.environ["NEOCUBE_HOME"] = str(root / "home")
     demo = find_area("demo")
@@ -94,22 +106,20 @@ def _building_row(root: Path) -> dict[str, Any]:
         ingest_archive(index, str(root / "archive"))
     west, south, east, north = demo.geometry.boundingbox.bbox
     strip = f"{west},{(south + north) / 2},{east},{(south + north) / 2 + 1e-4}"
-    whole = f"{west},{south},{east},{(2 * south + north) / 3}"
-    n_few, n_many = _build(root, strip), _build(root, whole)  # the first compiles
-    ours, peer, limit = f"a cell of {n_many}", f"a cell of {n_few}", "3 % of a one-minute cell"
-    seconds = take_turns({ours: partial(_build, root, whole), peer: partial(_build, root, strip)}, 2)
-    each = {ours: [value / n_many for value in seconds[ours]], peer: [value / n_few for value in seconds[peer]]}
-    each[limit] = [MINUTE_SHARE_S] * 2
-    name = f"building a cell of {n_many} small cells ({TILE_PX} px), from the plan to the cube"
-    return row_of(name, _precise(each), ours, peer, limit)
+    return strip, f"{west},{south},{east},{(2 * south + north) / 3}"
+
+
+def new_small_recipe(root: Path) -> str:
+    """`mangrove_features` on small tiles, under a version that was never built."""
+    text = (DEFINITIONS / "mangrove_features.recipe.yaml").read_text().replace("tile_px: 256", f"tile_px: {TILE_PX}")
+    recipe = root / "small.recipe.yaml"
+    recipe.write_text(text.replace("version: 1", f"version: {int(time.time() * 1000) % 2_000_000_000}"))
+    return str(recipe)
 
 
 def _build(root: Path, area: str) -> int:
     """The number of cells, built under a new version."""
-    text = (DEFINITIONS / "mangrove_features.recipe.yaml").read_text().replace("tile_px: 256", f"tile_px: {TILE_PX}")
-    recipe = root / "small.recipe.yaml"
-    recipe.write_text(text.replace("version: 1", f"version: {int(time.time() * 1000) % 2_000_000_000}"))
-    report = build(str(recipe), area, "2020")
+    report = build(new_small_recipe(root), area, "2020")
     assert report["failed"] == [], report["failed"]
     return int(report["built"])
 

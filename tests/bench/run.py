@@ -31,6 +31,7 @@ ROUNDS = 3
 SCRIPTS = (
     "kernel_rates.py",
     "cell_costs.py",
+    "orchestration_rates.py",
     "forest_rates.py",
     "network_rates.py",
     "sample_rates.py",
