@@ -1,4 +1,4 @@
-"""What a cell costs as a task of the flow `build-cube` on a Prefect server, beside the same cells built without one.
+"""What a cell costs in a task of the flow `build-cube` on a Prefect server, beside the same cells built without one.
 
 `python tests/bench/orchestration_rates.py` prints the rows as JSON, in some two minutes.
 """
@@ -46,7 +46,7 @@ def _row(root: Path, few: str, many: str) -> dict[str, Any]:
     seconds = take_turns({ours: partial(orchestrated, many), peer: partial(plain, many)}, ROUNDS)
     each = {way: [round(value / n_cells, 6) for value in values] for way, values in seconds.items()}
     each[limit] = [value + MINUTE_SHARE_S for value in each[peer]]
-    return row_of(f"a small cell of {n_cells} as a task on a Prefect server", each, ours, peer, limit)
+    return row_of(f"a small cell of {n_cells} in tasks on a Prefect server", each, ours, peer, limit)
 
 
 def _built(report: dict[str, Any]) -> int:

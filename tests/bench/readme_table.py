@@ -40,7 +40,7 @@ LINES = (
     Line(("U-Net resnet18 over ",), "a U-Net over 512 px, blended patches", "its forward passes alone"),
     Line(("planning a cell of ",), "planning a cell of 10,000", "of 10"),
     Line(("building a cell of ",), "a small cell of 40, from plan to cube", "of 10"),
-    Line(("as a task on a Prefect server",), "the same as a task of Prefect", "without Prefect"),
+    Line(("in tasks on a Prefect server",), "a small cell in a task of Prefect", "without Prefect"),
     Line(("1,000,000 labelled pixels of a cube, ",), "1,000,000 labelled pixels to a table", "xarray's `.sel`", True),
     Line(("JSON on disk to committed rows, ", "postgres"), "1000 items to committed rows", "stac-to-dc", True),
     Line(("the same, against adding alone, ", "postgres"), "the same", "ODC's `add` alone"),
