@@ -1,5 +1,8 @@
 """Warping along a lattice against a plain account of what lies under each pixel, pixel by pixel in float64."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,3 +140,49 @@ def test_an_edge_that_is_only_just_passed_has_no_part_in_an_average(noise: float
     out = np.empty((SIDE, SIDE), np.uint16)
     warp_average(source, 0, 65_535, lattice(2.0, 0.0, 2.0 + noise, 2.0 + noise), 65_535, out)
     assert set(np.unique(out)) == {1000}
+
+
+@pytest.mark.parametrize("noise", [-9e-7, -4e-7, 0.0, 4e-7, 9e-7])
+def test_what_a_box_only_touches_has_no_part_in_its_area(noise: float) -> None:
+    source = np.broadcast_to(np.where(np.arange(60) % 2, 60_001, 60_000).astype(np.uint16), (60, 60)).copy()
+    out = np.empty((SIDE, SIDE), np.uint16)
+    warp_average(source, 0, 65_535, lattice(1.0, 0.0, 2.0 + noise, 2.52), 65_535, out)
+    np.testing.assert_array_equal(out, np.broadcast_to(60_001 - np.arange(SIDE) % 2, (SIDE, SIDE)))
+
+
+FENCED = """
+import ctypes, mmap
+import numpy as np
+from tests.products.test_lattice_warp import lattice
+from products.window.lattice_warp import warp_average, warp_cubic
+from products.window.resample import average
+
+def fenced(height, width, at_end):
+    size, page = height * width * 2, mmap.PAGESIZE
+    pages = -(-size // page)
+    memory = mmap.mmap(-1, (pages + 2) * page)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for fence in (base, base + (pages + 1) * page):
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(fence), page, 0) == 0
+    pixels = np.frombuffer(memory, np.uint16, height * width, page + (pages * page - size if at_end else 0))
+    pixels = pixels.reshape(height, width)
+    pixels[:] = 1000
+    return pixels, memory
+
+random, out = np.random.default_rng(0), np.empty((24, 24), np.uint16)
+for height, width in ((1, 1), (3, 7), (8, 4), (9, 9), (40, 33)):
+    for at_end in (False, True):
+        source, memory = fenced(height, width, at_end)
+        for step in (0.4, 1.0, 1.5, 3.0, 9.0):
+            for row, column in random.uniform(-30, 30, (40, 2)):
+                row, column = (round(row), round(column)) if row > 20 else (row, column)
+                average(source, 0, 65535, row, column, step, out)
+                for warp in (warp_average, warp_cubic):
+                    warp(source, 0, 65535, lattice(step, random.uniform(-0.1, 0.1), row, column), 65535, out)
+print("whole")
+"""
+
+
+def test_nothing_beside_the_source_is_read() -> None:
+    done = subprocess.run([sys.executable, "-c", FENCED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr

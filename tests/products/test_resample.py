@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from products.window.resample import average, nearest, replicate
+from products.window.resample import EDGE, HALF_UP, average, nearest, replicate
 
 
 def pixels(seed: int = 0, side: int = 60) -> NDArray[np.uint16]:
@@ -122,3 +122,37 @@ def test_a_mean_of_valid_pixels_is_never_nodata() -> None:
     source, out = np.array([[10000, 10002, 10001, 10001]], np.uint16), np.empty((1, 2), np.uint16)
     average(source, 10001, 65535, 0.0, 0.0, 2.0, out)
     np.testing.assert_array_equal(out, [[10002, 10001]])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([0.33, 0.5, 1.0, 1.5, 1.7, 2.0, 3.0, 7.3, 20.0]), st.floats(-30, 40), st.floats(-30, 40), st.integers(1, 40),
+    st.integers(1, 40), st.sampled_from([0, 7, 65_535]), st.sampled_from([60_000, 65_535, 65_536]),
+)  # fmt: skip
+def test_an_average_is_of_what_lies_under_each_pixel_wherever_the_source_ends(
+    step: float, row: float, column: float, height: int, width: int, nodata: int, saturated: int
+) -> None:
+    row, column = round(row, 2), round(column, 2)  # none a millionth of a pixel from an edge
+    random = np.random.default_rng(height * 41 + width)
+    source = random.integers(0, 60_000, (height, width)).astype(np.uint16)
+    source[random.random(source.shape) < 0.1] = nodata
+    source[random.random(source.shape) < 0.01] = min(saturated, 65_535)
+    out = np.empty((9, 8), np.uint16)
+    average(source, nodata, saturated, row, column, step, out)
+
+    def shares(first: float, last: float, size: int) -> NDArray[np.float64]:
+        at = np.arange(size)
+        found = np.minimum(last, at + 1) - np.maximum(first, at)
+        return np.where(found > EDGE, found, 0.0)
+
+    for i, j in np.ndindex(*out.shape):
+        tall = shares(row + i * step, row + (i + 1) * step, height)
+        wide = shares(column + j * step, column + (j + 1) * step, width)
+        counted = np.outer(tall, wide) * (source != nodata)
+        if not counted.any():
+            assert out[i, j] == nodata
+        elif ((source >= saturated) & (counted > 0)).any():
+            assert out[i, j] == saturated
+        else:
+            mean = (counted * source).sum() / counted.sum() + HALF_UP
+            assert abs(mean - round(mean)) < 1e-6 or out[i, j] == int(mean) + (int(mean) == nodata)

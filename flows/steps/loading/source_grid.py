@@ -4,7 +4,7 @@ import math
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from affine import Affine
@@ -26,6 +26,7 @@ AROUND_DEG: Final = 1.0  # the ground of a file over much of the world is cut so
 BESIDE_PX: Final = 4  # source pixels: those of a cubic, and what the edge bends between two places
 LEAST_COSINE: Final = 0.01  # of a latitude, as near a pole as a scale is worked out
 Places = NDArray[np.float64]
+Kept = TypeVar("Kept", NDArray[np.float64], NDArray[np.uint8])
 
 
 def covered_by(ground: Geometry, geobox: GeoBox) -> NDArray[np.bool_]:
@@ -116,7 +117,7 @@ def overlap(grid: SourceGrid, geobox: GeoBox) -> Overlap:
     for piece in _pieces(ground, geobox):
         covered |= covered_by(piece.to_crs(geobox.crs, resolution=min(grid.sides()) * 16), geobox)
     sides = grid.sides(_units_in(ground, CRS(geobox.crs)))
-    return Overlap(int(np.count_nonzero(covered)), np.packbits(covered), *sides)
+    return Overlap(int(np.count_nonzero(covered)), _kept(np.packbits(covered)), *sides)
 
 
 @lru_cache(KEPT_GRIDS)
@@ -131,7 +132,13 @@ def lattice_of(grid: SourceGrid, geobox: GeoBox) -> Lattice | None:
     columns, rows = grid.places(geobox, x - left, y - top)
     if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
         return None
-    return Lattice(columns, rows, top / NODE_PX - first_y, left / NODE_PX - first_x)
+    return Lattice(_kept(columns), _kept(rows), top / NODE_PX - first_y, left / NODE_PX - first_x)
+
+
+def _kept(numbers: Kept) -> Kept:
+    """An array that nobody may write to, since it is handed out again."""
+    numbers.flags.writeable = False
+    return numbers
 
 
 def _pieces(ground: Geometry, geobox: GeoBox) -> list[Geometry]:
