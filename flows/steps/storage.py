@@ -1,5 +1,6 @@
 """Where cells, cubes, models and maps lie: one root, a local folder or an S3 prefix."""
 
+import errno
 import mmap
 import os
 import shutil
@@ -24,6 +25,7 @@ from datacube_config.settings import Settings
 from flows.steps.disk_flush import begin_flush, flush_names, flush_tree
 from products.errors import RequestError
 
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 GIVEN_OUT: Final = (OSError, BotoCoreError)  # how a store says that it cannot
 WRITE_BACK_BYTES = 16 * 2**20  # of an object of parts, before the disk is told to begin
 
@@ -198,7 +200,10 @@ class Storage:
             yield
         except GIVEN_OUT as error:
             reason, remedy = (
-                (error.strerror or str(error), "make room there")
+                (
+                    error.strerror or str(error),
+                    "make room there" if error.errno in FULL else "see that it can be written to",
+                )
                 if isinstance(error, OSError)
                 else (error, "see that it answers")
             )

@@ -26,7 +26,7 @@ from flows.steps.cubes.cell_store import (
     write_shards,
 )
 from flows.steps.index.advisory_locks import chooser_of, writer_of
-from flows.steps.index.catalogue import cells_at
+from flows.steps.index.catalogue import cells_at, published_cell
 from flows.steps.index.derived_rows import add_derived, rewrite_derived
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
@@ -164,8 +164,9 @@ def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, row: 
             if row is None:
                 _add(index, storage, draft, digest)
             else:
-                if row.metadata_doc["properties"][CONTENT_DIGEST] != digest:
-                    rewrite_derived(index, cell_document(draft, digest), _location(storage, draft))
+                location = _location(storage, draft)
+                if row.metadata_doc["properties"][CONTENT_DIGEST] != digest or location != published_cell(row).location:
+                    rewrite_derived(index, cell_document(draft, digest), location)
                 index.dc.index.datasets.restore([draft.id])
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "build")
 

@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import point
 
 from datacube_config.connection import Index
+from datacube_config.errors import StorageLost
 from flows.steps.cubes.cells import CODE, QUALITY, TIDES
 from flows.steps.cubes.open_cube import middle_of, open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cell, scene_of, time_of
@@ -128,7 +129,14 @@ def _is_features(row: Dataset) -> bool:
 
 def _counts(storage: Storage, place: CellPixel) -> dict[str, int]:
     """Observations of the pixel by fate, as the cell stores them: a pass has one, or none."""
-    cell = open_snapshot(place.cell.location.removesuffix("/zarr.json"), storage.options)
+    location = place.cell.location.removesuffix("/zarr.json")
+    try:
+        cell = open_snapshot(location, storage.options)
+    except FileNotFoundError as error:
+        raise StorageLost(
+            f"the files of the cell {place.cell.tile} {place.cell.period}, {place.cell.id}, are not at {location}: bring them back, "
+            f"or retire it (`neocube retire --product {place.cell.product} --period {place.cell.period}`) and build again"
+        ) from error
     x, y = (float(place.pixel.coordinates[axis].values[0]) for axis in ("x", "y"))
     pixel = cell.sel(x=x, y=y, method="nearest")
     if "accounts" not in cell:

@@ -13,9 +13,10 @@ from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from datacube_config.connection import Index
+from datacube_config.errors import StorageLost
 from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, write_coordinates
-from flows.steps.cubes.cells import QUALITY, cell_path
+from flows.steps.cubes.cells import QUALITY
 from flows.steps.cubes.cube_pointers import CubeKey, last_cube, point
 from flows.steps.cubes.geozarr import LAYERS, geozarr_attributes, level_geobox
 from flows.steps.index.advisory_locks import chooser_of, writer_of
@@ -161,7 +162,7 @@ def assemble(storage: Storage, path: str, plan: CubePlan) -> None:
             cell = plan.cells.get((tile.label, period.label))
             if cell is not None:
                 place = (number, tile.row - first_row, tile.column - first_column)
-                _link(storage, cell_path(storage, cell.product, cell.id), path, stored, place)
+                _link(storage, cell, path, stored, place)
 
 
 def _write_metadata(storage: Storage, path: str, plan: CubePlan, stored: list[StoredArray]) -> None:
@@ -185,15 +186,30 @@ def _write_metadata(storage: Storage, path: str, plan: CubePlan, stored: list[St
     storage.write_group(path, objects)
 
 
-def _link(storage: Storage, cell: str, cube: str, arrays: list[StoredArray], place: tuple[int, int, int]) -> None:
+def _link(
+    storage: Storage, cell: PublishedCell, cube: str, arrays: list[StoredArray], place: tuple[int, int, int]
+) -> None:
+    """Link the shards of a cell from where its row says that it lies, which may be a store of before; StorageLost if they are not there."""
     period, row, column = place
+    source = path_of(cell.location).removesuffix("/zarr.json")
+    if source.startswith("s3://") == storage.is_local:
+        raise StorageLost(
+            f"the cell {cell.tile} {cell.period}, {cell.id}, lies at {source}, from where nothing goes into a cube in {storage.root}: "
+            "set NEOCUBE_STORE_URL back, or retire the cell and build again"
+        )
     shards = {}
     for stored in arrays:
         layers = ("0",) if stored.template.layer_dim else ()
         zeros = "/".join(("0", *layers, "0", "0"))
         there = "/".join((str(period), *layers, str(row), str(column)))
-        shards[f"{cell}/{stored.path}/c/{zeros}"] = f"{cube}/{stored.path}/c/{there}"
-    storage.copy_all(shards)
+        shards[f"{source}/{stored.path}/c/{zeros}"] = f"{cube}/{stored.path}/c/{there}"
+    try:
+        storage.copy_all(shards)
+    except FileNotFoundError as error:
+        raise StorageLost(
+            f"the files of the cell {cell.tile} {cell.period}, {cell.id}, are not at {source}: bring them back, "
+            f"or retire it (`neocube retire --product {cell.product} --period {cell.period}`) and build again"
+        ) from error
 
 
 def _attributes(plan: CubePlan) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from flows.steps.index.derived_rows import (
     as_uuid,
     family_of,
     names_of_family,
+    rewrite_derived,
     unmeasured_product,
 )
 from flows.steps.index.index_setup import add_product
@@ -25,6 +26,7 @@ from flows.steps.learning.learned_version import learned_version
 from flows.steps.learning.model_documents import FAMILY, ModelDraft, model_document
 from flows.steps.learning.model_files import CARD, STAC_ITEM, ModelFiles, learned_file, read_card, read_learned
 from flows.steps.learning.model_stac import model_item
+from flows.steps.loading.dataset_location import dataset_location
 from flows.steps.networks.encoder_file import Encoder
 from flows.steps.networks.weights_file import SavedNetwork
 from flows.steps.storage import Storage
@@ -103,9 +105,12 @@ def publish_model(
         with chooser_of_product(index, draft.recipe.name, draft.recipe.version), index.dc.index.transaction():
             replaced = _archive_others(index, draft.id, draft.recipe)
             row = index.dc.index.datasets.get(draft.id)
+            document = model_document(draft, files.learned, cells)
             if row is None:
-                add_derived(index, model_document(draft, files.learned, cells), files.url(CARD))
-            elif row.is_archived:
+                add_derived(index, document, files.url(CARD))
+            elif dataset_location(row) != files.url(CARD):
+                rewrite_derived(index, document, files.url(CARD))
+            if row is not None and row.is_archived:
                 index.dc.index.datasets.restore([draft.id])
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "train")
 

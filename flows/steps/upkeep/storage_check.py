@@ -12,6 +12,7 @@ from flows.steps.archives.archive_files import ArchiveFiles
 from flows.steps.archives.asset_sizes import MISSING, Size, asked_sizes, listed_sizes, local_sizes
 from flows.steps.index.catalogue import scene_of
 from flows.steps.index.index_rows import dataset_rows
+from flows.steps.loading.dataset_location import dataset_location
 from flows.steps.storage import Storage, path_of
 from flows.steps.storage_listing import is_whole_snapshot, numbered, snapshots
 from flows.steps.upkeep.archive_listing import copy_rows
@@ -42,10 +43,28 @@ def stored_orphans(connection: Connection, index: Index, storage: Storage) -> It
     rows = dataset_rows(index)
     for row in connection.execute(text(WITHOUT_ROW.format(rows=rows))).mappings():
         yield {**row, "kind": f"{row['kind']} without row", "why": f"{row['path']} has no row in the index"}
-    for row in connection.execute(text(WITHOUT_FILES.format(rows=rows)), {"kind": CELL_KIND}).mappings():
-        yield {"kind": "row without files", **row, "why": f"not in the store {storage.root}"}
+    yield from _without_files(connection, index, storage, rows)
     yield from unfinished_models(storage)
     yield from _cubes(connection, storage)
+
+
+def _without_files(connection: Connection, index: Index, storage: Storage, rows: str) -> Iterator[dict[str, Any]]:
+    """Rows that have no files, neither in the store nor where they say: a store of before."""
+    found = list(connection.execute(text(WITHOUT_FILES.format(rows=rows)), {"kind": CELL_KIND}).mappings())
+    for first in range(0, len(found), SCENES_AT_ONCE):
+        some = found[first : first + SCENES_AT_ONCE]
+        places = {
+            each.id: path_of(dataset_location(each))
+            for each in index.dc.index.datasets.bulk_get([r["id"] for r in some])
+        }
+        for row in some:
+            place = places[row["id"]]
+            if place.startswith("s3://") == storage.is_local or not storage.exists(place):
+                yield {
+                    "kind": "row without files",
+                    **row,
+                    "why": f"not in the store {storage.root}, and not at {place}",
+                }
 
 
 def lost_files(
