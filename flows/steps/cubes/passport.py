@@ -22,7 +22,7 @@ from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import AssetRead
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
-from flows.steps.storage import Storage
+from flows.steps.storage import Storage, path_of, read_from
 from products.antimeridian import turns
 from products.errors import RequestError
 from products.passes import search_span
@@ -128,15 +128,17 @@ def _is_features(row: Dataset) -> bool:
 
 def _counts(storage: Storage, place: CellPixel) -> dict[str, int]:
     """Observations of the pixel by fate, as the cell stores them: a pass has one, or none."""
-    cell = open_snapshot(place.cell.location.removesuffix("/zarr.json"), storage.options)
+    url = place.cell.location.removesuffix("/zarr.json")
     x, y = (float(place.pixel.coordinates[axis].values[0]) for axis in ("x", "y"))
-    pixel = cell.sel(x=x, y=y, method="nearest")
-    if "accounts" not in cell:
-        cause = int(pixel["cause"].values.item())
+    with read_from(f"the cell {path_of(url)}", passing=(FileNotFoundError,)):
+        cell = open_snapshot(url, storage.options)
+        layer = cell["accounts" if "accounts" in cell else "cause"].sel(x=x, y=y, method="nearest").load()
+    if layer.name == "cause":
+        cause = int(layer.item())
         given = () if cause == NOT_EXPECTED else ("expected", _fate(cause))
         return {name: int(name in given) for name in ACCOUNT_NAMES}
-    counts = pixel["accounts"].isel(period=0).values
-    return dict(zip(map(str, cell["cause"].values), map(int, counts), strict=True))
+    counts = layer.isel(period=0).values
+    return dict(zip(map(str, layer["cause"].values), map(int, counts), strict=True))
 
 
 def _scenes(
