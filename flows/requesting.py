@@ -98,7 +98,7 @@ def submit(index: Index, settings: Settings, account: Account, project: str, ask
         to_build=[cell.id for cell in found.plan.to_build], core_hours=found.core_hours,
         price=float(found.document["price"]["amount"]), currency=settings.price_currency,
     )  # fmt: skip
-    there = _done(index, open_storage(settings), found)
+    there = _done(index, open_storage(settings, prompt=True), found)
     with ledger(index) as requests:
         done = there and next((row for row in requests.done_with(new.key) if row.id == there.id), None)
         if had := _had(requests, new, done):

@@ -10,7 +10,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, box, point
 
-from products.antimeridian import in_one_piece
+from products.antimeridian import LONLAT, in_one_piece
 from products.area import Area
 from products.errors import RequestError
 from products.grid import LANDSAT_ANCHOR_M, REACH_M, no_tile
@@ -46,7 +46,10 @@ def preview_box(recipe: SceneRecipe, area: Geometry) -> GeoBox:
 
 
 def area_around(recipe: SceneRecipe, longitude: float, latitude: float) -> Area:
-    """The ground of SIDE_PX product pixels a side around a place, but for a rim, for a look at the pixels of the product themselves."""
+    """The ground of SIDE_PX product pixels a side around a place, but for a rim, for a look at the pixels of the product themselves.
+
+    RequestError where the CRS of the product ends nearer than that, as world-wide ones do at 180 degrees.
+    """
     name = f"{longitude:g},{latitude:g}"
     place = point(longitude, latitude, CRS("EPSG:4326"))
     grid = recipe.grid.pixel_grid(place)
@@ -56,7 +59,23 @@ def area_around(recipe: SceneRecipe, longitude: float, latitude: float) -> Area:
     left, bottom = (math.floor((at - grid.anchor_m) / grid.resolution_m) - SIDE_PX // 2 for at in (x, y))
     edges = (left + RIM_PX, bottom + RIM_PX, left + SIDE_PX - RIM_PX, bottom + SIDE_PX - RIM_PX)
     ground = box(*(grid.anchor_m + edge * grid.resolution_m for edge in edges), CRS(grid.crs))
-    return Area(name, in_one_piece(ground.segmented(EDGE_PX * grid.resolution_m)))
+    outline = ground.segmented(EDGE_PX * grid.resolution_m)
+    if not _comes_back(outline, RIM_PX * grid.resolution_m / 2):
+        raise RequestError(
+            f"the {SIDE_PX} pixels of {grid.resolution_m:g} m a side around {name!r} reach beyond the edge of {grid.crs}: "
+            "expected a place farther from it, or an area up to it"
+        )
+    return Area(name, in_one_piece(outline))
+
+
+def _comes_back(outline: Geometry, most_m: float) -> bool:
+    """Whether the corners of a shape are in degrees the same places that its CRS says: beyond its edge it says others, or none."""
+    crs = outline.crs
+    assert crs is not None
+    x, y = np.array(outline.exterior.coords).T
+    there, back = crs.transformer_to_crs(LONLAT), LONLAT.transformer_to_crs(crs)
+    again_x, again_y = back(*there(x, y))
+    return bool((np.hypot(again_x - x, again_y - y) <= most_m).all())
 
 
 def preview_recipe(recipe: SceneRecipe, resolution_m: float) -> FeaturesRecipe:

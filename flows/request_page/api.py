@@ -21,6 +21,7 @@ from flows.request_page.shown import (
     is_cube_alone,
     made,
     plan_summary,
+    reading_cube,
     request_document,
     visible,
 )
@@ -130,12 +131,11 @@ def picture(number: UUID, picture: str, request: Request, account: Caller) -> Re
     draw, pixels = PICTURES[picture]
     row = made(index_of(request), account, number)
     assert row.result is not None
-    cube = cube_for_picture(row.result["built"]["cube"], s3_options(settings_of(request)), pixels)
-    return Response(
-        draw(as_asked(cube, row.period, is_cube_alone(row))),
-        media_type="image/png",
-        headers={"Cache-Control": "private, max-age=3600"},
-    )
+    url = row.result["built"]["cube"]
+    with reading_cube(url):
+        cube = cube_for_picture(url, s3_options(settings_of(request), prompt=True), pixels)
+        drawn = draw(as_asked(cube, row.period, is_cube_alone(row)))
+    return Response(drawn, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
 @router.get("/requests/{number}/cube.zip")
@@ -143,10 +143,11 @@ def cube(number: UUID, request: Request, account: Caller) -> StreamingResponse:
     """Its cube as a zipped Zarr store, packed while it is sent; one on S3 is opened there."""
     index = index_of(request)
     url = cube_url(index, account, number)
-    place = storage_at(url, s3_options(settings_of(request)))
+    place = storage_at(url)
     if not place.is_local:
         raise HTTPException(409, f"the cube lies on S3: open {url}")
-    name = f"{open_snapshot(url).attrs['neocube:product']}.zarr"
+    with reading_cube(url):
+        name = f"{open_snapshot(url).attrs['neocube:product']}.zarr"
     with reading(index) as requests:
         requests.record(account.name, "downloaded", number)
     said = {"Content-Disposition": f'attachment; filename="{name}.zip"'}

@@ -1,5 +1,7 @@
 """What page and API show of plans and requests, and to whom."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +17,7 @@ from flows.steps.cubes.citation import Maker, citation_of
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.service.request_kinds import Request as Row
 from flows.steps.service.request_rows import published_of, reading
-from flows.steps.storage import s3_options
+from flows.steps.storage import path_of, read_from, s3_options
 from products.errors import RequestError
 
 
@@ -61,6 +63,16 @@ def made(index: Index, account: Account, number: UUID) -> Row:
     if not row.result or not row.result["built"]["cube"]:
         raise HTTPException(404, "the request has no cube yet")
     return row
+
+
+@contextmanager
+def reading_cube(url: str) -> Iterator[None]:
+    """StorageUnavailable, in one line that names the cube, where its store gives no answer or refuses; FileNotFoundError where the cube is gone."""
+    try:
+        with read_from(f"the cube {path_of(url)}", passing=(FileNotFoundError,)):
+            yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no cube at {path_of(url)} any more: ask for it again") from error
 
 
 def is_cube_alone(row: Row) -> bool:
@@ -123,5 +135,7 @@ def area_label(area: str) -> str:
 def citation(index: Index, settings: Settings, row: Row) -> dict[str, Any]:
     """How to cite what a request made; RequestError if the index has lost a part of it."""
     assert row.result is not None and row.ended_at is not None
-    cube = open_snapshot(row.result["built"]["cube"], s3_options(settings))
+    url = row.result["built"]["cube"]
+    with reading_cube(url):
+        cube = open_snapshot(url, s3_options(settings, prompt=True))
     return citation_of(index, cube, Maker(row.asked_by, row.project, settings.publisher, row.ended_at))

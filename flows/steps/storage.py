@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from zarr.storage import FsspecStore, LocalStore
 from datacube_config.errors import StorageLost, StorageUnavailable
 from datacube_config.settings import Settings
 from flows.steps.disk_flush import begin_flush, flush_names, flush_tree
+from flows.steps.s3_filesystem import ONE_TRY_OF_SECONDS, s3_filesystem
 from products.errors import RequestError
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -46,7 +48,7 @@ class Storage:
     @cached_property
     def filesystem(self) -> Any:  # noqa: ANN401
         """The fsspec filesystem behind the root."""
-        return fsspec.filesystem("file") if self.is_local else fsspec.filesystem("s3", **self.options)
+        return fsspec.filesystem("file") if self.is_local else s3_filesystem(self.options)
 
     def path(self, *parts: str) -> str:
         """The place of an object below the root; RequestError if a part would escape it."""
@@ -63,7 +65,8 @@ class Storage:
         """The Zarr store at a path. On S3 an object is one request: s3fs would ask for its size first, to read large ones in parts."""
         if self.is_local:
             return LocalStore(path, read_only=read_only)
-        return FsspecStore.from_url(path, storage_options={**self.options, "max_concurrency": 1}, read_only=read_only)
+        files = s3_filesystem(self.options, max_concurrency=1, asynchronous=True)
+        return FsspecStore(files, read_only, path.removeprefix("s3://").rstrip("/"))
 
     def open_group(self, path: str) -> zarr.Group:
         """The Zarr group at a path, for reading."""
@@ -233,10 +236,12 @@ class Storage:
 
 
 @contextmanager
-def read_from(what: str) -> Iterator[None]:
-    """StorageUnavailable, in one line that names what is read, if its store gives out."""
+def read_from(what: str, passing: tuple[type[OSError], ...] = ()) -> Iterator[None]:
+    """StorageUnavailable, in one line that names what is read, if its store gives out in another way than is let pass."""
     try:
         yield
+    except passing:
+        raise
     except GIVEN_OUT as error:
         raise StorageUnavailable(f"cannot read {what}: {error}; check NEOCUBE_STORE_URL and its permissions") from error
 
@@ -251,19 +256,21 @@ def storage_at(url: str, options: Mapping[str, Any] | None = None) -> Storage:
     return Storage(path_of(url), dict(options or {}))
 
 
-def open_storage(settings: Settings) -> Storage:
-    """The store that the settings name."""
+def open_storage(settings: Settings, prompt: bool = False) -> Storage:
+    """The store that the settings name, on S3 with `s3_options`."""
     url = settings.store_url
     root = str(settings.home / "store") if url is None else str(url)
     if root.startswith("s3://"):
-        return Storage(root, s3_options(settings))
+        return Storage(root, s3_options(settings, prompt))
     return Storage(str(Path(root.removeprefix("file://")).absolute()), flushes=settings.store_flush)
 
 
-def s3_options(settings: Settings) -> dict[str, Any]:
-    """The s3fs options of the settings; only what is set, so that the usual AWS sources apply otherwise."""
+def s3_options(settings: Settings, prompt: bool = False) -> dict[str, Any]:
+    """The s3fs options of the settings; only what is set, so that the usual AWS sources apply otherwise. `prompt`, where somebody waits: one try of seconds."""
     client = {"endpoint_url": settings.s3_endpoint_url, "region_name": settings.s3_region}
     options: dict[str, Any] = {"client_kwargs": {key: value for key, value in client.items() if value}}
+    if prompt:
+        options["config_kwargs"] = deepcopy(dict(ONE_TRY_OF_SECONDS))  # botocore writes into it
     if settings.s3_anonymous:
         return options | {"anon": True}
     if settings.s3_access_key_id and settings.s3_secret_access_key:

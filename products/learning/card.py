@@ -1,10 +1,11 @@
 """The model card: what was learned, from what, how well, and what it must not be taken for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from products.learning.card_cells import of_features, stale_note
+from products.learning.explain_card import importance_lines, looks_lines, selection_lines, shap_lines
 from products.learning.honest_card import honest_lines, percent
 from products.learning.recipe import ModelRecipe
 from products.learning.tune_card import tune_lines
@@ -129,11 +130,11 @@ def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[st
         "",
         *(_training_lines(metrics["training"]) if "training" in metrics else []),
         *(_share_lines(metrics["shares"]) if "shares" in metrics else []),
-        *(_looks_lines(metrics["looks"]) if "looks" in metrics else []),
-        *(_importance_lines(metrics) if "permutation" in metrics else []),
-        *(_shap_lines(metrics["shap"]) if "shap" in metrics else []),
+        *(looks_lines(metrics["looks"]) if "looks" in metrics else []),
+        *(importance_lines(metrics) if "permutation" in metrics else []),
+        *(shap_lines(metrics["shap"]) if "shap" in metrics else []),
         *(tune_lines(metrics["tuning"]) if "tuning" in metrics else []),
-        *(_selection_lines(metrics["selection"]) if "selection" in metrics else []),
+        *(selection_lines(metrics["selection"]) if "selection" in metrics else []),
         *honest_lines(metrics),
     ]
     return "\n".join(lines) + "\n"
@@ -154,59 +155,6 @@ def _share_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _looks_lines(looks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Where a network looks, in the patches of the hold-out that it is surest of."""
-    told = [f"- {each['class']}, {percent(each['probability'])}, at {each['x']:.0f}, {each['y']:.0f}" for each in looks]
-    return [
-        "",
-        "## What it looks at",
-        "",
-        "Grad-CAM of the deepest features of the encoder, for the class in the middle of a patch of the hold-out; of each class the pixel that it is "
-        "rightly surest of. Bright is where the network looks to say the class; it says nothing of why. Below it, the feature maps of each stage of the "
-        "encoder in the first patch, the channels that vary most.",
-        "",
-        *told,
-        "",
-        "![Grad-CAM](gradcam.png) ![feature maps](feature_maps.png)",
-    ]
-
-
-def _importance_lines(metrics: Mapping[str, Any]) -> list[str]:
-    found = metrics["permutation"]
-    costly = [(name, lost) for name, lost in found["lost"].items() if lost["mean"] > 0][:10]
-    told = [f"- {name}: {lost['mean']:.3f} (± {lost['std']:.3f})" for name, lost in costly]
-    lines = [
-        "## What it looks at",
-        "",
-        f"Agreement lost on {found['pixels']} pixels of the hold-out where one feature is shuffled, {found['repeats']} times; "
-        "features that say the same cover for each other.",
-        "",
-        *(told or ["- No feature costs any: the others cover for each."]),
-        "",
-    ]
-    if "importance" in metrics:
-        top = ", ".join(f"{name} {value:.3f}" for name, value in list(metrics["importance"].items())[:10])
-        lines += [
-            f"Share of each feature in the impurity that the forest's splits take away from the training pixels: {top}.",
-            "",
-        ]
-    return [*lines, "![importance](importance.png)"]
-
-
-def _shap_lines(found: Mapping[str, Any]) -> list[str]:
-    top = list(found["mean_absolute"].items())[:10]
-    told = [f"- {name}: " + ", ".join(f"{each} {value:.3f}" for each, value in of.items()) for name, of in top]
-    return [
-        "",
-        f"Shapley values of {found['pixels']} pixels of the hold-out beside {found['background']} trained ones: how far a feature moves the "
-        f"{found['unit']} of each class, mean of the absolute values.",
-        "",
-        *told,
-        "",
-        "![shap](shap.png)",
-    ]
-
-
 def _training_lines(told: Mapping[str, Any]) -> list[str]:
     """How a network was trained; `By fold` above is its agreement on the fold that said when to stop."""
     losses = [
@@ -222,24 +170,6 @@ def _training_lines(told: Mapping[str, Any]) -> list[str]:
         "| epoch | loss | validation |",
         "|---|---|---|",
         *losses,
-    ]
-
-
-def _selection_lines(found: Mapping[str, Any]) -> list[str]:
-    told = [f"- {name}: {value:.3f}" for name, value in found.get("scores", {}).items()]
-    told += [
-        f"- {number} features: {percent(share)} on the folds" for number, share in found.get("by_number", {}).items()
-    ]
-    kept, total = found["kept"], len(found["kept"]) + len(found["left_out"])
-    title = f"## Features kept: {len(kept)} of {total}, by {found['method'].replace('_', ' ')}"
-    return [
-        "",
-        title,
-        "",
-        f"Kept: {', '.join(kept)}.",
-        f"Left out: {', '.join(found['left_out']) or 'none'}.",
-        "",
-        *told,
     ]
 
 

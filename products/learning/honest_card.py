@@ -54,10 +54,10 @@ def _split(split: Mapping[str, Any], leaks: list[Mapping[str, Any]]) -> list[str
 def _applicability(said: Mapping[str, Any]) -> list[str]:
     return [
         "",
-        "## Where it has business",
+        "## Area of applicability",
         "",
-        f"- Threshold of the dissimilarity index {said['threshold']:.3f}, from {said['points']} training samples; of the hold-out "
-        f"{percent(said['holdout_inside'])} lies inside.",
+        f"- Threshold of the dissimilarity index (Meyer and Pebesma 2021) {said['threshold']:.3f}, from {said['points']} training samples; "
+        f"of the hold-out {percent(said['holdout_inside'])} lies inside.",
     ]
 
 

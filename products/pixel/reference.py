@@ -53,9 +53,8 @@ def geomedian(observations: Doubles) -> Doubles:
         length = float(np.linalg.norm(pull))
         if length / len(observations) < GRADIENT_TOLERANCE:
             return centre
-        distance = np.linalg.norm(observations - centre, axis=1)
-        away = distance > 0
-        centre = centre + max(0.0, 1 - at / length) * pull / np.sum(1 / distance[away])
+        _, distance = _directions(observations, centre)
+        centre = centre + max(0.0, 1 - at / length) * pull / np.sum(1 / distance)
     found = minimize(
         lambda c: np.linalg.norm(observations - c, axis=1).sum(), centre, jac=lambda c: -_pull(observations, c)[0],
         hess=lambda c: _curvature(observations, c), method="trust-exact",
@@ -152,18 +151,22 @@ def _reduced(values: Doubles, reducer: float) -> float:
 
 def _pull(observations: Doubles, point: Doubles) -> tuple[Doubles, int]:
     """The sum of unit vectors from a point to the observations away from it, and the number of observations on it."""
-    away = observations - point
-    distance = np.linalg.norm(away, axis=1)
-    off = distance > 0
-    return (away[off] / distance[off, None]).sum(axis=0), int(np.count_nonzero(~off))
+    unit, distance = _directions(observations, point)
+    return unit.sum(axis=0), len(observations) - len(distance)
 
 
 def _curvature(observations: Doubles, point: Doubles) -> Doubles:
     """The second derivative of the sum of distances, (band, band), of the observations away from the point."""
+    unit, distance = _directions(observations, point)
+    return np.asarray(np.eye(point.size) * np.sum(1 / distance) - (unit / distance[:, None]).T @ unit)
+
+
+def _directions(observations: Doubles, point: Doubles) -> tuple[Doubles, Doubles]:
+    """Unit vectors (n, band) and distances (n,) from a point to the observations that are not on it."""
     away = observations - point
     distance = np.linalg.norm(away, axis=1)
-    unit, share = away[distance > 0] / distance[distance > 0, None], 1 / distance[distance > 0]
-    return np.asarray(np.eye(point.size) * share.sum() - (unit * share[:, None]).T @ unit)
+    off = distance > 0
+    return away[off] / distance[off, None], distance[off]
 
 
 def _combined(operation: int, left: Doubles, right: Doubles) -> Doubles:

@@ -86,7 +86,7 @@ OpenPage = Callable[..., "Page"]
 
 @pytest.fixture
 def opened(chromium: "Browser", address: str, asked_index: Index) -> Iterator[OpenPage]:
-    """Opens a signed-in page; at the end, nothing was asked of another host and no script failed."""
+    """Opens a signed-in page; at the end, nothing was asked of another host, no script failed, and what was not had is a store's fault."""
     problems: list[str] = []
     contexts = []
 
@@ -98,7 +98,9 @@ def opened(chromium: "Browser", address: str, asked_index: Index) -> Iterator[Op
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
             "console",
-            lambda said: problems.append(said.text) if said.type == "error" else None,
+            lambda said: (
+                problems.append(said.text) if said.type == "error" and "status of 503" not in said.text else None
+            ),
         )
         page.goto("/sign-in")
         page.get_by_label("Name").fill("ana")
@@ -268,3 +270,26 @@ def test_a_product_is_watched_being_built_then_seen_as_a_map_and_downloaded(
         page.get_by_role("link", name="Download the cube").click()
     download.value.save_as(tmp_path / "cube.zip")
     assert "mangrove_features.zarr/zarr.json" in ZipFile(tmp_path / "cube.zip").namelist()
+
+
+def test_in_place_of_pictures_and_map_that_cannot_be_had_the_page_says_why(
+    opened: OpenPage, asked_index: Index, tmp_path: Path
+) -> None:
+    cube = tmp_path / "cube.zarr"
+    cube.mkdir()
+    (cube / "zarr.json").symlink_to("zarr.json")
+    page = opened()
+    page.get_by_label("Known area").select_option("demo")
+    page.get_by_role("button", name="Ask for it").click()
+    page.wait_for_url(re.compile("/requests/.+"))
+    number = UUID(page.url.rpartition("/")[2])
+    with ledger(asked_index) as requests:
+        requests.start(number, "run")
+    finish(asked_index, number, "done", None, {"built": {"cube": str(cube), "alone": True}})
+    page.locator("#state", has_text="done").wait_for()
+    page.locator(".pictures").scroll_into_view_if_needed()
+    said = f"cannot read the cube {cube}: "
+    for number_said, place in ((2, ".pictures .problem"), (1, "main > div > .problem"), (1, "#citation p")):
+        wait_for_script(page, f"document.querySelectorAll('{place}').length === {number_said}")
+        assert all(text.startswith(said) for text in page.locator(place).all_text_contents()), place
+    assert page.locator(".pictures img, #tiles").count() == 0

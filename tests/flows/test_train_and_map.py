@@ -203,7 +203,7 @@ def test_the_card_says_how_sure_its_numbers_are(coast: Coast, trained: TrainedMo
     for words in (
         "## How sure this is",
         "## The split",
-        "## Where it has business",
+        "## Area of applicability",
         "The variogram of the features about",
     ):
         assert words in card

@@ -87,6 +87,14 @@ def test_the_card_tells_reprojection_drops_and_buffer() -> None:
     assert "| mangrove |" in text
 
 
+def test_the_card_names_the_area_of_applicability_and_its_source() -> None:
+    _, metrics = learn(CPU, *learned_from(), RECIPE, 1)
+    metrics["applicability"] = {"threshold": 0.4567, "points": 1800, "holdout_inside": 0.978}
+    text = card_markdown(RECIPE, facts(False), metrics)
+    said = "Threshold of the dissimilarity index (Meyer and Pebesma 2021) 0.457, from 1800 training samples"
+    assert f"## Area of applicability\n\n- {said}; of the hold-out 97.8 % lies inside." in text
+
+
 def test_the_map_has_a_class_and_a_share_for_each_class() -> None:
     template = map_template(RECIPE)
     assert (template.product, template.version) == ("coast_map", 2)

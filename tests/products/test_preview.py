@@ -79,6 +79,19 @@ def test_around_a_place_lie_256_x_256_pixels_of_the_product(
     assert (int(column), int(row)) in {(SIDE_PX // 2, SIDE_PX // 2), (SIDE_PX // 2, SIDE_PX // 2 - 1)}
 
 
+@pytest.mark.parametrize(
+    ("place", "resolution_m"),
+    [((179.9999, 66.3), 10), ((-179.999, -17.0), 30), ((180.0, 0.0), 500), ((10.0, 89.9), 30), ((10.0, -89.999), 10), ((175.0, 0.0), 5000)],
+)  # fmt: skip
+def test_around_a_place_at_the_edge_of_a_crs_there_is_no_picture(
+    place: tuple[float, float], resolution_m: float
+) -> None:
+    grid = RECIPE.grid.model_copy(update={"crs": "EPSG:6933", "resolution_m": resolution_m})
+    said = f"256 pixels of {resolution_m} m a side around '{place[0]:g},{place[1]:g}' reach beyond the edge of EPSG:6933: expected a place farther from"
+    with pytest.raises(RequestError, match=said):
+        area_around(RECIPE.model_copy(update={"grid": grid}), *place)
+
+
 def test_ground_beyond_the_reach_of_a_grid_is_refused() -> None:
     recipe = RECIPE.model_copy(update={"grid": RECIPE.grid.model_copy(update={"crs": "EPSG:32647"})})
     with pytest.raises(RequestError, match="beyond the reach of EPSG:32647: ask for less ground"):

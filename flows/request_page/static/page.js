@@ -153,6 +153,19 @@ async function showCitation(node, number) {
   node.replaceChildren(...lines.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
 }
 
+const problem = (text) => Object.assign(document.createElement("p"), { className: "problem", textContent: text });
+const detailOf = async (answer, otherwise) => {
+  const it = answer && !answer.ok ? await answer.json().catch(() => null) : null;
+  return it && typeof it.detail === "string" ? it.detail : otherwise;
+};
+
+// In place of a picture that cannot be had, why; one that can be had by now is shown.
+async function sayWhy(picture) {
+  const answer = await fetch(picture.src).catch(() => null);
+  if (answer && answer.ok) picture.src = picture.src;
+  else picture.replaceWith(problem(await detailOf(answer, "The picture cannot be had now.")));
+}
+
 // The map of a product: web map tiles around a centre (x and y from 0 to 1), and the passport of a pixel.
 function startTiles(node, number) {
   const SIDE = 256;
@@ -227,7 +240,13 @@ function startTiles(node, number) {
     else return;
     event.preventDefault();
   });
-  fetch(`/api/requests/${number}/tiles.json`).then((answer) => answer.json()).then((set) => {
+  fetch(`/api/requests/${number}/tiles.json`).catch(() => null).then(async (answer) => {
+    if (!answer || !answer.ok) {
+      byId("tiles-help").remove();
+      node.replaceWith(problem(await detailOf(answer, "The map cannot be had now.")));
+      return;
+    }
+    const set = await answer.json();
     const [west, south, east, north] = set.bounds;
     const first = toWorld([west, north]), last = toWorld([east < west ? east + 360 : east, south]);
     centre = { x: (first.x + last.x) / 2, y: (first.y + last.y) / 2 };
@@ -240,6 +259,10 @@ for (const button of document.querySelectorAll("button.copy")) {
     await navigator.clipboard.writeText(byId(button.dataset.copies).textContent);
     button.textContent = "Copied";
   });
+}
+for (const picture of document.querySelectorAll(".pictures img")) {
+  if (picture.complete && picture.naturalWidth === 0) sayWhy(picture);
+  else picture.addEventListener("error", () => sayWhy(picture), { once: true });
 }
 if (byId("ask")) { startMap(byId("map"), byId("ask")); startPlan(byId("ask")); }
 if (byId("request")) followRequest(byId("request"));

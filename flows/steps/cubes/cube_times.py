@@ -30,12 +30,10 @@ def times_of(cube: xarray.Dataset) -> Iterator[CubeTime]:
     """Each period, then each pass or step, with the arrays that have it."""
     for dim in (dim for dim in TIME_DIMS if dim in cube.dims):
         names = [str(name) for name, array in cube.data_vars.items() if dim in array.dims]
-        starts, ends = edges_of(cube, dim)
-        for number in range(cube.sizes[dim]):
+        for number, each in enumerate(periods_of(cube, dim)):
             arrays = cube[names].isel({dim: number})
-            first, end = utc(starts[number]), utc(ends[number])
-            label = str(arrays["pass_id"].item()) if "pass_id" in cube.variables else Period(first, end).label
-            yield CubeTime(label, first, end, arrays)
+            label = str(arrays["pass_id"].item()) if "pass_id" in cube.variables else each.label
+            yield CubeTime(label, each.start, each.end, arrays)
 
 
 def span_of(cube: xarray.Dataset) -> tuple[np.datetime64, np.datetime64]:
@@ -53,3 +51,9 @@ def edges_of(cube: xarray.Dataset, dim: str) -> tuple[Instants, Instants]:
     """Starts and ends, excluded; a pass is one instant."""
     starts: Instants = cube[dim].values
     return starts, cube[f"{dim}_end"].values if f"{dim}_end" in cube.variables else starts + A_MICROSECOND
+
+
+def periods_of(cube: xarray.Dataset, dim: str) -> list[Period]:
+    """The periods of a cube, or its passes or steps from their start to their end."""
+    starts, ends = edges_of(cube, dim)
+    return [Period(utc(start), utc(end)) for start, end in zip(starts, ends, strict=True)]

@@ -17,7 +17,7 @@ from zarr.abc.store import Store
 from datacube_config.connection import Index
 from datacube_config.schema import cube_pointer
 from flows.steps.areas import find_area
-from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of, utc
+from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of, periods_of
 from flows.steps.cubes.geozarr import LAYERS, SELF, without_geozarr
 from flows.steps.storage import storage_at
 from products.errors import RequestError
@@ -122,8 +122,8 @@ def within(cube: xarray.Dataset, asked: Period, recipe: SceneRecipe | None = Non
     begins, ends = edges_of(cube, dim)
     belongs = begins
     if dim == "period":
-        spans = [Period(utc(begin), utc(end)) for begin, end in zip(begins, ends, strict=True)]
-        belongs = np.array([middle_of(span, recipe).replace(tzinfo=None) for span in spans], "datetime64[ns]")
+        middles = [middle_of(span, recipe).replace(tzinfo=None) for span in periods_of(cube, dim)]
+        belongs = np.array(middles, "datetime64[ns]")
     kept = np.flatnonzero((belongs >= first) & (belongs < last))
     if kept.size == 0:
         held = f"{np.datetime_as_string(begins.min(), 'D')} to {np.datetime_as_string(ends.max(), 'D')} (end excluded)"

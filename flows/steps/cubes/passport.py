@@ -23,7 +23,7 @@ from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import AssetRead
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
-from flows.steps.storage import Storage
+from flows.steps.storage import Storage, path_of, read_from
 from products.antimeridian import turns
 from products.errors import RequestError
 from products.passes import search_span
@@ -130,21 +130,22 @@ def _is_features(row: Dataset) -> bool:
 def _counts(storage: Storage, place: CellPixel) -> dict[str, int]:
     """Observations of the pixel by fate, as the cell stores them: a pass has one, or none."""
     location = place.cell.location.removesuffix("/zarr.json")
+    x, y = (float(place.pixel.coordinates[axis].values[0]) for axis in ("x", "y"))
     try:
-        cell = open_snapshot(location, storage.options)
+        with read_from(f"the cell {path_of(location)}", passing=(FileNotFoundError,)):
+            cell = open_snapshot(location, storage.options)
+            layer = cell["accounts" if "accounts" in cell else "cause"].sel(x=x, y=y, method="nearest").load()
     except FileNotFoundError as error:
         raise StorageLost(
             f"the files of the cell {place.cell.tile} {place.cell.period}, {place.cell.id}, are not at {location}: bring them back, "
             f"or retire it (`neocube retire --product {place.cell.product} --period {place.cell.period}`) and build again"
         ) from error
-    x, y = (float(place.pixel.coordinates[axis].values[0]) for axis in ("x", "y"))
-    pixel = cell.sel(x=x, y=y, method="nearest")
-    if "accounts" not in cell:
-        cause = int(pixel["cause"].values.item())
+    if layer.name == "cause":
+        cause = int(layer.item())
         given = () if cause == NOT_EXPECTED else ("expected", _fate(cause))
         return {name: int(name in given) for name in ACCOUNT_NAMES}
-    counts = pixel["accounts"].isel(period=0).values
-    return dict(zip(map(str, cell["cause"].values), map(int, counts), strict=True))
+    counts = layer.isel(period=0).values
+    return dict(zip(map(str, layer["cause"].values), map(int, counts), strict=True))
 
 
 def _scenes(

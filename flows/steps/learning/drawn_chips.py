@@ -9,7 +9,7 @@ import zarr
 from numpy.typing import NDArray
 
 from flows.steps.learning.drawn_samples import DAY, ORDINAL_OF_1970
-from flows.steps.learning.labels import LabelSource
+from flows.steps.learning.label_facts import LabelSource
 from products.devices import Backend
 from products.errors import RequestError
 from products.learning.chip_means import chip_means

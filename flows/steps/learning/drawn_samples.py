@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flows.steps.learning.labels import LabelSource
+from flows.steps.learning.label_facts import LabelSource
 from products.devices import Backend
 from products.errors import RequestError
 from products.learning.recipe import ModelRecipe

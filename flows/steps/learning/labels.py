@@ -1,7 +1,5 @@
 """Label files: polygons with a class, or a raster of classes, onto the pixels of a grid."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pyogrio.errors import DataSourceError
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
+from flows.steps.learning.label_facts import LabelSource, label_source, says_simulated
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.label_ground import on_grid
 from flows.steps.learning.label_rasters import (
@@ -32,7 +31,6 @@ from products.errors import RequestError
 from products.learning.label_codes import LabelValue, plain_values, told_values
 from products.learning.recipe import SamplesSpec
 from products.learning.samples import inner_labels
-from products.scene_recipe import canonical_digest
 
 VECTOR_SUFFIXES = (".geojson", ".json", ".gpkg")
 RASTER_SUFFIXES = (".tif", ".tiff")
@@ -40,22 +38,6 @@ FINER = 0.75  # a label pixel below this share of a grid pixel counts as finer
 HAIR = 0.01  # of a pixel: an edge that runs along pixel edges cuts no pixel
 
 Codes = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelSource:
-    """What a label file says about itself; `simulated` where it comes from a known landscape, `class_names` where codes in it mean these."""
-
-    file: LabelFile
-    digest: str
-    crs: str
-    simulated: bool
-    class_names: tuple[str, ...] = ()
-
-    @property
-    def meaning(self) -> str:
-        """The digest of the content, and of the classes that its codes mean: the same codes of other classes are other labels."""
-        return canonical_digest([self.digest, self.class_names]) if self.class_names else self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,19 +204,6 @@ def _raster(file: LabelFile, spec: SamplesSpec) -> RasterLabels:
             )
         simulated = raster.tags().get("simulated", "").lower() in ("yes", "true", "1")
         return RasterLabels(label_source(file, raster.crs.to_string(), simulated), spec.codes(by_number=True))
-
-
-def label_source(file: LabelFile, crs: str, simulated: bool) -> LabelSource:
-    """Where labels come from, with the SHA-256 of their file."""
-    return LabelSource(file, hashlib.sha256(file.path.read_bytes()).hexdigest(), crs, simulated)
-
-
-def says_simulated(file: LabelFile) -> bool:
-    """Whether a GeoJSON file says that its labels come from a known, made-up landscape."""
-    if file.suffix not in (".geojson", ".json"):
-        return False
-    document = json.loads(file.path.read_bytes())
-    return isinstance(document, dict) and bool(document.get("simulated", False))
 
 
 def _surface(shapes: NDArray[np.object_]) -> BaseGeometry:

@@ -79,7 +79,7 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
     folder = storage.path("maps", plan.template.product, plan.area, plan.grid.crs.replace(":", "_").lower(), name)
     is_whole, what = storage.exists(f"{folder}/{COLLECTION}"), f"the files of the map {plan.template.product}"
     cube = open_snapshot(cube_url, storage.options)
-    cogs, pictures, areas, business = [], [], [], []
+    cogs, pictures, areas, shares = [], [], [], []
     items: dict[str, dict[str, Any]] = {}
     names = model.recipe.class_names
     for period in plan.periods:
@@ -96,11 +96,11 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
             ground_m2 += view.ground_m2(plan.grid, len(names) + 1)
             applicable += applicable_counts(view.applicable, view.inside)
         areas += [entry | {"period": period.label} for entry in pixel_area(ground_m2, names)]
-        business.append({"period": period.label, "inside_share": inside_share(applicable)})
+        shares.append({"period": period.label, "inside_share": inside_share(applicable)})
     if not is_whole:
         with storage.writing(folder, what):
             storage.write_bytes(f"{folder}/{COLLECTION}", _json(collection_document(model, plan, items)))
-    return MapFiles(f"{folder}/{COLLECTION}", tuple(cogs), tuple(pictures), tuple(areas), tuple(business))
+    return MapFiles(f"{folder}/{COLLECTION}", tuple(cogs), tuple(pictures), tuple(areas), tuple(shares))
 
 
 def map_views(

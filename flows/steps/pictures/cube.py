@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from flows.steps.cubes.cube_times import utc
+from flows.steps.cubes.cube_times import periods_of
 from flows.steps.cubes.open_cube import count_overviews, open_snapshot
-from products.period import Period
 from products.pixel.causes import NOT_EXPECTED, Cause
 
 COVERAGE_PX = 600
@@ -140,7 +139,5 @@ def _steps(most: int) -> list[int]:
 
 def _when(cube: xarray.Dataset) -> str:
     """The last period as people write it; of one whose end is not known its first day."""
-    start = cube["period"].values[-1]
-    if "period_end" not in cube.variables:
-        return str(np.datetime_as_string(start, unit="D"))
-    return Period(utc(start), utc(cube["period_end"].values[-1])).label
+    last = periods_of(cube, "period")[-1]
+    return last.label if "period_end" in cube.variables else f"{last.start:%Y-%m-%d}"

@@ -18,7 +18,7 @@ from odc.geo.geom import BoundingBox, Geometry
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-from flows.steps.cubes.cube_times import edges_of, utc
+from flows.steps.cubes.cube_times import periods_of
 from flows.steps.cubes.open_cube import count_overviews, open_snapshot
 from flows.steps.pictures.cube import as_periods, best_time, layers_shown, thinned, with_scenes
 from products.antimeridian import as_geojson
@@ -81,14 +81,13 @@ class Layers:
         """The time of the cell that is shown."""
         cube, number = self.stored[0], self.number
         dim = "period" if "period" in cube.dims else "time"
-        starts, ends = edges_of(cube, dim)
         if dim == "period" and "time" in cube.dims:
-            number = int(np.flatnonzero(starts <= cube["time"].values[number])[-1])
-        start, end = utc(starts[number]), utc(ends[number])
+            number = int(np.flatnonzero(cube["period"].values <= cube["time"].values[number])[-1])
+        shown = periods_of(cube, dim)[number]
         if "pass_id" not in cube.variables:
-            return Period(start, end)
+            return shown
         named = (str(cube[name].values[number]) for name in ("pass_id", "platform"))
-        return Pass(start, end, *named)
+        return Pass(shown.start, shown.end, *named)
 
 
 @lru_cache(maxsize=32)

@@ -8,8 +8,8 @@ from uuid import UUID, uuid5
 from datacube_config.connection import Index
 from flows.steps.cubes.credits import sources_of
 from flows.steps.index.product_binding import bind_product, check_binding
+from flows.steps.learning.label_facts import LabelSource
 from flows.steps.learning.label_files import LabelFile
-from flows.steps.learning.labels import LabelSource
 from flows.steps.learning.training import software_versions
 from flows.steps.sampling.label_sources import LabelFiles, open_source
 from flows.steps.sampling.matches import read_measurements

@@ -7,10 +7,11 @@ import geopandas
 import numpy as np
 from odc.geo.geobox import GeoBox
 
+from flows.steps.learning.label_facts import LabelSource, label_source, says_simulated
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.label_ground import on_grid
 from flows.steps.learning.label_rasters import opened_raster
-from flows.steps.learning.labels import LabelSource, label_source, says_simulated, shape_codes
+from flows.steps.learning.labels import shape_codes
 from flows.steps.sampling.label_grid import margin_px
 from flows.steps.sampling.label_tables import SHAPES, column_of, read_shapes
 from flows.steps.sampling.raster_labels import EpochRasterLabels

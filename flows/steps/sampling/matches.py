@@ -8,8 +8,8 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
+from flows.steps.learning.label_facts import LabelSource, label_source, says_simulated
 from flows.steps.learning.label_files import LabelFile
-from flows.steps.learning.labels import LabelSource, label_source, says_simulated
 from flows.steps.sampling.label_tables import column_of, read_shapes
 from flows.steps.sampling.pixels import OWN_COLUMNS, centres, named
 from flows.steps.sampling.sampled_cells import SampledCells

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from flows.steps.learning.label_facts import LabelSource
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.label_rasters import (
     class_codes,
@@ -17,7 +18,6 @@ from flows.steps.learning.label_rasters import (
     opened_raster,
     shares_ground,
 )
-from flows.steps.learning.labels import LabelSource
 from flows.steps.sampling.label_grid import least_px, margin_px
 from products.learning.label_codes import LabelValue
 from products.learning.label_places import Codes, Places, inner_places

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
-from flows.steps.learning.labels import LabelSource
+from flows.steps.learning.label_facts import LabelSource
 from flows.steps.sampling.label_grid import frame, least_px, margin_px
 from products.learning.label_places import CONTRADICTING, Codes, Places, inner_places, joined
 from products.learning.label_spec import LabelsSpec

@@ -10,8 +10,8 @@ from flows.steps.index.catalogue import published_cell, time_of
 from flows.steps.learning.drawn_chips import DrawnChips
 from flows.steps.learning.drawn_samples import DrawnSamples
 from flows.steps.learning.feature_cells import FeatureCells
+from flows.steps.learning.label_facts import LabelSource
 from flows.steps.learning.label_files import LabelFile
-from flows.steps.learning.labels import LabelSource
 from flows.steps.learning.learned_version import learned_version, require_version
 from flows.steps.learning.training_input import Drawn
 from flows.steps.sampling.sample_files import CHIPS, TABLE, read_table
