@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import xarray
@@ -33,7 +33,7 @@ def open_pieces(url: str, options: Mapping[str, Any] | None = None, most_px: int
     return found
 
 
-def piece_tails(pieces: list[xarray.Dataset]) -> list[str]:
+def piece_tails(pieces: Sequence[object]) -> list[str]:
     """What the names of the files of each piece end in: nothing where there is one, else `_1`, `_2`, …"""
     return [f"_{number}" for number in range(1, len(pieces) + 1)] if len(pieces) > 1 else [""]
 

@@ -111,7 +111,7 @@ def map_views(
     here = area.geometry.to_crs(whole.crs)
     start = np.datetime64(period.start.replace(tzinfo=None), "ns")
     for number, tiles in enumerate(pieces, start=1):
-        window = whole.overlap_roi(whole.enclosing(_on(grid.mosaic(tiles), here)), tol=0.01)
+        window = whole.overlap_roi(whole.enclosing(ground_on(grid.mosaic(tiles), here)), tol=0.01)
         cut = cube.sel(period=start).isel(y=window[0], x=window[1])
         geobox = whole[window]
         codes, percent, applicable, uncertainty = (cut[name].values for name in SHOWN)
@@ -119,7 +119,7 @@ def map_views(
         yield MapView(label, period, geobox, codes, percent, applicable, uncertainty, covered_by(here, geobox))
 
 
-def _on(mosaic: GeoBox, ground: Geometry) -> Geometry:
+def ground_on(mosaic: GeoBox, ground: Geometry) -> Geometry:
     """The ground that lies on a mosaic; all of the mosaic where it has but the bulge of an edge."""
     clipped = shapely.clip_by_rect(shapely.make_valid(ground.geom), *mosaic.extent.boundingbox.bbox)
     return mosaic.extent if clipped.is_empty else Geometry(clipped, ground.crs)
