@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid5
 
@@ -84,7 +83,7 @@ def assembled(index: Index, storage: Storage) -> str:
     return publish_cube(index, storage, CubePlan(TEMPLATE, "matang", GRID, TILES, PERIODS, cells(index)))
 
 
-def assembled_far_apart(published: PublishedProduct, path: Path) -> tuple[Tile, ...]:
+def assembled_far_apart(published: PublishedProduct, url: str) -> tuple[Tile, ...]:
     """A cube of three of the cells, laid out as if two were neighbours and one 7000 km north of them, and a fourth place that has none; returns the places."""
     near, beside, far, lacking = places = tuple(
         Tile(GRID.crs, *at) for at in ((-552, 718), (-552, 719), (-8000, 300), (-8000, 299))
@@ -95,7 +94,7 @@ def assembled_far_apart(published: PublishedProduct, path: Path) -> tuple[Tile, 
         (at.label, period.label): known[tile.label, period.label] for at, tile in laid_out.items() for period in PERIODS
     }
     plan = CubePlan(TEMPLATE, "far", GRID, tuple(sorted(places)), PERIODS, there)
-    assemble(open_storage(published.settings), str(path), plan)
+    assemble(open_storage(published.settings), url, plan)
     return near, beside, far, lacking
 
 
