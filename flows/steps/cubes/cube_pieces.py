@@ -12,12 +12,13 @@ from flows.steps.storage import storage_at
 from products.grid import PixelGrid, Tile
 
 MOST_PX: Final = 2**28  # of a raster: 16384 x 16384
+FILLED: Final = 0.5  # of a raster, by tiles that are not taken apart
 PLACE: Final = re.compile(r"_r(-?\d+)_c(-?\d+)$")
 ROUNDING: Final = 1e-6  # of a tile, in coordinates of its corner
 
 
 def open_pieces(url: str, options: Mapping[str, Any] | None = None, most_px: int = MOST_PX) -> list[xarray.Dataset]:
-    """A snapshot as `open_snapshot` has it, one of more than `most_px` pixels in the pieces that hold its tiles; RequestError where there is none."""
+    """A snapshot as `open_snapshot` has it; one of more than `most_px` pixels, most of them of no tile, in pieces. RequestError where there is none."""
     stored = asked_stored(url, options)
     if stored.sizes["y"] * stored.sizes["x"] <= most_px:
         return [by_shards(stored)]
@@ -27,7 +28,7 @@ def open_pieces(url: str, options: Mapping[str, Any] | None = None, most_px: int
     places = {*_held(url, options, stored), *_missing(stored, side_px)}
     tiles = tuple(sorted(Tile(grid.crs, row, column) for row, column in places))
     found = []
-    for piece in grid.pieces(tiles, most_px):
+    for piece in grid.pieces(tiles, most_px, FILLED):
         rows, columns = (_span((getattr(tile, axis) for tile in piece), side_px) for axis in ("row", "column"))
         found.append(by_shards(stored.isel(y=rows, x=columns)))
     return found
