@@ -15,6 +15,7 @@ from flows.steps.index.catalogue import find_scenes
 from flows.steps.index.follow_ups import FollowUp
 from flows.steps.index.subscriptions import Subscription, kept, notice
 from flows.steps.learning.condition_map import DatedMap, write_condition_map, write_json
+from flows.steps.learning.map_files import COGS
 from flows.steps.learning.models import Model, find_model
 from flows.steps.service.webhook import deliver
 from flows.steps.storage import Storage, open_storage
@@ -139,8 +140,9 @@ def _mapped(
     seen = whole - hectares["no data"]
     found = hectares[subscription.when] if subscription.when else None
     share = found / seen if found is not None and seen else None
-    where = mapped["cogs"][0] if len(mapped["quicklooks"]) == 1 else mapped["stac"]
-    return DatedMap(where, mapped["quicklooks"][0], seen / whole if whole else 0.0, share, found)
+    maps, pictures = tuple(path for path in mapped["cogs"] if path.endswith(COGS[0])), tuple(mapped["quicklooks"])
+    where = maps[0] if len(maps) == 1 else mapped["stac"]
+    return DatedMap(where, pictures[0], seen / whole if whole else 0.0, share, found, maps, pictures)
 
 
 def _scenes(index: Index, settings: Settings, subscription: Subscription, ground: Area, span: Period) -> list[Scene]:
@@ -157,7 +159,7 @@ def _is_news(subscription: Subscription, made: DatedMap) -> bool:
 def _in_words(document: dict[str, Any]) -> str:
     share = "" if document["share"] is None else f"{document['when']} on {document['share']:.1%} of what was seen, "
     seen = f"{document['clear_share']:.0%} of the area seen"
-    return f"{document['subscription']}: {document['pass']}: {share}{seen}: {document['map']}"
+    return f"{document['subscription']}: {document['pass']}: {share}{seen}: {', '.join(document['maps'])}"
 
 
 def _kept_file(settings: Settings, name: str, content: str) -> Path:

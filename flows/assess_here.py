@@ -41,9 +41,8 @@ def design_sample(
         output_path(out)
     with open_index(settings) as index:
         url = snapshot_asked_for(index, name, area, crs)
-        cube = asked_snapshot(url, s3_options(settings))
         ground = find_area(area) if area else None
-        population = map_population(url, cube, ground, labels)
+        population = map_population(url, s3_options(settings), ground, labels)
         times = [time.label for time in population.times]
         population = replace(population, cells=tuple(_cells_of(index, population.cells, times)))
         path = Path(out or f"{population.product}_{'_'.join(t.label for t in population.times)}_sample.gpkg")

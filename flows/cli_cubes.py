@@ -65,7 +65,8 @@ def export(
     """Write CUBE as files into DIRECTORY: a GeoTIFF a period, one NetCDF file, or a copy of the Zarr store; or MODEL as an ONNX graph.
 
     CUBE is a recipe, its cube over --area; or the path or URL of a snapshot, pinned or not. MODEL is the name or the id of a
-    trained model; its graph is compared with it before it is handed out.
+    trained model; its graph is compared with it before it is handed out. A cube of sites far apart, which fill less than half of more
+    than 16384 x 16384 pixels, is written in pieces: PRODUCT_AREA_2020_1.tif, PRODUCT_AREA_2020_2.tif, …
 
     Example: neocube export mangrove_features var/files --area demo --format cog
 

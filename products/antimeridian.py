@@ -7,12 +7,13 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
 LONLAT = CRS("EPSG:4326")
 MAX_WIDTH_DEG = 90.0  # of the footprint of a scene
-EDGE_PARTS = 100  # of the longest side of what may cross the antimeridian or hold a pole
+EDGE_PARTS = 100  # of the longest side of what is bent in degrees, may cross the antimeridian or hold a pole
 
 Ring = NDArray[np.float64]
 Box = tuple[float, float, float, float]
@@ -26,8 +27,7 @@ def in_one_piece(shape: Geometry) -> Geometry:
     lonlat = shape.to_crs(LONLAT)
     if lonlat.boundingbox.span_x <= 180:
         return lonlat
-    box = shape.boundingbox
-    fine = shape.segmented(max(box.span_x, box.span_y) / EDGE_PARTS).to_crs(LONLAT)
+    fine = _cut_finely(shape).to_crs(LONLAT)
     polygons = [part for part in shapely.get_parts(shapely.get_parts(fine.geom)) if part.geom_type == "Polygon"]
     return Geometry(shapely.union_all(side_by_side([_whole(polygon) for polygon in polygons])), LONLAT)
 
@@ -48,6 +48,11 @@ def as_geojson(shape: Geometry) -> tuple[dict[str, Any], Box]:
     surfaces = [part for half in halves for part in shapely.get_parts(half) if part.geom_type == "Polygon"]
     cut = shapely.orient_polygons(shapely.MultiPolygon(surfaces))
     return Geometry(cut, LONLAT).json, (west - 360 if west >= 180 else west, south, east - 360, north)
+
+
+def outline(box: GeoBox) -> Geometry:
+    """The extent of a box with many places along its sides, which are bent in another CRS."""
+    return _cut_finely(box.extent)
 
 
 def centre(shape: Geometry) -> tuple[float, float]:
@@ -89,6 +94,11 @@ def side_by_side(parts: list[BaseGeometry]) -> list[BaseGeometry]:
     if east - west <= 180:
         return parts
     return [_shifted(part, 360.0) if part.bounds[2] <= 0 else part for part in parts]
+
+
+def _cut_finely(shape: Geometry) -> Geometry:
+    box = shape.boundingbox
+    return shape.segmented(max(box.span_x, box.span_y) / EDGE_PARTS)
 
 
 def _whole(polygon: shapely.Polygon) -> BaseGeometry:

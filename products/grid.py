@@ -93,12 +93,18 @@ class PixelGrid:
         shape = ((max(rows) - min(rows) + 1) * self.tile_px, (max(columns) - min(columns) + 1) * self.tile_px)
         return GeoBox(shape, corner.affine, CRS(self.crs))
 
-    def pieces(self, tiles: "tuple[Tile, ...]", most_px: int) -> "tuple[tuple[Tile, ...], ...]":
-        """The tiles in groups whose mosaics share no pixel and have at most `most_px` pixels, or one tile; cut where there is most ground between tiles."""
+    def pieces(
+        self, tiles: "tuple[Tile, ...]", most_px: int, filled: float = math.inf
+    ) -> "tuple[tuple[Tile, ...], ...]":
+        """The tiles in groups whose mosaics share no pixel and have at most `most_px` pixels, or one tile; cut where there is most ground between tiles.
+
+        Tiles that fill at least the share `filled` of their mosaic stay together, however many they are.
+        """
         todo, done = [tiles], []
         while todo:
             group = todo.pop()
-            if len(group) == 1 or math.prod(self.mosaic(group).shape) <= most_px:
+            size_px = math.prod(self.mosaic(group).shape)
+            if len(group) == 1 or size_px <= most_px or len(group) * self.tile_px**2 >= filled * size_px:
                 done.append(group)
             else:
                 todo += _apart(group)

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.steps.cubes.cells import CellDraft, publish_cell
-from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.cubes.snapshot import CubePlan, assemble, publish_cube
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.index_setup import add_product
 from flows.steps.storage import Storage, open_storage
@@ -81,6 +81,21 @@ def publish(settings: Settings, index: Index) -> PublishedProduct:
 def assembled(index: Index, storage: Storage) -> str:
     """The URL of the cube of all cells."""
     return publish_cube(index, storage, CubePlan(TEMPLATE, "matang", GRID, TILES, PERIODS, cells(index)))
+
+
+def assembled_far_apart(published: PublishedProduct, url: str) -> tuple[Tile, ...]:
+    """A cube of three of the cells, laid out as if two were neighbours and one 7000 km north of them, and a fourth place that has none; returns the places."""
+    near, beside, far, lacking = places = tuple(
+        Tile(GRID.crs, *at) for at in ((-552, 718), (-552, 719), (-8000, 300), (-8000, 299))
+    )
+    laid_out = dict(zip((near, beside, far), TILES, strict=False))
+    known = cells(published.index)
+    there = {
+        (at.label, period.label): known[tile.label, period.label] for at, tile in laid_out.items() for period in PERIODS
+    }
+    plan = CubePlan(TEMPLATE, "far", GRID, tuple(sorted(places)), PERIODS, there)
+    assemble(open_storage(published.settings), url, plan)
+    return near, beside, far, lacking
 
 
 def cells(index: Index) -> Any:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import geopandas
 import numpy as np
 import pytest
+import shapely
 from click.testing import Result
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
@@ -22,9 +23,11 @@ from datacube_config.settings import Settings, get_settings
 from flows.assess_map import assess_map, table_rows
 from flows.steps.areas import find_area
 from flows.steps.cubes.cells import CellDraft, publish_cell, retire_cell
-from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.cubes.snapshot import CubePlan, assemble, publish_cube
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.index_setup import add_product, init_index
+from flows.steps.learning.assessment import SampleOrder, draw_sample
+from flows.steps.learning.map_population import count_strata, map_population
 from flows.steps.storage import open_storage
 from products.grid import PixelGrid, Tile
 from products.identity import CellKey, SourceKey, cell_id
@@ -143,6 +146,37 @@ def test_strata_are_counted_exactly_inside_the_area(run: Any, mapped: Mapped, tm
     assert sum(each["weight"] for each in document["strata"]) == pytest.approx(1.0)
     assert document["simulated"] is True
     assert set(design["cells"]) and len(design["points"]) == document["points"]
+
+
+def test_a_map_of_sites_far_apart_is_counted_and_drawn_from_at_its_sites(
+    run: Any, mapped: Mapped, tmp_path: Path
+) -> None:
+    far, lacking = Tile("EPSG:32647", -4000, 150), Tile("EPSG:32647", -4001, 150)
+    template, settings = map_template(RECIPE), Settings(home=mapped.home)
+    with open_index(settings) as index:
+        known = published_cells(index, template.product, template.version, YEARS)
+        laid_out = zip((TILES[0], far), TILES, strict=True)
+        there = {(at.label, year.label): known[tile.label, year.label] for at, tile in laid_out for year in YEARS}
+        path, tiles = str(tmp_path / "far.zarr"), (lacking, far, TILES[0])
+        assemble(open_storage(settings), path, CubePlan(template, "far", GRID, tiles, YEARS, there))
+        sites = [GRID.geobox(tile).extent.to_crs(CRS("EPSG:4326")) for tile in (TILES[0], far)]
+        area = find_area(str(write_shapes(tmp_path / "sites.geojson", sites)))
+        population = map_population(path, {}, area, ["2020"])
+    design = draw_sample(population, SampleOrder(200, 0.01, 0.85, 50, 0), True)
+    assert [each["pixel_count"] for each in design["strata"]] == np.bincount(mapped.map[1].ravel())[1:].tolist()
+    assert design["unmapped_pixel_count"] == (mapped.map[1] == 0).sum()
+    boxes = {tile: GRID.geobox(tile) for tile in (TILES[0], far)}
+    drawn = {
+        tile: [each for each in design["points"] if geobox.extent.geom.contains(shapely.Point(each[2:]))]
+        for tile, geobox in boxes.items()
+    }
+    assert sum(map(len, drawn.values())) == 200 and all(drawn.values())
+    for (tile, geobox), codes in zip(boxes.items(), (mapped.map[1, :, :SIDE], mapped.map[1, :, SIDE:]), strict=True):
+        for _, name, x, y in drawn[tile]:
+            column, row = map(int, ~geobox.affine * (x, y))
+            assert name == CLASSES[codes[row, column] - 1]
+    everywhere = count_strata(map_population(path, {}, None, ["2020"]))
+    assert everywhere.unmapped == (mapped.map[1] == 0).sum() + SIDE * SIDE
 
 
 def test_a_sample_is_points_in_the_crs_of_the_map_with_an_empty_reference(

@@ -16,12 +16,13 @@ from click.testing import CliRunner
 from datacube_config.errors import StorageLost
 from flows.cli import main
 from flows.steps.cubes.cube_cogs import write_cogs
+from flows.steps.cubes.cube_pieces import open_pieces
 from flows.steps.cubes.cube_times import times_of
 from flows.steps.cubes.exporting import export_cube, writing_into
 from flows.steps.cubes.open_cube import open_snapshot
 from flows.steps.storage import path_of, s3_options
 from products.errors import RequestError
-from tests.flows.published_product import SAID
+from tests.flows.published_product import GRID, SAID, TILES, assembled_far_apart, window
 
 FEATURES = ("red", "ndvi_p50", "smad")
 
@@ -57,6 +58,40 @@ def test_rioxarray_reads_a_cog_back_equal_and_where_the_cube_is(published: Any, 
         np.testing.assert_array_equal(file.values, published.features[1])
         np.testing.assert_array_equal(file.x.values, open_snapshot(published.cube_url).x.values)
         assert file.rio.crs.to_epsg() == 32647
+
+
+@pytest.mark.parametrize("form", ["cog", "netcdf"])
+def test_sites_far_apart_are_files_of_their_own(published: Any, tmp_path: Path, form: Any) -> None:
+    near, beside, far, lacking = assembled_far_apart(published, str(tmp_path / "far.zarr"))
+    document = export_cube(str(tmp_path / "far.zarr"), {}, str(tmp_path / "files"), form)
+    names = [Path(name).name for name in document["files"]]
+    pieces = {1: (GRID.mosaic((lacking, far)), (TILES[2],)), 2: (GRID.mosaic((near, beside)), TILES[:2])}
+    if form == "netcdf":
+        assert names == ["known_features_far_1.nc", "known_features_far_2.nc"]
+        for number, (mosaic, _) in pieces.items():
+            with xarray.open_dataset(tmp_path / "files" / names[number - 1], engine="h5netcdf") as file:
+                assert (file.sizes["y"], file.sizes["x"], file.sizes["period"]) == (*mosaic.shape, 2)
+        return
+    arrays, numbered = (
+        ("", "_accounts", "_class_map"),
+        [f"{year}_{number}" for year in (2019, 2020) for number in (1, 2)],
+    )
+    assert names == sorted(f"known_features_far_{place}{array}.tif" for place in numbered for array in arrays)
+    for number, (mosaic, tiles) in pieces.items():
+        with rasterio.open(tmp_path / "files" / f"known_features_far_2019_{number}.tif") as file:
+            assert (file.shape, file.transform) == (mosaic.shape, mosaic.affine)
+            there = np.concatenate([published.features[0][:, *window(tile)] for tile in tiles], axis=-1)
+            np.testing.assert_array_equal(file.read()[:, :, -there.shape[-1] :], there)
+
+
+def test_the_sites_of_a_cube_in_an_object_store_are_found(published_on_s3: Any) -> None:
+    url = "s3://cubes/published/far.zarr"
+    near, beside, _, lacking = assembled_far_apart(published_on_s3, url)
+    north, south = open_pieces(url, s3_options(published_on_s3.settings))
+    assert [north.odc.geobox.affine, south.odc.geobox.affine] == [GRID.geobox(lacking).affine, GRID.geobox(near).affine]
+    assert north.odc.geobox.shape == south.odc.geobox.shape == GRID.mosaic((near, beside)).shape
+    there = published_on_s3.features[..., *window(TILES[2])]
+    np.testing.assert_array_equal(north.features.values[..., -there.shape[-1] :], there)
 
 
 def wide_cube() -> xarray.Dataset:

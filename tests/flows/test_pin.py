@@ -9,14 +9,18 @@ from uuid import UUID, uuid4
 import numpy as np
 import pystac
 import pytest
+import shapely
 import xarray
 from click.testing import CliRunner
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_zeros
 from pystac.extensions.datacube import DatacubeExtension
 
 from datacube_config.settings import Settings
 from flows.cli import main
 from flows.retire import retire_selected, sweep_retired
+from flows.steps.cubes.citation import Maker, citation_of
 from flows.steps.cubes.credits import SIMULATED, Source, credit_lines, sources_of
 from flows.steps.cubes.cube_stac import snapshot_item
 from flows.steps.cubes.open_cube import open_snapshot, snapshot_asked_for
@@ -182,13 +186,45 @@ def test_a_snapshot_in_an_object_store_is_pinned_by_copies_there(published_on_s3
     assert storage.exists(document["item"]) and storage.exists(document["credits_file"])
 
 
-def test_the_item_of_a_cube_across_the_antimeridian_does_not_go_round_the_world() -> None:
-    geobox = PixelGrid("EPSG:32701", 30.0, 256, 15.0).geobox(Tile("EPSG:32701", -1054, 23))
+def cube_on(geobox: GeoBox, title: str) -> xarray.Dataset:
+    """One empty period on a grid."""
     layer = xr_zeros(geobox, chunks=-1).expand_dims(period=np.array(["2020-01-01"], "datetime64[ns]"))
     ends = {"period_end": ("period", np.array(["2021-01-01"], "datetime64[ns]"))}
     cube = xarray.Dataset({"features": layer}).assign_coords(ends)
-    cube.attrs.update({"title": "Fiji", "proj:code": "EPSG:32701"})
+    said = {"product": title.lower(), "version": 1, "area": title, "cells": [], "missing": []}
+    facts = {f"neocube:{name}": value for name, value in said.items()}
+    return cube.assign_attrs({"title": title, "proj:code": str(geobox.crs), **facts})
+
+
+def test_the_item_of_a_cube_across_the_antimeridian_does_not_go_round_the_world() -> None:
+    cube = cube_on(PixelGrid("EPSG:32701", 30.0, 256, 15.0).geobox(Tile("EPSG:32701", -1054, 23)), "Fiji")
     item = snapshot_item(cube, "fiji", {}, [], NOW)
     west, _, east, _ = item["bbox"]
     assert west > 179.9 and east < -179.9
     assert item["geometry"]["type"] == "MultiPolygon"
+
+
+@pytest.mark.parametrize(
+    ("code", "bounds"),
+    [
+        ("EPSG:3413", (-1_000_000, -2_500_000, 1_000_000, -500_000)),
+        ("EPSG:3035", (2_700_000, 1_500_000, 6_500_000, 5_000_000)),
+    ],
+)
+def test_footprint_and_box_of_a_cube_hold_all_its_pixels_where_edges_are_bent(
+    published: Any, code: str, bounds: tuple[float, float, float, float]
+) -> None:
+    geobox = GeoBox.from_bbox(bounds, code, resolution=50_000)
+    cube = cube_on(geobox, "Ice")
+    x, y = np.meshgrid(*(geobox.coordinates[axis].values for axis in ("x", "y")))
+    longitudes, latitudes = CRS(code).transformer_to_crs(CRS("EPSG:4326"))(x.ravel(), y.ravel())
+    item = snapshot_item(cube, "ice", {}, [], NOW)
+    footprint = shapely.geometry.shape(item["geometry"])
+    assert shapely.contains_xy(footprint, longitudes, latitudes).all()
+    west, south, east, north = item["bbox"]
+    assert west < longitudes.min() and longitudes.max() < east and south < latitudes.min() and latitudes.max() < north
+    cited = citation_of(published.index, cube, Maker("A", "B", "C", NOW))["datacite"]["geoLocations"][0][
+        "geoLocationBox"
+    ]
+    sides = ("westBoundLongitude", "southBoundLatitude", "eastBoundLongitude", "northBoundLatitude")
+    assert [cited[side] for side in sides] == item["bbox"]

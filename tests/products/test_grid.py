@@ -181,6 +181,9 @@ def test_pieces_hold_every_tile_once_and_are_no_larger_than_asked(places: set[tu
     assert taken.max() == 1
 
 
-def test_one_solid_area_is_cut_in_halves() -> None:
+def test_one_solid_area_is_cut_in_halves_unless_what_is_filled_stays_together() -> None:
     tiles = tuple(Tile(GRID.crs, row, column) for row in range(4) for column in range(8))
     assert [len(piece) for piece in GRID.pieces(tiles, 256 * 256 * 8)] == [8, 8, 8, 8]
+    assert GRID.pieces(tiles, 256 * 256 * 8, 0.5) == (tiles,)
+    far = Tile(GRID.crs, 9000, 3)
+    assert GRID.pieces((*tiles, far), 256 * 256 * 8, 0.5) == (tiles, (far,))

@@ -13,7 +13,7 @@ from flows.steps.cubes.credits import credit_lines, sources_of
 from flows.steps.cubes.cube_stac import ZARR_TYPE, georeferenced
 from flows.steps.cubes.cube_times import span_of
 from flows.steps.cubes.pinning import CONTENT
-from products.antimeridian import as_geojson
+from products.antimeridian import as_geojson, outline
 from products.scene_recipe import canonical_digest
 
 
@@ -39,7 +39,7 @@ def citation_of(index: Index, cube: xarray.Dataset, maker: Maker) -> dict[str, A
 
 def _datacite(cube: xarray.Dataset, title: str, content: str, credit: list[str], maker: Maker) -> dict[str, Any]:
     """The attributes of a DataCite DOI (DataCite Metadata Schema 4.5), to which whoever registers it adds the DOI and the landing page."""
-    _, (west, south, east, north) = as_geojson(georeferenced(cube).extent)
+    _, (west, south, east, north) = as_geojson(outline(georeferenced(cube)))
     first, last = (np.datetime_as_string(instant, unit="D") for instant in span_of(cube))
     box = {
         "westBoundLongitude": west, "eastBoundLongitude": east, "southBoundLatitude": south, "northBoundLatitude": north,

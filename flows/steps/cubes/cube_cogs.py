@@ -22,8 +22,8 @@ OBSERVED: Final = "observed"
 MAIN_ARRAYS: Final = ("features", "reflectance", "series")
 
 
-def write_cogs(cube: xarray.Dataset, folder: Path, name: str) -> None:
-    """`<name>_<time>.tif` of the features or bands, and `<name>_<time>_<array>.tif` of every other array; a time is a period, a pass or a step.
+def write_cogs(cube: xarray.Dataset, folder: Path, name: str, tail: str = "") -> None:
+    """`<name>_<time><tail>.tif` of the features or bands, and `<name>_<time><tail>_<array>.tif` of every other array; a time is a period, a pass or a step.
 
     Float bands have NaN as nodata and averages as overviews; others, where a value says missing, that one, and every n-th pixel.
     """
@@ -32,7 +32,7 @@ def write_cogs(cube: xarray.Dataset, folder: Path, name: str) -> None:
         for array, layers in time.arrays.data_vars.items():
             suffix = "" if array in MAIN_ARRAYS else f"_{array}"
             tags = _tags(cube, time)
-            target = folder / f"{name}_{time.label.replace('/', '_')}{suffix}.tif"
+            target = folder / f"{name}_{time.label.replace('/', '_')}{tail}{suffix}.tif"
             write_cog(layers, geobox, target, tags, cube.attrs.get(LAYERS, {}))
 
 

@@ -13,8 +13,8 @@ CHUNK_PX: Final = 512
 TIME: Final = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "dtype": "float64"}
 
 
-def write_netcdf(cube: xarray.Dataset, folder: Path, name: str) -> None:
-    """`<name>.nc`: NetCDF-4 (HDF5), deflated; NaN is missing; lists in the attributes joined by blanks, `:` in their names by `_`."""
+def write_netcdf(cube: xarray.Dataset, folder: Path, name: str, tail: str = "") -> None:
+    """`<name><tail>.nc`: NetCDF-4 (HDF5), deflated; NaN is missing; lists in the attributes joined by blanks, `:` in their names by `_`."""
     file = features_apart(cube)
     file.attrs = {key.replace(":", "_"): _attribute(value) for key, value in file.attrs.items()}
     for variable, array in file.variables.items():
@@ -22,7 +22,7 @@ def write_netcdf(cube: xarray.Dataset, folder: Path, name: str) -> None:
         array.encoding = dict(TIME) if str(variable) in ("period", "period_end") else {}
         if variable in file.data_vars:
             array.encoding = {**COMPRESSION, "chunksizes": _chunks(array), "grid_mapping": GRID_MAPPING}
-    file.to_netcdf(folder / f"{name}.nc", engine="h5netcdf", format="NETCDF4")
+    file.to_netcdf(folder / f"{name}{tail}.nc", engine="h5netcdf", format="NETCDF4")
 
 
 def _chunks(array: xarray.Variable) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from flows.steps.cubes.cube_times import LAYER_DIMS, TIME_DIMS, span_of
-from products.antimeridian import as_geojson
+from products.antimeridian import as_geojson, outline
 
 STAC_VERSION = "1.1.0"
 EXTENSIONS = (
@@ -26,7 +26,7 @@ def snapshot_item(
 ) -> dict[str, Any]:
     """The item of a snapshot that lies beside it as `cube.zarr`; `properties` join those that follow from the cube as stored."""
     geobox = georeferenced(cube)
-    geometry, box = as_geojson(geobox.extent)
+    geometry, box = as_geojson(outline(geobox))
     first, last = span_of(cube)
     return {
         "type": "Feature",

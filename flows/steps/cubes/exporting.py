@@ -12,12 +12,12 @@ import xarray
 from datacube_config.errors import StorageLost
 from flows.steps.cubes.cube_cogs import write_cogs
 from flows.steps.cubes.cube_netcdf import write_netcdf
-from flows.steps.cubes.open_cube import asked_snapshot
+from flows.steps.cubes.cube_pieces import open_pieces, piece_tails
 from flows.steps.storage import storage_at
 from products.errors import RequestError
 
 ExportFormat = Literal["cog", "netcdf", "zarr"]
-Writer = Callable[[xarray.Dataset, Path, str], None]
+Writer = Callable[[xarray.Dataset, Path, str, str], None]
 PARTIAL: Final = ".partial-"
 WRITERS: Final[Mapping[str, Writer]] = {"cog": write_cogs, "netcdf": write_netcdf}
 
@@ -27,16 +27,18 @@ def export_cube(
 ) -> dict[str, Any]:
     """Write a snapshot into a folder; RequestError if that is not empty, unless `overwrite`, which replaces files of the same names only.
 
-    What is there is whole: files are written beside and moved in at the end. Raises StorageLost if the place gives out.
+    A large one is COGs or NetCDF files of its pieces. What is there is whole: files are written beside and moved in at the end.
+    Raises StorageLost if the place gives out.
     """
     target = export_folder(folder, overwrite)
-    cube = asked_snapshot(url, options)
-    name = f"{cube.attrs['neocube:product']}_{cube.attrs['neocube:area']}".replace("/", "_")
+    pieces = open_pieces(url, options)
+    name = "_".join(str(pieces[0].attrs[f"neocube:{said}"]) for said in ("product", "area")).replace("/", "_")
     with writing_into(target) as partial:
         if form == "zarr":
             _copy_store(url, options, partial / f"{name}.zarr")
         else:
-            WRITERS[form](cube, partial, name)
+            for piece, tail in zip(pieces, piece_tails(pieces), strict=True):
+                WRITERS[form](piece, partial, name, tail)
         made = sorted(partial.iterdir())
         files = [moved_into(path, target / path.name) for path in made]
     return {"files": [str(path) for path in files], "format": form, "cube": url}

@@ -50,6 +50,11 @@ def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int
 
     Integers stay integers, and `_FillValue` says which of them means missing. A `level` above 0 is an overview of a snapshot.
     """
+    return by_shards(stored_snapshot(url, options, level))
+
+
+def stored_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int = 0) -> xarray.Dataset:
+    """What `open_snapshot` opens, without Dask: of a cube that spans oceans to be cut first, as Dask takes minutes to list all that it may have."""
     place = storage_at(url, options)
     try:
         stored = _as_stored(place.zarr_store(place.root, read_only=True), str(level) if level else None)
@@ -63,6 +68,11 @@ def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int
         array.encoding["grid_mapping"] = GRID_MAPPING
         if name in MAP_LAYERS:  # older maps have no attribute that says it
             array.attrs.setdefault(FILL_VALUE, array.dtype.type(array.encoding["fill_value"]))
+    return stored
+
+
+def by_shards(stored: xarray.Dataset) -> xarray.Dataset:
+    """A snapshot as stored, or a part of it that begins at shards, dask-lazy by shards."""
     return stored.assign({name: array.chunk(_lazy_chunks(array)) for name, array in stored.data_vars.items()})
 
 
@@ -73,8 +83,13 @@ def variables_of(cube: xarray.Dataset) -> xarray.Dataset:
 
 def asked_snapshot(url: str, options: Mapping[str, Any] | None = None) -> xarray.Dataset:
     """The snapshot that somebody names; RequestError where there is none."""
+    return by_shards(asked_stored(url, options))
+
+
+def asked_stored(url: str, options: Mapping[str, Any] | None = None) -> xarray.Dataset:
+    """The `stored_snapshot` that somebody names; RequestError where there is none."""
     try:
-        return open_snapshot(url, options)
+        return stored_snapshot(url, options)
     except FileNotFoundError as error:
         raise RequestError(
             f"no cube at {url}: expected a snapshot, as `neocube build` or `neocube pin` names it"

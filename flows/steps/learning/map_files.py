@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
-from flows.steps.cubes.open_cube import geobox_of, open_snapshot
+from flows.steps.cubes.cube_pieces import MOST_PX
+from flows.steps.cubes.open_cube import by_shards, geobox_of, stored_snapshot
 from flows.steps.cubes.snapshot import CubePlan
 from flows.steps.learning.map_stac import collection_document, item_document
 from flows.steps.learning.models import Model
@@ -35,7 +36,6 @@ from products.scene_recipe import canonical_digest
 COLLECTION = "collection.json"
 SHOWN = (MAP_CLASS, PROBABILITY, APPLICABLE, UNCERTAINTY)
 COGS = tuple(f"{name}.tif" for name in SHOWN)
-MOST_PX = 2**28  # of a raster: 16384 x 16384
 COG_OPTIONS = {"driver": "COG", "compress": "DEFLATE", "blocksize": 512, "num_threads": "1"}
 
 
@@ -78,7 +78,7 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
     name = canonical_digest([plan.digest, area.geometry.wkt, *([len(pieces)] if len(pieces) > 1 else [])])[:16]
     folder = storage.path("maps", plan.template.product, plan.area, plan.grid.crs.replace(":", "_").lower(), name)
     is_whole, what = storage.exists(f"{folder}/{COLLECTION}"), f"the files of the map {plan.template.product}"
-    cube = open_snapshot(cube_url, storage.options)
+    cube = stored_snapshot(cube_url, storage.options)
     cogs, pictures, areas, shares = [], [], [], []
     items: dict[str, dict[str, Any]] = {}
     names = model.recipe.class_names
@@ -106,20 +106,23 @@ def write_map_files(storage: Storage, model: Model, plan: CubePlan, cube_url: st
 def map_views(
     cube: xarray.Dataset, grid: PixelGrid, pieces: Sequence[tuple[Tile, ...]], period: Period, area: Area
 ) -> Iterator[MapView]:
-    """The parts of a map cube in one of its periods that the bounding boxes of the area on each piece of the grid cover, `2020`, or `2020_1`, `2020_2`, …"""
+    """The parts of a stored map cube in a period that the bounding boxes of the area on each piece of the grid cover, `2020`, or `2020_1`, `2020_2`, …"""
     whole = geobox_of(cube, grid.crs)
     here = area.geometry.to_crs(whole.crs)
     start = np.datetime64(period.start.replace(tzinfo=None), "ns")
     for number, tiles in enumerate(pieces, start=1):
-        window = whole.overlap_roi(whole.enclosing(_on(grid.mosaic(tiles), here)), tol=0.01)
-        cut = cube.sel(period=start).isel(y=window[0], x=window[1])
-        geobox = whole[window]
+        mosaic = grid.mosaic(tiles)
+        rows, columns = whole.overlap_roi(mosaic, tol=0.01)
+        piece = by_shards(cube.isel(y=rows, x=columns))
+        rows, columns = mosaic.overlap_roi(mosaic.enclosing(ground_on(mosaic, here)), tol=0.01)
+        cut = piece.sel(period=start).isel(y=rows, x=columns)
+        geobox = mosaic[rows, columns]
         codes, percent, applicable, uncertainty = (cut[name].values for name in SHOWN)
         label = f"{period.label}_{number}" if len(pieces) > 1 else period.label
         yield MapView(label, period, geobox, codes, percent, applicable, uncertainty, covered_by(here, geobox))
 
 
-def _on(mosaic: GeoBox, ground: Geometry) -> Geometry:
+def ground_on(mosaic: GeoBox, ground: Geometry) -> Geometry:
     """The ground that lies on a mosaic; all of the mosaic where it has but the bulge of an edge."""
     clipped = shapely.clip_by_rect(shapely.make_valid(ground.geom), *mosaic.extent.boundingbox.bbox)
     return mosaic.extent if clipped.is_empty else Geometry(clipped, ground.crs)

@@ -1,13 +1,15 @@
-"""The pixels of a published map that a sample is drawn from: strip by strip, so that a map of any size is counted exactly."""
+"""The pixels of a published map that a sample is drawn from: strip by strip of each of its pieces, so that a map of any size is counted exactly."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import xarray
 from numpy.typing import NDArray
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
+from flows.steps.cubes.cube_pieces import open_pieces
 from flows.steps.cubes.cube_times import CubeTime, times_of
 from flows.steps.cubes.open_cube import geobox_of
 from flows.steps.loading.source_grid import covered_by
@@ -42,11 +44,11 @@ class StrataCounts:
 
 @dataclass(frozen=True, slots=True)
 class MapPopulation:
-    """A map in one period, its classes as strata; or in two, and the strata are what stays and what changes."""
+    """A map in one period, its classes as strata; or in two, and the strata are what stays and what changes. Of each piece of it, its times."""
 
     url: str
     crs: str
-    times: tuple[CubeTime, ...]
+    pieces: tuple[tuple[CubeTime, ...], ...]
     map_classes: tuple[str, ...]
     area: Area | None
     cells: tuple[str, ...]
@@ -62,37 +64,42 @@ class MapPopulation:
         return tuple(first if first == then else f"{first} to {then}" for first in names for then in names)
 
     @property
-    def resolution_m(self) -> float:
-        """The side of a pixel in the map's CRS."""
-        return float(abs(self._geobox.affine.a))
+    def times(self) -> tuple[CubeTime, ...]:
+        """The times of the map, at its first piece."""
+        return self.pieces[0]
 
     @property
-    def _geobox(self) -> GeoBox:
-        return geobox_of(self.times[0].arrays, self.crs)
+    def resolution_m(self) -> float:
+        """The side of a pixel in the map's CRS."""
+        return float(abs(geobox_of(self.times[0].arrays, self.crs).affine.a))
 
     def strips(self) -> Iterator[Strip]:
-        """The map in strips of rows."""
-        whole = self._geobox
-        ground = None if self.area is None else self.area.geometry.to_crs(whole.crs)
-        for start in range(0, whole.height, STRIP_PX):
-            rows = slice(start, min(start + STRIP_PX, whole.height))
-            box = whole[rows, :]
-            inside = np.ones(box.shape, np.bool_) if ground is None else covered_by(ground, box)
-            yield Strip(self._strata_of(rows, inside), inside, *_centres(box))
+        """The map in strips of rows, piece by piece."""
+        ground = None if self.area is None else self.area.geometry.to_crs(CRS(self.crs))
+        for times in self.pieces:
+            whole = geobox_of(times[0].arrays, self.crs)
+            for start in range(0, whole.height, STRIP_PX):
+                rows = slice(start, min(start + STRIP_PX, whole.height))
+                box = whole[rows, :]
+                inside = np.ones(box.shape, np.bool_) if ground is None else covered_by(ground, box)
+                yield Strip(self._strata_of(times, rows, inside), inside, *_centres(box))
 
-    def _strata_of(self, rows: slice, inside: NDArray[np.bool_]) -> NDArray[np.int64]:
-        codes = [time.arrays[MAP_CLASS].isel(y=rows).values.astype(np.int64) for time in self.times]
+    def _strata_of(self, times: Sequence[CubeTime], rows: slice, inside: NDArray[np.bool_]) -> NDArray[np.int64]:
+        codes = [time.arrays[MAP_CLASS].isel(y=rows).values.astype(np.int64) for time in times]
         is_mapped = inside & np.logical_and.reduce([each > 0 for each in codes])
         stratum = codes[0] if len(codes) == 1 else (codes[0] - 1) * len(self.map_classes) + codes[1]
         return np.where(is_mapped, stratum, 0)
 
 
-def map_population(url: str, cube: xarray.Dataset, area: Area | None, labels: Sequence[str]) -> MapPopulation:
-    """The population of a map cube in the periods of these labels; RequestError if it is no map of classes, or lacks a period."""
+def map_population(url: str, options: Mapping[str, Any], area: Area | None, labels: Sequence[str]) -> MapPopulation:
+    """The population of a map cube in the periods of these labels; RequestError if there is none, it is no map of classes, or lacks a period."""
+    pieces = open_pieces(url, options)
+    cube = pieces[0]
     if MAP_CLASS not in cube.data_vars or "class" not in cube.dims:
         held = ", ".join(map(str, cube.data_vars))
         raise RequestError(f"expected a map of classes, {url} has {held}: give the product of `neocube map`")
-    known = {time.label: time for time in times_of(cube)}
+    times = [{time.label: time for time in times_of(piece)} for piece in pieces]
+    known = times[0]
     asked = list(labels) or list(known)
     for label in asked:
         if label not in known:
@@ -104,7 +111,7 @@ def map_population(url: str, cube: xarray.Dataset, area: Area | None, labels: Se
     names = tuple(str(name).removeprefix(f"{PROBABILITY}_") for name in cube["class"].values)
     facts = cube.attrs
     return MapPopulation(
-        url, str(facts["proj:code"]), tuple(known[label] for label in asked), names, area,
+        url, str(facts["proj:code"]), tuple(tuple(each[label] for label in asked) for each in times), names, area,
         tuple(facts["neocube:cells"]), str(facts["neocube:product"]), int(facts["neocube:version"]),
     )  # fmt: skip
 

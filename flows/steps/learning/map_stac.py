@@ -8,7 +8,7 @@ from odc.geo.geobox import GeoBox
 
 from flows.steps.cubes.snapshot import CubePlan
 from flows.steps.learning.models import Model
-from products.antimeridian import as_geojson
+from products.antimeridian import as_geojson, outline
 from products.learning.learned import NO_PROBABILITY
 from products.learning.maps import MAP_CLASS, PROBABILITY, class_colours
 from products.learning.trust_layers import APPLICABLE, NOT_MAPPED, UNCERTAINTY
@@ -24,7 +24,7 @@ COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 def item_document(model: Model, plan: CubePlan, geobox: GeoBox, period: Period, label: str) -> dict[str, Any]:
     """The item of one period of a map, or of one piece of it; its class values are told by the classification extension."""
-    geometry, box = as_geojson(geobox.extent)
+    geometry, box = as_geojson(outline(geobox))
     end = period.end - timedelta(microseconds=1)
     return {
         "type": "Feature",

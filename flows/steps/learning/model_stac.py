@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from flows.steps.learning.model_documents import ModelDraft
-from products.antimeridian import as_geojson
+from products.antimeridian import as_geojson, outline
 from products.learning.learned import Learned
 from products.learning.recipe import ModelRecipe
 
@@ -27,7 +27,7 @@ TYPES: Final = {"md": "text/markdown", "json": "application/json", "png": "image
 def model_item(draft: ModelDraft, learned: Learned, weights: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     """The item of a model whose files, by name, lie beside it; `weights` is the one that holds what was learned."""
     told = learned.describe()
-    geometry, box = as_geojson(draft.geobox.extent)
+    geometry, box = as_geojson(outline(draft.geobox))
     start, end = min(p.start for p in draft.periods), max(p.end for p in draft.periods) - timedelta(microseconds=1)
     return {
         "type": "Feature",

@@ -21,7 +21,7 @@ from rasterio.warp import reproject
 from flows.steps.cubes.cube_times import periods_of
 from flows.steps.cubes.open_cube import count_overviews, open_snapshot
 from flows.steps.pictures.cube import as_periods, best_time, layers_shown, thinned, with_scenes
-from products.antimeridian import as_geojson
+from products.antimeridian import as_geojson, outline
 from products.errors import RequestError
 from products.passes import Pass
 from products.period import Period
@@ -31,7 +31,6 @@ HALF_M = math.pi * 6378137.0  # OGC 17-083r4, WebMercatorQuad: half the side of 
 MOST_ZOOM = 22
 LEAST_WHOLE_ZOOM = 7  # from here on a tile is 2.8 degrees wide, less than the zones of UTM
 AROUND_PX = 2
-SIDE_PARTS = 100  # of the longest side of what is shown in another CRS
 MOST_READ_PX = 2048  # a side: of more, every n-th pixel is read
 
 
@@ -73,7 +72,7 @@ class Layers:
     @cached_property
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east, north of where scenes lay, in degrees; across the antimeridian west is larger than east."""
-        _, box = as_geojson(_outline(with_scenes(as_periods(self.stored[-1]))["features"].odc.geobox))
+        _, box = as_geojson(outline(with_scenes(as_periods(self.stored[-1]))["features"].odc.geobox))
         return box
 
     @cached_property
@@ -103,7 +102,7 @@ def tile_picture(layers: Layers, zoom: int, column: int, row: int) -> bytes:
     pixels = np.full((finest.sizes["feature"], TILE_PX, TILE_PX), np.nan, np.float32)
     for window in whole if zoom >= LEAST_WHOLE_ZOOM else _where_shown(finest.odc.geobox, target):
         part = target[window]
-        ground = _outline(part).to_crs(finest.odc.geobox.crs).boundingbox
+        ground = outline(part).to_crs(finest.odc.geobox.crs).boundingbox
         if not np.isfinite(ground.bbox).all():  # beyond the reach of the cube's CRS
             continue
         wanted_m = max(ground.span_x, ground.span_y) / max(part.shape)
@@ -146,20 +145,13 @@ def _where_shown(source: GeoBox, target: GeoBox) -> Iterator[tuple[slice, slice]
 
     The CRS of a cube does not reach over all of a tile that shows much of the world.
     """
-    geometry, _ = as_geojson(_outline(source))
+    geometry, _ = as_geojson(outline(source))
     for ground in shapely.get_parts(shapely.geometry.shape(geometry)):
         shared = Geometry(ground, "EPSG:4326").to_crs(target.crs) & target.extent
         if not shared.is_empty:
             west, south, east, north = shared.boundingbox.bbox
             (left, top), (right, bottom) = (~target.affine * corner for corner in ((west, north), (east, south)))
             yield _within(top, bottom, TILE_PX), _within(left, right, TILE_PX)
-
-
-def _outline(box: GeoBox) -> Geometry:
-    """The extent of a box with many places along its sides, which are bent in another CRS."""
-    extent = box.extent
-    sides = extent.boundingbox
-    return extent.segmented(max(sides.span_x, sides.span_y) / SIDE_PARTS)
 
 
 def _within(first: float, last: float, size: int) -> slice:
