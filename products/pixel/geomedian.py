@@ -5,6 +5,7 @@ import numpy as np
 
 from products.lane_code import LANES
 from products.pixel.geomedian_newton import to_median
+from products.pixel.lane_vectors import fused
 from products.pixel.lanes import Bands, Floats
 
 GEOMEDIAN_TOLERANCE = (
@@ -70,7 +71,7 @@ def _start(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Ba
         state[(active + 1) * LANES + lane] = n
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz"})
 def _pull(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Bands, state: Floats) -> None:
     """Sums over the observations: unit vectors from the centre to them, their inverse distances, and the weight on the centre."""
     n, here, pull = len(bands), 4 * len(bands), 4 * len(bands) + 1
@@ -85,7 +86,7 @@ def _pull(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Ban
             square = np.float32(0.0)
             for b in range(n):
                 away = seen[b * LANES + lane] - state[b * LANES + lane]
-                square += away * away
+                square = fused(away, away, square)
             distance = np.sqrt(square)
             is_on = distance < np.float32(ON_OBSERVATION)
             share = np.float32(0.0) if is_on else used[lane] / distance
@@ -93,10 +94,10 @@ def _pull(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Ban
             state[pull * LANES + lane] += share
             for b in range(n):
                 away = seen[b * LANES + lane] - state[b * LANES + lane]
-                state[(n + b) * LANES + lane] += share * away
+                state[(n + b) * LANES + lane] = fused(share, away, state[(n + b) * LANES + lane])
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz"})
 def _move(bands: Bands, state: Floats) -> bool:
     """Move the centre of each lane that has not arrived; whether any has not."""
     n, here, pull, length, active = (
@@ -109,7 +110,7 @@ def _move(bands: Bands, state: Floats) -> bool:
     for lane in range(LANES):
         square = np.float32(0.0)
         for b in range(n):
-            square += state[(n + b) * LANES + lane] * state[(n + b) * LANES + lane]
+            square = fused(state[(n + b) * LANES + lane], state[(n + b) * LANES + lane], square)
         force = np.sqrt(square)
         on = state[here * LANES + lane]
         scale = (np.float32(1.0) - on / force) / state[pull * LANES + lane] if on < force else np.float32(0.0)
@@ -118,23 +119,23 @@ def _move(bands: Bands, state: Floats) -> bool:
             f = state[(n + b) * LANES + lane] * scale
             df = f - state[(3 * n + b) * LANES + lane]
             dx = state[(2 * n + b) * LANES + lane]
-            step += f * f
-            change += df * df
-            along += f * df
-            moved += dx * dx
+            step = fused(f, f, step)
+            change = fused(df, df, change)
+            along = fused(f, df, along)
+            moved = fused(dx, dx, moved)
         shrinks = step < state[length * LANES + lane]
         secant = along / change if shrinks and change > np.float32(0.0) else np.float32(0.0)
         stretched = np.float32(0.0)
         for b in range(n):
             f = state[(n + b) * LANES + lane] * scale
-            move = f - secant * (state[(2 * n + b) * LANES + lane] + f - state[(3 * n + b) * LANES + lane])
-            stretched += move * move
+            move = fused(-secant, state[(2 * n + b) * LANES + lane] + f - state[(3 * n + b) * LANES + lane], f)
+            stretched = fused(move, move, stretched)
         longest = np.float32(LONGEST_STRETCH * LONGEST_STRETCH) * step
         cut = np.sqrt(longest / stretched) if stretched > longest else np.float32(1.0)
         goes = state[active * LANES + lane]
         for b in range(n):
             f = state[(n + b) * LANES + lane] * scale
-            move = cut * (f - secant * (state[(2 * n + b) * LANES + lane] + f - state[(3 * n + b) * LANES + lane]))
+            move = cut * fused(-secant, state[(2 * n + b) * LANES + lane] + f - state[(3 * n + b) * LANES + lane], f)
             state[(2 * n + b) * LANES + lane] = move
             state[(3 * n + b) * LANES + lane] = f if goes > np.float32(0.0) else state[(3 * n + b) * LANES + lane]
             state[b * LANES + lane] += move if goes > np.float32(0.0) else np.float32(0.0)
@@ -149,7 +150,7 @@ def _move(bands: Bands, state: Floats) -> bool:
     return bool(still > np.float32(0.0))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz"})
 def _doubt(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Bands, state: Floats) -> bool:
     """Whether any lane that may be asked has a centre that may be off by more than GEOMEDIAN_DOUBT: these are active then, others are asked no more.
 
@@ -178,8 +179,8 @@ def _doubt(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Ba
             square, along = np.float32(0.0), np.float32(0.0)
             for b in range(n):
                 away = seen[b * LANES + lane] - state[b * LANES + lane]
-                square += away * away
-                along += away * state[(3 * n + b) * LANES + lane]
+                square = fused(away, away, square)
+                along = fused(away, state[(3 * n + b) * LANES + lane], along)
             distance = np.sqrt(square)
             is_on = distance < np.float32(ON_OBSERVATION)
             share = np.float32(0.0) if is_on else used[lane] / distance
@@ -188,8 +189,8 @@ def _doubt(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Ba
             state[weights * LANES + lane] += share
             for b in range(n):
                 away = seen[b * LANES + lane] - state[b * LANES + lane]
-                state[(n + b) * LANES + lane] += share * away
-                state[(2 * n + b) * LANES + lane] += cube * away
+                state[(n + b) * LANES + lane] = fused(share, away, state[(n + b) * LANES + lane])
+                state[(2 * n + b) * LANES + lane] = fused(cube, away, state[(2 * n + b) * LANES + lane])
     _unit(n, 2 * n, state)
     for k in range(highest):
         seen, used = values[k * n_bands * LANES : (k + 1) * n_bands * LANES], weight[k * LANES : (k + 1) * LANES]
@@ -197,20 +198,21 @@ def _doubt(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Ba
             square, along = np.float32(0.0), np.float32(0.0)
             for b in range(n):
                 away = seen[b * LANES + lane] - state[b * LANES + lane]
-                square += away * away
-                along += away * state[(2 * n + b) * LANES + lane]
+                square = fused(away, away, square)
+                along = fused(away, state[(2 * n + b) * LANES + lane], along)
             distance = np.sqrt(square)
             share = np.float32(0.0) if distance < np.float32(ON_OBSERVATION) else used[lane] / distance
             cosine = along * share
-            state[least * LANES + lane] += share * (np.float32(1.0) - cosine * cosine)
+            least_here = state[least * LANES + lane]
+            state[least * LANES + lane] = fused(share, fused(-cosine, cosine, np.float32(1.0)), least_here)
     doubts = np.float32(0.0)
     for lane in range(LANES):
         square = np.float32(0.0)
         for b in range(n):
-            square += state[(n + b) * LANES + lane] * state[(n + b) * LANES + lane]
+            square = fused(state[(n + b) * LANES + lane], state[(n + b) * LANES + lane], square)
         on, count = state[here * LANES + lane], state[(active + 1) * LANES + lane]
         left = np.sqrt(square) - on
-        most_left = left + np.float32(UNIT_ROUNDING) * count
+        most_left = fused(np.float32(UNIT_ROUNDING), count, left)
         is_far = most_left > np.float32(GEOMEDIAN_DOUBT) * state[least * LANES + lane] or (
             on > np.float32(0.0) and left > np.float32(0.0)
         )
@@ -221,31 +223,31 @@ def _doubt(values: Floats, n_bands: int, weight: Floats, highest: int, bands: Ba
     return bool(doubts > np.float32(0.0))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz"})
 def _unit(n: int, first: int, state: Floats) -> None:
     """Make the vector of each lane in n rows of the state as long as one; one without length stays."""
     for lane in range(LANES):
         square = np.float32(0.0)
         for b in range(n):
-            square += state[(first + b) * LANES + lane] * state[(first + b) * LANES + lane]
+            square = fused(state[(first + b) * LANES + lane], state[(first + b) * LANES + lane], square)
         share = np.float32(1.0) / np.sqrt(square) if square > np.float32(0.0) else np.float32(0.0)
         for b in range(n):
             state[(first + b) * LANES + lane] *= share
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz"})
 def _long_step(bands: Bands, state: Floats) -> None:
     """Move the doubted centres by Newton's step along the direction of least curvature, and by Weiszfeld's across it, after `_doubt`."""
     n, least, weights, active = len(bands), 4 * len(bands) + 1, 4 * len(bands) + 2, 4 * len(bands) + 3
     for lane in range(LANES):
         along = np.float32(0.0)
         for b in range(n):
-            along += state[(n + b) * LANES + lane] * state[(2 * n + b) * LANES + lane]
+            along = fused(state[(n + b) * LANES + lane], state[(2 * n + b) * LANES + lane], along)
         inverse, curvature = state[weights * LANES + lane], state[least * LANES + lane]
         extra = along / curvature - along / inverse if curvature > np.float32(0.0) else np.float32(0.0)
         goes = state[active * LANES + lane] > np.float32(0.0)
         for b in range(n):
-            move = state[(n + b) * LANES + lane] / inverse + extra * state[(2 * n + b) * LANES + lane]
+            move = fused(extra, state[(2 * n + b) * LANES + lane], state[(n + b) * LANES + lane] / inverse)
             state[b * LANES + lane] += move if goes else np.float32(0.0)
             state[(3 * n + b) * LANES + lane] = state[(2 * n + b) * LANES + lane]
 

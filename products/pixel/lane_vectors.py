@@ -14,6 +14,16 @@ from products.lane_code import COUNTS, FLOATS, INTEGERS, LaneCode, lanes_of, ste
 
 
 @intrinsic
+def fused(_: Any, left: Any, right: Any, more: Any) -> Any:  # noqa: ANN401
+    """left * right + more, float32 or float64, rounded once: a compiler that may fuse as it likes does so in one copy of the code and not in another."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        return builder.fma(*arguments)
+
+    return left(left, left, left), generate
+
+
+@intrinsic
 def scale_lanes(_: Any, numbers: Any, at: Any, used: Any, mine: Any, gain: Any, bias: Any, out: Any, to: Any) -> Any:  # noqa: ANN401
     """out = numbers * gain + bias, rounded twice as float32 is; 0 where `used` is not above 0. Numbers are uint16, all else float32."""
 

@@ -15,6 +15,7 @@ from products.pixel.lane_vectors import (
     add_lanes,
     copy_lanes,
     divide_lanes,
+    fused,
     keep_lanes,
     multiply_lanes,
     order_lanes,
@@ -28,7 +29,7 @@ Bands = tuple[Any, ...]  # one entry a band: its length is known when compiling
 MAX_STACK = 8
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nsz"})
 def distances(
     values: Floats, n_bands: int, weight: Floats, highest: int, bands: Bands, centre: Floats, made: Floats,
     rows: Floats, n_rows: int, found: Integers,
@@ -44,10 +45,8 @@ def distances(
             square, difference, total = np.float32(0.0), np.float32(0.0), np.float32(0.0)
             for b in range(len(bands)):
                 v, c = seen[b * LANES + lane], centre[b * LANES + lane]
-                product += v * c
-                norm += v * v
-                own += c * c
-                square += (v - c) * (v - c)
+                product, norm, own = fused(v, c, product), fused(v, v, norm), fused(c, c, own)
+                square = fused(v - c, v - c, square)
                 difference += abs(v - c)
                 total += abs(v + c)
             made[lane] = np.float32(1.0) - product / np.sqrt(norm * own)

@@ -12,7 +12,6 @@ BIT, INTEGER, DOUBLE = ir.IntType(1), ir.IntType(32), ir.DoubleType()
 SMALL_BOX: Final = (3, 4)  # rows and columns
 BOX: Final = (5, 8)
 CUBIC_SIDE: Final = 4
-FUSED: Final = ("contract",)
 
 
 class _Window:
@@ -97,7 +96,7 @@ def _summed(window: _Window, n_rows: int, down: Any, across: Any, nodata: Any, s
         is_missing = builder.or_(is_missing, builder.icmp_unsigned("==", pixels, nothing))
         is_full = builder.or_(is_full, builder.icmp_unsigned(">=", pixels, full))
         number = builder.sitofp(pixels, window.kind(DOUBLE))
-        total = builder.fadd(total, builder.fmul(window.lane_in_each(down, row), number, FUSED), FUSED)
+        total = builder.fma(window.lane_in_each(down, row), number, total)
     return window.together(builder.fmul(total, across)), window.is_any(is_missing), window.is_any(is_full)
 
 
