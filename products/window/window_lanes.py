@@ -50,6 +50,12 @@ class _Window:
         where = builder.bitcast(builder.gep(self._data, [place]), self.kind(self._stored).as_pointer())
         return builder.zext(builder.load(where, align=self._stored.width // 8), self.kind(INTEGER))
 
+    def fused(self, left: Any, right: Any, more: Any) -> Any:  # noqa: ANN401
+        """left * right + more, rounded once in every copy of the code."""
+        takes = ir.FunctionType(left.type, [left.type] * 3)
+        fma = get_or_insert_function(self.builder.module, takes, f"llvm.fma.v{self.width}f64")
+        return self.builder.call(fma, [left, right, more])
+
     def together(self, vector: Any) -> Any:  # noqa: ANN401
         """The sum of all lanes."""
         takes = ir.FunctionType(DOUBLE, [DOUBLE, vector.type])
@@ -96,7 +102,7 @@ def _summed(window: _Window, n_rows: int, down: Any, across: Any, nodata: Any, s
         is_missing = builder.or_(is_missing, builder.icmp_unsigned("==", pixels, nothing))
         is_full = builder.or_(is_full, builder.icmp_unsigned(">=", pixels, full))
         number = builder.sitofp(pixels, window.kind(DOUBLE))
-        total = builder.fma(window.lane_in_each(down, row), number, total)
+        total = window.fused(window.lane_in_each(down, row), number, total)
     return window.together(builder.fmul(total, across)), window.is_any(is_missing), window.is_any(is_full)
 
 
