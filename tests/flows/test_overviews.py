@@ -86,10 +86,10 @@ def write_cube(storage: Storage) -> Written:
         key = CellKey(TEMPLATE.product, 1, tile, YEAR)
         arrays[tile] = known_arrays(number)
         stored = with_overviews(TEMPLATE, arrays[tile], 2)
-        cell = PublishedCell(
-            uuid5(NAMESPACE, key.label), "seen", 1, tile.label, YEAR.label, "", {"neocube:overviews": 2}
-        )
-        path = cell_path(storage, TEMPLATE.product, cell.id)
+        number_of_cell = uuid5(NAMESPACE, key.label)
+        path = cell_path(storage, TEMPLATE.product, number_of_cell)
+        location = storage.url(f"{path}/zarr.json")
+        cell = PublishedCell(number_of_cell, "seen", 1, tile.label, YEAR.label, location, {"neocube:overviews": 2})
         write_shards(storage, path, TEMPLATE, stored, 2)
         write_metadata(storage, path, TEMPLATE, key, GRID.geobox(tile), {})
         verify_cell(storage, path, TEMPLATE, TILE_PX, arrays_digest(stored), 2)
