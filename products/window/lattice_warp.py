@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from products.window.resample import EDGE, Doubles, Integers, pixels_between
+from products.window.resample import EDGE, SQUARE_PX, Doubles, Flags, Integers, pixels_between
 from products.window.window_lanes import BOX, SMALL_BOX, sum_of_box, sum_of_cubic, sum_of_small_box
 
 NODE_PX: Final = 16  # target pixels between nodes
@@ -82,8 +82,8 @@ def _stored(value: float, nodata: int, saturated: int, largest: int) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
-def warp_nearest(source: Integers, nodata: int, lattice: Lattice, out: Integers) -> None:
-    """The source pixel under the centre of each target pixel into out (y, x); nodata outside the source."""
+def warp_nearest(source: Integers, nodata: int, lattice: Lattice, wanted: Flags, out: Integers) -> None:
+    """The source pixel under the centre of each target pixel into out (y, x); nodata outside the source, and where no square is wanted."""
     line, places = np.empty((2, lattice.columns.shape[1])), np.empty((2, out.shape[1]))
     firsts, weights = _across(lattice, 0.5, out.shape[1])
     for i in range(out.shape[0]):
@@ -91,12 +91,17 @@ def warp_nearest(source: Integers, nodata: int, lattice: Lattice, out: Integers)
         for j in range(out.shape[1]):
             column, row = int(np.floor(places[0, j] + EDGE)), int(np.floor(places[1, j] + EDGE))
             inside = 0 <= row < source.shape[0] and 0 <= column < source.shape[1]
+            inside &= wanted[i // SQUARE_PX, j // SQUARE_PX]
             out[i, j] = source[row, column] if inside else nodata
 
 
 @numba.njit(nogil=True, cache=True)
-def warp_average(source: Integers, nodata: int, saturated: int, lattice: Lattice, largest: int, out: Integers) -> None:
+def warp_average(
+    source: Integers, nodata: int, saturated: int, lattice: Lattice, largest: int, wanted: Flags, out: Integers
+) -> None:
     """The area-weighted mean of the valid source pixels under each target pixel into out (y, x); nodata where none is valid, `saturated` where one is.
+
+    `wanted` (square y, square x): whether squares of `SQUARE_PX` target pixels are; the others become nodata.
 
     Under it lies the box between its upper left and its lower right corner in the source, as GDAL's `average` takes it.
     """
@@ -107,17 +112,21 @@ def warp_average(source: Integers, nodata: int, saturated: int, lattice: Lattice
     for i in range(out.shape[0]):
         above, below = below, above
         _places(lattice, i + 1.0, firsts, weights, line, below)
-        _average_row(source, nodata, saturated, above, below, largest, out[i])
+        _average_row(source, nodata, saturated, above, below, largest, wanted[i // SQUARE_PX], out[i])
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _average_row(
-    source: Integers, nodata: int, saturated: int, above: Doubles, below: Doubles, largest: int, out: Integers
-) -> None:
+    source: Integers, nodata: int, saturated: int, above: Doubles, below: Doubles, largest: int, wanted: Flags,
+    out: Integers,
+) -> None:  # fmt: skip
     """One row of `warp_average`, into out (x,): the corners of its pixels lie at columns and rows `above` and `below` (2, x + 1)."""
     height, width = source.shape
     flat = source.reshape(-1)
     for j in range(out.size):
+        if not wanted[j // SQUARE_PX]:
+            out[j] = nodata
+            continue
         left, right = _in_order(above[0, j], below[0, j + 1])
         top, bottom = _in_order(above[1, j], below[1, j + 1])
         row, column = int(np.floor(top + EDGE)), int(np.floor(left + EDGE))
@@ -171,10 +180,11 @@ def _sum_in_box(
 
 @numba.njit(nogil=True, cache=True)
 def warp_average_turned(
-    source: Integers, nodata: int, saturated: int, lattice: Lattice, n_places: int, largest: int, out: Integers
-) -> None:
+    source: Integers, nodata: int, saturated: int, lattice: Lattice, n_places: int, largest: int, wanted: Flags,
+    out: Integers,
+) -> None:  # fmt: skip
     """The mean of the valid source pixels under n_places x n_places places of each target pixel into out (y, x); nodata where none is valid, `saturated`
-    where one is.
+    where one is. Of `wanted` squares, as `warp_average`.
 
     For grids that are turned against each other: between two corners of a pixel lies no box of source pixels.
     """
@@ -182,6 +192,7 @@ def warp_average_turned(
     line, places = np.empty((2, lattice.columns.shape[1])), np.empty((2, width))
     total, count = np.empty(width), np.empty(width)
     for i in range(out.shape[0]):
+        of_row = wanted[i // SQUARE_PX]
         total[:], count[:] = 0.0, 0.0
         for k in range(n_places * n_places):
             down, across = (k // n_places + 0.5) / n_places, (k % n_places + 0.5) / n_places
@@ -189,7 +200,8 @@ def warp_average_turned(
             _places(lattice, i + down, firsts, weights, line, places)
             for j in range(width):
                 column, row = int(np.floor(places[0, j] + EDGE)), int(np.floor(places[1, j] + EDGE))
-                if 0 <= row < source.shape[0] and 0 <= column < source.shape[1] and source[row, column] != nodata:
+                inside = 0 <= row < source.shape[0] and 0 <= column < source.shape[1]
+                if inside and of_row[j // SQUARE_PX] and source[row, column] != nodata:
                     value = source[row, column]
                     total[j] += np.inf if value >= saturated else float(value)
                     count[j] += 1.0
@@ -198,25 +210,32 @@ def warp_average_turned(
 
 
 @numba.njit(nogil=True, cache=True)
-def warp_cubic(source: Integers, nodata: int, saturated: int, lattice: Lattice, largest: int, out: Integers) -> None:
+def warp_cubic(
+    source: Integers, nodata: int, saturated: int, lattice: Lattice, largest: int, wanted: Flags, out: Integers
+) -> None:
     """Cubic convolution (Keys 1981, IEEE Trans. ASSP 29, 1153; a = -0.5) of 4 x 4 source pixels about the centre of each target pixel, into out (y, x).
 
     Where one of them is not valid, of the valid ones of the nearest 2 x 2 by their bilinear weights; nodata where the pixel under the centre is not, as
-    GDAL has it, and `saturated` where one that counts is. For source pixels about as large as target pixels.
+    GDAL has it, and `saturated` where one that counts is. For source pixels about as large as target pixels. Of `wanted` squares, as `warp_average`.
     """
     line, places = np.empty((2, lattice.columns.shape[1])), np.empty((2, out.shape[1]))
     firsts, weights = _across(lattice, 0.5, out.shape[1])
     for i in range(out.shape[0]):
         _places(lattice, i + 0.5, firsts, weights, line, places)
-        _cubic_row(source, nodata, saturated, places, largest, out[i])
+        _cubic_row(source, nodata, saturated, places, largest, wanted[i // SQUARE_PX], out[i])
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _cubic_row(source: Integers, nodata: int, saturated: int, places: Doubles, largest: int, out: Integers) -> None:
+def _cubic_row(
+    source: Integers, nodata: int, saturated: int, places: Doubles, largest: int, wanted: Flags, out: Integers
+) -> None:
     """One row of `warp_cubic`, into out (x,): the centres of its pixels lie at columns and rows `places` (2, x)."""
     height, width = source.shape
     flat = source.reshape(-1)
     for j in range(out.size):
+        if not wanted[j // SQUARE_PX]:
+            out[j] = nodata
+            continue
         under_row, under_column = int(np.floor(places[1, j] + EDGE)), int(np.floor(places[0, j] + EDGE))
         if not (0 <= under_row < height and 0 <= under_column < width) or source[under_row, under_column] == nodata:
             out[j] = nodata

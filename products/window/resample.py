@@ -10,8 +10,11 @@ HALF_UP = (
 
 EDGE = 1e-6  # source pixels: a place this close to the next pixel lies in it, as grids that share lines leave it to rounding
 
+SQUARE_PX = 32  # target pixels: the side of squares that are wanted or not
+
 Integers = NDArray[np.uint16] | NDArray[np.uint8]
 Doubles = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 @numba.njit(nogil=True, cache=True)

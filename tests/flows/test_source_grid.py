@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,11 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 
-from flows.steps.loading.source_grid import SourceGrid, lattice_of, overlap
+from flows.steps.loading.source_grid import Overlap, SourceGrid, TargetLattice, lattice_of, overlap
 from flows.steps.loading.warping import warp
-from products.window.lattice_warp import Lattice
 
 GRID = SourceGrid((1500, 1600), Affine(10, 0, 30_000, 0, -10, 451_000), CRS("EPSG:32648"))
-BOX = GeoBox((60, 70), Affine(30, 0, 690_000, 0, -30, 445_000), CRS("EPSG:32647"))
+BOX = GeoBox((60, 70), Affine(30, 0, 701_000, 0, -30, 445_000), CRS("EPSG:32647"))
 OTHERS = [
     (replace(GRID, shape=(1501, 1600)), BOX),
     (replace(GRID, shape=(1600, 1500)), BOX),
@@ -29,23 +29,27 @@ OTHERS = [
 ]
 
 
+def parts(found: Overlap | TargetLattice | None) -> list[Any]:
+    if found is None:
+        return []
+    if isinstance(found, Overlap):
+        return [found.n_covered, found.bits, found.along_row, found.along_column]
+    return [*found.lattice, found.window, found.turn_deg, found.source_px, found.squares]
+
+
 @pytest.mark.parametrize(("grid", "box"), OTHERS)
 def test_what_is_kept_for_one_grid_is_not_given_for_another(grid: SourceGrid, box: GeoBox) -> None:
-    for found_once, fields in (
-        (overlap, ("n_covered", "bits", "along_row", "along_column")),
-        (lattice_of, Lattice._fields),
-    ):
+    for found_once in (overlap, lattice_of):
         found_once.cache_clear()
         found_once(GRID, BOX)
-        found, fresh = found_once(grid, box), found_once.__wrapped__(grid, box)
-        for each in fields:
-            np.testing.assert_array_equal(getattr(found, each), getattr(fresh, each))
+        for found, fresh in zip(parts(found_once(grid, box)), parts(found_once.__wrapped__(grid, box)), strict=True):
+            np.testing.assert_array_equal(found, fresh)
 
 
 def test_what_is_kept_cannot_be_written_to() -> None:
     kept = lattice_of(GRID, BOX)
     assert kept is not None
-    for numbers in (overlap(GRID, BOX).bits, kept.columns, kept.rows):
+    for numbers in (overlap(GRID, BOX).bits, kept.lattice.columns, kept.lattice.rows, kept.squares):
         with pytest.raises(ValueError, match="read-only"):
             numbers[...] = 0
 
@@ -68,3 +72,22 @@ def test_a_second_date_of_a_grid_is_read_as_the_first(tmp_path: Path, method: st
     (first, first_covered), *others = dates
     assert first_covered.all() and 1000 < first.mean() < 8000
     assert all(np.array_equal(out, first) and np.array_equal(covered, first_covered) for out, covered in others)
+
+
+@pytest.mark.parametrize("side_m", [30, 2000])
+@pytest.mark.parametrize("crs", ["EPSG:32647", "EPSG:3995", "EPSG:6933"])
+def test_a_square_of_the_target_is_made_of_nothing_beside_its_part_of_the_raster(crs: str, side_m: int) -> None:
+    for north_m in (451_000, 8_000_000):
+        grid = replace(GRID, transform=Affine(10, 0, 30_000, 0, -10, north_m))
+        ((x, y),) = grid.ground.centroid.to_crs(crs).coords
+        box = GeoBox((50, 90), Affine(side_m, 0, x - 40 * side_m, 0, -side_m, y + 30 * side_m), CRS(crs))
+        found = lattice_of(grid, box)
+        assert found is not None and found.squares.shape == (4, 2, 3)
+        row, column = np.mgrid[: box.height + 1, : box.width + 1]
+        columns, rows = grid.places(box, column.astype(float), row.astype(float))
+        for (i, j), (top, left, bottom, right) in zip(np.ndindex(2, 3), found.squares.reshape(4, -1).T, strict=True):
+            here = np.s_[32 * i : 32 * i + 33, 32 * j : 32 * j + 33]
+            assert top <= rows[here].min() - 3 and rows[here].max() + 3 <= bottom  # a cubic takes two pixels beside
+            assert left <= columns[here].min() - 3 and columns[here].max() + 3 <= right
+            n_px = 32 * side_m / 10
+            assert bottom - top < 3 * n_px + 20 and right - left < 3 * n_px + 20

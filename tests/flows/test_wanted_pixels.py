@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,11 +18,12 @@ from products.pixel.causes import Cause
 from products.scene import BandFile
 
 SIDE, BLOCK, CRS = 320, 64, "EPSG:32647"
+PLACE = from_origin(0, 0, 10, 10)
 CLEAR = np.arange(256) == Cause.USED
 
 
-def written(path: Path, compress: str) -> BandFile:
-    """Random numbers of 10 m in blocks of 64 pixels."""
+def written(path: Path, compress: str, place: Affine = PLACE) -> BandFile:
+    """Random numbers in blocks of 64 pixels."""
     numbers = np.random.default_rng(8).integers(1, 9000, (SIDE, SIDE)).astype(np.uint16)
     profile = {
         "driver": "GTiff",
@@ -33,9 +35,21 @@ def written(path: Path, compress: str) -> BandFile:
         "tiled": True,
     }
     blocks = {"blockxsize": BLOCK, "blockysize": BLOCK, "compress": compress, "predictor": 2}
-    with rasterio.open(path, "w", transform=from_origin(0, 0, 10, 10), **profile, **blocks) as raster:
+    with rasterio.open(path, "w", transform=place, **profile, **blocks) as raster:
         raster.write(numbers, 1)
     return BandFile(str(path), 1.0, 0.0, 0)
+
+
+def damage(file: BandFile, damaged: BandFile, blocks: list[str]) -> None:
+    """Write a file anew with nothing in some blocks, named by column and row."""
+    content = bytearray(Path(file.href).read_bytes())
+    with rasterio.open(file.href) as source:
+        for block in blocks:
+            offset, size = (
+                int(source.get_tag_item(f"BLOCK_{what}_{block}", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE")
+            )
+            content[offset : offset + size] = bytes(size)
+    Path(damaged.href).write_bytes(content)
 
 
 @pytest.fixture(scope="module", params=["deflate", "lzw"])
@@ -64,14 +78,62 @@ def test_wanted_pixels_are_those_of_a_read_of_all(file: BandFile, seed: int, dow
     np.testing.assert_array_equal(part[causes == Cause.USED], whole[causes == Cause.USED])
 
 
+# of the target: its CRS, and a side of its pixels in those of the file
+GRIDS = [("EPSG:32648", 1.0), ("EPSG:32648", 3.0), ("EPSG:3995", 2.0), ("EPSG:3857", 1.4), ("EPSG:6933", 9.0)]
+
+
+@pytest.mark.parametrize("pixel_m", [10, 400])
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32), grid=st.sampled_from(GRIDS), method=st.sampled_from(["nearest", "average", "cubic"]),
+    north_m=st.sampled_from([5_000, 450_000, 7_900_000]), away=st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
+)  # fmt: skip
+def test_wanted_pixels_of_another_crs_are_those_of_a_read_of_all(
+    tmp_path_factory: pytest.TempPathFactory, pixel_m: int, seed: int, grid: tuple[str, float], method: str, north_m: int,
+    away: tuple[float, float],
+) -> None:  # fmt: skip
+    crs, step = grid
+    file = written(
+        tmp_path_factory.mktemp("turned") / "a.tif", "deflate", from_origin(480_000, north_m, pixel_m, pixel_m)
+    )
+    centre = GeoBox((SIDE, SIDE), from_origin(480_000, north_m, pixel_m, pixel_m), CRS).extent.centroid.to_crs(crs)
+    ((x, y),), side = centre.coords, pixel_m * step
+    shape = (round(250 / step) + 21, round(250 / step) + 40)
+    left, top = x + away[0] * SIDE * pixel_m - shape[1] / 2 * side, y + away[1] * SIDE * pixel_m + shape[0] / 2 * side
+    geobox = GeoBox(shape, from_origin(left, top, side, side), crs)
+    causes, whole, part = masked(shape, seed), np.empty(shape, np.uint16), np.empty(shape, np.uint16)
+    every, wanted = read_band(file, geobox, method, whole), WantedPixels.of(causes, CLEAR)
+    found = read_band(file, geobox, method, part, wanted)
+    np.testing.assert_array_equal(part[causes == Cause.USED], whole[causes == Cause.USED])
+    np.testing.assert_array_equal(found.covered, every.covered)
+
+
+def test_a_block_of_another_crs_is_decoded_only_where_a_pixel_of_it_is_wanted(tmp_path: Path) -> None:
+    file = written(tmp_path / "whole.tif", "deflate", from_origin(200_000, 450_000, 10, 10))
+    damaged = BandFile(str(tmp_path / "damaged.tif"), 1.0, 0.0, 0)
+    damage(file, damaged, ["2_1"])
+    ground = GeoBox((SIDE, SIDE), from_origin(200_000, 450_000, 10, 10), CRS)
+    box = ground.extent.to_crs("EPSG:32646").boundingbox
+    geobox = GeoBox((300, 300), from_origin(box.left, box.top, 10, 10), "EPSG:32646")
+    block = ground[BLOCK : 2 * BLOCK, 2 * BLOCK : 3 * BLOCK].extent.to_crs("EPSG:32646").boundingbox
+    columns, rows = ~geobox.affine * (np.array([block.left, block.right]), np.array([block.top, block.bottom]))
+    causes, whole, part = np.zeros((300, 300), np.uint8), *(np.empty((300, 300), np.uint16) for _ in range(2))
+    top, bottom = int(rows[0]) - SQUARE_PX - 8, int(rows[1]) + SQUARE_PX + 8
+    left, right = int(columns[0]) - SQUARE_PX - 8, int(columns[1]) + SQUARE_PX + 8
+    causes[top:bottom, left:right] = Cause.CLOUD
+    read_band(file, geobox, "cubic", whole)
+    read_band(damaged, geobox, "cubic", part, WantedPixels.of(causes, CLEAR))
+    np.testing.assert_array_equal(part[causes == Cause.USED], whole[causes == Cause.USED])
+    assert len(np.unique(part)) > 1000
+    causes[(top + bottom) // 2, (left + right) // 2] = Cause.USED
+    with pytest.raises(UnreadBand, match="the block of row 64 and column 128 cannot be decompressed"):
+        read_band(damaged, geobox, "cubic", part, WantedPixels.of(causes, CLEAR))
+
+
 def test_a_block_is_decoded_only_where_a_pixel_of_it_is_wanted(tmp_path: Path) -> None:
     file = written(tmp_path / "whole.tif", "deflate")
-    content = bytearray(Path(file.href).read_bytes())
-    with rasterio.open(file.href) as source:
-        offset, size = (int(source.get_tag_item(f"BLOCK_{what}_2_1", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
-    content[offset + size // 2] ^= 0xFF
     damaged = BandFile(str(tmp_path / "damaged.tif"), 1.0, 0.0, 0)
-    Path(damaged.href).write_bytes(content)
+    damage(file, damaged, ["2_1"])
     geobox, causes = GeoBox((SIDE, SIDE), from_origin(0, 0, 10, 10), CRS), np.zeros((SIDE, SIDE), np.uint8)
     around = (
         slice(BLOCK - 2 * SQUARE_PX, 2 * BLOCK + 2 * SQUARE_PX),
@@ -91,16 +153,8 @@ def test_a_block_is_decoded_only_where_a_pixel_of_it_is_wanted(tmp_path: Path) -
 @pytest.mark.parametrize("compress", ["deflate", "lzw"])
 def test_nothing_is_read_around_what_is_wanted(compress: str, tmp_path: Path) -> None:
     file = written(tmp_path / "whole.tif", compress)
-    content = bytearray(Path(file.href).read_bytes())
-    with rasterio.open(file.href) as source:
-        for number in range(SIDE // BLOCK):
-            for place in (f"{number}_0", f"0_{number}"):
-                offset, size = (
-                    int(source.get_tag_item(f"BLOCK_{what}_{place}", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE")
-                )
-                content[offset : offset + size] = bytes(size)
     damaged = BandFile(str(tmp_path / "damaged.tif"), 1.0, 0.0, 0)
-    Path(damaged.href).write_bytes(content)
+    damage(file, damaged, [place for number in range(SIDE // BLOCK) for place in (f"{number}_0", f"0_{number}")])
     geobox, causes = GeoBox((SIDE, SIDE), from_origin(0, 0, 10, 10), CRS), np.full((SIDE, SIDE), Cause.CLOUD, np.uint8)
     whole, part = np.empty((SIDE, SIDE), np.uint16), np.empty((SIDE, SIDE), np.uint16)
     read_band(file, geobox, "nearest", whole)

@@ -14,6 +14,7 @@ from products.window.resample import EDGE
 
 Places = tuple[NDArray[np.float64], NDArray[np.float64]]
 SIDE = 24
+EVERY = np.ones((1, 1), np.bool_)
 
 
 def source_pixels(seed: int, shape: tuple[int, int], dtype: str, nodata: int, saturated: int) -> NDArray[np.uint16]:
@@ -117,7 +118,7 @@ def test_an_average_is_of_what_lies_under_each_pixel_wherever_the_source_ends(ta
     seed, height, width, dtype, nodata, saturated, turn, row, column = target
     source = source_pixels(seed, (height, width), dtype, nodata, saturated)
     out = np.empty((SIDE, SIDE), np.uint16)
-    warp_average(source, nodata, saturated, lattice(step, turn, row, column), np.iinfo(dtype).max, out)
+    warp_average(source, nodata, saturated, lattice(step, turn, row, column), np.iinfo(dtype).max, EVERY, out)
     wanted = averages(source, nodata, saturated, places(step, turn, row, column, 0.0))
     assert agrees(out, wanted, nodata, saturated, np.iinfo(dtype).max)
 
@@ -128,7 +129,7 @@ def test_a_cubic_is_of_the_sixteen_pixels_around_each_centre_wherever_the_source
     seed, height, width, dtype, nodata, saturated, turn, row, column = target
     source = source_pixels(seed, (height, width), dtype, nodata, saturated)
     out = np.empty((SIDE, SIDE), np.uint16)
-    warp_cubic(source, nodata, saturated, lattice(1.0, turn, row, column), np.iinfo(dtype).max, out)
+    warp_cubic(source, nodata, saturated, lattice(1.0, turn, row, column), np.iinfo(dtype).max, EVERY, out)
     wanted = cubics(source, nodata, saturated, places(1.0, turn, row, column, 0.5))
     assert agrees(out, wanted, nodata, saturated, np.iinfo(dtype).max)
 
@@ -138,7 +139,7 @@ def test_an_edge_that_is_only_just_passed_has_no_part_in_an_average(noise: float
     source = np.full((60, 60), 1000, np.uint16)
     source[:, 2 + 2 * SIDE] = 65_535  # the next behind the last pixel of the target
     out = np.empty((SIDE, SIDE), np.uint16)
-    warp_average(source, 0, 65_535, lattice(2.0, 0.0, 2.0 + noise, 2.0 + noise), 65_535, out)
+    warp_average(source, 0, 65_535, lattice(2.0, 0.0, 2.0 + noise, 2.0 + noise), 65_535, EVERY, out)
     assert set(np.unique(out)) == {1000}
 
 
@@ -146,14 +147,14 @@ def test_an_edge_that_is_only_just_passed_has_no_part_in_an_average(noise: float
 def test_what_a_box_only_touches_has_no_part_in_its_area(noise: float) -> None:
     source = np.broadcast_to(np.where(np.arange(60) % 2, 60_001, 60_000).astype(np.uint16), (60, 60)).copy()
     out = np.empty((SIDE, SIDE), np.uint16)
-    warp_average(source, 0, 65_535, lattice(1.0, 0.0, 2.0 + noise, 2.52), 65_535, out)
+    warp_average(source, 0, 65_535, lattice(1.0, 0.0, 2.0 + noise, 2.52), 65_535, EVERY, out)
     np.testing.assert_array_equal(out, np.broadcast_to(60_001 - np.arange(SIDE) % 2, (SIDE, SIDE)))
 
 
 FENCED = """
 import ctypes, mmap
 import numpy as np
-from tests.products.test_lattice_warp import lattice
+from tests.products.test_lattice_warp import EVERY, lattice
 from products.window.lattice_warp import warp_average, warp_cubic
 from products.window.resample import average
 
@@ -178,7 +179,7 @@ for height, width in ((1, 1), (3, 7), (8, 4), (9, 9), (40, 33)):
                 row, column = (round(row), round(column)) if row > 20 else (row, column)
                 average(source, 0, 65535, row, column, step, out)
                 for warp in (warp_average, warp_cubic):
-                    warp(source, 0, 65535, lattice(step, random.uniform(-0.1, 0.1), row, column), 65535, out)
+                    warp(source, 0, 65535, lattice(step, random.uniform(-0.1, 0.1), row, column), 65535, EVERY, out)
 print("whole")
 """
 

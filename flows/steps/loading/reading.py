@@ -15,8 +15,8 @@ from rasterio.windows import Window
 from flows.steps.archives.raster_drivers import driver_of, require_self_contained
 from flows.steps.archives.signing import signed, without_tokens
 from flows.steps.loading.remote_memory import forget_file
-from flows.steps.loading.source_grid import SourceGrid
-from flows.steps.loading.tiff_blocks import IsNeeded, fill_around, read_window
+from flows.steps.loading.source_grid import IsNeeded, SourceGrid
+from flows.steps.loading.tiff_blocks import fill_around, read_window
 from flows.steps.loading.wanted_pixels import WantedPixels
 from flows.steps.loading.warping import warp
 from products.scene import BandFile
@@ -151,18 +151,18 @@ def _read(
     source: Any, file: BandFile, geobox: GeoBox, resampling: str, out: NDArray[Any], wanted: WantedPixels | None,  # noqa: ANN401
 ) -> BandRead:  # fmt: skip
     if CRS(source.crs) != geobox.crs:
-        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out, file.saturated))
+        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out, file.saturated, wanted))
     to_source = ~source.transform * geobox.affine
     first_column, first_row, step = to_source.c, to_source.f, to_source.a
     if abs(to_source.e - step) > ALIGNED / max(out.shape) or to_source.b or to_source.d:
-        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out, file.saturated))
+        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out, file.saturated, wanted))
     covered = _covered(source.shape, first_row, first_column, step, out.shape)
     is_aligned = all(abs(value - round(value)) < ALIGNED for value in (first_row, first_column))
     if abs(step - 1) < ALIGNED / max(out.shape) and is_aligned:
         decoded = _read_aligned(source, file, round(first_row), round(first_column), out, wanted)
         return BandRead(decoded, covered)
     if resampling not in ("nearest", "average"):
-        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out, file.saturated))
+        return BandRead(*warp(source, file.layer, file.nodata, geobox, resampling, out, file.saturated, wanted))
     window = _window(source.shape, first_row, first_column, step, out.shape)
     if window is None:
         out[...] = file.nodata

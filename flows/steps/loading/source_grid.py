@@ -2,12 +2,14 @@
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import numpy as np
 from affine import Affine
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
@@ -18,14 +20,17 @@ from rasterio.windows import Window
 from products.antimeridian import MAX_WIDTH_DEG, centre, in_one_piece, turned_shapes
 from products.grid import METRES_PER_DEGREE
 from products.window.lattice_warp import NODE_PX, Lattice
+from products.window.resample import SQUARE_PX, Flags
 
 _RASTERIZING = threading.Lock()  # rasterio mutes a warning of its own in-memory datasets, not safely in threads
 KEPT_GRIDS: Final = 16  # a tile of Sentinel-2 has three, a scene of Landsat one, and masks a wider target
 OUTLINE_PLACES: Final = 65  # on each edge of the target, to find what of the source lies around it
 AROUND_DEG: Final = 1.0  # the ground of a file over much of the world is cut so far from the target
 BESIDE_PX: Final = 4  # source pixels: those of a cubic, and what the edge bends between two places
+PLACES_IN_SQUARE: Final = 4  # along each side of a square of the target
 LEAST_COSINE: Final = 0.01  # of a latitude, as near a pole as a scale is worked out
 Places = NDArray[np.float64]
+IsNeeded = Callable[[int, int, int, int], bool]  # of a part of a raster: its top, left, bottom and right
 Kept = TypeVar("Kept", NDArray[np.float64], NDArray[np.uint8])
 
 
@@ -120,9 +125,36 @@ def overlap(grid: SourceGrid, geobox: GeoBox) -> Overlap:
     return Overlap(int(np.count_nonzero(covered)), _kept(np.packbits(covered)), *sides)
 
 
+@dataclass(frozen=True, slots=True)
+class TargetLattice:
+    """How the pixels of a target lie in a raster.
+
+    `window`: the pixels that it is made of, at least; `lattice` begins at its first. `turn_deg`: how its rows are turned; `source_px`: how many pixels of the
+    raster lie along a side of one of its own. `squares` (edge, square y, square x): top, left, bottom and right, in pixels of the raster, of what each square
+    of `SQUARE_PX` target pixels is made of, at most.
+    """
+
+    window: Window
+    lattice: Lattice
+    turn_deg: float
+    source_px: float
+    squares: Places
+
+    def needed(self, wanted: Flags) -> IsNeeded:
+        """Whether a part of the raster is needed for squares that are wanted (square y, square x)."""
+        tops, lefts, bottoms, rights = self.squares[:, wanted]
+
+        def is_needed(top: int, left: int, bottom: int, right: int) -> bool:
+            return bool(((tops < bottom) & (lefts < right) & (bottoms > top) & (rights > left)).any())
+
+        return is_needed
+
+
 @lru_cache(KEPT_GRIDS)
-def lattice_of(grid: SourceGrid, geobox: GeoBox) -> Lattice | None:
-    """Nodes at whole multiples of their distance from the origin of the target's CRS, so that they are the same for any crop; None where some have no place."""
+def lattice_of(grid: SourceGrid, geobox: GeoBox) -> TargetLattice | None:
+    """Nodes at whole multiples of their distance from the origin of the target's CRS, so that they are the same for any crop; None where some have no place, or
+    nothing of the raster lies there.
+    """
     left, top = geobox.affine.c / geobox.affine.a, geobox.affine.f / geobox.affine.e
     (first_x, last_x), (first_y, last_y) = (
         (math.floor(start / NODE_PX) - 1, math.floor((start + size) / NODE_PX) + 2)
@@ -130,9 +162,30 @@ def lattice_of(grid: SourceGrid, geobox: GeoBox) -> Lattice | None:
     )
     y, x = np.mgrid[first_y : last_y + 1, first_x : last_x + 1] * float(NODE_PX)
     columns, rows = grid.places(geobox, x - left, y - top)
-    if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
+    window = grid.window_around(geobox)
+    if window is None or not (np.isfinite(columns).all() and np.isfinite(rows).all()):
         return None
-    return Lattice(_kept(columns), _kept(rows), top / NODE_PX - first_y, left / NODE_PX - first_x)
+    moved = _kept(columns - window.col_off), _kept(rows - window.row_off)
+    lattice = Lattice(*moved, top / NODE_PX - first_y, left / NODE_PX - first_x)
+    source_px = geobox.resolution.x / min(grid.sides())
+    return TargetLattice(window, lattice, grid.turn(geobox), source_px, _kept(_around_squares(grid, geobox)))
+
+
+def _around_squares(grid: SourceGrid, geobox: GeoBox) -> Places:
+    """`squares` of a `TargetLattice`: around places in each square, and beside them what a cubic takes and what the ground bends between two of them."""
+    n_rows, n_columns = -(-geobox.height // SQUARE_PX), -(-geobox.width // SQUARE_PX)
+    row, column = np.mgrid[: n_rows * PLACES_IN_SQUARE + 1, : n_columns * PLACES_IN_SQUARE + 1]
+    apart_px = SQUARE_PX / PLACES_IN_SQUARE
+    across, down = grid.places(geobox, column * apart_px, row * apart_px)
+    if not (np.isfinite(across).all() and np.isfinite(down).all()):
+        return np.tile(np.reshape([0.0, 0.0, *map(float, grid.shape)], (4, 1, 1)), (1, n_rows, n_columns))
+    edges = []
+    for places in (down, across):
+        beside_px = BESIDE_PX + max(np.abs(np.diff(places, 2, axis)).max() for axis in (0, 1))
+        among = sliding_window_view(places, (PLACES_IN_SQUARE + 1,) * 2)[::PLACES_IN_SQUARE, ::PLACES_IN_SQUARE]
+        edges.append((among.min(axis=(2, 3)) - beside_px, among.max(axis=(2, 3)) + beside_px))
+    (top, bottom), (left, right) = edges
+    return np.stack([top, left, bottom, right])
 
 
 def _kept(numbers: Kept) -> Kept:

@@ -1,7 +1,7 @@
 """A window of a raster, of local TIFF files straight from their blocks: decompressed and put where they belong, without GDAL's cache and copies between."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from flows.steps.loading.source_grid import IsNeeded
 from products.window.predictor import undo_differences
 
 Rectangle = tuple[int, int, int, int]  # top, left, bottom and right, in pixels of the file
-IsNeeded = Callable[[int, int, int, int], bool]
 LEAST_ROWS = 64  # of blocks that are asked for together: strips may have one row
 LITTLE_ENDIAN = (b"II*\x00", b"II+\x00")  # TIFF and BigTIFF
 UNSIGNED: Mapping[str, type[np.uint8] | type[np.uint16]] = {"uint8": np.uint8, "uint16": np.uint16, "int16": np.uint16}

@@ -7,15 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from products.pixel.clear import squares_with
-
-SQUARE_PX = 32
+from products.window.resample import SQUARE_PX, Flags
 
 
 @dataclass(frozen=True, slots=True)
 class WantedPixels:
-    """Whether each square of 32 pixels of a tile holds a wanted one, bool (y, x)."""
+    """Whether each square of `SQUARE_PX` pixels of a tile holds a wanted one, bool (y, x)."""
 
-    squares: NDArray[np.bool_]
+    squares: Flags
 
     @classmethod
     def of(cls, causes: NDArray[np.uint8], wanted: NDArray[np.bool_]) -> "WantedPixels":
@@ -32,3 +31,8 @@ class WantedPixels:
             for first, last in ((top, bottom), (left, right))
         )
         return bool(self.squares[rows, columns].any())
+
+
+def wanted_squares(wanted: WantedPixels | None, shape: tuple[int, ...]) -> Flags:
+    """Whether each square of a tile of a shape is wanted, bool (y, x): all, where nobody says."""
+    return np.ones([-(-side // SQUARE_PX) for side in shape], np.bool_) if wanted is None else wanted.squares

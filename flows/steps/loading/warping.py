@@ -12,10 +12,11 @@ from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from flows.steps.loading.source_grid import BESIDE_PX, SourceGrid, lattice_of, overlap
+from flows.steps.loading.source_grid import BESIDE_PX, SourceGrid, TargetLattice, lattice_of, overlap
 from flows.steps.loading.tiff_blocks import read_window
+from flows.steps.loading.wanted_pixels import WantedPixels, wanted_squares
 from products.scene import NEVER_SATURATED
-from products.window.lattice_warp import Lattice, warp_average, warp_average_turned, warp_cubic, warp_nearest
+from products.window.lattice_warp import warp_average, warp_average_turned, warp_cubic, warp_nearest
 from products.window.resample import EDGE
 
 SMOOTH: Final = {"average": warp_average, "cubic": warp_cubic}
@@ -30,11 +31,12 @@ WARP_TOLERANCE_PX = 1e-10  # the transformation is not interpolated between pixe
 
 def warp(
     source: Any, layer: int, nodata: float, geobox: GeoBox, resampling: str, out: NDArray[Any],  # noqa: ANN401, an open rasterio dataset
-    saturated: int = NEVER_SATURATED,
+    saturated: int = NEVER_SATURATED, wanted: WantedPixels | None = None,
 ) -> tuple[int, NDArray[np.bool_]]:  # fmt: skip
     """Reproject into out (y, x), exactly and with one scale for the whole file, so that any crop gives the same pixels. A float `out` gets NaN for nodata.
 
-    What one source pixel of at least `saturated` counts in is `saturated`. The bytes of decoded source pixels, and where (y, x) the file has pixels.
+    What one source pixel of at least `saturated` counts in is `saturated`. What is not `wanted` may be nodata. The bytes of decoded source pixels, and where
+    (y, x) the file has pixels.
     """
     missing = np.nan if out.dtype.kind == "f" else nodata
     grid = SourceGrid.of(source)
@@ -48,7 +50,7 @@ def warp(
     n_bytes = int(share * np.dtype(source.dtypes[layer - 1]).itemsize)
     lattice = lattice_of(grid, geobox) if _is_ours(source, layer, nodata, geobox, resampling, out) else None
     if lattice is not None:
-        _warp_by_lattice(source, layer, int(nodata), saturated, geobox, lattice, resampling, out)
+        _warp_by_lattice(source, layer, int(nodata), saturated, lattice, resampling, wanted, out)
         return n_bytes, covered
     options = {
         "crs": str(geobox.crs), "transform": geobox.affine, "height": out.shape[0], "width": out.shape[1], "resampling": Resampling[resampling],
@@ -107,28 +109,23 @@ def _is_ours(
 
 
 def _warp_by_lattice(
-    source: Any, layer: int, nodata: int, saturated: int, geobox: GeoBox, lattice: Lattice, resampling: str,  # noqa: ANN401
-    out: NDArray[Any],
+    source: Any, layer: int, nodata: int, saturated: int, target: TargetLattice, resampling: str,  # noqa: ANN401
+    wanted: WantedPixels | None, out: NDArray[Any],
 ) -> None:  # fmt: skip
     """Into out (y, x): the places of nodes of the target's grid are transformed exactly, and those of pixels between them by a cubic through four."""
-    grid = SourceGrid.of(source)
-    window = grid.window_around(geobox)
-    if window is None:
-        out[...] = nodata
-        return
+    window, lattice, squares = target.window, target.lattice, wanted_squares(wanted, out.shape)
     pixels = np.empty((window.height, window.width), source.dtypes[layer - 1])
-    read_window(source, layer, window, pixels)
-    moved = lattice._replace(columns=lattice.columns - window.col_off, rows=lattice.rows - window.row_off)
+    read_window(source, layer, window, pixels, None if wanted is None else target.needed(squares), nodata)
+    largest = np.iinfo(pixels.dtype).max
     if resampling == "nearest":
-        warp_nearest(pixels, nodata, moved, out)
-    elif resampling == "average" and grid.turn(geobox) > LEAST_TURN_DEG:
-        n_places = _places_across(grid, geobox)
-        warp_average_turned(pixels, nodata, saturated, moved, n_places, np.iinfo(pixels.dtype).max, out)
+        warp_nearest(pixels, nodata, lattice, squares, out)
+    elif resampling == "average" and target.turn_deg > LEAST_TURN_DEG:
+        n_places = _places_across(target.source_px)
+        warp_average_turned(pixels, nodata, saturated, lattice, n_places, largest, squares, out)
     else:
-        SMOOTH[resampling](pixels, nodata, saturated, moved, np.iinfo(pixels.dtype).max, out)
+        SMOOTH[resampling](pixels, nodata, saturated, lattice, largest, squares, out)
 
 
-def _places_across(grid: SourceGrid, geobox: GeoBox) -> int:
+def _places_across(source_px: float) -> int:
     """How many places a side of a target pixel are looked at: more than it has source pixels; a power of two."""
-    n_source = geobox.resolution.x / min(grid.sides())
-    return max(LEAST_PLACES, int(2 ** math.ceil(math.log2(1.5 * n_source))))
+    return max(LEAST_PLACES, int(2 ** math.ceil(math.log2(1.5 * source_px))))
