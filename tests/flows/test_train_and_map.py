@@ -601,7 +601,7 @@ def test_periods_and_tiles_without_a_cell_are_told_and_only_what_was_built_is_ma
 def test_threads_and_tiles_give_the_same_pixels(coast: Coast, mapped: MapResult) -> None:
     model = find_model(coast.index, coast.storage, "coast_model")
     cell = next(iter(coast.cells.placed))[2]
-    opened = open_snapshot(str(cell.location).removesuffix("/zarr.json"))
+    opened = open_snapshot(cell.path)
     one, three = (classify_cell(model, opened, threads) for threads in (1, 3))
     assert all(np.array_equal(one[name], three[name], equal_nan=name == "dissimilarity") for name in one)
     assert (one["map_class"][0] == open_snapshot(mapped.cube)["map_class"].values[0, :, :TILE_PX]).all()

@@ -14,6 +14,7 @@ from datacube.model import Dataset
 from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import Index
+from datacube_config.errors import StorageLost
 from flows.steps.cubes.cell_store import (
     Arrays,
     DigestMismatch,
@@ -26,7 +27,7 @@ from flows.steps.cubes.cell_store import (
     write_shards,
 )
 from flows.steps.index.advisory_locks import chooser_of, writer_of
-from flows.steps.index.catalogue import cells_at, published_cell
+from flows.steps.index.catalogue import PublishedCell, cells_at, published_cell
 from flows.steps.index.derived_rows import add_derived, rewrite_derived
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
@@ -77,6 +78,14 @@ class CellDraft:
 def cell_path(storage: Storage, product: str, cell: UUID) -> str:
     """Where the Zarr group of a cell lies."""
     return storage.path("cells", product, str(cell))
+
+
+def files_lost(cell: PublishedCell) -> StorageLost:
+    """What to raise for a published cell whose files are not where its row says."""
+    return StorageLost(
+        f"the files of the cell {cell.tile} {cell.period}, {cell.id}, are not at {cell.path}: bring them back, "
+        f"or retire it (`neocube retire --product {cell.product} --period {cell.period}`) and build again"
+    )
 
 
 def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Arrays, threads: int = 1) -> bool:

@@ -16,7 +16,7 @@ from datacube_config.connection import Index
 from datacube_config.errors import StorageLost
 from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, write_coordinates
-from flows.steps.cubes.cells import QUALITY
+from flows.steps.cubes.cells import QUALITY, files_lost
 from flows.steps.cubes.cube_pointers import CubeKey, last_cube, point
 from flows.steps.cubes.geozarr import LAYERS, geozarr_attributes, level_geobox
 from flows.steps.index.advisory_locks import chooser_of, writer_of
@@ -191,8 +191,8 @@ def _link(
 ) -> None:
     """Link the shards of a cell from where its row says that it lies, which may be a store of before; StorageLost if they are not there."""
     period, row, column = place
-    source = path_of(cell.location).removesuffix("/zarr.json")
-    if source.startswith("s3://") == storage.is_local:
+    source = cell.path
+    if not storage.is_of_kind(source):
         raise StorageLost(
             f"the cell {cell.tile} {cell.period}, {cell.id}, lies at {source}, from where nothing goes into a cube in {storage.root}: "
             "set NEOCUBE_STORE_URL back, or retire the cell and build again"
@@ -206,10 +206,7 @@ def _link(
     try:
         storage.copy_all(shards)
     except FileNotFoundError as error:
-        raise StorageLost(
-            f"the files of the cell {cell.tile} {cell.period}, {cell.id}, are not at {source}: bring them back, "
-            f"or retire it (`neocube retire --product {cell.product} --period {cell.period}`) and build again"
-        ) from error
+        raise files_lost(cell) from error
 
 
 def _attributes(plan: CubePlan) -> dict[str, Any]:
