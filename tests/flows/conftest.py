@@ -95,3 +95,12 @@ def asked_index(asked_module_index: Index) -> Index:
     with asked_module_index.engine.begin() as connection:
         connection.execute(text("truncate neocube.request, neocube.audit"))
     return asked_module_index
+
+
+@pytest.fixture
+def unreadable_cube(tmp_path: Path) -> Path:
+    """A cube in a folder whose path has a space in it; its metadata are there and cannot be read."""
+    cube = tmp_path / "a cube.zarr"
+    cube.mkdir()
+    (cube / "zarr.json").symlink_to("zarr.json")
+    return cube
