@@ -27,8 +27,8 @@ from flows.steps.cubes.cell_store import (
     write_shards,
 )
 from flows.steps.index.advisory_locks import chooser_of, writer_of
-from flows.steps.index.catalogue import PublishedCell, cells_at, published_cell
-from flows.steps.index.derived_rows import add_derived, rewrite_derived
+from flows.steps.index.catalogue import PublishedCell, cells_at
+from flows.steps.index.derived_rows import CONTENT_DIGEST, publish_derived
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
 from products.grid import PixelGrid
@@ -37,7 +37,7 @@ from products.template import CellTemplate
 from products.window.overviews import level_sides
 
 QUALITY, CODE, TIDES = "neocube:quality", "neocube:code", "neocube:tides"
-SECONDS, THREADS, CONTENT_DIGEST = "neocube:seconds", "neocube:threads", "neocube:content_digest"
+SECONDS, THREADS = "neocube:seconds", "neocube:threads"
 EO3 = "https://schemas.opendatacube.org/dataset"
 _log = logging.getLogger(__name__)
 
@@ -170,22 +170,9 @@ def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, row: 
         with index.dc.index.transaction():
             if replaced:
                 index.dc.index.datasets.archive(replaced)
-            if row is None:
-                _add(index, storage, draft, digest)
-            else:
-                location = _location(storage, draft)
-                if row.metadata_doc["properties"][CONTENT_DIGEST] != digest or location != published_cell(row).location:
-                    rewrite_derived(index, cell_document(draft, digest), location)
-                index.dc.index.datasets.restore([draft.id])
+            location = storage.url(cell_path(storage, key.product, draft.id)) + "/zarr.json"
+            publish_derived(index, row, location, digest, lambda: cell_document(draft, digest))
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "build")
-
-
-def _add(index: Index, storage: Storage, draft: CellDraft, digest: str) -> None:
-    add_derived(index, cell_document(draft, digest), _location(storage, draft))
-
-
-def _location(storage: Storage, draft: CellDraft) -> str:
-    return storage.url(cell_path(storage, draft.key.product, draft.id)) + "/zarr.json"
 
 
 def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:
