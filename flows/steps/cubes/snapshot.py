@@ -28,7 +28,7 @@ from products.passes import Pass, merged_passes
 from products.period import Period
 from products.template import CellTemplate, StoredArray
 
-MODELS = "neocube:models"
+MISSING, MODELS = "neocube:missing", "neocube:models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _grown(index: Index, storage: Storage, plan: CubePlan) -> CubePlan:
         wanted = {
             *plan.wanted,
             *((cell.tile, cell.period) for cell in before),
-            *_missing_in(storage, last.snapshot_url),
+            *_lacking(storage, last.snapshot_url),
         }
     tiles = tuple(sorted({*plan.tiles, *(ground[tile] for tile, _ in kept)}))
     periods = _in_order([*plan.periods, *map(_when, kept.values())])
@@ -126,13 +126,17 @@ def _in_order(times: list[Period]) -> tuple[Period, ...]:
     return merged_passes(passes) if passes else tuple(sorted(set(times)))
 
 
-def _missing_in(storage: Storage, url: str) -> set[tuple[str, str]]:
+def _lacking(storage: Storage, url: str) -> set[tuple[str, str]]:
     """The places, by tile and period, that a snapshot says it lacks; none where its files are gone."""
     try:
-        said: Any = storage.open_group(path_of(url)).attrs.get("neocube:missing", [])
+        return missing_in(storage.open_group(path_of(url)).attrs)
     except FileNotFoundError:
         return set()
-    return {(tile, period) for period, _, tile in (str(each).rpartition(" ") for each in said)}
+
+
+def missing_in(attributes: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """The places, by tile and period, that the attributes of a snapshot name as missing."""
+    return {(tile, period) for period, _, tile in (str(each).rpartition(" ") for each in attributes.get(MISSING, []))}
 
 
 def _assembled(index: Index, storage: Storage, plan: CubePlan) -> str:
@@ -227,7 +231,7 @@ def _content(plan: CubePlan) -> dict[str, Any]:
     missing = [f"{period} {tile}" for tile, period in empty if plan.wanted is None or (tile, period) in plan.wanted]
     sensors = {"neocube:sensors": found} if (found := _sensors(plan)) else {}
     models = {MODELS: found} if (found := _models(plan)) else {}
-    return {"neocube:cells": [str(number) for number in plan.cell_ids], "neocube:missing": missing, **sensors, **models}
+    return {"neocube:cells": [str(number) for number in plan.cell_ids], MISSING: missing, **sensors, **models}
 
 
 def _sensors(plan: CubePlan) -> dict[str, Any]:
