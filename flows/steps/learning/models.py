@@ -124,6 +124,16 @@ def _write_files(files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes
         raise OSError(f"{files.learned} reads back otherwise than it was written: the store changed bytes")
 
 
+def is_as_published(files: ModelFiles, row: Dataset) -> bool:
+    """Whether the files of a model are there, and what was learned reads back as its row says."""
+    if not files.are_whole():
+        return False
+    try:
+        return read_learned(files).digest() == _digest(row)
+    except RequestError:
+        return False
+
+
 def promote_model(index: Index, number: UUID, recipe: LearnedRecipe) -> None:
     """Make a model that is in the index the active one of its name and version."""
     with writer_of(index, number):
@@ -187,7 +197,7 @@ def _found(index: Index, storage: Storage, name_or_id: str) -> tuple[ModelFiles,
     files = ModelFiles(storage, row.product.name, row.id, learned_file(named, f"the model {row.id}"))
     if not files.are_whole():
         raise RequestError(f"the files of the model {row.id} are not in {storage.root}: train it again")
-    learned, said = read_learned(files), row.metadata_doc["properties"][CONTENT_DIGEST]
+    learned, said = read_learned(files), _digest(row)
     if learned.digest() != said:
         raise RequestError(
             f"{files.path(files.learned)} is not the file that was published (digest differs): train it again"
@@ -201,3 +211,7 @@ def _newest(index: Index, name: str) -> Dataset | None:
 
 def _version(row: Dataset) -> int:
     return int(row.metadata_doc["properties"]["neocube:product_version"])
+
+
+def _digest(row: Dataset) -> str:
+    return str(row.metadata_doc["properties"][CONTENT_DIGEST])
