@@ -25,6 +25,13 @@ def index(embedded_settings: Settings) -> Iterator[Index]:
 
 
 @pytest.fixture
+def each_index(any_settings: Settings) -> Iterator[Index]:
+    """An open, empty index of each kind in turn."""
+    with open_index(any_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
 def items(shared_data: Path) -> list[dict[str, Any]]:
     """Ten Sentinel-2 items of Earth Search c1."""
     document = json.loads((shared_data / "stac/earth_search/c1/13TDE_2024_10_items.json").read_text())
