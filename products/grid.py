@@ -20,6 +20,7 @@ LANDSAT_ANCHOR_M = (
 )
 
 MAX_TILES = 1_000_000
+LABEL = re.compile(r"[A-Za-z0-9]+_r(-?\d+)_c(-?\d+)")
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9]+")
 REACH_M = 40_000_000.0  # once round the earth: coordinates of ground that a CRS cannot show are larger, or infinite
 
@@ -36,6 +37,14 @@ class Tile:
     def label(self) -> str:
         """`32647_r-12_c3`."""
         return f"{self.crs.split(':')[-1]}_r{self.row}_c{self.column}"
+
+
+def place_of(label: str) -> tuple[int, int]:
+    """The row and the column of the tile that has a label; ValueError if no tile can have it."""
+    found = LABEL.fullmatch(label)
+    if found is None:
+        raise ValueError(f"expected the label of a tile, such as 32647_r-12_c3, got {label!r}")
+    return int(found[1]), int(found[2])
 
 
 @dataclass(frozen=True, slots=True)

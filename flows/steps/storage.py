@@ -45,6 +45,10 @@ class Storage:
         """Whether the root is a folder of this machine."""
         return "://" not in self.root
 
+    def is_of_kind(self, path: str) -> bool:
+        """Whether a path, below this root or another, is where the root is: on this machine, or in an object store."""
+        return ("://" not in path) == self.is_local
+
     @cached_property
     def filesystem(self) -> Any:  # noqa: ANN401
         """The fsspec filesystem behind the root."""

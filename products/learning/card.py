@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from products.learning.card_cells import of_features, stale_note
+from products.learning.card_cells import card_entries, of_features, stale_note
 from products.learning.explain_card import importance_lines, looks_lines, selection_lines, shap_lines
 from products.learning.honest_card import honest_lines, percent
 from products.learning.recipe import ModelRecipe
@@ -83,20 +83,10 @@ def card_notes(recipe: ModelRecipe, facts: TrainingFacts) -> list[str]:
 
 def card_document(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The card as JSON."""
-    return {
-        "model": facts.model_id,
-        "name": recipe.name,
-        "version": recipe.version,
-        "title": recipe.title,
-        "simulated": facts.simulated,
-        "score": score_name(facts.simulated),
-        "classes": {name: code for code, name in enumerate(recipe.class_names, start=1)},
-        "recipe": recipe.model_dump(mode="json"),
-        "trained_from": asdict(facts),
-        "credits": list(facts.credits),
-        "metrics": dict(metrics),
-        "notes": card_notes(recipe, facts),
-    }
+    score, notes = score_name(facts.simulated), card_notes(recipe, facts)
+    classes = {name: code for code, name in enumerate(recipe.class_names, start=1)}
+    entries = card_entries(recipe, asdict(facts), facts.simulated, score, metrics, notes)
+    return entries | {"classes": classes, "credits": list(facts.credits)}
 
 
 def card_markdown(recipe: ModelRecipe, facts: TrainingFacts, metrics: Mapping[str, Any]) -> str:

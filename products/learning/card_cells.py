@@ -1,8 +1,34 @@
-"""What is said of the cells that a model is learned from or maps: in every card, and where there are none."""
+"""What every card of what is learned from cells says, and what is said of the cells that it is learned from or maps: also where there are none."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from products.learning.recipe import LearnedRecipe
 
 MOST_NAMED = 5
+
+
+def card_entries(
+    recipe: LearnedRecipe,
+    facts: Mapping[str, Any],
+    simulated: bool | None,
+    score: str,
+    metrics: Mapping[str, Any],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """What every card says as JSON, with the `facts` of what it was learned from; `simulated` is None where no labels tell."""
+    return {
+        "model": facts["model_id"],
+        "name": recipe.name,
+        "version": recipe.version,
+        "title": recipe.title,
+        "simulated": simulated,
+        "score": score,
+        "recipe": recipe.model_dump(mode="json"),
+        "trained_from": dict(facts),
+        "metrics": dict(metrics),
+        "notes": list(notes),
+    }
 
 
 def of_features(name: str, version: int | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from products.learning.card_cells import of_features, stale_note
+from products.learning.card_cells import card_entries, of_features, stale_note
 from products.learning.masked_recipe import MaskedRecipe
 
 SCORE = "error of masked pixels"
@@ -42,19 +42,9 @@ def encoder_notes(recipe: MaskedRecipe, facts: EncoderFacts) -> list[str]:
 
 
 def encoder_document(recipe: MaskedRecipe, facts: EncoderFacts, told: Mapping[str, Any]) -> dict[str, Any]:
-    """The card as JSON; whether the scenes are simulated is not known without labels."""
-    return {
-        "model": facts.model_id,
-        "name": recipe.name,
-        "version": recipe.version,
-        "title": recipe.title,
-        "simulated": None,
-        "score": SCORE,
-        "recipe": recipe.model_dump(mode="json"),
-        "trained_from": asdict(facts),
-        "metrics": {"masked_error": told["validation"], "error_of_mean": told["by_mean"], "training": dict(told)},
-        "notes": encoder_notes(recipe, facts),
-    }
+    """The card as JSON."""
+    metrics = {"masked_error": told["validation"], "error_of_mean": told["by_mean"], "training": dict(told)}
+    return card_entries(recipe, asdict(facts), None, SCORE, metrics, encoder_notes(recipe, facts))
 
 
 def encoder_markdown(recipe: MaskedRecipe, facts: EncoderFacts, told: Mapping[str, Any]) -> str:

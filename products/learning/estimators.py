@@ -1,6 +1,6 @@
 """Learn a model from samples in spatial blocks, and say how well it agrees where it never was."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,29 +40,32 @@ def learn(
     if recipe.selection:
         samples, told = select_features(backend, samples, split, recipe, recipe.selection, n_jobs)
         selection = {"selection": told}
-    code = samples.column("code").astype(np.int64)
-    by_fold = []
-    for fold in range(split.holdout):
+    guesses = {}
+    for fold in range(split.holdout + 1):  # the hold-out, whose model is kept, is the last
         train, test = split.train_rows(fold), split.test_rows(fold)
-        guess = predicted(fit_rows(backend, samples, train, recipe, n_jobs), samples, test)
-        by_fold.append(assess(code[test], guess, split.block[test], recipe.class_names))
-    train, test = split.train_rows(split.holdout), split.test_rows(split.holdout)
-    model = fit_rows(backend, samples, train, recipe, n_jobs)
-    holdout = assess(code[test], predicted(model, samples, test), split.block[test], recipe.class_names)
-    overall = np.array([entry["overall"] for entry in by_fold])
-    return model, {
+        model = fit_rows(backend, samples, train, recipe, n_jobs)
+        guesses[fold] = predicted(model, samples, test)
+    told = agreement(samples, split, train, guesses, recipe.class_names)
+    return model, told | looked_at(model, samples, train, test, recipe) | selection
+
+
+def agreement(
+    samples: Samples,
+    split: BlockSplit,
+    train: npt.NDArray[np.bool_],
+    guesses: Mapping[int, npt.NDArray[np.int64]],
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    """How well the class codes given to the test rows of each fold agree with theirs, and how many rows of each class were learned from."""
+    code = samples.column("code").astype(np.int64)
+    rows = {fold: split.test_rows(fold) for fold in guesses}
+    scores = {fold: assess(code[rows[fold]], guesses[fold], split.block[rows[fold]], class_names) for fold in guesses}
+    holdout, by_fold = scores.pop(split.holdout), [*scores.values()]
+    overall = np.array([entry["overall"] for entry in by_fold if entry["overall"] is not None])
+    return {
         "holdout": holdout,
         "folds": by_fold,
-        "folds_mean": round(float(overall.mean()), 6),
+        "folds_mean": round(float(overall.mean()), 6) if overall.size else None,
         "folds_std": round(float(overall.std(ddof=1)), 6) if overall.size > 1 else None,
-        "trained_on": samples_used(code, train, recipe.class_names),
-        **looked_at(model, samples, train, test, recipe),
-        **selection,
+        "trained_on": {name: int((code[train] == number).sum()) for number, name in enumerate(class_names, start=1)},
     }
-
-
-def samples_used(
-    code: npt.NDArray[np.int64], train: npt.NDArray[np.bool_], class_names: Sequence[str]
-) -> dict[str, int]:
-    """Number of training rows of each class."""
-    return {name: int((code[train] == number).sum()) for number, name in enumerate(class_names, start=1)}

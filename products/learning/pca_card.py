@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from products.learning.card_cells import of_features, stale_note
+from products.learning.card_cells import card_entries, of_features, stale_note
 from products.learning.pca_recipe import PcaRecipe
 
 SCORE = "explained variance"
@@ -43,19 +43,8 @@ def transform_notes(recipe: PcaRecipe, facts: TransformFacts) -> list[str]:
 
 
 def transform_document(recipe: PcaRecipe, facts: TransformFacts, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The card as JSON; whether the scenes are simulated is not known without labels."""
-    return {
-        "model": facts.model_id,
-        "name": recipe.name,
-        "version": recipe.version,
-        "title": recipe.title,
-        "simulated": None,
-        "score": SCORE,
-        "recipe": recipe.model_dump(mode="json"),
-        "trained_from": asdict(facts),
-        "metrics": dict(metrics),
-        "notes": transform_notes(recipe, facts),
-    }
+    """The card as JSON."""
+    return card_entries(recipe, asdict(facts), None, SCORE, metrics, transform_notes(recipe, facts))
 
 
 def transform_markdown(recipe: PcaRecipe, facts: TransformFacts, metrics: Mapping[str, Any]) -> str:

@@ -25,6 +25,13 @@ def index(embedded_settings: Settings) -> Iterator[Index]:
 
 
 @pytest.fixture
+def each_index(any_settings: Settings) -> Iterator[Index]:
+    """An open, empty index of each kind in turn."""
+    with open_index(any_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
 def items(shared_data: Path) -> list[dict[str, Any]]:
     """Ten Sentinel-2 items of Earth Search c1."""
     document = json.loads((shared_data / "stac/earth_search/c1/13TDE_2024_10_items.json").read_text())
@@ -95,3 +102,12 @@ def asked_index(asked_module_index: Index) -> Index:
     with asked_module_index.engine.begin() as connection:
         connection.execute(text("truncate neocube.request, neocube.audit"))
     return asked_module_index
+
+
+@pytest.fixture
+def unreadable_cube(tmp_path: Path) -> Path:
+    """A cube in a folder whose path has a space in it; its metadata are there and cannot be read."""
+    cube = tmp_path / "a cube.zarr"
+    cube.mkdir()
+    (cube / "zarr.json").symlink_to("zarr.json")
+    return cube

@@ -44,7 +44,14 @@ FEATURES_SAID: dict[str, Any] = {
     "period": "P1Y",
     "features": [{"geomedian": {"bands": ["red", "nir"]}}, {"index": {"names": ["NDVI"], "reduce": ["p50"]}}],
 }
-FEATURES = FeaturesRecipe.model_validate(FEATURES_SAID)
+
+
+def coast_features(tile_px: int) -> FeaturesRecipe:
+    """The recipe of the features, on tiles of a size."""
+    return FeaturesRecipe.model_validate(FEATURES_SAID | {"grid": GRID_SAID | {"tile_px": tile_px}})
+
+
+FEATURES = coast_features(TILE_PX)
 OBSERVATIONS = ObservationsRecipe.model_validate(
     {**SHARED, "name": "coast_passes", "kind": "observations", "bands": ["red", "nir"]}
 )

@@ -1,14 +1,13 @@
 """A scene across the antimeridian is found from both sides of it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from odc.geo.geom import Geometry, box
 from sqlalchemy import text
 
-from datacube_config.connection import Index, open_index
+from datacube_config.connection import Index
 from flows.steps.archives.asset_hrefs import ItemPlace
 from flows.steps.index.catalogue import find_scenes
 from flows.steps.index.scene_index import list_scenes, take_scenes
@@ -24,14 +23,13 @@ from products.source_spec import SourceSpec
 SITE = "https://stac.example.org/collections/c/items"
 
 
-@pytest.fixture(params=["embedded_settings", "postgis_settings"])
-def each_index(request: pytest.FixtureRequest, shared_data: Path) -> Iterator[Index]:
+@pytest.fixture
+def each_index(each_index: Index, shared_data: Path) -> Index:
     """An index with tile 01KAB, 179.24 to 180.28 degrees east."""
     item = json.loads((shared_data / "stac/odd/S2A_T01KAB_20230821_antimeridian.json").read_text())
     place = ItemPlace(f"{SITE}/i", SITE, SITE, lambda folder: frozenset())
-    with open_index(request.getfixturevalue(request.param)) as index:
-        take_scenes(index, [normalise(item, place, "test", read_file_grid)])
-        yield index
+    take_scenes(each_index, [normalise(item, place, "test", read_file_grid)])
+    return each_index
 
 
 def test_a_scene_across_the_antimeridian_is_found_from_both_sides(each_index: Index) -> None:

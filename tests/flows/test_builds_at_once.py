@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
-from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -14,12 +13,10 @@ import pytest
 from datacube.model import Product
 from sqlalchemy import text
 
-import flows.steps.cubes.cells
-import flows.steps.learning.models
-import flows.steps.sampling.sample_sets
 from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.steps.cubes.cells import CellDraft, publish_cell
+from flows.steps.index import derived_rows
 from flows.steps.index.index_setup import add_product
 from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import COMPONENTS, ModelFiles
@@ -80,11 +77,11 @@ def draw(index: Index, storage: Storage, name: str) -> UUID:
     ).files.id
 
 
-def learn(index: Index, storage: Storage, name: str) -> UUID:
-    """A transform of the same recipe as all others, its id by a name."""
+def learn(index: Index, storage: Storage, name: str, mean: float = 1.0) -> UUID:
+    """A transform of the same recipe as all others, its id by a name, whatever it learned."""
     number, n = uuid5(NAMESPACE, name), np.ones(2)
     recipe = PcaRecipe.model_validate(PCA)
-    components = Components(("red", "nir"), n, n, np.ones((1, 2)))
+    components = Components(("red", "nir"), mean * n, n, np.ones((1, 2)))
     card = {"metrics": {}, "simulated": True, "inputs": {}, "device": "cpu"}
     draft = ModelDraft(number, recipe, components, card, GRID.geobox(TILES[0]), (YEAR,))
     publish_model(index, ModelFiles(storage, recipe.name, number, COMPONENTS), draft, {}, [])
@@ -92,18 +89,13 @@ def learn(index: Index, storage: Storage, name: str) -> UUID:
 
 
 @pytest.mark.parametrize(
-    ("product", "module", "adder", "publishing"),
-    [
-        (TEMPLATE.product, flows.steps.cubes.cells, "_add", publish),
-        (SAMPLES["name"], flows.steps.sampling.sample_sets, "add_derived", draw),
-        ("coast_pca", flows.steps.learning.models, "add_derived", learn),
-    ],
+    ("product", "publishing"), [(TEMPLATE.product, publish), (SAMPLES["name"], draw), ("coast_pca", learn)]
 )
 def test_of_two_that_are_published_at_once_one_is_active(
-    product: str, module: ModuleType, adder: str, publishing: Callable[[Index, Storage, str], UUID],
+    product: str, publishing: Callable[[Index, Storage, str], UUID],
     any_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    storage, both, add = Storage(str(tmp_path / "store")), Barrier(2), getattr(module, adder)
+    storage, both, add = Storage(str(tmp_path / "store")), Barrier(2), derived_rows.add_derived
 
     def adding(*arguments: Any) -> None:
         with suppress(BrokenBarrierError):
@@ -114,7 +106,7 @@ def test_of_two_that_are_published_at_once_one_is_active(
         with open_index(any_settings) as index:
             return publishing(index, storage, name)
 
-    monkeypatch.setattr(module, adder, adding)
+    monkeypatch.setattr(derived_rows, "add_derived", adding)
     with open_index(any_settings) as index:
         add_product(index.dc, odc_product_definition(TEMPLATE))
         with ThreadPoolExecutor(2) as pool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from products.errors import RequestError
 from products.learning.chip_means import chip_means
 from products.learning.chip_spec import ChipSpec
+from tests.flows.broken_off import Broken, breaking_off
 
 REASON = "the packages of the extra deep are not installed"
 torch = pytest.importorskip("torch", reason=REASON)
@@ -156,23 +157,12 @@ def test_a_stage_is_what_decides_its_features_whichever_encoder() -> None:
         assert all(each.requires_grad for each in weights.values()) and not module.still
 
 
-class Broken(Exception):
-    """A training ends here."""
-
-
 @pytest.mark.full
 def test_a_training_that_broke_off_ends_with_the_weights_of_an_undisturbed_one(
     learned: tuple[Any, dict[str, Any]], tmp_path: Path
 ) -> None:
-    told: list[str] = []
-
-    def breaks_off(said: str) -> None:
-        told.append(said)
-        if len(told) == 2:
-            raise Broken
-
     with pytest.raises(Broken, match=r"^$"):
-        trained(tmp_path, breaks_off)
+        trained(tmp_path, breaking_off(2))
     network, how = trained(tmp_path)
     assert how["losses"] == learned[1]["losses"] and network.digest() == learned[0].digest()
 

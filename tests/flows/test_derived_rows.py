@@ -1,16 +1,25 @@
 """The row and the lineage of what is made of other datasets: as ODC's own way writes them, with each driver."""
 
 import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from datacube.index.hl import Doc2Dataset
 
+from datacube_config.connection import Index, open_index
+from datacube_config.settings import Settings
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.derived_rows import LineageLost, add_derived
 from flows.steps.index.index_rows import source_ids
+from flows.steps.learning.model_files import COMPONENTS, ModelFiles, read_learned
+from flows.steps.loading.dataset_location import dataset_location
+from flows.steps.storage import Storage
 from products.period import parse_period
+from tests.flows.test_builds_at_once import draw, learn
 
 
 def documents(product: Any, n: int) -> tuple[list[UUID], dict[str, Any]]:
@@ -50,3 +59,27 @@ def test_a_source_that_is_not_there_is_told_and_nothing_is_added(published: Any)
     with pytest.raises(LineageLost, match="a source of .* is not in the index: it is not added"):
         add_derived(published.index, document, "file:///ours/zarr.json")
     assert published.index.dc.index.datasets.get(UUID(document["id"])) is None
+
+
+@pytest.mark.parametrize("publishing", [draw, learn])
+def test_what_is_published_again_in_another_store_lies_there(
+    publishing: Callable[[Index, Storage, str], UUID], any_settings: Settings, tmp_path: Path
+) -> None:
+    stores = [tmp_path / "old", tmp_path / "new"]
+    with open_index(any_settings) as index:
+        numbers = {publishing(index, Storage(str(store)), "one") for store in stores}
+        (row,) = index.dc.index.datasets.bulk_get(numbers)
+        assert dataset_location(row).startswith(stores[1].as_uri()) and not row.is_archived
+
+
+def test_the_row_of_a_model_that_is_learned_anew_is_that_of_what_was_learned(
+    any_settings: Settings, tmp_path: Path
+) -> None:
+    storage = Storage(str(tmp_path / "store"))
+    with open_index(any_settings) as index:
+        number = learn(index, storage, "one")
+        shutil.rmtree(tmp_path / "store")
+        assert learn(index, storage, "one", mean=2.0) == number
+        row = index.dc.index.datasets.get(number)
+        learned = read_learned(ModelFiles(storage, "coast_pca", number, COMPONENTS))
+        assert row is not None and row.metadata_doc["properties"]["neocube:content_digest"] == learned.digest()

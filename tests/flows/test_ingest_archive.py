@@ -3,7 +3,6 @@
 import copy
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,12 +20,6 @@ from products.period import parse_period
 
 Item = dict[str, Any]
 SOME_BYTES = bytes(512)
-
-
-@pytest.fixture
-def each_index(any_settings: Settings) -> Iterator[Index]:
-    with open_index(any_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -34,24 +34,14 @@ from products.identity import CellKey, SourceKey, cell_id
 from products.learning.recipe import EstimatorSpec, ModelRecipe, SelectionSpec
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
-from products.spec import FeaturesRecipe
 from products.template import features_template, odc_product_definition
+from tests.flows.sampled_coast import coast_features
 
 REASON = "the packages of the extra deep are not installed"
 pytest.importorskip("lightning", reason=REASON)
 pytest.importorskip("segmentation_models_pytorch", reason=REASON)
 TILE_PX = 48
-FEATURES = FeaturesRecipe.model_validate(
-    {
-        "name": "coast_features",
-        "version": 1,
-        "kind": "features",
-        "grid": {"crs": "EPSG:32647", "resolution_m": 30, "tile_px": TILE_PX, "anchor": "landsat"},
-        "period": "P1Y",
-        "sources": [{"collection": "landsat-c2-l2"}],
-        "features": [{"geomedian": {"bands": ["red", "nir"]}}, {"index": {"names": ["NDVI"], "reduce": ["p50"]}}],
-    }
-)
+FEATURES = coast_features(TILE_PX)
 NETWORK: dict[str, Any] = {
     "depth": 3, "patch_px": 16, "overlap_px": 6, "batch": 4, "patches": 16, "epochs": 2, "patience": 5,
 }  # fmt: skip

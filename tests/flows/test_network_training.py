@@ -14,6 +14,7 @@ import pytest
 from products.errors import RequestError
 from products.learning.network_spec import UnetSpec
 from products.learning.splits import within_buffer
+from tests.flows.broken_off import Broken, breaking_off
 from tests.flows.network_training_data import (
     FEATURES,
     SPEC,
@@ -76,10 +77,6 @@ def killed(stage: str, folder: Path) -> None:
     assert subprocess.run(program, cwd=REPOSITORY, check=False, stderr=subprocess.DEVNULL).returncode == -9
 
 
-class Broken(Exception):
-    """A training ends here."""
-
-
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_training_that_broke_off_ends_with_the_weights_of_an_undisturbed_one(
     epoch: int, undisturbed: tuple[Any, dict[str, Any], Path], tmp_path: Path
@@ -87,16 +84,8 @@ def test_a_training_that_broke_off_ends_with_the_weights_of_an_undisturbed_one(
     from flows.steps.networks.train_network import train_network
     from flows.steps.networks.training_loop import TrainerOptions
 
-    told: list[str] = []
-
-    def breaks_off(said: str) -> None:
-        told.append(said)
-        if len(told) == epoch:
-            raise Broken
-
     with pytest.raises(Broken, match=r"^$"):
-        train_network(training_data(), TrainerOptions(tmp_path), "coast", breaks_off)
-    assert told[0].startswith("epoch 1, loss ")
+        train_network(training_data(), TrainerOptions(tmp_path), "coast", breaking_off(epoch))
     network, how = trained(tmp_path)
     assert how["losses"] == undisturbed[1]["losses"] and network.digest() == undisturbed[0].digest()
 

@@ -240,16 +240,22 @@ def test_it_works_without_scripts(opened: OpenPage) -> None:
     assert page.locator("#state").inner_text() == "approved"
 
 
-def test_a_product_is_watched_being_built_then_seen_as_a_map_and_downloaded(
-    opened: OpenPage, asked_index: Index, asked_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = opened()
+def running_request(page: "Page", index: Index) -> UUID:
+    """Ask for the area `demo`, and say that it is being built; the page is that of the request from then on."""
     page.get_by_label("Known area").select_option("demo")
     page.get_by_role("button", name="Ask for it").click()
     page.wait_for_url(re.compile("/requests/.+"))
     number = UUID(page.url.rpartition("/")[2])
-    with ledger(asked_index) as requests:
+    with ledger(index) as requests:
         requests.start(number, "run")
+    return number
+
+
+def test_a_product_is_watched_being_built_then_seen_as_a_map_and_downloaded(
+    opened: OpenPage, asked_index: Index, asked_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = opened()
+    number = running_request(page, asked_index)
     page.locator("#state", has_text="running").wait_for()
     monkeypatch.setenv("NEOCUBE_HOME", str(asked_settings.home))
     report = build("mangrove_features", "demo", "2020", workers=1)
@@ -273,22 +279,14 @@ def test_a_product_is_watched_being_built_then_seen_as_a_map_and_downloaded(
 
 
 def test_in_place_of_pictures_and_map_that_cannot_be_had_the_page_says_why(
-    opened: OpenPage, asked_index: Index, tmp_path: Path
+    opened: OpenPage, asked_index: Index, unreadable_cube: Path
 ) -> None:
-    cube = tmp_path / "cube.zarr"
-    cube.mkdir()
-    (cube / "zarr.json").symlink_to("zarr.json")
     page = opened()
-    page.get_by_label("Known area").select_option("demo")
-    page.get_by_role("button", name="Ask for it").click()
-    page.wait_for_url(re.compile("/requests/.+"))
-    number = UUID(page.url.rpartition("/")[2])
-    with ledger(asked_index) as requests:
-        requests.start(number, "run")
-    finish(asked_index, number, "done", None, {"built": {"cube": str(cube), "alone": True}})
+    number = running_request(page, asked_index)
+    finish(asked_index, number, "done", None, {"built": {"cube": str(unreadable_cube), "alone": True}})
     page.locator("#state", has_text="done").wait_for()
     page.locator(".pictures").scroll_into_view_if_needed()
-    said = f"cannot read the cube {cube}: "
+    said = f"cannot read the cube {unreadable_cube}: "
     for number_said, place in ((2, ".pictures .problem"), (1, "main > div > .problem"), (1, "#citation p")):
         wait_for_script(page, f"document.querySelectorAll('{place}').length === {number_said}")
         assert all(text.startswith(said) for text in page.locator(place).all_text_contents()), place

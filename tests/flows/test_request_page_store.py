@@ -107,16 +107,13 @@ def test_a_store_that_gives_no_answer_or_refuses_is_said_at_once_in_one_sentence
 
 
 def test_a_cube_in_a_folder_that_cannot_be_read_is_said_too(
-    asked_settings: Settings, asked_index: Index, tmp_path: Path
+    asked_settings: Settings, asked_index: Index, unreadable_cube: Path
 ) -> None:
-    cube = tmp_path / "a cube.zarr"
-    cube.mkdir()
-    (cube / "zarr.json").symlink_to("zarr.json")
-    with answers_about(cube.as_uri(), asked_settings, asked_index, "http://127.0.0.1:1") as answers:
+    with answers_about(unreadable_cube.as_uri(), asked_settings, asked_index, "http://127.0.0.1:1") as answers:
         for part in ("cube.zip", *PARTS):
             answer = answers(part)
             assert answer.status_code == 503, (part, answer.text)
-            assert answer.json()["detail"].startswith(f"cannot read the cube {cube}: "), answer.text
+            assert answer.json()["detail"].startswith(f"cannot read the cube {unreadable_cube}: "), answer.text
 
 
 def test_a_cube_that_is_not_there_any_more_is_gone(

@@ -28,13 +28,6 @@ YEAR = parse_period("2020")
 ALL_YEARS = Period(datetime(2000, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC))
 
 
-@pytest.fixture(params=["embedded_settings", "postgis_settings"])
-def index(request: pytest.FixtureRequest) -> Iterator[Index]:
-    settings: Settings = request.getfixturevalue(request.param)
-    with open_index(settings) as opened:
-        yield opened
-
-
 @pytest.fixture
 def postgis(postgis_settings: Settings) -> Iterator[Index]:
     with open_index(postgis_settings) as opened:
@@ -81,27 +74,27 @@ def ids(index: Index, area: Geometry | None, period: Period | None = YEAR, **how
     return {UUID(found.metadata_doc["id"]) for found in find_datasets(index, [PRODUCT], period, area, **how)}
 
 
-def test_scenes_are_found_by_place_time_and_product(index: Index) -> None:
+def test_scenes_are_found_by_place_time_and_product(each_index: Index) -> None:
     here, later = scene(10, 50, "2020-05-01T10:00:00Z"), scene(10, 50, "2021-05-01T10:00:00Z")
     far, other = scene(30, 50, "2020-05-01T10:00:00Z"), scene(10, 50, "2020-05-01T10:00:00Z", OTHER)
-    take_scenes(index, [here, later, far, other])
+    take_scenes(each_index, [here, later, far, other])
     place = box(10.2, 50.2, 10.4, 50.4, "EPSG:4326")
-    assert ids(index, place) == {here.id}
-    assert ids(index, place, None) == {here.id, later.id}
-    assert ids(index, None) == {here.id, far.id}
-    both = find_datasets(index, [PRODUCT, OTHER], YEAR, place)
+    assert ids(each_index, place) == {here.id}
+    assert ids(each_index, place, None) == {here.id, later.id}
+    assert ids(each_index, None) == {here.id, far.id}
+    both = find_datasets(each_index, [PRODUCT, OTHER], YEAR, place)
     assert {found.product.name for found in both} == {PRODUCT, OTHER}
 
 
-def test_archived_scenes_are_found_where_they_are_asked_for(index: Index) -> None:
+def test_archived_scenes_are_found_where_they_are_asked_for(each_index: Index) -> None:
     kept, gone = scene(10, 50, "2020-05-01T10:00:00Z"), scene(10, 50, "2020-05-02T10:00:00Z")
-    take_scenes(index, [kept, gone])
-    index.dc.index.datasets.archive([gone.id])
+    take_scenes(each_index, [kept, gone])
+    each_index.dc.index.datasets.archive([gone.id])
     place = box(10.2, 50.2, 10.4, 50.4, "EPSG:4326")
-    assert ids(index, place) == {kept.id}
-    assert ids(index, place, archived=None) == {kept.id, gone.id}
-    assert ids(index, place, archived=True) == {gone.id}
-    rows = list_scenes(index, area=Area("here", place), period=YEAR)
+    assert ids(each_index, place) == {kept.id}
+    assert ids(each_index, place, archived=None) == {kept.id, gone.id}
+    assert ids(each_index, place, archived=True) == {gone.id}
+    rows = list_scenes(each_index, area=Area("here", place), period=YEAR)
     assert [row["status"] for row in rows] == ["active", "archived"]
 
 
@@ -176,7 +169,7 @@ def test_boxes_near_the_antimeridian_are_asked_for_under_both_longitudes() -> No
     assert across[0][2] - across[0][0] == pytest.approx(across[1][2] - across[1][0]) and across[0][2] < 182
 
 
-def test_an_unknown_product_has_no_scenes_and_odc_says_so(index: Index) -> None:
+def test_an_unknown_product_has_no_scenes_and_odc_says_so(each_index: Index) -> None:
     with pytest.warns(NoProductsWarning, match="no_such_product"):
-        found = find_datasets(index, ["no_such_product"], ALL_YEARS, box(10, 50, 11, 51, "EPSG:4326"))
+        found = find_datasets(each_index, ["no_such_product"], ALL_YEARS, box(10, 50, 11, 51, "EPSG:4326"))
     assert found == []

@@ -3,7 +3,6 @@
 import copy
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,6 @@ from flows.steps.scenes.normalise import normalise
 
 SITE = "https://stac.example.org/collections/c/items"
 Item = dict[str, Any]
-
-
-@pytest.fixture(params=["embedded_settings", "postgis_settings"])
-def each_index(request: pytest.FixtureRequest) -> Iterator[Index]:
-    with open_index(request.getfixturevalue(request.param)) as opened:
-        yield opened
 
 
 @pytest.fixture

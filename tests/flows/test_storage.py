@@ -215,3 +215,9 @@ def test_a_removal_that_fails_too_does_not_hide_why_a_store_gave_out(
     monkeypatch.setattr(store.filesystem, "rm", refusing)
     with pytest.raises(StorageLost, match="cannot write the cell x to .*: No space left on device: make room there"):
         write()
+
+
+@pytest.mark.parametrize(("root", "other"), [("/a/store", "s3://a/store"), ("s3://a/store", "/a/store")])
+def test_a_path_is_of_the_kind_of_a_store_whatever_its_root(root: str, other: str) -> None:
+    store = Storage(root)
+    assert store.is_of_kind(f"{root}/x") and store.is_of_kind(f"{root}-of-before/x") and not store.is_of_kind(other)

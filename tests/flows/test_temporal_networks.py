@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from products.errors import RequestError
 from products.learning.temporal_spec import TEMPORAL_SPECS, LtaeSpec, TempcnnSpec, TemporalKind
+from tests.flows.broken_off import Broken, breaking_off
 
 REASON = "the packages of the extra deep are not installed"
 torch = pytest.importorskip("torch", reason=REASON)
@@ -143,23 +144,12 @@ def test_a_file_that_does_not_fit_itself_is_refused(kind: str, learned: dict[str
             saved_network(replace(network, **changed).to_bytes(), "model")
 
 
-class Broken(Exception):
-    """A training ends here."""
-
-
 @pytest.mark.parametrize("kind", ["tempcnn", pytest.param("ltae", marks=pytest.mark.full)])
 def test_a_training_that_broke_off_ends_with_the_weights_of_an_undisturbed_one(
     kind: TemporalKind, learned: dict[str, tuple[Any, dict[str, Any]]], tmp_path: Path
 ) -> None:
-    told: list[str] = []
-
-    def breaks_off(said: str) -> None:
-        told.append(said)
-        if len(told) == 2:
-            raise Broken
-
     with pytest.raises(Broken, match=r"^$"):
-        trained(kind, tmp_path, breaks_off)
+        trained(kind, tmp_path, breaking_off(2))
     network, how = trained(kind, tmp_path)
     assert how["losses"] == learned[kind][1]["losses"] and network.digest() == learned[kind][0].digest()
 

@@ -49,23 +49,21 @@ from products.learning.recipe import ExplainSpec, MapSpec, ModelRecipe, Selectio
 from products.learning.tune_spec import TuneSpec
 from products.period import Period, parse_period
 from products.pixel.causes import ACCOUNT_NAMES
-from products.spec import FeaturesRecipe
 from tests.flows.geojson_files import write_shapes
-from tests.flows.sampled_coast import features_of, publish_features, truth
-
-TILE_PX = 64
-FOREST = "random_forest.npz"
-FEATURES = FeaturesRecipe.model_validate(
-    {
-        "name": "coast_features",
-        "version": 1,
-        "kind": "features",
-        "grid": {"crs": "EPSG:32647", "resolution_m": 30, "tile_px": TILE_PX, "anchor": "landsat"},
-        "period": "P1Y",
-        "sources": [{"collection": "landsat-c2-l2"}],
-        "features": [{"geomedian": {"bands": ["red", "nir"]}}, {"index": {"names": ["NDVI"], "reduce": ["p50"]}}],
-    }
+from tests.flows.sampled_coast import (
+    AREA,
+    FEATURES,
+    GRID,
+    MOSAIC,
+    TILE_PX,
+    TILES,
+    YEAR,
+    features_of,
+    publish_features,
+    truth,
 )
+
+FOREST = "random_forest.npz"
 MODEL = ModelRecipe.model_validate(
     {
         "name": "coast_model",
@@ -79,11 +77,6 @@ MODEL = ModelRecipe.model_validate(
         "map": {"name": "coast_map"},
     }
 )
-TILES = tuple(Tile("EPSG:32647", -276, column) for column in (359, 360))
-YEAR = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
-GRID = FEATURES.grid.pixel_grid(box(100.8, 4.9, 100.9, 5.0, CRS("EPSG:4326")))
-MOSAIC = GRID.mosaic(TILES)
-AREA = Area("coast", MOSAIC.pad(-3).extent.to_crs(CRS("EPSG:4326")))
 CPU = choose_backend("cpu")
 
 
@@ -601,7 +594,7 @@ def test_periods_and_tiles_without_a_cell_are_told_and_only_what_was_built_is_ma
 def test_threads_and_tiles_give_the_same_pixels(coast: Coast, mapped: MapResult) -> None:
     model = find_model(coast.index, coast.storage, "coast_model")
     cell = next(iter(coast.cells.placed))[2]
-    opened = open_snapshot(str(cell.location).removesuffix("/zarr.json"))
+    opened = open_snapshot(cell.path)
     one, three = (classify_cell(model, opened, threads) for threads in (1, 3))
     assert all(np.array_equal(one[name], three[name], equal_nan=name == "dissimilarity") for name in one)
     assert (one["map_class"][0] == open_snapshot(mapped.cube)["map_class"].values[0, :, :TILE_PX]).all()

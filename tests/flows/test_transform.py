@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,21 +33,11 @@ from products.identity import CellKey, SourceKey, cell_id
 from products.learning.pca_recipe import PcaRecipe
 from products.period import Period
 from products.pixel.causes import ACCOUNT_NAMES
-from products.spec import FeaturesRecipe
 from products.template import features_template, odc_product_definition
+from tests.flows.sampled_coast import coast_features
 
 TILE_PX = 32
-FEATURES = FeaturesRecipe.model_validate(
-    {
-        "name": "coast_features",
-        "version": 1,
-        "kind": "features",
-        "grid": {"crs": "EPSG:32647", "resolution_m": 30, "tile_px": TILE_PX, "anchor": "landsat"},
-        "period": "P1Y",
-        "sources": [{"collection": "landsat-c2-l2"}],
-        "features": [{"geomedian": {"bands": ["red", "nir"]}}, {"index": {"names": ["NDVI"], "reduce": ["p50"]}}],
-    }
-)
+FEATURES = coast_features(TILE_PX)
 PCA = PcaRecipe.model_validate(
     {
         "name": "coast_pca",
@@ -211,3 +201,17 @@ def test_components_that_were_changed_in_the_store_are_refused(coast: Coast, tra
         find_model(coast.index, coast.storage, "coast_pca")
     path.write_bytes(content)
     assert coast.transform.id == trained.id
+
+
+def test_a_transform_whose_file_is_cut_or_another_is_refused_and_fitted_again(
+    coast: Coast, trained: TrainedModel
+) -> None:
+    path = Path(trained.card_path).with_name("components.npz")
+    whole, components = path.read_bytes(), coast.transform.components
+    for damaged in (whole[:-9], replace(components, mean=components.mean + 1).to_bytes()):
+        path.write_bytes(damaged)
+        with pytest.raises(RequestError, match="train .*again"):
+            assert coast.transform
+        again = coast.train()
+        assert (again.id, again.trained) == (trained.id, True)
+        assert path.read_bytes() == whole and coast.transform.digest == components.digest()

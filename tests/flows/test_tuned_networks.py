@@ -17,6 +17,7 @@ from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples, labelled_pixels
 from products.learning.tuning import with_settings
 from products.series_spec import SeriesRecipe
+from tests.flows.broken_off import Broken, breaking_off
 
 pytest.importorskip("lightning", reason="the packages of the extra deep are not installed")
 pytest.importorskip("optuna", reason="optuna, of the extra tune, is not installed")
@@ -86,22 +87,14 @@ def test_a_network_learns_with_the_settings_that_agree_best_without_the_hold_out
     assert study(other, tmp_path / "two") == (better, told)
 
 
-class Broken(Exception):
-    """A training ends here."""
-
-
 def test_a_killed_final_training_goes_on_with_the_settings_that_it_began_with_and_no_others(tmp_path: Path) -> None:
     made, chosen = training(), [with_settings(MODEL, {"learning_rate": rate}) for rate in (0.001, 0.04)]
 
     def learned(recipe: ModelRecipe, folder: str, tell: Any = None) -> Any:
         return learn_temporal(made, recipe, SERIES, CPU, TrainingResources(tmp_path / folder), NUMBER, tell)
 
-    def breaks_off(said: str) -> None:
-        if said.startswith("epoch 2"):
-            raise Broken
-
     with pytest.raises(Broken, match=r"^$"):
-        learned(chosen[0], "shared", breaks_off)
+        learned(chosen[0], "shared", breaking_off(2))
     said = list[str]()
     other, undisturbed = learned(chosen[1], "shared", said.append)[0], learned(chosen[1], "alone")[0]
     assert [each.split(",")[0] for each in said] == ["epoch 1", "epoch 2", "epoch 3"]

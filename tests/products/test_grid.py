@@ -10,7 +10,7 @@ from odc.geo.crs import CRS
 from odc.geo.geom import Geometry, box
 
 from products.errors import RequestError
-from products.grid import PixelGrid, Tile, checked_crs, utm_crs
+from products.grid import PixelGrid, Tile, checked_crs, place_of, utm_crs
 
 GRID = PixelGrid("EPSG:32647", 30.0, 256, 15.0)
 SIDE = 256 * 30.0
@@ -74,6 +74,9 @@ def test_a_mosaic_holds_every_tile_whole() -> None:
 
 def test_a_tile_label_names_crs_row_and_column() -> None:
     assert Tile("EPSG:32647", -12, 3).label == "32647_r-12_c3"
+    assert place_of("32647_r-12_c3") == (-12, 3)
+    with pytest.raises(ValueError, match="expected the label of a tile, such as 32647_r-12_c3, got '32647'"):
+        place_of("32647")
 
 
 @pytest.mark.parametrize(

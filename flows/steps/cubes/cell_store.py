@@ -22,6 +22,7 @@ from flows.steps.cubes.shards import (
     encode_shard,
     is_shard_of,
 )
+from flows.steps.index.derived_rows import CONTENT_DIGEST
 from flows.steps.storage import Storage
 from products.identity import CellKey
 from products.period import Period
@@ -95,7 +96,7 @@ def write_metadata(
 def stored_digest(storage: Storage, path: str) -> str:
     """The digest that the cell at `path` was written with; DigestMismatch if its metadata are damaged."""
     try:
-        return str(zarr.open_group(storage.zarr_store(path), mode="r").attrs["neocube:content_digest"])
+        return str(zarr.open_group(storage.zarr_store(path), mode="r").attrs[CONTENT_DIGEST])
     except (ValueError, KeyError) as error:
         raise DigestMismatch(f"{path} does not read back: its metadata are damaged: {error}") from error
 

@@ -14,6 +14,7 @@ from datacube.model import Dataset
 from odc.geo.geobox import GeoBox
 
 from datacube_config.connection import Index
+from datacube_config.errors import StorageLost
 from flows.steps.cubes.cell_store import (
     Arrays,
     DigestMismatch,
@@ -26,8 +27,8 @@ from flows.steps.cubes.cell_store import (
     write_shards,
 )
 from flows.steps.index.advisory_locks import chooser_of, writer_of
-from flows.steps.index.catalogue import cells_at, published_cell
-from flows.steps.index.derived_rows import add_derived, rewrite_derived
+from flows.steps.index.catalogue import PublishedCell, cells_at
+from flows.steps.index.derived_rows import CONTENT_DIGEST, publish_derived
 from flows.steps.index.scene_index import record_reasons
 from flows.steps.storage import Storage
 from products.grid import PixelGrid
@@ -36,7 +37,7 @@ from products.template import CellTemplate
 from products.window.overviews import level_sides
 
 QUALITY, CODE, TIDES = "neocube:quality", "neocube:code", "neocube:tides"
-SECONDS, THREADS, CONTENT_DIGEST = "neocube:seconds", "neocube:threads", "neocube:content_digest"
+SECONDS, THREADS = "neocube:seconds", "neocube:threads"
 EO3 = "https://schemas.opendatacube.org/dataset"
 _log = logging.getLogger(__name__)
 
@@ -77,6 +78,14 @@ class CellDraft:
 def cell_path(storage: Storage, product: str, cell: UUID) -> str:
     """Where the Zarr group of a cell lies."""
     return storage.path("cells", product, str(cell))
+
+
+def files_lost(cell: PublishedCell) -> StorageLost:
+    """What to raise for a published cell whose files are not where its row says."""
+    return StorageLost(
+        f"the files of the cell {cell.tile} {cell.period}, {cell.id}, are not at {cell.path}: bring them back, "
+        f"or retire it (`neocube retire --product {cell.product} --period {cell.period}`) and build again"
+    )
 
 
 def publish_cell(index: Index, storage: Storage, draft: CellDraft, arrays: Arrays, threads: int = 1) -> bool:
@@ -161,22 +170,9 @@ def _commit(index: Index, storage: Storage, draft: CellDraft, digest: str, row: 
         with index.dc.index.transaction():
             if replaced:
                 index.dc.index.datasets.archive(replaced)
-            if row is None:
-                _add(index, storage, draft, digest)
-            else:
-                location = _location(storage, draft)
-                if row.metadata_doc["properties"][CONTENT_DIGEST] != digest or location != published_cell(row).location:
-                    rewrite_derived(index, cell_document(draft, digest), location)
-                index.dc.index.datasets.restore([draft.id])
+            location = storage.url(cell_path(storage, key.product, draft.id)) + "/zarr.json"
+            publish_derived(index, row, location, digest, lambda: cell_document(draft, digest))
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "build")
-
-
-def _add(index: Index, storage: Storage, draft: CellDraft, digest: str) -> None:
-    add_derived(index, cell_document(draft, digest), _location(storage, draft))
-
-
-def _location(storage: Storage, draft: CellDraft) -> str:
-    return storage.url(cell_path(storage, draft.key.product, draft.id)) + "/zarr.json"
 
 
 def cell_document(draft: CellDraft, digest: str) -> dict[str, Any]:

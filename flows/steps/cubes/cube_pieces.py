@@ -1,19 +1,21 @@
 """A cube in pieces: where its sites lie far apart, each has a raster of its own and the ground between them none."""
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import shapely
 import xarray
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
 
 from flows.steps.cubes.open_cube import asked_stored, by_shards, geobox_of
+from flows.steps.cubes.snapshot import missing_in
 from flows.steps.storage import storage_at
-from products.grid import PixelGrid, Tile
+from products.grid import PixelGrid, Tile, place_of
 
 MOST_PX: Final = 2**28  # of a raster: 16384 x 16384
 FILLED: Final = 0.5  # of a raster, by tiles that are not taken apart
-PLACE: Final = re.compile(r"_r(-?\d+)_c(-?\d+)$")
 ROUNDING: Final = 1e-6  # of a tile, in coordinates of its corner
 
 
@@ -39,6 +41,14 @@ def piece_tails(pieces: Sequence[object]) -> list[str]:
     return [f"_{number}" for number in range(1, len(pieces) + 1)] if len(pieces) > 1 else [""]
 
 
+def window_of(ground: Geometry, piece: GeoBox) -> tuple[slice, slice]:
+    """The rows and the columns of a piece that the box around the ground on it covers, in the CRS of both; all where it has but the bulge of an edge."""
+    clipped = shapely.clip_by_rect(shapely.make_valid(ground.geom), *piece.extent.boundingbox.bbox)
+    on_it = piece.extent if clipped.is_empty else Geometry(clipped, ground.crs)
+    rows, columns = piece.overlap_roi(piece.enclosing(on_it), tol=0.01)
+    return rows, columns
+
+
 def _tile_px(stored: xarray.Dataset) -> int:
     encoding = next(iter(stored.data_vars.values())).encoding
     return int((encoding.get("shards") or encoding["chunks"])[-1])
@@ -57,9 +67,9 @@ def _missing(stored: xarray.Dataset, side_px: int) -> Iterator[tuple[int, int]]:
     affine = stored.odc.geobox.affine
     side = side_px * affine.a
     first_row, first_column = math.ceil(-affine.f / side - ROUNDING), math.floor(affine.c / side + ROUNDING)
-    for label in stored.attrs.get("neocube:missing", []):
-        if found := PLACE.search(str(label)):
-            yield int(found[1]) - first_row, int(found[2]) - first_column
+    for tile, _ in missing_in(stored.attrs):
+        row, column = place_of(tile)
+        yield row - first_row, column - first_column
 
 
 def _span(places: Iterable[int], side_px: int) -> slice:

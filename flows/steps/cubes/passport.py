@@ -13,8 +13,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import point
 
 from datacube_config.connection import Index
-from datacube_config.errors import StorageLost
-from flows.steps.cubes.cells import CODE, QUALITY, TIDES
+from flows.steps.cubes.cells import CODE, QUALITY, TIDES, files_lost
 from flows.steps.cubes.open_cube import middle_of, open_snapshot
 from flows.steps.index.catalogue import PublishedCell, published_cell, scene_of, time_of
 from flows.steps.index.external_products import external_scene
@@ -23,7 +22,7 @@ from flows.steps.loading.coregistration import measure_shifts
 from flows.steps.loading.manifest import AssetRead
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.tile_block import load_observations
-from flows.steps.storage import Storage, path_of, read_from
+from flows.steps.storage import Storage, read_from
 from products.antimeridian import turns
 from products.errors import RequestError
 from products.passes import search_span
@@ -129,17 +128,13 @@ def _is_features(row: Dataset) -> bool:
 
 def _counts(storage: Storage, place: CellPixel) -> dict[str, int]:
     """Observations of the pixel by fate, as the cell stores them: a pass has one, or none."""
-    location = place.cell.location.removesuffix("/zarr.json")
     x, y = (float(place.pixel.coordinates[axis].values[0]) for axis in ("x", "y"))
     try:
-        with read_from(f"the cell {path_of(location)}", passing=(FileNotFoundError,)):
-            cell = open_snapshot(location, storage.options)
+        with read_from(f"the cell {place.cell.path}", passing=(FileNotFoundError,)):
+            cell = open_snapshot(place.cell.path, storage.options)
             layer = cell["accounts" if "accounts" in cell else "cause"].sel(x=x, y=y, method="nearest").load()
     except FileNotFoundError as error:
-        raise StorageLost(
-            f"the files of the cell {place.cell.tile} {place.cell.period}, {place.cell.id}, are not at {location}: bring them back, "
-            f"or retire it (`neocube retire --product {place.cell.product} --period {place.cell.period}`) and build again"
-        ) from error
+        raise files_lost(place.cell) from error
     if layer.name == "cause":
         cause = int(layer.item())
         given = () if cause == NOT_EXPECTED else ("expected", _fate(cause))

@@ -16,7 +16,7 @@ from datacube_config.connection import Index
 from datacube_config.errors import StorageLost
 from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, write_coordinates
-from flows.steps.cubes.cells import QUALITY
+from flows.steps.cubes.cells import QUALITY, files_lost
 from flows.steps.cubes.cube_pointers import CubeKey, last_cube, point
 from flows.steps.cubes.geozarr import LAYERS, geozarr_attributes, level_geobox
 from flows.steps.index.advisory_locks import chooser_of, writer_of
@@ -28,7 +28,7 @@ from products.passes import Pass, merged_passes
 from products.period import Period
 from products.template import CellTemplate, StoredArray
 
-MODELS = "neocube:models"
+MISSING, MODELS = "neocube:missing", "neocube:models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _grown(index: Index, storage: Storage, plan: CubePlan) -> CubePlan:
         wanted = {
             *plan.wanted,
             *((cell.tile, cell.period) for cell in before),
-            *_missing_in(storage, last.snapshot_url),
+            *_lacking(storage, last.snapshot_url),
         }
     tiles = tuple(sorted({*plan.tiles, *(ground[tile] for tile, _ in kept)}))
     periods = _in_order([*plan.periods, *map(_when, kept.values())])
@@ -126,13 +126,17 @@ def _in_order(times: list[Period]) -> tuple[Period, ...]:
     return merged_passes(passes) if passes else tuple(sorted(set(times)))
 
 
-def _missing_in(storage: Storage, url: str) -> set[tuple[str, str]]:
+def _lacking(storage: Storage, url: str) -> set[tuple[str, str]]:
     """The places, by tile and period, that a snapshot says it lacks; none where its files are gone."""
     try:
-        said: Any = storage.open_group(path_of(url)).attrs.get("neocube:missing", [])
+        return missing_in(storage.open_group(path_of(url)).attrs)
     except FileNotFoundError:
         return set()
-    return {(tile, period) for period, _, tile in (str(each).rpartition(" ") for each in said)}
+
+
+def missing_in(attributes: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """The places, by tile and period, that the attributes of a snapshot name as missing."""
+    return {(tile, period) for period, _, tile in (str(each).rpartition(" ") for each in attributes.get(MISSING, []))}
 
 
 def _assembled(index: Index, storage: Storage, plan: CubePlan) -> str:
@@ -191,8 +195,8 @@ def _link(
 ) -> None:
     """Link the shards of a cell from where its row says that it lies, which may be a store of before; StorageLost if they are not there."""
     period, row, column = place
-    source = path_of(cell.location).removesuffix("/zarr.json")
-    if source.startswith("s3://") == storage.is_local:
+    source = cell.path
+    if not storage.is_of_kind(source):
         raise StorageLost(
             f"the cell {cell.tile} {cell.period}, {cell.id}, lies at {source}, from where nothing goes into a cube in {storage.root}: "
             "set NEOCUBE_STORE_URL back, or retire the cell and build again"
@@ -206,10 +210,7 @@ def _link(
     try:
         storage.copy_all(shards)
     except FileNotFoundError as error:
-        raise StorageLost(
-            f"the files of the cell {cell.tile} {cell.period}, {cell.id}, are not at {source}: bring them back, "
-            f"or retire it (`neocube retire --product {cell.product} --period {cell.period}`) and build again"
-        ) from error
+        raise files_lost(cell) from error
 
 
 def _attributes(plan: CubePlan) -> dict[str, Any]:
@@ -230,7 +231,7 @@ def _content(plan: CubePlan) -> dict[str, Any]:
     missing = [f"{period} {tile}" for tile, period in empty if plan.wanted is None or (tile, period) in plan.wanted]
     sensors = {"neocube:sensors": found} if (found := _sensors(plan)) else {}
     models = {MODELS: found} if (found := _models(plan)) else {}
-    return {"neocube:cells": [str(number) for number in plan.cell_ids], "neocube:missing": missing, **sensors, **models}
+    return {"neocube:cells": [str(number) for number in plan.cell_ids], MISSING: missing, **sensors, **models}
 
 
 def _sensors(plan: CubePlan) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from flows.steps.loading.mirror_locations import with_mirrors
 from flows.steps.scenes.normalise import GRANULE
 from flows.steps.scenes.radiometry import saturated_dn
 from flows.steps.scenes.view_angles import angles_of
+from flows.steps.storage import path_of
 from products.antimeridian import in_one_piece, meet
 from products.area import Area
 from products.errors import RequestError
@@ -40,6 +41,11 @@ class PublishedCell:
     period: str
     location: str
     properties: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        """The path or s3:// URL of its Zarr group, by its row: it may lie in a store of before."""
+        return path_of(self.location).removesuffix("/zarr.json")
 
     @property
     def levels(self) -> int:

@@ -1,5 +1,6 @@
 """Datasets that are made of others, such as cells, training sets and models: their rows with their lineage."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -8,7 +9,10 @@ from datacube.model import Dataset, LineageTree
 
 from datacube_config.connection import Index
 from flows.steps.index.revised_scenes import ANY_CHANGE
+from flows.steps.loading.dataset_location import dataset_location
 from products.template import CELL_KIND
+
+CONTENT_DIGEST = "neocube:content_digest"
 
 
 class LineageLost(RuntimeError):
@@ -38,9 +42,20 @@ def add_derived(index: Index, document: dict[str, Any], location: str) -> None:
         ) from missing
 
 
-def rewrite_derived(index: Index, document: dict[str, Any], location: str) -> None:
-    """Put another document into the row of a known dataset, whose lineage stays; RuntimeError if the index refuses it."""
-    index.dc.index.datasets.update(_without_lineage(index, document, location), ANY_CHANGE)
+def publish_derived(
+    index: Index, row: Dataset | None, location: str, digest: str, document: Callable[[], dict[str, Any]]
+) -> None:
+    """Make a dataset active whose files lie at a location with a content of this digest; `row` is what the index has of it, archived or not.
+
+    It is added, or restored, its document put anew, with the lineage of before, where the row says another location or digest. Errors of `add_derived`.
+    """
+    if row is None:
+        add_derived(index, document(), location)
+        return
+    if (dataset_location(row), row.metadata_doc["properties"][CONTENT_DIGEST]) != (location, digest):
+        index.dc.index.datasets.update(_without_lineage(index, document(), location), ANY_CHANGE)
+    if row.is_archived:
+        index.dc.index.datasets.restore([row.id])
 
 
 def unmeasured_product(name: str, title: str) -> dict[str, Any]:

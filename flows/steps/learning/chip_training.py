@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,8 @@ from flows.steps.learning.honest_training import Answers, HonestTraining
 from flows.steps.learning.network_looks import chip_looks, looks_shown, surest
 from flows.steps.learning.network_training import TrainingResources, training_name
 from flows.steps.networks.chip_network import ChipNetwork
-from flows.steps.networks.deep_packages import require_deep
 from products.devices import Backend
-from products.learning.accuracy import assess
-from products.learning.chip_spec import ChipSpec
-from products.learning.estimators import samples_used
+from products.learning.estimators import agreement
 from products.learning.recipe import ModelRecipe
 from products.learning.regression_scores import regression_scores, rounded
 from products.learning.samples import Samples
@@ -26,14 +23,6 @@ from products.learning.training_ground import VALIDATION_FOLD, network_rows
 CHIPS_VERSION = "chips-2"
 
 
-def chips_id(model: UUID, spec: ChipSpec) -> UUID:
-    """The id of a model with the weights that it begins with and the code that trains it; RequestError without the extra `deep`."""
-    require_deep("captum")
-    from flows.steps.networks.start_weights import weights_digest
-
-    return uuid5(model, f"{CHIPS_VERSION} {weights_digest(spec)}")
-
-
 def learn_chips(
     made: HonestTraining, recipe: ModelRecipe, chips: DrawnChips, backend: Backend, resources: TrainingResources, number: UUID,
     tell: Callable[[str], None] | None = None,
@@ -41,30 +30,20 @@ def learn_chips(
     """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, what it says of the hold-out, and pictures."""
     samples, split = made.samples, made.plan.split
     chip, code = (samples.column(name).astype(np.int64) for name in (CHIP, "code"))
-    held, validation = split.test_rows(split.holdout), split.test_rows(VALIDATION_FOLD)
-    train, shares = network_rows(split), chips.shares(recipe)
+    held = split.test_rows(split.holdout)
     network, told = chips_network(
         samples, split, recipe, chips, backend, resources, training_name(number, recipe), tell
     )
     asked = network.on(backend.device)
-    said = {"holdout": answered(asked, chips, chip[held]), "validation": answered(asked, chips, chip[validation])}
-    scores = [
-        assess(code[rows], said[part].argmax(axis=1) + 1, split.block[rows], recipe.class_names)
-        for part, rows in (("holdout", held), ("validation", validation))
-    ]
-    metrics: dict[str, Any] = {
-        "holdout": scores[0],
-        "folds": [scores[1]],
-        "folds_mean": scores[1]["overall"],
-        "folds_std": None,
-        "trained_on": samples_used(code, train, recipe.class_names),
-        "training": told,
-    }
+    tested = (split.holdout, VALIDATION_FOLD)
+    said = {fold: answered(asked, chips, chip[split.test_rows(fold)]) for fold in tested}
+    guesses = {fold: each.argmax(axis=1) + 1 for fold, each in said.items()}
+    metrics = agreement(samples, split, network_rows(split), guesses, recipe.class_names) | {"training": told}
     if network.head == "shares":
-        metrics["shares"] = share_scores(shares[chip[held]], said["holdout"], recipe.class_names)
-    answers = Answers(network.feature_names, said["holdout"].argmax(axis=1) + 1, said["holdout"].astype(np.float64))
+        metrics["shares"] = share_scores(chips.shares(recipe)[chip[held]], said[split.holdout], recipe.class_names)
+    answers = Answers(network.feature_names, guesses[split.holdout], said[split.holdout].astype(np.float64))
     given = np.zeros((held.size, len(recipe.class_names)), np.float32)
-    given[held] = said["holdout"]
+    given[held] = said[split.holdout]
     looks = chip_looks(chips, network, samples, given, surest(code, given, held))
     looked, pictures = looks_shown(looks, network)
     return network, metrics | looked, answers, pictures

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
-from flows.steps.cubes.cube_pieces import open_pieces, piece_tails
+from flows.steps.cubes.cube_pieces import open_pieces, piece_tails, window_of
 from flows.steps.cubes.open_cube import geobox_of
-from flows.steps.learning.map_files import cog, ground_on
+from flows.steps.learning.map_files import cog
 from flows.steps.loading.source_grid import covered_by
 from flows.steps.pictures.map import map_picture
 from flows.steps.storage import Storage
@@ -108,7 +108,7 @@ def write_condition_map(
 def _site(piece: xarray.Dataset, crs: str, pass_id: str, area: Area) -> PassedSite:
     whole = geobox_of(piece, crs)
     here = area.geometry.to_crs(whole.crs)
-    rows, columns = whole.overlap_roi(whole.enclosing(ground_on(whole, here)), tol=0.01)
+    rows, columns = window_of(here, whole)
     number = [str(name) for name in piece["pass_id"].values].index(pass_id)
     seen = piece[["reflectance", "cause"]].isel(time=number, y=rows, x=columns)
     return PassedSite(whole[rows, columns], seen, here)

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
-import shapely
 import xarray
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry
 
-from flows.steps.cubes.cube_pieces import MOST_PX
+from flows.steps.cubes.cube_pieces import MOST_PX, window_of
 from flows.steps.cubes.open_cube import by_shards, geobox_of, stored_snapshot
 from flows.steps.cubes.snapshot import CubePlan
 from flows.steps.learning.map_stac import collection_document, item_document
@@ -114,18 +112,12 @@ def map_views(
         mosaic = grid.mosaic(tiles)
         rows, columns = whole.overlap_roi(mosaic, tol=0.01)
         piece = by_shards(cube.isel(y=rows, x=columns))
-        rows, columns = mosaic.overlap_roi(mosaic.enclosing(ground_on(mosaic, here)), tol=0.01)
+        rows, columns = window_of(here, mosaic)
         cut = piece.sel(period=start).isel(y=rows, x=columns)
         geobox = mosaic[rows, columns]
         codes, percent, applicable, uncertainty = (cut[name].values for name in SHOWN)
         label = f"{period.label}_{number}" if len(pieces) > 1 else period.label
         yield MapView(label, period, geobox, codes, percent, applicable, uncertainty, covered_by(here, geobox))
-
-
-def ground_on(mosaic: GeoBox, ground: Geometry) -> Geometry:
-    """The ground that lies on a mosaic; all of the mosaic where it has but the bulge of an edge."""
-    clipped = shapely.clip_by_rect(shapely.make_valid(ground.geom), *mosaic.extent.boundingbox.bbox)
-    return mosaic.extent if clipped.is_empty else Geometry(clipped, ground.crs)
 
 
 def write_view(storage: Storage, paths: dict[str, str], view: MapView, model: Model) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from odc.geo.geobox import GeoBox
 
 from flows.steps.cubes.cells import EO3
+from flows.steps.index.derived_rows import CONTENT_DIGEST
 from flows.steps.networks.encoder_file import Encoder
 from products.learning.components import Components
 from products.learning.learned import Learned
@@ -52,7 +53,7 @@ def model_document(draft: ModelDraft, learned: str, cells: Sequence[UUID]) -> di
             "odc:product_family": FAMILY,
             "neocube:product_version": draft.recipe.version,
             "neocube:digest": draft.recipe.digest(),
-            "neocube:content_digest": draft.learned.digest(),
+            CONTENT_DIGEST: draft.learned.digest(),
             **({} if simulated is None else {"neocube:simulated": simulated}),
         },
         "measurements": {},

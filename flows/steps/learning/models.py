@@ -11,12 +11,12 @@ from datacube.model import Dataset
 from datacube_config.connection import Index
 from flows.steps.index.advisory_locks import chooser_of_product, writer_of
 from flows.steps.index.derived_rows import (
+    CONTENT_DIGEST,
     active_rows,
-    add_derived,
     as_uuid,
     family_of,
     names_of_family,
-    rewrite_derived,
+    publish_derived,
     unmeasured_product,
 )
 from flows.steps.index.index_setup import add_product
@@ -26,7 +26,6 @@ from flows.steps.learning.learned_version import learned_version
 from flows.steps.learning.model_documents import FAMILY, ModelDraft, model_document
 from flows.steps.learning.model_files import CARD, STAC_ITEM, ModelFiles, learned_file, read_card, read_learned
 from flows.steps.learning.model_stac import model_item
-from flows.steps.loading.dataset_location import dataset_location
 from flows.steps.networks.encoder_file import Encoder
 from flows.steps.networks.weights_file import SavedNetwork
 from flows.steps.storage import Storage
@@ -105,13 +104,8 @@ def publish_model(
         with chooser_of_product(index, draft.recipe.name, draft.recipe.version), index.dc.index.transaction():
             replaced = _archive_others(index, draft.id, draft.recipe)
             row = index.dc.index.datasets.get(draft.id)
-            document = model_document(draft, files.learned, cells)
-            if row is None:
-                add_derived(index, document, files.url(CARD))
-            elif dataset_location(row) != files.url(CARD):
-                rewrite_derived(index, document, files.url(CARD))
-            if row is not None and row.is_archived:
-                index.dc.index.datasets.restore([draft.id])
+            digest = draft.learned.digest()
+            publish_derived(index, row, files.url(CARD), digest, lambda: model_document(draft, files.learned, cells))
         record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "train")
 
 
@@ -128,6 +122,16 @@ def _write_files(files: ModelFiles, draft: ModelDraft, extra: Mapping[str, bytes
     files.storage.write_bytes(files.path(CARD), card)
     if read_learned(files).digest() != draft.learned.digest():
         raise OSError(f"{files.learned} reads back otherwise than it was written: the store changed bytes")
+
+
+def is_as_published(files: ModelFiles, row: Dataset) -> bool:
+    """Whether the files of a model are there, and what was learned reads back as its row says."""
+    if not files.are_whole():
+        return False
+    try:
+        return read_learned(files).digest() == _digest(row)
+    except RequestError:
+        return False
 
 
 def promote_model(index: Index, number: UUID, recipe: LearnedRecipe) -> None:
@@ -193,7 +197,7 @@ def _found(index: Index, storage: Storage, name_or_id: str) -> tuple[ModelFiles,
     files = ModelFiles(storage, row.product.name, row.id, learned_file(named, f"the model {row.id}"))
     if not files.are_whole():
         raise RequestError(f"the files of the model {row.id} are not in {storage.root}: train it again")
-    learned, said = read_learned(files), row.metadata_doc["properties"]["neocube:content_digest"]
+    learned, said = read_learned(files), _digest(row)
     if learned.digest() != said:
         raise RequestError(
             f"{files.path(files.learned)} is not the file that was published (digest differs): train it again"
@@ -207,3 +211,7 @@ def _newest(index: Index, name: str) -> Dataset | None:
 
 def _version(row: Dataset) -> int:
     return int(row.metadata_doc["properties"]["neocube:product_version"])
+
+
+def _digest(row: Dataset) -> str:
+    return str(row.metadata_doc["properties"][CONTENT_DIGEST])

@@ -20,8 +20,8 @@ from flows.steps.networks.network import Network
 from flows.steps.storage import Storage
 from products.devices import Backend
 from products.grid import Tile
-from products.learning.accuracy import assess
-from products.learning.estimators import samples_used
+from products.learning.chip_spec import ChipSpec
+from products.learning.estimators import agreement
 from products.learning.network_spec import NetworkSpec
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
@@ -72,12 +72,12 @@ class NetworkInputs:
     resources: TrainingResources
 
 
-def network_id(model: UUID, spec: NetworkSpec) -> UUID:
-    """The id of a model with the weights that it begins with and the code that trains it; RequestError without the extra `deep`."""
+def network_id(model: UUID, version: str, spec: NetworkSpec | ChipSpec) -> UUID:
+    """The id of a model with the version of the code that trains it and the weights that it begins with; RequestError without the extra `deep`."""
     require_deep("captum")
     from flows.steps.networks.start_weights import weights_digest
 
-    return uuid5(model, f"{NETWORKS_VERSION} {weights_digest(spec)}")
+    return uuid5(model, f"{version} {weights_digest(spec)}")
 
 
 def learn_network(
@@ -124,21 +124,11 @@ def _metrics(
     network: Network, shares: NDArray[np.float32], recipe: ModelRecipe, samples: Samples, split: BlockSplit
 ) -> tuple[dict[str, Any], Answers]:
     """Agreement of the drawn pixels of the hold-out and of the validation fold, as a map of their cells says it."""
-    code = samples.column("code").astype(np.int64)
-    test = {fold: split.test_rows(fold) for fold in (split.holdout, VALIDATION_FOLD)}
     guess = shares.argmax(axis=1) + 1
-    scores = {
-        fold: assess(code[rows], guess[rows], split.block[rows], recipe.class_names) for fold, rows in test.items()
-    }
-    validation, held = scores[VALIDATION_FOLD], test[split.holdout]
-    answers = Answers(network.feature_names, guess[held], shares[held].astype(np.float64))
-    return {
-        "holdout": scores[split.holdout],
-        "folds": [validation],
-        "folds_mean": validation["overall"],
-        "folds_std": None,
-        "trained_on": samples_used(code, network_rows(split), recipe.class_names),
-    }, answers
+    guesses = {fold: guess[split.test_rows(fold)] for fold in (split.holdout, VALIDATION_FOLD)}
+    held = shares[split.test_rows(split.holdout)].astype(np.float64)
+    answers = Answers(network.feature_names, guesses[split.holdout], held)
+    return agreement(samples, split, network_rows(split), guesses, recipe.class_names), answers
 
 
 def _shares(

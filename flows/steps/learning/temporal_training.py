@@ -12,8 +12,7 @@ from flows.steps.networks.deep_packages import require_deep
 from flows.steps.networks.temporal_network import TemporalNetwork
 from products.devices import Backend
 from products.errors import RequestError
-from products.learning.accuracy import assess
-from products.learning.estimators import predicted, samples_used
+from products.learning.estimators import agreement, predicted
 from products.learning.explain import looked_at
 from products.learning.recipe import ModelRecipe
 from products.learning.samples import Samples
@@ -42,26 +41,16 @@ def learn_temporal(
 ) -> tuple[TemporalNetwork, dict[str, Any], Answers]:  # fmt: skip
     """The network learned from all blocks but the hold-out and the validation fold, its agreement on both, and what it says of the hold-out."""
     samples, split = made.samples, made.plan.split
-    code, held = samples.column("code").astype(np.int64), split.test_rows(split.holdout)
-    train = network_rows(split)
+    train, held = network_rows(split), split.test_rows(split.holdout)
     name = training_name(number, recipe)
     network, told = series_network(samples, split, recipe, features, backend, resources, name, tell)
     asked = network.on(backend.device)
-    scores = [
-        assess(code[rows], predicted(asked, samples, rows), split.block[rows], recipe.class_names)
-        for rows in (held, split.test_rows(VALIDATION_FOLD))
-    ]
+    tested = (split.holdout, VALIDATION_FOLD)
+    guesses = {fold: predicted(asked, samples, split.test_rows(fold)) for fold in tested}
+    metrics = agreement(samples, split, train, guesses, recipe.class_names) | {"training": told}
     shares = asked.probabilities(np.ascontiguousarray(samples.features[held].T)).T
     answers = Answers(network.feature_names, shares.argmax(axis=1) + 1, shares.astype(np.float64))
-    return network, {
-        "holdout": scores[0],
-        "folds": [scores[1]],
-        "folds_mean": scores[1]["overall"],
-        "folds_std": None,
-        "trained_on": samples_used(code, train, recipe.class_names),
-        "training": told,
-        **looked_at(network, samples, train, held, recipe),
-    }, answers  # fmt: skip
+    return network, metrics | looked_at(network, samples, train, held, recipe), answers
 
 
 def series_network(

@@ -28,7 +28,7 @@ from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.labels import Labels, open_labels
 from flows.steps.learning.model_documents import ModelDraft
 from flows.steps.learning.model_files import ModelFiles, read_card
-from flows.steps.learning.models import promote_model, publish_model
+from flows.steps.learning.models import is_as_published, promote_model, publish_model
 from flows.steps.learning.network_training import (
     NETWORK_SOFTWARE,
     NetworkInputs,
@@ -87,7 +87,7 @@ def found_model(
 ) -> TrainedModel | None:
     """What was learned already, by this id, and is the active one from now on; None if it is to be learned."""
     row = index.dc.index.datasets.get(number)
-    if row is None or not files.are_whole():
+    if row is None or not is_as_published(files, row):
         return None
     if row.is_archived:
         promote_model(index, number, recipe)

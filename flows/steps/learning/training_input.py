@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from flows.steps.learning.chip_training import chips_id
+from flows.steps.learning.chip_training import CHIPS_VERSION
 from flows.steps.learning.drawn_chips import DrawnChips
 from flows.steps.learning.drawn_samples import DrawnSamples
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.model_files import NETWORK
-from flows.steps.learning.network_training import network_id
+from flows.steps.learning.network_training import NETWORKS_VERSION, network_id
 from flows.steps.learning.temporal_training import temporal_id
 from products.errors import RequestError
 from products.learning.recipe import ModelRecipe
@@ -36,9 +36,9 @@ def check_input(recipe: ModelRecipe, given: LabelFile | Drawn) -> None:
 def identified(model: UUID, recipe: ModelRecipe, features: SceneRecipe) -> tuple[UUID, str]:
     """The id of a model, with the code that trains it and the weights that it begins with, and the file of what it learns."""
     if recipe.has_network:
-        return network_id(model, recipe.network[1]), NETWORK
+        return network_id(model, NETWORKS_VERSION, recipe.network[1]), NETWORK
     if recipe.temporal:
         return temporal_id(model, recipe, features), NETWORK
     if recipe.estimator.chips:
-        return chips_id(model, recipe.estimator.chips), NETWORK
+        return network_id(model, CHIPS_VERSION, recipe.estimator.chips), NETWORK
     return model, f"{recipe.estimator.kind}.npz"

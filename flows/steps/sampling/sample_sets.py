@@ -14,11 +14,12 @@ from datacube_config.connection import Index
 from flows.steps.cubes.cells import EO3
 from flows.steps.index.advisory_locks import chooser_of_product, writer_of
 from flows.steps.index.derived_rows import (
+    CONTENT_DIGEST,
     active_rows,
-    add_derived,
     as_uuid,
     family_of,
     names_of_family,
+    publish_derived,
     unmeasured_product,
 )
 from flows.steps.index.index_setup import add_product
@@ -120,10 +121,8 @@ def content_of(recipe: SamplesRecipe) -> str:
 def _make_active(index: Index, published: SampleSet, draft: SamplesDraft) -> None:
     with chooser_of_product(index, draft.recipe.name, draft.recipe.version), index.dc.index.transaction():
         row = index.dc.index.datasets.get(draft.id)
-        if row is None:
-            add_derived(index, samples_row(draft, published.about), published.files.url(DOCUMENT))
-        elif row.is_archived:
-            index.dc.index.datasets.restore([draft.id])
+        location, about = published.files.url(DOCUMENT), published.about
+        publish_derived(index, row, location, about["content_digest"], lambda: samples_row(draft, about))
         replaced = _archive_others(index, index.dc.index.datasets.get(draft.id))
     record_reasons(index, dict.fromkeys(replaced, f"replaced by {draft.id}"), "sample")
 
@@ -173,7 +172,7 @@ def samples_row(draft: SamplesDraft, about: Mapping[str, Any]) -> dict[str, Any]
             "neocube:area": about["area"],
             "neocube:period": about["period"],
             "neocube:digest": draft.recipe.digest(),
-            "neocube:content_digest": about["content_digest"],
+            CONTENT_DIGEST: about["content_digest"],
             "neocube:simulated": about["simulated"],
         },
         "measurements": {},

@@ -59,7 +59,7 @@ def _without_files(connection: Connection, index: Index, storage: Storage, rows:
         }
         for row in some:
             place = places[row["id"]]
-            if place.startswith("s3://") == storage.is_local or not storage.exists(place):
+            if not (storage.is_of_kind(place) and storage.exists(place)):
                 yield {
                     "kind": "row without files",
                     **row,
