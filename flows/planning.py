@@ -10,8 +10,9 @@ from shapely import STRtree
 from flows.cell_memory import CellMemory
 from flows.html_display import plan_html
 from flows.tiling import Cut
-from products.antimeridian import in_one_piece, turned_shapes
+from products.antimeridian import turned_shapes
 from products.area import Area
+from products.covered_ground import covered_ground
 from products.device_memory import tile_shape
 from products.devices import Device
 from products.errors import RequestError
@@ -179,10 +180,10 @@ Placed = TypeVar("Placed", Scene, RasterFile)
 
 def _by_tile(cut: Cut, placed: Sequence[Placed]) -> list[list[Placed]]:
     """For each tile the scenes or rasters whose footprint shares ground with it and what is read around it, in the given order."""
-    tree = STRtree([each.footprint.geom for each in placed])
+    tree = STRtree([each.ground.geom for each in placed])
     found = []
     for tile in cut.tiles:
-        ground = in_one_piece(cut.grid.geobox(tile, cut.recipe.reach_px).extent)
+        ground = covered_ground(cut.grid.geobox(tile, cut.recipe.reach_px).extent)
         _, touching = tree.query([each.geom for each in turned_shapes(ground)], predicate="intersects")
         found.append([placed[number] for number in sorted(set(touching.tolist()))])
     return found

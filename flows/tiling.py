@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import shapely
 from odc.geo.geom import Geometry
 
 from products.area import Area
@@ -12,6 +13,7 @@ from products.period import Period
 from products.scene_recipe import SceneRecipe
 
 MAX_CELLS = 1_000_000
+FILLED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,10 @@ class Cut:
 
     @property
     def ground(self) -> Geometry:
-        """The rectangle of all tiles with the halo."""
-        return self.grid.mosaic(self.tiles).pad(self.recipe.reach_px or 1).extent
+        """The rectangles of all tiles with the halo, in the CRS: tiles are at least the share FILLED of each, and sites far apart have their own."""
+        pieces = self.grid.pieces(self.tiles, most_px=1, filled=FILLED)
+        boxes = [self.grid.mosaic(tiles).pad(self.recipe.reach_px or 1).extent for tiles in pieces]
+        return Geometry(shapely.union_all([box.geom for box in boxes]), boxes[0].crs)
 
 
 def cut_cells(

@@ -71,9 +71,9 @@ def turned_shapes(area: Geometry) -> tuple[Geometry, Geometry, Geometry]:
     return area, _turned(area, 360.0), _turned(area, -360.0)
 
 
-def turns(west: float, east: float) -> list[tuple[float, float]]:
-    """The ranges of longitude under which the index may have scenes that meet one."""
-    beyond = [(west + 360, east + 360)] if west <= MAX_WIDTH_DEG - 180 else []
+def turns(west: float, east: float, widest: float = MAX_WIDTH_DEG) -> list[tuple[float, float]]:
+    """The ranges of longitude under which the index may have what meets one: scenes, or other ground that is at most so many degrees wide."""
+    beyond = [(west + 360, east + 360)] if west <= widest - 180 else []
     behind = [(west - 360, east - 360)] if east > 180 else []
     return [(west, east), *beyond, *behind]
 

@@ -8,7 +8,8 @@ from odc.geo.crs import CRS
 from odc.geo.geom import Geometry, box
 from shapely.geometry.base import BaseGeometry
 
-from products.antimeridian import turned_shapes
+from products.antimeridian import Box, in_one_piece, turned_shapes
+from products.covered_ground import with_bends, with_great_circles
 from products.errors import RequestError
 
 
@@ -22,6 +23,29 @@ class Area:
     def meets(self, shape: BaseGeometry) -> bool:
         """Whether a shape in degrees shares ground with the area, whichever longitudes it writes for it."""
         return any(shape.intersects(turned) for turned in self._turned)
+
+    def meets_scene(self, footprint: BaseGeometry) -> bool:
+        """Whether the footprint of a scene in degrees may share ground with the area: its edges are straight in degrees, or on the ground.
+
+        No catalogue says which.
+        """
+        if self.meets(footprint):
+            return True
+        return any(map(footprint.intersects, self._around)) and self.meets(with_great_circles(footprint))
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """The bounds, within -180 to 180: one box, or one on each side of the antimeridian where that leaves out ground between them."""
+        whole = in_one_piece(self.geometry).boundingbox
+        if whole.right <= 180 or whole.span_x >= self.geometry.boundingbox.span_x:
+            return (self.geometry.boundingbox.bbox,)
+        return (whole.left, whole.bottom, 180.0, whole.top), (-180.0, whole.bottom, whole.right - 360, whole.top)
+
+    @cached_property
+    def _around(self) -> tuple[BaseGeometry, ...]:
+        """Each polygon's box, with the ground beside it from which edges of scenes bend into it, under every longitude."""
+        boxes = [shapely.box(*with_bends(part.bounds)) for part in shapely.get_parts(self.geometry.geom)]
+        return tuple(turned.geom for turned in turned_shapes(Geometry(shapely.union_all(boxes), self.geometry.crs)))
 
     @cached_property
     def _turned(self) -> tuple[BaseGeometry, ...]:

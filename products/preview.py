@@ -129,7 +129,7 @@ def chosen_passes(
     ]
     chosen: list[tuple[Scene, ...]] = []
     for _, members in sorted(known, key=lambda pair: pair[0]):
-        sees = shapely.contains_xy(shapely.union_all([scene.footprint.geom for scene in members]), x, y)
+        sees = shapely.contains_xy(shapely.union_all([scene.ground.geom for scene in members]), x, y)
         if len(chosen) < MOST_PASSES and (views[sees] < VIEWS).any():
             chosen.append(members)
             views += sees

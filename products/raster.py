@@ -23,7 +23,7 @@ class RasterLayer:
 
 @dataclass(frozen=True, slots=True)
 class RasterFile:
-    """One dataset behind an input: value = DN * scale + offset, `nodata` marks missing DN; `footprint` is EPSG:4326.
+    """One dataset behind an input: value = DN * scale + offset, `nodata` marks missing DN; `ground` is in degrees.
 
     It holds from `begin` to `end`, both included (UTC); what does not change holds for a century or more. `is_upright`: its grid is one of a map, not of
     degrees, its rows run from north to south and its columns from west to east.
@@ -31,7 +31,7 @@ class RasterFile:
 
     input: RasterInput
     id: UUID
-    footprint: Geometry
+    ground: Geometry
     href: str
     layer: int
     scale: float

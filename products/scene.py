@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from uuid import UUID
 
 from odc.geo.geom import Geometry
 
+from products.covered_ground import covered_ground
 from products.sensors import ANGLE_BANDS
 
 REMOTE_WINDOW_BYTES = 64_000_000  # compressed, of one file: what a reading thread fetches over a network at a time
@@ -69,9 +71,9 @@ class Angles:
     view_azimuth_deg: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scene:
-    """The chosen rendition of an acquisition. `pass_id` groups the overlapping rows and tiles of one pass; `footprint` is EPSG:4326.
+    """The chosen rendition of an acquisition. `pass_id` groups the overlapping rows and tiles of one pass; `footprint` has straight edges in its CRS.
 
     `tide_m` is the tide over the tile that it is read for, above mean sea level, where features go by it; `revision` how often
     its archive came to say something else of its pixels. `granule_metadata` are the
@@ -94,6 +96,11 @@ class Scene:
     tide_m: float | None = None
     revision: int = 0
     granule_metadata: tuple[str, ...] = ()
+
+    @cached_property
+    def ground(self) -> Geometry:
+        """What the footprint covers, in degrees."""
+        return covered_ground(self.footprint)
 
     @property
     def has_angle_rasters(self) -> bool:

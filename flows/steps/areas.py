@@ -15,6 +15,7 @@ import datacube_config
 from flows.steps.vector_files import read_vector_file
 from products.antimeridian import as_geojson
 from products.area import Area, area_from_bounds, area_from_shape
+from products.covered_ground import cut_to_bend
 from products.errors import RequestError
 
 NAMED_AREAS = Path(datacube_config.__file__).parent / "areas"
@@ -108,4 +109,6 @@ def _shape_of_file(path: Path) -> BaseGeometry:
     # metres across the antimeridian are a belt round the world in degrees, unless they are cut there
     crs = CRS(table.crs)
     there = [shape for shape in shapes if shape is not None and not shape.is_empty]
-    return shapely.union_all([shapely.geometry.shape(as_geojson(Geometry(shape, crs))[0]) for shape in there])
+    return shapely.union_all(
+        [shapely.geometry.shape(as_geojson(cut_to_bend(Geometry(shape, crs)))[0]) for shape in there]
+    )

@@ -110,7 +110,7 @@ def test_rows_of_a_path_across_the_antimeridian_are_one_pass_where_they_lie(inde
         dataset, error = Doc2Dataset(index.dc.index, skip_lineage=True)(metadata | moved, "s3://bucket/a.yaml")
         assert error is None and dataset is not None
         scenes.append(external_scene(dataset, product))
-    boxes = [scene.footprint.boundingbox for scene in scenes]
+    boxes = [scene.ground.boundingbox for scene in scenes]
     assert all(0 < box.span_x < 3 for box in boxes)
     assert [round(box.left) for box in boxes] == [178, 179, -180]
     assert len({scene.pass_id for scene in scenes}) == 1

@@ -86,12 +86,12 @@ def _find_place(
         raise RequestError(f"no product {product!r} in the index: expected one that was built, see `neocube build`")
     span = search_span([asked])
     when, latitudes = Range(span.start, span.end), Range(latitude - 1e-6, latitude + 1e-6)
-    rows = [
-        row
-        for west, east in turns(longitude - 1e-6, longitude + 1e-6)
+    rows = {
+        row.id: row  # one round a pole has both longitudes of the antimeridian
+        for west, east in turns(longitude - 1e-6, longitude + 1e-6, widest=360)
         for row in index.dc.index.datasets.search(product=product, time=when, lat=latitudes, lon=Range(west, east))
-    ]
-    there = [place for row in rows if (place := _at(row, at)) is not None]
+    }
+    there = [place for row in rows.values() if (place := _at(row, at)) is not None]
     exact = [place for place in there if place.cell.period == asked.label]
     recipe = find_recipe(product) if there and not exact else None
     found = exact or [place for place in there if _belongs_in(place, asked, recipe)]

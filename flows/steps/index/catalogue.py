@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import shapely
 from datacube.model import Dataset, Range
 from odc.geo.geom import Geometry
 
@@ -19,8 +20,9 @@ from flows.steps.scenes.normalise import GRANULE
 from flows.steps.scenes.radiometry import saturated_dn
 from flows.steps.scenes.view_angles import angles_of
 from flows.steps.storage import path_of
-from products.antimeridian import in_one_piece, meet
+from products.antimeridian import turned_shapes
 from products.area import Area
+from products.covered_ground import covered_ground
 from products.errors import RequestError
 from products.passes import search_span
 from products.period import Period, as_utc
@@ -65,15 +67,20 @@ def find_scenes(
 
     Their bands know their copies at mirrors, those of `mirrors` preferred.
     """
-    lonlat = in_one_piece(area)
+    turned = turned_shapes(covered_ground(area))
+    shapely.prepare([each.geom for each in turned])
     found: list[Scene] = []
     for source in sources:
         if source.product:
             require_external(index, source.collection, source.product)
-        for dataset in find_datasets(index, [sensor.product for sensor in source.sensors], period, lonlat):
+        for dataset in find_datasets(index, [sensor.product for sensor in source.sensors], period, turned[0]):
             scene = external_scene(dataset, source.product) if source.product else scene_of(dataset)
             wanted = not source.platforms or scene.platform in source.platforms
-            if wanted and period.contains(scene.acquired) and meet(scene.footprint, lonlat):
+            if (
+                wanted
+                and period.contains(scene.acquired)
+                and any(each.geom.intersects(scene.ground.geom) for each in turned)
+            ):
                 found.append(scene)
     ordered = sorted(found, key=lambda scene: (scene.acquired, scene.item_id, scene.id))
     return with_mirrors(index, ordered, mirrors)
@@ -82,7 +89,7 @@ def find_scenes(
 def count_scenes(index: Index, sources: Iterable[SourceSpec], period: Period, area: Geometry) -> int:
     """About how many scenes `find_scenes` would read: those of the box around the area, of all platforms."""
     names = {sensor.product for source in sources for sensor in source.sensors}
-    return count_datasets(index, sorted(names), period, in_one_piece(area))
+    return count_datasets(index, sorted(names), period, covered_ground(area))
 
 
 def scene_of(dataset: Dataset) -> Scene:
@@ -127,11 +134,11 @@ def scene_of(dataset: Dataset) -> Scene:
 
 
 def footprint_of(dataset: Dataset) -> Geometry:
-    """The ground of a scene in degrees; from the document, as ODC works out every field of a dataset to tell its extent."""
+    """The footprint of a scene in its CRS; from the document, as ODC works out every field of a dataset to tell its extent."""
     projection = dataset.metadata_doc["grid_spatial"]["projection"]
     if not projection.get("valid_data"):
-        return in_one_piece(dataset.extent)
-    return in_one_piece(Geometry(projection["valid_data"], projection["spatial_reference"]))
+        return dataset.extent
+    return Geometry(projection["valid_data"], projection["spatial_reference"])
 
 
 def acquired_at(dataset: Dataset) -> datetime:

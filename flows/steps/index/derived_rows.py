@@ -10,6 +10,8 @@ from datacube.model import Dataset, LineageTree
 from datacube_config.connection import Index
 from flows.steps.index.revised_scenes import ANY_CHANGE
 from flows.steps.loading.dataset_location import dataset_location
+from flows.steps.scenes.eo3_geometry import extent
+from products.covered_ground import covered_ground, cut_to_bend
 from products.template import CELL_KIND
 
 CONTENT_DIGEST = "neocube:content_digest"
@@ -104,7 +106,15 @@ def _without_lineage(index: Index, document: dict[str, Any], location: str) -> D
     dataset, error = resolve({**document, "lineage": {}}, location)
     if dataset is None:
         raise RuntimeError(f"the index refuses {document['label']}, {document['id']}: {error}")
+    _bend(dataset)
     return dataset
+
+
+def _bend(dataset: Dataset) -> None:
+    """Have the footprint and the bounds of a dataset follow its edges, which ODC takes for straight in degrees between its corners."""
+    ground, document = dataset.extent, dataset.metadata_doc
+    document["grid_spatial"]["projection"]["valid_data"] = cut_to_bend(ground).json
+    document["extent"] = extent(covered_ground(ground).boundingbox.bbox)
 
 
 def _classified(sources: dict[str, list[str]]) -> dict[str, UUID]:

@@ -41,7 +41,7 @@ def external_scene(dataset: Dataset, reading: ExternalProduct) -> Scene:
         for band, name in reading.bands.items()
     }
     mask = _band_file(dataset, reading.mask.band, 1.0, 0.0, reading.mask.nodata)
-    extent = in_one_piece(dataset.extent)
+    longitude = in_one_piece(dataset.extent).centroid.coords[0][0]
     return Scene(
         id=dataset.id,
         item_id=str(dataset.metadata_doc.get("label") or dataset.id),
@@ -52,8 +52,8 @@ def external_scene(dataset: Dataset, reading: ExternalProduct) -> Scene:
         acquired=acquired,
         acquisition=f"{dataset.product.name}/{dataset.id}",
         rendition=str(facts.get("odc:processing_datetime") or facts.get("odc:dataset_version") or ""),
-        pass_id=_pass(platform, str(facts.get("odc:region_code") or ""), acquired, extent.centroid.coords[0][0]),
-        footprint=extent,
+        pass_id=_pass(platform, str(facts.get("odc:region_code") or ""), acquired, longitude),
+        footprint=dataset.extent,
         bands={**bands, SENSORS[reading.sensor].mask: mask},
         angles=angles_of(facts, reading.sensor),
     )

@@ -23,6 +23,7 @@ from flows.steps.index.scene_lookup import find_datasets
 from flows.steps.scenes.normalise import SceneDocument
 from flows.steps.scenes.rendition_policy import Candidate, rendition_difference, superseded
 from products.area import Area
+from products.covered_ground import covered_ground
 from products.errors import RequestError
 from products.formula import near
 from products.period import Period
@@ -194,7 +195,7 @@ def _reasons(index: Index) -> dict[UUID, str]:
 
 
 def _meets(dataset: Dataset, area: Area | None) -> bool:
-    return area is None or area.meets(footprint_of(dataset).geom)
+    return area is None or area.meets(covered_ground(footprint_of(dataset)).geom)
 
 
 def _scene_row(dataset: Dataset, reasons: dict[UUID, str]) -> dict[str, Any]:

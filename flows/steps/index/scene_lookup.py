@@ -10,7 +10,8 @@ from sqlalchemy import Connection, text
 
 from datacube_config.connection import Index
 from flows.steps.index.index_rows import SCENE_KIND
-from flows.steps.index.search_boxes import Box, search_boxes
+from flows.steps.index.search_boxes import search_boxes
+from products.antimeridian import Box
 from products.period import Period
 
 _log = logging.getLogger(__name__)

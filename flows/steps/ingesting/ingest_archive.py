@@ -3,7 +3,9 @@
 import time
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any, Literal
 
 from datacube_config.archives import collection_aliases
@@ -32,7 +34,9 @@ from flows.steps.scenes.footprint import lonlat_footprint
 from flows.steps.scenes.item_facts import sensing_time
 from flows.steps.scenes.rare_collection import rare_collection
 from flows.steps.scenes.scene_pool import ScenePool
+from products.antimeridian import Box
 from products.area import Area
+from products.covered_ground import asked_box
 from products.period import Period
 
 RETRY_ITEMS = 200
@@ -65,7 +69,9 @@ def ingest_archive(
     report = IngestReport(name, dry_run)
     take = Take(index, name, report, files, access or RasterAccess(), radiometric_check, pool=ScenePool(workers))
     wanted = Wanted(
-        tuple(collections), area.geometry.boundingbox.bbox if area else None, period.interval if period else None
+        tuple(collections),
+        asked_box(area.geometry.boundingbox.bbox) if area else None,
+        period.interval if period else None,
     )
     api = stac_api(archive, wanted, files)
     if not dry_run:
@@ -151,9 +157,10 @@ def _of_api(
     dry_run, engine = take.report.dry_run, take.index.engine
     with open_client(patience) as client:
         provider = Provider(client, bucket_of(api.url, api.requests_per_second, None if dry_run else engine), patience)
-        for collection in api.collections or (() if wanted.collections else ("",)):
-            harvest = ApiHarvest(api, collection, wanted, period, take.files, provider)
-            key = HarvestKey(take.archive, collection, area_key(area), period_key(period))
+        names = api.collections or (() if wanted.collections else ("",))
+        for collection, (ground, bounds) in product(names, _grounds(area)):
+            harvest = ApiHarvest(api, collection, replace(wanted, bounds=bounds), period, take.files, provider)
+            key = HarvestKey(take.archive, collection, ground, period_key(period))
             try:
                 with locked_cursor(engine, key, dry_run=dry_run) as cursor:
                     yield from api_batches(harvest, cursor, forced=full)
@@ -161,6 +168,14 @@ def _of_api(
                 if not take.report.found:
                     raise
                 take.report.stopped.append({"collection": collection, "cause": str(error)})
+
+
+def _grounds(area: Area | None) -> list[tuple[str, Box | None]]:
+    """The name under which each box of an area is listed, and what to ask for: without the belt round the world between two at the antimeridian."""
+    boxes = area.boxes if area else ()
+    if len(boxes) < 2:
+        return [(area_key(area), asked_box(boxes[0]) if boxes else None)]
+    return [(f"{area_key(area)} {side}", asked_box(box)) for side, box in zip(("east", "west"), boxes, strict=True)]
 
 
 def _of_files(
@@ -205,7 +220,7 @@ def _in_scope(found: FoundItem, collections: Sequence[str], area: Area | None, p
     try:
         if period and not period.contains(sensing_time(item["properties"])):
             return False
-        return area is None or area.meets(lonlat_footprint(item))
+        return area is None or area.meets_scene(lonlat_footprint(item))
     except (ItemRefused, KeyError, TypeError, AttributeError):
         return True
 

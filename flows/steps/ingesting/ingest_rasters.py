@@ -29,13 +29,14 @@ from flows.steps.ingesting.raster_products import (
     folder_document,
     product_definition,
     raster_document,
+    raster_extent,
     raster_id,
 )
 from flows.steps.loading.dataset_location import dataset_location
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.storage import path_of
-from products.antimeridian import in_one_piece
 from products.area import Area
+from products.covered_ground import covered_ground
 from products.errors import RequestError
 from products.formula import near
 from products.period import Period
@@ -43,6 +44,7 @@ from products.period import Period
 BATCH_RASTERS = 200
 LOCK = "neocube rasters"
 MOVED = {("measurements",): allow_any}
+BENT = {("extent",): allow_any}
 Progress = Callable[[IngestReport], None]
 Found = RasterFiles | RefusedFile
 
@@ -121,6 +123,7 @@ class _Work:
         for group in groups:
             here = known.get(str(raster_id(self.name, group.facts.key)))
             if here is not None and dataset_location(here) == as_uri(group.first):
+                self._bend(here)
                 self.report.unchanged += 1
                 passed.append(group.first)
                 continue
@@ -188,6 +191,12 @@ class _Work:
         stored = {**here.metadata_doc, "measurements": document.document["measurements"]}
         self.index.dc.index.datasets.update(Dataset(here.product, stored, uri=document.location), MOVED)
 
+    def _bend(self, here: Dataset) -> None:
+        """Have the bounds of a known raster follow its edges, where its row has those of its corners."""
+        stored = {**here.metadata_doc, "extent": raster_extent(here.metadata_doc)}
+        if stored["extent"] != here.metadata_doc["extent"] and not self.report.dry_run:
+            self.index.dc.index.datasets.update(Dataset(here.product, stored, uri=dataset_location(here)), BENT)
+
     def _known(self, ids: list[Any]) -> dict[str, Dataset]:
         found = self.index.dc.index.datasets.bulk_get(ids) if ids else []
         return {str(each.id): each for each in found}
@@ -220,7 +229,7 @@ def _same_grid(here: Dataset, document: RasterDocument) -> bool:
 
 def _meets(document: RasterDocument, area: Area) -> bool:
     shape = Geometry(document.document["geometry"], CRS(document.document["crs"]))
-    return area.meets(in_one_piece(shape).geom)
+    return area.meets(covered_ground(shape).geom)
 
 
 def _in_period(each: Found, period: Period | None) -> bool:

@@ -1,6 +1,6 @@
 """Source products declared in sources.yaml: their ODC definition, and the EO3 document of each of their rasters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isnan
@@ -11,6 +11,7 @@ import rasterio
 import shapely
 from datacube.index.eo3 import EO3_SCHEMA, prep_eo3
 from odc.geo.crs import CRS
+from odc.geo.geom import Geometry
 
 from datacube_config.sources import Described, FolderSource, RasterBand, RasterSource
 from flows.steps.archives.archive_files import as_uri
@@ -18,7 +19,9 @@ from flows.steps.archives.item_refused import ItemRefused
 from flows.steps.ingesting.raster_files import ALWAYS, RasterFiles
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.reading import gdal_path
+from flows.steps.scenes.eo3_geometry import extent
 from flows.steps.scenes.footprint import AssetGrid
+from products.covered_ground import covered_ground
 from products.period import Period
 
 RASTER_NAMESPACE = uuid5(NAMESPACE_URL, "https://neocube.org/raster")
@@ -182,7 +185,13 @@ def _document(number: UUID, label: str, product: str, crs: str) -> dict[str, Any
 
 def _prepared(document: dict[str, Any], location: str) -> RasterDocument:
     prepared = prep_eo3(document, remap_lineage=False)
+    prepared["extent"] = raster_extent(prepared)
     return RasterDocument(UUID(document["id"]), document["product"]["name"], as_uri(location), prepared)
+
+
+def raster_extent(document: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The bounds in degrees of what a document says that a raster covers."""
+    return extent(covered_ground(Geometry(document["geometry"], document["crs"])).boundingbox.bbox)
 
 
 def _grid_names(grids: Sequence[AssetGrid]) -> dict[AssetGrid, str]:

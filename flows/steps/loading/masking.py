@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from flows.steps.loading.source_grid import covered_by
+from products.antimeridian import in_one_piece
 from products.pixel.causes import NOT_EXPECTED, Cause
 from products.pixel.clear import (
     cause_table,
@@ -135,4 +136,4 @@ def settle_passes(
 
 
 def _footprint(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
-    return covered_by(scene.footprint.to_crs(geobox.crs), geobox)
+    return covered_by(in_one_piece(scene.footprint).to_crs(geobox.crs), geobox)

@@ -15,7 +15,8 @@ from datacube_config.connection import Index
 from flows.steps.loading.dataset_location import band_href, dataset_location
 from flows.steps.loading.raster_access import RasterAccess
 from flows.steps.loading.reading import warp_band
-from products.antimeridian import in_one_piece, meet, turns
+from products.antimeridian import meet, turns
+from products.covered_ground import covered_ground
 from products.errors import RequestError
 from products.period import Period
 from products.raster import RasterFile, RasterLayer
@@ -27,15 +28,15 @@ def find_rasters(index: Index, inputs: Iterable[RasterInput], period: Period, ar
 
     RequestError for a product or band that is not indexed.
     """
-    lonlat = in_one_piece(area)
+    lonlat = covered_ground(area)
     box = lonlat.boundingbox
     found: dict[tuple[RasterInput, UUID], RasterFile] = {}
     for wanted in inputs:
         _require(index, wanted)
         query = {"time": Range(period.start, period.end), "lat": Range(box.bottom, box.top)}
-        for longitudes in turns(box.left, box.right):
+        for longitudes in turns(box.left, box.right, widest=360):
             for dataset in index.dc.index.datasets.search(product=wanted.product, lon=Range(*longitudes), **query):
-                ground = in_one_piece(dataset.extent)
+                ground = covered_ground(dataset.extent)
                 if meet(ground, lonlat):
                     measurement = dataset.metadata_doc["measurements"][wanted.band]
                     href = band_href(dataset_location(dataset).rpartition("/")[0], measurement["path"])

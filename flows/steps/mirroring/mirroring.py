@@ -88,7 +88,7 @@ def scenes_to_mirror(
             continue
         for dataset in _held(index, archive, _datasets(index, sensor.product, area, period)):
             scene = scene_of(dataset)
-            is_inside = area is None or area.meets(scene.footprint.geom)
+            is_inside = area is None or area.meets(scene.ground.geom)
             if is_inside and (period is None or period.contains(scene.acquired)):
                 yield scene
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from products.antimeridian import MAX_WIDTH_DEG
+from products.covered_ground import poleward
 
 MAX_VERTICES = 32
 # A turn whose sine is smaller counts as none, and the ring as not convex: rounding then decides nothing.
@@ -51,6 +52,17 @@ def bounds_of(ring: Iterable[tuple[float, float]]) -> Box:
     """(west, south, east, north), or the same in a CRS."""
     x, y = zip(*ring, strict=True)
     return min(x), min(y), max(x), max(y)
+
+
+def bent_bounds_of(ring: Ring) -> Box:
+    """(west, south, east, north) of a closed ring in degrees whose edges are great circles: those that run east or west bend towards the pole."""
+    west, south, east, north = bounds_of(ring)
+    for (x, y), (u, v) in pairwise(ring):
+        if north > 0 and (high := max(y, v)) > 0:
+            north = max(north, poleward(high, u - x))
+        if south < 0 and (low := min(y, v)) < 0:
+            south = min(south, poleward(low, u - x))
+    return west, south, east, north
 
 
 def area_of(ring: Ring) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from flows.steps.scenes.convex_ring import Box
+from flows.steps.scenes.convex_ring import Box, bent_bounds_of
 from flows.steps.scenes.footprint import AssetGrid
 from flows.steps.scenes.geojson_polygons import is_one_ring
 
@@ -51,6 +51,13 @@ def grid_spatial(crs: str, grid: AssetGrid, geometry: dict[str, Any]) -> dict[st
     corners = zip(("ul", "ur", "lr", "ll"), grid.corners, strict=True)
     points = {name: {"x": x, "y": y} for name, (x, y) in corners}
     return {"projection": {"spatial_reference": crs, "geo_ref_points": points, "valid_data": geometry}}
+
+
+def bent_bounds(shape: BaseGeometry) -> Box:
+    """The bounds of the polygons of a shape in degrees whose edges are great circles."""
+    bounds = [bent_bounds_of(part.exterior.coords) for part in shapely.get_parts(shape)]
+    west, south, east, north = zip(*bounds, strict=True)
+    return min(west), min(south), max(east), max(north)
 
 
 def extent(bounds: Box) -> dict[str, dict[str, float]]:

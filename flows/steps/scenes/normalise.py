@@ -13,8 +13,8 @@ from flows.steps.archives.asset_hrefs import ItemPlace, exists, resolve_href
 from flows.steps.archives.item_refused import ItemRefused, brief
 from flows.steps.scenes.acquisition import Identity
 from flows.steps.scenes.band_assets import band_assets
-from flows.steps.scenes.convex_ring import Ring, bounds_of, convex_ring
-from flows.steps.scenes.eo3_geometry import extent, geojson_footprint, grid_spatial, named_grids
+from flows.steps.scenes.convex_ring import Ring, bent_bounds_of, convex_ring
+from flows.steps.scenes.eo3_geometry import bent_bounds, extent, geojson_footprint, grid_spatial, named_grids
 from flows.steps.scenes.footprint import (
     AssetGrid,
     ReadGrid,
@@ -123,7 +123,7 @@ def scene_of(one: Draft, ring: Ring | None) -> SceneDocument:
     default = grids["default"]
     crs, geometry, note = _located(one, default, ring)
     number_ = scene_id(identity.sensor.product, identity.acquisition, identity.rendition)
-    bounds = bounds_of(one.ring) if one.ring else _shape_of(one).bounds
+    bounds = bent_bounds_of(one.ring) if one.ring else bent_bounds(_shape_of(one))
     document = {
         "$schema": EO3_SCHEMA,
         "id": str(number_),

@@ -25,6 +25,7 @@ from flows.steps.scenes.landsat_identity import refuse_temperature
 from flows.steps.scenes.normalise import scene_id
 from flows.steps.scenes.scene_identity import identify
 from products.area import Area
+from products.covered_ground import asked_box
 from products.period import Period
 from products.sensors import SENSORS
 
@@ -100,7 +101,7 @@ def list_archive(
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Add an archive's items in scope to `listing`, under the name `location`; returns how many items are no scenes."""
-    bounds = scope.area.geometry.boundingbox.bbox if scope.area else None
+    bounds = asked_box(scope.area.geometry.boundingbox.bbox) if scope.area else None
     wanted = Wanted(scope.collections, bounds, scope.period.interval if scope.period else None)
     n_listed = n_skipped = 0
     for found in in_batches(listed_items(connection.engine, archive, wanted, files), ROWS_PER_COPY):
@@ -208,7 +209,7 @@ def _is_in_scope(item: dict[str, Any], acquired: datetime, collection: str, scop
     if scope.area is None:
         return True
     try:
-        return scope.area.meets(lonlat_footprint(item))
+        return scope.area.meets_scene(lonlat_footprint(item))
     except (ItemRefused, KeyError, TypeError, ValueError):
         return True
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from datacube_config.connection import Index
 from flows.steps.areas import find_area
 from flows.steps.index.index_rows import SCENE_KIND, dataset_rows, lineage_rows
-from products.antimeridian import in_one_piece
 from products.area import Area
+from products.covered_ground import covered_ground, with_bends
 from products.errors import RequestError
 from products.formula import near
 from products.period import Period, parse_period
@@ -123,7 +123,7 @@ def select_datasets(connection: Connection, index: Index, selection: Selection, 
 
 def _values(index: Index, selection: Selection, area: Area | None, others: Collection[str]) -> dict[str, Any]:
     period: Period | None = parse_period(selection.period) if selection.period else None
-    box = area.geometry.boundingbox if area else None
+    west, south, east, north = with_bends(area.geometry.boundingbox.bbox) if area else (None,) * 4
     product = selection.product or selection.source_product
     kinds = [SCENE_KIND, CELL_KIND]
     if product is not None:
@@ -137,10 +137,10 @@ def _values(index: Index, selection: Selection, area: Area | None, others: Colle
         "version": selection.version,
         "start": period.start if period else None,
         "end": period.end if period else None,
-        "north": box.top if box else None,
-        "south": box.bottom if box else None,
-        "west": box.left if box else None,
-        "east": box.right if box else None,
+        "north": north,
+        "south": south,
+        "west": west,
+        "east": east,
     }
 
 
@@ -168,7 +168,7 @@ def _drop_outside(connection: Connection, index: Index, area: Area) -> None:
 def _outside(index: Index, ids: list[UUID], area: Area) -> Iterator[UUID]:
     for dataset in index.dc.index.datasets.bulk_get(ids):
         extent = dataset.extent
-        if extent is not None and not area.meets(in_one_piece(extent).geom):
+        if extent is not None and not area.meets(covered_ground(extent).geom):
             yield dataset.id
 
 
