@@ -1,5 +1,7 @@
 """The tables of the `neocube` schema: what ODC cannot say about scenes and cells."""
 
+from datetime import datetime
+
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -27,7 +29,7 @@ REVISION = "0007"  # of datacube_config.migrations
 metadata = MetaData(schema=SCHEMA)
 
 
-def _moment(name: str, *, primary_key: bool = False) -> "Column[object]":
+def _moment(name: str, *, primary_key: bool = False) -> "Column[datetime]":
     """A UTC instant that defaults to the transaction's."""
     return Column(name, DateTime(timezone=True), primary_key=primary_key, nullable=False, server_default=func.now())
 
