@@ -71,5 +71,7 @@ def _program_shape(program: FeatureProgram, plain: StripShape) -> StripShape:
     shape = replace(plain, n_bands=len(bands), n_features=len(program.names))
     if program.ordered is None:
         return shape
-    numbers = program.ordered.base.shape[1] + 1
-    return replace(shape, room_numbers=scratch_numbers(program.ordered), scene_numbers=numbers)
+    folds = program.ordered.folds
+    numbers = program.ordered.base.shape[1] + 1 + len(folds.asked)
+    room = scratch_numbers(program.ordered)
+    return replace(shape, room_numbers=room, scene_numbers=numbers, step_numbers=folds.days.size)

@@ -7,25 +7,25 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from products.course_spec import ChangeStep, FoldedStep, FrequencyStep, HarmonicsStep, SeasonStep, TrendStep
 from products.feature_spec import (
     BandStep,
     BestStep,
     GeomedianStep,
-    HarmonicsStep,
     IndexStep,
     MadsStep,
     MedoidStep,
-    SeasonStep,
     TasselledCapStep,
 )
 from products.feature_step import Limit, OneIndexStep, Step, WholeStep, quantile_of
 from products.formula import Formula
 from products.mixture import MixtureStep
-from products.period import Period
+from products.period import Calendar, Period
 from products.pixel.harmonic import basis
 from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD
-from products.pixel.time_ordered import TimeOrdered
+from products.pixel.time_ordered import Folds, TimeOrdered
 from products.spec import FeaturesRecipe
+from products.time_steps import days_since
 
 _REDUCER_CODES = {
     "mean": MEAN, "std": STD, "min": MIN, "max": MAX, "count": COUNT, "range": RANGE, "iqr": IQR, "skewness": SKEWNESS, "kurtosis": KURTOSIS,
@@ -74,12 +74,20 @@ def feature_program(
         mads is not None,
         programs([(formula, step.limit()) for step, _, formula in evaluated], place),
         reducers(reduce),
-        _time_ordered(ordered, evaluated, place, times, period) if ordered else None,
+        _time_ordered(ordered, evaluated, place, times, period, recipe.period.calendar) if ordered else None,
         (*names, *(name for step in ordered for name in step.names())),
     )
 
 
-TIME_ORDERED: tuple[type[Step], ...] = (MedoidStep, BestStep, HarmonicsStep, SeasonStep)
+TIME_ORDERED: tuple[type[Step], ...] = (
+    MedoidStep,
+    BestStep,
+    HarmonicsStep,
+    SeasonStep,
+    FrequencyStep,
+    TrendStep,
+    ChangeStep,
+)
 _Reduced = IndexStep | BandStep | TasselledCapStep | MixtureStep
 _Evaluated = tuple[_Reduced | OneIndexStep, str, Formula]
 
@@ -106,11 +114,13 @@ def _time_ordered(
     place: Mapping[Operand, int],
     times: Sequence[datetime],
     period: Period,
+    calendar: Calendar,
 ) -> TimeOrdered:
     medoid = next((step for step in ordered if isinstance(step, MedoidStep)), None)
     best = [step for step in ordered if isinstance(step, BestStep)]
     fits = [step for step in ordered if isinstance(step, HarmonicsStep)]
     seasons = [step for step in ordered if isinstance(step, SeasonStep)]
+    frequencies = [step for step in ordered if isinstance(step, FrequencyStep)]
     row = {id(step): _rows_of(step, evaluated)[0] for step in ordered if isinstance(step, OneIndexStep)}
     picked = np.full((len(best), 2 + max((len(step.bands_asked) for step in best), default=0)), -1, np.int64)
     for i, step in enumerate(best):
@@ -129,7 +139,26 @@ def _time_ordered(
         np.array([(row[id(s)], s.smoothness, s.threshold, s.min_steps) for s in seasons], float).reshape(-1, 4),
         np.clip(np.array(since) // step_days, 0, n_steps - 1).astype(np.int64),
         np.array([n_steps, step_days], float),
+        np.array([(row[id(step)], *step.bounds) for step in frequencies], float).reshape(-1, 3),
+        _folds([(step, row[id(step)]) for step in ordered if isinstance(step, FoldedStep)], times, period, calendar),
     )
+
+
+def _folds(
+    asked: Sequence[tuple[FoldedStep, int]], times: Sequence[datetime], period: Period, calendar: Calendar
+) -> Folds:
+    """What is asked of the steps of a period, each with the number of its program."""
+    sensed = np.array(days_since(period.start, tuple(times)))
+    edges = [np.array(days_since(period.start, step.steps(calendar).edges(period))) for step, _ in asked]
+    days = np.full((len(asked), max((each.size - 1 for each in edges), default=0)), np.nan)
+    step_of = np.zeros((len(asked), len(times)), np.int64)
+    table = np.zeros((len(asked), 6))
+    for i, ((step, row), each) in enumerate(zip(asked, edges, strict=True)):
+        days[i, : each.size - 1] = (each[:-1] + each[1:]) / 2
+        step_of[i] = np.clip(np.searchsorted(each, sensed, side="right") - 1, 0, each.size - 2)
+        sign = {"fall": -1, "rise": 1}[step.direction] if isinstance(step, ChangeStep) else 0
+        table[i] = row, sign, step.quantile, step.min_steps, each.size - 1, each[-1] / 2
+    return Folds(table, step_of, days)
 
 
 def programs(formulas: Sequence[tuple[Formula, Limit]], place: Mapping[Operand, int]) -> NDArray[np.float64]:

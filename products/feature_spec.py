@@ -1,9 +1,10 @@
 """The features a recipe may ask for: what they are called, which bands they need."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, Tag, ValidationInfo, field_validator, model_validator
 
+from products.course_spec import ChangeStep, FrequencyStep, HarmonicsStep, SeasonStep, TrendStep
 from products.errors import RequestError
 from products.feature_step import (
     KNOWN_BANDS,
@@ -21,7 +22,6 @@ from products.feature_step import (
 )
 from products.formula import Formula, index_formula, near, parse_formula
 from products.mixture import MixtureStep
-from products.pixel.season import SEASON_METRICS
 from products.pixel.tasselled_cap import TASSELLED_CAP, component_formula
 from products.window_spec import DistanceStep, TerrainStep, TextureStep
 
@@ -168,33 +168,6 @@ class TasselledCapStep(NamedStep, LimitedStep):
         return tuple(f"{name}_{reducer}" for name, _ in self.formulas() for reducer in self.reduce)
 
 
-class HarmonicsStep(OneIndexStep):
-    """Harmonic regression of an index over time: level, trend, amplitude and day of maximum of each harmonic, RMSE."""
-
-    kernel: ClassVar[str] = "harmonics"
-    order: int = Field(ge=1, le=4, default=1)
-    trend: bool = False
-
-    def names(self) -> tuple[FeatureName, ...]:
-        """`ndvi_level`, [`ndvi_trend`], `ndvi_amplitude_1`, `ndvi_day_1`, …, `ndvi_rmse`."""
-        waves = [f"{part}_{k}" for k in range(1, self.order + 1) for part in ("amplitude", "day")]
-        return tuple(f"{self.prefix}_{part}" for part in ("level", *(["trend"] if self.trend else []), *waves, "rmse"))
-
-
-class SeasonStep(OneIndexStep):
-    """Season metrics of an index from a smooth regular series (Whittaker; TIMESAT's relative amplitude)."""
-
-    kernel: ClassVar[str] = "season"
-    step_days: int = Field(ge=1, le=60, default=10)
-    smoothness: float = Field(ge=0.01, le=1e6, default=10.0)
-    threshold: float = Field(gt=0, lt=1, default=0.5)
-    min_steps: int = Field(ge=3, default=6)
-
-    def names(self) -> tuple[FeatureName, ...]:
-        """`ndvi_season_start`, …"""
-        return tuple(f"{self.prefix}_season_{metric}" for metric in SEASON_METRICS)
-
-
 class CountStep(Step):
     """The pixel accounts as features: observations used, masked and expected."""
 
@@ -222,6 +195,9 @@ Feature = (
     | Annotated[MixtureStep, Tag("mixture")]
     | Annotated[HarmonicsStep, Tag("harmonics")]
     | Annotated[SeasonStep, Tag("season")]
+    | Annotated[FrequencyStep, Tag("frequency")]
+    | Annotated[TrendStep, Tag("trend")]
+    | Annotated[ChangeStep, Tag("change")]
     | Annotated[TextureStep, Tag("texture")]
     | Annotated[TerrainStep, Tag("terrain")]
     | Annotated[DistanceStep, Tag("distance")]
@@ -230,8 +206,9 @@ Feature = (
 )
 KINDS = {
     GeomedianStep: "geomedian", MadsStep: "mads", MedoidStep: "medoid", BestStep: "best", IndexStep: "index", BandStep: "band",
-    TasselledCapStep: "tasselled_cap", MixtureStep: "mixture", HarmonicsStep: "harmonics", SeasonStep: "season", TextureStep: "texture",
-    TerrainStep: "terrain", DistanceStep: "distance", CountStep: "count", MaskAgreementStep: "mask_agreement",
+    TasselledCapStep: "tasselled_cap", MixtureStep: "mixture", HarmonicsStep: "harmonics", SeasonStep: "season", FrequencyStep: "frequency",
+    TrendStep: "trend", ChangeStep: "change", TextureStep: "texture", TerrainStep: "terrain", DistanceStep: "distance", CountStep: "count",
+    MaskAgreementStep: "mask_agreement",
 }  # fmt: skip
 
 

@@ -16,7 +16,8 @@ NAMESPACE = UUID("6f0c2c0e-5b1d-5e2b-9a39-0f6b6a1f7a52")
 # raised by one whenever a kernel gives other pixels from the same input
 KERNEL_VERSIONS: Mapping[str, int] = {
     "clear": 4, "fuse": 1, "resample": 3, "harmonise": 1, "temporal": 4, "observe": 1, "series": 1, "overviews": 1, "model_mask": 1,
-    "harmonics": 1, "season": 1, "distance": 1, "turned": 1, "opening": 2,
+    "harmonics": 1, "season": 1, "distance": 1, "turned": 1, "opening": 2, "frequency": 1,
+    "trend": 1, "change": 1,
 }  # fmt: skip
 LOADING_KERNELS = ("clear", "fuse", "resample", "harmonise")
 FEATURE_KERNELS = (*LOADING_KERNELS, "temporal", "overviews")

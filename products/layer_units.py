@@ -3,17 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from products.course_spec import ChangeStep, FrequencyStep, HarmonicsStep, SeasonStep, TrendStep
 from products.feature_spec import (
     BandStep,
     BestStep,
     CountStep,
     GeomedianStep,
-    HarmonicsStep,
     IndexStep,
     MadsStep,
     MaskAgreementStep,
     MedoidStep,
-    SeasonStep,
     TasselledCapStep,
 )
 from products.feature_step import OneIndexStep, Step
@@ -96,6 +95,23 @@ def _said(step: Step) -> list[Said]:
             return [(PURE, text) for text in DEVIATIONS]
         case HarmonicsStep() | SeasonStep():
             return _of_time(step)
+        case FrequencyStep():
+            return [(PURE, f"share of the observations in which {_index(step)} is {step.condition}")]
+        case TrendStep():
+            return [
+                ("year-1", f"median slope of {_index(step)} between the steps of {step.step}"),
+                (PURE, f"{_index(step)} in the middle of the period by its median slope"),
+                (PURE, f"Kendall's tau of {_index(step)} and time"),
+                (PURE, f"two-sided p of Mann and Kendall's test for a trend of {_index(step)}"),
+            ]
+        case ChangeStep():
+            change = f"greatest {step.direction} of {_index(step)} between steps of {step.step}"
+            return [
+                (PURE, change),
+                (DAY, f"day of the {change}, days since the start of the period"),
+                (PURE, f"mean of the steps before the {change}"),
+                (PURE, f"mean of the steps after the {change}"),
+            ]
         case TextureStep():
             window = f"of {step.of.layer} in {step.window_px} x {step.window_px} pixels"
             return [(PURE, f"grey-level {each} {window}{GREY_LEVELS.get(each, '')}") for each in step.measures]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from odc.geo.geom import Geometry
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
+from products.course_spec import FoldedStep, SeasonStep
 from products.errors import RequestError
 from products.feature_spec import (
     CountStep,
@@ -16,7 +17,6 @@ from products.feature_spec import (
     MadsStep,
     MaskAgreementStep,
     MedoidStep,
-    SeasonStep,
     checked_kind,
     feature_kind,
 )
@@ -120,6 +120,13 @@ class FeaturesRecipe(SceneRecipe):
                     f"the feature {season.names()[0]!r} has at most {n_steps} steps of {season.step_days} days in a period of {self.period.length} and needs "
                     f"{season.min_steps}: expected a longer period, or a smaller step_days or min_steps"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _foldable(self) -> "FeaturesRecipe":
+        for step in self.features:
+            if isinstance(step, FoldedStep):
+                step.steps(self.period.calendar)
         return self
 
     @model_validator(mode="after")

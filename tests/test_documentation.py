@@ -138,7 +138,13 @@ def test_the_feature_document_names_every_kind_key_and_layer() -> None:
     words = kinds | {*TASSELLED_CAP, *TEXTURE_MEASURES, *TERRAIN_MEASURES, *PLAIN_REDUCERS}
     assert [each for each in sorted(words) if not re.search(rf"`{each}(_[0-9]+)?`", text)] == []
     recipe = features_recipe("every_feature")
-    assert {feature_kind(step) for step in recipe.features} == kinds - {"terrain", "distance", "mask_agreement"}
+    course = {feature_kind(step) for step in features_recipe("every_course").features}
+    assert course == {"frequency", "trend", "change"}
+    assert {feature_kind(step) for step in recipe.features} == kinds - {
+        "terrain",
+        "distance",
+        "mask_agreement",
+    } - course
     around = features_recipe("every_surrounding")
     assert {feature_kind(step) for step in around.features} >= {"texture", "terrain", "distance"}
 

@@ -6,32 +6,37 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from products.pixel.gpu_index_source import index_function, number_text
+from products.pixel.gpu_index_source import index_function, literal, number_text
 from products.pixel.gpu_source import Kernel, TemporalSource, entry, template, temporal_source
 from products.pixel.season import SEASON_METRICS
 from products.pixel.series import HARMONIC, WHITTAKER, Filling
-from products.pixel.time_ordered import TimeOrdered
+from products.pixel.time_ordered import N_OF_FOLD, TimeOrdered
 
 Programs = NDArray[np.float64]
 PIXEL = "const Pixel<1> pixel(block, causes, terms, n_bands, n_scenes, n_pixels);"
 INSIDE = "if (!pixel.is_inside) return;"  # no thread waits for another in these kernels
 SCRATCH = 6  # numbers for each step of a smooth series
+FOLD_SCRATCH = 3  # and of a fold
 
 
 def with_ordered(source: TemporalSource, programs: Programs, asked: TimeOrdered, feature: int) -> TemporalSource:
     """The source with kernels also for what is ordered in time, whose layers begin at a feature; `table` is `ordered_table` of it."""
     bodies = list(_ordered_bodies(programs, asked, feature))
-    return _with_kernels(source, [template("temporal_ordered")], "ordered", bodies, scratch_numbers(asked))
+    return _with_kernels(
+        source, [template("temporal_ordered"), template("temporal_folded")], "ordered", bodies, scratch_numbers(asked)
+    )
 
 
 def scratch_numbers(asked: TimeOrdered) -> int:
     """The float64 of scratch that a pixel needs."""
-    return SCRATCH * int(asked.steps[0]) if len(asked.seasons) else 0
+    of_seasons = SCRATCH * int(asked.steps[0]) if len(asked.seasons) else 0
+    return max(of_seasons, FOLD_SCRATCH * asked.folds.days.shape[1])
 
 
 def ordered_table(asked: TimeOrdered) -> NDArray[np.float64]:
-    """float64 (number,): the basis of the fits (scene, term), then the step of each scene."""
-    return np.concatenate([asked.base.ravel(), asked.step_of.astype(np.float64)])
+    """float64 (number,): the basis of the fits (scene, term), then the step of each scene, that of each fold, and the days of all steps of these."""
+    steps = (asked.step_of, asked.folds.step_of.ravel())
+    return np.concatenate([asked.base.ravel(), *(each.astype(np.float64) for each in steps), asked.folds.days.ravel()])
 
 
 def series_source(programs: Programs, filling: Filling, n_scenes: int) -> TemporalSource:
@@ -91,7 +96,7 @@ def _with_kernels(
 
 
 def _ordered_bodies(programs: Programs, asked: TimeOrdered, feature: int) -> Iterator[str]:
-    """The calls for medoid, best, fits and seasons, in the order of their layers."""
+    """The calls for medoid, best, fits, seasons, frequencies and folds, in the order of their layers."""
     if asked.medoid_bands.size:
         bands = [int(band) for band in asked.medoid_bands]
         read = "".join(f"value[{b}] = pixel.at({band}, t); " for b, band in enumerate(bands))
@@ -118,6 +123,28 @@ def _ordered_bodies(programs: Programs, asked: TimeOrdered, feature: int) -> Ite
         index = index_function(programs[int(row)], 1)
         yield f"season(pixel, table + (long long)n_scenes * {columns}, {given}, room, out, {feature}, min_observations, {index});"
         feature += len(SEASON_METRICS)
+    for row, at_least, below in asked.shares:
+        bounds = f"{_bound(at_least)}, {_bound(below)}"
+        yield f"frequency(pixel, {bounds}, out, {feature}, min_observations, {index_function(programs[int(row)], 1)});"
+        feature += 1
+    yield from _fold_bodies(programs, asked, feature)
+
+
+def _fold_bodies(programs: Programs, asked: TimeOrdered, feature: int) -> Iterator[str]:
+    """The calls for trends and changes."""
+    columns, (n_folds, widest) = asked.base.shape[1], asked.folds.days.shape
+    for i, (row, sign, quantile, least, n_steps, middle) in enumerate(asked.folds.asked):
+        step_of = f"table + (long long)n_scenes * {columns + 1 + i}"
+        days = f"table + (long long)n_scenes * {columns + 1 + n_folds} + {i * widest}"
+        steps = f"FoldedSteps{{{step_of}, {days}, {int(n_steps)}, {number_text(middle)}, {number_text(quantile)}, {int(least)}}}"
+        name = "trend(" if sign == 0 else f"change({number_text(sign)}, "
+        index = index_function(programs[int(row)], 1)
+        yield f"{name}pixel, {steps}, room, out, {feature + i * N_OF_FOLD}, min_observations, {index});"
+
+
+def _bound(number: float) -> str:
+    """A float32 that may be infinite."""
+    return literal(number) if np.isfinite(number) else "INFINITE" if number > 0 else "-INFINITE"
 
 
 def _take(found: str, bands: Sequence[int], feature: int) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from products.pixel.harmonic import DAYS_A_YEAR, SINGULAR
 
 Doubles = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 def medoid(observations: Doubles) -> Doubles:
@@ -30,6 +31,46 @@ def harmonics(values: Doubles, years: Doubles, from_middle: Doubles, order: int,
     for k, (a, b) in enumerate(waves, start=1):
         head += [np.hypot(a, b), np.mod(np.arctan2(b, a) / (2 * math.pi), 1.0) * DAYS_A_YEAR / k]
     return np.array([*head, rmse])
+
+
+def frequency(values: Doubles, at_least: float, below: float) -> float:
+    """The share of the finite values in [at_least, below); NaN where there is none."""
+    seen = values[np.isfinite(values)]
+    return float(np.mean((seen >= at_least) & (seen < below))) if seen.size else float("nan")
+
+
+def folded(values: Doubles, steps: Integers, n_steps: int, quantile: float | None) -> Doubles:
+    """float64 (n_steps,): the quantile, or the mean, of the values of each step, to float32; NaN where there is none."""
+    of = [values[steps == step] for step in range(n_steps)]
+    found = [
+        np.nan if not each.size else np.mean(each) if quantile is None else np.quantile(each, quantile) for each in of
+    ]
+    return np.array(found, np.float32).astype(np.float64)
+
+
+def trend(values: Doubles, days: Doubles, middle: float, least: int) -> Doubles:
+    """float64 (4,): Theil and Sen's slope a year, level in the middle, Kendall's tau, p of Mann and Kendall's test; NaN where fewer than `least` are seen."""
+    seen = np.isfinite(values)
+    if seen.sum() < least:
+        return np.full(4, np.nan)
+    y, t = values[seen], (days[seen] - middle) / DAYS_A_YEAR
+    i, j = np.triu_indices(len(y), 1)
+    slope, score = np.median((y[j] - y[i]) / (t[j] - t[i])), np.sign(y[j] - y[i]).sum()
+    groups = np.unique(y, return_counts=True)[1].astype(float)
+    n = len(y)
+    variance = (n * (n - 1) * (2 * n + 5) - (groups * (groups - 1) * (2 * groups + 5)).sum()) / 18
+    p = 1.0 if score == 0 else math.erfc((abs(score) - 1) / math.sqrt(2 * variance))
+    return np.array([slope, np.median(y - slope * t), score / len(i), p])
+
+
+def change(values: Doubles, days: Doubles, sign: float, least: int) -> Doubles:
+    """float64 (4,): the greatest change in a direction from one seen value to the next, its day, and the means before and after it."""
+    seen = np.flatnonzero(np.isfinite(values))
+    if len(seen) < least:
+        return np.full(4, np.nan)
+    y = values[seen]
+    at = int(np.argmax(sign * np.diff(y))) + 1
+    return np.array([sign * (y[at] - y[at - 1]), days[seen[at - 1 : at + 1]].mean(), y[:at].mean(), y[at:].mean()])
 
 
 def tells_apart(design: Doubles) -> bool:

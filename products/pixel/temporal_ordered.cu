@@ -209,6 +209,17 @@ __device__ __forceinline__ void season(const Pixel<1>& pixel, const double* step
   pixel.put(out, feature + 6, (float)base);
 }
 
+// The share of the values that are at_least and below.
+template <class Index>
+__device__ __forceinline__ void frequency(const Pixel<1>& pixel, float at_least, float below, float* out, int feature, int min_observations, Index index) {
+  int seen = 0, inside = 0;
+  each_value(pixel, index, [&](double value, int) {
+    ++seen;
+    inside += (double)at_least <= value && value < (double)below;
+  });
+  pixel.put(out, feature, seen > 0 && used_of(pixel) >= min_observations ? (float)inside / (float)seen : MISSING);
+}
+
 // The scene of the highest (sign 1) or lowest (sign -1) finite index, the earliest of equals; -1 where there is none.
 template <class Index> __device__ __forceinline__ int best(const Pixel<1>& pixel, double sign, int min_observations, Index index) {
   int found = -1;

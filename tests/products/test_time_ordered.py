@@ -20,8 +20,10 @@ from products.pixel.reference import index_values
 from products.pixel.season import SEASON_METRICS, season_of, smooth
 from products.pixel.tasselled_cap import BANDS, CRIST1985, TASSELLED_CAP
 from products.pixel.temporal import temporal_features
+from products.pixel.trend import CHANGE_METRICS, TREND_METRICS
 from products.registry import parse_recipe
 from products.spec import FeaturesRecipe
+from products.time_steps import days_since
 
 YEAR = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 MIDDLE = YEAR.start + (YEAR.end - YEAR.start) / 2
@@ -34,6 +36,10 @@ FEATURES = """
   - harmonics: {index: NDVI, order: 2}
   - harmonics: {formula: nir - red, name: gap, order: 1, trend: true}
   - season: {index: NDVI, min_steps: 4}
+  - frequency: {index: NDVI, at_least: 0.55}
+  - frequency: {formula: nir - red, name: gap, at_least: 0.15, below: 0.25}
+  - trend: {index: NDVI, step: P1M}
+  - change: {formula: nir - red, name: gap, step: P1M, reduce: mean, direction: rise}
 """
 Block, Causes = NDArray[np.uint16], NDArray[np.uint8]
 
@@ -113,6 +119,9 @@ def test_the_layers_come_in_the_order_of_the_recipe_s_names() -> None:
         "ndvi_amplitude_2",
         "gap_trend",
         "ndvi_season_length",
+        "gap_frequency",
+        "ndvi_trend_p_value",
+        "gap_rise_day",
     } <= names
 
 
@@ -173,6 +182,32 @@ def test_season_metrics_agree_with_the_reference(both: Both) -> None:
         np.testing.assert_allclose(found[[0, 2, 3]], wanted[[0, 2, 3]], atol=0.1)
         np.testing.assert_allclose(found[[1, 5, 6]], wanted[[1, 5, 6]], rtol=1e-4, atol=1e-5)
         assert found[4] == pytest.approx(wanted[4], rel=2e-3, abs=0.05)
+
+
+def test_frequencies_agree_with_the_reference(both: Both) -> None:
+    made, block, causes, _ = both
+    for y, x, seen, _ in pixels(block, causes):
+        ndvi = (seen[:, 2] - seen[:, 1]) / (seen[:, 2] + seen[:, 1])
+        wanted = exact.frequency(ndvi, 0.55, np.inf), exact.frequency(seen[:, 2] - seen[:, 1], 0.15, 0.25)
+        np.testing.assert_allclose([made["ndvi_frequency"][y, x], made["gap_frequency"][y, x]], wanted, rtol=1e-6)
+
+
+def test_trends_and_changes_agree_with_the_reference(both: Both) -> None:
+    made, block, causes, times = both
+    edges = np.array(days_since(YEAR.start, tuple(datetime(2020, month, 1, tzinfo=UTC) for month in range(1, 13))))
+    month, middles = np.array([time.month - 1 for time in times]), (edges + np.append(edges[1:], 366)) / 2
+    n_seen = list[int]()
+    for y, x, seen, used in pixels(block, causes):
+        ndvi = (seen[:, 2] - seen[:, 1]) / (seen[:, 2] + seen[:, 1])
+        of_months = exact.folded(ndvi, month[used], 12, 0.5)
+        wanted = exact.trend(of_months, middles, 183, 4)
+        found = [made[f"ndvi_trend_{metric}"][y, x] for metric in TREND_METRICS]
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
+        means = exact.folded(seen[:, 2] - seen[:, 1], month[used], 12, None)
+        rise = [made[f"gap_rise_{metric}"][y, x] for metric in CHANGE_METRICS]
+        np.testing.assert_allclose(rise, exact.change(means, middles, 1, 4), rtol=1e-5, atol=2e-6)
+        n_seen.append(int(np.isfinite(found).all()) + int(np.isfinite(rise).all()))
+    assert max(n_seen) == (0 if len(times) < 4 else 2)
 
 
 def test_a_known_season_is_found_on_its_day() -> None:
