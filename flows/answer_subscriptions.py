@@ -25,9 +25,10 @@ from products.errors import RequestError
 from products.observations_spec import ObservationsRecipe
 from products.passes import WITHIN_A_PASS, passes_of
 from products.period import Period
+from products.recipe_fields import plain_name
 from products.registry import parse_recipe, scene_recipe, wrong_kind
 from products.scene import Scene
-from products.scene_recipe import SceneRecipe, plain_name
+from products.scene_recipe import SceneRecipe
 from products.spec import FeaturesRecipe
 
 AHEAD = timedelta(days=1)  # clocks differ

@@ -14,7 +14,8 @@ from flows.planning import Plan, batches
 from flows.run_logs import logged_run
 from flows.steps.cubes.building import BuiltCell
 from flows.steps.cubes.cells import retire_cell
-from flows.steps.cubes.snapshot import CubePlan, publish_cube, snapshot_alone
+from flows.steps.cubes.cube_plan import CubePlan
+from flows.steps.cubes.snapshot import publish_cube, snapshot_alone
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.cell_product import declare_cells
 from flows.steps.index.product_binding import bind_product

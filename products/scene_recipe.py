@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -21,20 +20,18 @@ from products.period import Period
 from products.pixel.brdf import check_angles, check_parameters
 from products.pixel.harmonise import check_platforms
 from products.pixel.model_mask import RESOLUTION_RANGE_M
+from products.recipe_fields import PlainName, Version
 from products.scene import Scene
 from products.sensors import COLLECTIONS, SENSORS
 from products.source_spec import HarmoniseSpec, SourceSpec
 from products.window_spec import RasterInput
 
-MOST_VERSION = 2**31 - 1  # what an integer of the database holds
-NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
-
 
 class SceneRecipe(Closed):
     """A product made of scenes: its cells are a tile and a time, a period or a pass."""
 
-    name: str
-    version: int = Field(ge=1, le=MOST_VERSION)
+    name: PlainName
+    version: Version
     kind: str
     title: str = ""
     grid: GridSpec
@@ -45,11 +42,6 @@ class SceneRecipe(Closed):
     kernels: ClassVar[tuple[str, ...]] = ()
     keeps_masked: ClassVar[bool] = False
     is_by_pass: ClassVar[bool] = False
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        return plain_name(name)
 
     @field_validator("harmonise", mode="before")
     @classmethod
@@ -226,12 +218,3 @@ def canonical_digest(document: Any) -> str:  # noqa: ANN401
     """SHA-256 hex of a JSON-able document with sorted keys."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def plain_name(name: str) -> str:
-    """The name, if it may be a product, a folder and a measurement; RequestError otherwise."""
-    if not NAME.match(name):
-        raise RequestError(
-            f"expected a name of lower-case letters, digits and underscores, 2 to 63 of them, starting with a letter, got {name!r}"
-        )
-    return name

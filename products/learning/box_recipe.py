@@ -1,15 +1,15 @@
 """The recipe of a network that finds objects in pictures and puts boxes around them."""
 
-from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from products.closed import Closed
 from products.errors import RequestError
-from products.learning.line_recipe import NAME
+from products.learning.line_recipe import NAME, place_of_pictures
 from products.learning.network_spec import NetworkSpec
-from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
+from products.recipe_fields import PlainName, Seed, Version
+from products.scene_recipe import canonical_digest
 
 NOT_LEARNED = {"name", "version", "title"}
 NOT_OF_BOXES = {"weights", "depth", "overlap_px", "noise_std", "brightness_shift"}
@@ -67,13 +67,7 @@ class BoxesSpec(Closed):
     @field_validator("images", "labels")
     @classmethod
     def _inside(cls, places: tuple[str, ...]) -> tuple[str, ...]:
-        for place in places:
-            path = PurePosixPath(place)
-            if path.is_absolute() or ".." in path.parts or place.count(NAME) > 1 or NAME in str(path.parent):
-                raise RequestError(
-                    f"expected a path inside the folder of pictures with {NAME} at most once in the file's name, got {place!r}"
-                )
-        return places
+        return tuple(place_of_pictures(place, (0, 1)) for place in places)
 
     @model_validator(mode="after")
     def _named(self) -> "BoxesSpec":
@@ -94,20 +88,15 @@ class BoxesSpec(Closed):
 class BoxRecipe(Closed):
     """A detector learned from pictures with boxes, and tested on pictures, or strips of them, that it never saw: one at a time, or dealt into `folds`."""
 
-    name: str
-    version: int = Field(ge=1, le=MOST_VERSION)
+    name: PlainName
+    version: Version
     kind: Literal["model"]
     title: str = ""
     boxes: BoxesSpec
     retinanet: RetinanetSpec = RetinanetSpec()
     folds: int | None = Field(ge=2, le=100, default=None)
     simulated: bool = False
-    seed: int = Field(ge=0, lt=2**32, default=0)
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        return plain_name(name)
+    seed: Seed = 0
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -9,11 +9,23 @@ from products.closed import Closed
 from products.errors import RequestError
 from products.learning.estimator_spec import EstimatorSpec
 from products.learning.network_spec import Kind, NetworkSpec
-from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
+from products.recipe_fields import PlainName, Seed, Version
+from products.scene_recipe import canonical_digest
 
 NOT_LEARNED = {"name", "version", "title"}
 NAME = "{name}"
 CLASSES = ("elsewhere", "line")
+
+
+def place_of_pictures(place: str, n_names: tuple[int, ...]) -> str:
+    """A path in the folder of pictures, if it leads out of it by no way and has `{name}` so many times, in the file's name alone; RequestError otherwise."""
+    path = PurePosixPath(place)
+    if path.is_absolute() or ".." in path.parts or path.name.count(NAME) not in n_names or NAME in str(path.parent):
+        times = "once" if n_names == (1,) else "at most once"
+        raise RequestError(
+            f"expected a path inside the folder of pictures with {NAME} {times} in the file's name, got {place!r}"
+        )
+    return place
 
 
 class LinesSpec(Closed):
@@ -39,12 +51,7 @@ class LinesSpec(Closed):
     @field_validator("image", "label")
     @classmethod
     def _inside(cls, place: str) -> str:
-        path = PurePosixPath(place)
-        if path.is_absolute() or ".." in path.parts or path.name.count(NAME) != 1 or NAME in str(path.parent):
-            raise RequestError(
-                f"expected a path inside the folder of pictures with {NAME} once in the file's name, got {place!r}"
-            )
-        return place
+        return place_of_pictures(place, (1,))
 
     @model_validator(mode="after")
     def _one_group_each(self) -> "LinesSpec":
@@ -71,20 +78,15 @@ class LinesSpec(Closed):
 class LineRecipe(Closed):
     """A network learned from pictures with lines, and tested on groups of pictures that it never saw: one at a time, or dealt into `folds`."""
 
-    name: str
-    version: int = Field(ge=1, le=MOST_VERSION)
+    name: PlainName
+    version: Version
     kind: Literal["model"]
     title: str = ""
     lines: LinesSpec
     folds: int | None = Field(ge=2, le=100, default=None)
     estimator: EstimatorSpec
     simulated: bool = False
-    seed: int = Field(ge=0, lt=2**32, default=0)
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        return plain_name(name)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _by_network(self) -> "LineRecipe":

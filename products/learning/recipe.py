@@ -13,7 +13,8 @@ from products.learning.network_spec import Kind, NetworkSpec
 from products.learning.split_spec import SplitSpec
 from products.learning.temporal_spec import TemporalKind, TemporalSpec
 from products.learning.tune_spec import TuneSpec
-from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
+from products.recipe_fields import PlainName, Seed, Version, plain_name
+from products.scene_recipe import canonical_digest
 
 NOT_PIXELS = {"name", "version", "title", "area", "period", "map", "features_file"}
 YearOrPeriod = Annotated[str | None, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
@@ -93,29 +94,19 @@ class ExplainSpec(Closed):
 class MapSpec(Closed):
     """The product that this model's maps belong to."""
 
-    name: str
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        return plain_name(name)
+    name: PlainName
 
 
 class LearnedRecipe(FromFeatures):
     """What every recipe of `kind: model` has that is learned from cells: the features to learn from, where and when."""
 
-    name: str
-    version: int = Field(ge=1, le=MOST_VERSION)
+    name: PlainName
+    version: Version
     kind: Literal["model"]
     title: str = ""
     area: str | None = None
     period: YearOrPeriod = None
-    seed: int = Field(ge=0, lt=2**32, default=0)
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        return plain_name(name)
+    seed: Seed = 0
 
     def digest(self) -> str:
         """SHA-256 of what decides the model but its data, which cell ids and the digest of labels tell."""

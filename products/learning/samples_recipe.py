@@ -10,7 +10,8 @@ from products.learning.designs import DesignSpec
 from products.learning.from_features import FromFeatures
 from products.learning.label_spec import LabelsSpec, MatchSpec
 from products.learning.recipe import YearOrPeriod, named_once
-from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
+from products.recipe_fields import PlainName, Seed, Version
+from products.scene_recipe import canonical_digest
 
 NOT_SAMPLES = {"name", "version", "title", "area", "period", "features_file"}
 
@@ -62,8 +63,8 @@ class ChipsSpec(Closed):
 class SamplesRecipe(FromFeatures):
     """`kind: samples`: an immutable training set from published cells, of pixels or of chips."""
 
-    name: str
-    version: int = Field(ge=1, le=MOST_VERSION)
+    name: PlainName
+    version: Version
     kind: Literal["samples"]
     title: str = ""
     area: str | None = None
@@ -74,12 +75,7 @@ class SamplesRecipe(FromFeatures):
     design: DesignSpec = DesignSpec()
     clean: CleanSpec = CleanSpec()
     chips: ChipsSpec | None = None
-    seed: int = Field(ge=0, lt=2**32, default=0)
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        return plain_name(name)
+    seed: Seed = 0
 
     @field_validator("labels", mode="before")
     @classmethod

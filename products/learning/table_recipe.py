@@ -7,7 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from products.closed import Closed
 from products.errors import RequestError
 from products.learning.table_estimator import TableEstimator
-from products.scene_recipe import MOST_VERSION, canonical_digest, plain_name
+from products.recipe_fields import PlainName, Seed, Version
+from products.scene_recipe import canonical_digest
 
 NOT_LEARNED = {"name", "version", "title"}
 LabelValue = str | int
@@ -81,8 +82,8 @@ class WaterSpec(Closed):
 class TableRecipe(Closed):
     """An estimator learned from a table, and tested on what it never saw: one group or one row at a time."""
 
-    name: str
-    version: int = Field(ge=1, le=MOST_VERSION)
+    name: PlainName
+    version: Version
     kind: Literal["model"]
     title: str = ""
     table: TableSpec
@@ -91,12 +92,7 @@ class TableRecipe(Closed):
     water: WaterSpec | None = None
     baseline: str | None = None
     coverage: float = Field(gt=0.5, lt=1, default=0.9)
-    seed: int = Field(ge=0, lt=2**32, default=0)
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        return plain_name(name)
+    seed: Seed = 0
 
     @field_validator("estimator", mode="before")
     @classmethod

@@ -11,7 +11,8 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import Settings
 from flows.steps.areas import find_area
 from flows.steps.cubes.cells import CellDraft, publish_cell
-from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.cubes.cube_plan import CubePlan
+from flows.steps.cubes.snapshot import publish_cube
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.index_setup import add_product
 from flows.steps.index.scene_index import list_scenes

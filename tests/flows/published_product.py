@@ -12,7 +12,8 @@ from odc.geo.geobox import GeoBox
 from datacube_config.connection import Index
 from datacube_config.settings import Settings
 from flows.steps.cubes.cells import CellDraft, publish_cell
-from flows.steps.cubes.snapshot import CubePlan, assemble, publish_cube
+from flows.steps.cubes.cube_plan import CubePlan
+from flows.steps.cubes.snapshot import assemble, publish_cube
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.index_setup import add_product
 from flows.steps.storage import Storage, open_storage

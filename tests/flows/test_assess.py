@@ -23,7 +23,8 @@ from datacube_config.settings import Settings, get_settings
 from flows.assess_map import assess_map, table_rows
 from flows.steps.areas import find_area
 from flows.steps.cubes.cells import CellDraft, publish_cell, retire_cell
-from flows.steps.cubes.snapshot import CubePlan, assemble, publish_cube
+from flows.steps.cubes.cube_plan import CubePlan
+from flows.steps.cubes.snapshot import assemble, publish_cube
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.learning.assessment import SampleOrder, draw_sample

@@ -13,7 +13,8 @@ from odc.geo.geobox import Affine, GeoBox
 from odc.geo.geom import Geometry, box
 
 from datacube_config.settings import Settings
-from flows.steps.cubes.snapshot import CubePlan, assemble
+from flows.steps.cubes.cube_plan import CubePlan
+from flows.steps.cubes.snapshot import assemble
 from flows.steps.index.catalogue import published_cells
 from flows.steps.learning.condition_map import write_condition_map
 from flows.steps.storage import open_storage, path_of

@@ -16,9 +16,10 @@ from flows.build_here import build
 from flows.plan_cells import plan
 from flows.retire import retire_selected, sweep_retired
 from flows.steps.cubes.cells import CellDraft, publish_cell, retire_cell
+from flows.steps.cubes.cube_plan import CubePlan
 from flows.steps.cubes.cube_pointers import CubeKey, last_cube
 from flows.steps.cubes.open_cube import find_cube, open_snapshot
-from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.cubes.snapshot import publish_cube
 from flows.steps.storage import open_storage, path_of
 from flows.steps.upkeep.retire_selection import Selection
 from products.errors import RequestError

@@ -18,9 +18,10 @@ from datacube_config.connection import open_index
 from datacube_config.settings import Settings
 from flows.steps.areas import find_area
 from flows.steps.cubes.cells import CellDraft, publish_cell
+from flows.steps.cubes.cube_plan import CubePlan
 from flows.steps.cubes.exporting import export_cube
 from flows.steps.cubes.open_cube import open_snapshot
-from flows.steps.cubes.snapshot import CubePlan, publish_cube
+from flows.steps.cubes.snapshot import publish_cube
 from flows.steps.index.catalogue import published_cells
 from flows.steps.index.index_setup import add_product, init_index
 from flows.steps.storage import open_storage, path_of

@@ -28,11 +28,12 @@ from flows.steps.cubes.cell_store import (
     write_shards,
 )
 from flows.steps.cubes.cells import cell_path
+from flows.steps.cubes.cube_plan import CubePlan
 from flows.steps.cubes.exporting import export_cube
 from flows.steps.cubes.geozarr import geozarr_attributes
 from flows.steps.cubes.open_cube import count_overviews, open_snapshot
 from flows.steps.cubes.pinning import pin_snapshot
-from flows.steps.cubes.snapshot import CubePlan, assemble
+from flows.steps.cubes.snapshot import assemble
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.pictures.cube import coverage_picture, cube_for_picture, quicklook_picture
 from flows.steps.storage import Storage

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 from zipfile import ZipFile
 
 import psutil
@@ -32,10 +32,10 @@ from flows.requesting import finish
 from flows.steps.cubes.credits import SIMULATED
 from flows.steps.service.prefect_processes import private_environment
 from flows.steps.service.prefect_runs import PrefectDidNotAnswer, cancel_run, run_state
-from flows.steps.service.request_kinds import NewRequest
 from flows.steps.service.request_rows import dispatcher, ledger, reading
 from products.errors import RequestError
 from products.registry import parse_recipe
+from tests.flows.new_requests import new
 from tests.flows.prefect_stand_in import StandIn, prefect_stand_in
 from tests.flows.serve_process import Watched
 
@@ -115,13 +115,6 @@ def browser(client: TestClient) -> Browser:
 def prefect() -> Iterator[StandIn]:
     with prefect_stand_in() as stand_in:
         yield stand_in
-
-
-def new_request(by: str) -> NewRequest:
-    return NewRequest(
-        asked_by=by, project="ice", product="p", recipe="r", area="demo", period="2020", train=None, key=uuid4(),
-        plan={"seconds": 100.0}, to_build=[], core_hours=1.0, price=1.0, currency="GBP",
-    )  # fmt: skip
 
 
 def token(name: str) -> dict[str, str]:
@@ -457,7 +450,7 @@ def test_the_page_says_that_its_index_gave_out_and_answers_when_that_is_back(emb
 def test_what_prefect_refuses_fails_and_does_not_hold_up_the_next(
     client: TestClient, asked_index: Index, settings: Settings, prefect: StandIn
 ) -> None:
-    made, other = asked(client, "ana", "coast"), new_request("ben")
+    made, other = asked(client, "ana", "coast"), new("ben", project="ice")
     with ledger(asked_index) as requests:
         second = requests.enter(other, "approved")
     prefect.refused = made["id"]

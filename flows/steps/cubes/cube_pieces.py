@@ -9,8 +9,8 @@ import xarray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
+from flows.steps.cubes.cube_plan import missing_in
 from flows.steps.cubes.open_cube import asked_stored, by_shards, geobox_of
-from flows.steps.cubes.snapshot import missing_in
 from flows.steps.storage import storage_at
 from products.grid import PixelGrid, Tile, place_of
 

@@ -1,11 +1,8 @@
 """A cube: a plain Zarr snapshot of one product over one area and CRS, assembled from cell shards by link or copy."""
 
-import hashlib
 import warnings
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
-from uuid import UUID, uuid5
+from dataclasses import replace
+from uuid import uuid5
 
 import zarr
 from zarr.abc.buffer import Buffer
@@ -14,67 +11,18 @@ from zarr.storage import MemoryStore
 
 from datacube_config.connection import Index
 from datacube_config.errors import StorageLost
-from flows.steps.cubes.cell_quality import shares_of
 from flows.steps.cubes.cell_store import create_array, write_coordinates
-from flows.steps.cubes.cells import QUALITY, files_lost
-from flows.steps.cubes.cube_pointers import CubeKey, last_cube, point
-from flows.steps.cubes.geozarr import LAYERS, geozarr_attributes, level_geobox
+from flows.steps.cubes.cells import files_lost
+from flows.steps.cubes.cube_plan import CubePlan, attributes_of, content_of, missing_in
+from flows.steps.cubes.cube_pointers import last_cube, point
+from flows.steps.cubes.geozarr import geozarr_attributes, level_geobox
 from flows.steps.index.advisory_locks import chooser_of, writer_of
 from flows.steps.index.catalogue import PublishedCell, published_cell, published_cells, time_of
 from flows.steps.storage import Storage, path_of
-from products.grid import PixelGrid, Tile
 from products.identity import NAMESPACE
 from products.passes import Pass, merged_passes
 from products.period import Period
-from products.template import CellTemplate, StoredArray
-
-MISSING, MODELS = "neocube:missing", "neocube:models"
-
-
-@dataclass(frozen=True, slots=True)
-class CubePlan:
-    """The cells of a cube by (tile, period); a place without a cell stays empty and, if it is `wanted` (by default all are), is named in the attributes."""
-
-    template: CellTemplate
-    area: str
-    grid: PixelGrid
-    tiles: tuple[Tile, ...]
-    periods: tuple[Period, ...]
-    cells: Mapping[tuple[str, str], PublishedCell]
-    wanted: Collection[tuple[str, str]] | None = None
-    ground: tuple[Tile, ...] = ()
-
-    @property
-    def key(self) -> CubeKey:
-        """The cube that it is a plan of."""
-        return CubeKey(self.template.product, self.template.version, self.area, self.grid.crs)
-
-    @property
-    def cell_ids(self) -> list[UUID]:
-        """The ids of the cells, in tile and period order."""
-        order = ((tile.label, period.label) for tile in self.tiles for period in self.periods)
-        return [self.cells[place].id for place in order if place in self.cells]
-
-    @property
-    def levels(self) -> int:
-        """The overviews that all cells have: one that lacks for some ground would show it as empty."""
-        held = set(self.cell_ids)
-        return min((cell.levels for cell in self.cells.values() if cell.id in held), default=0)
-
-    @property
-    def stored(self) -> list[StoredArray]:
-        """The arrays of a cell that the cube has."""
-        return [each for each in self.template.stored(self.grid.tile_px) if each.level <= self.levels]
-
-    @property
-    def digest(self) -> str:
-        """What makes this snapshot: its cells and its extent."""
-        parts = [
-            *map(str, self.cell_ids),
-            *(tile.label for tile in self.tiles),
-            *(period.label for period in self.periods),
-        ]
-        return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+from products.template import StoredArray
 
 
 def publish_cube(index: Index, storage: Storage, plan: CubePlan) -> str:
@@ -134,11 +82,6 @@ def _lacking(storage: Storage, url: str) -> set[tuple[str, str]]:
         return set()
 
 
-def missing_in(attributes: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """The places, by tile and period, that the attributes of a snapshot name as missing."""
-    return {(tile, period) for period, _, tile in (str(each).rpartition(" ") for each in attributes.get(MISSING, []))}
-
-
 def _assembled(index: Index, storage: Storage, plan: CubePlan) -> str:
     """The path of the snapshot, assembled if it is not there yet."""
     name = plan.template
@@ -171,8 +114,8 @@ def assemble(storage: Storage, path: str, plan: CubePlan) -> None:
 
 def _write_metadata(storage: Storage, path: str, plan: CubePlan, stored: list[StoredArray]) -> None:
     """The groups of a cube, itself and its overviews 1, 2, …, each with arrays still empty and all coordinates."""
-    box, levels, said = plan.grid.mosaic(plan.tiles), plan.levels, _attributes(plan)
-    whole = said | _content(plan) | geozarr_attributes(box, plan.template, levels)
+    box, levels, said = plan.grid.mosaic(plan.tiles), plan.levels, attributes_of(plan)
+    whole = said | content_of(plan) | geozarr_attributes(box, plan.template, levels)
     objects: dict[str, Buffer] = {}
     root = zarr.create_group(MemoryStore(objects), zarr_format=3, attributes=whole)
     for level in range(levels + 1):
@@ -211,46 +154,3 @@ def _link(
         storage.copy_all(shards)
     except FileNotFoundError as error:
         raise files_lost(cell) from error
-
-
-def _attributes(plan: CubePlan) -> dict[str, Any]:
-    return {
-        "Conventions": "CF-1.11",
-        "title": plan.template.title or plan.template.product,
-        "neocube:product": plan.template.product,
-        "neocube:version": plan.template.version,
-        "neocube:area": plan.area,
-        **({LAYERS: said} if (said := plan.template.layer_attributes) else {}),
-    }
-
-
-def _content(plan: CubePlan) -> dict[str, Any]:
-    """The cells of a cube and the places that have none: said once, as they may be many."""
-    places = ((tile.label, period.label) for tile in plan.tiles for period in plan.periods)
-    empty = [place for place in places if place not in plan.cells]
-    missing = [f"{period} {tile}" for tile, period in empty if plan.wanted is None or (tile, period) in plan.wanted]
-    sensors = {"neocube:sensors": found} if (found := _sensors(plan)) else {}
-    models = {MODELS: found} if (found := _models(plan)) else {}
-    return {"neocube:cells": [str(number) for number in plan.cell_ids], MISSING: missing, **sensors, **models}
-
-
-def _sensors(plan: CubePlan) -> dict[str, Any]:
-    """By period, each sensor's used observations and their share, of all cells that say so."""
-    said = {
-        period.label: [
-            plan.cells[tile.label, period.label].properties[QUALITY]
-            for tile in plan.tiles
-            if (tile.label, period.label) in plan.cells and QUALITY in plan.cells[tile.label, period.label].properties
-        ]
-        for period in plan.periods
-    }
-    return {label: shares_of(qualities) for label, qualities in said.items() if qualities}
-
-
-def _models(plan: CubePlan) -> dict[str, list[str]]:
-    """By period, the models that made its cells."""
-    found: dict[str, set[str]] = {}
-    for (_, label), cell in plan.cells.items():
-        if "neocube:model" in cell.properties:
-            found.setdefault(label, set()).add(str(cell.properties["neocube:model"]))
-    return {label: sorted(models) for label, models in sorted(found.items())}

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from flows.steps.cubes.cube_pieces import MOST_PX, window_of
+from flows.steps.cubes.cube_plan import CubePlan
 from flows.steps.cubes.open_cube import by_shards, geobox_of, stored_snapshot
-from flows.steps.cubes.snapshot import CubePlan
 from flows.steps.learning.map_stac import collection_document, item_document
 from flows.steps.learning.models import Model
 from flows.steps.loading.source_grid import covered_by

@@ -6,7 +6,7 @@ from typing import Any
 
 from odc.geo.geobox import GeoBox
 
-from flows.steps.cubes.snapshot import CubePlan
+from flows.steps.cubes.cube_plan import CubePlan
 from flows.steps.learning.models import Model
 from products.antimeridian import as_geojson, outline
 from products.learning.learned import NO_PROBABILITY

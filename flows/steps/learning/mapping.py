@@ -15,7 +15,8 @@ from datacube_config.connection import Index
 from datacube_config.errors import StorageLost, StorageUnavailable
 from flows.steps.cubes.cell_store import Arrays, DigestMismatch
 from flows.steps.cubes.cells import CellDraft, Spent, publish_cell
-from flows.steps.cubes.snapshot import MODELS, CubePlan, publish_cube, snapshot_alone
+from flows.steps.cubes.cube_plan import MODELS, CubePlan
+from flows.steps.cubes.snapshot import publish_cube, snapshot_alone
 from flows.steps.index.catalogue import PublishedCell, published_cells
 from flows.steps.index.cell_product import declare_cells
 from flows.steps.index.product_binding import bind_product
