@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
-from flows.steps.cubes.cube_pieces import MOST_PX
+from flows.steps.cubes.held_tiles import MOST_PX
 from flows.steps.cubes.open_cube import by_shards, geobox_of, stored_snapshot
 from flows.steps.cubes.snapshot import CubePlan
 from flows.steps.learning.map_stac import collection_document, item_document
