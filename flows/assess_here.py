@@ -11,7 +11,7 @@ from datacube_config.connection import Index, open_index
 from datacube_config.settings import get_settings
 from flows.console import output_path, writing
 from flows.steps.areas import find_area
-from flows.steps.cubes.open_cube import asked_snapshot, find_cube, snapshot_asked_for
+from flows.steps.cubes.open_cube import asked_stored, find_cube, snapshot_asked_for
 from flows.steps.index.catalogue import published_cell
 from flows.steps.learning.assessment import SampleOrder, draw_sample, estimate
 from flows.steps.learning.assessment_points import (
@@ -65,7 +65,7 @@ def estimate_map(name: str, sample: str) -> dict[str, Any]:
     if not is_snapshot and design["area"]:
         with open_index(settings) as index:
             url = find_cube(index, name, design["area"], design["crs"]).snapshot_url
-    held = [str(cell) for cell in asked_snapshot(url, s3_options(settings)).attrs["neocube:cells"]]
+    held = [str(cell) for cell in asked_stored(url, s3_options(settings)).attrs["neocube:cells"]]
     if set(held) != set(design["cells"]):
         with open_index(settings) as index:
             _check_unchanged(index, sample, design, url, held)

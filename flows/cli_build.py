@@ -161,8 +161,8 @@ def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str,
     from datacube_config.settings import get_settings
     from flows.steps.areas import find_area
     from flows.steps.cubes.cell_tides import told_tides
-    from flows.steps.cubes.open_cube import find_cube, known_recipe, product_named, within
-    from flows.steps.pictures.cube import cube_for_picture
+    from flows.steps.cubes.open_cube import find_cube, known_recipe, product_named, stored_snapshot, within
+    from flows.steps.pictures.cube import sites_for_picture
     from flows.steps.pictures.gallery import TILE_PX, picture_of_kind
     from flows.steps.pictures.tides import tides_picture
     from flows.steps.storage import s3_options
@@ -172,10 +172,13 @@ def gallery(as_json: bool, recipe: str, area: str, period: str | None, out: str,
     path, tides_path = output_path(out), output_path(tides) if tides else None
     with open_index(settings) as index:
         pointer = find_cube(index, name, ground.name)
-        cube = cube_for_picture(pointer.snapshot_url, s3_options(settings), TILE_PX)
-        cube = within(cube, parse_period(period), known_recipe(recipe, pointer.version)) if period else cube
+        url, options = pointer.snapshot_url, s3_options(settings)
+        cube, sites = stored_snapshot(url, options), sites_for_picture(url, options, TILE_PX)
+        if period:
+            asked, known = parse_period(period), known_recipe(recipe, pointer.version)
+            cube, *sites = (within(each, asked, known) for each in (cube, *sites))
         told = told_tides(index, cube) if tides else []
-    picture, held = picture_of_kind(cube)
+    picture, held = picture_of_kind(*sites)
     written(path, picture)
     if tides_path:
         written(tides_path, tides_picture(told))

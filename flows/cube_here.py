@@ -10,9 +10,8 @@ from flows.steps.cubes.open_cube import (
     count_overviews,
     find_cube,
     known_recipe,
-    open_snapshot,
+    open_variables,
     product_named,
-    variables_of,
     within,
 )
 from flows.steps.storage import s3_options
@@ -36,7 +35,7 @@ def open_cube(
     held = count_overviews(url, options) if level else 0
     if not 0 <= level <= held:
         raise RequestError(f"expected a level from 0 to {held} of {name} over {area_text(area)}, got {level}")
-    cube = open_snapshot(url, options, level)
-    if period is not None:
-        cube = within(cube, parse_period(period_text(period)), known_recipe(name, pointer.version))
-    return variables_of(cube)
+    if period is None:
+        return open_variables(url, options, level)
+    asked, recipe = parse_period(period_text(period)), known_recipe(name, pointer.version)
+    return open_variables(url, options, level, lambda cube: within(cube, asked, recipe))

@@ -20,7 +20,7 @@ from flows.arguments import AnyArea, AnyPeriod, area_text, period_text, place_at
 from flows.html_display import passport_html, progress_html, request_html
 from flows.preview_here import Preview, preview_with
 from flows.steps.areas import find_area
-from flows.steps.cubes.open_cube import as_asked, open_snapshot, variables_of
+from flows.steps.cubes.open_cube import as_asked, open_variables
 from flows.steps.cubes.passport import passport_of
 from flows.steps.loading.raster_access import raster_access
 from flows.steps.service.page_client import Page
@@ -178,8 +178,12 @@ class Requested:
         """Its cube with the cells that it asked for and no others, as `open_cube` gives it; RequestError while there is none."""
         if not self.document["cube"]:
             raise RequestError(f"the request is {self.state} and has no cube: wait() for it")
-        cube = open_snapshot(str(self.document["cube"]), s3_options(get_settings()))
-        return variables_of(as_asked(cube, str(self.document["period"]), bool(self.document.get("cube_alone"))))
+        period, is_alone = str(self.document["period"]), bool(self.document.get("cube_alone"))
+        return open_variables(
+            str(self.document["cube"]),
+            s3_options(get_settings()),
+            asked=lambda cube: as_asked(cube, period, is_alone),
+        )
 
     def __repr__(self) -> str:
         return f"Request of {self.document['product']} over {self.document['area']}: {self.state}"

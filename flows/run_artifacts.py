@@ -24,8 +24,8 @@ from flows.steps.pictures.cube import (
     COVERAGE_PX,
     QUICKLOOK_PX,
     coverage_picture,
-    cube_for_picture,
     quicklook_picture,
+    sites_for_picture,
 )
 from flows.steps.service.patient_asking import asked_again
 from flows.steps.storage import open_storage, path_of, s3_options
@@ -119,9 +119,9 @@ def leave_build(report: Mapping[str, Any], settings: Settings) -> None:
 def _leave_pictures(cube: str, options: Mapping[str, Any]) -> None:
     """The coverage and the quicklook; where they cannot be drawn the log says why, and the build is none the worse."""
     try:
-        coverage = coverage_picture(cube_for_picture(cube, options, COVERAGE_PX))
+        coverage = coverage_picture(*sites_for_picture(cube, options, COVERAGE_PX))
         leave_picture("build-coverage", coverage, "Clear observations used, per pixel")
-        quicklook = quicklook_picture(cube_for_picture(cube, options, QUICKLOOK_PX))
+        quicklook = quicklook_picture(*sites_for_picture(cube, options, QUICKLOOK_PX))
         leave_picture("build-quicklook", quicklook, "The last period that was built, or its clearest pass or step")
     except Exception as error:  # noqa: BLE001 - the boundary of what only shows: the cube is published
         _log.warning("no pictures of %s: %s", cube, " ".join(str(error).split()) or type(error).__name__)

@@ -119,16 +119,39 @@ class PixelGrid:
                 todo += _apart(group)
         return tuple(sorted(done))
 
+    def sites(self, tiles: "tuple[Tile, ...]", filled: float) -> "tuple[tuple[Tile, ...], ...]":
+        """The tiles in groups that fill at least the share `filled` of their mosaics, or that no band of rows or columns without a tile cuts."""
+        todo, done = [tiles], []
+        while todo:
+            group = todo.pop()
+            is_filled = len(group) * self.tile_px**2 >= filled * math.prod(self.mosaic(group).shape)
+            if is_filled or len(group) == 1 or _widest_step(group)[0] == 1:
+                done.append(group)
+            else:
+                todo += _apart(group)
+        return tuple(sorted(done))
+
 
 def _apart(tiles: tuple[Tile, ...]) -> list[tuple[Tile, ...]]:
     """The tiles in two groups: on both sides of the widest band of rows or columns without a tile, or in halves along the longer side where there is none."""
-    places = {axis: sorted({getattr(tile, axis) for tile in tiles}) for axis in ("row", "column")}
-    gaps = [(after - before, after, axis) for axis, found in places.items() for before, after in pairwise(found)]
-    width, start, axis = max(gaps)
+    width, start, axis = _widest_step(tiles)
     if width == 1:
+        places = _numbers(tiles)
         axis = max(places, key=lambda name: len(places[name]))
         start = places[axis][len(places[axis]) // 2]
     return [tuple(tile for tile in tiles if (getattr(tile, axis) < start) is is_before) for is_before in (True, False)]
+
+
+def _widest_step(tiles: tuple[Tile, ...]) -> tuple[int, int, str]:
+    """The largest difference between rows or columns that follow each other, the one where it ends, and which of the two they are."""
+    return max(
+        (after - before, after, axis) for axis, found in _numbers(tiles).items() for before, after in pairwise(found)
+    )
+
+
+def _numbers(tiles: tuple[Tile, ...]) -> dict[str, list[int]]:
+    """The rows and the columns that have a tile, in order."""
+    return {axis: sorted({getattr(tile, axis) for tile in tiles}) for axis in ("row", "column")}
 
 
 def no_tile(area: str, crs: str) -> RequestError:

@@ -29,8 +29,8 @@ from flows.request_page.sign_in import Caller, settings_of
 from flows.request_page.zipped import zipped
 from flows.request_parsing import Ask, understand
 from flows.requesting import cancel, check_cancel, decide, submit
-from flows.steps.cubes.open_cube import as_asked, open_snapshot
-from flows.steps.pictures.cube import COVERAGE_PX, QUICKLOOK_PX, coverage_picture, cube_for_picture, quicklook_picture
+from flows.steps.cubes.open_cube import as_asked, stored_snapshot
+from flows.steps.pictures.cube import COVERAGE_PX, QUICKLOOK_PX, coverage_picture, quicklook_picture, sites_for_picture
 from flows.steps.service.coverage import scene_boxes
 from flows.steps.service.prefect_runs import cancel_run
 from flows.steps.service.request_kinds import Request as Row
@@ -41,7 +41,7 @@ router = APIRouter(prefix="/api")
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps none
 Line = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
 Text = Annotated[str, StringConstraints(max_length=200_000, pattern=NO_NUL)]
-PICTURES: dict[str, tuple[Callable[[Any], bytes], int]] = {
+PICTURES: dict[str, tuple[Callable[..., bytes], int]] = {
     "coverage": (coverage_picture, COVERAGE_PX),
     "quicklook": (quicklook_picture, QUICKLOOK_PX),
 }
@@ -133,8 +133,8 @@ def picture(number: UUID, picture: str, request: Request, account: Caller) -> Re
     assert row.result is not None
     url = row.result["built"]["cube"]
     with reading_cube(url):
-        cube = cube_for_picture(url, s3_options(settings_of(request), prompt=True), pixels)
-        drawn = draw(as_asked(cube, row.period, is_cube_alone(row)))
+        sites = sites_for_picture(url, s3_options(settings_of(request), prompt=True), pixels)
+        drawn = draw(*(as_asked(site, row.period, is_cube_alone(row)) for site in sites))
     return Response(drawn, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -147,7 +147,7 @@ def cube(number: UUID, request: Request, account: Caller) -> StreamingResponse:
     if not place.is_local:
         raise HTTPException(409, f"the cube lies on S3: open {url}")
     with reading_cube(url):
-        name = f"{open_snapshot(url).attrs['neocube:product']}.zarr"
+        name = f"{stored_snapshot(url).attrs['neocube:product']}.zarr"
     with reading(index) as requests:
         requests.record(account.name, "downloaded", number)
     said = {"Content-Disposition": f'attachment; filename="{name}.zip"'}

@@ -14,7 +14,7 @@ from flows.request_page.known_plans import KnownPlans
 from flows.request_parsing import Ask
 from flows.requesting import Answer
 from flows.steps.cubes.citation import Maker, citation_of
-from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.open_cube import stored_snapshot
 from flows.steps.service.request_kinds import Request as Row
 from flows.steps.service.request_rows import published_of, reading
 from flows.steps.storage import path_of, read_from, s3_options
@@ -137,5 +137,5 @@ def citation(index: Index, settings: Settings, row: Row) -> dict[str, Any]:
     assert row.result is not None and row.ended_at is not None
     url = row.result["built"]["cube"]
     with reading_cube(url):
-        cube = open_snapshot(url, s3_options(settings, prompt=True))
+        cube = stored_snapshot(url, s3_options(settings, prompt=True))
     return citation_of(index, cube, Maker(row.asked_by, row.project, settings.publisher, row.ended_at))

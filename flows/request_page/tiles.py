@@ -46,7 +46,7 @@ def passport(
     index, settings = index_of(request), settings_of(request)
     row, layers = visible(index, account, number), _layers(request, account, number)
     with reading_cube(layers.url):
-        period = layers.last_period
+        period = layers.period_at(longitude, latitude)
     recipe = recipe_in(row.recipe)
     known = recipe if isinstance(recipe, SceneRecipe) else None
     return passport_of(

@@ -217,13 +217,13 @@ def test_the_map_of_a_request_shows_the_clearest_pass_and_says_what_a_pixel_of_i
 ) -> None:
     layers, cube = Layers(built.cube), open_snapshot(built.cube).load()
     clearest = int((cube["cause"] == Cause.USED).sum(["y", "x"]).argmax("time"))
-    np.testing.assert_array_equal(layers.levels[0].values, cube["reflectance"].values[clearest][:1])
-    assert layers.last_period.contains(utc(cube["time"].values[clearest]))
+    np.testing.assert_array_equal(layers.sites[0][0].values, cube["reflectance"].values[clearest][:1])
     west, south, east, north = layers.bounds
     at, recipe = ((west + east) / 2, (south + north) / 2), scene_recipe(passes_recipe)
+    assert layers.period_at(*at).contains(utc(cube["time"].values[clearest]))
     with open_index(built.settings) as index:
         storage = open_storage(built.settings)
-        said = passport_of(index, storage, NAME, lambda _: recipe, at, layers.last_period, 1, RasterAccess())
+        said = passport_of(index, storage, NAME, lambda _: recipe, at, layers.period_at(*at), 1, RasterAccess())
     assert said["scenes"] and {scene["platform"] for scene in said["scenes"]} == {
         str(cube["platform"].values[clearest])
     }

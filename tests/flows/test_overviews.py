@@ -35,7 +35,7 @@ from flows.steps.cubes.open_cube import count_overviews, open_snapshot
 from flows.steps.cubes.pinning import pin_snapshot
 from flows.steps.cubes.snapshot import assemble
 from flows.steps.index.catalogue import PublishedCell, published_cells
-from flows.steps.pictures.cube import coverage_picture, cube_for_picture, quicklook_picture
+from flows.steps.pictures.cube import coverage_picture, quicklook_picture, sites_for_picture
 from flows.steps.storage import Storage
 from products.errors import RequestError
 from products.grid import PixelGrid, Tile
@@ -204,7 +204,7 @@ def test_a_cube_with_a_cell_from_before_overviews_has_none_and_names_none(writte
     assert (plan.levels, count_overviews(path), count_overviews(written.cube)) == (0, 0, 2)
     assert "multiscales" not in xarray.open_zarr(path).attrs and not Path(path, "1").exists()
     np.testing.assert_array_equal(xarray.open_zarr(path).features, xarray.open_zarr(written.cube).features)
-    assert cube_for_picture(path, {}, 20).sizes["y"] == 512
+    assert sites_for_picture(path, {}, 20)[0].sizes["y"] == 512
 
 
 def test_ground_without_a_cell_is_empty_in_every_level(written: Written) -> None:
@@ -266,8 +266,8 @@ def test_a_picture_reads_the_coarsest_level_that_has_its_pixels_and_nothing_fine
     cube_on_s3: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "werkzeug"):
-        cubes = [cube_for_picture(cube_on_s3.root, cube_on_s3.options, 30) for _ in range(2)]
-        pictures = [draw(cube) for draw, cube in zip((quicklook_picture, coverage_picture), cubes, strict=True)]
+        sites = [sites_for_picture(cube_on_s3.root, cube_on_s3.options, 30) for _ in range(2)]
+        pictures = [draw(*each) for draw, each in zip((quicklook_picture, coverage_picture), sites, strict=True)]
         read = {key.partition("/c/")[0] for _, key in requests_for(cube_on_s3.root, caplog) if "/c/" in key}
     assert all(picture.startswith(b"\x89PNG") for picture in pictures)
     assert {path for path in read if path.endswith(("features", "accounts"))} == {"2/features", "2/accounts"}
@@ -277,7 +277,8 @@ def test_a_picture_reads_the_coarsest_level_that_has_its_pixels_and_nothing_fine
 def test_a_picture_is_drawn_from_the_coarsest_level_that_has_its_pixels(
     written: Written, most_px: int, side: int
 ) -> None:
-    assert cube_for_picture(written.cube, {}, most_px).sizes["x"] == side
+    (site,) = sites_for_picture(written.cube, {}, most_px)
+    assert site.sizes["x"] == side
 
 
 def test_a_built_cube_and_its_copies_have_overviews(

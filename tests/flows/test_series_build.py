@@ -128,9 +128,9 @@ def test_the_gallery_of_a_series_shows_its_features_and_steps(
 def test_the_map_of_a_request_shows_the_best_observed_step_and_has_its_cell(cube_url: str) -> None:
     layers, cube = Layers(cube_url), open_snapshot(cube_url).load()
     best = int(cube["observed"].sum(["y", "x"]).argmax("time"))
-    (first,) = layers.levels[0]["feature"].values
-    np.testing.assert_array_equal(layers.levels[0].values[0], cube["series"].sel(feature=first).values[best])
-    assert layers.last_period == parse_period(YEAR)
+    (first,) = layers.sites[0][0]["feature"].values
+    np.testing.assert_array_equal(layers.sites[0][0].values[0], cube["series"].sel(feature=first).values[best])
+    assert layers.period_at(*layers.bounds[:2]) == parse_period(YEAR)
 
 
 def test_the_passport_of_a_series_says_what_each_scene_gave(cube_url: str, series_recipe: str) -> None:

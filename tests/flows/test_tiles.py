@@ -41,10 +41,10 @@ def test_a_tile_that_there_is_not_is_refused(zoom: int, column: int, row: int) -
 def test_a_tile_has_the_values_of_the_last_cell_and_is_clear_outside(published: PublishedProduct) -> None:
     layers = layers_of(Layers(published.cube_url))
     assert layers_of(Layers(published.cube_url)) is layers
-    assert layers.last_period == PERIODS[-1]
     row, column = 20, 37
     x, y = published.mosaic.affine * (column + 0.5, row + 0.5)
     ((longitude, latitude),) = point(x, y, published.mosaic.crs).to_crs("EPSG:4326").coords
+    assert layers.period_at(longitude, latitude) == layers.period_at(0, 0) == PERIODS[-1]
     zoom = 17
     address = tile_at(zoom, longitude, latitude)
     pixels = image.imread(io.BytesIO(tile_picture(layers, zoom, *address)))
@@ -73,7 +73,7 @@ class OneLevel:
     def __init__(self, crs: str, bounds: Bounds) -> None:
         box = GeoBox.from_bbox(bounds, crs, resolution=(bounds[2] - bounds[0]) / 200, tight=True)
         ones = np.ones((3, *box.shape), np.float32)
-        self.levels = [xarray.DataArray(ones, dims=("feature", "y", "x"), coords=xr_coords(box))]
+        self.sites = [[xarray.DataArray(ones, dims=("feature", "y", "x"), coords=xr_coords(box))]]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A cube in pieces: where its sites lie far apart, each has a raster of its own and the ground between them none."""
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import shapely
@@ -9,14 +9,38 @@ import xarray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
-from flows.steps.cubes.cube_plan import missing_in
-from flows.steps.cubes.open_cube import asked_stored, by_shards, geobox_of
-from flows.steps.storage import storage_at
-from products.grid import PixelGrid, Tile, place_of
+from flows.steps.cubes.held_tiles import FILLED, MOST_PX, held_tiles, tile_px
+from flows.steps.cubes.open_cube import asked_stored, by_shards, geobox_of, stored_snapshot
+from products.grid import PixelGrid, Tile
 
-MOST_PX: Final = 2**28  # of a raster: 16384 x 16384
-FILLED: Final = 0.5  # of a raster, by tiles that are not taken apart
-ROUNDING: Final = 1e-6  # of a tile, in coordinates of its corner
+MOST_SHOWN_PX: Final = 2**24  # of a picture: 4096 x 4096
+SHOWN: Final = 0.1  # of a picture, by tiles that are seen well in it
+
+Window = tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """A snapshot and, where its sites lie far apart, the first and last row and column, in tiles, of each; none where it is shown as one."""
+
+    url: str
+    options: Mapping[str, Any] | None = field(compare=False, repr=False)
+    windows: tuple[Window, ...]
+
+    def at(self, level: int = 0) -> list[xarray.Dataset]:
+        """Each site as `open_snapshot` has it, from north to south; `level` above 0 is an overview."""
+        stored = stored_snapshot(self.url, self.options, level)
+        return _cut(stored, self.windows) if self.windows else [by_shards(stored)]
+
+
+def find_sites(url: str, options: Mapping[str, Any] | None = None) -> Sites:
+    """The sites of a snapshot for the eye: pieces, and these cut further while their tiles fill less than a tenth of them."""
+    stored = stored_snapshot(url, options)
+    if stored.sizes["y"] * stored.sizes["x"] <= MOST_SHOWN_PX:
+        return Sites(url, options, ())
+    grid, tiles = _tiles(url, options, stored)
+    sites = [site for piece in grid.pieces(tiles, MOST_PX, FILLED) for site in grid.sites(piece, SHOWN)]
+    return Sites(url, options, tuple(sorted(map(_window, sites))) if len(sites) > 1 else ())
 
 
 def open_pieces(url: str, options: Mapping[str, Any] | None = None, most_px: int = MOST_PX) -> list[xarray.Dataset]:
@@ -24,16 +48,8 @@ def open_pieces(url: str, options: Mapping[str, Any] | None = None, most_px: int
     stored = asked_stored(url, options)
     if stored.sizes["y"] * stored.sizes["x"] <= most_px:
         return [by_shards(stored)]
-    side_px = _tile_px(stored)
-    box = geobox_of(stored, str(stored.attrs["proj:code"]))
-    grid = PixelGrid(str(box.crs), float(box.resolution.x), side_px, 0.0)
-    places = {*_held(url, options, stored), *_missing(stored, side_px)}
-    tiles = tuple(sorted(Tile(grid.crs, row, column) for row, column in places))
-    found = []
-    for piece in grid.pieces(tiles, most_px, FILLED):
-        rows, columns = (_span((getattr(tile, axis) for tile in piece), side_px) for axis in ("row", "column"))
-        found.append(by_shards(stored.isel(y=rows, x=columns)))
-    return found
+    grid, tiles = _tiles(url, options, stored)
+    return _cut(stored, map(_window, grid.pieces(tiles, most_px, FILLED)))
 
 
 def piece_tails(pieces: Sequence[object]) -> list[str]:
@@ -49,29 +65,20 @@ def window_of(ground: Geometry, piece: GeoBox) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _tile_px(stored: xarray.Dataset) -> int:
-    encoding = next(iter(stored.data_vars.values())).encoding
-    return int((encoding.get("shards") or encoding["chunks"])[-1])
+def _tiles(url: str, options: Mapping[str, Any] | None, stored: xarray.Dataset) -> tuple[PixelGrid, tuple[Tile, ...]]:
+    """The tiles of a cube, counted from its upper left corner, on a grid of their size."""
+    held = held_tiles(url, options, stored)
+    box = geobox_of(stored, str(stored.attrs["proj:code"]))
+    grid = PixelGrid(str(box.crs), float(box.resolution.x), held.side_px, 0.0)
+    return grid, tuple(sorted(Tile(grid.crs, row, column) for row, column in held.places))
 
 
-def _held(url: str, options: Mapping[str, Any] | None, stored: xarray.Dataset) -> Iterator[tuple[int, int]]:
-    """Row and column, from the upper left corner of the cube, of each tile that has a shard."""
-    place, array = storage_at(url, options), next(iter(stored.data_vars))
-    for path in place.files(f"{place.root.rstrip('/')}/{array}/c"):
-        row, column = path.split("/")[-2:]
-        yield int(row), int(column)
+def _window(tiles: Iterable[Tile]) -> Window:
+    rows, columns = {tile.row for tile in tiles}, {tile.column for tile in tiles}
+    return (min(rows), max(rows)), (min(columns), max(columns))
 
 
-def _missing(stored: xarray.Dataset, side_px: int) -> Iterator[tuple[int, int]]:
-    """Row and column, from the upper left corner of the cube, of each tile that it is said to lack in a period."""
-    affine = stored.odc.geobox.affine
-    side = side_px * affine.a
-    first_row, first_column = math.ceil(-affine.f / side - ROUNDING), math.floor(affine.c / side + ROUNDING)
-    for tile, _ in missing_in(stored.attrs):
-        row, column = place_of(tile)
-        yield row - first_row, column - first_column
-
-
-def _span(places: Iterable[int], side_px: int) -> slice:
-    found = set(places)
-    return slice(min(found) * side_px, (max(found) + 1) * side_px)
+def _cut(stored: xarray.Dataset, windows: Iterable[Window]) -> list[xarray.Dataset]:
+    side_px = tile_px(stored)
+    parts = [[slice(first * side_px, (last + 1) * side_px) for first, last in window] for window in windows]
+    return [by_shards(stored.isel(y=rows, x=columns)) for rows, columns in parts]

@@ -1,7 +1,7 @@
 """Cubes as lazy xarray datasets."""
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import odc.geo.xr  # noqa: F401 - gives the datasets `.odc`
 import xarray
+from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from sqlalchemy import select
@@ -19,6 +20,7 @@ from datacube_config.schema import cube_pointer
 from flows.steps.areas import find_area
 from flows.steps.cubes.cube_times import LAYER_DIMS, edges_of, periods_of
 from flows.steps.cubes.geozarr import LAYERS, SELF, without_geozarr
+from flows.steps.cubes.held_tiles import LEAST_CHUNK_PX, HeldTiles, scattered_tiles
 from flows.steps.storage import storage_at
 from products.errors import RequestError
 from products.learning.maps import MAP_CLASS, PROBABILITY
@@ -28,7 +30,6 @@ from products.registry import YAML, read_recipe, recipe_names, scene_recipe
 from products.scene_recipe import SceneRecipe
 from products.template import FILL_VALUE
 
-LEAST_CHUNK_PX = 1024  # shards of smaller tiles are read several at a time
 GRID_MAPPING = "spatial_ref"
 BESIDE_TIME = ("period_end", "time_end", "pass_id", "platform")
 MAP_LAYERS = (MAP_CLASS, PROBABILITY, APPLICABLE, UNCERTAINTY)
@@ -50,7 +51,21 @@ def open_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int
 
     Integers stay integers, and `_FillValue` says which of them means missing. A `level` above 0 is an overview of a snapshot.
     """
-    return by_shards(stored_snapshot(url, options, level))
+    stored = stored_snapshot(url, options, level)
+    return by_shards(stored, scattered_tiles(url, options, stored))
+
+
+def open_variables(
+    url: str, options: Mapping[str, Any] | None = None, level: int = 0, asked: Callable[[xarray.Dataset], xarray.Dataset] | None = None
+) -> xarray.Dataset:  # fmt: skip
+    """What a researcher opens: a snapshot with one variable per feature, NaN where a layer of a map has no value; or what is `asked` of it as stored.
+
+    Dask comes last: whatever is chosen of an array of its chunks lists all that are left, which of sites across oceans are millions.
+    """
+    stored = stored_snapshot(url, options, level)
+    held = scattered_tiles(url, options, stored)
+    cube = asked(stored) if asked else stored
+    return by_shards(features_apart(xarray.decode_cf(cube, decode_times=False, decode_coords=False)), held)
 
 
 def stored_snapshot(url: str, options: Mapping[str, Any] | None = None, level: int = 0) -> xarray.Dataset:
@@ -71,14 +86,10 @@ def stored_snapshot(url: str, options: Mapping[str, Any] | None = None, level: i
     return stored
 
 
-def by_shards(stored: xarray.Dataset) -> xarray.Dataset:
-    """A snapshot as stored, or a part of it that begins at shards, dask-lazy by shards."""
-    return stored.assign({name: array.chunk(_lazy_chunks(array)) for name, array in stored.data_vars.items()})
-
-
-def variables_of(cube: xarray.Dataset) -> xarray.Dataset:
-    """What a researcher opens: a snapshot with one variable per feature, NaN where a layer of a map has no value."""
-    return features_apart(xarray.decode_cf(cube, decode_times=False, decode_coords=False))
+def by_shards(stored: xarray.Dataset, held: HeldTiles | None = None) -> xarray.Dataset:
+    """A snapshot as stored, or a part of it that begins at shards, dask-lazy by shards; with tiles `held` here and there, in larger chunks between them."""
+    sides = held.chunks(stored.sizes["y"], stored.sizes["x"]) if held else None
+    return stored.assign({name: array.chunk(_lazy_chunks(array, sides)) for name, array in stored.data_vars.items()})
 
 
 def asked_snapshot(url: str, options: Mapping[str, Any] | None = None) -> xarray.Dataset:
@@ -144,11 +155,17 @@ def within(cube: xarray.Dataset, asked: Period, recipe: SceneRecipe | None = Non
         held = f"{np.datetime_as_string(begins.min(), 'D')} to {np.datetime_as_string(ends.max(), 'D')} (end excluded)"
         what = "cell" if dim == "period" else "time"
         raise RequestError(f"the cube holds no {what} of {asked.label}: it has {begins.size}, from {held}")
-    chosen = cube.isel({dim: kept})
+    chosen = cube.isel({dim: _without_gaps(kept)})
     if dim == "time" and "period" in cube.dims:
         overlaps = (cube["period"].values < last) & (cube["period_end"].values > first)
-        chosen = chosen.isel(period=np.flatnonzero(overlaps))
+        chosen = chosen.isel(period=_without_gaps(np.flatnonzero(overlaps)))
     return chosen
+
+
+def _without_gaps(numbers: NDArray[np.intp]) -> NDArray[np.intp] | slice:
+    """Numbers that follow each other as a slice, by which Zarr reads faster than by a list."""
+    is_run = numbers.size > 0 and numbers[-1] - numbers[0] == numbers.size - 1
+    return slice(int(numbers[0]), int(numbers[-1]) + 1) if is_run else numbers
 
 
 def as_asked(cube: xarray.Dataset, period: str, is_alone: bool) -> xarray.Dataset:
@@ -220,8 +237,8 @@ def _opened(store: Store, group: str | None, consolidated: bool) -> xarray.Datas
     )
 
 
-def _lazy_chunks(array: xarray.DataArray) -> dict[Hashable, int]:
-    """One layer of whole shards, along y and x of so many that a chunk is no smaller than LEAST_CHUNK_PX."""
-    stride = array.encoding.get("shards") or array.encoding["chunks"]
-    sides = {dim: int(side) for dim, side in zip(array.dims, stride, strict=True)}
-    return {dim: side * -(-LEAST_CHUNK_PX // side) if dim in ("y", "x") else 1 for dim, side in sides.items()}
+def _lazy_chunks(array: xarray.DataArray, sides: tuple[tuple[int, ...], ...] | None) -> dict[Hashable, Any]:
+    """One layer; along y and x the sides given, else of whole shards, of so many that a chunk is no smaller than LEAST_CHUNK_PX."""
+    shards = map(int, (array.encoding.get("shards") or array.encoding["chunks"])[-2:])
+    along = sides or [side * -(-LEAST_CHUNK_PX // side) for side in shards]
+    return dict.fromkeys(array.dims[:-2], 1) | dict(zip(array.dims[-2:], along, strict=True))

@@ -13,7 +13,7 @@ import xarray
 from datacube_config.connection import Index
 from flows.steps.cubes.credits import credit_lines, sources_of
 from flows.steps.cubes.cube_stac import snapshot_item
-from flows.steps.cubes.open_cube import open_snapshot
+from flows.steps.cubes.open_cube import stored_snapshot
 from flows.steps.index.advisory_locks import writer_of
 from flows.steps.storage import Storage, path_of
 from products.errors import RequestError
@@ -36,7 +36,7 @@ def pin_snapshot(index: Index, storage: Storage, url: str, tag: str, now: dateti
         locks.enter_context(writer_of(index, uuid5(NAMESPACE, source)))  # the sweep of a snapshot takes this one
         if not storage.exists(_complete(source)):
             raise RequestError(f"expected a whole snapshot, {url} is not there or not whole: run `neocube build`")
-        cube = open_snapshot(source, storage.options)
+        cube = stored_snapshot(source, storage.options)
         facts = {name: cube.attrs[name] for name in CONTENT}
         content = canonical_digest(facts)
         folder = storage.path("pinned", facts["neocube:product"], tag)

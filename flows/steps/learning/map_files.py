@@ -14,8 +14,9 @@ import xarray
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from flows.steps.cubes.cube_pieces import MOST_PX, window_of
+from flows.steps.cubes.cube_pieces import window_of
 from flows.steps.cubes.cube_plan import CubePlan
+from flows.steps.cubes.held_tiles import MOST_PX
 from flows.steps.cubes.open_cube import by_shards, geobox_of, stored_snapshot
 from flows.steps.learning.map_stac import collection_document, item_document
 from flows.steps.learning.models import Model

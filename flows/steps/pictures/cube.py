@@ -1,19 +1,23 @@
-"""Pictures of a cube: how often each pixel was observed clearly, and what the ground looks like."""
+"""Pictures of a cube: how often each pixel was observed clearly, and what the ground looks like; of sites far apart in a panel each."""
 
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray
 from matplotlib import colormaps, image
+from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from flows.steps.cubes.cube_pieces import find_sites
 from flows.steps.cubes.cube_times import periods_of
-from flows.steps.cubes.open_cube import count_overviews, open_snapshot
+from flows.steps.cubes.open_cube import count_overviews
+from products.antimeridian import centre, outline
 from products.pixel.causes import NOT_EXPECTED, Cause
 
 COVERAGE_PX = 600
@@ -22,49 +26,73 @@ NOTHING = "#e6e6e6"
 MOST_COLOURS = 9
 
 
-def cube_for_picture(url: str, options: Mapping[str, Any], most_px: int) -> xarray.Dataset:
-    """The coarsest of a snapshot and its overviews that has `most_px` pixels along the longer side of what a picture shows; else the snapshot."""
+def sites_for_picture(url: str, options: Mapping[str, Any], most_px: int) -> list[xarray.Dataset]:
+    """The sites of a snapshot, or itself, of the coarsest level that has `most_px` pixels along the longer side of what a picture shows; else of level 0."""
+    sites = find_sites(url, options)
     for level in range(count_overviews(url, options), 0, -1):
-        overview = open_snapshot(url, options, level)
-        shown = with_scenes(as_periods(overview))
-        if max(shown.sizes["y"], shown.sizes["x"]) >= most_px:
-            return overview
-    return open_snapshot(url, options)
+        found = sites.at(level)
+        shown = [with_scenes(as_periods(site)) for site in found]
+        if max(max(site.sizes["y"], site.sizes["x"]) for site in shown) * n_across(len(found)) >= most_px:
+            return found
+    return sites.at()
 
 
-def coverage_picture(cube: xarray.Dataset) -> bytes:
+def coverage_picture(*sites: xarray.Dataset) -> bytes:
     """A PNG of the used observations per pixel (of an overview: their mean) in a cube's last period, with a legend; grey where there is none."""
-    cube = as_periods(cube)
-    counts = thinned(with_scenes(cube)["accounts"].sel(cause="used"), COVERAGE_PX)
-    steps = _steps(int(counts.max()))
+    cubes = [as_periods(site) for site in sites]
+    most_px = COVERAGE_PX // n_across(len(cubes))
+    shown = [with_scenes(cube)["accounts"].sel(cause="used") for cube in cubes]
+    counts = [thinned(layer, most_px) for layer in shown]
+    steps = _steps(int(max(each.max() for each in counts)))
     colours = colormaps["YlGnBu"].resampled(len(steps) - 1).with_extremes(bad=NOTHING)
     figure = Figure(figsize=(6.0, 5.6), layout="constrained")
-    axes = figure.subplots()
-    shown = axes.imshow(
-        np.ma.masked_equal(counts, 0), cmap=colours, norm=BoundaryNorm(steps, colours.N), interpolation="nearest"
-    )
-    axes.set_axis_off()
-    axes.set_title(f"{cube.attrs.get('neocube:product', 'cube')}, {_when(cube)}")
-    figure.colorbar(shown, ax=axes, ticks=steps, label="clear observations used", shrink=0.8)
-    empty = Patch(facecolor=NOTHING, edgecolor="grey", label=f"none: {np.mean(counts == 0):.1%} of the picture")
+    panels = _panels(figure, shown)
+    for axes, each in zip(panels, counts, strict=True):
+        drawn = axes.imshow(
+            np.ma.masked_equal(each, 0), cmap=colours, norm=BoundaryNorm(steps, colours.N), interpolation="nearest"
+        )
+    title = f"{sites[0].attrs.get('neocube:product', 'cube')}, {_when(cubes[0])}"
+    if len(panels) == 1:
+        panels[0].set_title(title)
+    else:
+        figure.suptitle(title)
+    figure.colorbar(drawn, ax=panels, ticks=steps, label="clear observations used", shrink=0.8)
+    none = np.mean(np.concatenate([each.ravel() for each in counts]) == 0)
+    empty = Patch(facecolor=NOTHING, edgecolor="grey", label=f"none: {none:.1%} of the picture")
     figure.legend(handles=[empty], loc="outside lower center", frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
-    return buffer.getvalue()
+    return _saved(figure)
 
 
-def quicklook_picture(cube: xarray.Dataset) -> bytes:
-    """A PNG of a cube's last period in red, green and blue (else its first feature), 2nd to 98th percentile."""
-    cube = as_periods(cube)
-    names = [str(name) for name in cube["feature"].values]
+def quicklook_picture(*sites: xarray.Dataset) -> bytes:
+    """A PNG of a cube's last period in red, green and blue (else its first feature), 2nd to 98th percentile of all sites."""
+    cubes = [as_periods(site) for site in sites]
+    names = [str(name) for name in cubes[0]["feature"].values]
     bands = ["red", "green", "blue"] if {"red", "green", "blue"} <= set(names) else names[:1] * 3
-    last = with_scenes(cube)["features"]
-    layers = [_stretched(thinned(last.sel(feature=band), QUICKLOOK_PX)) for band in bands]
-    colours = np.stack(layers, axis=-1)
-    factor = max(1, QUICKLOOK_PX // max(colours.shape[:2]))
+    shown = [with_scenes(cube)["features"] for cube in cubes]
+    layers = [np.stack([thinned(last.sel(feature=band), QUICKLOOK_PX) for band in bands], axis=-1) for last in shown]
+    colours = _stretched(layers)
+    if len(colours) > 1:
+        figure = Figure(figsize=(6.0, 5.6), layout="constrained")
+        for axes, each in zip(_panels(figure, shown), colours, strict=True):
+            axes.imshow(each, interpolation="nearest")
+        return _saved(figure)
+    factor = max(1, QUICKLOOK_PX // max(colours[0].shape[:2]))
     buffer = io.BytesIO()
-    image.imsave(buffer, colours.repeat(factor, 0).repeat(factor, 1), format="png", metadata={"Software": "neocube"})
+    image.imsave(buffer, colours[0].repeat(factor, 0).repeat(factor, 1), format="png", metadata={"Software": "neocube"})
     return buffer.getvalue()
+
+
+def n_across(n_sites: int) -> int:
+    """How many panels stand side by side."""
+    return math.ceil(math.sqrt(n_sites))
+
+
+def place_of(layer: xarray.DataArray | xarray.Dataset) -> str:
+    """The middle of a raster as people write it: `4.80° N, 100.60° E`."""
+    longitude, latitude = centre(outline(layer.odc.geobox))
+    return (
+        f"{abs(latitude):.2f}° {'N' if latitude >= 0 else 'S'}, {abs(longitude):.2f}° {'E' if longitude >= 0 else 'W'}"
+    )
 
 
 def as_periods(cube: xarray.Dataset) -> xarray.Dataset:
@@ -120,15 +148,36 @@ def with_scenes(cube: xarray.Dataset) -> xarray.Dataset:
     return last.isel(y=slice(rows[0], rows[-1] + 1), x=slice(columns[0], columns[-1] + 1))
 
 
-def _stretched(layer: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Square roots of the values' places between their 2nd and 98th percentile, as 1 to 255; 0 where there is none."""
-    values = layer.astype(np.float32)
-    is_known = np.isfinite(values)
-    if not is_known.any():
-        return np.zeros(values.shape, np.uint8)
-    low, high = np.percentile(values[is_known], [2, 98])
-    share = np.sqrt(np.clip((values - low) / max(high - low, 1e-6), 0, 1))
-    return np.where(is_known, 1 + np.nan_to_num(share) * 254, 0).astype(np.uint8)
+def _panels(figure: Figure, shown: Sequence[xarray.DataArray]) -> list[Axes]:
+    """Axes for each site, of several headed by where they lie."""
+    across = n_across(len(shown))
+    places = figure.subplots(-(-len(shown) // across), across, squeeze=False).ravel().tolist()
+    for axes in places:
+        axes.set_axis_off()
+    if len(shown) > 1:
+        for axes, layer in zip(places, shown, strict=False):
+            axes.set_title(place_of(layer), fontsize="small")
+    return list(places[: len(shown)])
+
+
+def _saved(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _stretched(layers: Sequence[NDArray[np.generic]]) -> list[NDArray[np.uint8]]:
+    """(y, x, band) as 1 to 255, square roots of the values' places between the 2nd and 98th percentile of a band everywhere; 0 where there is none."""
+    values = [layer.astype(np.float32) for layer in layers]
+    bands = [np.concatenate([layer[..., band].ravel() for layer in values]) for band in range(values[0].shape[-1])]
+    known = [band[np.isfinite(band)] for band in bands]
+    limits = np.array([np.percentile(band, [2, 98]) if band.size else (0.0, 1.0) for band in known])
+    low, span = limits[:, 0], np.maximum(limits[:, 1] - limits[:, 0], 1e-6)
+    shares = [np.sqrt(np.clip((layer - low) / span, 0, 1)) for layer in values]
+    return [
+        np.where(np.isfinite(layer), 1 + np.nan_to_num(share) * 254, 0).astype(np.uint8)
+        for layer, share in zip(values, shares, strict=True)
+    ]
 
 
 def _steps(most: int) -> list[int]:

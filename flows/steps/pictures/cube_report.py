@@ -13,13 +13,13 @@ import jinja2
 
 from datacube_config.connection import Index
 from flows.steps.cubes.cells import SECONDS, THREADS
-from flows.steps.cubes.open_cube import asked_snapshot
+from flows.steps.cubes.open_cube import asked_stored
 from flows.steps.pictures.cube import (
     COVERAGE_PX,
     QUICKLOOK_PX,
     coverage_picture,
-    cube_for_picture,
     quicklook_picture,
+    sites_for_picture,
 )
 from products.errors import RequestError
 from products.pixel.causes import ACCOUNT_NAMES
@@ -39,7 +39,7 @@ class Rates:
 
 def cube_report(index: Index, url: str, options: Mapping[str, Any], rates: Rates) -> str:
     """The page about the snapshot at a URL, with its pictures in it, whole in itself. RequestError where there is none, or no scenes were read."""
-    attributes = asked_snapshot(url, options).attrs
+    attributes = asked_stored(url, options).attrs
     facts = _facts(index, [UUID(each) for each in attributes["neocube:cells"]])
     if not any(each["accounts"] for each in facts):
         raise RequestError(
@@ -126,8 +126,8 @@ def _accounts(facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _pictures(url: str, options: Mapping[str, Any]) -> list[dict[str, str]]:
-    coverage = coverage_picture(cube_for_picture(url, options, COVERAGE_PX))
-    quicklook = quicklook_picture(cube_for_picture(url, options, QUICKLOOK_PX))
+    coverage = coverage_picture(*sites_for_picture(url, options, COVERAGE_PX))
+    quicklook = quicklook_picture(*sites_for_picture(url, options, QUICKLOOK_PX))
     named = {"Clear observations used, per pixel": coverage, "The last period": quicklook}
     return [
         {"says": says, "source": f"data:image/png;base64,{base64.b64encode(png).decode()}"}

@@ -31,7 +31,7 @@ CAUSE_COLOURS = {
 }  # fmt: skip
 
 
-def passes_picture(cube: xarray.Dataset) -> bytes:
+def passes_picture(cube: xarray.Dataset, heading: str = "") -> bytes:
     """A PNG of at most twelve passes, spread evenly: each in red, green and blue (else its first band), and beneath it the cause of every pixel.
 
     All have the same colours, square roots between the 2nd and 98th percentile of what is used.
@@ -63,11 +63,18 @@ def passes_picture(cube: xarray.Dataset) -> bytes:
     nowhere = [Patch(facecolor=NOTHING, edgecolor="grey", label="not covered")] if NOT_EXPECTED in there else []
     columns = math.ceil(len(patches + nowhere) / 2)
     figure.legend(handles=patches + nowhere, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
-    figure.suptitle(f"{len(chosen)} of {cube.sizes['time']} passes", fontsize=9)
+    said = f"{len(chosen)} of {cube.sizes['time']} passes"
+    figure.suptitle(f"{heading}: {said}" if heading else said, fontsize=9)
     return png(figure)
 
 
-def series_picture(cube: xarray.Dataset) -> bytes:
+def over_ground(cube: xarray.Dataset) -> xarray.Dataset:
+    """The passes of a cube that any pixel of it was under; all where none was."""
+    is_over = (cube["cause"] != NOT_EXPECTED).any(["y", "x"]).values
+    return cube.isel(time=np.flatnonzero(is_over)) if is_over.any() else cube
+
+
+def series_picture(cube: xarray.Dataset, heading: str = "") -> bytes:
     """A PNG of the last feature at six steps, and of the course of every feature at three pixels, from west to east.
 
     Dots are steps with an observation.
@@ -77,6 +84,8 @@ def series_picture(cube: xarray.Dataset) -> bytes:
     shown = places(part)
     down = math.ceil(len(names) / 2)
     figure = Figure(figsize=(8.4, 1.7 + 1.9 * down), layout="constrained")
+    if heading:
+        figure.suptitle(heading)
     halves = figure.add_gridspec(2, 1, height_ratios=[1.5, 1.9 * down + 0.2])
     above, below = (figure.add_subfigure(halves[number]) for number in (0, 1))
     _draw_maps(above, part, names[-1], shown)
