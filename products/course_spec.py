@@ -10,9 +10,10 @@ from products.errors import RequestError
 from products.feature_step import OneIndexStep, quantile_of
 from products.period import Calendar, Duration
 from products.pixel.folds import MEAN
-from products.pixel.season import SEASON_METRICS
+from products.pixel.season import ALL_METRICS, SEASON_METRICS
 from products.pixel.trend import CHANGE_METRICS, MOST_STEPS, TREND_METRICS
 from products.time_steps import Steps, steps_in
+from products.window_spec import checked_measures
 
 FOLDED_BY: Final[Mapping[str, float]] = {"mean": MEAN, "min": 0.0, "max": 1.0}
 
@@ -38,10 +39,19 @@ class SeasonStep(OneIndexStep):
     smoothness: float = Field(ge=0.01, le=1e6, default=10.0)
     threshold: float = Field(gt=0, lt=1, default=0.5)
     min_steps: int = Field(ge=3, default=6)
+    metrics: tuple[str, ...] = Field(min_length=1, default=SEASON_METRICS)
+    min_prominence: FiniteFloat = Field(gt=0, default=0.1)
+
+    @model_validator(mode="after")
+    def _measured(self) -> "SeasonStep":
+        checked_measures("season", self.metrics, ALL_METRICS)
+        if "count" not in self.metrics and "min_prominence" in self.model_fields_set:
+            raise RequestError("min_prominence is of the peaks that are counted: add count to the metrics")
+        return self
 
     def names(self) -> tuple[str, ...]:
         """`ndvi_season_start`, …"""
-        return tuple(f"{self.prefix}_season_{metric}" for metric in SEASON_METRICS)
+        return tuple(f"{self.prefix}_season_{metric}" for metric in self.metrics)
 
 
 class FrequencyStep(OneIndexStep):

@@ -22,6 +22,7 @@ from products.formula import Formula
 from products.mixture import MixtureStep
 from products.period import Calendar, Period
 from products.pixel.harmonic import basis
+from products.pixel.season import ALL_METRICS
 from products.pixel.temporal import COUNT, IQR, KURTOSIS, MAX, MEAN, MIN, RANGE, SKEWNESS, STD
 from products.pixel.time_ordered import Folds, TimeOrdered
 from products.spec import FeaturesRecipe
@@ -136,12 +137,23 @@ def _time_ordered(
         picked,
         np.array([(row[id(step)], step.order, step.trend) for step in fits], np.int64).reshape(-1, 3),
         basis(times, new_year, middle, max((step.order for step in fits), default=0)),
-        np.array([(row[id(s)], s.smoothness, s.threshold, s.min_steps) for s in seasons], float).reshape(-1, 4),
+        np.array(
+            [(row[id(s)], s.smoothness, s.threshold, s.min_steps, s.min_prominence) for s in seasons], float
+        ).reshape(-1, 5),
+        _wanted(seasons),
         np.clip(np.array(since) // step_days, 0, n_steps - 1).astype(np.int64),
         np.array([n_steps, step_days], float),
         np.array([(row[id(step)], *step.bounds) for step in frequencies], float).reshape(-1, 3),
         _folds([(step, row[id(step)]) for step in ordered if isinstance(step, FoldedStep)], times, period, calendar),
     )
+
+
+def _wanted(seasons: Sequence[SeasonStep]) -> Integers:
+    """int64 (season, metric): the metrics of each by their numbers, padded with -1."""
+    wanted = np.full((len(seasons), max((len(step.metrics) for step in seasons), default=0)), -1, np.int64)
+    for i, step in enumerate(seasons):
+        wanted[i, : len(step.metrics)] = [ALL_METRICS.index(metric) for metric in step.metrics]
+    return wanted
 
 
 def _folds(

@@ -23,6 +23,7 @@ from products.window_spec import DistanceStep, TerrainStep, TextureStep
 
 Said = tuple[str, str]  # unit, long name
 PURE: Final = "1"  # of reflectance and indices too
+A_DAY: Final = "day-1"
 DAY: Final = "day"  # xarray reads numbers of `days` as timedelta64
 DEVIATIONS: Final = (
     "median of 1 - cosine of the angle to the geometric median",
@@ -37,6 +38,16 @@ SEASON: Final[Mapping[str, Said]] = {
     "integral": (DAY, "area above the lower base in the season, index days"),
     "peak_value": (PURE, "value at the peak of the season"),
     "base_value": (PURE, "lower base of the season"),
+    "amplitude": (PURE, "peak of the season above its lower base"),
+    "start_value": (PURE, "value at the start of the season"),
+    "end_value": (PURE, "value at the end of the season"),
+    "rise_rate": (A_DAY, "mean rise from the start to the peak of the season"),
+    "fall_rate": (A_DAY, "mean fall from the peak to the end of the season"),
+    "rise_max_rate": (A_DAY, "steepest rise to the peak of the season"),
+    "fall_max_rate": (A_DAY, "steepest fall from the peak of the season"),
+    "rise_day": (DAY, "day of the steepest rise, days since the start of the period"),
+    "fall_day": (DAY, "day of the steepest fall, days since the start of the period"),
+    "count": (PURE, "number of seasons"),
 }
 TERRAIN: Final[Mapping[str, Said]] = {
     "elevation": ("metre", "elevation"),

@@ -139,7 +139,7 @@ def test_the_feature_document_names_every_kind_key_and_layer() -> None:
     assert [each for each in sorted(words) if not re.search(rf"`{each}(_[0-9]+)?`", text)] == []
     recipe = features_recipe("every_feature")
     course = {feature_kind(step) for step in features_recipe("every_course").features}
-    assert course == {"frequency", "trend", "change"}
+    assert course == {"frequency", "trend", "change", "season"}
     assert {feature_kind(step) for step in recipe.features} == kinds - {
         "terrain",
         "distance",

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from products.pixel.gpu_index_source import index_function, literal, number_text
 from products.pixel.gpu_source import Kernel, TemporalSource, entry, template, temporal_source
-from products.pixel.season import SEASON_METRICS
+from products.pixel.season import N_METRICS
 from products.pixel.series import HARMONIC, WHITTAKER, Filling
 from products.pixel.time_ordered import N_OF_FOLD, TimeOrdered
 
@@ -118,11 +118,18 @@ def _ordered_bodies(programs: Programs, asked: TimeOrdered, feature: int) -> Ite
         yield f"harmonics<{shape}>(pixel, table, {columns}, out, {feature}, min_observations, {index});"
         feature += 2 + 2 * int(order) + int(trend)
     n_steps, step_days = int(asked.steps[0]), number_text(asked.steps[1])
-    for row, smoothness, share, least in asked.seasons:
-        given = f"{n_steps}, {step_days}, {number_text(smoothness)}, {number_text(share)}, {int(least)}"
+    for (row, smoothness, share, least, prominence), every in zip(asked.seasons, asked.wanted, strict=True):
+        wanted = [int(metric) for metric in every if metric >= 0]
+        given = f"{n_steps}, {step_days}, {number_text(smoothness)}, {number_text(share)}, {int(least)}, {number_text(prominence)}"
         index = index_function(programs[int(row)], 1)
-        yield f"season(pixel, table + (long long)n_scenes * {columns}, {given}, room, out, {feature}, min_observations, {index});"
-        feature += len(SEASON_METRICS)
+        with_more = str(max(wanted) >= N_METRICS).lower()
+        found = f"season<{with_more}>(pixel, table + (long long)n_scenes * {columns}, {given}, room, min_observations, {index})"
+        put = "".join(
+            f"pixel.put(out, {feature + m}, made.is_there ? (float)made.found[{metric}] : MISSING); "
+            for m, metric in enumerate(wanted)
+        )
+        yield f"const Season made = {found};\n  {put}"
+        feature += len(wanted)
     for row, at_least, below in asked.shares:
         bounds = f"{_bound(at_least)}, {_bound(below)}"
         yield f"frequency(pixel, {bounds}, out, {feature}, min_observations, {index_function(programs[int(row)], 1)});"

@@ -21,6 +21,7 @@ from products.pixel.geomedian import (
 )
 from products.pixel.gpu_index_source import OF_PIXEL, Index, indices_of, literal, number_text
 from products.pixel.harmonic import SINGULAR
+from products.pixel.season import ALIKE, N_ALL
 
 OPTIONS = (
     "--std=c++17",
@@ -226,12 +227,13 @@ def _constants() -> str:
         "NEWTON_STEPS": geomedian_newton.NEWTON_STEPS,
         "GEOMEDIAN_WARPS": GEOMEDIAN_THREADS // WARP,
         "STEP": STEP,
+        "N_SEASON_METRICS": N_ALL,
         "MOST_USED": LARGEST_GEOMEDIAN,
     }
     lines = [f"#define {name} {literal(number)}\n" for name, number in numbers.items()]
     lines += [f"#define {name} {number}\n" for name, number in integers.items()]
     lines += [f"#define {name} {number_text(number)}\n" for name, number in doubles.items()]
-    return "".join(lines) + f"#define SINGULAR {number_text(SINGULAR)}\n"
+    return "".join(lines) + f"#define SINGULAR {number_text(SINGULAR)}\n#define ALIKE {number_text(ALIKE)}\n"
 
 
 def _networks(sizes: Sequence[int]) -> Iterator[str]:

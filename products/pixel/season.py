@@ -9,7 +9,15 @@ from products.pixel.lanes import Floats
 
 Doubles = NDArray[np.float64]
 MIDDLE = 0.5  # of a step: where its mean stands
+ALIKE = (
+    1e-6  # of the steepest: a smooth series is a straight line where there is no observation, but for its last digits
+)
 SEASON_METRICS = ("start", "peak", "end", "length", "integral", "peak_value", "base_value")
+MORE_METRICS = (
+    "amplitude", "start_value", "end_value", "rise_rate", "fall_rate", "rise_max_rate", "fall_max_rate", "rise_day", "fall_day", "count",
+)  # fmt: skip
+ALL_METRICS = (*SEASON_METRICS, *MORE_METRICS)
+N_METRICS, N_ALL = len(SEASON_METRICS), len(ALL_METRICS)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -46,8 +54,8 @@ def smooth(values: Doubles, weights: Doubles, smoothness: float, n: int, work: D
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def season_of(series: Doubles, n: int, step_days: float, share: float, out: Doubles) -> None:
-    """Into out (7): start, peak and end in days since the first step begins, the length in days, the integral in index days, the values of peak and base.
+def season_of(series: Doubles, n: int, step_days: float, share: float, out: Doubles) -> tuple[float, int, float]:
+    """Start, peak and end in steps; into out (7) the same in days since the first step begins, length in days, integral in index days, values of peak and base.
 
     The peak is the highest step. The season starts, and ends, where the series last lies at base + share (peak - base) before, and first after, the peak, with
     the lowest value of that side as its base (TIMESAT's relative amplitude: Jönsson and Eklundh 2004, Comput. Geosci. 30, 833-845), linear between
@@ -69,6 +77,68 @@ def season_of(series: Doubles, n: int, step_days: float, share: float, out: Doub
     out[3] = (end - start) * step_days
     out[4] = (_area(series, end, n, base) - _area(series, start, n, base)) * step_days
     out[5], out[6] = series[top], base
+    return start, top, end
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def more_of_season(
+    series: Doubles, n: int, step_days: float, start: float, top: int, end: float, base: float, prominence: float, out: Doubles
+) -> None:  # fmt: skip
+    """MORE_METRICS into out (10), of a season whose start, peak and end are known in steps.
+
+    Rates are per day, of a fall above 0: from start to peak, from peak to end, and the largest between two steps from the lowest value before the peak, or
+    to that after it, whose day is half way between them, the earliest where some are ALIKE; NaN where there is no such way. The count is of the peaks of the
+    whole series that stand out by at least `prominence`.
+    """
+    at_start, at_end = _at(series, start, n), _at(series, end, n)
+    out[0], out[1], out[2] = series[top] - base, at_start, at_end
+    out[3] = (series[top] - at_start) / ((top - start) * step_days) if top > start else np.nan
+    out[4] = (series[top] - at_end) / ((end - top) * step_days) if end > top else np.nan
+    for side in range(2):
+        direction = 2 * side - 1
+        low, i = top, top + direction
+        while 0 <= i < n:
+            low = i if series[i] < series[low] else low
+            i += direction
+        first, last = min(low, top), max(low, top)
+        steepest, at = np.nan, first
+        for i in range(first, last):
+            change = -direction * (series[i + 1] - series[i])
+            steepest = steepest if change <= steepest else change
+        while at < last and -direction * (series[at + 1] - series[at]) < (1.0 - ALIKE) * steepest:
+            at += 1
+        out[5 + side], out[7 + side] = steepest / step_days, (at + 1) * step_days if first < last else np.nan
+    out[9] = _peaks(series, n, prominence)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _at(series: Doubles, place: float, n: int) -> float:
+    """The series between its steps."""
+    below = min(int(place), n - 1)
+    return series[below] + (place - below) * (series[min(below + 1, n - 1)] - series[below])
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _peaks(series: Doubles, n: int, prominence: float) -> float:
+    """How many steps, or runs of equal ones, are higher than both neighbours and than the highest saddle to a higher one, or to an end, by `prominence`."""
+    found, i = 0.0, 1
+    while i < n - 1:
+        last = i
+        while last + 1 < n and series[last + 1] == series[i]:
+            last += 1
+        if series[i - 1] < series[i] and last + 1 < n and series[last + 1] < series[i]:
+            left, right = series[i], series[i]
+            j = i - 1
+            while j >= 0 and series[j] <= series[i]:
+                left = min(left, series[j])
+                j -= 1
+            j = last + 1
+            while j < n and series[j] <= series[i]:
+                right = min(right, series[j])
+                j += 1
+            found += 1.0 if series[i] - max(left, right) >= prominence else 0.0
+        i = last + 1
+    return found
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -100,12 +170,13 @@ def _area(series: Doubles, until: float, n: int, base: float) -> float:
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def season_metrics(
     rows: Floats, n_rows: int, row: int, highest: int, scene_of: NDArray[np.int64], step_of: NDArray[np.int64],
-    n_steps: int, step_days: float, smoothness: float, share: float, least: int, scratch: Doubles, out: Floats,
+    n_steps: int, step_days: float, smoothness: float, share: float, least: int, prominence: float, wanted: NDArray[np.int64],
+    scratch: Doubles, out: Floats,
 ) -> None:  # fmt: skip
-    """The metrics of one of rows (k, row, lane), infinity where missing, into out (7, lane).
+    """Wanted metrics, by their number in ALL_METRICS, of one of rows (k, row, lane), infinity where missing, into out (metric, lane).
 
     step_of (scene) is the regular step of each scene; observations of one step are averaged, steps without any weigh nothing. NaN where fewer than
-    `least` steps (at least 3) have an observation. scratch (7, n_steps).
+    `least` steps (at least 3) have an observation. scratch (7, n_steps, or N_ALL if that is more).
     """
     values, weights, work, series = scratch[0], scratch[1], scratch[2:5], scratch[5]
     found = scratch[6]
@@ -124,10 +195,12 @@ def season_metrics(
                 weights[i] = 1.0
                 seen += 1
         if seen < max(least, 3):
-            for m in range(out.shape[0]):
+            for m in range(wanted.size):
                 out[m, lane] = np.float32(np.nan)
             continue
         smooth(values, weights, smoothness, n_steps, work, series)
-        season_of(series, n_steps, step_days, share, found)
-        for m in range(out.shape[0]):
-            out[m, lane] = np.float32(found[m])
+        start, top, end = season_of(series, n_steps, step_days, share, found)
+        if wanted.max() >= N_METRICS:
+            more_of_season(series, n_steps, step_days, start, top, end, found[6], prominence, found[N_METRICS:])
+        for m in range(wanted.size):
+            out[m, lane] = np.float32(found[wanted[m]])

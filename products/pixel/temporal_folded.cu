@@ -1,7 +1,6 @@
 // Trend and greatest change of an index over steps of a period: one thread computes a pixel, after products/pixel/temporal_ordered.cu.
 // The rules of products/pixel/folds.py and trend.py.
 
-#define LOOP _Pragma("unroll 1")
 #define A_YEAR (1. / DAYS_A_YEAR)
 
 struct FoldedSteps {

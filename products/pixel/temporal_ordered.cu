@@ -4,6 +4,7 @@
 
 #define DAYS_A_YEAR 365.2425
 #define TURN 6.283185307179586
+#define LOOP _Pragma("unroll 1")
 
 struct Room {
   double* __restrict__ numbers;
@@ -161,7 +162,7 @@ __device__ __forceinline__ void smooth(Room values, Room weights, double smoothn
 
 __device__ __forceinline__ double crossing(Room series, int top, int direction, int n, double level) {
   int i = top;
-  for (; 0 <= i + direction && i + direction < n; i += direction) {
+  LOOP for (; 0 <= i + direction && i + direction < n; i += direction) {
     const double here = series[i], there = series[i + direction];
     if (there <= level) return i + direction * (here > there ? (here - level) / (here - there) : 0.);
   }
@@ -171,7 +172,7 @@ __device__ __forceinline__ double crossing(Room series, int top, int direction, 
 __device__ __forceinline__ double area(Room series, double until, int n, double base) {
   const int whole = (int)until < n - 1 ? (int)until : n - 1;
   double total = 0.;
-  for (int i = 0; i < whole; ++i) total += 0.5 * (series[i] + series[i + 1]) - base;
+  LOOP for (int i = 0; i < whole; ++i) total += 0.5 * (series[i] + series[i + 1]) - base;
   const double rest = until - whole;
   if (rest > 0. && whole + 1 < n) {
     const double at_end = series[whole] + rest * (series[whole + 1] - series[whole]);
@@ -180,33 +181,84 @@ __device__ __forceinline__ double area(Room series, double until, int n, double 
   return total;
 }
 
-// Start, peak and end from the middles of steps, length, integral, values of peak and base; room for 6 n numbers.
-template <class Index>
-__device__ __forceinline__ void season(const Pixel<1>& pixel, const double* step_of, int n, double step_days, double smoothness, double share, int least,
-                                       double* room, float* out, int feature, int min_observations, Index index) {
-  const Room values(room, 0, pixel), weights(room, n, pixel), series(room, 5 * n, pixel);
-  const int seen = step_means(pixel, step_of, n, values, weights, index);
-  if (seen < (least > 3 ? least : 3) || used_of(pixel) < min_observations) {
-    for (int m = 0; m < 7; ++m) pixel.put(out, feature + m, MISSING);
-    return;
+__device__ __forceinline__ double between(Room series, double place, int n) {
+  const int below = (int)place < n - 1 ? (int)place : n - 1;
+  return series[below] + (place - below) * (series[below + 1 < n ? below + 1 : n - 1] - series[below]);
+}
+
+// How many steps, or runs of equal ones, are higher than both neighbours and stand out by `prominence`.
+__device__ __forceinline__ double peaks(Room series, int n, double prominence) {
+  int found = 0, last = 1;
+  LOOP for (int i = 1; i < n - 1; i = last + 1) {
+    const double height = series[i];
+    last = i;
+    LOOP while (last + 1 < n && series[last + 1] == height) ++last;
+    if (series[i - 1] >= height || last + 1 >= n || series[last + 1] >= height) continue;
+    double left = height, right = height;
+    LOOP for (int j = i - 1; j >= 0 && series[j] <= height; --j) left = fmin(left, series[j]);
+    LOOP for (int j = last + 1; j < n && series[j] <= height; ++j) right = fmin(right, series[j]);
+    found += height - fmax(left, right) >= prominence;
   }
+  return found;
+}
+
+struct Season {
+  double found[N_SEASON_METRICS];
+  bool is_there;
+};
+
+// The numbers of products.pixel.season.ALL_METRICS, those after the first seven where MORE is asked for; room for 6 n numbers.
+template <bool MORE, class Index>
+__device__ __forceinline__ Season season(const Pixel<1>& pixel, const double* step_of, int n, double step_days, double smoothness, double share, int least,
+                                         double prominence, double* room, int min_observations, Index index) {
+  const Room values(room, 0, pixel), weights(room, n, pixel), series(room, 5 * n, pixel);
+  Season made;
+  const int seen = step_means(pixel, step_of, n, values, weights, index);
+  made.is_there = seen >= (least > 3 ? least : 3) && used_of(pixel) >= min_observations;
+  if (!made.is_there) return made;
   smooth(values, weights, smoothness, n, Room(room, 2 * n, pixel), Room(room, 3 * n, pixel), Room(room, 4 * n, pixel), series);
   int top = 0;
-  for (int i = 1; i < n; ++i)
+  LOOP for (int i = 1; i < n; ++i)
     if (series[i] > series[top]) top = i;
   const double peak = series[top];
   double left = peak, right = peak;
-  for (int i = 0; i < top; ++i) left = fmin(left, series[i]);
+  LOOP for (int i = 0; i < top; ++i) left = fmin(left, series[i]);
   for (int i = top + 1; i < n; ++i) right = fmin(right, series[i]);
   const double start = crossing(series, top, -1, n, left + share * (peak - left)), end = crossing(series, top, 1, n, right + share * (peak - right));
   const double base = fmin(left, right);
-  pixel.put(out, feature, (float)((start + 0.5) * step_days));
-  pixel.put(out, feature + 1, (float)((top + 0.5) * step_days));
-  pixel.put(out, feature + 2, (float)((end + 0.5) * step_days));
-  pixel.put(out, feature + 3, (float)((end - start) * step_days));
-  pixel.put(out, feature + 4, (float)((area(series, end, n, base) - area(series, start, n, base)) * step_days));
-  pixel.put(out, feature + 5, (float)peak);
-  pixel.put(out, feature + 6, (float)base);
+  made.found[0] = (start + 0.5) * step_days;
+  made.found[1] = (top + 0.5) * step_days;
+  made.found[2] = (end + 0.5) * step_days;
+  made.found[3] = (end - start) * step_days;
+  made.found[4] = (area(series, end, n, base) - area(series, start, n, base)) * step_days;
+  made.found[5] = peak;
+  made.found[6] = base;
+  if (MORE) {
+    const double at_start = between(series, start, n), at_end = between(series, end, n);
+    made.found[7] = peak - base;
+    made.found[8] = at_start;
+    made.found[9] = at_end;
+    made.found[10] = top > start ? (float)(peak - at_start) / (float)((top - start) * step_days) : MISSING;
+    made.found[11] = end > top ? (float)(peak - at_end) / (float)((end - top) * step_days) : MISSING;
+    UNROLL for (int side = 0; side < 2; ++side) {
+      const int direction = 2 * side - 1;
+      int low = top;
+      LOOP for (int i = top + direction; 0 <= i && i < n; i += direction)
+        if (series[i] < series[low]) low = i;
+      const int last = low < top ? top : low;
+      int at = low < top ? low : top;
+      double steepest = MISSING;
+      LOOP for (int i = at; i < last; ++i) {
+        const double change = -direction * (series[i + 1] - series[i]);
+        if (!(change <= steepest)) steepest = change;
+      }
+      LOOP while (at < last && -direction * (series[at + 1] - series[at]) < (1. - ALIKE) * steepest) ++at;
+      made.found[12 + side] = steepest * (1. / step_days);
+      made.found[14 + side] = low == top ? (double)MISSING : (at + 1) * step_days;
+    }
+    made.found[16] = peaks(series, n, prominence);
+  }
+  return made;
 }
 
 // The share of the values that are at_least and below.

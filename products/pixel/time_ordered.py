@@ -14,14 +14,14 @@ from products.pixel.folds import fold
 from products.pixel.frequency import frequency
 from products.pixel.harmonic import fit_harmonics
 from products.pixel.lanes import Floats
-from products.pixel.season import SEASON_METRICS, season_metrics
+from products.pixel.season import N_ALL, season_metrics
 from products.pixel.trend import TREND_METRICS, greatest_change, theil_sen
 
 Integers = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 FoldScratch = tuple[Integers, Floats, Floats, Floats, NDArray[np.int32]]
 OrderedScratch = tuple[Doubles, Doubles, Doubles, Floats, Floats, Integers, FoldScratch]
-N_METRICS, N_OF_FOLD = len(SEASON_METRICS), len(TREND_METRICS)  # as many of a change
+N_OF_FOLD = len(TREND_METRICS)  # as many of a change
 
 
 class Folds(NamedTuple):
@@ -38,8 +38,9 @@ class TimeOrdered(NamedTuple):
     """What is asked for: bands and programs by number, and the time of each scene as the fits see it.
 
     medoid_bands (band); best (composite, 2 + bands): program, 1 for the highest and -1 for the lowest, then bands, padded with -1; fits (fit, 3):
-    program, order, 1 with trend; base (scene, 2 + 2 order) of `products.pixel.harmonic.basis`; seasons (season, 4): program, smoothness,
-    share, least number of steps; step_of (scene); steps (2): number of steps and days of one; shares (share, 3): program, at least, below; folds.
+    program, order, 1 with trend; base (scene, 2 + 2 order) of `products.pixel.harmonic.basis`; seasons (season, 5): program, smoothness, share, least
+    number of steps, prominence; wanted (season, metric): numbers in `ALL_METRICS`, padded with -1; step_of (scene); steps (2): number of steps and days of
+    one; shares (share, 3): program, at least, below; folds.
     """
 
     medoid_bands: Integers
@@ -47,6 +48,7 @@ class TimeOrdered(NamedTuple):
     fits: Integers
     base: Doubles
     seasons: Doubles
+    wanted: Integers
     step_of: Integers
     steps: Doubles
     shares: Doubles
@@ -57,7 +59,8 @@ class TimeOrdered(NamedTuple):
         """How many layers come of it."""
         picked = self.medoid_bands.size + int(np.count_nonzero(self.best[:, 2:] >= 0))
         fitted = sum(2 + 2 * int(order) + int(trend) for _, order, trend in self.fits)
-        return picked + fitted + N_METRICS * len(self.seasons) + len(self.shares) + N_OF_FOLD * len(self.folds.asked)
+        of_seasons = int(np.count_nonzero(self.wanted >= 0))
+        return picked + fitted + of_seasons + len(self.shares) + N_OF_FOLD * len(self.folds.asked)
 
     def with_bands(self, order: Integers) -> "TimeOrdered":
         """What is asked for, where the bands of the block lie in another order."""
@@ -71,11 +74,11 @@ class TimeOrdered(NamedTuple):
 def ordered_scratch(asked: TimeOrdered, n_times: int) -> OrderedScratch:
     """Room for `ordered_strip`: normal equations, solution, season, sums of distances, layers of lanes, scene of each observation, folds."""
     n_terms, n_steps = asked.base.shape[1], asked.folds.days.shape[1]
-    widest = max(asked.medoid_bands.size, asked.best.shape[1], n_terms + 1, N_METRICS)
+    widest = max(asked.medoid_bands.size, asked.best.shape[1], n_terms + 1, N_ALL)
     return (
         np.zeros((n_terms, n_terms)),
         np.zeros(n_terms),
-        np.zeros((7, int(asked.steps[0]))),
+        np.zeros((7, max(int(asked.steps[0]), N_ALL))),
         np.zeros(n_times * LANES, np.float32),
         np.zeros((widest, LANES), np.float32),
         np.zeros(n_times, np.int64),
@@ -114,11 +117,12 @@ def ordered_strip(
         )  # fmt: skip
         f = _put_layers(layers, 2 + 2 * order + with_trend, enough, out, f)
     for i in range(asked.seasons.shape[0]):
+        wanted = asked.wanted[i][asked.wanted[i] >= 0]
         season_metrics(
             rows, n_rows, first_row + int(asked.seasons[i, 0]), highest, scene_of, asked.step_of, int(asked.steps[0]), asked.steps[1],
-            asked.seasons[i, 1], asked.seasons[i, 2], int(asked.seasons[i, 3]), room, layers,
+            asked.seasons[i, 1], asked.seasons[i, 2], int(asked.seasons[i, 3]), asked.seasons[i, 4], wanted, room, layers,
         )  # fmt: skip
-        f = _put_layers(layers, N_METRICS, enough, out, f)
+        f = _put_layers(layers, wanted.size, enough, out, f)
     for i in range(asked.shares.shape[0]):
         low, high = np.float32(asked.shares[i, 1]), np.float32(asked.shares[i, 2])
         frequency(rows, n_rows, first_row + int(asked.shares[i, 0]), highest, low, high, layers)

@@ -1,16 +1,23 @@
-"""How often an index lies in a range, its trend and its greatest change: known values, missing ones, ties, and errors in the author's words."""
+"""How often an index lies in a range, its trend, greatest change and seasons: known values, missing ones, ties, and errors in the author's words."""
+
+from datetime import timedelta
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.signal import find_peaks
 from scipy.stats import kendalltau, theilslopes
 
 from products.errors import RequestError
+from products.feature_program import feature_program
 from products.identity import KERNEL_VERSIONS
 from products.layer_units import feature_attributes
+from products.period import Period
 from products.pixel import ordered_reference as exact
 from products.pixel.harmonic import DAYS_A_YEAR
-from tests.products.course_stacks import TEN_YEARS, Layers, evenly, layers_of, recipe
+from products.pixel.season import ALL_METRICS, SEASON_METRICS
+from products.pixel.time_ordered import ordered_scratch
+from tests.products.course_stacks import TEN_YEARS, YEAR, Layers, evenly, layers_of, recipe
 
 
 def test_a_frequency_is_the_share_of_the_clear_values_in_the_range() -> None:
@@ -269,3 +276,83 @@ def test_trend_and_change_say_what_they_are() -> None:
 def test_a_trend_or_change_of_no_steps_is_refused(feature: str, period: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         recipe(feature, period=period)
+
+
+WAVE = 0.5 + 0.3 * np.cos(2 * np.pi * (np.arange(73) * 5 + 2.5 - 180) / DAYS_A_YEAR)
+
+
+def season_of(values: NDArray[np.float64], more: str = "", period: str = "P1Y") -> dict[str, float]:
+    """All metrics of a season of steps of five days, each with an observation."""
+    asked = recipe(
+        f"season: {{formula: nir, name: nir, step_days: 5, smoothness: 0.01, metrics: [{', '.join(ALL_METRICS)}]{more}}}",
+        period=period,
+    )
+    times = [YEAR.start + timedelta(days=5 * step + 2.5) for step in range(len(values))]
+    made = layers_of(asked, values[:, None], times)
+    return {name.removeprefix("nir_season_"): float(layer[0]) for name, layer in made.items()}
+
+
+def test_rates_and_days_of_rise_and_fall_are_those_of_the_wave() -> None:
+    made, quarter = season_of(WAVE), DAYS_A_YEAR / 4
+
+    assert made["amplitude"] == pytest.approx(0.6, abs=2e-3)
+    assert (made["start_value"], made["end_value"]) == pytest.approx((0.5, 0.5), abs=2e-3)
+    assert (made["rise_rate"], made["fall_rate"]) == pytest.approx((0.3 / quarter, 0.3 / quarter), rel=0.04)
+    steepest = 0.3 * 2 * np.pi / DAYS_A_YEAR
+    assert (made["rise_max_rate"], made["fall_max_rate"]) == pytest.approx((steepest, steepest), rel=0.01)
+    assert (made["rise_day"], made["fall_day"]) == pytest.approx((180 - quarter, 180 + quarter), abs=15)
+    assert made["count"] == 1
+
+
+def test_seasons_are_the_peaks_that_stand_out() -> None:
+    twice = 0.5 + 0.2 * np.cos(4 * np.pi * (np.arange(73) * 5 - 100) / DAYS_A_YEAR) + 0.04 * np.sin(1.3 * np.arange(73))
+
+    assert season_of(twice)["count"] == 2
+    assert season_of(twice, ", min_prominence: 0.9")["count"] == 0
+    assert season_of(twice, ", min_prominence: 0.01")["count"] == pytest.approx(
+        len(find_peaks(twice, prominence=0.01)[0]),
+        abs=1,  # the smoother takes the least of them
+    )
+    assert season_of(np.full(73, 0.4))["count"] == 0
+
+
+def test_a_season_without_a_rise_has_no_rate_of_it() -> None:
+    made = season_of(np.linspace(0.9, 0.1, 73))
+
+    assert all(np.isnan(made[name]) for name in ("rise_rate", "rise_max_rate", "rise_day"))
+    assert made["fall_rate"] == pytest.approx(0.8 / 360, rel=0.02) == pytest.approx(made["fall_max_rate"], rel=0.02)
+    assert made["count"] == 0
+
+
+def test_a_period_of_fewer_steps_than_metrics_has_room_for_them() -> None:
+    asked = recipe("season: {formula: nir, name: nir, min_steps: 4}", period="P1M")
+    month = Period(YEAR.start, YEAR.start + timedelta(days=31))
+    program = feature_program(asked, evenly(9, month), month)
+    assert program.ordered is not None
+    room = ordered_scratch(program.ordered, 9)[2]
+
+    assert program.ordered.steps[0] == 4 and room.shape[1] >= len(SEASON_METRICS)
+
+
+def test_metrics_of_a_season_are_chosen_and_the_usual_ones_are_the_same_recipe() -> None:
+    usual = f"season: {{index: NDVI, metrics: [{', '.join(SEASON_METRICS)}]}}"
+    few = recipe("season: {index: NDVI, metrics: [count, rise_rate]}")
+
+    assert recipe(usual).digest() == recipe("season: {index: NDVI}").digest() != few.digest()
+    assert few.feature_names == ("ndvi_season_count", "ndvi_season_rise_rate")
+    assert [each["units"] for each in feature_attributes(few.features).values()] == ["1", "day-1"]
+
+
+@pytest.mark.parametrize(
+    ("season", "message"),
+    [
+        ("season: {index: NDVI, metrics: [top]}", "unknown season measure 'top'"),
+        ("season: {index: NDVI, metrics: [peak, peak]}", "'peak' stands twice"),
+        ("season: {index: NDVI, metrics: []}", "at least 1"),
+        ("season: {index: NDVI, min_prominence: 0.2}", "min_prominence is of the peaks that are counted: add count"),
+        ("season: {index: NDVI, metrics: [count], min_prominence: 0}", "greater than 0"),
+    ],
+)
+def test_metrics_that_no_season_has_are_refused(season: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        recipe(season)

@@ -15,6 +15,7 @@ from products.pixel.causes import ACCOUNT_NAMES
 from products.pixel.gpu_ordered_source import with_ordered
 from products.pixel.gpu_source import temporal_source
 from products.pixel.gpu_temporal import temporal_features_gpu
+from products.pixel.season import ALL_METRICS
 from products.pixel.trend import TREND_METRICS
 from products.spec import FeaturesRecipe
 from tests.gpu_here import has_gpu
@@ -32,6 +33,10 @@ TRENDS = (
     "trend: {formula: nir, name: mean, reduce: mean, step: P2Y, min_steps: 3}",
     "change: {formula: nir, name: nir, reduce: p90}",
     "change: {formula: nir, name: nir, direction: rise, step: P2Y, min_steps: 3}",
+)
+SEASONS = (
+    f"season: {{formula: nir, name: nir, step_days: 20, min_steps: 3, metrics: [{', '.join(ALL_METRICS)}]}}",
+    "season: {formula: 1 - nir, name: few, step_days: 20, min_steps: 3, metrics: [count, fall_day], min_prominence: 0.05}",
 )
 
 
@@ -76,6 +81,11 @@ def test_trends_and_changes_agree(n_scenes: int, on_device: str) -> None:
     agree(recipe(*TRENDS, period="P10Y"), n_scenes, TEN_YEARS)
 
 
+@pytest.mark.parametrize("n_scenes", [12, 60])
+def test_seasons_agree(n_scenes: int, on_device: str) -> None:
+    agree(recipe(*SEASONS), n_scenes)
+
+
 def test_the_memory_of_trends_is_planned_to_the_byte(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, times = recipe(*TRENDS, *FREQUENCIES[:2], period="P10Y"), evenly(9, TEN_YEARS)
     scenes = tuple(type("Sensed", (), {"acquired": time})() for time in times)
@@ -94,7 +104,11 @@ def test_the_memory_of_trends_is_planned_to_the_byte(compiled: Path, monkeypatch
 
 @pytest.mark.skipif(sys.platform != "linux", reason="NVRTC is installed on Linux only")
 @pytest.mark.parametrize("architecture", ["sm_70", "sm_90"])
-@pytest.mark.parametrize(("features", "period"), [(FREQUENCIES, "P1Y"), (TRENDS, "P10Y")], ids=["frequency", "trend"])
+@pytest.mark.parametrize(
+    ("features", "period"),
+    [(FREQUENCIES, "P1Y"), (TRENDS, "P10Y"), (SEASONS, "P1Y")],
+    ids=["frequency", "trend", "season"],
+)
 def test_they_compile_without_spills(features: tuple[str, ...], period: str, architecture: str) -> None:
     within = YEAR if period == "P1Y" else TEN_YEARS
     program = feature_program(recipe(*features, period=period), evenly(60, within), within)

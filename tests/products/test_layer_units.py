@@ -9,7 +9,7 @@ from products.registry import features_recipe, read_recipe, recipe_names, scene_
 from products.scene_recipe import SceneRecipe
 from products.template import CellTemplate, features_template, odc_product_definition
 
-UNITS = {"1", "day", "year-1", "degree", "metre"}
+UNITS = {"1", "day", "day-1", "year-1", "degree", "metre"}
 
 
 def units_of(template: CellTemplate) -> Mapping[str, str]:

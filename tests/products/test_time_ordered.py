@@ -17,7 +17,7 @@ from products.period import Period
 from products.pixel import ordered_reference as exact
 from products.pixel.harmonic import DAYS_A_YEAR, basis, years_since
 from products.pixel.reference import index_values
-from products.pixel.season import SEASON_METRICS, season_of, smooth
+from products.pixel.season import ALL_METRICS, MORE_METRICS, SEASON_METRICS, season_of, smooth
 from products.pixel.tasselled_cap import BANDS, CRIST1985, TASSELLED_CAP
 from products.pixel.temporal import temporal_features
 from products.pixel.trend import CHANGE_METRICS, TREND_METRICS
@@ -27,19 +27,19 @@ from products.time_steps import days_since
 
 YEAR = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 MIDDLE = YEAR.start + (YEAR.end - YEAR.start) / 2
-FEATURES = """
-  - geomedian: {bands: [blue, red, nir]}
-  - medoid: {bands: [blue, red, nir]}
-  - best: {index: NDVI, bands: [red, nir]}
-  - best: {index: NDVI, take: min, bands: [blue]}
-  - index: {names: [NDVI], reduce: [median, count, p90]}
-  - harmonics: {index: NDVI, order: 2}
-  - harmonics: {formula: nir - red, name: gap, order: 1, trend: true}
-  - season: {index: NDVI, min_steps: 4}
-  - frequency: {index: NDVI, at_least: 0.55}
-  - frequency: {formula: nir - red, name: gap, at_least: 0.15, below: 0.25}
-  - trend: {index: NDVI, step: P1M}
-  - change: {formula: nir - red, name: gap, step: P1M, reduce: mean, direction: rise}
+FEATURES = f"""
+  - geomedian: {{bands: [blue, red, nir]}}
+  - medoid: {{bands: [blue, red, nir]}}
+  - best: {{index: NDVI, bands: [red, nir]}}
+  - best: {{index: NDVI, take: min, bands: [blue]}}
+  - index: {{names: [NDVI], reduce: [median, count, p90]}}
+  - harmonics: {{index: NDVI, order: 2}}
+  - harmonics: {{formula: nir - red, name: gap, order: 1, trend: true}}
+  - season: {{index: NDVI, min_steps: 4, metrics: [{", ".join(ALL_METRICS)}]}}
+  - frequency: {{index: NDVI, at_least: 0.55}}
+  - frequency: {{formula: nir - red, name: gap, at_least: 0.15, below: 0.25}}
+  - trend: {{index: NDVI, step: P1M}}
+  - change: {{formula: nir - red, name: gap, step: P1M, reduce: mean, direction: rise}}
 """
 Block, Causes = NDArray[np.uint16], NDArray[np.uint8]
 
@@ -182,6 +182,9 @@ def test_season_metrics_agree_with_the_reference(both: Both) -> None:
         np.testing.assert_allclose(found[[0, 2, 3]], wanted[[0, 2, 3]], atol=0.1)
         np.testing.assert_allclose(found[[1, 5, 6]], wanted[[1, 5, 6]], rtol=1e-4, atol=1e-5)
         assert found[4] == pytest.approx(wanted[4], rel=2e-3, abs=0.05)
+        more = [made[f"ndvi_season_{metric}"][y, x] for metric in MORE_METRICS]
+        series = exact.whittaker(values, weights, 10.0)
+        np.testing.assert_allclose(more, exact.more_of_season(series, 10.0, 0.5, 0.1), rtol=2e-3, atol=2e-5)
 
 
 def test_frequencies_agree_with_the_reference(both: Both) -> None:
