@@ -109,4 +109,5 @@ def train_on_samples(recipe: ModelRecipe, name_or_id: str, backend: Backend, tel
 
 
 def _resources(settings: Settings) -> TrainingResources:
-    return TrainingResources(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
+    budget = settings.memory_budget_bytes
+    return TrainingResources(settings.home / TRAINING, settings.train_devices, settings.train_nodes, budget)

@@ -23,7 +23,8 @@ def train_table(
     tracker = tracker_at(settings.mlflow_uri)
     storage = open_storage(settings)
     storage.check_writable()
-    resources = TrainingResources(settings.home / TRAINING, settings.train_devices, settings.train_nodes)
+    budget = settings.memory_budget_bytes
+    resources = TrainingResources(settings.home / TRAINING, settings.train_devices, settings.train_nodes, budget)
     backend = choose_backend(device, NETWORKS if wanted.estimator.is_network else LEARNING)
     found = learn_table(storage, wanted, tables, settings.decode_thread_count, backend, resources, tell)
     if tracker:

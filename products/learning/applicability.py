@@ -14,6 +14,7 @@ from products.learning.array_file import arrays_digest, packed, unpacked
 
 FORMAT = "neocube-applicability-1"
 MOST_POINTS = 2000
+PIXELS_AT_ONCE = 65_536
 ARRAYS = ("mean", "scale", "points", "mean_distance", "threshold")
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -42,9 +43,11 @@ class Applicability:
         found = np.full(features.shape[1], np.nan, np.float32)
         if is_whole.any():
             used = self.scale > 0
-            place = (features[used][:, is_whole].T.astype(np.float64) - self.mean[used]) * self.scale[used]
-            gap, _ = KDTree(self.points[:, used]).query(place)
-            found[is_whole] = gap / self.mean_distance[0]
+            tree, whole = KDTree(self.points[:, used]), np.flatnonzero(is_whole)
+            for start in range(0, whole.size, PIXELS_AT_ONCE):
+                pixels = whole[start : start + PIXELS_AT_ONCE]
+                place = (features[:, pixels][used].T.astype(np.float64) - self.mean[used]) * self.scale[used]
+                found[pixels] = tree.query(place)[0] / self.mean_distance[0]
         return found
 
     def is_inside(self, dissimilarity: Float32) -> npt.NDArray[np.bool_]:
@@ -73,7 +76,7 @@ def applicability(
     training samples (2.2); the threshold is the largest dissimilarity of a sample to those of other folds that is no outlier: at most the upper quartile plus
     1.5 times the interquartile range (2.4). A subsample has larger distances than all samples, in training and map alike.
     """
-    rows = np.sort(np.random.default_rng(seed).permutation(features.shape[0])[:MOST_POINTS])
+    rows = drawn_points(features.shape[0], seed)
     values, kept_fold = features[rows].astype(np.float64), fold[rows]
     mean, spread = values.mean(axis=0), values.std(axis=0)
     weight = np.maximum(np.array([importance.get(name, 0.0) for name in names]), 0.0)
@@ -88,6 +91,11 @@ def applicability(
     low, high = np.percentile(nearest, (25, 75))
     threshold = nearest[nearest <= high + 1.5 * (high - low)].max()
     return Applicability(names, mean, scale, points, np.array([mean_distance]), np.array([threshold]))
+
+
+def drawn_points(n: int, seed: int) -> Int64:
+    """The numbers, in order, of at most 2000 of n training rows, drawn with `seed`; of so few all."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:MOST_POINTS])
 
 
 def applicability_from_bytes(content: bytes, origin: str) -> Applicability:

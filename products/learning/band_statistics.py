@@ -22,8 +22,10 @@ def mean_and_std(parts: Iterable[tuple[Floats, Mask]], names: tuple[str, ...]) -
         values = features[:, mask].astype(np.float64)
         is_there = np.isfinite(values)
         count += is_there.sum(axis=1)
-        total += np.where(is_there, values, 0).sum(axis=1)
-        squares += np.where(is_there, values**2, 0).sum(axis=1)
+        values[~is_there] = 0
+        total += values.sum(axis=1)
+        values *= values
+        squares += values.sum(axis=1)
     if (count == 0).any():
         name = names[int(np.argmin(count))]
         raise RequestError(

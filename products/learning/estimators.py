@@ -17,6 +17,7 @@ from products.learning.selection import select_features
 from products.learning.splits import BlockSplit
 
 LEARNING_VERSION = "learning-4"
+ROWS_AT_ONCE = 65_536  # a multiple of what networks take at once
 
 
 def fit_rows(
@@ -29,7 +30,20 @@ def fit_rows(
 
 def predicted(model: PixelModel, samples: Samples, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Class codes of some rows, (n,)."""
-    return model.classify(np.ascontiguousarray(samples.features[rows].T))[0].astype(np.int64)
+    return classified(model, samples.features, rows)[0].astype(np.int64)
+
+
+def classified(
+    model: PixelModel, features: npt.NDArray[np.float32], rows: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """As `PixelModel.classify`, of some rows of features (n, feature), which are copied a part at a time."""
+    numbers = np.flatnonzero(rows)
+    codes = np.empty(numbers.size, np.uint8)
+    percent = np.empty((len(model.class_names), numbers.size), np.uint8)
+    for start in range(0, numbers.size, ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        codes[part], percent[:, part] = model.classify(features.T[:, numbers[part]])
+    return codes, percent
 
 
 def learn(

@@ -15,7 +15,7 @@ from products.learning.clusters import Clusters, class_shares
 from products.learning.estimator_spec import GradientBoostingSpec, KmeansSpec, KnnSpec, LinearSpec, RandomForestSpec
 from products.learning.forest import forest_from_sklearn
 from products.learning.learned import ArrayModel, Codes, Float32
-from products.learning.linear import linear_from_sklearn, standard_of
+from products.learning.linear import linear_from_sklearn, standard_of, standardised
 from products.learning.neighbours import Neighbours
 from products.learning.recipe import ModelRecipe
 
@@ -69,7 +69,7 @@ def _fit_linear(backend: Backend, pixels: Pixels, spec: LinearSpec, seed: int, n
     _need_two_classes(pixels, "linear")
     mean, scale = standard_of(pixels.values)
     estimator = backend.logistic_regression(1.0 / spec.l2, spec.max_iterations)
-    estimator.fit(backend.upload((pixels.values - mean) / scale), backend.upload(pixels.code))
+    estimator.fit(backend.upload(standardised(pixels.values, mean, scale)), backend.upload(pixels.code))
     fitted = backend.as_sklearn(estimator)
     return linear_from_sklearn(fitted, pixels.feature_names, pixels.class_names, mean, scale)
 
@@ -81,7 +81,7 @@ def _fit_knn(backend: Backend, pixels: Pixels, spec: KnnSpec, seed: int, n_jobs:
             f"knn asks for {spec.neighbours} neighbours of {pixels.code.size} training pixels: ask for fewer"
         )
     mean, scale = standard_of(pixels.values)
-    point, k = (pixels.values - mean) / scale, np.array([spec.neighbours], np.int64)
+    point, k = standardised(pixels.values, mean, scale), np.array([spec.neighbours], np.int64)
     return Neighbours(pixels.feature_names, pixels.class_names, mean, scale, point, pixels.code.astype(np.uint8), k)
 
 
@@ -92,7 +92,7 @@ def _fit_kmeans(backend: Backend, pixels: Pixels, spec: KmeansSpec, seed: int, n
         )
     mean, scale = standard_of(pixels.values)
     estimator = backend.kmeans(spec.clusters, spec.starts, seed)
-    estimator.fit(backend.upload((pixels.values - mean) / scale))
+    estimator.fit(backend.upload(standardised(pixels.values, mean, scale)))
     centre = np.asarray(backend.as_sklearn(estimator).cluster_centers_, dtype=np.float64)
     n_classes = len(pixels.class_names)
     unnamed = Clusters(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from products.learning.applicability import Applicability, applicability
+from products.learning.applicability import Applicability, applicability, drawn_points
 from products.learning.calibration import calibration
 from products.learning.leaks import (
     Leak,
@@ -94,4 +94,6 @@ def model_applicability(
 ) -> Applicability:
     """The area of applicability of the rows (n,) that the model has learned from, its threshold from the folds; from the blocks where they are of one fold."""
     fold = split.fold if np.unique(split.fold[learned]).size > 1 else split.block
-    return applicability(labelled.feature_names, labelled.features[learned], fold[learned], importance, seed)
+    rows = np.flatnonzero(learned)
+    rows = rows[drawn_points(rows.size, seed)]  # of which no more are drawn
+    return applicability(labelled.feature_names, labelled.features[rows], fold[rows], importance, seed)

@@ -18,6 +18,8 @@ Int64 = npt.NDArray[np.int64]
 TOO_GOOD = 0.999
 MOST_DUPLICATES = 0.01
 MOST_ROWS = 20_000
+ROWS_AT_ONCE = 65_536  # of training, compared at once
+FNV_PRIME = np.uint64(0x100000001B3)
 DUPLICATES = "duplicate_spectra"
 
 
@@ -38,7 +40,7 @@ class Leak:
 def same_location(x: Float64, y: Float64, train: Bools, test: Bools) -> list[Leak]:
     """Tested pixels that are trained on too, at whatever time."""
     place = np.round(np.column_stack([x, y]), 2)
-    shared = _shared(place[train], place[test])
+    shared = _shared(place, train, test)
     return (
         [Leak("same_location", f"{shared} of {test.sum()} tested pixels are trained on too", "split by blocks")]
         if shared
@@ -83,7 +85,7 @@ def overlapping_chips(x: Float64, y: Float64, train: Bools, test: Bools, side_m:
 
 def duplicate_spectra(features: Float32, train: Bools, test: Bools, accepted: Collection[str] = ()) -> list[Leak]:
     """Tested rows whose features are, to the bit, those of a training row: a copied scene or sample, if they are over 1 %."""
-    shared = _shared(features[train], features[test])
+    shared = _shared(features, train, test)
     if shared <= MOST_DUPLICATES * test.sum():
         return []
     what = f"{shared} of {test.sum()} tested rows have the features of a training row to the bit"
@@ -136,7 +138,23 @@ def refuse_leaks(found: Sequence[Leak]) -> None:
         raise RequestError("the test would know its answers: " + "; ".join(f"{leak.what}: {leak.do}" for leak in open_))
 
 
-def _shared(train: npt.NDArray[Any], test: npt.NDArray[Any]) -> int:
+def _shared(values: npt.NDArray[Any], train: Bools, test: Bools) -> int:
+    """Tested rows of values (n, column) that are training rows: equal rows are of one part, and parts are compared one by one, so that few are copied."""
+    n_parts = -(-int(train.sum()) // ROWS_AT_ONCE)
+    part = (_hashes(values) >> np.uint64(32)) % np.uint64(max(n_parts, 1))
+    return sum(_shared_by(values[train & (part == n)], values[test & (part == n)]) for n in range(n_parts))
+
+
+def _hashes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """A number (n,) for each row, the same for rows that are equal (FNV-1a: Fowler, Noll and Vo); its upper half depends on all bits of the row."""
+    found = np.full(len(values), 0xCBF29CE484222325, np.uint64)
+    for column in values.T:
+        found ^= (column + 0).view(f"u{values.dtype.itemsize}")
+        found *= FNV_PRIME
+    return found
+
+
+def _shared_by(train: npt.NDArray[Any], test: npt.NDArray[Any]) -> int:
     """Rows of `test` that are rows of `train`."""
     width = np.dtype((np.void, train.dtype.itemsize * train.shape[1]))
     keys = [np.ascontiguousarray(rows + 0).view(width).ravel() for rows in (train, test)]  # + 0 makes -0 to 0

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from products.learning.feature_parts import feature_parts
 from products.learning.learned import ArrayModel, Float32, Float64, softmax
 
 
@@ -64,8 +65,18 @@ def linear_from_sklearn(
 
 def standard_of(values: Float32) -> tuple[Float64, Float64]:
     """Mean and standard deviation (feature,) of values (n, feature); 1 in the place of a deviation of 0."""
-    mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    mean = values.mean(axis=0, dtype=np.float64)
+    deviation = np.concatenate(
+        [values[:, part].std(axis=0, dtype=np.float64) for part in feature_parts(values.shape[1])]
+    )
     return mean, np.where(deviation > 0, deviation, 1.0)
+
+
+def standardised(values: Float32, mean: Float64, scale: Float64) -> Float64:
+    """(value - mean) / scale of values (n, feature)."""
+    found: Float64 = values - mean
+    found /= scale
+    return found
 
 
 def is_standard(mean: Float64, scale: Float64, n_features: int) -> bool:

@@ -15,6 +15,7 @@ from products.learning.table_recipe import Scale, TableRecipe
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.floating[Any]]
 Rows = npt.NDArray[np.bool_]
 DARKEST = 1e-3
 PLACE = ("file", "row", "column")  # of pixels that are cut into chips
@@ -22,13 +23,15 @@ PLACE = ("file", "row", "column")  # of pixels that are cut into chips
 
 @dataclass(frozen=True, slots=True)
 class SampleTable:
-    """`values` (n, feature), `target` (n,): class codes 1, 2, … or a quantity, and `group` (n,): numbers in `group_names`, each with a row.
+    """`values` (n, feature), float64 where the estimator is linear, else float32.
+
+    `target` (n,): class codes 1, 2, … or a quantity, and `group` (n,): numbers in `group_names`, each with a row.
 
     Of chips `values` are those of all pixels, feature after feature, row after row. `baseline` (n,) is what the recipe compares with; (0,) where it does not.
     `kept` (m,) are the numbers of the table's rows that have a value in every column, which are the samples unless chips are cut.
     """
 
-    values: Float64
+    values: Floats
     target: Float64
     group: Int64
     group_names: tuple[str, ...]
@@ -48,34 +51,50 @@ def sample_table(frame: pd.DataFrame, recipe: TableRecipe) -> SampleTable:
     for name in (spec.target, spec.group, *spec.columns, *(PLACE if spec.chip_px else ())):
         if name not in frame.columns:
             raise RequestError(f"the table has no column {name!r}{near(name, [str(each) for each in frame.columns])}")
-    columns = frame[list(spec.columns)].to_numpy(dtype=np.float64)
     for formula in (*spec.formulas.values(), *([recipe.baseline] if recipe.baseline else [])):
         _check_asks_no_answer(formula, frame, recipe)
-    beside = [evaluated(formula, frame) for formula in spec.formulas.values()]
-    baseline = evaluated(recipe.baseline, frame) if recipe.baseline else np.zeros(len(frame))
+    baseline = evaluated(recipe.baseline, frame) if recipe.baseline else np.empty(0)
     target = _class_codes(frame[spec.target], recipe) if spec.classes else frame[spec.target].to_numpy(np.float64)
-    whole = np.isfinite(np.column_stack([columns, *beside, baseline, target])).all(axis=1)
-    whole &= frame[spec.group].notna().to_numpy()
+    whole = np.isfinite(target) & frame[spec.group].notna().to_numpy()
+    for column in (*_columns(frame, recipe), *([baseline] if recipe.baseline else [])):
+        whole &= np.isfinite(column)
     if not whole.any():
         raise RequestError("no row of the table has a value in every column that the recipe names")
     if not spec.classes and float(target[whole].min()) <= 0:
         raise RequestError(
             f"{spec.target} is {target[whole].min():g} in a row: expected quantities above 0, they are learned as logarithms"
         )
-    names, group = np.unique(frame.loc[whole, spec.group].astype(str).to_numpy(dtype=np.str_), return_inverse=True)
-    values = scaled(columns[whole], group.astype(np.int64), spec.scale)
-    values = np.column_stack([values, *(each[whole] for each in beside)])
-    compared = baseline[whole] if recipe.baseline else np.empty(0)
-    n_dropped, kept, target = int((~whole).sum()), np.flatnonzero(whole), target[whole]
+    names, group = _named(frame.loc[whole, spec.group])
+    kept = np.flatnonzero(whole)
+    values = np.empty((kept.size, len(spec.feature_names)), np.float64 if recipe.estimator.linear else np.float32)
+    for n, column in enumerate(_columns(frame, recipe)):
+        values[:, n] = scaled(column[kept], group, spec.scale) if n < len(spec.columns) else column[kept]
+    compared = baseline[kept] if recipe.baseline else baseline
+    n_dropped, target = len(frame) - kept.size, target[kept]
     if spec.chip_px:
         place = (frame.loc[whole, name].to_numpy(dtype=np.int64) for name in PLACE[1:])
-        _, picture = np.unique(frame.loc[whole, PLACE[0]].astype(str).to_numpy(dtype=np.str_), return_inverse=True)
+        _, picture = _named(frame.loc[whole, PLACE[0]])
         chips, target, of_picture = chips_of(Pixels(values, target, picture, *place), spec.chip_px)
         values = chips.reshape(len(chips), -1)
         of_group = np.array([group[picture == number][0] for number in range(int(picture.max()) + 1)])[of_picture]
         there, group = np.unique(of_group, return_inverse=True)
         names = names[there]
     return SampleTable(values, target, group.astype(np.int64), tuple(map(str, names)), compared, n_dropped, kept)
+
+
+def _columns(frame: pd.DataFrame, recipe: TableRecipe) -> Iterator[Float64]:
+    """The features of all rows, (n,) each, one after the other: columns, then formulas."""
+    for name in recipe.table.columns:
+        yield frame[name].to_numpy(dtype=np.float64)
+    for formula in recipe.table.formulas.values():
+        yield evaluated(formula, frame)
+
+
+def _named(column: "pd.Series[Any]") -> tuple[npt.NDArray[np.str_], Int64]:
+    """The different values of a column as text, sorted, and the number (n,) of each row's among them."""
+    found, values = pd.factorize(column.astype(str))
+    names, place = np.unique(np.asarray(values, dtype=np.str_), return_inverse=True)
+    return names, place[found].astype(np.int64)
 
 
 def evaluated(text: str, frame: pd.DataFrame) -> Float64:
@@ -86,7 +105,7 @@ def evaluated(text: str, frame: pd.DataFrame) -> Float64:
 
 
 def scaled(values: Float64, group: Int64, scale: Scale) -> Float64:
-    """Values (n, feature) as they are, in logarithms, or in logarithms less the median of their group."""
+    """Values (n,) or (n, feature) as they are, in logarithms, or in logarithms less the median of their group."""
     if scale == "none":
         return values
     logs: Float64 = np.log(np.maximum(values, DARKEST))

@@ -75,7 +75,8 @@ def labelled_pixels(
     rows, columns = np.nonzero(codes)
     values = features[:, rows, columns]
     complete = np.isfinite(values).all(axis=0)
-    rows, columns, values = rows[complete], columns[complete], values[:, complete]
+    if not complete.all():
+        rows, columns, values = rows[complete], columns[complete], values[:, complete]
     drawn: dict[str, npt.NDArray[Any]] = {
         "x": x[columns],
         "y": y[rows],
@@ -90,9 +91,10 @@ def labelled_pixels(
 def join(backend: Backend, parts: Sequence[Samples], max_per_class: int) -> Samples:
     """At most `max_per_class` rows a class of all parts, those of lowest priority, in one order whatever the parts."""
     first = parts[0]
-    table = backend.concat([part.table for part in parts])
-    table = table.sort_values(["priority", "period", "y", "x"]).groupby("code", sort=False).head(max_per_class)
-    table = table.sort_values(["period", "y", "x"]).reset_index(drop=True)
+    table = backend.concat([part.table for part in parts]) if len(parts) > 1 else first.table
+    known = table[["priority", "period", "y", "x", "code"]]  # the features are copied once, in their last order
+    known = known.sort_values(["priority", "period", "y", "x"]).groupby("code", sort=False).head(max_per_class)
+    table = table.take(known.sort_values(["period", "y", "x"]).index.to_numpy()).reset_index(drop=True)
     labelled = sum(part.n_labelled for part in parts)
     return Samples(table, first.feature_names, labelled, sum(part.n_without_features for part in parts))
 

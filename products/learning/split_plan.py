@@ -12,7 +12,14 @@ from scipy.spatial import KDTree
 from products.errors import RequestError
 from products.learning.split_spec import SplitSpec
 from products.learning.splits import BlockSplit, split_blocks
-from products.learning.variogram import LEAST_LAGS, LEAST_PAIRS, Variogram, about_class_means, estimate_variogram
+from products.learning.variogram import (
+    LEAST_LAGS,
+    LEAST_PAIRS,
+    Variogram,
+    about_class_means,
+    drawn_points,
+    estimate_variogram,
+)
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -63,7 +70,8 @@ def plan_split(
     used (leave location and time out, Meyer et al. 2018, Environmental Modelling & Software 101, 1-9).
     """
     near, _ = connected_sites(x, y, max(spec.block_m, SPARSE * _spacing(x, y)))
-    found = estimate_variogram(x, y, about_class_means(features, code), seed, near)
+    rows = drawn_points(x.size, seed)
+    found = estimate_variogram(x, y, about_class_means(features, code, rows), rows, near)
     buffer_m, decision = decide_buffer(spec, receptive_m, found)
     split = split_blocks(x, y, code, spec.block_m, spec.folds, buffer_m, seed, is_outlier)
     if held:

@@ -11,13 +11,16 @@ from products.learning.accuracy import balanced_accuracy, confusion, scores
 from products.learning.forest import forest_from_sklearn
 from products.learning.learned import Learned
 from products.learning.linear import linear_from_sklearn
-from products.learning.sample_table import Float64, Int64, Rows, SampleTable, drawn, held_out
+from products.learning.sample_table import Float64, Floats, Int64, Rows, SampleTable, drawn, held_out
 from products.learning.table_recipe import TableRecipe
 from products.learning.table_scores import quantity_scores, share_better, with_interval
 
 TABLE_VERSION = "table-4"
 PENALTIES = np.logspace(-3, 3, 13)
 RANDOM_FOLDS = 5
+TREES, LEAST_LEAF = 100, 5  # of a random forest, and the rows of a leaf
+BYTES_AT_ONCE = 2**26
+CHIPS_AT_ONCE, SERIES_AT_ONCE = 64, 4096  # multiples of the batches that networks fill
 LEAST_ROWS = 3  # of a quantity: each is left out in turn, and what is left still has a slope
 Unfitted = Callable[[TableRecipe, int], Any]  # an estimator with `fit` and `predict`, as scikit-learn has them
 
@@ -71,7 +74,7 @@ def unfitted(recipe: TableRecipe, n_jobs: int) -> Any:  # noqa: ANN401
     if recipe.estimator.linear:
         weighted = LogisticRegression(max_iter=1000, class_weight="balanced")
         return make_pipeline(StandardScaler(), weighted if recipe.class_names else RidgeCV(PENALTIES))
-    shared = {"n_estimators": 100, "min_samples_leaf": 5, "random_state": recipe.seed, "n_jobs": n_jobs}
+    shared = {"n_estimators": TREES, "min_samples_leaf": LEAST_LEAF, "random_state": recipe.seed, "n_jobs": n_jobs}
     return (
         RandomForestClassifier(class_weight="balanced", **shared)
         if recipe.class_names
@@ -132,7 +135,16 @@ def _answers(table: SampleTable, recipe: TableRecipe, test: Rows, named: str, n_
             "add rows of other classes, in other groups, or take random_forest"
         )
     estimator = make(recipe, n_jobs).fit(table.values[rows], table.target[rows].astype(np.int64))
-    return np.asarray(estimator.predict(table.values[test]), dtype=np.int64)
+    asked, most = np.flatnonzero(test), _at_once(table)
+    found = np.empty(asked.size, np.int64)
+    for start in range(0, asked.size, most):
+        found[start : start + most] = estimator.predict(table.values[asked[start : start + most]])
+    return found
+
+
+def _at_once(table: SampleTable) -> int:
+    """How many rows are copied to be answered together: 64 MB or less, in numbers that fill the batches of networks."""
+    return max(CHIPS_AT_ONCE, BYTES_AT_ONCE // table.values[:1].nbytes // SERIES_AT_ONCE * SERIES_AT_ONCE)
 
 
 def _flattered(
@@ -189,11 +201,11 @@ def _scored_quantity(table: SampleTable, recipe: TableRecipe, answers: Answers) 
     return found
 
 
-def _quantity(values: Float64, logs: Float64, train: Any, test: Any, recipe: TableRecipe, n_jobs: int) -> Float64:  # noqa: ANN401
+def _quantity(values: Floats, logs: Float64, train: Any, test: Any, recipe: TableRecipe, n_jobs: int) -> Float64:  # noqa: ANN401
     return np.asarray(unfitted(recipe, n_jobs).fit(values[train], logs[train]).predict(values[test]), dtype=np.float64)
 
 
-def _residual_quantile(values: Float64, logs: Float64, recipe: TableRecipe, n_jobs: int) -> float:
+def _residual_quantile(values: Floats, logs: Float64, recipe: TableRecipe, n_jobs: int) -> float:
     """The half width of an interval: the residual, of rows left out in turn, that the asked share stays below (conformal: Lei et al. 2018, JASA 113, 1094)."""
     from sklearn.model_selection import KFold, cross_val_predict
 

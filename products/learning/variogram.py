@@ -8,6 +8,8 @@ import numpy.typing as npt
 from scipy.optimize import least_squares
 from scipy.spatial.distance import pdist
 
+from products.learning.feature_parts import feature_parts
+
 MOST_POINTS = 1500
 N_LAGS = 20
 LEAST_PAIRS = 30  # of which the mean of a lag is taken
@@ -46,30 +48,43 @@ class Variogram:
         }
 
 
-def about_class_means(features: Floats, code: npt.NDArray[np.int64]) -> Float64:
-    """Features (n, feature) less the mean of their class, by their spread: what is left to depend on place; constant ones are left out."""
+def drawn_points(n: int, seed: int) -> npt.NDArray[np.int64]:
+    """The numbers of at most 1500 of n rows, drawn with `seed`."""
+    return np.random.default_rng(seed).permutation(n)[:MOST_POINTS]
+
+
+def about_class_means(features: Floats, code: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Float64:
+    """Some rows of features (n, feature) less the mean of their class, by their spread, both of all rows: what is left to depend on place.
+
+    Constant features are left out.
+    """
+    classes = [code == number for number in np.unique(code)]
+    return np.hstack([_about_means(features[:, part], classes, rows) for part in feature_parts(features.shape[1])])
+
+
+def _about_means(features: Floats, classes: list[npt.NDArray[np.bool_]], rows: npt.NDArray[np.int64]) -> Float64:
     values = features.astype(np.float64)
-    for number in np.unique(code):
-        rows = code == number
-        values[rows] -= values[rows].mean(axis=0)
+    for members in classes:
+        values[members] -= values[members].mean(axis=0)
     spread = values.std(axis=0)
     varies = spread > 1e-12
-    return values[:, varies] / spread[varies]
+    return values[rows][:, varies] / spread[varies]
 
 
-def estimate_variogram(x: Float64, y: Float64, values: Float64, seed: int, site: npt.NDArray[np.int64]) -> Variogram:
-    """The variogram of standardised `values` (n, variable) at places in metres, of at most 1500 points drawn with `seed`, in pairs of the same `site` (n,).
+def estimate_variogram(
+    x: Float64, y: Float64, values: Float64, rows: npt.NDArray[np.int64], site: npt.NDArray[np.int64]
+) -> Variogram:
+    """The variogram of standardised `values` (m, variable) of some `rows` (m,) of places (n,) in metres, in pairs of the same `site` (n,).
 
     Matheron's estimator (1963, Economic Geology 58, 1246-1266) of all variables together (Bourgault and Marcotte 1991, Mathematical Geology 23,
     899-928), at lags up to a third of the widest site; a spherical model with nugget, fitted with Cressie's weights (1985, Mathematical Geology 17, 563-586).
     """
-    rows = np.random.default_rng(seed).permutation(x.size)[:MOST_POINTS]
     empty = np.zeros(0)
     if rows.size < 3 or values.shape[1] == 0:
         nothing = 0.0 if values.shape[1] == 0 else None
         return Variogram(empty, empty, empty.astype(np.int64), nothing, 0.0, 0.0, True)
     distance = pdist(np.column_stack([x[rows], y[rows]]))
-    half_square = pdist(values[rows], "sqeuclidean") / (2 * values.shape[1])
+    half_square = pdist(values, "sqeuclidean") / (2 * values.shape[1])
     largest = _widest(x, y, site) / 3
     number = np.floor(distance / max(largest, 1e-9) * N_LAGS).astype(np.int64)
     near = (number < N_LAGS) & (pdist(site[rows, None].astype(np.float64), "chebyshev") == 0)

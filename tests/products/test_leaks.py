@@ -121,3 +121,14 @@ def test_one_row_of_a_class_proves_no_constancy() -> None:
 def test_a_holdout_that_was_looked_at_is_found() -> None:
     seen = np.arange(N) < 320
     assert touched(seen, TEST)[0].what == "10 rows of the hold-out were looked at before the test"
+
+
+def test_copies_are_counted_alike_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    coarse = np.round(np.random.default_rng(1).normal(size=(N, 2)), 0).astype(np.float32)
+    coarse[:5], coarse[320] = -0.0, 0.0
+    (whole,) = duplicate_spectra(coarse, TRAIN, TEST)
+    known = {tuple(row) for row in (coarse[TRAIN] + 0).tolist()}
+    expected = sum(tuple(row) in known for row in (coarse[TEST] + 0).tolist())
+    assert whole.what.startswith(f"{expected} of 90 tested rows")
+    monkeypatch.setattr("products.learning.leaks.ROWS_AT_ONCE", 7)
+    assert duplicate_spectra(coarse, TRAIN, TEST) == [whole]

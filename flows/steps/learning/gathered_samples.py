@@ -18,15 +18,20 @@ from products.learning.samples import Samples, join, labelled_pixels
 def gather_samples(
     backend: Backend, storage: Storage, inputs: FeatureCells, labels: Labels | Drawn, recipe: ModelRecipe
 ) -> Samples:
-    """The labelled pixels of all cells, drawn as the recipe says; RequestError if the labels lie elsewhere."""
+    """The labelled pixels of all cells, drawn as the recipe says; RequestError if the labels lie elsewhere.
+
+    Of the cells read so far no more than twice the pixels that can be drawn are held.
+    """
     if isinstance(labels, Drawn):
         return labels.samples(backend, recipe)
-    parts = []
+    parts, most = list[Samples](), recipe.samples.max_per_class * len(recipe.class_names)
     for tile, period, cell in inputs.placed:
         geobox = inputs.grid.geobox(tile)
         if not labels.overlaps(geobox):
             continue
         parts.append(sample_cell(backend, opened_cell(storage, cell), labels, recipe, period.start.toordinal()))
+        if sum(len(part.table) for part in parts) > 2 * most:
+            parts = [join(backend, parts, recipe.samples.max_per_class)]
     if not parts:
         raise RequestError(
             f"the labels {labels.source.file} ({labels.source.crs}) share no ground with the area "

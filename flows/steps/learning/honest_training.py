@@ -13,7 +13,7 @@ from flows.steps.learning.split_layer import named_sites, split_layer
 from flows.steps.pictures.calibration import calibration_picture
 from products.devices import Backend
 from products.errors import RequestError
-from products.learning.estimators import fit_rows, predicted
+from products.learning.estimators import classified, fit_rows, predicted
 from products.learning.honest import Labelled, audit_leaks, honest_numbers, model_applicability
 from products.learning.learned import PixelModel
 from products.learning.recipe import ModelRecipe
@@ -87,7 +87,7 @@ def answers_of(model: PixelModel, made: HonestTraining, recipe: ModelRecipe, bac
     def fit_predict(train: NDArray[np.bool_], asked: NDArray[np.bool_]) -> NDArray[np.int64]:
         return predicted(fit_rows(backend, used, train, recipe, n_jobs), used, asked)
 
-    codes, percent = model.classify(np.ascontiguousarray(used.features[split.test_rows(split.holdout)].T))
+    codes, percent = classified(model, used.features, split.test_rows(split.holdout))
     probability = percent.T / np.maximum(percent.sum(axis=0, dtype=np.float64), 1.0)[:, None]
     return Answers(model.feature_names, codes.astype(np.int64), probability, fit_predict)
 

@@ -18,7 +18,7 @@ from products.errors import RequestError
 from products.learning.ground_area import ground_m2
 from products.learning.maps import MAP_CLASS, PROBABILITY
 
-STRIP_PX = 1024
+STRIP_ROWS, STRIP_PX = 1024, 2**23  # at most, of a strip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,9 @@ class MapPopulation:
         ground = None if self.area is None else self.area.geometry.to_crs(CRS(self.crs))
         for times in self.pieces:
             whole = geobox_of(times[0].arrays, self.crs)
-            for start in range(0, whole.height, STRIP_PX):
-                rows = slice(start, min(start + STRIP_PX, whole.height))
+            n_rows = strip_rows(whole.width)
+            for start in range(0, whole.height, n_rows):
+                rows = slice(start, min(start + n_rows, whole.height))
                 box = whole[rows, :]
                 inside = np.ones(box.shape, np.bool_) if ground is None else covered_by(ground, box)
                 yield Strip(self._strata_of(times, rows, inside), inside, *_centres(box))
@@ -89,6 +90,11 @@ class MapPopulation:
         is_mapped = inside & np.logical_and.reduce([each > 0 for each in codes])
         stratum = codes[0] if len(codes) == 1 else (codes[0] - 1) * len(self.map_classes) + codes[1]
         return np.where(is_mapped, stratum, 0)
+
+
+def strip_rows(width: int) -> int:
+    """The rows of a strip of a map so wide: 1024, or a power of two that holds 8 million pixels, so that a wider map takes no more memory."""
+    return min(STRIP_ROWS, 2 ** int(np.log2(max(STRIP_PX // width, 1))))
 
 
 def map_population(url: str, options: Mapping[str, Any], area: Area | None, labels: Sequence[str]) -> MapPopulation:

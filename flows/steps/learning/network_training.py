@@ -43,11 +43,15 @@ NETWORK_SOFTWARE = ("torch", "lightning", "segmentation-models-pytorch")
 
 @dataclass(frozen=True, slots=True)
 class TrainingResources:
-    """Where networks are trained: `folder` keeps what a killed training goes on from; several devices and nodes share the work."""
+    """Where networks are trained: `folder` keeps what a killed training goes on from; several devices and nodes share the work.
+
+    `budget_bytes` of memory may be used, where that is limited.
+    """
 
     folder: Path
     devices: int = 1
     nodes: int = 1
+    budget_bytes: int | None = None
 
     def forget(self, number: UUID) -> None:
         """Remove what a training left to go on from, once its model is published."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VALIDATION_SHARE = 5  # one of so many rows of a class says when to stop
 Tell = Callable[[str], None]
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.int64]
 Rows = NDArray[np.float32]
 Classes = NDArray[np.uint8]
@@ -59,12 +59,12 @@ class TableNetwork:
         resources, device = self.made_by.resources, self.made_by.backend.device
         options = TrainerOptions(resources.folder / self.training_id, device, resources.devices, resources.nodes)
         learn = self._series if self.recipe.estimator.temporal else self._chips
-        self.learned = learn(values.astype(np.float32), target.astype(np.uint8), validation, options)
+        self.learned = learn(values.astype(np.float32, copy=False), target.astype(np.uint8), validation, options)
         return self
 
     def predict(self, values: Floats) -> Codes:
         """Class codes (n,) of rows."""
-        rows, network = values.astype(np.float32), self.learned
+        rows, network = values.astype(np.float32, copy=False), self.learned
         if isinstance(network, TemporalNetwork):
             return network.classify(np.ascontiguousarray(rows.T))[0].astype(np.int64)
         if network is None:

@@ -38,6 +38,12 @@ def trial_pictures(
     return found
 
 
+def pictured(frame: pd.DataFrame, recipe: TableRecipe) -> pd.DataFrame:
+    """The columns of a table that its pictures are drawn from; of rows that are no pixels none."""
+    wanted = (*PLACE, *COLOURS, *recipe.table.features[:1]) if set(PLACE) <= set(frame.columns) else ()
+    return frame[[name for name in frame.columns if name in wanted]].copy()
+
+
 def told_pixels(frame: pd.DataFrame, table: SampleTable, recipe: TableRecipe, answers: Answers) -> list[ToldPixels]:
     """The first pictures of a table whose rows are their pixels; none where rows are anything else."""
     if recipe.table.chip_px or not set(PLACE) <= set(frame.columns):

@@ -8,9 +8,9 @@ from uuid import uuid5
 from flows.steps.learning.chip_training import CHIPS_VERSION
 from flows.steps.learning.model_files import NETWORK
 from flows.steps.learning.network_training import TrainingResources
-from flows.steps.learning.table_files import read_tables, tables_digest
+from flows.steps.learning.table_files import read_tables, table_size, tables_digest
 from flows.steps.learning.table_networks import TableNetworks
-from flows.steps.learning.table_pictures import trial_pictures
+from flows.steps.learning.table_pictures import pictured, trial_pictures
 from flows.steps.learning.temporal_training import TEMPORAL_VERSION
 from flows.steps.networks.deep_packages import require_deep
 from flows.steps.storage import Storage
@@ -22,6 +22,7 @@ from products.learning.sample_table import sample_table
 from products.learning.table_card import table_card, table_notes
 from products.learning.table_recipe import TableRecipe
 from products.learning.table_trial import TABLE_VERSION, answered, fitted, scored
+from products.learning.training_memory import check_memory, table_memory
 from products.scene_recipe import canonical_digest
 
 
@@ -32,14 +33,19 @@ def learn_table(
     """`model`, `name`, `metrics`, `notes`, `card` and `pictures` of a recipe on its tables; read from the card where the same was tried before."""
     if not places:
         raise RequestError(f"the recipe {recipe.name} is learned from a table: give its files, --table FILE")
-    frame, digest = read_tables(places), tables_digest(places)
+    size, digest = table_size(places), tables_digest(places)
     names = {"model": recipe.name, "version": recipe.version, "recipe": recipe.digest()}
     learning = f"{TABLE_VERSION}{network_version(recipe)}"
     number = uuid5(NAMESPACE, canonical_digest({**names, "tables": digest, "learning": learning}))
     model = UnindexedModel(storage, "tables", recipe.name, number)
     if known := model.known():
         return known
-    table = sample_table(frame, recipe)
+    planned, what = table_memory(recipe, size, n_jobs), f"trying {recipe.name} on a table of {size.rows} rows"
+    said = check_memory(what, planned, resources.budget_bytes, "give fewer files, or lower table.max_per_class")
+    if tell and planned:
+        tell(f"{what}, at most {planned.host_bytes / 1e9:.1f} GB of memory")
+    frame = read_tables(places)
+    table, frame = sample_table(frame, recipe), pictured(frame, recipe)
     network = TableNetworks(resources, str(number), backend, tell) if recipe.estimator.is_network else None
     answers = answered(table, recipe, n_jobs, network)
     metrics = scored(table, recipe, answers, n_jobs)
@@ -51,7 +57,8 @@ def learn_table(
     told = {"tables_digest": digest, "pictures": [model.path(name) for name in pictures]}
     made = model.publish(recipe, metrics, notes, files | pictures | {CARD_TEXT: card.encode()}, told)
     resources.forget(number)
-    return made
+    host_bytes = planned.host_bytes if planned else None
+    return {**made, "host_bytes": host_bytes, "notes": [*made["notes"], *said]}
 
 
 def network_version(recipe: TableRecipe) -> str:

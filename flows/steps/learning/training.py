@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from typing import Any
@@ -38,6 +38,7 @@ from flows.steps.learning.network_training import (
 from flows.steps.learning.split_layer import sites_digest
 from flows.steps.learning.temporal_training import learn_temporal
 from flows.steps.learning.training_input import Drawn, check_input, identified
+from flows.steps.learning.training_plan import planned_training
 from flows.steps.learning.tuning import tuned_recipe
 from flows.steps.storage import Storage
 from products.devices import Backend
@@ -58,7 +59,10 @@ SOFTWARE = ("neocube", "scikit-learn", "numpy", "optuna")
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """What training gave: `trained` is False where the same model was there already; `notes` are of this call, beside those of the card."""
+    """What training gave: `trained` is False where the same model was there already; `notes` are of this call, beside those of the card.
+
+    `host_bytes` is the planned peak of memory; None where nothing was trained, or that is not planned.
+    """
 
     id: UUID
     name: str
@@ -67,6 +71,7 @@ class TrainedModel:
     card_path: str
     n_stale: int
     notes: tuple[str, ...] = ()
+    host_bytes: int | None = None
 
     def document(self) -> dict[str, Any]:
         """As the contract shows it."""
@@ -79,6 +84,7 @@ class TrainedModel:
             "card": self.card_path,
             "notes": [*self.card["notes"], *self.notes],
             "stale_cells": self.n_stale,
+            "host_bytes": self.host_bytes,
         }
 
 
@@ -129,6 +135,7 @@ def learn_model(
         files = ModelFiles(storage, recipe.name, number, learned_as)
         if found := found_model(index, files, number, recipe, inputs):
             return found
+        planned = planned_training(recipe, inputs, labels, n_jobs, resources.budget_bytes, tell)
         samples = gather_samples(backend, storage, inputs, labels, recipe)
         check_classes(samples, recipe.class_names)
         sources = sources_of(index, inputs.ids)
@@ -154,7 +161,7 @@ def learn_model(
     files_beside = {**shown(recipe, facts, metrics, samples, made.plan.split), **beside, **pictures}
     trained = published_model(index, files, draft, files_beside, inputs)
     resources.forget(number)
-    return trained
+    return replace(trained, host_bytes=planned.host_bytes, notes=(*trained.notes, *planned.notes))
 
 
 def _learned(

@@ -73,8 +73,9 @@ class TemporalNetwork(SavedNetwork, PixelModel):
 
 def series_of(features: Float32, n_steps: int, mean: Float32, std: Float32) -> Float32:
     """(n, layer, step) normalised, of features (n, step and layer)."""
-    steps = features.reshape(len(features), n_steps, mean.size)
-    return np.ascontiguousarray(((steps - mean) / std).transpose(0, 2, 1), dtype=np.float32)
+    steps = features.reshape(len(features), n_steps, mean.size) - mean
+    steps /= std
+    return np.ascontiguousarray(steps.transpose(0, 2, 1), dtype=np.float32)
 
 
 def temporal_of(header: Mapping[str, Any], arrays: Arrays, origin: str) -> TemporalNetwork:

@@ -2,6 +2,8 @@
 
 import io
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -9,6 +11,7 @@ from uuid import UUID
 import geopandas
 import pandas as pd
 import pyarrow
+from pyarrow import parquet
 
 from flows.steps.storage import Storage
 from products.errors import RequestError
@@ -56,10 +59,23 @@ def table_bytes(table: pd.DataFrame, crs: str) -> bytes:
     return buffer.getvalue()
 
 
-def read_table(files: SampleFiles) -> geopandas.GeoDataFrame:
-    """The table of a set; RequestError if it is not readable."""
+def table_columns(files: SampleFiles) -> tuple[tuple[str, ...], int]:
+    """The columns of the table of a set, and its number of rows; RequestError if it is not readable."""
+    with _opened(files) as file:
+        return tuple(file.schema_arrow.names), file.metadata.num_rows
+
+
+def read_table(files: SampleFiles, columns: Sequence[str]) -> pd.DataFrame:
+    """Some columns of the table of a set, each of which is in memory once; RequestError if it is not readable."""
+    with _opened(files) as file:
+        return file.read(list(columns)).to_pandas(split_blocks=True, self_destruct=True)
+
+
+@contextmanager
+def _opened(files: SampleFiles) -> Iterator[parquet.ParquetFile]:
     path = files.path(TABLE)
     try:
-        return geopandas.read_parquet(io.BytesIO(files.storage.read_bytes(path)))
+        with parquet.ParquetFile(pyarrow.BufferReader(files.storage.view(path))) as file:
+            yield file
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise RequestError(f"{path} is not a readable table of samples: {error}; draw it again") from error

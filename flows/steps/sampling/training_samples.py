@@ -1,5 +1,6 @@
 """A published training set as training takes it: its table, and the cells that it was drawn from."""
 
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -8,13 +9,13 @@ from odc.geo.crs import CRS
 from datacube_config.connection import Index
 from flows.steps.index.catalogue import published_cell, time_of
 from flows.steps.learning.drawn_chips import DrawnChips
-from flows.steps.learning.drawn_samples import DrawnSamples
+from flows.steps.learning.drawn_samples import DRAWN_COLUMNS, DrawnSamples
 from flows.steps.learning.feature_cells import FeatureCells
 from flows.steps.learning.label_facts import LabelSource
 from flows.steps.learning.label_files import LabelFile
 from flows.steps.learning.learned_version import learned_version, require_version
 from flows.steps.learning.training_input import Drawn
-from flows.steps.sampling.sample_files import CHIPS, TABLE, read_table
+from flows.steps.sampling.sample_files import CHIPS, TABLE, read_table, table_columns
 from flows.steps.sampling.sample_sets import SampleSet
 from products.area import Area
 from products.cell_content import cell_template, stack_names
@@ -35,14 +36,16 @@ def samples_to_train_on(index: Index, found: SampleSet, recipe: SceneRecipe) -> 
     require_version(f"the training set {files.name} was drawn", version, recipe, "draw it again")
     if about["kind"] == "chips":
         return set_cells(index, found, recipe), drawn_chips(found, recipe)
-    table = read_table(files)
-    if about["recipe"].get("clean", {}).get("outliers") and OUTLIER not in table:
+    columns, n_rows = table_columns(files)
+    if about["recipe"].get("clean", {}).get("outliers") and OUTLIER not in columns:
         raise RequestError(
             f"the training set {files.name} was drawn by a neocube that left it without its outliers, so that a hold-out of it flatters: draw it again"
         )
     file = LabelFile(files.url(TABLE), Path(files.path(TABLE)))
     source = LabelSource(file, about["content_digest"], about["crs"], bool(about["simulated"]))
-    return set_cells(index, found, recipe), DrawnSamples(source, table, tuple(about["feature_names"]))
+    names = tuple(about["feature_names"])
+    wanted = [*DRAWN_COLUMNS, *(each for each in (OUTLIER,) if each in columns), *names]
+    return set_cells(index, found, recipe), DrawnSamples(source, n_rows, partial(read_table, files, wanted), names)
 
 
 def drawn_chips(found: SampleSet, recipe: SceneRecipe) -> DrawnChips:
