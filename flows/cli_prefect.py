@@ -70,6 +70,8 @@ def serve(as_json: bool, host: str, port: int, page_port: int, runs: int) -> Non
             if service.password:
                 document |= {"name": "local", "password": service.password}
             emit(document, as_json, _served)
+            for line in service.unlisted:
+                click.echo(f"neocube: {line}", err=True)
             status = service.wait(partial(click.echo, err=True))
     except PrefectDidNotStart as error:
         raise RequestError(str(error)) from error

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import httpx
+import yaml
+
 import flows
 from datacube_config.accounts import hashed_password
 from datacube_config.connection import database_url
@@ -15,6 +18,7 @@ from datacube_config.embedded import revive
 from datacube_config.settings import Settings
 from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
 from flows.steps.service.kept_processes import KeptProcess, keep_running, kept
+from flows.steps.service.listed_schedules import end_unlisted_schedules
 from flows.steps.service.prefect_processes import (
     Server,
     check_port,
@@ -37,7 +41,8 @@ PAGE = "flows.request_page.app:from_settings"
 class Service:
     """What runs: the Prefect API at `api`, its worker, the request page at `page`, and the logs that tell of them.
 
-    `password` is the one of the account `local`, where the settings have no accounts; `home` is that of an embedded index.
+    `password` is the one of the account `local`, where the settings have no accounts; `home` is that of an embedded index; `unlisted` says what became of
+    schedules that the file of the deployments does not list.
     """
 
     api: str
@@ -47,6 +52,7 @@ class Service:
     home: Path | None
     processes: Sequence[KeptProcess]
     stack: ExitStack
+    unlisted: Sequence[str]
 
     @property
     def runs(self) -> str:
@@ -92,7 +98,7 @@ def running_service(settings: Settings, host: str, port: int, runs: int, page_po
         server = kept(stack, "the Prefect server", partial(started, server_command(host, port, ui=True), log=log))
         Server(api, server.process, log).wait_until_ready()
         environment["PREFECT_API_URL"] = api
-        _register(environment, declared, logs / "prefect-deploy.log")
+        unlisted = _register(environment, declared, logs / "prefect-deploy.log")
         command = ["worker", "start", "--pool", POOL, "--type", "process", "--limit", str(runs), "--name", "neocube"]
         worker = kept(stack, "the worker", partial(started, command, log=logs / "prefect-worker.log"))
         address, log = reached_at(host, page_port), logs / "request-page.log"
@@ -101,7 +107,7 @@ def running_service(settings: Settings, host: str, port: int, runs: int, page_po
         page = kept(stack, "the request page", serving)
         wait_for(f"{address}/sign-in", f"the request page at {address}", page.process, log)
         home = settings.home if settings.index_url is None else None
-        yield Service(api, address, password, logs, home, (server, worker, page), stack)
+        yield Service(api, address, password, logs, home, (server, worker, page), stack, unlisted)
 
 
 def session_key(settings: Settings) -> dict[str, str]:
@@ -125,7 +131,13 @@ def local_account(settings: Settings, host: str) -> tuple[dict[str, str], str | 
     return {"NEOCUBE_ACCOUNTS": json.dumps([account])}, password
 
 
-def _register(environment: Mapping[str, str], declared: Path, log: Path) -> None:
-    """Make the work pool and apply the deployments with their schedules, limits and triggers."""
+def _register(environment: Mapping[str, str], declared: Path, log: Path) -> list[str]:
+    """Make the work pool and apply the deployments with their schedules, limits and triggers; what became of schedules that are not declared."""
     run_prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment, log)
     run_prefect(["--no-prompt", "deploy", "--all", "--prefect-file", str(declared)], environment, log)
+    name, _, password = environment.get("PREFECT_SERVER_API_AUTH_STRING", "").partition(":")
+    deployments = yaml.safe_load(declared.read_text(encoding="utf-8"))["deployments"]
+    with httpx.Client(
+        base_url=environment["PREFECT_API_URL"], auth=(name, password), timeout=60, trust_env=False
+    ) as client:
+        return end_unlisted_schedules(client, deployments, POOL)

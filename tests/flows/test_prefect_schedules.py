@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from flows.steps.service.listed_schedules import end_unlisted_schedules
 from tests.flows.prefect_server import prefect_server
 from tests.waiting import wait_until
 
@@ -33,9 +34,40 @@ def planned(client: httpx.Client, deployment: str) -> list[dict[str, Any]]:
     return list(post(client, "/flow_runs/filter", wanted))
 
 
-def test_the_server_plans_runs_of_a_schedule(client: httpx.Client) -> None:
+def deployment(client: httpx.Client, name: str, *slugs: str) -> str:
+    """A deployment of the flow `plans` with a schedule for each slug, of which runs are planned."""
     flow = post(client, "/flows/", {"name": "plans"})["id"]
-    asked = {"name": "nightly", "flow_id": flow, "work_pool_name": "neocube", "schedules": [NIGHTLY]}
-    number = post(client, "/deployments/", asked)["id"]
+    schedules = [{**NIGHTLY, "slug": slug} for slug in slugs]
+    asked = {"name": name, "flow_id": flow, "entrypoint": "flows.tend.tend", "work_pool_name": "neocube"}
+    number = str(post(client, "/deployments/", {**asked, "schedules": schedules})["id"])
     wait_until(lambda: planned(client, number), "a run to be planned", 1, 60)
+    return number
+
+
+def slugs_of(client: httpx.Client, number: str) -> list[str]:
+    """The slugs of the schedules of a deployment on the server."""
+    found = client.get(f"/deployments/{number}").raise_for_status().json()
+    return [each["slug"] for each in found["schedules"]]
+
+
+def test_the_server_plans_runs_of_a_schedule(client: httpx.Client) -> None:
+    number = deployment(client, "nightly", "at-two")
     assert {(run["state_name"], run["auto_scheduled"]) for run in planned(client, number)} == {("Scheduled", True)}
+
+
+def test_a_schedule_that_the_file_lists_no_more_is_deleted_with_its_planned_runs(client: httpx.Client) -> None:
+    numbers = [deployment(client, name, "kept", "old") for name in ("changed", "emptied", "own")]
+    declared = {"entrypoint": "flows.tend.tend", "name": "changed", "schedules": [{"slug": "kept"}, {"slug": "new"}]}
+    emptied = {"entrypoint": "flows.tend.tend", "name": "emptied"}
+    said = [line for line in end_unlisted_schedules(client, [declared, emptied], "neocube") if "nightly" not in line]
+    assert [slugs_of(client, number) for number in numbers] == [["kept"], [], ["kept", "old"]]
+    assert planned(client, numbers[1]) == []
+    deleted = [line for line in said if line.endswith("deleted")]
+    assert sorted(deleted) == [
+        f"the file does not list a schedule of plans/{name}: deleted"
+        for name in ("changed, old", "emptied, kept", "emptied, old")
+    ]
+    assert {line for line in said if line not in deleted} == {
+        "the file does not list the deployment plans/own, and a schedule of it is on: `prefect deployment delete 'plans/own'` ends it"
+    }
+    assert [line for line in end_unlisted_schedules(client, [declared, emptied], "neocube") if "deleted" in line] == []
