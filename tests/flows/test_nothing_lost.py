@@ -114,7 +114,8 @@ def test_a_raster_that_holds_a_pole_is_found_all_over_it_and_a_known_row_of_its_
     old = {"lon": {"begin": -135.0, "end": 135.0}, "lat": {"begin": -64.4, "end": -64.3}}
     row.metadata_doc["extent"] = old
     index.dc.index.datasets.update(row, {("extent",): lambda *_: True})
-    assert n_found(10, -75) == 0
+    if not index.dc.index.supports_spatial_indexes:  # which keep the geometry of the row, whatever its bounds say
+        assert n_found(10, -75) == 0
     assert ingest_rasters(index, "heights", str(tmp_path), TABLE).unchanged == 1
     assert [n_found(*place) for place in places] == [1] * 5
 
