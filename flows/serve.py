@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import httpx
 import yaml
 
 import flows
@@ -19,6 +18,7 @@ from datacube_config.settings import Settings
 from flows.steps.index.index_setup import PRODUCT_DEFINITIONS, init_index
 from flows.steps.service.kept_processes import KeptProcess, keep_running, kept
 from flows.steps.service.listed_schedules import end_unlisted_schedules
+from flows.steps.service.prefect_figures import PrefectAccess
 from flows.steps.service.prefect_processes import (
     Server,
     check_port,
@@ -135,9 +135,7 @@ def _register(environment: Mapping[str, str], declared: Path, log: Path) -> list
     """Make the work pool and apply the deployments with their schedules, limits and triggers; what became of schedules that are not declared."""
     run_prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment, log)
     run_prefect(["--no-prompt", "deploy", "--all", "--prefect-file", str(declared)], environment, log)
-    name, _, password = environment.get("PREFECT_SERVER_API_AUTH_STRING", "").partition(":")
     deployments = yaml.safe_load(declared.read_text(encoding="utf-8"))["deployments"]
-    with httpx.Client(
-        base_url=environment["PREFECT_API_URL"], auth=(name, password), timeout=60, trust_env=False
-    ) as client:
+    access = PrefectAccess(environment["PREFECT_API_URL"], login=environment.get("PREFECT_SERVER_API_AUTH_STRING"))
+    with access.client() as client:
         return end_unlisted_schedules(client, deployments, POOL)

@@ -19,15 +19,11 @@ OWN_ROW_BYTES = 40  # place, time, class and priority of a pixel
 SORTED_ROW_BYTES = 120  # the keys that pixels are drawn by, sorted
 AUDITED_ROW_BYTES = 420  # places in trees and blocks, a few features in float64, hashes
 FOREST_ROW_BYTES, JOB_ROW_BYTES = 40, 60  # of a row that is trained on: once, and for each tree that grows at the time
-NODE_BYTES, CLASS_NODE_BYTES = (
-    140,
-    36,
-)  # of a node, and for each class: as scikit-learn has it, as arrays, and laid out to be walked
+# of a node, and for each class: as scikit-learn has it, as arrays, and laid out to be walked
+NODE_BYTES, CLASS_NODE_BYTES = 140, 36
 DISTINCT = 0.64  # of the rows of a bootstrap sample
-READ_TIMES, TABLE_ROW_BYTES = (
-    3,
-    80,
-)  # a table as it is read, put together and kept by the reader; class, group and answer of a row
+# a table as it is read, put together and kept by the reader; class, group and answer of a row
+READ_TIMES, TABLE_ROW_BYTES = 3, 80
 NETWORK_BATCH_BYTES = 400_000_000  # activations and gradients of a batch of series, and the worker's buffers
 
 

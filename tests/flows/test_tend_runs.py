@@ -27,7 +27,7 @@ from flows.run_alerts import alert
 from flows.serve import prefect_file
 from flows.steps.service.dead_runs import LONGEST_WAIT, MOST_STARTS, SILENT, settle_dead_runs
 from flows.steps.service.prefect_audit import audit
-from flows.steps.service.prefect_figures import PrefectAccess, last_table
+from flows.steps.service.prefect_figures import PrefectAccess, last_table, prefect_readings
 from flows.steps.service.prefect_processes import free_port, private_environment
 from flows.tend_runs import TABLE
 from products.errors import RequestError
@@ -216,7 +216,10 @@ def test_pools_without_a_worker_late_runs_and_schedules_without_runs_are_told(pr
         "the work pool neocube has no worker that is online: start one, `prefect worker start --pool neocube`" in told
     )
     assert "1 runs are due for over 1 h and have not begun: late-one" in told
-    assert [line for line in told if "planless is on and no run is planned" in line]
+    unplanned = [line for line in told if "is on and no run is planned" in line]
+    assert [line for line in unplanned if "planless" in line]
+    readings = prefect_readings(prefect.access, datetime.now(UTC))
+    assert [each.value for each in readings if each.metric == "neocube_schedules_without_run"] == [len(unplanned)]
 
 
 @dataclass

@@ -1,11 +1,15 @@
 """Schedules of a Prefect server that the file of its deployments does not list any more: `prefect deploy` adds and changes, and takes none away."""
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
 from flows.steps.service.prefect_figures import all_rows
+from flows.steps.service.prefect_processes import PrefectDidNotStart
+
+WAITS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def end_unlisted_schedules(client: httpx.Client, declared: Sequence[Mapping[str, Any]], pool: str) -> list[str]:
@@ -27,11 +31,26 @@ def end_unlisted_schedules(client: httpx.Client, declared: Sequence[Mapping[str,
                         f"the file does not list the deployment {name}, and a schedule of it is on: `prefect deployment delete '{name}'` ends it"
                     )
             elif schedule["slug"] not in listed:
-                client.delete(f"/deployments/{row['id']}/schedules/{schedule['id']}").raise_for_status()
+                _delete(client, f"/deployments/{row['id']}/schedules/{schedule['id']}")
                 said.append(
                     f"the file does not list a schedule of {name}, {schedule['slug'] or 'without a slug'}: deleted"
                 )
     return said
+
+
+def _delete(client: httpx.Client, path: str) -> None:
+    """Delete what has a path, also where the database of the server is locked for a while, which it says as 503."""
+    for wait_s in WAITS_S:
+        answer = client.delete(path)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            answer.raise_for_status()
+            return
+        time.sleep(wait_s)
+    raise PrefectDidNotStart(
+        "the database of the Prefect server stays locked, and a schedule that the file does not list is still on: start it again"
+    )
 
 
 def _full_name(client: httpx.Client, deployment: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from flows.steps.service.prefect_figures import PrefectAccess, all_rows
+from flows.steps.service.prefect_figures import PrefectAccess, all_rows, without_run
 
 LATE = timedelta(hours=1)
 # the server frees what a dead run held after its lease, five minutes unless a deployment says otherwise
@@ -23,7 +23,7 @@ def audit(access: PrefectAccess, now: datetime) -> list[str]:
             *_lost_slots(client, deployments, now),
             *_without_worker(client),
             *_late(client, now),
-            *_without_plan(client, deployments, now),
+            *_without_plan(client, now),
         ]
 
 
@@ -62,14 +62,8 @@ def _late(client: httpx.Client, now: datetime) -> Iterator[str]:
         yield f"{late.total()} runs are due for over {hours:g} h and have not begun: {names}{' and others' if len(late) > 3 else ''}"
 
 
-def _without_plan(client: httpx.Client, deployments: list[dict[str, Any]], now: datetime) -> Iterator[str]:
-    """Deployments with a schedule that is on, of which the server has planned no run."""
-    for row in deployments:
-        if row["paused"] or not any(schedule["active"] for schedule in row["schedules"]):
-            continue
-        planned = {
-            "deployments": {"id": {"any_": [row["id"]]}},
-            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
-        }
-        if now - datetime.fromisoformat(row["updated"]) >= SETTLED and not _count(client, planned):
+def _without_plan(client: httpx.Client, now: datetime) -> Iterator[str]:
+    """Of those of `without_run`, the ones that have not changed just now."""
+    for row in without_run(client):
+        if now - datetime.fromisoformat(row["updated"]) >= SETTLED:
             yield f"the schedule of {row['name']} is on and no run is planned: look whether the scheduler of the server runs"

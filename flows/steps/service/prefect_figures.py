@@ -53,6 +53,7 @@ def prefect_readings(access: PrefectAccess, now: datetime) -> list[Reading]:
             *_failed_cells(tables, {run["id"]: run for run in began}),
             *_completed(client, flows),
             *_workers(client),
+            Reading("neocube_schedules_without_run", sum(1 for _ in without_run(client))),
         ]
 
 
@@ -86,6 +87,19 @@ def all_rows(client: httpx.Client, path: str, wanted: Mapping[str, Any]) -> Iter
     while page := client.post(path, json={**wanted, "offset": offset}).raise_for_status().json():
         yield from page
         offset += len(page)
+
+
+def without_run(client: httpx.Client) -> Iterator[dict[str, Any]]:
+    """Deployments with a schedule that is on, of which the server has planned no run."""
+    for row in all_rows(client, "/deployments/filter", {}):
+        if row["paused"] or not any(schedule["active"] for schedule in row["schedules"]):
+            continue
+        planned = {
+            "deployments": {"id": {"any_": [row["id"]]}},
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+        }
+        if not client.post("/flow_runs/count", json=planned).raise_for_status().json():
+            yield row
 
 
 def _by_state(

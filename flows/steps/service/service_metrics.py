@@ -56,6 +56,7 @@ METRICS = {
     "neocube_flow_runs_last_day": Meaning("Flow runs that began in the last 24 hours; state: completed, failed, crashed and so on.", "flow", "state"),
     "neocube_flow_completed_timestamp_seconds": Meaning("When a run of the flow last completed.", "flow"),
     "neocube_workers": Meaning("Prefect workers of a work pool; status: online, offline.", "pool", "status"),
+    "neocube_schedules_without_run": Meaning("Deployments with a schedule that is on, of which the Prefect server has planned no run."),
 }  # fmt: skip
 
 
