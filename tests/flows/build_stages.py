@@ -16,7 +16,7 @@ STAGES = {
     "with a cell written, coordinates missing": before(flows.steps.cubes.cell_store, "write_coordinates"),
     "with a cell written, not verified": before(flows.steps.cubes.cells, "verify_written"),
     "with a cell verified, not committed": before(flows.steps.cubes.cells, "_commit"),
-    "inside the transaction of a cell": after(flows.steps.cubes.cells, "_add"),
+    "inside the transaction of a cell": after(flows.steps.cubes.cells, "publish_derived"),
     "after the commit of the first cell": after(flows.steps.cubes.building, "publish_cell"),
     "in the second cell": before(flows.steps.cubes.cells, "write_shards", 2),
     "before the cube": before(flows.build_here, "publish_cube"),

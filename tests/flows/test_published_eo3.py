@@ -96,7 +96,10 @@ def test_what_the_index_adds_is_what_datacube_would_add(document: dict[str, Any]
     theirs = prep_eo3(bare, remap_lineage=False)
     assert document["grid_spatial"] == theirs["grid_spatial"]
     for axis in ("lon", "lat"):
-        assert document["extent"][axis] == pytest.approx(theirs["extent"][axis], abs=1e-9)
+        ours, corners = document["extent"][axis], theirs["extent"][axis]
+        assert (
+            -1e-9 < corners["begin"] - ours["begin"] < 1e-4 and -1e-9 < ours["end"] - corners["end"] < 1e-4
+        )  # edges bend
 
 
 def test_the_place_of_a_landsat_scene_of_australia_is_the_published_one(shared_data: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_real_scene_of_the_thematic_mapper_becomes_a_cube_of_its_reflectance(
 ) -> None:
     scene = ingested(embedded_settings, shared_data / "landsat_c2_l2/mini_LT05_L2SP_090084_19980308")
     assert (scene.sensor, scene.platform) == ("tm", "landsat-5")
-    west, south, east, north = scene.footprint.boundingbox
+    west, south, east, north = scene.footprint.to_crs("EPSG:4326").boundingbox
     recipe = recipe_file(tmp_path, "landsat-c2-l2", 4000)  # the pixels of the file are 4035.5 x 3655.5 m
     report = build(str(recipe), f"{west},{south},{east},{north}", "1998")
     assert (report["failed"], report["unread"]) == ([], [])
@@ -121,7 +121,7 @@ def test_a_real_scene_of_the_thematic_mapper_becomes_a_cube_of_its_reflectance(
 def test_a_real_sentinel_2_scene_becomes_a_cube(embedded_settings: Settings, shared_data: Path, tmp_path: Path) -> None:
     scene = ingested(embedded_settings, shared_data / "sentinel2_l2a/S2A_29RKH_20200219_0_L2A")
     assert scene.bands["red"].offset == 0.0
-    west, south, east, north = scene.footprint.boundingbox
+    west, south, east, north = scene.footprint.to_crs("EPSG:4326").boundingbox
     middle = f"{(west + east) / 2},{(south + north) / 2},{(west + east) / 2 + 0.05},{(south + north) / 2 + 0.05}"
     report = build(str(recipe_file(tmp_path, "sentinel-2-l2a", 200)), middle, "2020")
     assert (report["failed"], report["unread"]) == ([], [])
